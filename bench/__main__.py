@@ -1,8 +1,8 @@
-"""``python -m bench [--quick]``: runs every workload through every contender, in turn, and prints medians
-and ratios.
+"""``python -m bench [--quick]``: runs every workload through every contender, in turn, and prints
+medians and ratios.
 
-Rounds are interleaved, so that a machine that gets slower in between treats all alike. The numbers go to
-.cache/bench/ as JSON. Absolute numbers mean little on a shared machine: read the ratios.
+Rounds are interleaved, so that a machine that gets slower in between treats all alike. The numbers
+go to .cache/bench/ as JSON. Absolute numbers mean little on a shared machine: read the ratios.
 """
 
 from __future__ import annotations
@@ -65,14 +65,20 @@ def main() -> int:
         return 0 if injection.print_injection(console) else 1
     rows = QUICK_ROWS if options.quick else ROWS
     sessions = 200 if options.quick else 1000
-    with contenders(rows, lambda line: console.print(f"[dim]· {line}[/]")) as (server, gateway, ways):
+    with contenders(rows, lambda line: console.print(f"[dim]· {line}[/]")) as (
+        server,
+        gateway,
+        ways,
+    ):
         results: dict[str, dict[str, float]] = {}
         for name, rounds, run in _workloads(options, rows, sessions):
             console.print(f"[dim]· {name}[/]")
             for figure, values in _measure(ways, rounds, run).items():
                 results[f"{name}, {figure}" if figure else name] = values
         by_hand = _rewritten(options, gateway, rows, console)
-        for name, value in judging.figures(server, gateway.policy_file, 50 if options.quick else 300).items():
+        for name, value in judging.figures(
+            server, gateway.policy_file, 50 if options.quick else 300
+        ).items():
             results[name] = {"Sallyport": value}
     _print(console, results)
     if by_hand:
@@ -87,7 +93,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, fewer rows: a minute instead of ten"
     )
-    parser.add_argument("--rounds", type=int, default=0, help="rounds of each workload (default 5, quick 2)")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="rounds of each workload (default 5, quick 2)"
+    )
     parser.add_argument(
         "--seconds", type=float, default=0, help="length of a pgbench run (default 5, quick 2)"
     )
@@ -110,12 +118,16 @@ def _options() -> argparse.Namespace:
         help="instead: how well and how fast text that reads as instructions is found",
     )
     parser.add_argument(
-        "--logins", action="store_true", help="instead: what a login costs, by the target's credential"
+        "--logins",
+        action="store_true",
+        help="instead: what a login costs, by the target's credential",
     )
     parser.add_argument(
         "--search", action="store_true", help="instead: searching a million recorded statements"
     )
-    parser.add_argument("--kills", type=int, default=20, help="with --durability: kills of each (0: none)")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="with --durability: kills of each (0: none)"
+    )
     parser.add_argument("--only", default="", help="only workloads whose name contains this")
     return parser.parse_args()
 
@@ -152,7 +164,8 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         result = workloads.idle_sessions(way, sessions)
         return {"KiB each": result.bytes_each / 1024, "login ms": result.login * 1000}
 
-    # The idle sessions come first: later ones would move into memory that other workloads left behind.
+    # The idle sessions come first: later ones would move into memory that other workloads left
+    # behind.
     found: list[tuple[str, int, Run]] = [
         (f"{sessions} idle sessions", 1, idle),
         ("point SELECT, simple, 8 clients", rounds, point("simple", 8)),
@@ -181,7 +194,10 @@ def _rewritten(
     runs: list[tuple[str, Run]] = [
         ("rewritten point SELECT, prepared, 8 clients", point("prepared")),
         ("rewritten point SELECT, simple, 8 clients", point("simple")),
-        (f"rewritten SELECT of {rows:,} rows", lambda way: {"rows per second": rewritten.scan(way, rows)}),
+        (
+            f"rewritten SELECT of {rows:,} rows",
+            lambda way: {"rows per second": rewritten.scan(way, rows)},
+        ),
     ]
     results = {}
     for name, run in runs:
@@ -224,7 +240,9 @@ def _print(console: Console, results: dict[str, dict[str, float]]) -> None:
         table.add_column(name, justify="right")
     for what, values in results.items():
         cells = [_number(values.get(name)) for name in names]
-        ratios = [_ratio(values.get("Sallyport"), values.get(other)) for other in ("direct", "PgBouncer")]
+        ratios = [
+            _ratio(values.get("Sallyport"), values.get(other)) for other in ("direct", "PgBouncer")
+        ]
         table.add_row(what, *cells, *ratios)
     console.print(table)
 
@@ -243,9 +261,15 @@ def _write(console: Console, results: dict[str, Any], rows: int, sessions: int) 
     directory = CACHE / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    machine = {
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
     file.write_text(
-        json.dumps({"machine": machine, "rows": rows, "sessions": sessions, "results": results}, indent=2)
+        json.dumps(
+            {"machine": machine, "rows": rows, "sessions": sessions, "results": results}, indent=2
+        )
     )
     console.print(f"[dim]Written to {file}[/]")
 

@@ -35,8 +35,8 @@ SETTINGS = {"max_connections": "2300", "shared_buffers": "512MB"}
 
 @dataclass
 class Contender:
-    """One way to the database. dsn: for pgbench and psycopg. memory: resident bytes of what stands in
-    between; cpu: seconds of processor that it has used so far.
+    """One way to the database. dsn: for pgbench and psycopg. memory: resident bytes of what stands
+    in between; cpu: seconds of processor that it has used so far.
     """
 
     name: str
@@ -46,7 +46,9 @@ class Contender:
 
 
 @contextmanager
-def contenders(rows: int, tell: Callable[[str], None]) -> Iterator[tuple[Server, Gateway, list[Contender]]]:
+def contenders(
+    rows: int, tell: Callable[[str], None]
+) -> Iterator[tuple[Server, Gateway, list[Contender]]]:
     """Start everything; stops it afterwards."""
     with ExitStack() as stack:
         tell("Starting PostgreSQL 18 and loading the data")
@@ -65,7 +67,9 @@ def contenders(rows: int, tell: Callable[[str], None]) -> Iterator[tuple[Server,
         else:
             stack.callback(program.stop)
             dsn = f"postgresql://{server.user}:{server.password}@127.0.0.1:{port}/shop?sslmode=disable"
-            ways.append(Contender("PgBouncer", dsn, lambda: rss(program), lambda: cpu_seconds(program)))
+            ways.append(
+                Contender("PgBouncer", dsn, lambda: rss(program), lambda: cpu_seconds(program))
+            )
         issuer = stack.enter_context(DevIssuer(lifetime=12 * 3600.0))
         extra = {"limits": {"max_sessions": 3000, "max_sessions_per_subject": 3000}}
         gateway = Gateway(issuer, {"shop": server}, SHOP_POLICY + _MASKS, extra=extra).start()
@@ -76,8 +80,16 @@ def contenders(rows: int, tell: Callable[[str], None]) -> Iterator[tuple[Server,
 
 
 def _check_masked(server: Server, gateway: Gateway) -> None:
-    """A gateway that masks nothing would be fast for no reason. RuntimeError when this one does not."""
+    """A gateway that masks nothing would be fast for no reason. RuntimeError when this one does
+    not.
+    """
     sql = "SELECT email, ssn, phone FROM people WHERE id = 1"
-    real, seen = (psycopg.connect(dsn).execute(sql).fetchone() for dsn in (server.agent_dsn, gateway.dsn()))
-    if real is None or seen is None or any(mine == theirs for mine, theirs in zip(seen, real, strict=True)):
+    real, seen = (
+        psycopg.connect(dsn).execute(sql).fetchone() for dsn in (server.agent_dsn, gateway.dsn())
+    )
+    if (
+        real is None
+        or seen is None
+        or any(mine == theirs for mine, theirs in zip(seen, real, strict=True))
+    ):
         raise RuntimeError("the gateway under measurement does not mask")

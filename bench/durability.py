@@ -1,8 +1,10 @@
-"""``python -m bench --durability``: does a killed gateway lose what changed something, and what does it cost that it does not?
+"""``python -m bench --durability``: does a killed gateway lose what changed something, and what
+does it cost that it does not?
 
-Kills it in the middle of many clients' writes, again and again, and looks for every acknowledged and every
-committed one in the recordings after the restart. Then INSERTs through gateways without a journal, with
-``durability: standard`` and with ``strict``, in turn, with the CPU time of each transaction.
+Kills it in the middle of many clients' writes, again and again, and looks for every acknowledged
+and every committed one in the recordings after the restart. Then INSERTs through gateways without a
+journal, with ``durability: standard`` and with ``strict``, in turn, with the CPU time of each
+transaction.
 """
 
 from __future__ import annotations
@@ -55,7 +57,11 @@ def print_durability(console: Console, *, kills: int, rounds: int, seconds: floa
 @contextmanager
 def _gateway(issuer: DevIssuer, server: Server, durability: str) -> Iterator[Gateway]:
     kind = _Unjournaled if durability == OFF else Gateway
-    extra = dict(ack.LIMITS) if durability == OFF else {**ack.LIMITS, "recording": {"durability": durability}}
+    extra = (
+        dict(ack.LIMITS)
+        if durability == OFF
+        else {**ack.LIMITS, "recording": {"durability": durability}}
+    )
     gateway = kind(issuer, {"shop": server}, ack.POLICY, extra=extra).start()
     try:
         yield gateway
@@ -64,7 +70,9 @@ def _gateway(issuer: DevIssuer, server: Server, durability: str) -> Iterator[Gat
 
 
 def _print_kills(console: Console, issuer: DevIssuer, server: Server, kills: int) -> bool:
-    table = Table("durability", "clients", "kills", "acknowledged", "committed", "missing", box=SIMPLE)
+    table = Table(
+        "durability", "clients", "kills", "acknowledged", "committed", "missing", box=SIMPLE
+    )
     missing = 0
     for durability in MODES:
         for clients in CLIENTS:
@@ -73,7 +81,9 @@ def _print_kills(console: Console, issuer: DevIssuer, server: Server, kills: int
                 for number in range(kills):
                     name = f"{durability}-{clients}-{number}"
                     results.append(
-                        ack.kill_once(gateway, server, clients, name, max(500, 10 * clients) + 13 * number)
+                        ack.kill_once(
+                            gateway, server, clients, name, max(500, 10 * clients) + 13 * number
+                        )
                     )
                     console.print(f"[dim]· {name}: {len(results[-1].missing)} missing[/]")
             lost = sum(len(result.missing) for result in results)
@@ -84,7 +94,9 @@ def _print_kills(console: Console, issuer: DevIssuer, server: Server, kills: int
     return not missing
 
 
-def _print_costs(console: Console, issuer: DevIssuer, server: Server, rounds: int, seconds: float) -> None:
+def _print_costs(
+    console: Console, issuer: DevIssuer, server: Server, rounds: int, seconds: float
+) -> None:
     table = Table("INSERTs", box=SIMPLE)
     names = ("direct", OFF, *MODES)
     for name in names:
@@ -107,7 +119,9 @@ def _print_costs(console: Console, issuer: DevIssuer, server: Server, rounds: in
                     used = _cpu(pids.get(way.name)) - before
                     costs.setdefault(way.name, []).append(used / (rate.per_second * seconds) * 1e6)
             label = f"{mode}, {clients} client{'s'[: clients > 1]}"
-            table.add_row(f"{label}, per second", *(f"{statistics.median(rates[n]):,.0f}" for n in names))
+            table.add_row(
+                f"{label}, per second", *(f"{statistics.median(rates[n]):,.0f}" for n in names)
+            )
             spent = [f"{statistics.median(costs[name]):.1f}" for name in names[1:]]
             table.add_row(f"{label}, CPU µs each", "-", *spent)
     console.print(table)

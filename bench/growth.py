@@ -1,5 +1,6 @@
-"""``make bench ARGS=--growth``: what large catalogs and policies cost, through a gateway of its own: starting, a schema change, a name that is not
-there, first sight, and how long another session waits meanwhile. Each beside the same done directly, where there is such a thing.
+"""``make bench ARGS=--growth``: what large catalogs and policies cost, through a gateway of its
+own: starting, a schema change, a name that is not there, first sight, and how long another session
+waits meanwhile. Each beside the same done directly, where there is such a thing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from tests.support.postgres import Server, start_server
 from sallyport.demo.issuer import DevIssuer
 
 _COLUMNS = (
-    "id int PRIMARY KEY, name text NOT NULL, email text, phone text, created timestamptz DEFAULT now(),"
-    " amount numeric(12,2), status text CHECK (status <> ''), owner_id int, note text, updated timestamptz"
+    "id int PRIMARY KEY, name text NOT NULL, email text, phone text, created timestamptz DEFAULT"
+    " now(), amount numeric(12,2), status text CHECK (status <> ''), owner_id int, note text,"
+    " updated timestamptz"
 )
 _BATCH = 500
 _SCHEMAS = 20
@@ -116,7 +118,9 @@ def _print_waits(
         table.add_row(f"point query beside: {name}, p99.9 / max ms", *cells)
     sights = [_first_sight(agent, n) for n in range(100)]
     table.add_row(
-        f"first sight of a point query, {rules:,} rules, ms", "", f"{statistics.median(sights) * 1000:.2f}"
+        f"first sight of a point query, {rules:,} rules, ms",
+        "",
+        f"{statistics.median(sights) * 1000:.2f}",
     )
 
 

@@ -1,5 +1,6 @@
-"""How long the judge takes, in this process: queries of ten and sixty lines at first sight, with other literals and from the cache; texts that
-are meant to be too much for it; and large texts that mean well.
+"""How long the judge takes, in this process: queries of ten and sixty lines at first sight, with
+other literals and from the cache; texts that are meant to be too much for it; and large texts that
+mean well.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _repeated(start: str, part: str, end: str = "", size: int = _MEGABYTE) -> st
     return start + part * ((size - len(start) - len(end)) // len(part)) + end
 
 
-def _numbered(start: str, part: Callable[[int], str], end: str, count: int, between: str = ",") -> str:
+def _numbered(
+    start: str, part: Callable[[int], str], end: str, count: int, between: str = ","
+) -> str:
     return start + between.join(map(part, range(count))) + end
 
 
@@ -75,8 +78,8 @@ def _rounds(count: int) -> str:
     text = "SELECT id, name, city FROM customers"
     for n in range(count):
         text = (
-            f"WITH RECURSIVE c{n} AS (SELECT id, name, city FROM customers UNION ALL SELECT * FROM ({text}) AS q"
-            f" UNION ALL SELECT id, city, name FROM c{n}) SELECT * FROM c{n}"
+            f"WITH RECURSIVE c{n} AS (SELECT id, name, city FROM customers UNION ALL SELECT * FROM"
+            f" ({text}) AS q UNION ALL SELECT id, city, name FROM c{n}) SELECT * FROM c{n}"
         )
     return text
 
@@ -117,16 +120,24 @@ LARGE = {
 
 
 def figures(server: Server, policy_file: Path, rounds: int) -> dict[str, float]:
-    """By what a table calls them. RuntimeError when what should be allowed is refused, or the reverse."""
+    """By what a table calls them. RuntimeError when what should be allowed is refused, or the
+    reverse.
+    """
     judge = asyncio.run(_judge(server, policy_file))
     view = judge.subject_judge(
         Subject(id="bench", issuer="bench", groups=frozenset({"claude-postgres"})), ("public",)
     )
     found: dict[str, float] = {}
-    for lines, query in (("ten", _TEN), ("ten masked", _TEN.replace("c.city", "c.email")), ("sixty", _SIXTY)):
+    for lines, query in (
+        ("ten", _TEN),
+        ("ten masked", _TEN.replace("c.city", "c.email")),
+        ("sixty", _SIXTY),
+    ):
         for name, seconds in _query(view, query, rounds).items():
             found[f"judging {lines} lines {name}, µs"] = seconds * 1e6
-    found["bombs: worst refusal, ms"] = 1e3 * max(_best(view, text, False) for text in BOMBS.values())
+    found["bombs: worst refusal, ms"] = 1e3 * max(
+        _best(view, text, False) for text in BOMBS.values()
+    )
     for name, text in LARGE.items():
         found[f"judging {name}, ms"] = 1e3 * _best(view, text, True)
     return found
@@ -134,7 +145,11 @@ def figures(server: Server, policy_file: Path, rounds: int) -> dict[str, float]:
 
 def _query(view: SubjectJudge, query: str, rounds: int) -> dict[str, float]:
     """Median seconds. The column's name makes a text new, the LIMIT only its literals."""
-    samples: dict[str, list[float]] = {"at first sight": [], "with other literals": [], "cached": []}
+    samples: dict[str, list[float]] = {
+        "at first sight": [],
+        "with other literals": [],
+        "cached": [],
+    }
     for number in range(rounds):
         texts = [query.format(number, limit).encode() for limit in (1, 2, 2)]
         for name, text in zip(samples, texts, strict=True):

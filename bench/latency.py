@@ -1,5 +1,6 @@
-"""``make bench ARGS=--latency``: how long one session's point queries take at most while something large happens beside it, directly,
-through PgBouncer and through Sallyport. What a schema change and a large policy do is in ``--growth``.
+"""``make bench ARGS=--latency``: how long one session's point queries take at most while something
+large happens beside it, directly, through PgBouncer and through Sallyport. What a schema change and
+a large policy do is in ``--growth``.
 """
 
 from __future__ import annotations

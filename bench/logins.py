@@ -1,6 +1,8 @@
-"""What a login costs: direct, through the gateway with the target's static role, and with a role of its own for each session.
+"""What a login costs: direct, through the gateway with the target's static role, and with a role of
+its own for each session.
 
-In turn, on the same server; a login is connecting until ReadyForQuery, and then closing. Milliseconds.
+In turn, on the same server; a login is connecting until ReadyForQuery, and then closing.
+Milliseconds.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ def measure(count: int) -> dict[str, list[float]]:
         add_administrator(server.cluster, bundled(), secret.read_text())
         admin = {"user": ADMIN_ROLE, "password": {"file": str(secret)}}
         dsns = {"direct": server.agent_dsn}
-        for name, extra in (("static", {}), ("ephemeral", {"credential": "ephemeral", "admin": admin})):
+        for name, extra in (
+            ("static", {}),
+            ("ephemeral", {"credential": "ephemeral", "admin": admin}),
+        ):
             gateway = Gateway(issuer, {"shop": server}, target_extra=extra).start()
             stack.callback(gateway.stop)
             dsns[name] = gateway.dsn()
@@ -53,5 +58,6 @@ def print_logins(console: Console, count: int) -> None:
         ms = sorted(seconds * 1000 for seconds in took)
         worst = ms[int(len(ms) * 0.95)]
         console.print(
-            f"login, {name:<10} {statistics.median(ms):7.1f} ms median, {ms[0]:.1f} least, {worst:.1f} at 95 %"
+            f"login, {name:<10} {statistics.median(ms):7.1f} ms median, {ms[0]:.1f} least,"
+            f" {worst:.1f} at 95 %"
         )

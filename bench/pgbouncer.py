@@ -1,4 +1,6 @@
-"""PgBouncer in session mode, to compare with. Debian's, taken from its package without installing it."""
+"""PgBouncer in session mode, to compare with. Debian's, taken from its package without installing
+it.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ def _unpack(home: Path) -> None:
 
 
 def _candidate(package: str) -> bool:
-    policy = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False)
+    policy = subprocess.run(
+        ["apt-cache", "policy", package], capture_output=True, text=True, check=False
+    )
     return "Candidate:" in policy.stdout and "Candidate: (none)" not in policy.stdout
 
 

@@ -31,7 +31,11 @@ AGENT = Subject("agent", "https://idp.example.com", frozenset({"agents"}))
 VERDICT = RecordedVerdict(
     "allow", "reads", "", "p1-0123456789", "e1-0123456789", relations=("public.pgbench_accounts",)
 )
-ANSWER = b"T\0\0\0\x21\0\x01abalance\0" + bytes(18) + b"D\0\0\0\x0c\0\x01\0\0\0\x0212C\0\0\0\x0dSELECT 1\0"
+ANSWER = (
+    b"T\0\0\0\x21\0\x01abalance\0"
+    + bytes(18)
+    + b"D\0\0\0\x0c\0\x01\0\0\0\x0212C\0\0\0\x0dSELECT 1\0"
+)
 #: Different statements of a session: few, as of an application.
 TEXTS = 5
 _TICK = 0.002
@@ -87,12 +91,14 @@ def statements(sessions: int, rate: int, seconds: float, kek: LocalKey | None) -
             time.sleep(_TICK)
         _drain(recording.recorder)
         _, thread, store = (
-            (after - start) / count * 1e6 for after, start in zip(recording.cpu_times(), before, strict=True)
+            (after - start) / count * 1e6
+            for after, start in zip(recording.cpu_times(), before, strict=True)
         )
         recording.close()
     print(
-        f"{sessions:4} sessions, {count / seconds:6.0f} statements/s: caller {caller / count * 1e6:5.2f}, recorder {thread:5.2f}, "
-        f"store {store:5.2f} µs a statement; waited {worst * 1000:.0f} ms at most"
+        f"{sessions:4} sessions, {count / seconds:6.0f} statements/s: caller"
+        f" {caller / count * 1e6:5.2f}, recorder {thread:5.2f}, store {store:5.2f} µs a statement;"
+        f" waited {worst * 1000:.0f} ms at most"
     )
 
 
@@ -117,7 +123,8 @@ def large_result(megabytes: int, piece: int, kek: LocalKey | None) -> None:
         _drain(recording.recorder)
         took = time.monotonic() - began
         caller, thread, _ = (
-            (after - start) / sent * 1e8 for after, start in zip(recording.cpu_times(), before, strict=True)
+            (after - start) / sent * 1e8
+            for after, start in zip(recording.cpu_times(), before, strict=True)
         )
         recording.close()
     print(

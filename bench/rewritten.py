@@ -1,7 +1,8 @@
-"""What masks at the scan cost: a statement that the gateway rewrites, against the same text with the masks written by hand.
+"""What masks at the scan cost: a statement that the gateway rewrites, against the same text with
+the masks written by hand.
 
-Both go through the same gateway: the first as a subject with a mask on e-mail, the second, which holds the mask's expression in a subselect,
-as a subject without masks.
+Both go through the same gateway: the first as a subject with a mask on e-mail, the second, which
+holds the mask's expression in a subselect, as a subject without masks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _TEXT = 25
 _TYPES: Mapping[int, Type] = {_TEXT: Type(_TEXT, "pg_catalog", "text", "b", "S")}
 _PEOPLE = "people"
 _POINT = (
-    "\\set who random(1, :rows)\nSELECT id, name, email FROM {people} WHERE id = :who AND email LIKE 'p%';\n"
+    "\\set who random(1, :rows)\nSELECT id, name, email FROM {people} WHERE id = :who AND email"
+    " LIKE 'p%';\n"
 )
 _ALL = "SELECT id, name, email || '' AS email FROM {people}"
 
@@ -36,7 +38,9 @@ def ways(gateway: Gateway) -> list[Contender]:
 
 def point(way: Contender, mode: str, seconds: float, rows: int) -> float:
     """Transactions per second of point SELECTs, 8 clients. RuntimeError when one fails."""
-    return workloads.pgbench(way, _POINT.format(people=_source(way)), mode, 8, seconds, rows).per_second
+    return workloads.pgbench(
+        way, _POINT.format(people=_source(way)), mode, 8, seconds, rows
+    ).per_second
 
 
 def scan(way: Contender, rows: int) -> float:

@@ -24,8 +24,8 @@ _ALL = "SELECT * FROM people"
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Transactions per second, their average latency in milliseconds, and microseconds of processor that each cost in
-    what stands in between.
+    """Transactions per second, their average latency in milliseconds, and microseconds of processor
+    that each cost in what stands in between.
     """
 
     per_second: float
@@ -38,8 +38,12 @@ def point_selects(way: Contender, mode: str, clients: int, seconds: float, rows:
     return pgbench(way, _POINT, mode, clients, seconds, rows)
 
 
-def pgbench(way: Contender, script: str, mode: str, clients: int, seconds: float, rows: int) -> Rate:
-    """pgbench with ``--protocol=mode``; RuntimeError with its complaint when a transaction fails."""
+def pgbench(
+    way: Contender, script: str, mode: str, clients: int, seconds: float, rows: int
+) -> Rate:
+    """pgbench with ``--protocol=mode``; RuntimeError with its complaint when a transaction
+    fails.
+    """
     file = scratch_dir("pgbench") / "point.sql"
     file.write_text(script)
     command = [
@@ -49,13 +53,19 @@ def pgbench(way: Contender, script: str, mode: str, clients: int, seconds: float
     ]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     before = way.cpu()
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=seconds + 60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=env, timeout=seconds + 60, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"pgbench through {way.name} failed: {done.stderr.strip()[-600:]}")
     used = way.cpu() - before
     tps, latency, count = (
         re.search(pattern, done.stdout)
-        for pattern in (r"tps = ([\d.]+)", r"latency average = ([\d.]+)", r"actually processed: (\d+)")
+        for pattern in (
+            r"tps = ([\d.]+)",
+            r"latency average = ([\d.]+)",
+            r"actually processed: (\d+)",
+        )
     )
     if tps is None or latency is None or count is None:
         raise RuntimeError(f"pgbench said something unexpected: {done.stdout[-600:]}")
@@ -64,7 +74,9 @@ def pgbench(way: Contender, script: str, mode: str, clients: int, seconds: float
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """Seconds until the client has every row, and by how many bytes what stands in between grew at most."""
+    """Seconds until the client has every row, and by how many bytes what stands in between grew at
+    most.
+    """
 
     seconds: float
     growth: int
@@ -127,7 +139,9 @@ class _Peak:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Bytes of what stands in between, per idle session; and seconds for one login, at eight at once."""
+    """Bytes of what stands in between, per idle session; and seconds for one login, at eight at
+    once.
+    """
 
     bytes_each: float
     login: float

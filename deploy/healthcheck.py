@@ -1,7 +1,9 @@
-"""Exit status 0 while the gateway's process answers its liveness probe (docs/console.md, "Probes and metrics").
+"""Exit status 0 while the gateway's process answers its liveness probe (docs/console.md, "Probes
+and metrics").
 
-For containers, which have neither curl nor a shell. SALLYPORT_HEALTH is the address of the console as the
-gateway sees it; the default fits the image. The certificate is not checked: the probe asks its own loopback.
+For containers, which have neither curl nor a shell. SALLYPORT_HEALTH is the address of the console
+as the gateway sees it; the default fits the image. The certificate is not checked: the probe asks
+its own loopback.
 """
 
 import os

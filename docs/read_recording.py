@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads a recording of Sallyport with none of its code: docs/recording-format.md says how it is made.
+"""Reads a recording of Sallyport with none of its code: docs/recording-format.md says how it is
+made.
 
     python read_recording.py ses_....sprec [recording.key ...] > events.jsonl
 
@@ -32,7 +33,8 @@ NAMES = {
 BLOCK = struct.Struct("<4sIIIQII32s")
 MASK = 0xFFFFFFFF
 
-# -- BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs), unkeyed, 32 bytes of output -----------------
+# -- BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs), unkeyed, 32 bytes of output
+# -----------------
 
 IV = (
     0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19,
@@ -82,7 +84,7 @@ def blake3(data: bytes) -> bytes:
     return struct.pack("<8I", *tree_value(data, 0, ROOT))
 
 
-# -- keys --------------------------------------------------------------------------------------------
+# -- keys ------------------------------------------------------------------------------------------
 
 
 class UnsoundError(Exception):
@@ -93,8 +95,12 @@ def derived(key: bytes, label: bytes) -> bytes:
     return hmac.digest(key, label, "sha256")
 
 
-def session_key(recording: Path, session: str, commitment: bytes, files: list[Path]) -> bytes | None:
-    """The recording's key from the file beside it; None (and why, on standard error) when there is none."""
+def session_key(
+    recording: Path, session: str, commitment: bytes, files: list[Path]
+) -> bytes | None:
+    """The recording's key from the file beside it; None (and why, on standard error) when there is
+    none.
+    """
     try:
         stored = json.loads(recording.with_suffix(".key").read_text())
     except FileNotFoundError:
@@ -119,7 +125,7 @@ def session_key(recording: Path, session: str, commitment: bytes, files: list[Pa
     return None
 
 
-# -- the file ----------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 
 
 def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
@@ -146,7 +152,11 @@ def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
         hash_, place = data[place : place + 32], place + 32
         if len(hash_) < 32:
             raise UnsoundError(f"the file stops inside block {number}")
-        if mark != b"SPB%d" % version or (sequence, first_event, before) != (number, first, previous):
+        if mark != b"SPB%d" % version or (sequence, first_event, before) != (
+            number,
+            first,
+            previous,
+        ):
             raise UnsoundError(f"block {number} does not continue the one before it")
         content = None
         if version == 2:
@@ -166,7 +176,9 @@ def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
             yield from (unpacker.unpack() for _ in range(count))
         number, first, previous = number + 1, first + count, hash_
     if version == 3 and key is None:
-        raise UnsoundError(f"the chain of {number} blocks and {first} events is sound; content not read")
+        raise UnsoundError(
+            f"the chain of {number} blocks and {first} events is sound; content not read"
+        )
 
 
 def unpacked(payload: bytes, flags: int, size: int) -> bytes:
@@ -185,8 +197,17 @@ def main(recording: str, *key_files: str) -> int:
     try:
         for tag, *fields in events(Path(recording), [Path(name) for name in key_files]):
             print(json.dumps([NAMES.get(tag, tag), *fields], default=as_json))
-    except (UnsoundError, InvalidTag, zstandard.ZstdError, ValueError, struct.error, OSError) as error:
-        print(f"{recording}: {error or 'it was changed, or the key is another one'}", file=sys.stderr)
+    except (
+        UnsoundError,
+        InvalidTag,
+        zstandard.ZstdError,
+        ValueError,
+        struct.error,
+        OSError,
+    ) as error:
+        print(
+            f"{recording}: {error or 'it was changed, or the key is another one'}", file=sys.stderr
+        )
         return 1
     return 0
 

@@ -98,7 +98,9 @@ def complexity(function: ast.AST) -> int:
 def bound_names(tree: ast.AST) -> Iterator[ast.Name | ast.arg]:
     """Every place that binds a name to a value: assignments, loops, ``with``, parameters."""
     for node in ast.walk(tree):
-        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)) or isinstance(node, ast.arg):
+        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)) or isinstance(
+            node, ast.arg
+        ):
             yield node
 
 
@@ -190,7 +192,8 @@ def defined_names(modules: dict[str, Path]) -> frozenset[str]:
                 members |= {
                     target.attr
                     for child in ast.walk(node)
-                    if isinstance(child, ast.Attribute) and isinstance((target := child).ctx, ast.Store)
+                    if isinstance(child, ast.Attribute)
+                    and isinstance((target := child).ctx, ast.Store)
                 }
                 names |= {f"{module}.{node.name}.{member}" for member in members}
     return frozenset(names)
@@ -202,7 +205,9 @@ def _names_of(node: ast.AST) -> list[str]:
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         return [node.target.id]
     if isinstance(node, ast.Assign):
-        return [n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+        return [
+            n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)
+        ]
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [alias.asname or alias.name for alias in node.names]
     return []
@@ -221,7 +226,9 @@ def import_graph(modules: dict[str, Path]) -> dict[str, set[str]]:
                 targets = nearest if len(nearest) == len(node.names) else targets
             elif isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
-            graph[module] |= {target for target in targets if target in modules and target != module}
+            graph[module] |= {
+                target for target in targets if target in modules and target != module
+            }
     return graph
 
 
@@ -269,7 +276,9 @@ def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 def measure() -> tuple[Counts, list[tuple[str, Fault]]]:
     """Counts per file and rule, and each fault with its file."""
-    modules = {_module_name(path): path for root in SOURCES for path in sorted((ROOT / root).rglob("*.py"))}
+    modules = {
+        _module_name(path): path for root in SOURCES for path in sorted((ROOT / root).rglob("*.py"))
+    }
     names = defined_names(modules)
     listed: list[tuple[str, Fault]] = []
     for roots, rules in ((SOURCES, None), (TESTS, RULES_FOR_TESTS)):
@@ -319,7 +328,10 @@ def main() -> int:
         for _, line, text in places[:20] if rule != "file" else places[:1]:
             print(f"  {file}:{line}: {text}")
     if grown:
-        print("Mend these, or write the reason beside the function: scripts/check_structure.py says how.")
+        print(
+            "Mend these, or write the reason beside the function: scripts/check_structure.py says"
+            " how."
+        )
         return 1
     if arguments.update:
         RATCHET.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -2,9 +2,10 @@
 
 Usage: python scripts/generate_diagrams.py [--check]
 
-The diagrams come from the tables in src/sallyport/session/states.py and from the handlers that these name; the code map
-from the first sentence of each module's docstring. Each part stands between ``<!-- generated: NAME -->`` and
-``<!-- end -->`` and is replaced as a whole. ``--check`` writes nothing and exits with 1 when the file would change.
+The diagrams come from the tables in src/sallyport/session/states.py and from the handlers that
+these name; the code map from the first sentence of each module's docstring. Each part stands
+between ``<!-- generated: NAME -->`` and ``<!-- end -->`` and is replaced as a whole. ``--check``
+writes nothing and exits with 1 when the file would change.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "sallyport"
 DOCUMENT = ROOT / "docs" / "architecture.md"
 
-#: Handled apart from the tables (the hot path): rows, in answer to these, and a bundle's whole answer.
+#: Handled apart from the tables (the hot path): rows, in answer to these, and a bundle's whole
+#: answer.
 ROWS = (Expect.QUERY, Expect.EXECUTE, Expect.PROBE)
-WHOLE = {Expect.BUNDLE: ("whole answer", fast.response), Expect.QUERY: ("whole answer", fast.response)}
+WHOLE = {
+    Expect.BUNDLE: ("whole answer", fast.response),
+    Expect.QUERY: ("whole answer", fast.response),
+}
 
 
 def states_set_by(function: Callable[..., object]) -> tuple[list[str], bool]:
-    """The client states that a handler's own code may set (``session.close(...)``: CLOSED), and whether it always does."""
+    """The client states that a handler's own code may set (``session.close(...)``: CLOSED), and
+    whether it always does.
+    """
     body = ast.parse(inspect.getsource(function)).body[0]
     found: dict[str, None] = {}
     for node in ast.walk(body):
@@ -55,7 +62,9 @@ def _unconditional(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def client_diagram() -> str:
-    """A client message moves the session to the state that its handler sets, or leaves it where it is; or either."""
+    """A client message moves the session to the state that its handler sets, or leaves it where it
+    is; or either.
+    """
     lines = ["stateDiagram-v2", "    [*] --> READY: login"]
     for state, row in CLIENT_TABLE.items():
         edges: dict[tuple[str, str], list[str]] = {}
@@ -80,7 +89,9 @@ def server_moves() -> str:
             states, _ = states_set_by(replies._NAMES[name])
             if states and (kind, name) not in seen:
                 seen.add((kind, name))
-                lines.append(f"| {_server_message(kind)} | `{_handler(name)}` | {', '.join(states)} |")
+                lines.append(
+                    f"| {_server_message(kind)} | `{_handler(name)}` | {', '.join(states)} |"
+                )
     return "\n".join(lines)
 
 
@@ -97,9 +108,13 @@ def reply_diagram() -> str:
             what, function = WHOLE[expect]
             by_handler[_qualified(function)] = [what]
         for handler, names in by_handler.items():
-            lines.append(f'    {expect.name}(["{expect.name}"]) -- "{", ".join(names)}" --> {_node(handler)}')
+            lines.append(
+                f'    {expect.name}(["{expect.name}"]) -- "{", ".join(names)}" --> {_node(handler)}'
+            )
     for kind, name in ASYNC_TABLE.items():
-        lines.append(f'    ANY(["at any time"]) -- "{_server_message(kind)}" --> {_node(_handler(name))}')
+        lines.append(
+            f'    ANY(["at any time"]) -- "{_server_message(kind)}" --> {_node(_handler(name))}'
+        )
     return _mermaid(lines)
 
 
@@ -127,7 +142,18 @@ def _packages() -> Iterator[tuple[str, list[str]]]:
 
 
 _ORDER = (
-    *("core", "wire", "sql", "policy", "masking", "session", "identity", "audit", "targets", "store"),
+    *(
+        "core",
+        "wire",
+        "sql",
+        "policy",
+        "masking",
+        "session",
+        "identity",
+        "audit",
+        "targets",
+        "store",
+    ),
     *("server", "operations", "demo", "cli"),
 )
 
@@ -141,7 +167,12 @@ def _summary(path: Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
     first = " ".join(text.split("\n\n")[0].split())
     sentence = re.split(r"(?<=[a-z)`])\. (?=[A-Z])", first)[0]
-    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", sentence).replace("``", "`").rstrip(".").replace("<", "&lt;")
+    return (
+        re.sub(r":\w+:`~?([^`]*)`", r"`\1`", sentence)
+        .replace("``", "`")
+        .rstrip(".")
+        .replace("<", "&lt;")
+    )
 
 
 def _server_message(kind: str) -> str:
@@ -173,12 +204,16 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def fill(text: str) -> str:
-    """The document with every generated part made anew. ValueError when a part's marks are missing."""
+    """The document with every generated part made anew. ValueError when a part's marks are
+    missing.
+    """
     for name, make in PARTS.items():
         mark = re.escape(f"<!-- generated: {name} -->")
         pattern = re.compile(rf"({mark}\n).*?(\n<!-- end -->)", re.S)
         if not pattern.search(text):
-            raise ValueError(f"{DOCUMENT.name} has no part '<!-- generated: {name} -->' ... '<!-- end -->'")
+            raise ValueError(
+                f"{DOCUMENT.name} has no part '<!-- generated: {name} -->' ... '<!-- end -->'"
+            )
         part = make()
         text = pattern.sub(lambda found, part=part: found[1] + part + found[2], text)
     return text

@@ -1,14 +1,14 @@
 """Write src/sallyport/wire/sqlstate.py from PostgreSQL's errcodes.txt.
 
-Usage: python scripts/generate_sqlstate.py "PostgreSQL 18 and 15" errcodes.txt [older errcodes.txt ...] >
-sqlstate.py
+Usage: python scripts/generate_sqlstate.py "PostgreSQL 18 and 15" errcodes.txt [older errcodes.txt
+...] > sqlstate.py
 
 The first argument says, for the generated file, where the facts come from.
 
-Every PostgreSQL installation has the file in its share directory. Give those of several versions, newest
-first, to keep codes that later versions dropped; the first file that names a code wins. Lines are ``sqlstate
-kind macro [condition]`` (the file explains itself); a line without a condition repeats a code under another
-macro.
+Every PostgreSQL installation has the file in its share directory. Give those of several versions,
+newest first, to keep codes that later versions dropped; the first file that names a code wins.
+Lines are ``sqlstate kind macro [condition]`` (the file explains itself); a line without a condition
+repeats a code under another macro.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Fixtures for everybody: PostgreSQL servers, the gateway, tokens. See tests/support for how they work."""
+"""Fixtures for everybody: PostgreSQL servers, the gateway, tokens. See tests/support for how they
+work.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def _versions(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that ask for ``any_postgres`` run once per version of ``--pg``; for ``extended_postgres`` also with Debian's."""
+    """Tests that ask for ``any_postgres`` run once per version of ``--pg``; for
+    ``extended_postgres`` also with Debian's.
+    """
     versions = _versions(metafunc.config)
     for name, wanted in (
         ("any_postgres", versions),
@@ -94,7 +98,9 @@ def any_postgres(request: pytest.FixtureRequest, servers: Servers) -> Server:
 
 @pytest.fixture(scope="session")
 def extended_postgres(request: pytest.FixtureRequest, servers: Servers) -> Server:
-    """Each version of ``--pg`` in turn, and Debian's PostgreSQL 15 with all its extensions where it is installed."""
+    """Each version of ``--pg`` in turn, and Debian's PostgreSQL 15 with all its extensions where it
+    is installed.
+    """
     return servers.get(request.param)
 
 
@@ -137,8 +143,8 @@ def any_gateway(issuer: DevIssuer, any_postgres: Server) -> Iterator[Gateway]:
 
 @pytest.fixture
 def make_gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Callable[..., Gateway]]:
-    """``make_gateway(policy=..., targets=..., tls=..., extra=...)`` starts one that this test may treat as
-    it likes.
+    """``make_gateway(policy=..., targets=..., tls=..., extra=...)`` starts one that this test may
+    treat as it likes.
     """
     with ExitStack() as stack:
 

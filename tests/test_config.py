@@ -1,4 +1,6 @@
-"""sallyport.yaml: what is accepted, and that everything wrong is said with its line and a way out."""
+"""sallyport.yaml: what is accepted, and that everything wrong is said with its line and a
+way out.
+"""
 
 from __future__ import annotations
 
@@ -161,8 +163,20 @@ ERRORS = [
         "",
     ),
     ("port: 5432", "port: 0", 12, "0 is not a port", "5432 is usual"),
-    ("database: shop", "databse: shop", 13, "targets.shop.databse: unknown key", "Did you mean 'database'?"),
-    ("{env: SHOP_PASSWORD}", "hunter2", 15, "a mapping (key: value) is expected here, not a text", ""),
+    (
+        "database: shop",
+        "databse: shop",
+        13,
+        "targets.shop.databse: unknown key",
+        "Did you mean 'database'?",
+    ),
+    (
+        "{env: SHOP_PASSWORD}",
+        "hunter2",
+        15,
+        "a mapping (key: value) is expected here, not a text",
+        "",
+    ),
     ("{env: SHOP_PASSWORD}", "{value: x}", 15, "unknown key", "Known keys: aws, azure, command"),
     (
         "{env: SHOP_PASSWORD}",
@@ -242,12 +256,16 @@ ERRORS = [
 @pytest.mark.parametrize(
     ("old", "new", "line", "what", "fix"), ERRORS, ids=[e[1][:30] or e[0][:30] for e in ERRORS]
 )
-def test_errors_point_at_the_line(tmp_path: Path, old: str, new: str, line: int, what: str, fix: str) -> None:
+def test_errors_point_at_the_line(
+    tmp_path: Path, old: str, new: str, line: int, what: str, fix: str
+) -> None:
     assert old in EXAMPLE
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, EXAMPLE.replace(old, new, 1))
     message = str(caught.value)
-    assert re.match(rf"{re.escape(str(tmp_path / 'sallyport.yaml'))}:{line}:[1-9]\d*: ", message), message
+    assert re.match(rf"{re.escape(str(tmp_path / 'sallyport.yaml'))}:{line}:[1-9]\d*: ", message), (
+        message
+    )
     assert what in message
     assert fix in message
 
@@ -255,8 +273,16 @@ def test_errors_point_at_the_line(tmp_path: Path, old: str, new: str, line: int,
 @pytest.mark.parametrize(
     ("cut", "line", "what"),
     [
-        (EXAMPLE[EXAMPLE.index("identity:") : EXAMPLE.index("targets:")], 1, "the key 'identity' is missing"),
-        (EXAMPLE[EXAMPLE.index("targets:") : EXAMPLE.index("policy:")], 1, "at least one target is needed"),
+        (
+            EXAMPLE[EXAMPLE.index("identity:") : EXAMPLE.index("targets:")],
+            1,
+            "the key 'identity' is missing",
+        ),
+        (
+            EXAMPLE[EXAMPLE.index("targets:") : EXAMPLE.index("policy:")],
+            1,
+            "at least one target is needed",
+        ),
         (
             EXAMPLE[EXAMPLE.index("    - issuer") : EXAMPLE.index("targets:")],
             5,
@@ -273,7 +299,9 @@ def test_missing_sections(tmp_path: Path, cut: str, line: int, what: str) -> Non
 
 def test_nobody_could_log_in(tmp_path: Path) -> None:
     text = EXAMPLE[: EXAMPLE.index("    - issuer")] + EXAMPLE[EXAMPLE.index("targets:") :]
-    with pytest.raises(ConfigError, match=r"yaml:5:3: identity\.oidc: without an issuer nobody can log in"):
+    with pytest.raises(
+        ConfigError, match=r"yaml:5:3: identity\.oidc: without an issuer nobody can log in"
+    ):
         load(tmp_path, text.replace("  oidc:\n", "  oidc: []\n"))
 
 
@@ -315,10 +343,19 @@ def test_every_key_is_documented() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("    credential: ephemeral\n", r"targets\.shop\.credential: 'ephemeral' needs an administrator"),
+        (
+            "    credential: ephemeral\n",
+            r"targets\.shop\.credential: 'ephemeral' needs an administrator",
+        ),
         ("    admin: {user: boss}\n", r"targets\.shop\.admin: nothing uses it"),
-        ("    credential: ephemeral\n    admin: {user: sallyport_agent}\n", "the same role as 'user'"),
-        ("    credential: ephemeral\n    admin: {user: boss}\n    auth: [trust]\n", "with scram-sha-256"),
+        (
+            "    credential: ephemeral\n    admin: {user: sallyport_agent}\n",
+            "the same role as 'user'",
+        ),
+        (
+            "    credential: ephemeral\n    admin: {user: boss}\n    auth: [trust]\n",
+            "with scram-sha-256",
+        ),
         ("    credential: sometimes\n", "credential"),
     ],
 )
@@ -339,7 +376,9 @@ def test_the_administrators_secret_is_relative_to_the_file(tmp_path: Path) -> No
 
 
 def test_the_short_forms_of_claims(tmp_path: Path) -> None:
-    text = EXAMPLE.replace("claims: {groups: groups}", "groups_claim: roles\n      agent_claim: cid")
+    text = EXAMPLE.replace(
+        "claims: {groups: groups}", "groups_claim: roles\n      agent_claim: cid"
+    )
     (issuer,) = load(tmp_path, text).identity.oidc
     assert (issuer.claims.groups, issuer.claims.agent) == ("roles", "cid")
     with pytest.raises(ConfigError, match="say the same thing twice"):

@@ -1,4 +1,6 @@
-"""sallyport.yaml, section approvals: what is accepted and completed, and what is refused with its line."""
+"""sallyport.yaml, section approvals: what is accepted and completed, and what is refused with its
+line.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("tls", "port"), [("starttls", 587), ("implicit", 465), ("none", 25)])
 def test_ports_of_mail(tmp_path: Path, tls: str, port: int) -> None:
-    mail = load(tmp_path, EXAMPLE + f"approvals: {{mail: {{host: m, from: a@b, to: [c@d], tls: {tls}}}}}\n")
+    mail = load(
+        tmp_path, EXAMPLE + f"approvals: {{mail: {{host: m, from: a@b, to: [c@d], tls: {tls}}}}}\n"
+    )
     assert mail.approvals.mail is not None and mail.approvals.mail.port == port
 
 
@@ -49,12 +53,18 @@ def test_ports_of_mail(tmp_path: Path, tls: str, port: int) -> None:
         ('{mail: {host: m, from: "a@b\\nBcc: x@y", to: [c@d]}}', "control character"),
         ("{mail: {host: m, from: a@b, to: [c@d], port: 70000}}", "not a port"),
         ("{mail: {host: m, from: a@b, to: [c@d], user: u}}", "belong together"),
-        ("{mail: {host: m, from: a@b, to: [c@d], tls: none, user: u, password: {env: P}}}", "without TLS"),
+        (
+            "{mail: {host: m, from: a@b, to: [c@d], tls: none, user: u, password: {env: P}}}",
+            "without TLS",
+        ),
         ("{slack: {signing_secret: {env: S}, bot_token: {env: B}}}", "channel"),
         (f"{{slack: {{{SLACK}, api: 'http://slack.example.com'}}}}", "not https"),
         (f"{{slack: {{{SLACK}, people: {{U1: dana}}}}}}", "U1"),
         (f"{{slack: {{{SLACK}, people: {{U1: {{subject: dana, groups: [dba]}}}}}}}}", "email"),
-        (f"{{slack: {{{SLACK}, people: {{U1: {{subject: dana, email: '', groups: [dba]}}}}}}}}", "e-mail"),
+        (
+            f"{{slack: {{{SLACK}, people: {{U1: {{subject: dana, email: '', groups: [dba]}}}}}}}}",
+            "e-mail",
+        ),
         (
             f"{{slack: {{{SLACK}, people: {{U1: {{{DANA}, issuer: 'https://other'}}}}}}}}",
             "not one of identity",

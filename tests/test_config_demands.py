@@ -1,4 +1,6 @@
-"""Conditions that name a claim, and whether they keep strangers out: judged against the evaluator itself."""
+"""Conditions that name a claim, and whether they keep strangers out: judged against the evaluator
+itself.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,20 @@ from sallyport.identity.claims import cel
 NAMES = ("repository_id", "repository_owner_id")
 #: Somebody who chooses everything but the id.
 STRANGERS = [
-    {"repository_id": "666", "repository_owner_id": "667", "environment": environment, "repository": "o/r"}
+    {
+        "repository_id": "666",
+        "repository_owner_id": "667",
+        "environment": environment,
+        "repository": "o/r",
+    }
     for environment in ("prod", "74", "")
 ]
-OURS = {"repository_id": "74", "repository_owner_id": "65", "environment": "prod", "repository": "o/r"}
+OURS = {
+    "repository_id": "74",
+    "repository_owner_id": "65",
+    "environment": "prod",
+    "repository": "o/r",
+}
 
 DEMANDS = (
     'claims.repository_id == "74"',
@@ -21,7 +33,10 @@ DEMANDS = (
     "claims['repository_id'] == '74'",
     'claims.repository_id in ["74", "75"]',
     '(claims.repository_id == "74") && claims.environment == "prod"',
-    'claims.environment == "prod" && (claims.repository_id == "74" || claims.repository_owner_id in ["65"])',
+    (
+        'claims.environment == "prod" && (claims.repository_id == "74" ||'
+        ' claims.repository_owner_id in ["65"])'
+    ),
     'claims.repository_owner_id == "65" && claims.event != "a || b"',
 )
 OPEN = (

@@ -14,7 +14,9 @@ SOURCE = Path(sallyport.__file__).parent
 
 
 def imports(package: str) -> dict[str, set[str]]:
-    """Module of ``sallyport.<package>`` -> those of the same package that it imports, wherever the import stands."""
+    """Module of ``sallyport.<package>`` -> those of the same package that it imports, wherever the
+    import stands.
+    """
     modules = {path.stem: path for path in (SOURCE / package).glob("*.py")}
     prefix = f"sallyport.{package}"
     graph: dict[str, set[str]] = {}

@@ -1,4 +1,6 @@
-"""The judge as a whole: what waits for it, scripts whose statements repeat, and what a text may cost (in steps, never in seconds)."""
+"""The judge as a whole: what waits for it, scripts whose statements repeat, and what a text may
+cost (in steps, never in seconds).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ search_paths: ["public", "fx, public"]
 
 
 def make_view(catalog: CatalogSnapshot) -> SubjectJudge:
-    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
+    judge = Judge(
+        "shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20
+    )
     return judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
 
 
@@ -46,7 +50,9 @@ def view(catalog: CatalogSnapshot) -> SubjectJudge:
 
 def refusal(found: ScriptVerdict) -> Refusal | None:
     return (
-        found.statements[found.refused].refusal if found.statements and found.refused >= 0 else found.refusal
+        found.statements[found.refused].refusal
+        if found.statements and found.refused >= 0
+        else found.refusal
     )
 
 
@@ -175,7 +181,9 @@ def test_random_scripts_are_judged_as_each_would_be(
         parts = [rng.choice(few)(n) for n in range(rng.randint(5, 30))]
         if rng.random() < 0.5:
             parts.insert(rng.randrange(len(parts)), rng.choice(rare))
-        texts.append((rng.choice([";", " ;\n", "; ; "]).join(parts) + rng.choice(["", ";"])).encode())
+        texts.append(
+            (rng.choice([";", " ;\n", "; ; "]).join(parts) + rng.choice(["", ";"])).encode()
+        )
     shared = [told(view.judge(text)) for text in texts]
     monkeypatch.setattr(script, "repeated", lambda sql: [])
     other = make_view(view.catalog)
@@ -192,7 +200,9 @@ def test_a_seed_file_is_read_once(view: SubjectJudge, monkeypatch: pytest.Monkey
         spend(self, count)
 
     monkeypatch.setattr(Work, "spend", counted)
-    sql = "".join(f"insert into moods (c, n) values ('{n}', 'n{n}');" for n in range(9_999)).encode()
+    sql = "".join(
+        f"insert into moods (c, n) values ('{n}', 'n{n}');" for n in range(9_999)
+    ).encode()
     found = view.judge(sql)
     assert (len(found.statements), found.count, found.refused) == (9_999, 9_999, -1)
     assert sum(steps) < 2_000
@@ -202,12 +212,15 @@ def test_a_seed_file_is_read_once(view: SubjectJudge, monkeypatch: pytest.Monkey
 
 
 def rounds(count: int) -> str:
-    """WITH RECURSIVE queries inside each other's recursive term: each is read until nothing is added, for each round around it."""
+    """WITH RECURSIVE queries inside each other's recursive term: each is read until nothing is
+    added, for each round around it.
+    """
     text = "select id, email, name, ssn, age, born from users"
     for number in range(count):
         text = (
-            f"with recursive c{number} as (select id, name, ssn, email, age, born from users union all select * from ({text}) q"
-            f" union all select born, age, id, name, ssn, email from c{number}) select * from c{number}"
+            f"with recursive c{number} as (select id, name, ssn, email, age, born from users union"
+            f" all select * from ({text}) q union all select born, age, id, name, ssn, email from"
+            f" c{number}) select * from c{number}"
         )
     return text
 
@@ -232,18 +245,24 @@ BOMBS = {
 
 #: The same over a table of 1,500 columns.
 WIDE = {
-    "natural joins": "select 1 from wide a0 " + " ".join(f"natural join wide a{n}" for n in range(1, 200)),
+    "natural joins": (
+        "select 1 from wide a0 " + " ".join(f"natural join wide a{n}" for n in range(1, 200))
+    ),
     "joins": "select 1 from wide a0 " + " ".join(f"cross join wide a{n}" for n in range(1, 200)),
     "columns renamed": "select 1 from " + ", ".join(f"wide w{n} (a, b)" for n in range(1500)),
     "rows compared": "select 1 from wide w where " + " and ".join(["w = w"] * 3000),
-    "whole rows as text": "with c as (select w::text as t from wide w) select "
-    + ", ".join(["t || t"] * 1500)
-    + " from c",
+    "whole rows as text": (
+        "with c as (select w::text as t from wide w) select "
+        + ", ".join(["t || t"] * 1500)
+        + " from c"
+    ),
     "subqueries": "select 1 from " + ", ".join(f"(select * from wide) q{n}" for n in range(1500)),
     "tables": "select 1 from " + ", ".join(f"wide w{n}" for n in range(3900)),
     "unions": " union ".join(["select * from wide"] * 200),
     "order by": "select * from wide order by " + ", ".join(f"c{n % 1500}" for n in range(7000)),
-    "windows": "select " + ", ".join(["row_number() over (partition by w)"] * 1000) + " from wide w",
+    "windows": (
+        "select " + ", ".join(["row_number() over (partition by w)"] * 1000) + " from wide w"
+    ),
 }
 
 
@@ -299,7 +318,10 @@ def test_what_takes_long_is_not_judged_at_once(name: str, view: SubjectJudge) ->
 
 
 def test_what_is_short_is_judged_at_once(view: SubjectJudge) -> None:
-    sql = b"select id, name from users where id = 1 and name in (select label from items where id = 3)"
+    sql = (
+        b"select id, name from users where id = 1 and name in (select label from items where id"
+        b" = 3)"
+    )
     found = view.judge_soon(sql)
     assert found is not None
     assert found is view.judge(sql)
@@ -310,7 +332,9 @@ def test_what_is_short_is_judged_at_once(view: SubjectJudge) -> None:
     assert view.judge(long) is view.judge_soon(long)
 
 
-def test_a_hurried_judge_gives_no_other_verdict(view: SubjectJudge, catalog: CatalogSnapshot) -> None:
+def test_a_hurried_judge_gives_no_other_verdict(
+    view: SubjectJudge, catalog: CatalogSnapshot
+) -> None:
     other = make_view(catalog)
     for sql in (
         b"select ssn from users where ssn = '1'",
@@ -320,12 +344,16 @@ def test_a_hurried_judge_gives_no_other_verdict(view: SubjectJudge, catalog: Cat
     ):
         soon, late = view.judge_soon(sql), other.judge(sql)
         assert soon is not None
-        assert told(msgspec.structs.replace(soon, sql=b"")) == told(msgspec.structs.replace(late, sql=b""))
+        assert told(msgspec.structs.replace(soon, sql=b"")) == told(
+            msgspec.structs.replace(late, sql=b"")
+        )
 
 
 def test_explain_execute_is_bounded_as_well(view: SubjectJudge) -> None:
     """It is judged while the session waits: whatever was prepared, a little and then no more."""
-    found = view.explained(b"explain execute p", b"select id from users where name = $1", frozenset(), False)
+    found = view.explained(
+        b"explain execute p", b"select id from users where name = $1", frozenset(), False
+    )
     assert not isinstance(found, Refusal)
     assert found.refusal is None
     for name in ("recursion in recursion", "a target list", "or"):
@@ -342,7 +370,9 @@ def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
         return sorted(o.epoch for o in catalogs if o.epoch.startswith("replaced"))
 
     first = replace(catalog, epoch="first")
-    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), first, {}, max_statement_bytes=1 << 20)
+    judge = Judge(
+        "shop", parse_policy(POLICY, "policy.yaml"), first, {}, max_statement_bytes=1 << 20
+    )
     subject = Subject("agent", "https://idp.test", frozenset())
     gc.collect()
     gc.disable()
@@ -352,7 +382,12 @@ def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
             view = judge.subject_judge(subject, ("fx", "public"))
             assert view.judge(b"SELECT upper(name) FROM users").refused < 0
             own = judge.beside(replace(judge.catalog, epoch=f"replaced in {number}"))
-            assert own.subject_judge(subject, ("fx", "public")).judge(b"SELECT name FROM users").refused < 0
+            assert (
+                own.subject_judge(subject, ("fx", "public"))
+                .judge(b"SELECT name FROM users")
+                .refused
+                < 0
+            )
             assert view.judge(b"SELECT nosuch(name) FROM users").refused == 0
             own.retire()
         del view, own
@@ -362,7 +397,9 @@ def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
 
 
 def test_time_may_pass_while_a_policy_is_bound(catalog: CatalogSnapshot) -> None:
-    """Access windows make sessions look again every second; what is prepared meanwhile is taken all the same."""
+    """Access windows make sessions look again every second; what is prepared meanwhile is taken all
+    the same.
+    """
     timed = POLICY.replace(
         "rules:", "rules:\n  - name: timed\n    deny: [delete]\n    when: now.getHours() < 25\n", 1
     )
@@ -373,7 +410,9 @@ def test_time_may_pass_while_a_policy_is_bound(catalog: CatalogSnapshot) -> None
     )
     subject = Subject("agent", "https://idp.test", frozenset())
     judge.subject_judge(subject, ("public",))
-    prepared = judge.prepared(policy=parse_policy(timed + "\n", "p"), catalog=replace(catalog, epoch="new"))
+    prepared = judge.prepared(
+        policy=parse_policy(timed + "\n", "p"), catalog=replace(catalog, epoch="new")
+    )
     now[0] += 5.0
     judge.tick()
     generation = judge.generation
@@ -408,7 +447,9 @@ def test_two_threads_may_make_room_in_the_cache_at_once(view: SubjectJudge) -> N
 
 
 def test_what_is_known_of_a_parameter_holds_for_all_of_its_list(catalog: CatalogSnapshot) -> None:
-    """The tree has the first of them only: the types that a client may declare, and what a recording shows, are the same for each."""
+    """The tree has the first of them only: the types that a client may declare, and what a
+    recording shows, are the same for each.
+    """
     policy = parse_policy(POLICY.replace('"fx.orders"', '"fx.prices", "fx.orders"'), "policy.yaml")
     judge = Judge("shop", policy, catalog, {}, max_statement_bytes=1 << 20)
     view = judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
@@ -422,7 +463,9 @@ def test_what_is_known_of_a_parameter_holds_for_all_of_its_list(catalog: Catalog
         assert f"${number} " in no.message
         assert view.check_declared_types(inserted, [0] * 40) is None
         types = ", ".join(["money_of"] * (number - 1) + ["int"] + ["money_of"] * (40 - number))
-        made = view.judge(f"PREPARE p ({types}) AS INSERT INTO prices (price) VALUES {rows}".encode())
+        made = view.judge(
+            f"PREPARE p ({types}) AS INSERT INTO prices (price) VALUES {rows}".encode()
+        )
         assert made.refused == 0
 
     found = view.judge(
@@ -436,7 +479,9 @@ def test_what_is_known_of_a_parameter_holds_for_all_of_its_list(catalog: Catalog
 
 
 @pytest.mark.parametrize("cast", ["", "::int"])
-def test_a_list_of_parameters_costs_what_a_list_of_constants_costs(view: SubjectJudge, cast: str) -> None:
+def test_a_list_of_parameters_costs_what_a_list_of_constants_costs(
+    view: SubjectJudge, cast: str
+) -> None:
     counts = []
     for item in ("{}", "${}"):
         items = ", ".join(f"{item.format(number)}{cast}" for number in range(1, 30_001))

@@ -22,7 +22,10 @@ def _rules(tmp_path: Path, text: str, names: frozenset[str] = frozenset()) -> li
 
 def test_a_file_without_faults(tmp_path: Path) -> None:
     assert (
-        _rules(tmp_path, '"""Numbers."""\n\n\ndef double(number):\n    """Twice."""\n    return 2 * number\n')
+        _rules(
+            tmp_path,
+            '"""Numbers."""\n\n\ndef double(number):\n    """Twice."""\n    return 2 * number\n',
+        )
         == []
     )
 

@@ -1,7 +1,8 @@
-"""Make a CA and the certificates of gateway and PostgreSQL, unless they are there: certificates.py DIRECTORY.
+"""Make a CA and the certificates of gateway and PostgreSQL, unless they are there: certificates.py
+DIRECTORY.
 
-For the Compose setup only: the CA's key is thrown away. Run by root, the keys belong to the users that the images
-run as: 65532 (Sallyport) and 999 (PostgreSQL).
+For the Compose setup only: the CA's key is thrown away. Run by root, the keys belong to the users
+that the images run as: 65532 (Sallyport) and 999 (PostgreSQL).
 """
 
 import datetime
@@ -18,7 +19,10 @@ from cryptography.x509.oid import NameOID
 LIFETIME = datetime.timedelta(days=825)
 #: name -> (names it answers to, user id that owns its key)
 SERVERS = {
-    "gateway": ((x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))), 65532),
+    "gateway": (
+        (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))),
+        65532,
+    ),
     "postgres": ((x509.DNSName("postgres"),), 999),
 }
 
@@ -30,7 +34,9 @@ def certificate(
     issuer_key: ec.EllipticCurvePrivateKey,
     extension: x509.ExtensionType,
 ) -> bytes:
-    """PEM of a certificate for ``key`` that ``issuer_key`` signs. ``extension``: its names, or that it is a CA."""
+    """PEM of a certificate for ``key`` that ``issuer_key`` signs. ``extension``: its names, or that
+    it is a CA.
+    """
     now = datetime.datetime.now(datetime.UTC)
     signed = (
         x509.CertificateBuilder()
@@ -42,7 +48,8 @@ def certificate(
         .not_valid_after(now + LIFETIME)
         .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            critical=False,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA256())

@@ -1,7 +1,7 @@
 """Print what the gateway's webhooks say, once their signature is checked: webhook_receiver.py PORT.
 
-An example to start from. WEBHOOK_SECRET holds the shared secret; the signature is the HMAC-SHA256 of
-``<timestamp>.<body>`` (docs/approvals.md, "Webhooks and mail"). Loopback only.
+An example to start from. WEBHOOK_SECRET holds the shared secret; the signature is the HMAC-SHA256
+of ``<timestamp>.<body>`` (docs/approvals.md, "Webhooks and mail"). Loopback only.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """The composition root: the only place where the parts are wired together.
 
-:func:`serve` runs a gateway until it is told to stop; :func:`load_target_catalog` reads one target's catalog for the command line. Both take
-a validated :class:`~sallyport.config.Config`; nothing below sees the file.
+:func:`serve` runs a gateway until it is told to stop; :func:`load_target_catalog` reads one
+target's catalog for the command line. Both take a validated :class:`~sallyport.config.Config`;
+nothing below sees the file.
 """
 
 from __future__ import annotations
@@ -111,7 +112,9 @@ def configure_logging(config: Config) -> None:
             *([structlog.processors.format_exc_info] if config.log.format == "json" else []),
             render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log.level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            getattr(logging, config.log.level.upper())
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -154,8 +157,8 @@ def check_together(config: Config, policy: Policy) -> None:
     """What only configuration and policy together can show. Raises ConfigError."""
     for key in sorted(policy.hash_keys() - config.mask_keys.keys()):
         raise ConfigError(
-            f"{policy.filename}: a hash mask uses the key {key!r}, which is not in the configuration. "
-            f"Add 'mask_keys: {{{key}: {{file: ...}}}}' there"
+            f"{policy.filename}: a hash mask uses the key {key!r}, which is not in the"
+            f" configuration. Add 'mask_keys: {{{key}: {{file: ...}}}}' there"
         )
 
 
@@ -180,7 +183,9 @@ def _limits(config: Config) -> GatewayLimits:
 
 @contextlib.contextmanager
 def _told_to_operators(target: TargetSettings) -> Iterator[None]:
-    """Give the exact reason why a target cannot be reached, which agents do not get, and what to do."""
+    """Give the exact reason why a target cannot be reached, which agents do not get, and what to
+    do.
+    """
     try:
         yield
     except UnreachableError as error:
@@ -189,10 +194,15 @@ def _told_to_operators(target: TargetSettings) -> Iterator[None]:
 
 def _unreachable(target: TargetSettings, error: UnreachableError) -> str:
     if error.kind == "credential":
-        return f"the gateway has no password for it. {error.reason}. Set it where sallyport is started"
+        return (
+            f"the gateway has no password for it. {error.reason}. Set it where sallyport is started"
+        )
     if error.kind in ("connection", "timeout"):
         place = f"{target.host}:{target.port}"
-        return f"no database answers at {place}: {error.reason}. Is it running, and are host and port right?"
+        return (
+            f"no database answers at {place}: {error.reason}. Is it running, and are host and port"
+            " right?"
+        )
     if error.kind == "tls":
         return f"TLS with the database could not be established: {error.reason}"
     return (
@@ -202,8 +212,8 @@ def _unreachable(target: TargetSettings, error: UnreachableError) -> str:
 
 
 async def load_target_catalog_async(config: Config, target: str) -> CatalogSnapshot:
-    """Read a target's catalog over the gateway's own connection. Raises ConfigError, SallyportError whose
-    text is for operators.
+    """Read a target's catalog over the gateway's own connection. Raises ConfigError, SallyportError
+    whose text is for operators.
     """
     if target not in config.targets:
         names = ", ".join(sorted(config.targets)) or "none"
@@ -228,7 +238,8 @@ def load_target_privileges(
     target: str,
     role: str = "",
 ) -> tuple[CatalogSnapshot, Privileges]:
-    """A target's catalog and what a role may do there ("": the gateway's own), for callers without an event loop.
+    """A target's catalog and what a role may do there ("": the gateway's own), for callers without
+    an event loop.
 
     Raises ConfigError, PrivilegeError, and as :func:`load_target_catalog_async`.
     """
@@ -238,7 +249,9 @@ def load_target_privileges(
         client = QueryClient(logins.dialer(target), 60.0)
         try:
             with _told_to_operators(config.targets[target]):
-                return (await load_catalog(client.query)).snapshot, await load_privileges(client.query, role)
+                return (await load_catalog(client.query)).snapshot, await load_privileges(
+                    client.query, role
+                )
         finally:
             await client.close()
             await logins.close()
@@ -247,8 +260,9 @@ def load_target_privileges(
 
 
 def examine(config: Config, target: str = "", *, from_agent: bool = False) -> list[doctor.Finding]:
-    """What :mod:`sallyport.operations.doctor` finds; of one target, or ("") of everything. ``from_agent``: only the ways round the gateway.
-    Raises ConfigError for a policy that cannot be loaded.
+    """What :mod:`sallyport.operations.doctor` finds; of one target, or ("") of everything.
+    ``from_agent``: only the ways round the gateway. Raises ConfigError for a policy that cannot be
+    loaded.
     """
     logins = TargetLogins(config)
     dialers = [logins.dialer(name) for name in config.targets if not target or name == target]
@@ -309,7 +323,9 @@ def _policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
 async def gateway_running(
     config: Config, *, accept_lost_state: bool = False
 ) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
-    """A gateway that listens; gives it and the address it got. Everything it started ends with the block."""
+    """A gateway that listens; gives it and the address it got. Everything it started ends with the
+    block.
+    """
     context = (
         tls.server_context(Path(config.tls.certificate), Path(config.tls.key))
         if config.tls is not None
@@ -357,7 +373,9 @@ async def gateway_running(
         verifiers=tuple(saml.values()),
         session_tokens=tokens,
     )
-    approval_store = SqlApprovalStore(store, await asyncio.to_thread(open_seal, config.data_directory))
+    approval_store = SqlApprovalStore(
+        store, await asyncio.to_thread(open_seal, config.data_directory)
+    )
     approvals = Approvals(
         approval_store,
         SystemClock(),
@@ -489,7 +507,9 @@ async def _start_console(
     if address is None or console is None:
         return None
     issuers = [
-        issuer_settings(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer
+        issuer_settings(i)
+        for i in config.identity.oidc
+        if not console.issuer or i.issuer == console.issuer
     ]
     if not issuers and not config.identity.saml:
         raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
@@ -536,7 +556,9 @@ async def _start_console(
         session_tokens=tokens,
     )
     tls_context = (
-        server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None
+        server_context(Path(config.tls.certificate), Path(config.tls.key))
+        if config.tls is not None
+        else None
     )
     listening = asyncio.Event()
 
@@ -545,7 +567,8 @@ async def _start_console(
         listening.set()
 
     running = gateway.spawn(
-        serve_always(lambda: web.build(services), address.host, address.port, tls_context, ready), "console"
+        serve_always(lambda: web.build(services), address.host, address.port, tls_context, ready),
+        "console",
     )
     waiting = asyncio.get_running_loop().create_task(listening.wait(), name="console start")
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -582,8 +605,8 @@ async def serve_async(
     accept_lost_state: bool = False,
     reread: Callable[[], Config],
 ) -> None:
-    """Run until SIGINT or SIGTERM, then drain; a second one cuts that short. ``ready`` is told the address
-    once clients can connect. ``reread``: the configuration, for SIGHUP.
+    """Run until SIGINT or SIGTERM, then drain; a second one cuts that short. ``ready`` is told the
+    address once clients can connect. ``reread``: the configuration, for SIGHUP.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -611,8 +634,12 @@ async def serve_async(
 
 
 def _keep_memory_private() -> None:
-    """No core dump, and no other process of this user, gets at the secrets in memory (prctl(2), PR_SET_DUMPABLE)."""
-    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+    """No core dump, and no other process of this user, gets at the secrets in memory (prctl(2),
+    PR_SET_DUMPABLE).
+    """
+    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(
+        _PR_SET_DUMPABLE, 0, 0, 0, 0
+    ):
         log.warning("core dumps may hold secrets", reason=os.strerror(ctypes.get_errno()))
 
 
@@ -626,7 +653,8 @@ def serve(
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
     configure_logging(config)
     _keep_memory_private()
-    # Messages make and drop many small tuples; the default thresholds would scan them all again and again.
+    # Messages make and drop many small tuples; the default thresholds would scan them all again and
+    # again.
     gc.set_threshold(20_000, 20, 50)
     try:
         import uvloop

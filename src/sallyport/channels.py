@@ -1,6 +1,8 @@
-"""Part of the composition root: from the configuration's ``approvals`` to what the approvals service is given.
+"""Part of the composition root: from the configuration's ``approvals`` to what the approvals
+service is given.
 
-:func:`open_channels` starts one thread per channel; :meth:`Channels.close` ends them. Secrets are read here, once.
+:func:`open_channels` starts one thread per channel; :meth:`Channels.close` ends them. Secrets are
+read here, once.
 """
 
 from __future__ import annotations
@@ -37,21 +39,27 @@ class Channels:
 
 
 async def open_channels(settings: ApprovalSettings, console: str, resolve: Resolve) -> Channels:
-    """``console``: its public address, "" without one. Raises ConfigError; then nothing was started."""
+    """``console``: its public address, "" without one. Raises ConfigError; then nothing was
+    started.
+    """
     opened: list[Webhook | Mail | Slack] = []
     try:
         for i, hook in enumerate(settings.webhooks):
             secret = await resolve(hook.secret, f"approvals.webhooks[{i}].secret")
             events = EVENTS if hook.events is None else hook.events
             # The configuration takes http only for loopback addresses.
-            opened.append(Webhook(hook.url, secret, console=console, allow_http=True, events=events))
+            opened.append(
+                Webhook(hook.url, secret, console=console, allow_http=True, events=events)
+            )
         if settings.mail is not None:
             opened.append(await _mail(settings, console, resolve))
         slack = await _slack(settings, console, resolve)
     except SallyportError as error:
         for notifier in opened:
             notifier.close()
-        raise error if isinstance(error, ConfigError) else ConfigError(f"approvals: {error}") from error
+        raise (
+            error if isinstance(error, ConfigError) else ConfigError(f"approvals: {error}")
+        ) from error
     limits, links = settings.limits, settings.identities
     return Channels(
         (*opened, slack) if slack is not None else tuple(opened),
@@ -71,7 +79,9 @@ async def _mail(settings: ApprovalSettings, console: str, resolve: Resolve) -> M
     mail = settings.mail
     if mail is None or mail.port is None:
         raise ConfigError("approvals.mail: the configuration was not checked")
-    password = None if mail.password is None else await resolve(mail.password, "approvals.mail.password")
+    password = (
+        None if mail.password is None else await resolve(mail.password, "approvals.mail.password")
+    )
     return Mail(
         MailSettings(mail.host, mail.port, mail.sender, mail.to, mail.user, password, mail.tls),
         console=console,
@@ -105,9 +115,15 @@ def reviewer_places(settings: ApprovalSettings) -> list[tuple[str, str, int]]:
     places = []
     for what, url in urls:
         parts = urlsplit(url)
-        places.append((what, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)))
+        places.append(
+            (what, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
+        )
     if (mail := settings.mail) is not None:
         places.append(
-            ("mail", mail.host, mail.port or {"starttls": 587, "implicit": 465, "none": 25}[mail.tls])
+            (
+                "mail",
+                mail.host,
+                mail.port or {"starttls": 587, "implicit": 465, "none": 25}[mail.tls],
+            )
         )
     return places

@@ -67,10 +67,16 @@ class Handover:
         return [follower for follower in followers if follower is not None]
 
 
-async def open_handover(config: Config, index: SqlSessionIndex, resolve: Resolve, keys: KeyRing) -> Handover:
-    """Nothing of it is started yet. ``keys``: of recordings. Raises ConfigError: no FTS5, a secret that is missing."""
+async def open_handover(
+    config: Config, index: SqlSessionIndex, resolve: Resolve, keys: KeyRing
+) -> Handover:
+    """Nothing of it is started yet. ``keys``: of recordings. Raises ConfigError: no FTS5, a secret
+    that is missing.
+    """
     archive = await open_archive(config, resolve)
-    sessions = Sessions(config.recording_directory, index, keys=keys, fetch=fetcher(config, archive))
+    sessions = Sessions(
+        config.recording_directory, index, keys=keys, fetch=fetcher(config, archive)
+    )
     streams = await _open_streams(config, sessions, resolve)
     archiver = None if archive is None else _archiver(config, sessions, archive)
     most = config.recording.search_statements

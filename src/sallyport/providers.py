@@ -1,4 +1,5 @@
-"""Identity providers as the configuration describes them, made into what :mod:`sallyport.identity` works with.
+"""Identity providers as the configuration describes them, made into what :mod:`sallyport.identity`
+works with.
 
 With :mod:`sallyport.app`, for which this is apart: the composition root.
 """
@@ -32,7 +33,9 @@ def _mapping(claims: Claims, default: ClaimMapping) -> ClaimMapping:
         if written is None:
             return otherwise
         listed = written if isinstance(written, tuple) else (written,)
-        return tuple(cel(source.cel) if isinstance(source, CelSource) else source for source in listed)
+        return tuple(
+            cel(source.cel) if isinstance(source, CelSource) else source for source in listed
+        )
 
     return ClaimMapping(
         sources(claims.subject, default.subject),
@@ -79,7 +82,9 @@ def oauth_offer(config: Config) -> OAuthOffer | None:
 async def saml_providers(
     config: Config, public_url: str, secret: Callable[[SecretRef, str], Awaitable[Secret]]
 ) -> dict[str, SamlProvider]:
-    """By name; to be made once, as what was used is remembered in them. public_url: the console's. secret: resolves a reference. Raises ConfigError."""
+    """By name; to be made once, as what was used is remembered in them. public_url: the console's.
+    secret: resolves a reference. Raises ConfigError.
+    """
     if not config.identity.saml:
         return {}
     try:  # lxml and signxml are an extra

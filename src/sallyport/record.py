@@ -150,7 +150,9 @@ def _forget(config: Config, ids: Sequence[str]) -> None:
         StatementSearch(config.data_directory, writable=True).forget(ids)
 
 
-def _take_up(recordings: Path, index: SqlSessionIndex, transparency: TransparencyLog, keys: KeyRing) -> None:
+def _take_up(
+    recordings: Path, index: SqlSessionIndex, transparency: TransparencyLog, keys: KeyRing
+) -> None:
     """What an earlier run left: sessions, their journal, and heads that the log lacks."""
     transparency.open()
     recover(recordings, LoggedRecovery(index, transparency), keys)

@@ -19,7 +19,12 @@ from sallyport.store.sealing import Seal
 
 ISSUER = "https://idp.example.com"
 AGENT = Subject(
-    "claude", ISSUER, frozenset({"agents"}), agent="claude-code", label="claude", email="alice@example.com"
+    "claude",
+    ISSUER,
+    frozenset({"agents"}),
+    agent="claude-code",
+    label="claude",
+    email="alice@example.com",
 )
 DANA = Subject("dana", ISSUER, frozenset({"dba"}), email="dana@example.com")
 EVE = Subject("eve", ISSUER, frozenset({"dba", "other"}), email="eve@example.com")

@@ -1,7 +1,9 @@
-"""Slack, as far as Sallyport talks to it, written from its public documentation (docs.slack.dev): four methods of the Web API with their
-errors and the bounds of Block Kit, and a workspace whose people click and submit, with requests that are signed as Slack signs them.
+"""Slack, as far as Sallyport talks to it, written from its public documentation (docs.slack.dev):
+four methods of the Web API with their errors and the bounds of Block Kit, and a workspace whose
+people click and submit, with requests that are signed as Slack signs them.
 
-It is strict where Slack is: a token, a known channel, blocks within their bounds, triggers that are good once and for three seconds.
+It is strict where Slack is: a token, a known channel, blocks within their bounds, triggers that are
+good once and for three seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class SlackError(Exception):
 
 
 class SlackDouble:
-    """``calls``: method and body of everything that arrived. ``failures``: (status, headers, body) to answer with first, in turn."""
+    """``calls``: method and body of everything that arrived. ``failures``: (status, headers, body)
+    to answer with first, in turn.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -43,9 +47,11 @@ class SlackDouble:
         self._triggers: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    # -- the Web API ----------------------------------------------------------------------------------------
+    # -- the Web API -------------------------------------------------------------------------------
 
-    def handle(self, method: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    def handle(
+        self, method: str, headers: Any, body: bytes
+    ) -> tuple[int, dict[str, str], dict[str, Any]]:
         with self._lock:
             self.arrived.append(time.monotonic())
             if self.failures:
@@ -102,7 +108,7 @@ class SlackDouble:
         self.views.append({"id": f"V{len(self.views)}", **values["view"]})
         return {"view": self.views[-1]}
 
-    # -- the people -----------------------------------------------------------------------------------------
+    # -- the people --------------------------------------------------------------------------------
 
     @property
     def last(self) -> str:
@@ -111,14 +117,20 @@ class SlackDouble:
 
     def buttons(self, ts: str) -> dict[str, dict[str, Any]]:
         """What can be clicked, by action id."""
-        rows = [block["elements"] for block in self.messages[ts]["blocks"] if block["type"] == "actions"]
+        rows = [
+            block["elements"] for block in self.messages[ts]["blocks"] if block["type"] == "actions"
+        ]
         return {one["action_id"]: one for row in rows for one in row}
 
     def shown(self, ts: str) -> str:
         return json.dumps(self.messages[ts], ensure_ascii=False)
 
-    def click(self, user: str, action_id: str, ts: str = "", button: dict[str, Any] | None = None) -> bytes:
-        """The body of the request that a click makes. ``button``: one that is not in the message any more."""
+    def click(
+        self, user: str, action_id: str, ts: str = "", button: dict[str, Any] | None = None
+    ) -> bytes:
+        """The body of the request that a click makes. ``button``: one that is not in the message
+        any more.
+        """
         ts = ts or self.last
         button = button or self.buttons(ts)[action_id]
         trigger = secrets.token_hex(8)
@@ -137,7 +149,9 @@ class SlackDouble:
         view = self.views[-1]
         (field,) = view["blocks"]
         state = {
-            field["block_id"]: {field["element"]["action_id"]: {"type": "plain_text_input", "value": reason}}
+            field["block_id"]: {
+                field["element"]["action_id"]: {"type": "plain_text_input", "value": reason}
+            }
         }
         return self._body({
             "type": "view_submission", "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM}, "api_app_id": APP,
@@ -148,9 +162,13 @@ class SlackDouble:
         return urlencode({"payload": json.dumps(payload)}).encode()
 
     @staticmethod
-    def headers(body: bytes, at: float | None = None, secret: str = SIGNING_SECRET) -> dict[str, str]:
+    def headers(
+        body: bytes, at: float | None = None, secret: str = SIGNING_SECRET
+    ) -> dict[str, str]:
         stamp = str(int(time.time() if at is None else at))
-        digest = hmac.new(secret.encode(), f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
+        digest = hmac.new(
+            secret.encode(), f"v0:{stamp}:".encode() + body, hashlib.sha256
+        ).hexdigest()
         return {
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Slack-Request-Timestamp": stamp,
@@ -160,10 +178,12 @@ class SlackDouble:
     def send(self, console: str, body: bytes) -> httpx2.Response:
         """To the interactivity request URL; Slack waits three seconds."""
         url = f"{console}/slack/interactions"
-        return httpx2.post(url, content=body, headers=self.headers(body), timeout=3.0, trust_env=False)
+        return httpx2.post(
+            url, content=body, headers=self.headers(body), timeout=3.0, trust_env=False
+        )
 
 
-# -- Block Kit ------------------------------------------------------------------------------------------------
+# -- Block Kit -------------------------------------------------------------------------------------
 
 
 def check_blocks(blocks: list[dict[str, Any]]) -> None:
@@ -229,7 +249,9 @@ def slack_double() -> Iterator[SlackDouble]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, headers, answer = double.handle(self.path.removeprefix("/api/"), self.headers, body)
+            status, headers, answer = double.handle(
+                self.path.removeprefix("/api/"), self.headers, body
+            )
             data = json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(data))}.items():

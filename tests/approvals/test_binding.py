@@ -1,4 +1,6 @@
-"""Approve one thing, run another: every way to move something between the two is tried, and none works."""
+"""Approve one thing, run another: every way to move something between the two is tried, and none
+works.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def test_the_digest_cannot_be_confused() -> None:
 def test_moved_does_not_show_what_the_client_sent() -> None:
     words = " ".join(
         BINDING.moved(
-            replace(BINDING, sql="secret", sent="secret", binds=(b"secret",), search_path=("secret",))
+            replace(
+                BINDING, sql="secret", sent="secret", binds=(b"secret",), search_path=("secret",)
+            )
         )
     )
     assert "secret" not in words and "paid" not in words
@@ -137,7 +141,7 @@ def test_policy_and_catalog_void_what_waits(house: House) -> None:
     assert [r.id for r in house.service.pending()] == [other.id]
 
 
-# -- asynchronous -----------------------------------------------------------------------------------------------
+# -- asynchronous ----------------------------------------------------------------------------------
 
 
 def test_async_runs_from_any_session_once(house: House) -> None:
@@ -168,7 +172,9 @@ def test_async_says_what_moved_once(house: House, field: str) -> None:
     assert refused(house.service.use(request.id, BINDING)).code.id == "SP1404"
 
 
-@pytest.mark.parametrize("field", ["sql", "binds", "bind_formats", "types", "target", "subject", "issuer"])
+@pytest.mark.parametrize(
+    "field", ["sql", "binds", "bind_formats", "types", "target", "subject", "issuer"]
+)
 def test_async_is_for_this_statement_and_subject(house: House, field: str) -> None:
     house.approve(house.ask(mode="async"))
     assert house.service.claim(changed(field)) is None
@@ -185,7 +191,10 @@ def test_async_denials_are_read_by_who_asks_again(house: House) -> None:
     house.deny(house.ask(mode="async"), "ask the warehouse first")
     with pytest.raises(RefusedError) as told:
         house.ask(mode="async")
-    assert told.value.refusal.code.id == "SP1402" and "ask the warehouse first" in told.value.refusal.message
+    assert (
+        told.value.refusal.code.id == "SP1402"
+        and "ask the warehouse first" in told.value.refusal.message
+    )
     house.clock.advance(900)
     assert house.ask(mode="async").status is Status.PENDING
 

@@ -1,4 +1,6 @@
-"""Who may decide: not oneself under any name, not twice, not without the group, not too late; and what is stored before it counts."""
+"""Who may decide: not oneself under any name, not twice, not without the group, not too late; and
+what is stored before it counts.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,16 @@ def problem(
 
 def test_reviewers_are_those_of_the_rule(house: House) -> None:
     request = house.ask()
-    assert problem(house, request, MALLORY) is ApprovalProblem.NOT_REVIEWER, "administrators included"
-    assert problem(house, request, replace(DANA, groups=frozenset())) is ApprovalProblem.NOT_REVIEWER
-    assert problem(house, request, replace(DANA, groups=frozenset({"DBA"}))) is ApprovalProblem.NOT_REVIEWER
+    assert problem(house, request, MALLORY) is ApprovalProblem.NOT_REVIEWER, (
+        "administrators included"
+    )
+    assert (
+        problem(house, request, replace(DANA, groups=frozenset())) is ApprovalProblem.NOT_REVIEWER
+    )
+    assert (
+        problem(house, request, replace(DANA, groups=frozenset({"DBA"})))
+        is ApprovalProblem.NOT_REVIEWER
+    )
     assert house.approve(request).status is Status.APPROVED
 
 
@@ -49,7 +58,9 @@ SELF = {
     "in other case": replace(DANA, email=" Alice@EXAMPLE.com"),
     "with a tag": replace(DANA, email="alice+approver@example.com"),
     "in other letters": replace(DANA, email="ａlice@example.com"),
-    "from another issuer": replace(DANA, issuer="https://other.example.com", email="alice@example.com"),
+    "from another issuer": replace(
+        DANA, issuer="https://other.example.com", email="alice@example.com"
+    ),
     "an id that is the address": replace(DANA, id="alice@example.com", email=""),
     "denying": replace(AGENT, groups=frozenset({"dba"})),
 }
@@ -58,7 +69,10 @@ SELF = {
 @pytest.mark.parametrize("way", SELF)
 def test_nobody_decides_about_their_own(house: House, way: str) -> None:
     request = house.ask()
-    assert problem(house, request, SELF[way], approve=way != "denying", reason="x") is ApprovalProblem.SELF
+    assert (
+        problem(house, request, SELF[way], approve=way != "denying", reason="x")
+        is ApprovalProblem.SELF
+    )
     assert house.service.pending() == [request]
 
 
@@ -108,7 +122,11 @@ def test_a_denial_needs_a_reason(house: House) -> None:
         assert problem(house, request, DANA, False, empty) is ApprovalProblem.NO_REASON
     assert problem(house, request, DANA, True, "x" * 2001) is ApprovalProblem.INVALID
     denied = house.deny(request, " because ")
-    assert denied.status is Status.DENIED and denied.denial is not None and denied.denial.reason == "because"
+    assert (
+        denied.status is Status.DENIED
+        and denied.denial is not None
+        and denied.denial.reason == "because"
+    )
 
 
 def test_a_quorum_is_of_different_people(house: House) -> None:
@@ -116,7 +134,9 @@ def test_a_quorum_is_of_different_people(house: House) -> None:
     assert house.approve(request).status is Status.PENDING
     assert problem(house, request, DANA) is ApprovalProblem.TWICE
     assert problem(house, request, DANA, False, "changed my mind") is ApprovalProblem.TWICE
-    same = Subject("d2", "https://other.example.com", frozenset({"dba"}), email="Dana+2@example.com")
+    same = Subject(
+        "d2", "https://other.example.com", frozenset({"dba"}), email="Dana+2@example.com"
+    )
     assert problem(house, request, same) is ApprovalProblem.TWICE
     assert house.service.use(request.id, BINDING) is not None, "half a quorum is none"
     assert house.approve(request, EVE).status is Status.APPROVED
@@ -157,7 +177,7 @@ def test_why_not_changes_nothing(house: House) -> None:
     assert house.service.get(request.id) == request
 
 
-# -- floods -----------------------------------------------------------------------------------------------------
+# -- floods ----------------------------------------------------------------------------------------
 
 
 def test_identical_requests_join(house: House) -> None:
@@ -200,7 +220,7 @@ def test_what_nobody_can_read_is_not_shown(make_house: Make) -> None:
         house.ask(replace(BINDING, binds=(b"x" * 100,)))
 
 
-# -- telling and storing ----------------------------------------------------------------------------------------
+# -- telling and storing ---------------------------------------------------------------------------
 
 
 def test_watchers_hear_every_change(house: House) -> None:

@@ -14,7 +14,10 @@ from tests.approvals.helpers import AGENT, BINDING, DANA, EVE, MALLORY, House, c
 
 RULE = "changes wait"
 OTHER_VALUES = replace(
-    BINDING, sql="update ORDERS\nset status=$1 -- now\nwhere id = 12345", binds=(b"sent",), session="ses_9"
+    BINDING,
+    sql="update ORDERS\nset status=$1 -- now\nwhere id = 12345",
+    binds=(b"sent",),
+    session="ses_9",
 )
 
 
@@ -36,7 +39,11 @@ def test_a_grant_approves_its_request_and_the_like(house: House) -> None:
     for _ in range(3):
         assert runs(house, OTHER_VALUES)
     (shown,) = house.service.grants()
-    assert shown.uses == 3 and shown.decision.reviewer == "dana" and shown.decision.address == "10.1.1.1"
+    assert (
+        shown.uses == 3
+        and shown.decision.reviewer == "dana"
+        and shown.decision.address == "10.1.1.1"
+    )
     recorded = house.service.recent(1)[0]
     assert (
         recorded.grant == grant.id
@@ -222,7 +229,9 @@ def test_fingerprints() -> None:
 
 
 def test_a_text_of_any_length_has_no_fingerprint() -> None:
-    """It would be parsed while others wait; there are grants for rules, and approvals, for such statements."""
+    """It would be parsed while others wait; there are grants for rules, and approvals, for such
+    statements.
+    """
     rows = ",".join(["(1)"] * 40_000)
     with pytest.raises(RefusedError, match="SP1105"):
         fingerprint(f"INSERT INTO t VALUES {rows}")

@@ -1,4 +1,6 @@
-"""The locks that reviewers are told of, compared with ``pg_locks`` of a real server in which the statement ran."""
+"""The locks that reviewers are told of, compared with ``pg_locks`` of a real server in which the
+statement ran.
+"""
 
 from __future__ import annotations
 
@@ -116,9 +118,19 @@ GRANT SELECT ON parent TO PUBLIC
 ANALYZE parent
 """.strip().splitlines()
 #: From weak to strong; what is weaker than these is felt by nobody who reads or writes.
-ORDER = ["", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"]
+ORDER = [
+    "",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+]
 _FELT = {name.replace(" ", "").lower() + "lock": name for name in ORDER if name}
-_HELD = "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND granted AND relation = ANY (%s::oid[])"
+_HELD = (
+    "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND granted AND relation = ANY"
+    " (%s::oid[])"
+)
 _OIDS = "SELECT oid::bigint FROM pg_class WHERE relnamespace = 'locks'::regnamespace"
 
 
@@ -167,7 +179,9 @@ def test_what_does_not_run_in_a_transaction(sql: str, lock: str) -> None:
     assert _strongest(locks_of(sql)) == lock
 
 
-@pytest.mark.parametrize("sql", ["nonsense", "ALTER TABLE t SET (unheard_of = 1)", "CREATE EXTENSION x"])
+@pytest.mark.parametrize(
+    "sql", ["nonsense", "ALTER TABLE t SET (unheard_of = 1)", "CREATE EXTENSION x"]
+)
 def test_what_is_not_known_is_the_strongest(sql: str) -> None:
     assert locks_of(sql) == [EXCLUSIVE]
 

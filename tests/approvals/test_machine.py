@@ -1,4 +1,6 @@
-"""Any order of asking, deciding, moving, waiting, restarting and using: what runs was approved, for exactly this, in time, once."""
+"""Any order of asking, deciding, moving, waiting, restarting and using: what runs was approved, for
+exactly this, in time, once.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ PEOPLE = st.sampled_from(
     ]
 )
 BINDINGS = st.sampled_from(
-    [BINDING, *(changed(f) for f in ("sql", "binds", "session", "policy_version", "epoch", "search_path"))]
+    [
+        BINDING,
+        *(
+            changed(f)
+            for f in ("sql", "binds", "session", "policy_version", "epoch", "search_path")
+        ),
+    ]
 )
 GOOD = {DANA, EVE}
 
@@ -38,7 +46,8 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
         self.house = House.open(
-            Path(self.directory.name), limits=FloodLimits(per_subject=3, per_hour=10**6, per_minute=10**6)
+            Path(self.directory.name),
+            limits=FloodLimits(per_subject=3, per_hour=10**6, per_minute=10**6),
         )
         # The model: who said yes, and what has been seen of each request.
         self.yes: dict[str, set[str]] = {}
@@ -61,7 +70,9 @@ class Machine(RuleBasedStateMachine):
     )
     def ask(self, binding: Binding, quorum: int, mode: str, seconds: int) -> str:
         try:
-            request = self.house.ask(binding, quorum=quorum, mode=mode, expires_seconds=float(seconds))
+            request = self.house.ask(
+                binding, quorum=quorum, mode=mode, expires_seconds=float(seconds)
+            )
         except RefusedError as error:
             assert error.refusal.code.id in ("SP1401", "SP1402")
             return "apr_none"
@@ -72,7 +83,9 @@ class Machine(RuleBasedStateMachine):
         self.bound[request.id] = request.binding
         return request.id
 
-    @rule(request=requests, who=PEOPLE, approve=st.booleans(), reason=st.sampled_from(["", "because"]))
+    @rule(
+        request=requests, who=PEOPLE, approve=st.booleans(), reason=st.sampled_from(["", "because"])
+    )
     def decide(self, request: str, who: Subject, approve: bool, reason: str) -> None:
         before = self.house.service.get(request)
         try:
@@ -80,7 +93,11 @@ class Machine(RuleBasedStateMachine):
         except RefusedError:
             return
         assert who in GOOD and (approve or reason)
-        assert before is not None and before.status is Status.PENDING and who.id not in self.yes[request]
+        assert (
+            before is not None
+            and before.status is Status.PENDING
+            and who.id not in self.yes[request]
+        )
         assert self.house.clock.now() < self.deadline[request]
         if approve:
             self.yes[request].add(who.id)
@@ -90,7 +107,11 @@ class Machine(RuleBasedStateMachine):
         before = self.house.service.get(request)
         if self.house.service.use(request, binding) is not None:
             return
-        assert before is not None and before.status is Status.APPROVED and self.ended.get(request) is None
+        assert (
+            before is not None
+            and before.status is Status.APPROVED
+            and self.ended.get(request) is None
+        )
         assert len(self.yes[request]) >= before.quorum
         assert self.house.clock.now() < self.deadline[request]
         ran = binding if before.mode == "wait" else replace(binding, session="")
@@ -104,7 +125,9 @@ class Machine(RuleBasedStateMachine):
         except RefusedError as error:
             assert error.refusal.code.id == "SP1404"
             return
-        assert found is None or (found.mode == "async" and found.binding == replace(binding, session=""))
+        assert found is None or (
+            found.mode == "async" and found.binding == replace(binding, session="")
+        )
 
     @rule(request=requests)
     def withdraw(self, request: str) -> None:

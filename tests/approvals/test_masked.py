@@ -1,4 +1,6 @@
-"""Statements with masks in them: what is planned, counted and sampled is the text that the target would get."""
+"""Statements with masks in them: what is planned, counted and sampled is the text that the target
+would get.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def catalog(any_postgres: Server) -> CatalogSnapshot:
 @pytest.fixture
 def connection(any_postgres: Server) -> Iterator[psycopg.Connection[object]]:
     options = " ".join(f"-c {name}={value}" for name, value in hash_settings("tokens", KEY).items())
-    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True, options=options) as connection:
+    with psycopg.connect(
+        any_postgres.superuser_dsn, autocommit=True, options=options
+    ) as connection:
         yield connection
 
 
@@ -53,7 +57,10 @@ def query(connection: psycopg.Connection[object]) -> Query:
         result = connection.pgconn.exec_(sql.encode())
         assert result.status != pq.ExecStatus.FATAL_ERROR, result.error_message
         return [
-            [None if (v := result.get_value(r, c)) is None else v.decode() for c in range(result.nfields)]
+            [
+                None if (v := result.get_value(r, c)) is None else v.decode()
+                for c in range(result.nfields)
+            ]
             for r in range(result.ntuples)
         ]
 
@@ -63,10 +70,12 @@ def query(connection: psycopg.Connection[object]) -> Query:
 def judged(catalog: CatalogSnapshot, sql: str) -> tuple[Verdict, str]:
     """The verdict, and the text that is sent."""
     keys = {"tokens": KEY}
-    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, keys, max_statement_bytes=1 << 20)
-    script = judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("public",)).judge(
-        sql.encode()
+    judge = Judge(
+        "shop", parse_policy(POLICY, "policy.yaml"), catalog, keys, max_statement_bytes=1 << 20
     )
+    script = judge.subject_judge(
+        Subject("agent", "https://idp.test", frozenset()), ("public",)
+    ).judge(sql.encode())
     verdict = script.statements[0]
     assert verdict.refusal is None, verdict.refusal
     sent = script.sent(sql.encode()).decode()
@@ -110,9 +119,9 @@ def test_merge_with_masks_is_counted_by_action(catalog: CatalogSnapshot, query: 
     if catalog.server_version < 150000:
         pytest.skip("MERGE came with PostgreSQL 15")
     sql = (
-        "MERGE INTO products p USING (SELECT c.id, c.phone FROM customers c WHERE c.email LIKE '%@%') s ON s.id = p.id"
-        " WHEN MATCHED AND right(s.phone, 1) < '5' THEN UPDATE SET stock = 0 WHEN MATCHED THEN DELETE"
-        " WHEN NOT MATCHED THEN DO NOTHING"
+        "MERGE INTO products p USING (SELECT c.id, c.phone FROM customers c WHERE c.email LIKE"
+        " '%@%') s ON s.id = p.id WHEN MATCHED AND right(s.phone, 1) < '5' THEN UPDATE SET stock ="
+        " 0 WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING"
     )
     verdict, sent = judged(catalog, sql)
     preview = asyncio.run(measure(query, verdict.facts, sent, None, ("public",), masked=True))
@@ -124,7 +133,10 @@ def test_merge_with_masks_is_counted_by_action(catalog: CatalogSnapshot, query: 
 def test_a_plan_that_is_too_long_leaves_the_count(catalog: CatalogSnapshot, query: Query) -> None:
     """The expressions of masks stand in it more than once."""
     many = " UNION ALL ".join(f"SELECT id FROM orders WHERE id = {n}" for n in range(1, 71))
-    sql = f"DELETE FROM order_items i USING customers c, ({many}) o WHERE o.id = i.order_id AND c.email LIKE '%@%'"
+    sql = (
+        f"DELETE FROM order_items i USING customers c, ({many}) o WHERE o.id = i.order_id AND"
+        " c.email LIKE '%@%'"
+    )
     verdict, sent = judged(catalog, sql)
     preview = asyncio.run(measure(query, verdict.facts, sent, None, ("public",), masked=True))
     assert preview.problems == ("the plan is too long to be shown",)

@@ -20,7 +20,9 @@ from tests.approvals.helpers import AGENT, BINDING, House
 from tests.audit.helpers import until
 
 SECRET = Secret("shared with the receiver")
-HOSTILE = replace(AGENT, email="x@example.com\r\nBcc: everyone@example.com", agent="a\x1b[31m\u202e")
+HOSTILE = replace(
+    AGENT, email="x@example.com\r\nBcc: everyone@example.com", agent="a\x1b[31m\u202e"
+)
 
 
 @pytest.fixture
@@ -47,10 +49,14 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]], list[i
         thread.join()
 
 
-def test_a_webhook_is_signed_and_tried_again(make_house: Callable[..., House], receiver: Any) -> None:
+def test_a_webhook_is_signed_and_tried_again(
+    make_house: Callable[..., House], receiver: Any
+) -> None:
     url, arrived, statuses = receiver
     statuses += [500, 302]
-    hook = Webhook(url, SECRET, console="https://gw.example.com/", pauses=(0.01, 0.01, 0.01), allow_http=True)
+    hook = Webhook(
+        url, SECRET, console="https://gw.example.com/", pauses=(0.01, 0.01, 0.01), allow_http=True
+    )
     house = make_house(notifiers=[hook])
     request = house.ask()
     until(lambda: len(arrived) == 3)
@@ -143,7 +149,11 @@ def test_mail_arrives(make_house: Callable[..., House]) -> None:
         thread.start()
         mail = Mail(
             MailSettings(
-                "127.0.0.1", server.server_address[1], "s@example.com", ("dba@example.com",), tls="none"
+                "127.0.0.1",
+                server.server_address[1],
+                "s@example.com",
+                ("dba@example.com",),
+                tls="none",
             ),
             console="https://gw.example.com",
         )

@@ -1,4 +1,6 @@
-"""Previews against a real server: the plan is of exactly this statement, counts are exact, nothing runs, failures are said without values."""
+"""Previews against a real server: the plan is of exactly this statement, counts are exact, nothing
+runs, failures are said without values.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,15 @@ def query(any_postgres: Server) -> Iterator[Query]:
             result = connection.pgconn.exec_(sql.encode())
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 message = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode()
-                raise ServerError(message, (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode())
+                raise ServerError(
+                    message, (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+                )
             assert connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
             return [
-                [None if (v := result.get_value(r, c)) is None else v.decode() for c in range(result.nfields)]
+                [
+                    None if (v := result.get_value(r, c)) is None else v.decode()
+                    for c in range(result.nfields)
+                ]
                 for r in range(result.ntuples)
             ]
 
@@ -54,7 +61,9 @@ def query(any_postgres: Server) -> Iterator[Query]:
 
 @pytest.fixture
 def preview(query: Query, catalog: CatalogSnapshot):  # type: ignore[no-untyped-def]
-    def run(sql: str, binds: Sequence[bytes | None] | None = None, formats: Sequence[int] = ()) -> Preview:
+    def run(
+        sql: str, binds: Sequence[bytes | None] | None = None, formats: Sequence[int] = ()
+    ) -> Preview:
         context = Context(search_path=PATH, role=catalog.role, trusted_functions=lambda f: True)
         facts = analyze(sql.encode(), catalog, context)[0]
         return asyncio.run(measure(query, facts, sql, binds, PATH, formats))
@@ -75,10 +84,22 @@ COUNTED = [
     "update public.orders as o set status = 'paid' where o.id in (1, 2, 3) -- where returning",
     "DELETE FROM orders WHERE id = 1 RETURNING id, 'where'",
     "DELETE FROM order_items i USING orders o WHERE o.id = i.order_id AND o.id < 10",
-    "UPDATE orders o SET status = 'paid' FROM products p, customers c WHERE c.id = o.customer_id AND p.id < 4",
-    "UPDATE orders SET status = (SELECT status FROM orders WHERE id = 1) WHERE id IN (SELECT id FROM orders WHERE id > 5)",
-    "WITH w AS (SELECT id FROM orders WHERE id < 5) DELETE FROM orders o USING w WHERE w.id = o.id RETURNING *",
-    'UPDATE ONLY "orders" "WHERE" SET placed_at = nullif($q$ FROM orders WHERE $q$, $q$ FROM orders WHERE $q$)::timestamptz WHERE "WHERE".id > 3',
+    (
+        "UPDATE orders o SET status = 'paid' FROM products p, customers c WHERE c.id ="
+        " o.customer_id AND p.id < 4"
+    ),
+    (
+        "UPDATE orders SET status = (SELECT status FROM orders WHERE id = 1) WHERE id IN (SELECT id"
+        " FROM orders WHERE id > 5)"
+    ),
+    (
+        "WITH w AS (SELECT id FROM orders WHERE id < 5) DELETE FROM orders o USING w WHERE w.id ="
+        " o.id RETURNING *"
+    ),
+    (
+        'UPDATE ONLY "orders" "WHERE" SET placed_at = nullif($q$ FROM orders WHERE $q$, $q$ FROM'
+        ' orders WHERE $q$)::timestamptz WHERE "WHERE".id > 3'
+    ),
     "DELETE FROM orders WHERE status::text = ' where 1 = 1 ' OR id = 7;",
     "TRUNCATE orders, order_items CASCADE",
 ]
@@ -155,7 +176,9 @@ def test_it_waits_for_no_lock(preview, any_postgres: Server) -> None:  # type: i
 
 @pytest.mark.parametrize("more", ["", " AND 1 / (id - id) = 0"], ids=["counted", "failing"])
 def test_advisory_locks_are_given_back(preview, any_postgres: Server, more: str) -> None:  # type: ignore[no-untyped-def]
-    """Taken for the session, they would stand in the way of others for as long as the gateway lives."""
+    """Taken for the session, they would stand in the way of others for as long as the gateway
+    lives.
+    """
     found = preview(f"DELETE FROM orders WHERE pg_advisory_lock(4711) IS NOT NULL{more}")
     assert (found.rows is None) is bool(more)
     assert one(any_postgres.superuser_dsn, "SELECT pg_try_advisory_lock(4711)::int") == 1
@@ -169,14 +192,13 @@ def test_what_writes_while_it_is_counted_does_not(preview) -> None:  # type: ign
 def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Query) -> None:
     with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as connection:
         connection.execute(
-            "CREATE TABLE changed (id int PRIMARY KEY, note text, other int);"
-            "CREATE INDEX changed_note ON changed (note);"
-            "CREATE TABLE refers (id int REFERENCES changed);"
-            "CREATE VIEW on_table AS SELECT id, note FROM changed;"
-            "CREATE VIEW on_view AS SELECT id FROM on_table;"
-            "CREATE TABLE child () INHERITS (changed);"
-            "CREATE FUNCTION names_it() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM Changed); END';"
-            "CREATE FUNCTION reads_it() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(other) FROM changed; END"
+            "CREATE TABLE changed (id int PRIMARY KEY, note text, other int);CREATE INDEX"
+            " changed_note ON changed (note);CREATE TABLE refers (id int REFERENCES changed);CREATE"
+            " VIEW on_table AS SELECT id, note FROM changed;CREATE VIEW on_view AS SELECT id FROM"
+            " on_table;CREATE TABLE child () INHERITS (changed);CREATE FUNCTION names_it() RETURNS"
+            " int LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM Changed); END';CREATE"
+            " FUNCTION reads_it() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(other) FROM"
+            " changed; END"
         )
         try:
             catalog = catalog_of(any_postgres.superuser_dsn)
@@ -189,7 +211,10 @@ def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Q
 
             found = preview("DROP TABLE changed CASCADE")
             assert found.problems == ()
-            assert found.locks[0].startswith("ACCESS EXCLUSIVE") and "public.changed (" in found.locks[0]
+            assert (
+                found.locks[0].startswith("ACCESS EXCLUSIVE")
+                and "public.changed (" in found.locks[0]
+            )
             assert "The same on 1 partitions" in found.locks[-1]
             listed = "\n".join(found.dependants)
             for name in (
@@ -202,11 +227,15 @@ def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Q
             assert "changed_note" in dropped and "on_table" in dropped and "on_view" in dropped
             assert "refers" not in dropped and "reads_it()" not in dropped
             assert (
-                preview("CREATE INDEX CONCURRENTLY i ON changed (note)").locks[0].startswith("SHARE UPDATE")
+                preview("CREATE INDEX CONCURRENTLY i ON changed (note)")
+                .locks[0]
+                .startswith("SHARE UPDATE")
             )
             assert preview("CREATE INDEX i ON changed (note)").locks[0].startswith("SHARE:")
         finally:
-            connection.execute("DROP FUNCTION names_it(), reads_it(); DROP TABLE changed, refers CASCADE")
+            connection.execute(
+                "DROP FUNCTION names_it(), reads_it(); DROP TABLE changed, refers CASCADE"
+            )
 
 
 @pytest.mark.parametrize(
@@ -260,7 +289,10 @@ def test_rows_that_the_source_lacks(any_postgres: Server, preview) -> None:  # t
     if any_postgres.version < "17":
         pytest.skip("WHEN NOT MATCHED BY SOURCE came with PostgreSQL 17")
     total = one(any_postgres.superuser_dsn, "SELECT count(*) FROM products")
-    sql = "MERGE INTO products p USING (VALUES (1), (2)) s (id) ON p.id = s.id WHEN NOT MATCHED BY SOURCE AND p.id > 3 THEN DELETE"
+    sql = (
+        "MERGE INTO products p USING (VALUES (1), (2)) s (id) ON p.id = s.id WHEN NOT MATCHED BY"
+        " SOURCE AND p.id > 3 THEN DELETE"
+    )
     assert preview(sql).actions == (f"delete {total - 3}",)
 
 
@@ -280,15 +312,22 @@ def test_inserts_are_counted(preview, sql: str, rows: int) -> None:  # type: ign
 
 
 def test_conflicts_are_said(preview) -> None:  # type: ignore[no-untyped-def]
-    sql = "INSERT INTO products (id, name, sku, price) SELECT id, name, sku, price FROM products ON CONFLICT DO NOTHING"
+    sql = (
+        "INSERT INTO products (id, name, sku, price) SELECT id, name, sku, price FROM products ON"
+        " CONFLICT DO NOTHING"
+    )
     found = preview(sql)
-    assert found.rows > 0 and found.problems == ("rows that conflict with others are counted as well",)
+    assert found.rows > 0 and found.problems == (
+        "rows that conflict with others are counted as well",
+    )
 
 
 def test_half_a_parenthesis_fits_nowhere() -> None:
-    """Source and condition are put together in another order than in the statement: each must be whole."""
+    """Source and condition are put together in another order than in the statement: each must be
+    whole.
+    """
     sql = (
-        "MERGE INTO t USING (SELECT * FROM b WHERE x IN (SELECT 1 FROM z JOIN y ON true)) s ON t.id = s.id "
-        "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (1)"
+        "MERGE INTO t USING (SELECT * FROM b WHERE x IN (SELECT 1 FROM z JOIN y ON true)) s ON t.id"
+        " = s.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (1)"
     )
     assert 'NOT EXISTS (SELECT 1 FROM "t"\nWHERE ( t.id = s.id \n))' in count_of(sql).sql

@@ -33,7 +33,9 @@ def test_the_first_rules_people_are_not_enough(house: House) -> None:
     request = ask(house)
     assert request.binding.rules == HELD.rules
     assert house.approve(request, DANA).status is Status.PENDING
-    assert house.approve(request, EVE).status is Status.PENDING, "more of the same group do not help"
+    assert house.approve(request, EVE).status is Status.PENDING, (
+        "more of the same group do not help"
+    )
     refusal = house.service.use(request.id, HELD)
     assert refusal is not None and refusal.code.id == "SP1003"
     assert "1 of dba and 1 of security" in refusal.hint
@@ -82,7 +84,8 @@ def test_groups_count_as_they_were_when_somebody_decided(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "rules", [("changes wait",), ("money is watched", "changes wait"), (*HELD.rules, "and another"), ()]
+    "rules",
+    [("changes wait",), ("money is watched", "changes wait"), (*HELD.rules, "and another"), ()],
 )
 def test_an_approval_is_for_these_rules(house: House, rules: tuple[str, ...]) -> None:
     request = ask(house)
@@ -103,7 +106,9 @@ def test_it_is_all_there_after_a_restart(house: House) -> None:
     house.approve(request, DANA)
     house = house.restart()
     found = house.service.get(request.id)
-    assert found is not None and found.demands == request.demands and found.binding == request.binding
+    assert (
+        found is not None and found.demands == request.demands and found.binding == request.binding
+    )
     assert [found.approved_for(d) for d in found.demands] == [1, 0]
     assert house.approve(request, SAM).status is Status.APPROVED
     house.close()
@@ -117,7 +122,11 @@ def test_a_grant_is_one_persons_word_for_every_rule(house: House) -> None:
     grant = house.service.grant(ask(house).id, 30, BOTH)
     assert grant.rules == HELD.rules
     house = house.restart()
-    for rules, covered in ((HELD.rules, True), (BINDING.rules, True), ((*HELD.rules, "another"), False)):
+    for rules, covered in (
+        (HELD.rules, True),
+        (BINDING.rules, True),
+        ((*HELD.rules, "another"), False),
+    ):
         binding = replace(HELD, rules=rules, session="ses_7")
         claimed = house.service.claim(binding)
         assert (claimed is not None and house.service.use(claimed.id, binding) is None) is covered

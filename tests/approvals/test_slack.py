@@ -44,7 +44,9 @@ def double() -> Iterator[SlackDouble]:
 @pytest.fixture
 def slack(double: SlackDouble) -> Iterator[Slack]:
     settings = replace(SETTINGS, api=double.url)
-    made = Slack(settings, console="https://gw.example.com/", pauses=(0.01, 0.01, 0.01), allow_http=True)
+    made = Slack(
+        settings, console="https://gw.example.com/", pauses=(0.01, 0.01, 0.01), allow_http=True
+    )
     yield made
     made.close()
 
@@ -56,10 +58,19 @@ def test_a_message_is_posted_and_says_what_became_of_it(
     request = house.ask()
     until(lambda: double.messages)
     shown, ts = double.shown(double.last), double.last
-    for word in ("alice@example.com", "claude-code", "shop", "changes wait", "UPDATE orders SET status = $1"):
+    for word in (
+        "alice@example.com",
+        "claude-code",
+        "shop",
+        "changes wait",
+        "UPDATE orders SET status = $1",
+    ):
         assert word in shown
     assert set(double.buttons(ts)) == {slack_blocks.APPROVE, slack_blocks.DENY, slack_blocks.OPEN}
-    assert double.buttons(ts)[slack_blocks.OPEN]["url"] == f"https://gw.example.com/approvals/{request.id}"
+    assert (
+        double.buttons(ts)[slack_blocks.OPEN]["url"]
+        == f"https://gw.example.com/approvals/{request.id}"
+    )
     house.service.previewed(request.id, Preview(rows=41))
     until(lambda: "41 rows" in double.shown(ts))
     house.deny(request, "cancel it in the shop")
@@ -68,7 +79,9 @@ def test_a_message_is_posted_and_says_what_became_of_it(
     assert len(double.messages) == 1
 
 
-def test_bind_values_stay_here(make_house: Callable[..., House], slack: Slack, double: SlackDouble) -> None:
+def test_bind_values_stay_here(
+    make_house: Callable[..., House], slack: Slack, double: SlackDouble
+) -> None:
     house = make_house(notifiers=[slack])
     request = house.ask(replace(BINDING, binds=(b"canary-1", b"canary-2")))
     until(lambda: double.messages)
@@ -91,7 +104,10 @@ def test_masks_are_said_and_their_text_is_not_shown(house: House) -> None:
 def test_what_strangers_write_is_inert(house: House) -> None:
     subject = replace(AGENT, email=HOSTILE, agent=HOSTILE)
     request = house.ask(
-        replace(BINDING, sql=f"UPDATE t SET x = '{HOSTILE}'"), subject, rule=HOSTILE, touches=(HOSTILE,)
+        replace(BINDING, sql=f"UPDATE t SET x = '{HOSTILE}'"),
+        subject,
+        rule=HOSTILE,
+        touches=(HOSTILE,),
     )
     for one in (request, house.deny(request, HOSTILE)):
         message = slack_blocks.message(one, "https://gw")
@@ -105,7 +121,11 @@ def test_what_strangers_write_is_inert(house: House) -> None:
 
 @pytest.mark.parametrize(
     "sql",
-    ["SELECT '" + "x" * 3000 + "'", "SELECT 1" + "\n" * 100 + "; DELETE", "SELECT '" + "\x01" * 900 + "'"],
+    [
+        "SELECT '" + "x" * 3000 + "'",
+        "SELECT 1" + "\n" * 100 + "; DELETE",
+        "SELECT '" + "\x01" * 900 + "'",
+    ],
 )
 def test_what_cannot_be_seen_cannot_be_approved_there(house: House, sql: str) -> None:
     request = house.ask(replace(BINDING, sql=sql))
@@ -144,7 +164,9 @@ def test_what_slack_refuses_is_said_once_and_without_secrets(
         until(lambda: any("refused" in one["event"] for one in logs))
         slack.close()
     assert len(double.arrived) == 1 and "not_in_channel" in repr(logs)
-    assert TOKEN not in repr(logs) and SIGNING_SECRET not in repr(logs) and TOKEN not in repr(SETTINGS)
+    assert (
+        TOKEN not in repr(logs) and SIGNING_SECRET not in repr(logs) and TOKEN not in repr(SETTINGS)
+    )
 
 
 def test_a_request_that_ended_meanwhile_is_not_posted(
@@ -173,7 +195,9 @@ def test_a_message_from_before_a_restart_is_brought_up_to_date_by_a_click(
 BODY = b"payload=%7B%7D"
 
 
-def signed(at: float = 1_000_000.0, body: bytes = BODY, secret: str = SIGNING_SECRET) -> tuple[str, str]:
+def signed(
+    at: float = 1_000_000.0, body: bytes = BODY, secret: str = SIGNING_SECRET
+) -> tuple[str, str]:
     headers = SlackDouble.headers(body, at, secret)
     return headers["X-Slack-Request-Timestamp"], headers["X-Slack-Signature"]
 
@@ -231,7 +255,11 @@ def test_what_was_received_before_a_restart_is_not_received_again() -> None:
 
 def test_people_are_those_of_the_configuration(slack: Slack) -> None:
     dana = slack.subject("UDANA", TEAM)
-    assert dana is not None and (dana.id, dana.email, dana.groups) == ("dana", "dana@example.com", {"dba"})
+    assert dana is not None and (dana.id, dana.email, dana.groups) == (
+        "dana",
+        "dana@example.com",
+        {"dba"},
+    )
     assert slack.subject("UDANA", "T999") is None, "a user of another workspace"
     assert slack.subject("UEVE", TEAM) is None and slack.subject("", TEAM) is None
 
@@ -248,6 +276,7 @@ def test_the_double_refuses_what_slack_refuses(double: SlackDouble) -> None:
     with pytest.raises(Exception, match="invalid_blocks"):
         check_blocks([bad])
     assert (
-        double.handle("chat.postMessage", {"Authorization": "Bearer x"}, b"{}")[2]["error"] == "invalid_auth"
+        double.handle("chat.postMessage", {"Authorization": "Bearer x"}, b"{}")[2]["error"]
+        == "invalid_auth"
     )
     assert double.problems.pop() == "chat.postMessage: invalid_auth"

@@ -1,11 +1,12 @@
-"""``make attacks``: run the attacks and the benign statements against real servers, print a table, exit 1 on any leak.
+"""``make attacks``: run the attacks and the benign statements against real servers, print a table,
+exit 1 on any leak.
 
-make attacks                                  PostgreSQL 18
-make attacks ARGS=--all                       PostgreSQL 14, 16 and 18
-make attacks ARGS="--generate 5000 --seed 7"  more random queries
-make attacks ARGS=--sweep                     and every function, operator and cast over masked columns
-make attacks ARGS="--only 'FROM v_people'"    what contains this text, or is in this group
-make attacks ARGS="--scan sessions,orders"    of the attacks on masks at the scan only these parts ("none": none)
+make attacks                                  PostgreSQL 18 make attacks ARGS=--all
+PostgreSQL 14, 16 and 18 make attacks ARGS="--generate 5000 --seed 7"  more random queries make
+attacks ARGS=--sweep                     and every function, operator and cast over masked columns
+make attacks ARGS="--only 'FROM v_people'"    what contains this text, or is in this group make
+attacks ARGS="--scan sessions,orders"    of the attacks on masks at the scan only these parts
+("none": none)
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def main() -> int:
         scanned |= {f"{version} {part}": tally for part, tally in _scan(version, options).items()}
     leaked = sum(row.leaked for row in attacks)
     print(
-        f"attacks: {sum(row.tried for row in attacks)} tried, {leaked} leaked; "
-        f"benign: {sum(row.tried for row in benign)} tried, {sum(row.leaked for row in benign)} wrongly refused"
+        f"attacks: {sum(row.tried for row in attacks)} tried, {leaked} leaked; benign:"
+        f" {sum(row.tried for row in benign)} tried, {sum(row.leaked for row in benign)} wrongly"
+        " refused"
     )
     for part, tally in scanned.items():
         print(f"masks at the scan, {part}: {tally}")
@@ -78,7 +80,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pg", default="18", help="versions, like 14,18 (18)")
     parser.add_argument("--only", default="", help="only what contains this text")
     parser.add_argument("--quick", action="store_true", help="three worlds and two ways")
-    parser.add_argument("--generate", type=int, default=150, metavar="N", help="random queries (150)")
+    parser.add_argument(
+        "--generate", type=int, default=150, metavar="N", help="random queries (150)"
+    )
     parser.add_argument(
         "--sweep", action="store_true", help="every function, operator and cast over masked columns"
     )
@@ -108,7 +112,8 @@ def _one_version(stage: Bench, options: argparse.Namespace) -> tuple[list[Row], 
         random = Attacks(stage, ("simple", "binary"), 5)
         rows |= check("generated", made, random.run, _tell)
         ended = ", ".join(
-            f"{count * 100 // max(len(made), 1)} % {how}" for how, count in random.outcomes.most_common()
+            f"{count * 100 // max(len(made), 1)} % {how}"
+            for how, count in random.outcomes.most_common()
         )
         print(f"generated: {ended}", flush=True)
     if options.sweep and only in ("", "sweep"):
@@ -116,7 +121,8 @@ def _one_version(stage: Bench, options: argparse.Namespace) -> tuple[list[Row], 
         rows |= check("sweep", calls, Attacks(stage).run, _tell)
     harmless = check("benign", chosen["benign"], Benign(stage).run, _tell)
     print(
-        f"{'group':28} {'tried':>7} {'leaked':>7} {'residual':>9} {'refused in every way':>21} {'wrongly refused':>16}"
+        f"{'group':28} {'tried':>7} {'leaked':>7} {'residual':>9} {'refused in every way':>21}"
+        f" {'wrongly refused':>16}"
     )
     for group, row in rows.items():
         print(f"{group:28} {row.tried:7} {row.leaked:7} {row.residual:9} {row.stopped:21}")

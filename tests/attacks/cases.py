@@ -1,13 +1,16 @@
 """Reads the tables of statements (``attacks/*.sql``, ``benign/*.sql``).
 
-One case is one line; a line that begins with white space goes on with the line before. ``;;`` separates the steps of a case, which run
-one after the other in one session. ``<<<`` after a COPY ... FROM STDIN gives the data. ``{table.column}`` is a masked value of world 0,
-``{table.column+1}`` that of the next row. ``\\xNN`` is a byte. Lines that begin with ``--`` are comments, and headings when they begin
-with ``--:``. A case may begin with options in brackets:
+One case is one line; a line that begins with white space goes on with the line before. ``;;``
+separates the steps of a case, which run one after the other in one session. ``<<<`` after a COPY
+... FROM STDIN gives the data. ``{table.column}`` is a masked value of world 0, ``{table.column+1}``
+that of the next row. ``\\xNN`` is a byte. Lines that begin with ``--`` are comments, and headings
+when they begin with ``--:``. A case may begin with options in brackets:
 
-``[as builder]`` run as the builder, in worlds that may be ruined. ``[restless]`` the answer differs by itself (clocks, transaction
-ids), so only canaries are looked for. ``[masked a b*]`` in benign cases: these output columns show their mask; with ``*``: are computed from masks. ``[since 16]``: needs this
-version. ``[simple]``: the simple protocol only. ``[residual WHY]`` documented in docs/threat-model.md as not defended: reported apart.
+``[as builder]`` run as the builder, in worlds that may be ruined. ``[restless]`` the answer differs
+by itself (clocks, transaction ids), so only canaries are looked for. ``[masked a b*]`` in benign
+cases: these output columns show their mask; with ``*``: are computed from masks. ``[since 16]``:
+needs this version. ``[simple]``: the simple protocol only. ``[residual WHY]`` documented in
+docs/threat-model.md as not defended: reported apart.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ class Case:
         out = []
         for part in filled.split(";;"):
             sql, marker, data = part.partition("<<<")
-            rows = data.strip().encode().decode("unicode_escape").encode() + b"\n" if marker else None
+            rows = (
+                data.strip().encode().decode("unicode_escape").encode() + b"\n" if marker else None
+            )
             raw = _BYTE.sub(lambda m: bytes([int(m[1], 16)]), sql.strip().encode())
             out.append(Step(raw, rows))
         return out

@@ -1,8 +1,8 @@
-"""A small blocking client that keeps every byte it receives. It speaks to the gateway (clear-text token on loopback)
-and, for comparison, to PostgreSQL itself (SCRAM-SHA-256).
+"""A small blocking client that keeps every byte it receives. It speaks to the gateway (clear-text
+token on loopback) and, for comparison, to PostgreSQL itself (SCRAM-SHA-256).
 
-``send`` and ``receive`` are apart, so that one statement can be on its way to several databases at once. A session that
-the other side closed says so in ``closed``; its bytes stay.
+``send`` and ``receive`` are apart, so that one statement can be on its way to several databases at
+once. A session that the other side closed says so in ``closed``; its bytes stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Kind and body of each whole message; a rest that is none comes last with kind 0."""
     pos = 0
     while pos < len(data):
-        end = pos + 1 + int.from_bytes(data[pos + 1 : pos + 5], "big") if pos + 5 <= len(data) else -1
+        end = (
+            pos + 1 + int.from_bytes(data[pos + 1 : pos + 5], "big") if pos + 5 <= len(data) else -1
+        )
         if end <= pos + 4 or end > len(data):
             yield 0, data[pos:]
             return
@@ -34,7 +36,9 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class Client:
-    """One session. ``status``: of the last ReadyForQuery (I, T or E); ``greeting``: every byte of the login."""
+    """One session. ``status``: of the last ReadyForQuery (I, T or E); ``greeting``: every byte of
+    the login.
+    """
 
     def __init__(
         self,
@@ -53,7 +57,12 @@ class Client:
         self.status = ""
         self.greeting = b""
         if login:
-            start = {"user": user, "database": database, "application_name": "attacks", **(parameters or {})}
+            start = {
+                "user": user,
+                "database": database,
+                "application_name": "attacks",
+                **(parameters or {}),
+            }
             self.send(frontend.startup_message(start))
             self._authenticate(password)
 
@@ -84,9 +93,12 @@ class Client:
         except OSError:
             self.closed = True
 
-    def receive(self, readies: int = 1, copy: bytes | None = None, *, extended: bool = False) -> bytes:
-        """Everything up to the ``readies``-th ReadyForQuery, or to the end of the session. CopyInResponse is answered with
-        ``copy`` and CopyDone (None: CopyFail), and a Sync where ``extended``: the COPY has swallowed the one before. Raises Hang.
+    def receive(
+        self, readies: int = 1, copy: bytes | None = None, *, extended: bool = False
+    ) -> bytes:
+        """Everything up to the ``readies``-th ReadyForQuery, or to the end of the session.
+        CopyInResponse is answered with ``copy`` and CopyDone (None: CopyFail), and a Sync where
+        ``extended``: the COPY has swallowed the one before. Raises Hang.
         """
         kept = bytearray()
         while readies:

@@ -1,5 +1,7 @@
-"""Random queries over the schema, for the same two oracles: a small typed grammar, and mutations of the benign statements (public columns
-become masked ones; a whole statement becomes part of another), and :mod:`shapes`, most of which is allowed. ``queries(seed, count)`` is the same for the same seed.
+"""Random queries over the schema, for the same two oracles: a small typed grammar, and mutations of
+the benign statements (public columns become masked ones; a whole statement becomes part of
+another), and :mod:`shapes`, most of which is allowed. ``queries(seed, count)`` is the same for the
+same seed.
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ class Grammar:
 
     def value(self, kind: str, depth: int) -> str:
         if depth <= 0 or self.dice.random() < 0.3:
-            return self.column(kind) if self.aliases and self.dice.random() < 0.8 else self.constant(kind)
+            return (
+                self.column(kind)
+                if self.aliases and self.dice.random() < 0.8
+                else self.constant(kind)
+            )
         return getattr(self, f"_{kind}")(depth - 1)
 
     def _text(self, d: int) -> str:
@@ -82,12 +88,17 @@ class Grammar:
                          f"date_trunc('year', {v('date', d)})::date", f"CASE WHEN {v('bool', d)} THEN {v('date', d)} END")  # fmt: skip
 
     def source(self, alias: str) -> str:
-        columns = "id, name, city, age, joined, active, ssn, email, phone, zip, salary, small, flag, birth"
+        columns = (
+            "id, name, city, age, joined, active, ssn, email, phone, zip, salary, small, flag,"
+            " birth"
+        )
         self.aliases = [alias]
         kind = self.pick("table", "table", "table", "subquery", "lateral", "function")
         if kind == "subquery":
             where = (
-                f" WHERE {self.value('bool', 1).replace(alias + '.', '')}" if self.dice.random() < 0.3 else ""
+                f" WHERE {self.value('bool', 1).replace(alias + '.', '')}"
+                if self.dice.random() < 0.3
+                else ""
             )
             return f"(SELECT {columns} FROM people{where}) {alias}"
         if kind == "lateral":
@@ -104,7 +115,9 @@ class Grammar:
             self.aliases = aliases
             how = self.pick("JOIN", "LEFT JOIN", "FULL JOIN")
             condition = (
-                "a.id = b.id" if how == "FULL JOIN" or self.dice.random() < 0.6 else self.value("bool", 1)
+                "a.id = b.id"
+                if how == "FULL JOIN" or self.dice.random() < 0.6
+                else self.value("bool", 1)
             )
             sources = [f"{sources[0]} {how} {joined} ON {condition}"]
         self.aliases = aliases
@@ -113,17 +126,25 @@ class Grammar:
         tail = ""
         shape = self.dice.random()
         if shape < 0.15:
-            aggregates = [f"{self.pick('max', 'min', 'count')}({self.value(k, 1)})" for k in ("text", "int")]
+            aggregates = [
+                f"{self.pick('max', 'min', 'count')}({self.value(k, 1)})" for k in ("text", "int")
+            ]
             items, tail = [*aggregates, f"count(*) FILTER (WHERE {self.value('bool', 1)})"], ""
         elif shape < 0.3:
             key = self.value(self.pick("text", "int", "bool"), 1)
             items, tail = [key, "count(*)", f"max({self.value('int', 1)})"], f" GROUP BY {key}"
         elif shape < 0.45:
             frame = f"PARTITION BY {self.value('bool', 0)} ORDER BY {self.value('int', 1)}, a.id"
-            items.append(f"{self.pick('rank()', 'row_number()', 'lag(a.name)', 'sum(a.age)')} OVER ({frame})")
+            items.append(
+                f"{self.pick('rank()', 'row_number()', 'lag(a.name)', 'sum(a.age)')} OVER ({frame})"
+            )
         where = f" WHERE {self.value('bool', depth - 1)}" if self.dice.random() < 0.5 else ""
         if not tail and shape >= 0.3:
-            tail = f" ORDER BY {self.value('int', 1)}, a.id" if self.dice.random() < 0.3 else " ORDER BY a.id"
+            tail = (
+                f" ORDER BY {self.value('int', 1)}, a.id"
+                if self.dice.random() < 0.3
+                else " ORDER BY a.id"
+            )
             tail += self.pick(
                 "",
                 "",
@@ -165,14 +186,20 @@ def _mutant(dice: random.Random, benign: list[Case]) -> str:
                 lambda _, m=masked, p=public: dice.choice(m) if dice.random() < 0.5 else p,
                 text,
             )  # type: ignore[misc]
-    if text.startswith(("SELECT", "WITH", "TABLE", "VALUES")) and ";;" not in text and dice.random() < 0.3:
+    if (
+        text.startswith(("SELECT", "WITH", "TABLE", "VALUES"))
+        and ";;" not in text
+        and dice.random() < 0.3
+    ):
         text = dice.choice(_WRAPS).format(text)
     return text
 
 
 def queries(seed: int, count: int, major: int) -> Iterator[Case]:
     """``count`` cases in the group "generated"; the number of each is its seed."""
-    benign = [c for c in read("benign", major) if "simple" not in c.options and "SHOW" not in c.text]
+    benign = [
+        c for c in read("benign", major) if "simple" not in c.options and "SHOW" not in c.text
+    ]
     for number in range(seed, seed + count):
         dice = random.Random(number)
         kind = number % 6

@@ -1,4 +1,6 @@
-"""How what came back is judged: bytes that must be equal, once what differs by nature is taken out."""
+"""How what came back is judged: bytes that must be equal, once what differs by nature is
+taken out.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,15 @@ from tests.attacks.client import messages
 _DATABASE = re.compile(rb"(attack|build)db\d")
 _SESSION = re.compile(rb"ses_[0-9A-Za-z]{10,40}")
 _RUNTIME = re.compile(
-    rb"((?:actual time|Planning Time|Execution Time|time=|\"Actual (?:Startup|Total) Time\":|\"(?:Planning|Execution) Time\":)\D{0,3})[\d.]+(?:\.\.[\d.]+)?"
+    rb"((?:actual time|Planning Time|Execution Time|time=|\"Actual (?:Startup|Total)"
+    rb" Time\":|\"(?:Planning|Execution) Time\":)\D{0,3})[\d.]+(?:\.\.[\d.]+)?"
 )
 _PROCESS = re.compile(rb"(process |PID )\d+", re.IGNORECASE)
 
 
 def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
-    """Without process ids, cancel keys, session ids, the world's name, times of EXPLAIN ANALYZE, and OIDs of tables from
-    ``late_oid`` on: they were made after the worlds were.
+    """Without process ids, cancel keys, session ids, the world's name, times of EXPLAIN ANALYZE,
+    and OIDs of tables from ``late_oid`` on: they were made after the worlds were.
     """
     parts = []
     for kind, body in messages(data):
@@ -29,7 +32,9 @@ def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
         elif kind == backend.ROW_DESCRIPTION:
             fields = backend.parse_row_description(body)
             if any(one.table_oid >= late_oid for one in fields):
-                body = repr([one._replace(table_oid=min(one.table_oid, late_oid)) for one in fields]).encode()
+                body = repr(
+                    [one._replace(table_oid=min(one.table_oid, late_oid)) for one in fields]
+                ).encode()
         parts.append(bytes([kind]) + body)
     joined = b"\n".join(parts)
     joined = _DATABASE.sub(rb"\1db#", joined)
@@ -39,8 +44,8 @@ def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
 
 
 def without_origins(data: bytes) -> bytes:
-    """Without what masks at the scan change of an answer that shows the same: notices that say which masks were computed with, and the table
-    and number that RowDescription gives for a column.
+    """Without what masks at the scan change of an answer that shows the same: notices that say
+    which masks were computed with, and the table and number that RowDescription gives for a column.
     """
     kept = bytearray()
     for kind, body in messages(data):
@@ -67,7 +72,8 @@ def difference(one: bytes, other: bytes) -> str:
     if one == other:
         return ""
     at = next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
     )
     start = max(0, at - 60)
     return f"{one[start : at + 60]!r} <> {other[start : at + 60]!r}"
@@ -90,7 +96,9 @@ def summary(data: bytes) -> str:
 def refusals(data: bytes) -> list[str]:
     """Codes of the gateway's refusals: of errors, as its notices have codes too."""
     errors = (body for kind, body in messages(data) if kind == backend.ERROR_RESPONSE)
-    return [code for body in errors for code in re.findall(r"\[(SP\d{4})\]", body.decode("latin-1"))]
+    return [
+        code for body in errors for code in re.findall(r"\[(SP\d{4})\]", body.decode("latin-1"))
+    ]
 
 
 def tags(data: bytes) -> list[str]:
@@ -109,7 +117,9 @@ _WRITING = re.compile(
 
 
 def may_have_changed(sql: bytes, answer: bytes) -> bool:
-    """Whether anything may have been written: something completed, and the text has a word for it."""
+    """Whether anything may have been written: something completed, and the text has a word
+    for it.
+    """
     return bool(tags(answer)) and _WRITING.search(sql) is not None
 
 
@@ -145,8 +155,8 @@ def sqlstates(data: bytes) -> list[str]:
 def masked_difference(
     wanted: bytes, answer: bytes, masked: Sequence[str], shown: Sequence[bytes | None]
 ) -> str:
-    """Where two answers differ, when columns named in ``masked`` must hold one of ``shown`` instead of the value; ``name*``: anything, as it
-    is computed from masks.
+    """Where two answers differ, when columns named in ``masked`` must hold one of ``shown`` instead
+    of the value; ``name*``: anything, as it is computed from masks.
     """
     kinds = [[kind for kind, _ in messages(one)] for one in (wanted, answer)]
     if kinds[0] != kinds[1]:
@@ -155,7 +165,9 @@ def masked_difference(
         for name, value, cell in zip(names, real, got, strict=True):
             if name == "?" and cell in shown:
                 continue
-            if f"{name}*" in masked or (name == "?" and cell != value and any("*" in one for one in masked)):
+            if f"{name}*" in masked or (
+                name == "?" and cell != value and any("*" in one for one in masked)
+            ):
                 continue
             if name in masked and cell not in shown:
                 return f"{name} is not masked"
@@ -171,4 +183,6 @@ def without_errors(data: bytes) -> bytes:
         for kind, body in messages(data)
         if kind not in (backend.ERROR_RESPONSE, backend.NOTICE_RESPONSE)
     ]
-    return b"".join(bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body for kind, body in kept)
+    return b"".join(
+        bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body for kind, body in kept
+    )

@@ -1,7 +1,9 @@
-"""Attacks below SQL: sequences of bytes on the wire. Each function gets ``connect`` and returns everything it received.
+"""Attacks below SQL: sequences of bytes on the wire. Each function gets ``connect`` and returns
+everything it received.
 
-``connect()`` opens a session that is logged in, ``connect(login=False)`` a bare connection. A sequence is judged like a statement: no
-canary, equal bytes in every world; and the gateway must be alive afterwards.
+``connect()`` opens a session that is logged in, ``connect(login=False)`` a bare connection. A
+sequence is judged like a statement: no canary, equal bytes in every world; and the gateway must be
+alive afterwards.
 """
 
 from __future__ import annotations
@@ -72,7 +74,11 @@ raw("query_glued_to_startup", _START + f.query(SSN) + f.query(SSN), login=False)
 raw("second_startup_message", f.query(b"SELECT 1") + _START + f.query(SSN))
 raw("startup_of_protocol_2", struct.pack("!II", 8, 2 << 16), login=False)
 raw("startup_of_protocol_4", struct.pack("!II", 9, 4 << 16) + b"\0", login=False)
-raw("startup_with_greased_minor", f.startup_message({"user": "a", "database": "x"}, 9999), login=False)
+raw(
+    "startup_with_greased_minor",
+    f.startup_message({"user": "a", "database": "x"}, 9999),
+    login=False,
+)
 raw("ssl_request_twice", f.ssl_request() + f.ssl_request(), f.query(SSN), login=False)
 raw("bytes_behind_ssl_request", f.ssl_request() + _START, f.query(SSN), login=False)
 raw("gss_request_then_startup", f.gssenc_request(), _START, f.query(SSN), login=False)
@@ -91,7 +97,9 @@ for _option in ("-c role=postgres", "-c search_path=shadow", "-c session_replica
 
     def _options(connect: Connect, option: str = _option) -> bytes:
         client = connect(login=False)
-        client.send(f.startup_message({"user": "a", "database": connect.database, "options": option}))
+        client.send(
+            f.startup_message({"user": "a", "database": connect.database, "options": option})
+        )
         kept = client.drain(0.15)
         client.send(f.password(Secret(connect.token)))
         kept += client.drain(0.3)
@@ -119,7 +127,10 @@ raw(
     + message(f.BIND, b"\0\0" + _COUNT(3) + _COUNT(0) * 3 + _COUNT(0) + _COUNT(0))
     + f.sync(),
 )
-raw("bind_too_many_parameters", f.parse(b"", SSN) + f.bind(b"", b"", [b"1", b"2"]) + f.execute() + f.sync())
+raw(
+    "bind_too_many_parameters",
+    f.parse(b"", SSN) + f.bind(b"", b"", [b"1", b"2"]) + f.execute() + f.sync(),
+)
 raw(
     "bind_wrong_result_formats",
     f.parse(b"", SSN) + f.bind(b"", b"", result_formats=[0, 1, 0]) + f.execute() + f.sync(),
@@ -148,7 +159,9 @@ raw(
 )
 raw(
     "name_not_utf8",
-    message(f.PARSE, b"\xff\xfe\0" + SSN + b"\0\0\0") + message(f.DESCRIBE, b"S\xff\xfe\0") + f.sync(),
+    message(f.PARSE, b"\xff\xfe\0" + SSN + b"\0\0\0")
+    + message(f.DESCRIBE, b"S\xff\xfe\0")
+    + f.sync(),
 )
 raw("flush_without_sync", run_of(SSN) + f.flush(), f.sync())
 raw("half_a_message", f.query(SSN)[:-4])
@@ -162,7 +175,11 @@ raw(
 )
 raw(
     "denied_then_allowed",
-    run_of(b"SELECT name FROM people ORDER BY ssn") + run_of(SSN) + run_of(NAME) + f.sync() + f.query(NAME),
+    run_of(b"SELECT name FROM people ORDER BY ssn")
+    + run_of(SSN)
+    + run_of(NAME)
+    + f.sync()
+    + f.query(NAME),
 )
 raw(
     "denied_insert_then_select",
@@ -190,7 +207,12 @@ raw(
 )
 raw(
     "same_name_twice",
-    f.parse(b"s", NAME) + f.parse(b"s", SSN) + f.sync() + f.bind(b"", b"s") + f.execute() + f.sync(),
+    f.parse(b"s", NAME)
+    + f.parse(b"s", SSN)
+    + f.sync()
+    + f.bind(b"", b"s")
+    + f.execute()
+    + f.sync(),
 )
 raw(
     "close_and_reuse",
@@ -277,9 +299,17 @@ raw(
 raw("sync_inside", f.parse(b"", SSN) + f.sync() + f.bind(b"", b"") + f.execute() + f.sync())
 raw(
     "portal_past_its_transaction",
-    f.parse(b"", SSN) + f.bind(b"p", b"") + f.execute(b"p", 1) + f.sync() + f.execute(b"p", 1) + f.sync(),
+    f.parse(b"", SSN)
+    + f.bind(b"p", b"")
+    + f.execute(b"p", 1)
+    + f.sync()
+    + f.execute(b"p", 1)
+    + f.sync(),
 )
-raw("simple_inside_extended", f.parse(b"", SSN) + f.bind(b"", b"") + f.query(NAME) + f.execute() + f.sync())
+raw(
+    "simple_inside_extended",
+    f.parse(b"", SSN) + f.bind(b"", b"") + f.query(NAME) + f.execute() + f.sync(),
+)
 raw(
     "suspended_then_simple",
     f.query(b"BEGIN")
@@ -329,11 +359,21 @@ raw(
 )
 raw(
     "deallocate_then_bind",
-    f.parse(b"s", NAME) + f.sync() + f.query(b"DEALLOCATE ALL") + f.bind(b"", b"s") + f.execute() + f.sync(),
+    f.parse(b"s", NAME)
+    + f.sync()
+    + f.query(b"DEALLOCATE ALL")
+    + f.bind(b"", b"s")
+    + f.execute()
+    + f.sync(),
 )
 raw(
     "discard_then_bind",
-    f.parse(b"s", SSN) + f.sync() + f.query(b"DISCARD ALL") + f.bind(b"", b"s") + f.execute() + f.sync(),
+    f.parse(b"s", SSN)
+    + f.sync()
+    + f.query(b"DISCARD ALL")
+    + f.bind(b"", b"s")
+    + f.execute()
+    + f.sync(),
 )
 raw(
     "prepare_in_rolled_back_transaction",
@@ -453,7 +493,8 @@ def many_at_once(connect: Connect) -> bytes:
     client = connect()
     client.send(
         b"".join(
-            run_of(SSN if i % 3 else b"SELECT id FROM people ORDER BY salary") + f.sync() for i in range(200)
+            run_of(SSN if i % 3 else b"SELECT id FROM people ORDER BY salary") + f.sync()
+            for i in range(200)
         )
     )
     kept = client.receive(200)
@@ -497,12 +538,16 @@ def unsolicited_reads_of_a_closed_half(connect: Connect) -> bytes:
 
 @sequence
 def execute_portal_across_search_path(connect: Connect) -> bytes:
-    """Rows that EXECUTE computed under one search_path, read on after the text means other, unmasked columns."""
+    """Rows that EXECUTE computed under one search_path, read on after the text means other,
+    unmasked columns.
+    """
     client = connect()
     kept = ask(client, f.query(b"SET search_path = app, public"))
     kept += ask(client, f.query(b"PREPARE q AS SELECT note || '' FROM orders ORDER BY id"))
     kept += ask(client, f.query(b"BEGIN"))
-    kept += ask(client, f.parse(b"", b"EXECUTE q") + f.bind(b"p", b"") + f.execute(b"p", 1) + f.sync())
+    kept += ask(
+        client, f.parse(b"", b"EXECUTE q") + f.bind(b"p", b"") + f.execute(b"p", 1) + f.sync()
+    )
     kept += ask(client, f.query(b"SET LOCAL search_path = public"))
     kept += ask(client, f.execute(b"p", 1) + f.sync())
     kept += ask(client, f.query(b"ROLLBACK"))
@@ -512,7 +557,9 @@ def execute_portal_across_search_path(connect: Connect) -> bytes:
 
 @sequence
 def parameter_declared_as_a_type_with_a_cast(connect: Connect) -> bytes:
-    """upper($1) calls the function of a cast where $1 is of a type that users made; PostgreSQL may be told so, or infer it."""
+    """upper($1) calls the function of a cast where $1 is of a type that users made; PostgreSQL may
+    be told so, or infer it.
+    """
     client = connect()
     kept = ask(client, f.query(b"SELECT 'public.sticker'::regtype::oid, 1 FROM notes LIMIT 1"))
     known = re.search(rb"\0\0\0\x05(\d{5})", kept)
@@ -535,7 +582,8 @@ def cursor_over_a_function_across_search_path(connect: Connect) -> bytes:
     client = connect()
     kept = ask(client, f.query(b"BEGIN"))
     kept += ask(
-        client, f.query(b"DECLARE c CURSOR FOR SELECT id, f_note(id) IS NULL FROM people ORDER BY id")
+        client,
+        f.query(b"DECLARE c CURSOR FOR SELECT id, f_note(id) IS NULL FROM people ORDER BY id"),
     )
     kept += ask(client, f.query(b"SET search_path = app, public"))
     kept += ask(client, f.query(b"FETCH 2 FROM c"))

@@ -1,5 +1,6 @@
-"""Random statements that PostgreSQL accepts and the gateway mostly allows: every shape of a query and of a write, with masked columns where
-they may be, and now and then (``bait``) where they may not. What is refused every time proves nothing.
+"""Random statements that PostgreSQL accepts and the gateway mostly allows: every shape of a query
+and of a write, with masked columns where they may be, and now and then (``bait``) where they may
+not. What is refused every time proves nothing.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class Shapes:
 
     def column(self, masked: bool | None = None, kinds: tuple[str, ...] = ()) -> Column:
         fitting = [
-            c for c in self.columns if (masked is None or c[2] == masked) and (not kinds or c[1] in kinds)
+            c
+            for c in self.columns
+            if (masked is None or c[2] == masked) and (not kinds or c[1] in kinds)
         ]
         return self.dice.choice(fitting or [c for c in self.columns if not c[2]])
 
@@ -103,7 +106,9 @@ class Shapes:
         return text
 
     def outputs(self, most: int = 4) -> str:
-        return ", ".join(f"{self.output()} AS o{n}" for n in range(self.dice.randrange(1, most + 1)))
+        return ", ".join(
+            f"{self.output()} AS o{n}" for n in range(self.dice.randrange(1, most + 1))
+        )
 
     def condition(self) -> str:
         masked = self.often(self.bait)
@@ -111,7 +116,10 @@ class Shapes:
         text = self.dice.choice(_CONDITIONS[kind]).format(name)
         if self.often(0.2):
             other, kind, _ = self.column(False, tuple(_CONDITIONS))
-            text = f"({text} {self.one('AND', 'OR')} {self.dice.choice(_CONDITIONS[kind]).format(other)})"
+            text = (
+                f"({text} {self.one('AND', 'OR')}"
+                f" {self.dice.choice(_CONDITIONS[kind]).format(other)})"
+            )
         elif self.often(0.08):
             text = self.one(f"EXISTS (SELECT FROM orders x WHERE x.person_id = {self.key()} AND x.amount > 5)", f"{self.key()} IN (SELECT x.id FROM notes x)",
                             f"(SELECT count(*) FROM orders x WHERE x.person_id = {self.key()}) > 1", f"({self.key()}, 1) IN (SELECT x.id, 1 FROM orders x)")  # fmt: skip
@@ -124,7 +132,10 @@ class Shapes:
         return f" WHERE {self.condition()}" if self.often(0.6) else ""
 
     def tail(self) -> str:
-        order = f" ORDER BY {', '.join(self.column(self.often(self.bait / 2), ('int', 'text'))[0] for _ in range(self.dice.randrange(1, 3)))}"
+        order = (
+            " ORDER BY"
+            f" {', '.join(self.column(self.often(self.bait / 2), ('int', 'text'))[0] for _ in range(self.dice.randrange(1, 3)))}"
+        )
         limit = self.one(
             "", "", " LIMIT 3", " OFFSET 1", " FETCH FIRST 2 ROWS WITH TIES", " LIMIT (SELECT 2)"
         )
@@ -142,19 +153,28 @@ class Shapes:
         self.columns = self.columns_of(first, "a") + self.columns_of(second, "b")
         if roll < 0.6:
             return (
-                f"{first} a {self.one('JOIN', 'LEFT JOIN', 'FULL JOIN', 'RIGHT JOIN')} {second} b USING (id)"
+                f"{first} a {self.one('JOIN', 'LEFT JOIN', 'FULL JOIN', 'RIGHT JOIN')} {second} b"
+                " USING (id)"
             )
         if roll < 0.75:
-            return f"{first} a {self.one('JOIN', 'LEFT JOIN')} {second} b ON {self.key()} = b.id AND {self.condition()}"
+            return (
+                f"{first} a {self.one('JOIN', 'LEFT JOIN')} {second} b ON {self.key()} = b.id AND"
+                f" {self.condition()}"
+            )
         if roll < 0.8:
-            names = ", ".join(c[0].partition(".")[2] for c in self.columns_of(second, "b") if not c[2])
+            names = ", ".join(
+                c[0].partition(".")[2] for c in self.columns_of(second, "b") if not c[2]
+            )
             self.columns = [*self.columns_of(first, "a"), ("b.id", "int", _P)]
             return f"{first} a NATURAL JOIN (SELECT {names.split(',')[0]} FROM {second}) b"
         if roll < 0.88:
             return f"{first} a CROSS JOIN LATERAL (SELECT b.* FROM {second} b WHERE b.id = a.id) b"
         if roll < 0.94:
             self.columns = [*self.columns_of(first, "a"), ("g.n", "int", _P)]
-            return f"{first} a, {self.one('generate_series(1, 2) AS g(n)', 'unnest(ARRAY[1, 2]) AS g(n)', '(VALUES (1), (2)) AS g(n)', 'LATERAL (SELECT a.id + 1) AS g(n)', 'LATERAL f_plain(a.id, 1) AS g(n)')}"
+            return (
+                f"{first} a,"
+                f" {self.one('generate_series(1, 2) AS g(n)', 'unnest(ARRAY[1, 2]) AS g(n)', '(VALUES (1), (2)) AS g(n)', 'LATERAL (SELECT a.id + 1) AS g(n)', 'LATERAL f_plain(a.id, 1) AS g(n)')}"
+            )
         return f"({first} a JOIN {second} b ON a.id = b.id)"
 
     # queries
@@ -177,12 +197,26 @@ class Shapes:
                 if self.often(0.5)
                 else ""
             )
-            calls = f"{self.dice.choice(_WINDOWS).format(name)} AS o0, {self.one('row_number() OVER w', 'rank() OVER w', 'ntile(2) OVER w', 'sum(1) OVER w')} AS o1"
-            return f"SELECT {calls}, {self.output()} AS o2 FROM {source}{where} WINDOW w AS ({part}{order}{self.one(*_FRAMES)})"
+            calls = (
+                f"{self.dice.choice(_WINDOWS).format(name)} AS o0,"
+                f" {self.one('row_number() OVER w', 'rank() OVER w', 'ntile(2) OVER w', 'sum(1) OVER w')}"
+                " AS o1"
+            )
+            return (
+                f"SELECT {calls}, {self.output()} AS o2 FROM {source}{where} WINDOW w AS"
+                f" ({part}{order}{self.one(*_FRAMES)})"
+            )
         if roll < 0.93:
             name = self.column(False, ("text", "int"))[0]
-            return f"SELECT {self.one('DISTINCT', f'DISTINCT ON ({name})')} {name} AS o0 FROM {source}{where} ORDER BY {name}"
-        return f"SELECT a AS o0, {self.one('a::text', 'row_to_json(a)', '(a).id', 'a IS NULL', 'ROW(a.*)', 'json_build_array(a.id)', 'count(*) OVER ()')} AS o1 FROM {source}{where}"
+            return (
+                f"SELECT {self.one('DISTINCT', f'DISTINCT ON ({name})')} {name} AS o0 FROM"
+                f" {source}{where} ORDER BY {name}"
+            )
+        return (
+            "SELECT a AS o0,"
+            f" {self.one('a::text', 'row_to_json(a)', '(a).id', 'a IS NULL', 'ROW(a.*)', 'json_build_array(a.id)', 'count(*) OVER ()')}"
+            f" AS o1 FROM {source}{where}"
+        )
 
     def _grouped(self, source: str, where: str) -> str:
         keys = [
@@ -196,15 +230,22 @@ class Shapes:
             .replace("{k}", self.key())
             .replace("{}", name)
         )
-        grouping = self.one("{}", "{}", "ROLLUP ({})", "CUBE ({})", "GROUPING SETS (({}), ())").format(
-            ", ".join(keys)
-        )
+        grouping = self.one(
+            "{}", "{}", "ROLLUP ({})", "CUBE ({})", "GROUPING SETS (({}), ())"
+        ).format(", ".join(keys))
         having = self.one("", "", " HAVING count(*) > 0", f" HAVING max({self.key()}) > 1")
-        return f"SELECT {keys[0]} AS o0, {total} AS o1, count(*) AS o2 FROM {source}{where} GROUP BY {grouping}{having}"
+        return (
+            f"SELECT {keys[0]} AS o0, {total} AS o1, count(*) AS o2 FROM {source}{where} GROUP BY"
+            f" {grouping}{having}"
+        )
 
     def wrapped(self) -> str:
         query = self.select()
-        other = f"SELECT {self.one('id, name', 'id, ssn', 'id, phone', 'age, upper(ssn)', 'salary, city')} FROM people{self.one('', ' WHERE id < 4')}"
+        other = (
+            "SELECT"
+            f" {self.one('id, name', 'id, ssn', 'id, phone', 'age, upper(ssn)', 'salary, city')}"
+            f" FROM people{self.one('', ' WHERE id < 4')}"
+        )
         third = f"SELECT {self.one('id, holder', 'id, number', 'pin, holder')} FROM cards"
         return self.one(
             f"SELECT q.* FROM ({query}) q", f"SELECT count(*) FROM ({query}) q", f"WITH q AS ({query}) SELECT o0 FROM q", f"WITH q AS MATERIALIZED ({query}) TABLE q",
@@ -218,7 +259,11 @@ class Shapes:
         """The same by other commands."""
         query = self.select() if self.often(0.7) else self.wrapped()
         relation = self.dice.choice(
-            [r for r in RELATIONS if r[:2] not in ("v_", "mv") and r not in ("events", "grandchild")]
+            [
+                r
+                for r in RELATIONS
+                if r[:2] not in ("v_", "mv") and r not in ("events", "grandchild")
+            ]
         )
         names = ", ".join(
             c[0] for c in self.dice.sample([c for c in RELATIONS[relation] if c[0] != "total"], 2)
@@ -280,14 +325,23 @@ class Shapes:
         ]  # fmt: skip
         if self.major >= 16:
             found += [
-                f"SELECT JSON_OBJECT('k': {masked}, 'n': name), JSON_ARRAY(id, {masked}) FROM people",
+                (
+                    f"SELECT JSON_OBJECT('k': {masked}, 'n': name), JSON_ARRAY(id, {masked}) FROM"
+                    " people"
+                ),
                 "SELECT JSON_ARRAYAGG(ssn ORDER BY id) FROM people",
                 f"SELECT any_value({masked}), city FROM people GROUP BY city",
             ]
         if self.major >= 17:
             found += [
-                "SELECT jt.x, n.title FROM notes n, JSON_TABLE(n.doc, '$.a[*]' COLUMNS (o FOR ORDINALITY, x int PATH '$')) jt",
-                "SELECT JSON_VALUE(n.doc, '$.a[0]' RETURNING int), p.ssn FROM notes n JOIN people p USING (id)",
+                (
+                    "SELECT jt.x, n.title FROM notes n, JSON_TABLE(n.doc, '$.a[*]' COLUMNS (o FOR"
+                    " ORDINALITY, x int PATH '$')) jt"
+                ),
+                (
+                    "SELECT JSON_VALUE(n.doc, '$.a[0]' RETURNING int), p.ssn FROM notes n JOIN"
+                    " people p USING (id)"
+                ),
                 "SELECT JSON_EXISTS(doc, '$.a'), JSON_QUERY(doc, '$.a' WITH WRAPPER) FROM notes",
             ]
         return self.one(*found)

@@ -1,8 +1,10 @@
-"""Runs attacks and benign statements through a real gateway before real databases, and judges what comes back.
+"""Runs attacks and benign statements through a real gateway before real databases, and judges what
+comes back.
 
-Every attack runs in each way of :mod:`ways` in every world at once. Two oracles: no canary in any byte received, nor afterwards in
-anything that can be read (``canary``); every byte received, and everything public in the databases, equal in all worlds (``differs``).
-What a statement wrote is undone before the next.
+Every attack runs in each way of :mod:`ways` in every world at once. Two oracles: no canary in any
+byte received, nor afterwards in anything that can be read (``canary``); every byte received, and
+everything public in the databases, equal in all worlds (``differs``). What a statement wrote is
+undone before the next.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ _KEY = "a key for the attacks' hash masks, long enough"
 
 @dataclass
 class Finding:
-    """Something wrong: what (canary, differs, changed, hang, fault, refused, answer), and the evidence. A fault of the judge
-    fails closed; it counts like a leak, because what makes the judge stumble has not been judged.
+    """Something wrong: what (canary, differs, changed, hang, fault, refused, answer), and the
+    evidence. A fault of the judge fails closed; it counts like a leak, because what makes the judge
+    stumble has not been judged.
     """
 
     case: Case | str
@@ -69,7 +72,9 @@ class Outcome:
 
 
 class Bench:
-    """One server with its worlds, and a gateway before them. ``ways`` and ``worlds`` may be fewer, for speed."""
+    """One server with its worlds, and a gateway before them. ``ways`` and ``worlds`` may be fewer,
+    for speed.
+    """
 
     def __init__(self, version: str, issuer: DevIssuer, server: Server) -> None:
         self.version, self.server = version, server
@@ -148,7 +153,9 @@ Sender = Callable[[bytes], Exchange]
 
 
 def play(clients: list[Client], steps: list[Step], send: Sender) -> tuple[list[bytes], bool]:
-    """Run a case's steps on every client. Returns all bytes each received, and whether anything may have been written."""
+    """Run a case's steps on every client. Returns all bytes each received, and whether anything may
+    have been written.
+    """
     kept = [bytearray() for _ in clients]
     wrote = False
     for step in steps:
@@ -166,7 +173,9 @@ def tidy(clients: list[Client], steps: list[Step]) -> None:
     if any(client.status != "I" for client in clients):
         statements.append(b"ROLLBACK")
     if any(
-        not step.sql.upper().startswith((b"SELECT", b"COPY", b"INSERT", b"EXPLAIN", b"TABLE", b"VALUES"))
+        not step.sql.upper().startswith(
+            (b"SELECT", b"COPY", b"INSERT", b"EXPLAIN", b"TABLE", b"VALUES")
+        )
         for step in steps
     ):
         statements.append(b"DISCARD ALL")
@@ -195,7 +204,8 @@ class Attacks:
         for way in self._ways(case):
             outcome = self._once(case, way, steps, agent)
             if outcome.found and all(one.what == "differs" for one in outcome.found):
-                # What a value causes, it causes again. A catalog that was read in the middle of a case does not come again.
+                # What a value causes, it causes again. A catalog that was read in the middle of a
+                # case does not come again.
                 self.bench.forget()
                 outcome = self._once(case, way, steps, agent)
             found += outcome.found
@@ -238,20 +248,35 @@ class Attacks:
         said = b" ".join(step.sql + (step.data or b"") for step in steps)
         if any("SP1804" in oracles.refusals(answer) for answer in answers):
             return [
-                Finding(case, way, "fault", "the gateway failed while judging (SP1804); its log says where")
+                Finding(
+                    case,
+                    way,
+                    "fault",
+                    "the gateway failed while judging (SP1804); its log says where",
+                )
             ]
         equal = [oracles.normalise(answer, self.bench.databases.late_oid) for answer in answers]
         same = all(one == equal[0] for one in equal)
         for answer in answers[:1] if same else answers:
             canary = self.bench.databases.canaries.found(answer, said)
             if canary is not None:
-                return [Finding(case, way, "canary", f"{canary!r} in {oracles.summary(answer)}", residual)]
+                return [
+                    Finding(
+                        case, way, "canary", f"{canary!r} in {oracles.summary(answer)}", residual
+                    )
+                ]
         if same or agent in _SHOWN_SOME or "restless" in case.options:
             return []
         other = next(one for one in equal if one != equal[0])
         world = equal.index(other)
         return [
-            Finding(case, way, "differs", f"world {world}: {oracles.difference(equal[0], other)}", residual)
+            Finding(
+                case,
+                way,
+                "differs",
+                f"world {world}: {oracles.difference(equal[0], other)}",
+                residual,
+            )
         ]
 
     def _after(self, case: Case, way: str, agent: str) -> list[Finding]:
@@ -265,23 +290,41 @@ class Attacks:
                 before = databases.first[world].get(key)
                 ours = key.partition(".")[2] in HIDDEN_WRITABLE
                 if key[0] == "p":
-                    canary = databases.canaries.found((value or "").encode()) if value != before else None
+                    canary = (
+                        databases.canaries.found((value or "").encode())
+                        if value != before
+                        else None
+                    )
                     if canary is not None:
                         found.append(
-                            Finding(case, way, "canary", f"{canary!r} is now in {key[2:]}", residual)
+                            Finding(
+                                case, way, "canary", f"{canary!r} is now in {key[2:]}", residual
+                            )
                         )
                     elif value != states[0][key] and agent not in _SHOWN_SOME:
                         found.append(
-                            Finding(case, way, "differs", f"{key[2:]} after it, in world {world}", residual)
+                            Finding(
+                                case,
+                                way,
+                                "differs",
+                                f"{key[2:]} after it, in world {world}",
+                                residual,
+                            )
                         )
                 elif value != before and not (ours and key[0] == "m") and key[0] != "s":
                     found.append(
                         Finding(
-                            case, way, "changed", f"{key[2:]}: {value!r:.200}, was {before!r:.200}", residual
+                            case,
+                            way,
+                            "changed",
+                            f"{key[2:]}: {value!r:.200}, was {before!r:.200}",
+                            residual,
                         )
                     )
                 elif key[0] == "s" and value != states[0][key] and agent not in _SHOWN_SOME:
-                    found.append(Finding(case, way, "differs", f"sequence {key[2:]} after it", residual))
+                    found.append(
+                        Finding(case, way, "differs", f"sequence {key[2:]} after it", residual)
+                    )
             databases.reset(world)
         return found[:1]
 
@@ -307,7 +350,9 @@ class Attacks:
                 new = databases.rebuild()
                 # A relation that the gateway does not know makes it read the catalog again.
                 fresh = self.bench.sessions(databases.builders, "builder")
-                answers = exchange(fresh, [[frontend.query(f"TABLE {new}".encode())]] * len(fresh), None)
+                answers = exchange(
+                    fresh, [[frontend.query(f"TABLE {new}".encode())]] * len(fresh), None
+                )
                 if not all(oracles.tags(answer) for answer in answers):
                     raise RuntimeError(f"the gateway did not find {new}: {answers}")
         return found, stopped
@@ -332,14 +377,20 @@ class Below:
         found = []
         equal = [oracles.normalise(answer) for answer in answers]
         if canary := next(filter(None, map(self.bench.databases.canaries.found, answers)), None):
-            found.append(Finding(name, "wire", "canary", f"{canary!r} in {oracles.summary(answers[0])}"))
-        elif len(set(equal) - {b""}) > 1:  # nothing at all: the connection was reset before it was read
+            found.append(
+                Finding(name, "wire", "canary", f"{canary!r} in {oracles.summary(answers[0])}")
+            )
+        elif (
+            len(set(equal) - {b""}) > 1
+        ):  # nothing at all: the connection was reset before it was read
             other = next(one for one in equal if one != equal[0])
             found.append(Finding(name, "wire", "differs", oracles.difference(equal[0], other)))
         for world in range(len(self.names)):
             state = self.bench.databases.state(world)
             first = self.bench.databases.first[world]
-            changed = [k for k in state if k[0] != "s" and k != "p.notes" and state[k] != first.get(k)]
+            changed = [
+                k for k in state if k[0] != "s" and k != "p.notes" and state[k] != first.get(k)
+            ]
             if changed:
                 found.append(Finding(name, "wire", "changed", f"{changed}"))
             self.bench.databases.reset(world)
@@ -373,7 +424,9 @@ _SHOWN = (None, b"[redacted]", b'"[redacted]"', b'\x01"[redacted]"')
 
 
 class Benign:
-    """The same statements through the gateway and past it, in world 0: what comes back must be the same, masks aside."""
+    """The same statements through the gateway and past it, in world 0: what comes back must be the
+    same, masks aside.
+    """
 
     def __init__(self, stage: Bench) -> None:
         self.bench, self.name = stage, stage.databases.names[0]
@@ -403,7 +456,9 @@ class Benign:
             found += self._compare(case, way, outcomes)
         return found[:1], False
 
-    def _compare(self, case: Case, way: str, outcomes: list[tuple[bytes, dict[str, str]]]) -> list[Finding]:
+    def _compare(
+        self, case: Case, way: str, outcomes: list[tuple[bytes, dict[str, str]]]
+    ) -> list[Finding]:
         (wanted, state), (answer, state_behind) = outcomes
         wanted, answer = oracles.without_origins(wanted), oracles.without_origins(answer)
         same_errors = oracles.sqlstates(answer) == oracles.sqlstates(wanted)

@@ -1,8 +1,9 @@
-"""Every function, operator, aggregate and cast that PostgreSQL ships, over masked columns: what is called harmless must be so for values at
-the edges of each type too. Made from a server's own catalog, so that a new version brings its own.
+"""Every function, operator, aggregate and cast that PostgreSQL ships, over masked columns: what is
+called harmless must be so for values at the edges of each type too. Made from a server's own
+catalog, so that a new version brings its own.
 
-``calls(connection)`` gives cases in the group "sweep": each function with a masked column in one place and constants in the others, and with
-masked columns everywhere.
+``calls(connection)`` gives cases in the group "sweep": each function with a masked column in one
+place and constants in the others, and with masked columns everywhere.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _COLUMNS = {
     "_timestamptz": ("", "'{}'::timestamptz[]"), "bigint": ("big", "2"), "_numeric": ("", "'{1}'::numeric[]"),
 }  # fmt: skip
 
-_PLAIN = [column for name, (column, _) in _COLUMNS.items() if column and not name.startswith(("_", "any"))]
+_PLAIN = [
+    column for name, (column, _) in _COLUMNS.items() if column and not name.startswith(("_", "any"))
+]
 #: Where any type will do, every one is tried.
 _ANY = {
     key: [*_PLAIN, "tags", "years", "p", "p.home", "ROW(p.raw, p.doc)", "ARRAY[raw]"]
@@ -48,7 +51,10 @@ WHERE (p.pronamespace = 'pg_catalog'::regnamespace OR d.objid IS NOT NULL) AND p
 ORDER BY 1, 4"""
 _OPERATORS = """
 SELECT o.oprname, l.typname::text, r.typname::text FROM pg_operator o LEFT JOIN pg_type l ON l.oid = o.oprleft JOIN pg_type r ON r.oid = o.oprright ORDER BY 1, 2, 3"""
-_TYPES = "SELECT typname FROM pg_type WHERE typtype IN ('b', 'r', 'm') AND typnamespace = 'pg_catalog'::regnamespace AND typelem = 0 ORDER BY 1"
+_TYPES = (
+    "SELECT typname FROM pg_type WHERE typtype IN ('b', 'r', 'm') AND typnamespace ="
+    " 'pg_catalog'::regnamespace AND typelem = 0 ORDER BY 1"
+)
 
 
 def _arguments(types: list[str]) -> Iterator[list[str]]:
@@ -62,10 +68,15 @@ def _arguments(types: list[str]) -> Iterator[list[str]]:
     yield [column or constant for column, constant in both]
     if len(masked) > 1 or len(both) > 1:
         for chosen in masked:
-            yield [column if number == chosen else constant for number, (column, constant) in enumerate(both)]
+            yield [
+                column if number == chosen else constant
+                for number, (column, constant) in enumerate(both)
+            ]
     for number, name in enumerate(types):
         for column in _ANY.get(name, ()):
-            yield [column if other == number else constant for other, (_, constant) in enumerate(both)]
+            yield [
+                column if other == number else constant for other, (_, constant) in enumerate(both)
+            ]
 
 
 def texts(connection: psycopg.Connection[Any]) -> Iterator[str]:
@@ -83,7 +94,10 @@ def texts(connection: psycopg.Connection[Any]) -> Iterator[str]:
                 yield f"SELECT x FROM people p, LATERAL {call} x"
     for name, left, right in connection.execute(_OPERATORS).fetchall():
         for arguments in _arguments([left, right] if left else [right]):
-            yield f"SELECT {f' {name} '.join(['', *arguments] if not left else arguments)} FROM people p"
+            yield (
+                f"SELECT {f' {name} '.join(['', *arguments] if not left else arguments)} FROM"
+                " people p"
+            )
     targets = [row[0] for row in connection.execute(_TYPES).fetchall()]
     for column, _ in dict.fromkeys(_COLUMNS.values()):
         if column:

@@ -1,5 +1,5 @@
-"""The attack suite as a test: every attack, protocol sequence and benign statement on one server version, and some random queries.
-``make attacks`` runs more (see __main__.py).
+"""The attack suite as a test: every attack, protocol sequence and benign statement on one server
+version, and some random queries. ``make attacks`` runs more (see __main__.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,24 @@ import pytest
 
 from sallyport.wire import frontend
 from tests.attacks import cases, generate, oracles
-from tests.attacks.suite import Attacks, Bench, Benign, Finding, bench, check, check_protocol, exchange, play
+from tests.attacks.suite import (
+    Attacks,
+    Bench,
+    Benign,
+    Finding,
+    bench,
+    check,
+    check_protocol,
+    exchange,
+    play,
+)
 from tests.attacks.ways import WAYS
 from tests.attacks.worlds import Canaries
 from tests.support.postgres import WHEEL
 
 GROUPS = sorted({case.group for case in cases.read("attacks", 18)})
-#: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at most.
+#: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at
+#: most.
 TOLERATED = 0.02
 
 
@@ -55,9 +66,13 @@ def test_no_random_query_leaks(stage: Bench) -> None:
 
 
 def test_masks_that_show_something_show_no_more(stage: Bench) -> None:
-    """Under partial, email, hash, date and bucket no whole value comes through, nor six characters of one."""
+    """Under partial, email, hash, date and bucket no whole value comes through, nor six characters
+    of one.
+    """
     chosen = [
-        case for case in cases.read("attacks", stage.server.major) if case.group.startswith(("01", "02"))
+        case
+        for case in cases.read("attacks", stage.server.major)
+        if case.group.startswith(("01", "02"))
     ]
     chosen = [case for case in chosen if "as" not in case.options]
     attacks = Attacks(stage, ("simple", "binary"), 1)
@@ -74,7 +89,9 @@ def test_benign_statements_work(stage: Bench) -> None:
 
 
 def test_the_oracles_can_fail(stage: Bench) -> None:
-    """What would leak without the gateway is seen: the same judging, over answers that came from the databases themselves."""
+    """What would leak without the gateway is seen: the same judging, over answers that came from
+    the databases themselves.
+    """
     attacks = Attacks(stage, ("simple",), 2)
     clients = [stage.direct(name) for name in attacks.names]
     stage.sessions = lambda names, agent: clients  # type: ignore[method-assign]
@@ -86,7 +103,10 @@ def test_the_oracles_can_fail(stage: Bench) -> None:
             ("SELECT id FROM people ORDER BY ssn", "differs"),
             ("SELECT count(*) FROM people WHERE salary > 500000000", "differs"),
             ("INSERT INTO notes (title) SELECT ssn FROM people", "canary"),
-            ("UPDATE orders SET note = 'x' FROM people p WHERE p.id = person_id AND flag", "differs"),
+            (
+                "UPDATE orders SET note = 'x' FROM people p WHERE p.id = person_id AND flag",
+                "differs",
+            ),
             ("CREATE TABLE made (a int)", "changed"),
         ):
             found, _ = attacks.run(cases.Case("oracle", 0, text))
@@ -115,7 +135,9 @@ def test_enough_is_tried() -> None:
 
 
 def test_comparing_with_wrong_guesses_tells_nothing(stage: Bench) -> None:
-    """``filter: equality`` lets values be compared with constants. As long as none of them is a value, the worlds look alike."""
+    """``filter: equality`` lets values be compared with constants. As long as none of them is a
+    value, the worlds look alike.
+    """
     chosen = [
         case
         for case in cases.read("attacks", stage.server.major)
@@ -131,7 +153,8 @@ def test_comparing_with_wrong_guesses_tells_nothing(stage: Bench) -> None:
     assert not [one for one in found if not one.residual], told(found)
 
 
-#: Condition, pg_type OIDs that Parse declares, and values: a masked column that is converted for the comparison fails for some values.
+#: Condition, pg_type OIDs that Parse declares, and values: a masked column that is converted for
+#: the comparison fails for some values.
 DECLARED: tuple[tuple[bytes, tuple[int, ...], tuple[bytes, ...]], ...] = (
     (b"big = $1", (), (b"5",)),
     (b"big = $1", (20,), (b"5",)),
@@ -156,7 +179,10 @@ def test_a_declared_type_converts_no_masked_column(stage: Bench, agent: str) -> 
     """As a condition, where ``filter: equality`` compares the value, and as an output column."""
     clients = stage.sessions(stage.databases.names, agent)
     for condition, types, values in DECLARED:
-        for text in (b"SELECT id FROM people WHERE " + condition, b"SELECT " + condition + b" FROM people"):
+        for text in (
+            b"SELECT id FROM people WHERE " + condition,
+            b"SELECT " + condition + b" FROM people",
+        ):
             run = frontend.parse(b"", text, types) + frontend.bind(b"", b"", list(values))
             run += frontend.describe(b"P", b"") + frontend.execute() + frontend.sync()
             answers = exchange(clients, [[run]] * len(clients), None)
@@ -166,7 +192,9 @@ def test_a_declared_type_converts_no_masked_column(stage: Bench, agent: str) -> 
 
 
 def test_changes_beside_the_gateway_are_seen(stage: Bench) -> None:
-    """A column that turns out to be another is withheld at once; what has no such mark follows within ``catalog.check_seconds``."""
+    """A column that turns out to be another is withheld at once; what has no such mark follows
+    within ``catalog.check_seconds``.
+    """
     database = stage.databases.builders[0]
     client = stage.connect(database)
     try:
@@ -192,9 +220,15 @@ def test_changes_beside_the_gateway_are_seen(stage: Bench) -> None:
 
 
 def test_values_that_may_decide_are_still_not_shown(stage: Bench) -> None:
-    """``filter: allow`` lets masked values decide about rows and order: no row, message or write shows one."""
+    """``filter: allow`` lets masked values decide about rows and order: no row, message or write
+    shows one.
+    """
     groups = ("03", "04", "05", "07", "11")
-    chosen = [case for case in cases.read("attacks", stage.server.major) if case.group.startswith(groups)]
+    chosen = [
+        case for case in cases.read("attacks", stage.server.major) if case.group.startswith(groups)
+    ]
     attacks = Attacks(stage, ("simple",), 1)
-    found = [one for case in chosen if "as" not in case.options for one in attacks.run(case, "opener")[0]]
+    found = [
+        one for case in chosen if "as" not in case.options for one in attacks.run(case, "opener")[0]
+    ]
     assert not [one for one in found if not one.residual], told(found)

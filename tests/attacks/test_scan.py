@@ -1,4 +1,6 @@
-"""The attacks on masks at the scan as tests: a quick part of each, on one server version. ``make attacks`` runs all of it (scan/run.py)."""
+"""The attacks on masks at the scan as tests: a quick part of each, on one server version. ``make
+attacks`` runs all of it (scan/run.py).
+"""
 
 from __future__ import annotations
 
@@ -51,15 +53,23 @@ def test_what_is_asked_every_day_is_served(scene: Stage, agent: str) -> None:
     assert len(tally.notes) <= tally.tried * _TOLERATED, "\n".join(tally.notes)
 
 
-@pytest.mark.parametrize(("agent", "planner"), [("strict", "little memory"), ("shown", "only hash joins")])
-def test_the_order_of_rows_and_counters_tell_nothing(scene: Stage, agent: str, planner: str) -> None:
+@pytest.mark.parametrize(
+    ("agent", "planner"), [("strict", "little memory"), ("shown", "only hash joins")]
+)
+def test_the_order_of_rows_and_counters_tell_nothing(
+    scene: Stage, agent: str, planner: str
+) -> None:
     tally = run.orders(scene, silent, agents=(agent,), planners={planner: SETTINGS[planner]})
     assert not tally.leaks, told(tally)
 
 
 def test_explain_tells_nothing(scene: Stage) -> None:
     tally = run.explained(
-        scene, silent, agents=("shown",), planners={"little memory": SETTINGS["little memory"]}, every=3
+        scene,
+        silent,
+        agents=("shown",),
+        planners={"little memory": SETTINGS["little memory"]},
+        every=3,
     )
     assert not tally.leaks, told(tally)
 
@@ -76,15 +86,21 @@ def test_names_that_hide_names_tell_nothing(scene: Stage) -> None:
 
 
 def test_the_plan_walk_can_fail(scene: Stage) -> None:
-    """Subselects that PostgreSQL flattens carry raw values up; those with an arm that gives no row do not."""
+    """Subselects that PostgreSQL flattens carry raw values up; those with an arm that gives no row
+    do not.
+    """
     bad = {False: 0, True: 0}
-    for arm, shape in ((arm, one) for arm in bad for one in shapes.read(scene.server.major, "shown")):
+    for arm, shape in (
+        (arm, one) for arm in bad for one in shapes.read(scene.server.major, "shown")
+    ):
         if not shape.simple_relations:
             continue
         for settings in (SETTINGS["as it is"], SETTINGS["only merge joins"]):
             try:
                 text = shape.sql(shapes.by_hand(arm))
-                bad[arm] += bool(plan_walk.carried(scene.owner(0), text, masked_columns(), settings))
+                bad[arm] += bool(
+                    plan_walk.carried(scene.owner(0), text, masked_columns(), settings)
+                )
             except psycopg.Error:
                 break  # by hand not everything can be written
     assert bad[True] == 0
@@ -96,10 +112,15 @@ def test_the_worlds_can_be_told_apart(scene: Stage) -> None:
     scene.forget()
     scene.direct = True
     try:
-        for shape in (one for one in shapes.read(scene.server.major, "strict") if one.group == "Conditions"):
+        for shape in (
+            one for one in shapes.read(scene.server.major, "strict") if one.group == "Conditions"
+        ):
             bare = scene.run(shape.steps(), "strict")
             assert (
-                bare.difference or "count" in shape.text or "guesses" in shape.text or "city" in shape.text
+                bare.difference
+                or "count" in shape.text
+                or "guesses" in shape.text
+                or "city" in shape.text
             ), shape
         hashed = [
             b"SET max_parallel_workers_per_gather = 0", b"SET enable_mergejoin = off", b"SET join_collapse_limit = 1", b"SET work_mem = '64kB'",

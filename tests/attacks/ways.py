@@ -1,5 +1,5 @@
-"""The five ways in which a statement can be sent. Each gives the bytes of one or more exchanges, every one ending in one Sync or
-Query, so that one ReadyForQuery answers it.
+"""The five ways in which a statement can be sent. Each gives the bytes of one or more exchanges,
+every one ending in one Sync or Query, so that one ReadyForQuery answers it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ def prepared_twice(sql: bytes) -> Exchange:
     """A named statement, described, run twice, the second time in pieces of two rows."""
     name = f"a{next(_names)}".encode()
     first = _parse(name, sql) + f.describe(b"S", name) + f.bind(b"", name) + f.execute() + f.sync()
-    again = f.bind(b"p", name, result_formats=[1]) + f.execute(b"p", 2) + f.execute(b"p", 2) + f.execute(b"p")
+    again = (
+        f.bind(b"p", name, result_formats=[1])
+        + f.execute(b"p", 2)
+        + f.execute(b"p", 2)
+        + f.execute(b"p")
+    )
     return [first, again + f.close(b"P", b"p") + f.sync(), f.close(b"S", name) + f.sync()]
 
 

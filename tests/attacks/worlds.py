@@ -1,9 +1,11 @@
 """The worlds: databases that are alike in everything but the values of masked columns.
 
-World 0 is the base; 1 has other values, of other lengths; 2 NULLs among the values at the edges of each type (empty, infinite, not a
-number, least and greatest, of other dimensions), where conversions and functions fail that never failed elsewhere; 3 other values of the
-same lengths; 4 the values of the base, given to other rows, so that every order by them differs. ``builder`` worlds are copies of 0 and 1 that may be ruined and
-made again. Table and type OIDs are the same in all of them (CREATE DATABASE ... TEMPLATE).
+World 0 is the base; 1 has other values, of other lengths; 2 NULLs among the values at the edges of
+each type (empty, infinite, not a number, least and greatest, of other dimensions), where
+conversions and functions fail that never failed elsewhere; 3 other values of the same lengths; 4
+the values of the base, given to other rows, so that every order by them differs. ``builder`` worlds
+are copies of 0 and 1 that may be ruined and made again. Table and type OIDs are the same in all of
+them (CREATE DATABASE ... TEMPLATE).
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ HIDDEN_WRITABLE = (
     "ranked",
     "bounded",
 )
-#: Partitions: their rows are compared as those of the whole, as where a row is tells about the value.
+#: Partitions: their rows are compared as those of the whole, as where a row is tells about the
+#: value.
 _PARTS = ("by_secret_", "routed_", "mv_")
 #: Columns that are not generated, of tables that have such.
 _INSERTED = {"orders": "id, person_id, note, amount, placed", "ledger": "id, note, amount, secret"}
@@ -93,7 +96,9 @@ def masked_columns() -> dict[str, list[str]]:
 
 
 class Canaries:
-    """Everything that must not be in what a client receives: values, and what is easily computed from them."""
+    """Everything that must not be in what a client receives: values, and what is easily computed
+    from them.
+    """
 
     def __init__(self) -> None:
         self.wholes: set[bytes] = set()
@@ -102,7 +107,9 @@ class Canaries:
         self.long_grams: set[bytes] = set()
 
     def text(self, value: str) -> str:
-        """Any six characters of it in a row, forwards or backwards; twelve of its hex, base64 and md5."""
+        """Any six characters of it in a row, forwards or backwards; twelve of its hex, base64 and
+        md5.
+        """
         raw = value.lower().encode()
         self._cut(raw, self.grams, _GRAM)
         self._cut(raw[::-1], self.grams, _GRAM)
@@ -125,7 +132,11 @@ class Canaries:
     def found(self, data: bytes, said: bytes = b"") -> bytes | None:
         """The first canary in ``data`` that the client did not say itself (``said``)."""
         low, spoken = data.lower(), said.lower() + _ORDINARY
-        for size, grams in ((_GRAM, self.grams), (_DIGITS, self.digit_grams), (_LONG_GRAM, self.long_grams)):
+        for size, grams in (
+            (_GRAM, self.grams),
+            (_DIGITS, self.digit_grams),
+            (_LONG_GRAM, self.long_grams),
+        ):
             for i in range(len(low) - size + 1):
                 window = low[i : i + size]
                 if window in grams and window not in spoken:
@@ -166,7 +177,9 @@ def _quoted(text: str, cast: str = "") -> str:
     return f"'{text}'" + (f"::{cast}" if cast else "")
 
 
-def _number(low: int, high: int, layout: str = "") -> Callable[[random.Random, bool, Canaries], str]:
+def _number(
+    low: int, high: int, layout: str = ""
+) -> Callable[[random.Random, bool, Canaries], str]:
     def make(dice: random.Random, longer: bool, canaries: Canaries) -> str:
         value = dice.randrange(low // (100 if longer else 1), high // (100 if longer else 1))
         canaries.number(str(value))
@@ -230,7 +243,13 @@ _MAKERS: dict[str, Callable[[random.Random, bool, Canaries], str]] = {
     "hstore": lambda d, n, c: _quoted(f'{_word(d, n, c)}=>"{_word(d, n, c)}"'),
     "tsvector": lambda d, n, c: _quoted(f"{_word(d, n, c)} {_word(d, n, c)}"),
 }  # fmt: skip
-_ALIASES = {"varchar": "text", "citext": "text", "zipcode": "text", "json": "jsonb", "bpchar": "char"}
+_ALIASES = {
+    "varchar": "text",
+    "citext": "text",
+    "zipcode": "text",
+    "json": "jsonb",
+    "bpchar": "char",
+}
 
 _NAMES = ("Ada", "Bob", "Cem", "Dora", "Edo", "Fay", "Gil", "Hal")
 _CITIES = ("Oslo", "Rome", "Oslo", "Lima", "Rome", "Oslo", "Cork", "Lima")
@@ -297,8 +316,9 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
     kinds = {
         (table, column): kind
         for table, column, kind in connection.execute(
-            "SELECT c.relname, a.attname, t.typname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-            " JOIN pg_type t ON t.oid = a.atttypid WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0"
+            "SELECT c.relname, a.attname, t.typname FROM pg_attribute a JOIN pg_class c ON c.oid ="
+            " a.attrelid JOIN pg_type t ON t.oid = a.atttypid WHERE c.relnamespace ="
+            " 'public'::regnamespace AND a.attnum > 0"
         ).fetchall()
     }
     connection.execute("SET session_replication_role = replica")
@@ -311,7 +331,8 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
                 same = "people.ssn" if table == "refs" else f"{table}.{column}"
                 cells[column] = values.sql(kind, same, row)
             connection.execute(
-                f"INSERT INTO public.{table} ({', '.join(cells)}) VALUES ({', '.join(cells.values())})"
+                f"INSERT INTO public.{table} ({', '.join(cells)}) VALUES"
+                f" ({', '.join(cells.values())})"
             )
     connection.execute("RESET session_replication_role")
     secret = values.sql("text", "hidden.secrets", 0)
@@ -324,7 +345,9 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
 
 
 class Databases:
-    """Makes the worlds on one server. ``names``: of the worlds; ``builders``: of the worlds of the builder."""
+    """Makes the worlds on one server. ``names``: of the worlds; ``builders``: of the worlds of the
+    builder.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -341,7 +364,10 @@ class Databases:
 
     def _make(self) -> None:
         self._admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{AGENT_PASSWORD}'")
-        powers = "pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_monitor, pg_signal_backend"
+        powers = (
+            "pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_monitor,"
+            " pg_signal_backend"
+        )
         self._admin.execute(f"GRANT {powers} TO {ROLE}")
         self._admin.execute(
             f"CREATE DATABASE attackbase OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
@@ -352,7 +378,9 @@ class Databases:
                 base.execute((HERE / "schema-15.sql").read_text().replace("{role}", ROLE))
             base.execute("CREATE SCHEMA pristine")
             for table in WRITABLE:
-                base.execute(f"CREATE TABLE pristine.{table} AS SELECT * FROM public.{table} WITH NO DATA")
+                base.execute(
+                    f"CREATE TABLE pristine.{table} AS SELECT * FROM public.{table} WITH NO DATA"
+                )
             found = base.execute("SELECT max(oid::bigint) + 1 FROM pg_class").fetchone()
             self.late_oid = int(found[0]) if found else 0
         worlds = [(name, number) for number, name in enumerate(self.names)]
@@ -366,11 +394,15 @@ class Databases:
 
     def next_transaction(self) -> str:
         """The server's next transaction id: it is the same for as long as nothing is written."""
-        found = self._admin.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+        found = self._admin.execute(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+        ).fetchone()
         return str(found[0])  # type: ignore[index]
 
     def rebuild(self) -> str:
-        """The builder's worlds as they were, and with a new empty relation, whose name it returns."""
+        """The builder's worlds as they were, and with a new empty relation, whose name it
+        returns.
+        """
         new = f"public.rebuilt_{self.next_transaction()}"
         for number, name in enumerate(self.builders):
             self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -396,7 +428,9 @@ class Databases:
         return str(found.fetchone()[0])  # type: ignore[index]
 
     def state(self, world: int) -> dict[str, str]:
-        """What is in a world: ``p.`` the public columns of each table, ``m.`` a digest of the masked ones, ``c.`` the catalog."""
+        """What is in a world: ``p.`` the public columns of each table, ``m.`` a digest of the
+        masked ones, ``c.`` the catalog.
+        """
         connection = self.direct(self.names[world])
         if not self._state_sql:
             self._state_sql = _state_sql(connection)
@@ -410,8 +444,12 @@ class Databases:
             into = f"public.{table} ({columns})" if columns != "*" else f"public.{table}"
             script.append(f"INSERT INTO {into} SELECT {columns} FROM pristine.{table}")
         script += [
-            # TRUNCATE forgets how many rows there are; the planner would then guess by the widths of all columns, masked ones included
-            f"UPDATE pg_class SET relpages = 1, reltuples = {ROWS} WHERE oid = ANY ('{{{', '.join(WRITABLE)}}}'::regclass[])",
+            # TRUNCATE forgets how many rows there are; the planner would then guess by the widths
+            # of all columns, masked ones included
+            (
+                f"UPDATE pg_class SET relpages = 1, reltuples = {ROWS} WHERE oid = ANY"
+                f" ('{{{', '.join(WRITABLE)}}}'::regclass[])"
+            ),
             "SELECT setval('public.notes_id_seq', 100)",
             "SELECT setval('public.counter', 1, false)",
             "COMMIT",
@@ -428,12 +466,16 @@ def _state_sql(connection: psycopg.Connection[Any]) -> str:
         (t, c) for t, columns in (masked_columns() | _INHERITED | _HELD).items() for c in columns
     } | MADE_OF_MASKED
     masked |= {(f"events_{year}", "secret") for year in (2025, 2026)}
-    masked |= {(f"{table}_{part}", "secret") for table in ("by_secret", "routed") for part in ("low", "high")}
+    masked |= {
+        (f"{table}_{part}", "secret")
+        for table in ("by_secret", "routed")
+        for part in ("low", "high")
+    }
     columns: dict[str, list[str]] = {}
     for table, column in connection.execute(
         "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'm')"
-        " ORDER BY c.relname, a.attnum"
+        " WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped AND"
+        " c.relkind IN ('r', 'm') ORDER BY c.relname, a.attnum"
     ).fetchall():
         columns.setdefault(table, []).append(column)
     parts = []
@@ -445,24 +487,38 @@ def _state_sql(connection: psycopg.Connection[Any]) -> str:
                 rows = f"string_agg(ROW({chosen})::text, E'\\n' ORDER BY ROW({chosen})::text)"
                 value = rows if prefix == "p" else f"md5({rows})"
                 parts.append(
-                    f"SELECT '{prefix}.{table}', (SELECT coalesce({value}, '') FROM ONLY public.{table})"
+                    f"SELECT '{prefix}.{table}', (SELECT coalesce({value}, '') FROM ONLY"
+                    f" public.{table})"
                 )
     names = "string_agg(x, ',' ORDER BY x)"
     catalog = {
-        "relations": "SELECT nspname || '.' || relname || relkind::text || coalesce(array_to_string(relacl, ' '), '') x FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname !~ '^pg_toast'",
-        "columns": "SELECT attrelid::regclass::text || '.' || attname || atttypid::text x FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0",
-        "functions": "SELECT oid::regprocedure::text || md5(prosrc) x FROM pg_proc WHERE oid >= 16384",
+        "relations": (
+            "SELECT nspname || '.' || relname || relkind::text || coalesce(array_to_string(relacl,"
+            " ' '), '') x FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname"
+            " !~ '^pg_toast'"
+        ),
+        "columns": (
+            "SELECT attrelid::regclass::text || '.' || attname || atttypid::text x FROM"
+            " pg_attribute WHERE attrelid >= 16384 AND attnum > 0"
+        ),
+        "functions": (
+            "SELECT oid::regprocedure::text || md5(prosrc) x FROM pg_proc WHERE oid >= 16384"
+        ),
         "comments": "SELECT description x FROM pg_description WHERE objoid >= 16384",
         "settings": "SELECT setconfig::text x FROM pg_db_role_setting",
         "objects": "SELECT oid::text x FROM pg_largeobject_metadata",
         "roles": "SELECT rolname::text x FROM pg_roles",
-        "rules": "SELECT rulename::text x FROM pg_rewrite WHERE oid >= 16384 UNION ALL SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal",
+        "rules": (
+            "SELECT rulename::text x FROM pg_rewrite WHERE oid >= 16384 UNION ALL SELECT"
+            " tgname::text FROM pg_trigger WHERE NOT tgisinternal"
+        ),
         "schemas": "SELECT nspname::text x FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'",
         "extensions": "SELECT extname::text x FROM pg_extension",
         "policies": "SELECT polname::text x FROM pg_policy",
     }
-    parts += [f"SELECT 'c.{key}', (SELECT {names} FROM ({query}) q)" for key, query in catalog.items()]
+    parts += [
+        f"SELECT 'c.{key}', (SELECT {names} FROM ({query}) q)" for key, query in catalog.items()
+    ]
     parts.append("SELECT 's.counter', last_value::text FROM public.counter")
     parts.append("SELECT 's.notes', last_value::text FROM public.notes_id_seq")
     return " UNION ALL ".join(parts)

@@ -48,7 +48,9 @@ class ListIndex:
         return True
 
     def save(self, row: SessionRow) -> None:
-        self.reports.append(SessionRow(**{name: getattr(row, name) for name in SessionRow.__slots__}))
+        self.reports.append(
+            SessionRow(**{name: getattr(row, name) for name in SessionRow.__slots__})
+        )
 
     def save_all(self, rows: Sequence[SessionRow]) -> None:
         for row in rows:
@@ -59,7 +61,9 @@ class ListIndex:
 
 
 def begin(recorder: Recorder, session_id: str = "") -> SessionRecording:
-    return recorder.open_session(session_id or new_id("s"), AGENT, "shop", "127.0.0.1:50000", "psql")
+    return recorder.open_session(
+        session_id or new_id("s"), AGENT, "shop", "127.0.0.1:50000", "psql"
+    )
 
 
 def judged(
@@ -104,20 +108,24 @@ def message(kind: bytes, body: bytes) -> bytes:
 
 def row_description(*columns: tuple[str, int, int]) -> bytes:
     fields = [
-        name.encode() + b"\0" + struct.pack("!IhIhih", 1, 1, oid, 4, -1, code) for name, oid, code in columns
+        name.encode() + b"\0" + struct.pack("!IhIhih", 1, 1, oid, 4, -1, code)
+        for name, oid, code in columns
     ]
     return message(b"T", struct.pack("!h", len(columns)) + b"".join(fields))
 
 
 def data_row(*values: bytes | None) -> bytes:
     cells = [
-        struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value for value in values
+        struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value
+        for value in values
     ]
     return message(b"D", struct.pack("!h", len(values)) + b"".join(cells))
 
 
 class Forger:
-    """A recording taken apart: change ``blocks`` (or the file's bytes) and :meth:`write` it back."""
+    """A recording taken apart: change ``blocks`` (or the file's bytes) and :meth:`write` it
+    back.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,7 +134,9 @@ class Forger:
             self.blocks: list[Block] = list(reader.blocks())
         data = path.read_bytes()
         ends = [block.offset for block in self.blocks[1:]] + [len(data)]
-        self.chunks = [data[block.offset : end] for block, end in zip(self.blocks, ends, strict=True)]
+        self.chunks = [
+            data[block.offset : end] for block, end in zip(self.blocks, ends, strict=True)
+        ]
 
     def write(self) -> None:
         self.path.write_bytes(self.header + b"".join(self.chunks))
@@ -134,7 +144,9 @@ class Forger:
     def events(self, number: int) -> list[bytes]:
         return [bytes(raw) for raw in self.blocks[number].split()]
 
-    def replace_events(self, number: int, events: Sequence[bytes], *, new_hash: bool = False) -> None:
+    def replace_events(
+        self, number: int, events: Sequence[bytes], *, new_hash: bool = False
+    ) -> None:
         """Put other events into a block; optionally cover it up by computing the hash again."""
         block = self.blocks[number]
         body = b"".join(events)

@@ -69,7 +69,9 @@ def test_the_compiled_module_is_up_to_date() -> None:
 @BOTH
 @settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 3000), max_size=40), takes=st.sets(st.integers(0, 40)))
-def test_what_is_appended_comes_out_once_and_in_order(module: Any, sizes: list[int], takes: set[int]) -> None:
+def test_what_is_appended_comes_out_once_and_in_order(
+    module: Any, sizes: list[int], takes: set[int]
+) -> None:
     writer = writer_of(module)
     chunks: list[Any] = []
     events = [bytes([number % 256]) * (size + 1) for number, size in enumerate(sizes)]
@@ -81,7 +83,11 @@ def test_what_is_appended_comes_out_once_and_in_order(module: Any, sizes: list[i
     assert content(chunks) == b"".join(events)
     assert writer.accepted == writer.intake.accepted == sum(map(len, events))
     assert writer.waiting == 0
-    assert sum(chunk.events for chunk in chunks) == sum(chunk.statements for chunk in chunks) == len(events)
+    assert (
+        sum(chunk.events for chunk in chunks)
+        == sum(chunk.statements for chunk in chunks)
+        == len(events)
+    )
     assert sum(chunk.refused for chunk in chunks) == len(events) // 2
     assert sum(chunk.rows for chunk in chunks) == sum(range(len(events)))
 
@@ -95,7 +101,9 @@ def test_what_is_appended_comes_out_once_and_in_order(module: Any, sizes: list[i
 def test_statements_are_encoded_as_the_reader_expects(
     module: Any, at: float, number: int, sql: str, refused: bool, size: int
 ) -> None:
-    statement = ev.Statement(at, number, sql + "x" * size, "deny" if refused else "allow", binds=(b"1", None))
+    statement = ev.Statement(
+        at, number, sql + "x" * size, "deny" if refused else "allow", binds=(b"1", None)
+    )
     fields = msgspec.structs.astuple(statement)
     writer = writer_of(module)
     rest = b"".join(map(msgspec.msgpack.encode, fields[3:]))
@@ -278,9 +286,14 @@ def _compiled(source: str, directory: Path) -> Any:
     (directory / "chunk_caller.pyx").write_text(source)
     extension = setuptools.Extension("chunk_caller", [str(directory / "chunk_caller.pyx")])
     modules = cython_build.cythonize(
-        [extension], include_path=[str(SOURCE.parents[2])], build_dir=str(directory / "c"), quiet=True
+        [extension],
+        include_path=[str(SOURCE.parents[2])],
+        build_dir=str(directory / "c"),
+        quiet=True,
     )
-    distribution = setuptools.Distribution({"name": "caller", "ext_modules": modules, "script_args": ["-q"]})
+    distribution = setuptools.Distribution(
+        {"name": "caller", "ext_modules": modules, "script_args": ["-q"]}
+    )
     command = distribution.get_command_obj("build_ext")
     command.build_lib, command.build_temp = str(directory / "lib"), str(directory / "tmp")
     distribution.run_command("build_ext")

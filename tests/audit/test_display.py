@@ -61,7 +61,11 @@ def test_inert_text_is_printable(text: str) -> None:
         (1266, struct.pack("!qi", 0, -7200), "00:00:00+02"),
         (1186, struct.pack("!qii", 1_000_000, 2, 14), "1 year 2 mons 2 days 00:00:01"),
         (1700, bytes.fromhex("0002 0000 0000 0002 0001 0898".replace(" ", "")), "1.22"),
-        (1700, struct.pack("!HhHH", 10, 9, 0x4000, 0) + struct.pack("!10H", *[1234] * 10), "-" + "1234" * 10),
+        (
+            1700,
+            struct.pack("!HhHH", 10, 9, 0x4000, 0) + struct.pack("!10H", *[1234] * 10),
+            "-" + "1234" * 10,
+        ),
         (1700, struct.pack("!HhHH", 1, 1, 0, 2) + struct.pack("!H", 5), "50000.00"),
         (1700, struct.pack("!HhHH", 0, 0, 0, 2), "0.00"),
         (1700, bytes.fromhex("0000 0000 C000 0000".replace(" ", "")), "NaN"),

@@ -1,4 +1,6 @@
-"""When recordings cannot be written, everybody knows within one pass, nothing is lost silently, and it heals by itself."""
+"""When recordings cannot be written, everybody knows within one pass, nothing is lost silently, and
+it heals by itself.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,8 @@ def test_a_file_that_cannot_be_opened_again_fails_its_own_session_only(recorder:
     session, other = begin(recorder), begin(recorder)
     until(lambda: recorder.backlog == 0)
     path = session.output.path
-    recorder._writer.appender.close(session.output)  # as when more sessions than descriptors are live
+    # as when more sessions than descriptors are live
+    recorder._writer.appender.close(session.output)
     other_directory = path.with_name("a directory")
     path.unlink()
     other_directory.mkdir()
@@ -163,7 +166,9 @@ def test_at_shutdown_what_could_not_be_written_is_interrupted(tmp_path: Path) ->
     assert [log["event"] for log in logs] == ["recording incomplete at shutdown"]
 
 
-def test_a_bug_in_the_writer_fails_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_writer_fails_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("threading.excepthook", lambda args: None)
     recorder = Recorder(tmp_path, interval=0.005)
     recorder.start()

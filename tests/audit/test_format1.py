@@ -89,7 +89,12 @@ def test_one_that_was_left_behind_is_recovered(path: Path, row: SessionRow) -> N
         blocks = list(reader.blocks())
     path.write_bytes(content[: extents[4][0] + 20])
     row.status, row.last_hash = "live", blocks[1].hash.hex()
-    row.statements, row.refused, row.rows, row.bytes = 1, 0, 1, sum(len(b.raw or b"") for b in blocks[:2])
+    row.statements, row.refused, row.rows, row.bytes = (
+        1,
+        0,
+        1,
+        sum(len(b.raw or b"") for b in blocks[:2]),
+    )
     recovered = recover(path.parents[3], row)
     assert recovered.problem == ""
     assert (row.status, row.statements, row.refused, row.rows) == (INTERRUPTED, 3, 1, 401)

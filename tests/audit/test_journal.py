@@ -1,4 +1,6 @@
-"""The journal of intents: what is written, what is read back, what is deleted, and what a start makes of it."""
+"""The journal of intents: what is written, what is read back, what is deleted, and what a start
+makes of it.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,7 @@ def recovered(gateway: Gateway, path: Path) -> list[int]:
     return [event.number for event in events if isinstance(event, ev.Recovered)]
 
 
-# -- what is in it --------------------------------------------------------------------------------------------
+# -- what is in it ---------------------------------------------------------------------------------
 
 
 def test_only_allowed_changes_are_journaled(gateway: Gateway) -> None:
@@ -145,7 +147,7 @@ def test_text_that_is_not_utf8_is_journaled(gateway: Gateway) -> None:
     assert numbers(gateway) == [1]
 
 
-# -- segments -------------------------------------------------------------------------------------------------
+# -- segments --------------------------------------------------------------------------------------
 
 
 def test_a_segment_goes_when_the_recordings_have_its_intents(tmp_path: Path) -> None:
@@ -193,7 +195,9 @@ def test_a_journal_that_the_recordings_do_not_catch_up_with_is_full(gateway: Gat
             gateway.write()
 
 
-def test_a_write_that_fails_counts_for_nothing(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_counts_for_nothing(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A part of it reached the file; what comes later is read all the same."""
     recording = begin(gateway.recorder)
     change(recording, 1)
@@ -228,7 +232,7 @@ def test_a_journal_that_is_deleted_is_noticed_and_made_anew(gateway: Gateway) ->
     assert is_in_use(gateway.recordings)
 
 
-# -- damage ---------------------------------------------------------------------------------------------------
+# -- damage ----------------------------------------------------------------------------------------
 
 
 def test_a_torn_end_is_no_problem(gateway: Gateway) -> None:
@@ -264,7 +268,7 @@ def test_damage_before_the_end_is_a_problem_and_the_rest_is_read(gateway: Gatewa
     assert "is damaged between bytes" in contents.problems[0]
 
 
-# -- what a start makes of it ---------------------------------------------------------------------------------
+# -- what a start makes of it ----------------------------------------------------------------------
 
 
 def test_a_recording_is_completed(gateway: Gateway) -> None:
@@ -290,7 +294,9 @@ def test_a_recording_is_completed(gateway: Gateway) -> None:
     assert (row.status, row.statements) == (INTERRUPTED, 3)
     assert "statements recovered from the journal, outcome not known: 2" in row.reason
     assert verify(path, row, gateway.keys).problems == []
-    lines = list(Sessions(gateway.recordings, gateway.index, keys=gateway.keys).statements(recording.id))
+    lines = list(
+        Sessions(gateway.recordings, gateway.index, keys=gateway.keys).statements(recording.id)
+    )
     assert [(line.number, line.command) for line in lines] == [
         (1, ""), (2, OUTCOME_UNKNOWN), (4, OUTCOME_UNKNOWN),
     ]  # fmt: skip
@@ -320,7 +326,8 @@ def test_a_recording_that_died_in_its_first_block_begins_anew(gateway: Gateway, 
     gateway.recorder.start()
     until(lambda: not gateway.recorder.backlog)
     stop_writer(gateway)
-    gateway.index.restore([(replace(gateway.row(recording), last_hash=""), ())])  # as it was before that
+    # as it was before that
+    gateway.index.restore([(replace(gateway.row(recording), last_hash=""), ())])
     os.truncate(recording.output.path, size)
     gateway.die()
     assert gateway.start() == 1
@@ -393,7 +400,9 @@ def test_a_recording_that_is_not_sound_is_left_alone(gateway: Gateway, damage: s
     (kept,) = gateway.journal.directory.iterdir()
     assert kept.suffix == ".kept"
     result = verify_journal(gateway.recordings, gateway.keys)
-    assert result is not None and "could not be put into their recordings" in result.problems[0].text
+    assert (
+        result is not None and "could not be put into their recordings" in result.problems[0].text
+    )
 
 
 def test_a_forged_session_name_writes_nowhere(gateway: Gateway) -> None:

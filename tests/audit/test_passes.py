@@ -61,7 +61,9 @@ def test_a_pass_writes_one_block_for_each_session(recorder: Recorder) -> None:
     assert recorder.backlog == 0
 
 
-def test_a_pass_before_its_time_writes_only_sessions_with_much(make: Callable[..., Recorder]) -> None:
+def test_a_pass_before_its_time_writes_only_sessions_with_much(
+    make: Callable[..., Recorder],
+) -> None:
     recorder = make(wake_bytes=4000)
     small, large = begin(recorder), begin(recorder)
     recorder._pass(complete=True)
@@ -99,7 +101,9 @@ def test_rows_of_live_sessions_are_saved_now_and_then_and_of_ended_ones_at_once(
     ended.end("done")
     recorder._pass(complete=True)
     recorder._tend(1010.0)
-    assert [(row.id, row.status, row.statements) for row in index.reports] == [(ended.row.id, "ended", 4)]
+    assert [(row.id, row.status, row.statements) for row in index.reports] == [
+        (ended.row.id, "ended", 4)
+    ]
     recorder._tend(2000.0)
     assert [row.statements for row in index.reports if row.id == live.row.id] == [4]
     assert verify(live.output.path, index.last(live.row.id)).ok

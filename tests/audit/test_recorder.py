@@ -74,7 +74,7 @@ def test_claims_are_not_recorded(recorder: Recorder, tmp_path: Path) -> None:
     session = begin(recorder)
     session.end("done")
     until(lambda: session.backlog == 0)
-    (login, _) = events_of(session.output.path)
+    login, _ = events_of(session.output.path)
     assert isinstance(login, ev.Login)
     assert login.subject == ev.SubjectFields(
         AGENT.id,
@@ -145,9 +145,9 @@ def test_a_buffer_that_changes_later_is_recorded_as_it_was(tmp_path: Path) -> No
     buffer[:] = b"after!"
     recorder.start()
     recorder.close()
-    assert [event.data for event in events_of(session.output.path) if isinstance(event, ev.Reply)] == [
-        b"before"
-    ]
+    assert [
+        event.data for event in events_of(session.output.path) if isinstance(event, ev.Reply)
+    ] == [b"before"]
 
 
 def test_text_that_is_not_unicode_is_kept_escaped(recorder: Recorder) -> None:
@@ -210,7 +210,8 @@ def test_a_thousand_idle_sessions_hold_few_files_and_little_memory(recorder: Rec
     open_recordings = [
         name
         for name in os.listdir("/proc/self/fd")
-        if os.path.exists(f"/proc/self/fd/{name}") and os.readlink(f"/proc/self/fd/{name}").endswith(".sprec")
+        if os.path.exists(f"/proc/self/fd/{name}")
+        and os.readlink(f"/proc/self/fd/{name}").endswith(".sprec")
     ]
     assert len(open_recordings) <= 64
     # The test's own index keeps a copy of every report, which is in there too.

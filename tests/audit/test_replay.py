@@ -42,7 +42,9 @@ def test_the_gateways_notice_of_masks_is_told_from_what_looks_like_it() -> None:
     notice = notice_response("NOTICE", "00000", said, detail="different people", hint="by a key")
     assert rp.mask_notice(notice_response("NOTICE", "00000", said)) == said  # of an older recording
     assert rp.mask_notice(RESULT[:-14] + notice + RESULT[-14:]) == said
-    assert rp.mask_notice(DESCRIPTION + data_row(said.encode()) + message(b"C", b"SELECT 1\0")) == ""
+    assert (
+        rp.mask_notice(DESCRIPTION + data_row(said.encode()) + message(b"C", b"SELECT 1\0")) == ""
+    )
     raised = f"SNOTICE\0VNOTICE\0C00000\0M{said}\0Fpl_exec.c\0L3893\0Rexec_stmt_raise\0\0".encode()
     assert rp.mask_notice(message(b"N", raised)) == ""
     assert rp.mask_notice(message(b"N", raised) + notice.replace(b"email", b"phone")).endswith(
@@ -72,7 +74,14 @@ def test_a_statement_run_again_without_describe_keeps_its_columns() -> None:
         ev.Reply(0.0, 3, ROWS),
     ]
     shown = [item for item in seen(events) if isinstance(item, tuple)]
-    assert shown == [("id", "email"), ("7", "a@example.com"), ("8", None), ("one",), ("1",), *SEEN[:3]]
+    assert shown == [
+        ("id", "email"),
+        ("7", "a@example.com"),
+        ("8", None),
+        ("one",),
+        ("1",),
+        *SEEN[:3],
+    ]
 
 
 def test_rows_without_any_description() -> None:
@@ -85,12 +94,16 @@ def test_errors_notices_notifications_and_copy() -> None:
     assert said == rp.Said(0.0, 3, "ERROR", "42501", "[SP1002] no", "why", "how")
     (remark,) = seen([ev.Reply(0.0, 0, message(b"A", struct.pack("!i", 1) + b"ch\0hello\0"))])
     assert remark == rp.Remark(0.0, "notification", "ch: hello")
-    assert seen([ev.Reply(0.0, 1, message(b"d", b"1\tx\n"))]) == [rp.Copied(0.0, 1, "out", b"1\tx\n")]
+    assert seen([ev.Reply(0.0, 1, message(b"d", b"1\tx\n"))]) == [
+        rp.Copied(0.0, 1, "out", b"1\tx\n")
+    ]
     assert seen([ev.CopyIn(0.0, 1, message(b"d", b"2\n"))]) == [rp.Copied(0.0, 1, "in", b"2\n")]
 
 
 def test_binds_are_shown_by_their_formats() -> None:
-    statement = ev.Statement(0.0, 1, "s", "allow", binds=(b"x", None, b"\x00"), bind_formats=(0, 0, 1))
+    statement = ev.Statement(
+        0.0, 1, "s", "allow", binds=(b"x", None, b"\x00"), bind_formats=(0, 0, 1)
+    )
     (asked,) = rp.steps([statement])
     assert isinstance(asked, rp.Asked)
     assert asked.binds == ("x", None, "\\x00")
@@ -105,7 +118,13 @@ def test_binary_binds_are_shown_by_their_types() -> None:
     )
     (asked,) = rp.steps([statement])
     assert isinstance(asked, rp.Asked)
-    assert asked.binds == ("7", "00010203-0405-0607-0809-0a0b0c0d0e0f", "{}", "\\x00000007", "\\x37")
+    assert asked.binds == (
+        "7",
+        "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "{}",
+        "\\x00000007",
+        "\\x37",
+    )
     assert asked.binary == (False, False, False, True, True)
 
 
@@ -113,7 +132,9 @@ def test_a_message_too_long_to_show_is_skipped(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rp, "LONGEST", 100)
     data = data_row(b"x" * 5000) + message(b"C", b"SELECT 1\0")
     for size in (len(data), 64, 5):
-        pieces = [ev.Reply(0.0, 1, data[start : start + size]) for start in range(0, len(data), size)]
+        pieces = [
+            ev.Reply(0.0, 1, data[start : start + size]) for start in range(0, len(data), size)
+        ]
         remark, done = seen(list(pieces))
         assert isinstance(remark, rp.Remark)
         assert done == "SELECT 1"

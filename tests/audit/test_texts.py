@@ -1,4 +1,6 @@
-"""What of a recording goes to the index: each statement once, bounded, and it says when something is missing."""
+"""What of a recording goes to the index: each statement once, bounded, and it says when something
+is missing.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_what_is_cut_is_not_whole(sql: str) -> None:
 
 def test_a_session_is_bounded() -> None:
     many = StatementTexts()
-    going_on = [many.add(number, f"select {number}", "allow", ()) for number in range(texts.TEXTS + 50)]
+    going_on = [
+        many.add(number, f"select {number}", "allow", ()) for number in range(texts.TEXTS + 50)
+    ]
     assert going_on == [True] * texts.TEXTS + [False] * 50
     assert len(many.take()) == texts.TEXTS
     assert not many.whole
@@ -60,7 +64,9 @@ def test_what_is_offered_is_chosen_from_when_it_is_taken() -> None:
     verdict = judged(1, "", outcome="allow", relations=("public.t",)).verdict
     chosen.offered += [(1, b"select  'caf\xc3\xa9'", verdict), (2, "select  'caf\xe9'", verdict)]
     assert chosen.take() == [StatementText(1, "allow", "select 'caf\xe9'", ("public.t",))]
-    chosen.offered += [(number, f"select {number}", verdict) for number in range(3, texts.TEXTS + 50)]
+    chosen.offered += [
+        (number, f"select {number}", verdict) for number in range(3, texts.TEXTS + 50)
+    ]
     assert len(chosen.take()) == texts.TEXTS - 1
     assert not chosen.offered
     assert not chosen.whole
@@ -81,7 +87,9 @@ def recorder(tmp_path: Path, index: ListIndex) -> Iterator[Recorder]:
 
 def test_the_index_gets_texts_and_never_values(recorder: Recorder, index: ListIndex) -> None:
     session = begin(recorder)
-    session.statement(judged(1, "select $1", outcome="allow", binds=[b"CANARY"], relations=("public.t",)))
+    session.statement(
+        judged(1, "select $1", outcome="allow", binds=[b"CANARY"], relations=("public.t",))
+    )
     session.reply(1, b"CANARY")
     session.copy_in(1, b"CANARY")
     session.statement(judged(2, "select 2", outcome="hold"))
@@ -139,4 +147,7 @@ ROW = SessionRow("s", "a", "i", (), "", "", "shop", "", "", 1.0)
 )
 def test_what_is_looked_for(query: SessionQuery, yes: bool) -> None:
     assert query.by_statement
-    assert query.has(StatementText(1, "allow", "select 1 from orders WHERE x", ("public.orders",))) is yes
+    assert (
+        query.has(StatementText(1, "allow", "select 1 from orders WHERE x", ("public.orders",)))
+        is yes
+    )

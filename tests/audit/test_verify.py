@@ -67,7 +67,9 @@ def _add(events: Events) -> Events:
 
 
 @pytest.mark.parametrize("change", [_edit, _delete, _swap, _add])
-def test_changed_events(recording: tuple[Path, SessionRow], change: Callable[[Events], Events]) -> None:
+def test_changed_events(
+    recording: tuple[Path, SessionRow], change: Callable[[Events], Events]
+) -> None:
     forger = Forger(recording[0])
     events = forger.events(1)
     changed = change(events)
@@ -76,7 +78,9 @@ def test_changed_events(recording: tuple[Path, SessionRow], change: Callable[[Ev
     forger.write()
     assert problems(recording[0]) == [(v.EDIT, 1)]
     told: list[v.VerificationProblem] = []
-    assert len(list(v.read_events(recording[0], on_problem=told.append))) == 1, "nothing of it is shown"
+    assert len(list(v.read_events(recording[0], on_problem=told.append))) == 1, (
+        "nothing of it is shown"
+    )
     assert [problem.kind for problem in told] == [v.EDIT]
 
 
@@ -128,7 +132,9 @@ def test_zeros_after_a_power_cut_are_a_torn_tail(recording: tuple[Path, SessionR
     assert problems(path) == [(v.TRUNCATED, 4)]
 
 
-def test_a_tail_cut_at_a_blocks_edge_is_found_through_the_index(recording: tuple[Path, SessionRow]) -> None:
+def test_a_tail_cut_at_a_blocks_edge_is_found_through_the_index(
+    recording: tuple[Path, SessionRow],
+) -> None:
     path, row = recording
     forger = Forger(path)
     del forger.chunks[-1]
@@ -173,13 +179,20 @@ def test_every_changed_byte_is_noticed(recording: tuple[Path, SessionRow]) -> No
 
 def test_garbage_is_not_a_recording(tmp_path: Path) -> None:
     path = tmp_path / "x.sprec"
-    for content in (b"", b"SALLYREC", b"hello" * 100, b"SALLYREC" + struct.pack("<HH", 9, 3) + bytes(99)):
+    for content in (
+        b"",
+        b"SALLYREC",
+        b"hello" * 100,
+        b"SALLYREC" + struct.pack("<HH", 9, 3) + bytes(99),
+    ):
         path.write_bytes(content)
         with pytest.raises(RecordingError):
             v.verify(path)
 
 
-def test_a_block_that_claims_to_be_huge_is_not_allocated(recording: tuple[Path, SessionRow]) -> None:
+def test_a_block_that_claims_to_be_huge_is_not_allocated(
+    recording: tuple[Path, SessionRow],
+) -> None:
     forger = Forger(recording[0])
     chunk = bytearray(forger.chunks[1])
     struct.pack_into("<I", chunk, 24, 0xFFFFFFFF)  # raw length
@@ -188,7 +201,9 @@ def test_a_block_that_claims_to_be_huge_is_not_allocated(recording: tuple[Path, 
     assert problems(recording[0])[0][0] == v.EDIT
 
 
-def test_each_event_is_bound_to_the_hash_of_the_one_before(recording: tuple[Path, SessionRow]) -> None:
+def test_each_event_is_bound_to_the_hash_of_the_one_before(
+    recording: tuple[Path, SessionRow],
+) -> None:
     path, row = recording
     forger = Forger(path)
     previous = genesis(row.id)

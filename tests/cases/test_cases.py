@@ -1,6 +1,8 @@
-"""Statements that ordinary tools send and agents write, over tables with masks: each gives its rows, and no masked value.
+"""Statements that ordinary tools send and agents write, over tables with masks: each gives its
+rows, and no masked value.
 
-A file in ``sql/`` is one case: what it is, how many rows it gives (``any``: some) or what the HINT of its refusal says, the statement.
+A file in ``sql/`` is one case: what it is, how many rows it gives (``any``: some) or what the HINT
+of its refusal says, the statement.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ def test_case(gateway: Gateway, name: str) -> None:
     text = FILES.joinpath(f"{name}.sql").read_text(encoding="utf-8")
     refused = re.search(r"^-- hint: (.+)$", text, re.M)
     if refused is not None:
-        with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+        with (
+            psycopg.connect(gateway.dsn(), autocommit=True) as db,
+            pytest.raises(psycopg.Error) as failure,
+        ):
             db.execute(text.encode())
         assert refused[1] in (failure.value.diag.message_hint or "")
         return

@@ -1,4 +1,6 @@
-"""``sallyport approvals`` against the real operations behind a small HTTP server of the REST interface's form."""
+"""``sallyport approvals`` against the real operations behind a small HTTP server of the REST
+interface's form.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Preview, Status
 from sallyport.cli.approvals import register
 from sallyport.operations.access import Access, ForbiddenError
-from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, request_data, sample_data
+from sallyport.operations.approvals import (
+    HTTP_STATUS,
+    ApprovalOperations,
+    request_data,
+    sample_data,
+)
 from tests.approvals.helpers import AGENT, BINDING, DANA, MALLORY, House
 
 PEOPLE = {"dana": DANA, "mallory": MALLORY, "agent": replace(AGENT, groups=frozenset({"dba"}))}
@@ -36,7 +43,10 @@ class Rest:
         subject = PEOPLE.get(token.removeprefix("Bearer "))
         if subject is None:
             return 401, {"title": "sign in"}
-        who, ops = ACCESS.principal(subject, "127.0.0.1"), ApprovalOperations(self.house.service, "rest")
+        who, ops = (
+            ACCESS.principal(subject, "127.0.0.1"),
+            ApprovalOperations(self.house.service, "rest"),
+        )
         path, _, query = path.removeprefix("/api/v1/approvals").partition("?")
         words = path.strip("/").split("/")
         try:
@@ -66,7 +76,9 @@ def rest(tmp_path: Path) -> Iterator[Rest]:
         def do_GET(self) -> None:
             size = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(size) or b"{}")
-            status, value = rest.answer(self.command, self.path, self.headers["Authorization"], body)
+            status, value = rest.answer(
+                self.command, self.path, self.headers["Authorization"], body
+            )
             data = json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -110,7 +122,10 @@ def test_show_has_the_text_with_masks_where_it_differs(rest: Rest) -> None:
     sent = f"{BINDING.sql}\n AND note = '[redacted]\x1b]0;own\x07'"
     request = rest.house.ask(replace(BINDING, sent=sent))
     shown = run(rest, "show", request.id).output
-    assert "[redacted]" in shown.partition(heading)[2] and "[redacted]" not in shown.partition(heading)[0]
+    assert (
+        "[redacted]" in shown.partition(heading)[2]
+        and "[redacted]" not in shown.partition(heading)[0]
+    )
     assert "\x1b" not in shown
     assert json.loads(run(rest, "show", request.id, "--json").output)["sent"] == sent
 
@@ -123,11 +138,20 @@ def test_list_show_approve(rest: Rest) -> None:
     assert request.id in line and "alice@example.com through claude-code" in line and "left" in line
     shown = run(rest, "show", request.id).output
     assert "Rows it would change: 3" in shown and "$1 = " in shown and "dba must approve" in shown
-    assert "Some of the rows, as the policy shows them to you (masked: note):\n  id=7, note=NULL\n" in shown
+    assert (
+        "Some of the rows, as the policy shows them to you (masked: note):\n  id=7, note=NULL\n"
+        in shown
+    )
     assert "\x1b" not in shown and "\u202e" not in shown and "UPDATE t\nSET" in shown
-    assert "approved by dana@example.com" in run(rest, "approve", request.id, "--reason", "ok").output
+    assert (
+        "approved by dana@example.com" in run(rest, "approve", request.id, "--reason", "ok").output
+    )
     found = rest.house.service.get(request.id)
-    assert found is not None and found.status is Status.APPROVED and found.decisions[0].address == "127.0.0.1"
+    assert (
+        found is not None
+        and found.status is Status.APPROVED
+        and found.decisions[0].address == "127.0.0.1"
+    )
     assert "No approvals are waiting" in run(rest, "list").output
     assert json.loads(run(rest, "list", "--all", "--json").output)["status"] == "approved"
 
@@ -152,7 +176,9 @@ def test_grants(rest: Rest) -> None:
 def test_the_gateway_says_who_may(rest: Rest) -> None:
     request = rest.house.ask()
     assert "of your own" in run(rest, "approve", request.id, who="agent", code=1).stderr
-    assert "needs one of the roles" in run(rest, "approve", request.id, who="mallory", code=1).stderr
+    assert (
+        "needs one of the roles" in run(rest, "approve", request.id, who="mallory", code=1).stderr
+    )
     assert "no such approval" in run(rest, "show", "apr_../../x", code=1).stderr
     assert rest.house.service.pending() == [request]
 

@@ -94,7 +94,9 @@ def test_a_configuration_that_cannot_be_read_is_status_2(
     assert "unknown" in done.stderr
 
 
-def test_the_administrator_is_looked_at(issuer: DevIssuer, own_postgres: Server, tmp_path: Path) -> None:
+def test_the_administrator_is_looked_at(
+    issuer: DevIssuer, own_postgres: Server, tmp_path: Path
+) -> None:
     prepare(own_postgres)
     gateway = Gateway(issuer, {"shop": own_postgres}, target_extra=options(tmp_path))
     about = f"target shop, administrator {ADMIN}"

@@ -36,7 +36,9 @@ def test_errors_for_people_are_one_line(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as caught:
         main(["policy", "check", "/no/such/file.yaml"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("sallyport: /no/such/file.yaml: there is no such file. ")
+    assert capsys.readouterr().err.startswith(
+        "sallyport: /no/such/file.yaml: there is no such file. "
+    )
 
 
 def test_help_does_not_import_what_is_heavy() -> None:
@@ -45,5 +47,7 @@ def test_help_does_not_import_what_is_heavy() -> None:
         "import sys; from sallyport.cli.main import build; build(); "
         f"print([m for m in {heavy!r} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,6 @@
-"""``sallyport policy check | explain | test``, with the demo's policy and the catalog of a real PostgreSQL."""
+"""``sallyport policy check | explain | test``, with the demo's policy and the catalog of a real
+PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -97,8 +99,7 @@ def test_check_counts_what_packs_bring_apart(run: Run, home: Path) -> None:
 
 def test_strict_makes_warnings_errors_and_json_lists_them(run: Run, home: Path) -> None:
     (home / "sallyport.yaml").write_text(CONFIG)
-    (home / "policy.yaml").write_text(
-        """version: 1
+    (home / "policy.yaml").write_text("""version: 1
 rules:
   - {name: held, targets: [shop], hold: [update], relations: ['public.orders'], reviewers: {groups: [dba]}}
   - {name: unheard, targets: [shop], hold: [delete], relations: ['public.orders']}
@@ -106,17 +107,25 @@ masks:
   - {columns: ['public.customers.emial'], with: redact, filter: masked}
   - {columns: ['public.customers.id', 'public.customers.ssn'], with: email, filter: masked}
   - {columns: ['public.customers.name'], with: {bucket: {size: 10}}, filter: masked}
-"""
-    )
+""")
     expected = [
-        "rule \"held\" (line 3): nobody can decide what it holds, as the configuration has no 'console', "
-        "where reviewers and commands decide",
-        'rule "unheard" (line 4): nobody can decide what it holds, as it names no reviewers. '
-        "Add 'reviewers: {groups: [...]}'",
-        "mask (line 6): public.customers.emial matches nothing in target shop. "
-        "Did you mean 'public.customers.email'?",
+        (
+            'rule "held" (line 3): nobody can decide what it holds, as the configuration has no'
+            " 'console', where reviewers and commands decide"
+        ),
+        (
+            'rule "unheard" (line 4): nobody can decide what it holds, as it names no reviewers. '
+            "Add 'reviewers: {groups: [...]}'"
+        ),
+        (
+            "mask (line 6): public.customers.emial matches nothing in target shop. "
+            "Did you mean 'public.customers.email'?"
+        ),
         "mask (line 7): email is for texts and shows public.customers.id, which is int4, as NULL",
-        "mask (line 8): bucket is for numbers and shows public.customers.name, which is text, as NULL",
+        (
+            "mask (line 8): bucket is for numbers and shows public.customers.name, which is text,"
+            " as NULL"
+        ),
     ]
     plain, strict = run("check"), run("check", "--strict", "--json")
     assert plain.exit_code == 0
@@ -169,11 +178,18 @@ def test_a_target_that_cannot_be_read_fails_strict(home: Path) -> None:
 def test_why_a_target_cannot_be_reached(
     home: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = {"host": postgres.host, "port": postgres.port, "database": "shop", "user": postgres.user}
+    target = {
+        "host": postgres.host,
+        "port": postgres.port,
+        "database": "shop",
+        "user": postgres.user,
+    }
     target |= {"tls": "disable", "password": {"env": "SHOP_PASSWORD"}}
     configuration = {"identity": {"oidc": [{"issuer": "https://idp.example.com", "audience": "s"}]}}
     place = home / "sallyport.yaml"
-    place.write_text(json.dumps(configuration | {"targets": {"shop": target}, "policy": "policy.yaml"}))
+    place.write_text(
+        json.dumps(configuration | {"targets": {"shop": target}, "policy": "policy.yaml"})
+    )
     app = typer.Typer()
     policy_commands.register(app)
 
@@ -207,7 +223,10 @@ def test_check_without_the_target_says_so(home: Path) -> None:
     [
         ("nope.yaml", "nope.yaml: there is no such file. Name a policy file"),
         (".", "is a directory"),
-        ("sallyport.yaml", "this is a gateway's configuration, not a policy. Check it together with its"),
+        (
+            "sallyport.yaml",
+            "this is a gateway's configuration, not a policy. Check it together with its",
+        ),
     ],
 )
 def test_check_of_something_else(run: Run, file: str, what: str) -> None:
@@ -300,16 +319,14 @@ def test_the_golden_expectations(run: Run) -> None:
 
 
 def test_expectations_can_fail_and_say_how(run: Run, home: Path) -> None:
-    (home / "e.yaml").write_text(
-        """tests:
+    (home / "e.yaml").write_text("""tests:
   - {name: one, subject: claude-postgres, sql: "DELETE FROM products WHERE id = 1", verdict: allow}
   - {name: two, subject: claude-postgres, sql: "SELECT email FROM customers", verdict: allow, masks: {email: redact}}
   - {name: three, subject: claude-postgres, sql: "SELECT 1 AS x", verdict: allow, masks: {y: ""}}
   - {name: four, subject: claude-postgres, sql: "DELETE FROM products WHERE id = 1", verdict: deny, code: SP1002}
   - {name: five, subject: claude-postgres, sql: "SELECT 1", verdict: allow, rule: another}
   - {name: six, subject: claude-postgres, sql: "SELECT 1", verdict: allow}
-"""
-    )
+""")
     result = run("test", "e.yaml")
     assert result.exit_code == 1
     assert "FAIL one\n     expected allow, got deny ([SP1001]" in result.output
@@ -350,17 +367,23 @@ def test_explain_says_what_why_and_rule_by_rule(run: Run) -> None:
     assert lines[0] == "ALLOW by rule 'agents read the shop'"
     assert "  needs: select on public.customers" in lines
     assert (
-        "  column id: as it is (no masked column goes into it); unchanged copy of public.customers.id"
-        in lines
+        "  column id: as it is (no masked column goes into it); unchanged copy of"
+        " public.customers.id" in lines
     )
-    assert any(line.startswith("  column email: email (mask of public.customers.email") for line in lines)
     assert any(
-        line.startswith("  column ssn: partial(keep_last 4) (mask of public.customers.ssn") for line in lines
+        line.startswith("  column email: email (mask of public.customers.email") for line in lines
+    )
+    assert any(
+        line.startswith("  column ssn: partial(keep_last 4) (mask of public.customers.ssn")
+        for line in lines
     )
     assert not any(line.startswith("  sent") for line in lines), "the masks are applied to the rows"
     assert "  * allow agents read the shop: concerns select on public.customers" in lines
     assert re.fullmatch(r"  policy version \w{16}", lines[-1])
-    assert any("people with a reason" in line and "none of the groups dba, privacy" in line for line in lines)
+    assert any(
+        "people with a reason" in line and "none of the groups dba, privacy" in line
+        for line in lines
+    )
 
 
 def test_explain_of_what_is_computed_from_masks(run: Run) -> None:
@@ -368,10 +391,14 @@ def test_explain_of_what_is_computed_from_masks(run: Run) -> None:
     lines = run("explain", "--as", "claude-postgres", sql).output.splitlines()
     assert lines[0] == "ALLOW by rule 'agents read the shop'"
     assert (
-        "  column host: email (computed from the masked values of public.customers.email); computed from public.customers.email"
-        in lines
+        "  column host: email (computed from the masked values of public.customers.email); computed"
+        " from public.customers.email" in lines
     )
-    (sent,) = [line for line in lines if line.startswith("  sent: SELECT split_part(email, '@', 2) AS host")]
+    (sent,) = [
+        line
+        for line in lines
+        if line.startswith("  sent: SELECT split_part(email, '@', 2) AS host")
+    ]
     assert "UNION ALL" in sent
     assert " FROM customers " not in sent
     (said,) = json.loads(run("explain", "--as", "claude-postgres", "--json", sql).output)
@@ -379,8 +406,12 @@ def test_explain_of_what_is_computed_from_masks(run: Run) -> None:
 
 
 def test_explain_is_what_the_wire_does(run: Run) -> None:
-    """What only the judge of a whole script says: names after a changed search_path; what comes after a refusal."""
-    said = run("explain", "--as", "claude-postgres", "--json", "RESET search_path; SELECT 1; SELECT 2").output
+    """What only the judge of a whole script says: names after a changed search_path; what comes
+    after a refusal.
+    """
+    said = run(
+        "explain", "--as", "claude-postgres", "--json", "RESET search_path; SELECT 1; SELECT 2"
+    ).output
     first, second = json.loads(said)
     assert (first["outcome"], second["outcome"]) == ("allow", "deny")
     assert second["refusal"]["code"] == "SP1102"
@@ -399,16 +430,28 @@ def test_explain_of_what_is_prepared_or_declared(run: Run) -> None:
 
 def test_explain_through_a_view(run: Run) -> None:
     said = run(
-        "explain", "--as", "claude-postgres", "--json", "SELECT email, upper(email) FROM customer_orders"
+        "explain",
+        "--as",
+        "claude-postgres",
+        "--json",
+        "SELECT email, upper(email) FROM customer_orders",
     )
     first, second = json.loads(said.output)[0]["columns"]
-    assert first["sources"] == second["sources"] == ["public.customer_orders.email", "public.customers.email"]
+    assert (
+        first["sources"]
+        == second["sources"]
+        == ["public.customer_orders.email", "public.customers.email"]
+    )
     assert (first["mask"], second["mask"]) == ("email", "email")
 
 
 def test_explain_of_a_refusal(run: Run) -> None:
-    output = run("explain", "--as", "claude-postgres", "--target", "shop", "DELETE FROM orders").output
-    assert output.startswith("DENY by rule 'no-unbounded-write: UPDATE and DELETE need WHERE'\n  [SP1002] ")
+    output = run(
+        "explain", "--as", "claude-postgres", "--target", "shop", "DELETE FROM orders"
+    ).output
+    assert output.startswith(
+        "DENY by rule 'no-unbounded-write: UPDATE and DELETE need WHERE'\n  [SP1002] "
+    )
     assert "  DETAIL: Rule " in output
     assert "HINT" not in output, "what rules allow is no way round a denial"
 
@@ -436,8 +479,12 @@ def test_explain_of_what_the_gateway_itself_refuses(run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("packs", ["read-only, no-ddl", "pii-default"])
-def test_temporary_tables_are_an_action_of_their_own(run: Run, home: Path, sql: str, packs: str) -> None:
-    """No group holds it, and the pack read-only denies it; only tables and sequences can be temporary."""
+def test_temporary_tables_are_an_action_of_their_own(
+    run: Run, home: Path, sql: str, packs: str
+) -> None:
+    """No group holds it, and the pack read-only denies it; only tables and sequences can be
+    temporary.
+    """
     rule = "{name: r, allow: [read, ddl], relations: ['*.*']}"
     (home / "policy.yaml").write_text(f"version: 1\npacks: [{packs}]\nrules: [{rule}]\n")
     output = run("explain", "--as", "a", sql).output
@@ -453,7 +500,11 @@ def test_temporary_tables_are_an_action_of_their_own(run: Run, home: Path, sql: 
 def test_explain_as_json_with_a_whole_subject(run: Run) -> None:
     who = json.dumps({"id": "ann", "groups": ["privacy"], "claims": {"team": "x"}})
     result = run(
-        "explain", "--as", who, "--json", "SELECT email FROM customers; DELETE FROM orders WHERE id = 1"
+        "explain",
+        "--as",
+        who,
+        "--json",
+        "SELECT email FROM customers; DELETE FROM orders WHERE id = 1",
     )
     first, second = json.loads(result.output)
     assert (first["outcome"], first["columns"][0]["mask"]) == ("allow", None)
@@ -492,7 +543,9 @@ def test_help_has_an_example(command: str) -> None:
     assert f"sallyport policy {command}" in result.output
 
 
-def test_explain_reads_the_catalog_of_the_configured_target(issuer: DevIssuer, postgres: Server) -> None:
+def test_explain_reads_the_catalog_of_the_configured_target(
+    issuer: DevIssuer, postgres: Server
+) -> None:
     gateway = Gateway(issuer, {"shop": postgres})
     gateway.write()
     words = ["policy", "explain", "--as", "claude-postgres", "SELECT email FROM customers"]
@@ -509,7 +562,12 @@ def test_explain_reads_the_catalog_of_the_configured_target(issuer: DevIssuer, p
     assert "column email: email" in done.stdout
     without_password = {k: v for k, v in os.environ.items() if k not in gateway.environment}
     failed = subprocess.run(
-        gateway.command(*words), env=without_password, capture_output=True, text=True, timeout=60, check=False
+        gateway.command(*words),
+        env=without_password,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (failed.returncode, failed.stdout) == (2, "")
     logged, *_, said = failed.stderr.splitlines()
@@ -525,7 +583,9 @@ def test_a_target_with_ephemeral_roles_denies_schema_changes(run: Run, home: Pat
     asked = ("explain", "--as", "a", "ALTER TABLE customers ADD COLUMN x int")
     assert run(*asked).output.startswith("ALLOW")
     assert "credential" not in run("check").output
-    config = CONFIG.replace("tls: disable", "tls: disable, credential: ephemeral, admin: {user: boss}")
+    config = CONFIG.replace(
+        "tls: disable", "tls: disable, credential: ephemeral, admin: {user: boss}"
+    )
     (home / "sallyport.yaml").write_text(config + CONSOLE)
     output = run(*asked).output
     assert output.startswith("DENY by rule 'ephemeral: no schema changes'"), output

@@ -1,4 +1,6 @@
-"""``sallyport policy history`` beside a running gateway, which also keeps what sessions are found by."""
+"""``sallyport policy history`` beside a running gateway, which also keeps what sessions are found
+by.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
 
 
 def run(gateway: Gateway, *words: str, code: int = 0) -> str:
-    done = subprocess.run(gateway.command(*words), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        gateway.command(*words), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -48,7 +52,10 @@ def test_what_was_in_force_and_what_it_changed(gateway: Gateway) -> None:
     assert newest["filename"].endswith("policy.yaml")
     assert newest["owner"]
     listed = run(gateway, "policy", "history").splitlines()
-    assert [line.split()[:2] for line in listed] == [["2", newest["version"]], ["1", first["version"]]]
+    assert [line.split()[:2] for line in listed] == [
+        ["2", newest["version"]],
+        ["1", first["version"]],
+    ]
     shown = run(gateway, "policy", "history", newest["version"][:6])
     assert f"--- 1 {first['version']}\n+++ 2 {newest['version']}\n" in shown
     assert "\\u{202e}" in shown
@@ -67,20 +74,25 @@ def test_a_restart_with_the_same_policy_keeps_nothing_new(gateway: Gateway) -> N
 
 def test_sessions_of_a_real_client_are_found(gateway: Gateway) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
-        for _ in range(7):  # prepared from the sixth time on, so that every way through the gateway is taken
+        # prepared from the sixth time on, so that every way through the gateway is taken
+        for _ in range(7):
             db.execute("SELECT name, email FROM customers WHERE id = %s", (4,)).fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.execute("DELETE FROM products")
 
     def found(*options: str) -> list[str]:
-        return [one["id"] for one in json.loads(run(gateway, "sessions", "list", "--json", *options))]
+        return [
+            one["id"] for one in json.loads(run(gateway, "sessions", "list", "--json", *options))
+        ]
 
     soon(lambda: len(found("--relation", "public.customers", "--status", "ended")) == 1)
     (session,) = found("--text", "select NAME, email from customers")
     assert found("--text", "delete from products", "--verdict", "deny") == [session]
     assert found("--relation", "products", "--verdict", "allow") == []
     assert found("--relation", "customers", "--verdict", "deny") == []
-    _, *statements = map(json.loads, run(gateway, "sessions", "show", session, "--json").splitlines())
+    _, *statements = map(
+        json.loads, run(gateway, "sessions", "show", session, "--json").splitlines()
+    )
     asked = [one for one in statements if one["relations"] == ["public.customers"]]
     assert len(asked) >= 7
     assert {tuple(one["masked"]) for one in asked if one["outcome"] == "allow"} == {

@@ -46,7 +46,9 @@ def data(tmp_path: Path) -> Path:
     recorder = Recorder(tmp_path, SqlSessionIndex(engine, writer), interval=0.005)
     recorder.start()
     session = begin(recorder, "s_alpha1")
-    session.statement(judged(1, HOSTILE, outcome="allow", rule="agents read", binds=[b"4\x1b2", None]))
+    session.statement(
+        judged(1, HOSTILE, outcome="allow", rule="agents read", binds=[b"4\x1b2", None])
+    )
     rows = [data_row(struct.pack("!i", number), b"evil\x1b[2Jcell\n") for number in range(60)]
     session.reply(1, row_description(("id", 23, 1), ("na\x1bme", 25, 0)) + b"".join(rows))
     session.reply(1, notice_response("NOTICE", "00000", NOTICE) + message(b"C", b"SELECT 60\0"))
@@ -127,7 +129,9 @@ def test_replay(app: typer.Typer, data: Path) -> None:
     assert "... and 50 more rows" in text
     assert "SELECT 60" in text
     assert 'refused SP1002 by "no ddl"' in text
-    assert "ERROR 42501: [SP1002] drop is refused\n  DETAIL: by rule no ddl\n  HINT: ask a DBA" in text
+    assert (
+        "ERROR 42501: [SP1002] drop is refused\n  DETAIL: by rule no ddl\n  HINT: ask a DBA" in text
+    )
     assert "session over: terminated" in text
 
 
@@ -159,7 +163,9 @@ def test_replay_keeps_the_recorded_pace(
 def test_replay_as_json(app: typer.Typer, data: Path) -> None:
     steps = [
         json.loads(line)
-        for line in run(app, "sessions", "replay", "s_alpha1", "--json", "--data", data).splitlines()
+        for line in run(
+            app, "sessions", "replay", "s_alpha1", "--json", "--data", data
+        ).splitlines()
     ]
     assert [step["step"] for step in steps][:4] == ["opened", "asked", "columns", "resultrow"]
     assert steps[0]["login"]["subject"]["id"] == "agent-7"
@@ -202,7 +208,9 @@ def test_verify_says_what_was_done_and_where(app: typer.Typer, data: Path) -> No
     text = run(app, "audit", "verify", "--data", data, code=1)
     assert f"block {number}: edit: its content or its header was changed" in text
     assert "2 recordings, 1 with problems." in text
-    results = map(json.loads, run(app, "audit", "verify", "--json", "--data", data, code=1).splitlines())
+    results = map(
+        json.loads, run(app, "audit", "verify", "--json", "--data", data, code=1).splitlines()
+    )
     assert [(result["session"], result["ok"]) for result in results] == [
         ("s_alpha1", False),
         ("s_beta2", True),
@@ -232,8 +240,12 @@ def test_recordings_without_a_store_can_be_read(app: typer.Typer, data: Path) ->
 
 
 def test_mistakes_are_explained(app: typer.Typer, data: Path, tmp_path: Path) -> None:
-    assert "did you mean s_alpha1" in run(app, "sessions", "show", "s_alpah1", "--data", data, code=2)
-    assert "2 sessions begin with 's_'" in run(app, "sessions", "replay", "s_", "--data", data, code=2)
+    assert "did you mean s_alpha1" in run(
+        app, "sessions", "show", "s_alpah1", "--data", data, code=2
+    )
+    assert "2 sessions begin with 's_'" in run(
+        app, "sessions", "replay", "s_", "--data", data, code=2
+    )
     assert "sessions list" in run(app, "sessions", "show", "zzzzzzzzzz", "--data", data, code=2)
     none = tmp_path / "none"
     assert f"there is no data directory {none}. Say which" in run(
@@ -244,7 +256,9 @@ def test_mistakes_are_explained(app: typer.Typer, data: Path, tmp_path: Path) ->
     assert "--config var/demo/sallyport.yaml" in said
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "no gateway has kept its data in" in run(app, "sessions", "list", "--data", empty, code=2)
+    assert "no gateway has kept its data in" in run(
+        app, "sessions", "list", "--data", empty, code=2
+    )
     assert "none.yaml" in run(app, "sessions", "list", "--config", tmp_path / "none.yaml", code=2)
 
 
@@ -279,7 +293,14 @@ def test_the_list_fits_a_hundred_columns() -> None:
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 100
     (line,) = [line for line in lines if "ses_" in line]
-    for whole in ("ses_01m7xtb2aa0123", "2027-01-15 08:00", "119.9 s", "shop", "1234567", "interrupted"):
+    for whole in (
+        "ses_01m7xtb2aa0123",
+        "2027-01-15 08:00",
+        "119.9 s",
+        "shop",
+        "1234567",
+        "interrupted",
+    ):
         assert whole in line
 
 
@@ -294,7 +315,9 @@ def test_the_list_fits_a_hundred_columns() -> None:
         ("\\x616263", False, "'\\x616263'"),
     ],
 )
-def test_parameters_say_whether_they_are_binary(value: str | None, binary: bool, shown: str) -> None:
+def test_parameters_say_whether_they_are_binary(
+    value: str | None, binary: bool, shown: str
+) -> None:
     assert _bind(value, binary) == shown
 
 
@@ -320,7 +343,9 @@ def test_sessions_are_found_by_their_statements(
     recorder = Recorder(data, SqlSessionIndex(engine, writer), interval=0.005)
     recorder.start()
     third = begin(recorder, "s_gamma3")
-    third.statement(judged(1, "update orders set x = 1", outcome="hold", relations=("public.orders",)))
+    third.statement(
+        judged(1, "update orders set x = 1", outcome="hold", relations=("public.orders",))
+    )
     third.end("terminated")
     recorder.close()
     writer.close()
@@ -332,11 +357,15 @@ def test_sessions_are_found_by_their_statements(
 
 
 def test_an_unknown_verdict_lists_those_there_are(app: typer.Typer, data: Path) -> None:
-    assert "allow, hold, deny" in run(app, "sessions", "list", "--data", data, "--verdict", "no", code=2)
+    assert "allow, hold, deny" in run(
+        app, "sessions", "list", "--data", data, "--verdict", "no", code=2
+    )
 
 
 def test_a_damaged_recording_is_named_by_a_search(app: typer.Typer, data: Path) -> None:
     (data / "sallyport.db").unlink()
     (recording,) = data.rglob("s_alpha1*")
     recording.write_bytes(recording.read_bytes()[:-20])
-    assert "s_alpha1 is damaged" in run(app, "sessions", "list", "--data", data, "--text", "nowhere")
+    assert "s_alpha1 is damaged" in run(
+        app, "sessions", "list", "--data", data, "--text", "nowhere"
+    )

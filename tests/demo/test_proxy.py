@@ -60,7 +60,10 @@ def test_it_passes_bytes_unchanged(echo: int) -> None:
 
 
 def test_it_cuts_after_so_many_bytes(echo: int) -> None:
-    with FaultProxy("127.0.0.1", echo, from_server=Fault(cut_after=3)) as proxy, _connect(proxy) as sock:
+    with (
+        FaultProxy("127.0.0.1", echo, from_server=Fault(cut_after=3)) as proxy,
+        _connect(proxy) as sock,
+    ):
         sock.sendall(b"abcdef")
         assert _read(sock, 6) == b"abc"
         assert sock.recv(1) == b""
@@ -77,7 +80,10 @@ def test_a_reset_is_a_reset(echo: int) -> None:
 
 
 def test_it_stalls_and_goes_on(echo: int) -> None:
-    with FaultProxy("127.0.0.1", echo, from_server=Fault(stall_after=2)) as proxy, _connect(proxy) as sock:
+    with (
+        FaultProxy("127.0.0.1", echo, from_server=Fault(stall_after=2)) as proxy,
+        _connect(proxy) as sock,
+    ):
         sock.sendall(b"abcd")
         assert _read(sock, 2) == b"ab"
         sock.settimeout(0.2)

@@ -20,7 +20,8 @@ from tests.support.postgres import Server
 
 def _luhn(digits: str) -> bool:
     doubled = [
-        int(d) * 2 - (9 if int(d) > 4 else 0) if i % 2 else int(d) for i, d in enumerate(reversed(digits))
+        int(d) * 2 - (9 if int(d) > 4 else 0) if i % 2 else int(d)
+        for i, d in enumerate(reversed(digits))
     ]
     return sum(doubled) % 10 == 0
 
@@ -29,7 +30,9 @@ def test_every_version_has_the_same_shop(any_postgres: Server) -> None:
     with psycopg.connect(any_postgres.agent_dsn) as db:
         version = db.execute("SHOW server_version").fetchone()[0]
         assert version.startswith(str(any_postgres.major))
-        first = db.execute("SELECT name, email, ssn, card_number FROM customers WHERE id = 1").fetchone()
+        first = db.execute(
+            "SELECT name, email, ssn, card_number FROM customers WHERE id = 1"
+        ).fetchone()
         assert first == ("Mei Silva", "mei.silva1@example.net", "022-43-3775", "4716712320992339")
         counts = db.execute(
             "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM orders)"
@@ -46,7 +49,9 @@ def test_every_version_has_the_same_shop(any_postgres: Server) -> None:
 def test_the_gateways_role_is_nothing_special(postgres: Server) -> None:
     with psycopg.connect(postgres.agent_dsn) as db:
         power = "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
-        assert db.execute(f"SELECT {power} FROM pg_roles WHERE rolname = current_user").fetchone() == (False,)
+        assert db.execute(
+            f"SELECT {power} FROM pg_roles WHERE rolname = current_user"
+        ).fetchone() == (False,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.execute("DROP TABLE customers")
 
@@ -54,7 +59,9 @@ def test_the_gateways_role_is_nothing_special(postgres: Server) -> None:
 def test_tls_is_verified_against_the_runs_authority(postgres_tls: Server) -> None:
     dsn = f"{postgres_tls.agent_dsn}?sslmode=verify-full&sslrootcert={postgres_tls.ca}"
     with psycopg.connect(dsn) as db:
-        assert db.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+        assert db.execute(
+            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        ).fetchone() == (True,)
 
 
 def test_passwords_are_checked(postgres: Server) -> None:
@@ -113,7 +120,9 @@ def test_the_server_ends_with_its_parent_even_when_that_is_killed() -> None:
 
 
 def test_a_server_that_cannot_start_shows_its_log() -> None:
-    cluster = Cluster(bundled(), scratch_dir("broken") / "data", "password", {"shared_buffers": "nonsense"})
+    cluster = Cluster(
+        bundled(), scratch_dir("broken") / "data", "password", {"shared_buffers": "nonsense"}
+    )
     started = time.monotonic()
     with pytest.raises(PostgresError, match="invalid value for parameter"):
         cluster.start()

@@ -36,7 +36,9 @@ def test_the_demos_configuration_is_valid(tmp_path: Path) -> None:
         "issuer": "http://127.0.0.1:9",
         "database_port": 5432,
     }
-    (tmp_path / "sallyport.yaml").write_text(Template(stack._template("sallyport.yaml")).substitute(values))
+    (tmp_path / "sallyport.yaml").write_text(
+        Template(stack._template("sallyport.yaml")).substitute(values)
+    )
     (tmp_path / "policy.yaml").write_text(stack._template("policy.yaml"))
     config = load_config(tmp_path / "sallyport.yaml")
     assert config.targets["shop"].user == "sallyport_agent"
@@ -71,19 +73,29 @@ def test_psql_is_read_back_statement_by_statement(postgres: Server) -> None:
         "SELECT 1 AS a, NULL AS b, E'x,\"y\"\\nz' AS c",
         "SELECT nonsense",
         "SELECT 2 AS two WHERE false",
-        "DO $$BEGIN RAISE EXCEPTION 'one\ntwo' USING DETAIL = 'why', HINT = 'do', ERRCODE = '42501'; END$$",
+        (
+            "DO $$BEGIN RAISE EXCEPTION 'one\ntwo' USING DETAIL = 'why', HINT = 'do', ERRCODE ="
+            " '42501'; END$$"
+        ),
         "SELECT 3 AS three",
     ]
     table, error, empty, raised, last = tour.run(bundled(), login, statements)
     assert table == tour.Reply(("a", "b", "c"), (("1", "∅", 'x,"y"\nz'),))
     assert (error.sqlstate, error.message) == ("42703", 'column "nonsense" does not exist')
     assert empty == tour.Reply(("two",), ())
-    assert (raised.sqlstate, raised.message, raised.detail, raised.hint) == ("42501", "one\ntwo", "why", "do")
+    assert (raised.sqlstate, raised.message, raised.detail, raised.hint) == (
+        "42501",
+        "one\ntwo",
+        "why",
+        "do",
+    )
     assert last.rows == (("3",),)
 
 
 def test_a_login_that_fails_is_an_error_for_every_statement(postgres: Server) -> None:
-    replies = tour.run(bundled(), tour.Login(postgres.port, "nobody", "wrong"), ["SELECT 1", "SELECT 2"])
+    replies = tour.run(
+        bundled(), tour.Login(postgres.port, "nobody", "wrong"), ["SELECT 1", "SELECT 2"]
+    )
     assert len(replies) == 2
     assert all("password authentication failed" in reply.message for reply in replies)
 
@@ -93,7 +105,11 @@ def test_every_step_fails_without_a_gateway(postgres: Server) -> None:
     login = tour.Login(postgres.port, postgres.user, postgres.password)
     steps = [step for step in tour.STEPS if step.raw]
     replies = tour.run(bundled(), login, [step.sql for step in steps])
-    held = [step.title for step, reply in zip(steps, replies, strict=True) if not step.check(reply, reply)]
+    held = [
+        step.title
+        for step, reply in zip(steps, replies, strict=True)
+        if not step.check(reply, reply)
+    ]
     assert len(held) == 1
     assert held[0].startswith("Ordinary work")
     empty = tour.Reply(("id",), ())
@@ -104,7 +120,9 @@ def test_every_step_fails_without_a_gateway(postgres: Server) -> None:
 _KILLS_PSQL = r"\! kill -9 $PPID"
 
 
-def test_a_psql_that_is_killed_is_named(own_postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_psql_that_is_killed_is_named(
+    own_postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says nothing itself, so the reason must not be taken from what it said alone."""
     login = tour.Login(own_postgres.port, own_postgres.user, own_postgres.password)
     with pytest.raises(PostgresError, match=r"^psql was ended by SIGKILL"):
@@ -159,14 +177,16 @@ def test_a_tour_that_is_over_is_not_waited_for() -> None:
     desk = review.ReviewerClient("http://127.0.0.1:9", Secret("x"), "Dana")
     assert desk.decide("SELECT 1", review.Review(True, ""), lambda: False) is None
     desk.close()
-    (held, *_) = [step for step in tour.STEPS if step.review is not None]
+    held, *_ = [step for step in tour.STEPS if step.review is not None]
     assert tour.previewed(held, tour.Reply(("id",), (("1",),)), None) == "no reviewer saw it"
 
 
 def test_a_plan_in_words() -> None:
     below = {"Node Type": "Index Scan", "Index Name": "payments_order"}
     plan = [{"Plan": {"Operation": "Update", "Relation Name": "payments", "Plans": [below]}}]
-    assert review.in_words(json.dumps(plan)) == "Update on payments by Index Scan using payments_order"
+    assert (
+        review.in_words(json.dumps(plan)) == "Update on payments by Index Scan using payments_order"
+    )
     for odd in ("", "[]", "{}", "nonsense", '[{"Plan": {"Plans": []}}]', '[{"Plan": 1}]', "[1]"):
         assert review.in_words(odd) == ""
 
@@ -186,7 +206,9 @@ def test_the_second_demo_in_a_directory_is_refused() -> None:
 def test_a_port_that_somebody_else_was_quicker_to_take(
     monkeypatch: pytest.MonkeyPatch, postgres: Server
 ) -> None:
-    """Free when it was looked at, taken when the gateway binds it, and answering: it must not be mistaken for ours."""
+    """Free when it was looked at, taken when the gateway binds it, and answering: it must not be
+    mistaken for ours.
+    """
     said: list[str] = []
 
     def running_already(self: stack.DemoStack, stack: ExitStack) -> Cluster:
@@ -194,7 +216,10 @@ def test_a_port_that_somebody_else_was_quicker_to_take(
         return postgres.cluster
 
     monkeypatch.setattr(stack.DemoStack, "_start_database", running_already)
-    with socket.create_server(("127.0.0.1", 0)) as gateway, socket.create_server(("127.0.0.1", 0)) as console:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as gateway,
+        socket.create_server(("127.0.0.1", 0)) as console,
+    ):
         looked: list[int] = []
         real = stack._is_free
 
@@ -208,7 +233,9 @@ def test_a_port_that_somebody_else_was_quicker_to_take(
         with stack.DemoStack(scratch_dir("quicker"), said.append) as standing:
             assert standing.port != stack.GATEWAY_PORT
             assert httpx2.get(f"{standing.console_url}/healthz", timeout=10).text == "ok\n"
-            login = tour.Login(standing.port, "claude", standing.issuer.token("claude-agent").reveal())
+            login = tour.Login(
+                standing.port, "claude", standing.issuer.token("claude-agent").reveal()
+            )
             (reply,) = tour.run(bundled(), login, ["SELECT 1 AS one"])
             assert reply.rows == (("1",),), reply
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
@@ -221,5 +248,7 @@ def test_nothing_runs_after_a_failed_start() -> None:
     blocked = scratch_dir("blocked")
     (blocked / "sallyport.yaml").mkdir()  # cannot be written
     assert main.run(once=True, directory=blocked) == 2
-    found = subprocess.run(["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False
+    )
     assert found.stdout == ""

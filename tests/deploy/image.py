@@ -1,6 +1,7 @@
 """Run the gateway in the built image and look at a masked SELECT: scripts/image --try calls this.
 
-``buildah run --isolation chroot`` shares this machine's network, so the database and the issuer are the tests' own.
+``buildah run --isolation chroot`` shares this machine's network, so the database and the issuer are
+the tests' own.
 """
 
 from __future__ import annotations
@@ -75,17 +76,25 @@ def main(store: Path) -> int:
             run = _buildah(store, "run", "--isolation", "chroot", "--user", str(USER))
             run += ["--env", f"SALLYPORT_HEALTH=https://{console}"]
             run += ["--volume", f"{directory}:/etc/sallyport:ro", container, "--"]
-            serve = ["/opt/sallyport/bin/sallyport", "serve", "--config", "/etc/sallyport/sallyport.yaml"]
+            serve = [
+                "/opt/sallyport/bin/sallyport",
+                "serve",
+                "--config",
+                "/etc/sallyport/sallyport.yaml",
+            ]
             gateway = subprocess.Popen([*run, *serve], start_new_session=True)
             check = [*run, "/opt/sallyport/bin/python", "/opt/sallyport/healthcheck.py"]
             try:
                 until(lambda: subprocess.run(check, capture_output=True).returncode == 0, 60)
                 with psycopg.connect(
-                    f"host=localhost hostaddr=127.0.0.1 port={port} dbname=shop user=claude sslmode=verify-full",
+                    f"host=localhost hostaddr=127.0.0.1 port={port} dbname=shop user=claude"
+                    " sslmode=verify-full",
                     password=issuer.token("claude-agent").reveal(),
                     sslrootcert=str(ca),
                 ) as db:
-                    rows = db.execute("SELECT name, email FROM customers ORDER BY id LIMIT 3").fetchall()
+                    rows = db.execute(
+                        "SELECT name, email FROM customers ORDER BY id LIMIT 3"
+                    ).fetchall()
             finally:
                 os.killpg(gateway.pid, signal.SIGTERM)
                 gateway.wait(30)

@@ -1,8 +1,9 @@
-"""deploy/compose.yaml works: each of its services is started from local programs, by reading the file itself.
+"""deploy/compose.yaml works: each of its services is started from local programs, by reading the
+file itself.
 
-Where containers have fixed names and ports, the test puts its own: the rest (commands, configuration, policy, realm,
-start-up scripts, certificates) is used as it stands. Keycloak is played by another OpenID provider that is given the
-realm's clients, people and groups.
+Where containers have fixed names and ports, the test puts its own: the rest (commands,
+configuration, policy, realm, start-up scripts, certificates) is used as it stands. Keycloak is
+played by another OpenID provider that is given the realm's clients, people and groups.
 """
 
 from __future__ import annotations
@@ -52,15 +53,21 @@ def _groups_of(user: dict[str, Any]) -> list[str]:
 
 
 def _agent_claims() -> dict[str, dict[str, Any]]:
-    """Claims by client id, of clients with a service account, as the realm's mappers would make them."""
+    """Claims by client id, of clients with a service account, as the realm's mappers would make
+    them.
+    """
     claims: dict[str, dict[str, Any]] = {}
     for client in REALM["clients"]:
         if not client.get("serviceAccountsEnabled"):
             continue
-        mappers = {mapper["protocolMapper"]: mapper["config"] for mapper in client["protocolMappers"]}
+        mappers = {
+            mapper["protocolMapper"]: mapper["config"] for mapper in client["protocolMappers"]
+        }
         assert mappers["oidc-audience-mapper"]["included.custom.audience"] == "sallyport"
         claim = mappers["oidc-group-membership-mapper"]["claim.name"]
-        (user,) = (u for u in REALM["users"] if u.get("serviceAccountClientId") == client["clientId"])
+        (user,) = (
+            u for u in REALM["users"] if u.get("serviceAccountClientId") == client["clientId"]
+        )
         claims[client["clientId"]] = {claim: _groups_of(user)}
     return claims
 
@@ -75,7 +82,9 @@ def test_every_secret_is_asked_for_and_made_by_setup(tmp_path: Path) -> None:
     script.write_text((DEPLOY / "compose" / "setup").read_text())
     for _ in range(2):  # the second time it keeps what is there
         subprocess.run(["sh", str(script)], check=True, capture_output=True)
-    lines = [line for line in (directory / ".env").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (directory / ".env").read_text().splitlines() if not line.startswith("#")
+    ]
     made = dict(line.split("=", 1) for line in lines)
     assert set(made) == set(SECRETS)
     assert len(set(made.values())) == len(SECRETS)
@@ -100,7 +109,10 @@ def _command(service: str, replaced: dict[str, str]) -> list[str]:
     """The service's entrypoint with this machine's Python and paths."""
     words = [*COMPOSE["services"][service]["entrypoint"]]
     assert words[0] == "/opt/sallyport/bin/python"
-    return [sys.executable, *(replaced.get(w, w.replace("/setup/", f"{DEPLOY}/compose/")) for w in words[1:])]
+    return [
+        sys.executable,
+        *(replaced.get(w, w.replace("/setup/", f"{DEPLOY}/compose/")) for w in words[1:]),
+    ]
 
 
 def free_port() -> int:
@@ -112,7 +124,9 @@ def free_port() -> int:
 
 
 def _initialise(server: Server) -> None:
-    """Run what the service mounts, in its order, as the image's entrypoint does in an empty cluster."""
+    """Run what the service mounts, in its order, as the image's entrypoint does in an empty
+    cluster.
+    """
     admin = f"postgresql://{SUPERUSER}:{SUPERUSER_PASSWORD}@127.0.0.1:{server.port}/postgres"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("DROP DATABASE shop")
@@ -130,16 +144,30 @@ def _initialise(server: Server) -> None:
         "SHOP_PASSWORD": SECRETS["SHOP_PASSWORD"],
     }
     mounted = (volume.split(":")[:2] for volume in COMPOSE["services"]["postgres"]["volumes"])
-    scripts = sorted((target, DEPLOY / source) for source, target in mounted if "initdb.d" in target)
+    scripts = sorted(
+        (target, DEPLOY / source) for source, target in mounted if "initdb.d" in target
+    )
     assert [path.suffix for _, path in scripts] == [".sh", ".sql"]
     for _, path in scripts:
         command = ["sh", str(path)]
         if path.suffix == ".sql":
-            command = [psql, "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", "shop", "-f", str(path)]
+            command = [
+                psql,
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                SUPERUSER,
+                "-d",
+                "shop",
+                "-f",
+                str(path),
+            ]
         subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-def _configuration(directory: Path, certificates: Path, server: Server, issuer: str, hook: int) -> Path:
+def _configuration(
+    directory: Path, certificates: Path, server: Server, issuer: str, hook: int
+) -> Path:
     """The gateway's mounted files with this machine's addresses; nothing else is changed."""
     target = directory / "gateway"
     shutil.copytree(DEPLOY / "compose" / "gateway", target)
@@ -150,7 +178,8 @@ def _configuration(directory: Path, certificates: Path, server: Server, issuer: 
     config["console"]["listen"] = f"127.0.0.1:{ports['console']}"
     config["console"]["public_url"] = f"https://localhost:{ports['console']}"
     config["tls"] = {
-        key: value.replace("/certificates", str(certificates)) for key, value in config["tls"].items()
+        key: value.replace("/certificates", str(certificates))
+        for key, value in config["tls"].items()
     }
     config["data"] = str(directory / "data")
     config["identity"]["oidc"][0]["issuer"] = issuer
@@ -187,9 +216,13 @@ class Stack:
         self._spawn(exits, serve, environment, self._log)
         until(self.is_ready, 60)
 
-    def _spawn(self, exits: ExitStack, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def _spawn(
+        self, exits: ExitStack, command: list[str], environment: dict[str, str], log: Path
+    ) -> None:
         output = exits.enter_context(log.open("wb"))
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
         exits.callback(process.wait, 30)
         exits.callback(process.terminate)
 
@@ -203,10 +236,13 @@ class Stack:
         return check.returncode == 0
 
     def agent(self) -> psycopg.Connection[Any]:
-        """Connected as deploy/compose/agent-psql connects, and with the gateway's certificate checked."""
+        """Connected as deploy/compose/agent-psql connects, and with the gateway's certificate
+        checked.
+        """
         token = self.provider.token("claude-agent").reveal()
         return psycopg.connect(
-            f"host=localhost hostaddr=127.0.0.1 port={self.port} dbname=shop user=claude sslmode=verify-full",
+            f"host=localhost hostaddr=127.0.0.1 port={self.port} dbname=shop user=claude"
+            " sslmode=verify-full",
             password=token,
             sslrootcert=str(self.certificates / "ca.crt"),
             autocommit=True,
@@ -267,5 +303,7 @@ def test_the_database_certificate_names_its_service(stack: Stack) -> None:
 def test_the_console_answers_over_its_certificate(stack: Stack) -> None:
     context = ssl.create_default_context(cafile=str(stack.certificates / "ca.crt"))
     port = stack.console.rpartition(":")[2]
-    with urllib.request.urlopen(f"https://localhost:{port}/readyz", timeout=5, context=context) as answer:
+    with urllib.request.urlopen(
+        f"https://localhost:{port}/readyz", timeout=5, context=context
+    ) as answer:
         assert answer.status == 200

@@ -1,4 +1,6 @@
-"""The Helm chart: what it renders is valid Kubernetes, and its configuration is one that the gateway takes."""
+"""The Helm chart: what it renders is valid Kubernetes, and its configuration is one that the
+gateway takes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,15 @@ def _helm(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _render(*words: str) -> str:
-    command = ("template", "sallyport", str(CHART), "--namespace", "databases", "--kube-version", KUBERNETES)
+    command = (
+        "template",
+        "sallyport",
+        str(CHART),
+        "--namespace",
+        "databases",
+        "--kube-version",
+        KUBERNETES,
+    )
     rendered = _helm(*command, *words)
     assert rendered.returncode == 0, rendered.stderr
     return rendered.stdout
@@ -77,7 +87,9 @@ def test_plain_manifests_are_the_rendered_chart() -> None:
 def test_what_is_missing_is_named(tmp_path: Path, values: str, complaint: str) -> None:
     path = tmp_path / "values.yaml"
     path.write_text(values)
-    rendered = _helm("template", "x", str(CHART), "--kube-version", KUBERNETES, "--values", str(path))
+    rendered = _helm(
+        "template", "x", str(CHART), "--kube-version", KUBERNETES, "--values", str(path)
+    )
     assert rendered.returncode != 0
     assert complaint in rendered.stderr
 
@@ -91,7 +103,9 @@ def test_every_object_fits_the_schema_of_kubernetes() -> None:
 
 
 def test_the_gateway_takes_the_configuration(tmp_path: Path) -> None:
-    """The two ConfigMaps and the mounts together, with the container's paths below a directory here."""
+    """The two ConfigMaps and the mounts together, with the container's paths below a directory
+    here.
+    """
     config = yaml.safe_load(_named("ConfigMap")["data"]["sallyport.yaml"])
     mounts = {
         m["name"]: m["mountPath"]
@@ -143,7 +157,9 @@ def test_agents_reach_no_database() -> None:
     assert selector == _named("StatefulSet")["spec"]["selector"]["matchLabels"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (systemd)")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (systemd)"
+)
 def test_the_unit_is_valid(tmp_path: Path) -> None:
     unit = (ROOT / "deploy" / "systemd" / "sallyport.service").read_text()
     path = tmp_path / "sallyport.service"

@@ -117,7 +117,8 @@ def test_what_is_not_there_is_noticed(expression: str, shown: str, labels: Label
 
 def test_expressions_are_read() -> None:
     assert used(
-        "sum by (le, code) (rate(a_bucket{x='1', y!~\"b{c}\"}[5m])) / on (z) group_left b > 0.5 or vector(0)"
+        "sum by (le, code) (rate(a_bucket{x='1', y!~\"b{c}\"}[5m])) / on (z) group_left b > 0.5 or"
+        " vector(0)"
     ) == (
         {"a_bucket": {"x", "y"}, "b": set()},
         {"le", "code", "z"},
@@ -133,7 +134,11 @@ def test_the_dashboard_is_complete() -> None:
     places: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
         assert not cells & places, f"{panel['title']} covers another panel"
         assert at["x"] + at["w"] <= 24
         places |= cells
@@ -190,7 +195,9 @@ def test_every_histogram_is_complete(exposition: str) -> None:
             assert [count for _, count in buckets] == sorted(count for _, count in buckets)
             assert buckets[-1] == ("+Inf", series["count"])
             assert series["sum"] >= 0
-            assert [float(bound) for bound, _ in buckets] == sorted(float(bound) for bound, _ in buckets)
+            assert [float(bound) for bound, _ in buckets] == sorted(
+                float(bound) for bound, _ in buckets
+            )
 
 
 def test_logins_are_counted_by_outcome(exposition: str) -> None:

@@ -1,1 +1,3 @@
-"""The oracle for rewriting: a statement through the gateway against the same statement on a masked copy."""
+"""The oracle for rewriting: a statement through the gateway against the same statement on a masked
+copy.
+"""

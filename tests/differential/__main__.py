@@ -1,10 +1,11 @@
-"""``python -m tests.differential``: every statement through the gateway and on the masked copy; exit 1 on differences.
+"""``python -m tests.differential``: every statement through the gateway and on the masked copy;
+exit 1 on differences.
 
-python -m tests.differential                             everything, PostgreSQL 18
-python -m tests.differential --seed 7 --count 5000       other and more generated statements
-python -m tests.differential --pg 14 --only generated    one subject: generated, shop, shopci or a family
-python -m tests.differential --refused                   the refused texts as well
-python -m tests.differential --only shop --sql "SELECT ..."
+python -m tests.differential                             everything, PostgreSQL 18 python -m
+tests.differential --seed 7 --count 5000       other and more generated statements python -m
+tests.differential --pg 14 --only generated    one subject: generated, shop, shopci or a family
+python -m tests.differential --refused                   the refused texts as well python -m
+tests.differential --only shop --sql "SELECT ..."
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.differential", epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m tests.differential",
+        epilog=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--pg", default="18", help="versions of PostgreSQL, like 14,18 (18)")
     parser.add_argument("--seed", type=int, default=1, help="of the generated statements (1)")
@@ -45,7 +48,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sql", default="", help="one statement in place of all; with --only")
     parser.add_argument("--refused", action="store_true", help="print refused statements")
     parser.add_argument(
-        "--undetermined", action="store_true", help="print statements whose answer depends on the plan"
+        "--undetermined",
+        action="store_true",
+        help="print statements whose answer depends on the plan",
     )
     return parser.parse_args()
 
@@ -68,7 +73,8 @@ def _print(version: str, totals: Totals, options: argparse.Namespace) -> None:
     if options.refused:
         for code, statement, message in totals.refused_texts:
             print(
-                f"--- {statement.origin}: {code}\n{statement.text}\n    {message.splitlines()[0] if message else ''}"
+                f"--- {statement.origin}: {code}\n{statement.text}\n   "
+                f" {message.splitlines()[0] if message else ''}"
             )
     refused = Counter(statement.target for _, statement, _ in totals.refused_texts)
     print(f"refused by subject: {dict(refused)}")

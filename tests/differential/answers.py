@@ -1,4 +1,6 @@
-"""Runs one statement by one format and says what came back, in a form that two databases can be compared by."""
+"""Runs one statement by one format and says what came back, in a form that two databases can be
+compared by.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,16 @@ _GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 RECORD, RECORD_ARRAY = 2249, 2287
 #: What a statement that changes rows begins with; it is run between BEGIN and ROLLBACK.
 _WRITES = re.compile(
-    r"\s*(?:INSERT|UPDATE|DELETE|MERGE)\b|.*\b(?:INSERT INTO|DELETE FROM)\b|.*\bUPDATE \w+ SET\b", re.I | re.S
+    r"\s*(?:INSERT|UPDATE|DELETE|MERGE)\b|.*\b(?:INSERT INTO|DELETE FROM)\b|.*\bUPDATE \w+ SET\b",
+    re.I | re.S,
 )
 
 
 @dataclass(frozen=True)
 class Answer:
-    """``columns``: name and type OID. ``error``: SQLSTATE. ``refusal``: the gateway's code. ``message``: of the error."""
+    """``columns``: name and type OID. ``error``: SQLSTATE. ``refusal``: the gateway's code.
+    ``message``: of the error.
+    """
 
     columns: tuple[tuple[str, int], ...] = ()
     rows: tuple[tuple[bytes | None, ...], ...] = ()
@@ -130,8 +135,8 @@ _RUNNERS = {
     "copy": _copy,
     "settings": _settings,
 }
-#: Simple protocol; extended protocol in binary; with a parameter; named and bound twice; PREPARE and EXECUTE;
-#: DECLARE and FETCH; COPY TO; under other settings.
+#: Simple protocol; extended protocol in binary; with a parameter; named and bound twice; PREPARE
+#: and EXECUTE; DECLARE and FETCH; COPY TO; under other settings.
 WAYS = tuple(_RUNNERS)
 
 
@@ -150,7 +155,9 @@ def _answer_of(result: pq.abc.PGresult, connection: pq.abc.PGconn) -> Answer:
         return Answer(error=sqlstate, refusal=code[1].decode() if code else "", message=message)
     width = range(result.nfields)
     columns = tuple(((result.fname(i) or b"").decode(), result.ftype(i)) for i in width)
-    rows = rows or tuple(tuple(result.get_value(row, i) for i in width) for row in range(result.ntuples))
+    rows = rows or tuple(
+        tuple(result.get_value(row, i) for i in width) for row in range(result.ntuples)
+    )
     return Answer(columns, rows, (result.command_status or b"").decode())
 
 
@@ -164,13 +171,17 @@ def _copied(connection: pq.abc.PGconn) -> Iterator[tuple[bytes | None, ...]]:
 
 
 def without_row_types(answer: Answer, composites: dict[int, int], way: str) -> Answer:
-    """Row types count as ``record``; their binary form, which names the types of columns, is left to the text format."""
+    """Row types count as ``record``; their binary form, which names the types of columns, is left
+    to the text format.
+    """
     columns = tuple((name, composites.get(oid, oid)) for name, oid in answer.columns)
     rows = answer.rows
     if way == "binary":
         records = {i for i, (_, oid) in enumerate(columns) if oid in (RECORD, RECORD_ARRAY)}
         if records:
-            rows = tuple(tuple(b"" if i in records else v for i, v in enumerate(row)) for row in rows)
+            rows = tuple(
+                tuple(b"" if i in records else v for i, v in enumerate(row)) for row in rows
+            )
     return Answer(columns, rows, answer.tag, answer.error, answer.refusal, answer.message)
 
 
@@ -196,6 +207,8 @@ def orders_rows(sql: str) -> bool:
 
 def composite_types(db: psycopg.Connection) -> dict[int, int]:
     """OID of each row type, and of each array of one, to ``record`` and ``record[]``."""
-    rows = db.execute("SELECT oid::int8, typarray::int8 FROM pg_type WHERE typtype = 'c'").fetchall()
+    rows = db.execute(
+        "SELECT oid::int8, typarray::int8 FROM pg_type WHERE typtype = 'c'"
+    ).fetchall()
     types = {row[0]: RECORD for row in rows}
     return types | {row[1]: RECORD_ARRAY for row in rows if row[1]}

@@ -1,8 +1,10 @@
-"""The masked copy M of a database D: the same schema, and in each masked table what a ``SELECT *`` through the gateway shows.
+"""The masked copy M of a database D: the same schema, and in each masked table what a ``SELECT *``
+through the gateway shows.
 
-M is made of D before the gateway starts (CREATE DATABASE ... TEMPLATE keeps OIDs) and filled once it runs. Dropped in M
-before: views (made again after), foreign keys, CHECKs, defaults, generation expressions, NOT NULLs, unique constraints and
-indexes on tables that have masked columns. Masked columns lose domain, length and precision.
+M is made of D before the gateway starts (CREATE DATABASE ... TEMPLATE keeps OIDs) and filled once
+it runs. Dropped in M before: views (made again after), foreign keys, CHECKs, defaults, generation
+expressions, NOT NULLs, unique constraints and indexes on tables that have masked columns. Masked
+columns lose domain, length and precision.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ WHERE a.attrelid = format('public.%%I', %s::text)::regclass AND a.attnum > 0 AND
 
 @dataclass(frozen=True)
 class Column:
-    """``base``: the type without domain, length and precision. ``generated``: "", "s" (stored) or "v" (virtual)."""
+    """``base``: the type without domain, length and precision. ``generated``: "", "s" (stored) or
+    "v" (virtual).
+    """
 
     name: str
     generated: str
@@ -66,11 +70,17 @@ def copy_database(server: Server, original: str, masked: str) -> None:
 
 
 def fill_masked(
-    server: Server, original: str, masked: str, through: psycopg.Connection, named: set[tuple[str, str, str]]
+    server: Server,
+    original: str,
+    masked: str,
+    through: psycopg.Connection,
+    named: set[tuple[str, str, str]],
 ) -> dict[str, list[str]]:
-    """Give M what the gateway shows. ``named``: the columns that policy masks, as schema, table, column.
+    """Give M what the gateway shows. ``named``: the columns that policy masks, as schema, table,
+    column.
 
-    Returns the masked columns of each relation that has any. RuntimeError when the gateway does not show a table.
+    Returns the masked columns of each relation that has any. RuntimeError when the gateway does not
+    show a table.
     """
     with psycopg.connect(dsn_of(server, original), autocommit=True) as db:
         shown = [r for r in _shown(db, through, named) if r.changed or r.kind == "m"]
@@ -93,13 +103,17 @@ def _shown(
     db: psycopg.Connection, through: psycopg.Connection, named: set[tuple[str, str, str]]
 ) -> Iterator[Shown]:
     for relation, kind, only in db.execute(_RELATIONS.encode()).fetchall():
-        columns = tuple(Column(*row) for row in db.execute(_COLUMNS.encode(), (relation,)).fetchall())
+        columns = tuple(
+            Column(*row) for row in db.execute(_COLUMNS.encode(), (relation,)).fetchall()
+        )
         text = f'SELECT * FROM {"ONLY " if only else ""}public."{relation}"'
         raw, masked = _rows(db, text), _rows(through, text)
         if len(raw) != len(masked):
             raise RuntimeError(f"{text}: {len(raw)} rows, through the gateway {len(masked)}")
         differ = {
-            i for i in range(len(columns)) if any(a[i] != b[i] for a, b in zip(raw, masked, strict=True))
+            i
+            for i in range(len(columns))
+            if any(a[i] != b[i] for a, b in zip(raw, masked, strict=True))
         }
         changed = tuple(
             column
@@ -131,8 +145,9 @@ def _drop_views(db: psycopg.Connection) -> list[str]:
 def _drop_constraints(db: psycopg.Connection, relations: list[str]) -> None:
     names = "ANY (SELECT format('public.%%I', n)::regclass FROM unnest(%s::text[]) n)"
     constraints = db.execute(
-        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE conparentid = 0 AND coninhcount = 0"
-        f" AND ((contype = 'f' AND connamespace = 'public'::regnamespace) OR (contype IN ('c', 'u', 'x') AND conrelid = {names}))".encode(),
+        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE conparentid = 0 AND"
+        " coninhcount = 0 AND ((contype = 'f' AND connamespace = 'public'::regnamespace) OR"
+        f" (contype IN ('c', 'u', 'x') AND conrelid = {names}))".encode(),
         (relations,),
     ).fetchall()
     for table, name in constraints:
@@ -158,7 +173,11 @@ def _loosen_columns(db: psycopg.Connection, shown: list[Shown]) -> None:
     for relation in shown:
         for column in sorted(relation.changed, key=lambda column: not column.generated):
             if relation.kind == "r":
-                table = _owner(db, relation.relation, column.name) if column.inherited else relation.relation
+                table = (
+                    _owner(db, relation.relation, column.name)
+                    if column.inherited
+                    else relation.relation
+                )
                 _loosen(db, table, column)
 
 
@@ -166,9 +185,9 @@ def _owner(db: psycopg.Connection, relation: str, column: str) -> str:
     """The topmost table that this one inherits the column from."""
     row = db.execute(
         "WITH RECURSIVE up (oid) AS (SELECT format('public.%%I', %s::text)::regclass::oid UNION"
-        " SELECT inhparent FROM pg_inherits JOIN up ON inhrelid = oid)"
-        " SELECT relname FROM up JOIN pg_class USING (oid) JOIN pg_attribute ON attrelid = pg_class.oid"
-        " WHERE attname = %s AND attinhcount = 0",
+        " SELECT inhparent FROM pg_inherits JOIN up ON inhrelid = oid) SELECT relname FROM up JOIN"
+        " pg_class USING (oid) JOIN pg_attribute ON attrelid = pg_class.oid WHERE attname = %s AND"
+        " attinhcount = 0",
         (relation, column),
     ).fetchone()
     if row is None:

@@ -1,6 +1,8 @@
-"""Random SELECTs, and a few writes, over schema.sql. A seed gives the same statements on every machine.
+"""Random SELECTs, and a few writes, over schema.sql. A seed gives the same statements on every
+machine.
 
-Every ORDER BY with a LIMIT, DISTINCT ON or window that could choose is total, so that the answer is determined.
+Every ORDER BY with a LIMIT, DISTINCT ON or window that could choose is total, so that the answer is
+determined.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class Generator(Sources):
             (self.rows, 26), (self.groups, 18), (self.windows, 9), (self.distinct, 6), (self.set_operation, 9),
             (self.whole_rows, 10), (self.stars, 7), (self.locks, 3), (self.with_queries, 7), (self.writes, 5),
         )  # fmt: skip
-        return self.dice.choices([maker for maker, _ in makers], [weight for _, weight in makers])[0]()
+        return self.dice.choices([maker for maker, _ in makers], [weight for _, weight in makers])[
+            0
+        ]()
 
     def where(self, scope: Scope, percent: int = 60) -> str:
         return f" WHERE {self.predicate(scope)}" if self.chance(percent) else ""
@@ -58,11 +62,16 @@ class Generator(Sources):
         columns = scope.columns(*_all_kinds())
         outputs += self.dice.sample(columns, min(3, len(columns)))
         lead = (
-            f"{self.any_value(scope, 1)} {self.pick(('', 'DESC', 'NULLS FIRST'))}" if self.chance(60) else ""
+            f"{self.any_value(scope, 1)} {self.pick(('', 'DESC', 'NULLS FIRST'))}"
+            if self.chance(60)
+            else ""
         )
         if lead.startswith(("'", "1", "date '")):
             lead = ""
-        return f"SELECT {', '.join(self.named(outputs))} FROM {source}{self.where(scope)}{self.order(scope, lead.strip())}"
+        return (
+            f"SELECT {', '.join(self.named(outputs))} FROM"
+            f" {source}{self.where(scope)}{self.order(scope, lead.strip())}"
+        )
 
     def scalar(self, scope: Scope) -> str:
         item, source = self.table()
@@ -107,7 +116,9 @@ class Generator(Sources):
         keys = self.dice.sample(columns, min(len(columns), self.dice.randrange(1, 3)))
         keys.append(self.value(self.pick(("text", "text", "int", "date")), scope, 2))
         keys = [
-            key for key in dict.fromkeys(keys) if key[0] not in "'0123456789" and not key.startswith("date '")
+            key
+            for key in dict.fromkeys(keys)
+            if key[0] not in "'0123456789" and not key.startswith("date '")
         ] or columns[:1]
         if not keys:
             return f"SELECT {', '.join(aggregates)} FROM {source}"
@@ -118,27 +129,40 @@ class Generator(Sources):
         }[style]  # fmt: skip
         extra = [f"grouping({', '.join(keys)})"] if style == 4 else []
         having = (
-            f" HAVING count({self.value('text', scope, 1)}) {self.pick(('>', '>=', '<'))} {self.dice.randrange(1, 4)}"
+            f" HAVING count({self.value('text', scope, 1)}) {self.pick(('>', '>=', '<'))}"
+            f" {self.dice.randrange(1, 4)}"
             if self.chance(25)
             else ""
         )
-        order = f" ORDER BY {numbers}{', ' + str(len(keys) + 1) if extra else ''}" if self.chance(60) else ""
+        order = (
+            f" ORDER BY {numbers}{', ' + str(len(keys) + 1) if extra else ''}"
+            if self.chance(60)
+            else ""
+        )
         outputs = [*keys, *extra, *aggregates]
-        return f"SELECT {', '.join(outputs)} FROM {source}{self.where(scope, 40)} GROUP BY {grouping}{having}{order}"
+        return (
+            f"SELECT {', '.join(outputs)} FROM {source}{self.where(scope, 40)} GROUP BY"
+            f" {grouping}{having}{order}"
+        )
 
     def by_primary_key(self, aggregates: list[str]) -> str:
         """What frameworks write: grouped by the key, the row's columns beside it."""
         name = self.pick(("people", "people", "teams"))
         alias, key = self.alias(), KEYS[name][0]
-        item, source = self.table(self.pick(("items", "visits", "docs")) if name == "people" else "people")
+        item, source = self.table(
+            self.pick(("items", "visits", "docs")) if name == "people" else "people"
+        )
         join = (
-            f"{source.alias}.{_first(source, PERSON if name == 'people' else {}, 'team_id')} = {alias}.{key}"
+            f"{source.alias}.{_first(source, PERSON if name == 'people' else {}, 'team_id')} ="
+            f" {alias}.{key}"
         )
         scope = Scope([Source(alias, TABLES[name], (key,))])
         columns = self.dice.sample(scope.columns(*_all_kinds()), 3)
         if self.chance(15):
             columns.append(
-                self.pick((alias, f"to_jsonb({alias})", f"{alias}.note" if name == "people" else alias))
+                self.pick(
+                    (alias, f"to_jsonb({alias})", f"{alias}.note" if name == "people" else alias)
+                )
             )
         values = [
             f"count({source.alias}.{next(iter(source.columns))})",
@@ -146,14 +170,24 @@ class Generator(Sources):
         ]
         outputs = [f"{alias}.{key}", *columns, self.value("text", scope, 1), *values]
         order = f" ORDER BY {alias}.{key}"
-        return f"SELECT {', '.join(outputs)} FROM {name} {alias} LEFT JOIN {item} ON {join} GROUP BY {alias}.{key}{order}"
+        return (
+            f"SELECT {', '.join(outputs)} FROM {name} {alias} LEFT JOIN {item} ON {join} GROUP BY"
+            f" {alias}.{key}{order}"
+        )
 
     def windows(self) -> str:
         source, scope = self.sources()
         keys = scope.keys
         text, number = self.value("text", scope, 1), self.value("int", scope, 1)
         partition = f"PARTITION BY {self.value('text', scope, 1)} " if self.chance(50) else ""
-        calls = ["count(*)", "rank()", "dense_rank()", f"sum({number})", f"max({text})", f"count({text})"]
+        calls = [
+            "count(*)",
+            "rank()",
+            "dense_rank()",
+            f"sum({number})",
+            f"max({text})",
+            f"count({text})",
+        ]
         by = text
         if keys:
             by = f"{text}, {', '.join(keys)}"
@@ -170,7 +204,10 @@ class Generator(Sources):
             f"{self.pick(calls)} OVER ({partition}ORDER BY {by})"
         ]
         definition = f"{partition}ORDER BY {by}{frame}"
-        return f"SELECT {', '.join([*keys, *outputs])} FROM {source}{self.where(scope, 40)} WINDOW w AS ({definition}){self.order(scope)}"
+        return (
+            f"SELECT {', '.join([*keys, *outputs])} FROM {source}{self.where(scope, 40)} WINDOW w"
+            f" AS ({definition}){self.order(scope)}"
+        )
 
     def distinct(self) -> str:
         source, scope = self.sources()
@@ -178,22 +215,35 @@ class Generator(Sources):
             key = self.value("text", scope, 1)
             outputs = [key, *scope.keys, self.any_value(scope, 1)]
             key = "1"
-            return f"SELECT DISTINCT ON ({key}) {', '.join(outputs)} FROM {source}{self.where(scope)} ORDER BY {key}, {', '.join(scope.keys)}"
-        outputs = [self.any_value(scope, 1) for _ in range(2)] + self.dice.sample(scope.columns(*SORTABLE), 1)
-        return f"SELECT DISTINCT {', '.join(outputs)} FROM {source}{self.where(scope)} ORDER BY 1, 2, 3"
+            return (
+                f"SELECT DISTINCT ON ({key}) {', '.join(outputs)} FROM {source}{self.where(scope)}"
+                f" ORDER BY {key}, {', '.join(scope.keys)}"
+            )
+        outputs = [self.any_value(scope, 1) for _ in range(2)] + self.dice.sample(
+            scope.columns(*SORTABLE), 1
+        )
+        return (
+            f"SELECT DISTINCT {', '.join(outputs)} FROM {source}{self.where(scope)} ORDER BY 1,"
+            " 2, 3"
+        )
 
     def set_operation(self) -> str:
-        kinds = [self.pick(("text", "int", "num", "date")) for _ in range(self.dice.randrange(1, 3))]
+        kinds = [
+            self.pick(("text", "int", "num", "date")) for _ in range(self.dice.randrange(1, 3))
+        ]
         parts = []
         for _ in range(self.dice.randrange(2, 4)):
             source, scope = self.sources(most=2)
             outputs = [self.value(kind, scope, 2) for kind in kinds]
             parts.append(
-                f"SELECT {', '.join(f'{o} AS o{i}' for i, o in enumerate(outputs))} FROM {source}{self.where(scope)}"
+                f"SELECT {', '.join(f'{o} AS o{i}' for i, o in enumerate(outputs))} FROM"
+                f" {source}{self.where(scope)}"
             )
         text = parts[0]
         for part in parts[1:]:
-            operator = self.pick(("UNION", "UNION ALL", "INTERSECT", "EXCEPT", "EXCEPT ALL", "UNION"))
+            operator = self.pick(
+                ("UNION", "UNION ALL", "INTERSECT", "EXCEPT", "EXCEPT ALL", "UNION")
+            )
             text = f"{text} {operator} {part}"
         order = ", ".join(str(i + 1) for i in range(len(kinds)))
         return f"{text} ORDER BY {order}{' LIMIT 20' if self.chance(20) else ''}"
@@ -217,22 +267,42 @@ class Generator(Sources):
         if self.chance(25):
             return f"SELECT {self.pick(aggregates)} FROM {source}{self.where(scope)}"
         form = self.pick([form for form in forms if not form.startswith("count(")])
-        return f"SELECT {', '.join([form, *scope.keys])} FROM {source}{self.where(scope)}{self.order(scope)}"
+        return (
+            f"SELECT {', '.join([form, *scope.keys])} FROM"
+            f" {source}{self.where(scope)}{self.order(scope)}"
+        )
 
     def stars(self) -> str:
         style = self.dice.randrange(7)
         if style == 0:
-            left, right = self.pick(("people", "v_people")), self.pick(("teams", "v_team_people", "m_people"))
+            left, right = (
+                self.pick(("people", "v_people")),
+                self.pick(("teams", "v_team_people", "m_people")),
+            )
             return f"SELECT * FROM {left} NATURAL {self.pick(('', 'LEFT ', 'FULL '))}JOIN {right}"
         if style == 1:
-            return f"SELECT * FROM people {self.pick(('', 'LEFT ', 'FULL '))}JOIN items USING (email)"
+            return (
+                f"SELECT * FROM people {self.pick(('', 'LEFT ', 'FULL '))}JOIN items USING (email)"
+            )
         if style == 2:
-            return f"SELECT team_id, email, j.* FROM (people JOIN teams USING (team_id)) AS j WHERE j.level < {self.dice.randrange(6)}"
+            return (
+                "SELECT team_id, email, j.* FROM (people JOIN teams USING (team_id)) AS j WHERE"
+                f" j.level < {self.dice.randrange(6)}"
+            )
         if style == 3:
-            return f"SELECT email, count(*) FROM v_people {self.pick(('', 'LEFT '))}JOIN m_people USING (id, email) GROUP BY email ORDER BY 1"
+            return (
+                f"SELECT email, count(*) FROM v_people {self.pick(('', 'LEFT '))}JOIN m_people"
+                " USING (id, email) GROUP BY email ORDER BY 1"
+            )
         if style == 4:
             return self.pick(
-                ("TABLE v_people", "TABLE docs", "TABLE visits_2024", "TABLE m_people", "TABLE teams")
+                (
+                    "TABLE v_people",
+                    "TABLE docs",
+                    "TABLE visits_2024",
+                    "TABLE m_people",
+                    "TABLE teams",
+                )
             )
         source, scope = self.sources(most=2)
         alias = self.dice.choice(scope.sources).alias
@@ -252,7 +322,10 @@ class Generator(Sources):
                 "FOR KEY SHARE SKIP LOCKED",
             )
         )
-        return f"SELECT {', '.join(outputs)} FROM {item} WHERE {self.value('bool', scope, 1)} ORDER BY {', '.join(scope.keys)} {lock}"
+        return (
+            f"SELECT {', '.join(outputs)} FROM {item} WHERE {self.value('bool', scope, 1)} ORDER BY"
+            f" {', '.join(scope.keys)} {lock}"
+        )
 
     def with_queries(self) -> str:
         inner, first = self.sources(most=2)
@@ -263,15 +336,23 @@ class Generator(Sources):
             f"{(keys or ['1'])[0]} AS k",
         ]
         materialized = self.pick(("", "", "MATERIALIZED ", "NOT MATERIALIZED "))
-        head = f"WITH w AS {materialized}(SELECT {', '.join(outputs)} FROM {inner}{self.where(first)})"
+        head = (
+            f"WITH w AS {materialized}(SELECT {', '.join(outputs)} FROM {inner}{self.where(first)})"
+        )
         style = self.dice.randrange(4)
         if style == 0:
             return f"{head} SELECT a, count(*), sum(b) FROM w GROUP BY a ORDER BY a"
         if style == 1:
             item, source = self.table("people")
-            return f"{head} SELECT w.a, w.b, {source.alias}.{source.keys[0]} FROM w JOIN {item} ON {source.alias}.{source.keys[0]} = w.b"
+            return (
+                f"{head} SELECT w.a, w.b, {source.alias}.{source.keys[0]} FROM w JOIN {item} ON"
+                f" {source.alias}.{source.keys[0]} = w.b"
+            )
         if style == 2:
-            return f"{head}, v AS (SELECT a, max(b) AS b FROM w GROUP BY a) SELECT w.a, v.b FROM w LEFT JOIN v USING (a) WHERE w.b <= v.b"
+            return (
+                f"{head}, v AS (SELECT a, max(b) AS b FROM w GROUP BY a) SELECT w.a, v.b FROM w"
+                " LEFT JOIN v USING (a) WHERE w.b <= v.b"
+            )
         return (f"WITH RECURSIVE r (n, e) AS (SELECT id, email FROM people WHERE id = {self.dice.randrange(1, 9)} UNION ALL"
                 f" SELECT p.id, p.email || {self.value('text', Scope([Source('p', TABLES['people'])]), 1)} FROM r JOIN people p ON p.id = r.n + 7)"
                 f" SELECT n, left(e, 200) FROM r ORDER BY n")  # fmt: skip

@@ -1,4 +1,6 @@
-"""Expressions for the generated statements: what can be computed from the columns in a scope, by kind of type."""
+"""Expressions for the generated statements: what can be computed from the columns in a scope, by
+kind of type.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,30 @@ from dataclasses import dataclass, field
 
 #: Relation to its columns, as ``name:kind``.
 _TABLES = {
-    "people": "id:int team_id:int city:text level:int name:text email:text phone:text ssn:text card:text birth:date "
-    "joined:stamp seen:stamptz salary:int score:num weight:float big:int small:int active:bool mood:mood code:uuid "
-    "tags:texts doc:jsonb note:json zip:text nick:citext ip:inet raw:bytea label:text domain:text double_level:int",
-    "teams": "team_id:int team_name:text lead_email:text budget:num region:text founded:date size:int",
+    "people": (
+        "id:int team_id:int city:text level:int name:text email:text phone:text ssn:text card:text"
+        " birth:date joined:stamp seen:stamptz salary:int score:num weight:float big:int small:int"
+        " active:bool mood:mood code:uuid tags:texts doc:jsonb note:json zip:text nick:citext"
+        " ip:inet raw:bytea label:text domain:text double_level:int"
+    ),
+    "teams": (
+        "team_id:int team_name:text lead_email:text budget:num region:text founded:date size:int"
+    ),
     "visits": "visit_id:int person_id:int day:date page:text address:text cost:num token:text",
     "docs": "doc_id:int owner_id:int title:text body:text price:int",
     "items": "item_id:int person_id:int kind:text amount:num sold_on:date email:text",
     "v_people": "id:int name:text email:text city:text team_id:int level:int birth:date salary:int",
-    "v_team_people": "team_id:int team_name:text lead_email:text id:int name:text email:text score:num city:text",
+    "v_team_people": (
+        "team_id:int team_name:text lead_email:text id:int name:text email:text score:num city:text"
+    ),
     "v_domains": "domain:text members:int first_email:text",
     "m_people": "id:int email:text phone:text city:text level:int",
 }
 _TABLES |= {"visits_2024": _TABLES["visits"], "memos": _TABLES["docs"] + " urgent:bool"}
-TABLES = {name: dict(column.split(":", 1) for column in columns.split()) for name, columns in _TABLES.items()}
+TABLES = {
+    name: dict(column.split(":", 1) for column in columns.split())
+    for name, columns in _TABLES.items()
+}
 #: Columns that tell each row of a relation from all others.
 KEYS: dict[str, tuple[str, ...]] = {
     "people": ("id",), "teams": ("team_id",), "visits": ("visit_id",), "visits_2024": ("visit_id",), "docs": ("doc_id",),
@@ -41,7 +53,9 @@ _REGEXES = ("'^[a-m]'", "'\\*'", "'@example'", "'[0-9]{3}'", "'(a|b)+'")
 
 @dataclass(frozen=True)
 class Source:
-    """A range variable. ``keys``: () when its rows cannot be told apart. ``row``: whether it stands for a whole row."""
+    """A range variable. ``keys``: () when its rows cannot be told apart. ``row``: whether it stands
+    for a whole row.
+    """
 
     alias: str
     columns: dict[str, str]
@@ -51,7 +65,9 @@ class Source:
 
 @dataclass
 class Scope:
-    """``sources``: what names reach. ``bare``: columns may go without their alias, as there is one source only."""
+    """``sources``: what names reach. ``bare``: columns may go without their alias, as there is one
+    source only.
+    """
 
     sources: list[Source] = field(default_factory=list)
     bare: bool = False
@@ -185,8 +201,12 @@ class Expressions:
         ]  # fmt: skip
         if depth > 0:
             forms += [
-                lambda: f"({self.value('bool', scope, depth)} AND {self.value('bool', scope, depth)})",
-                lambda: f"({self.value('bool', scope, depth)} OR {self.value('bool', scope, depth)})",
+                lambda: (
+                    f"({self.value('bool', scope, depth)} AND {self.value('bool', scope, depth)})"
+                ),
+                lambda: (
+                    f"({self.value('bool', scope, depth)} OR {self.value('bool', scope, depth)})"
+                ),
                 lambda: f"NOT ({self.value('bool', scope, depth)})",
             ]
         return self.dice.choice(forms)()

@@ -18,7 +18,8 @@ from tests.differential.answers import (
     without_row_types,
 )
 
-#: Other plans for the same statement: what they answer differently is not determined by the statement.
+#: Other plans for the same statement: what they answer differently is not determined by the
+#: statement.
 VARIANTS = (
     ("enable_hashagg", "enable_hashjoin"),
     ("enable_nestloop", "enable_mergejoin"),
@@ -26,7 +27,8 @@ VARIANTS = (
     ("enable_indexscan", "enable_bitmapscan", "enable_nestloop"),
 )
 STATEMENT_TIMEOUT = "15s"
-#: Refusals that say nothing of the statement: a recording on a busy disk. Tried again so often, a second apart.
+#: Refusals that say nothing of the statement: a recording on a busy disk. Tried again so often, a
+#: second apart.
 _PASSING = ("SP1801",)
 PATIENCE = 10
 
@@ -50,12 +52,17 @@ class Difference:
 
     def __str__(self) -> str:
         head = f"--- {self.statement.origin} ({self.way}): {self.why}"
-        return f"{head}\n{self.statement.text}\n  gateway: {self.gateway.shown()}\n  masked copy: {self.masked.shown()}"
+        return (
+            f"{head}\n{self.statement.text}\n  gateway: {self.gateway.shown()}\n  masked copy:"
+            f" {self.masked.shown()}"
+        )
 
 
 @dataclass
 class Totals:
-    """``ran``: statements that run on the masked copy without an error. ``errors``: those with the same error on both."""
+    """``ran``: statements that run on the masked copy without an error. ``errors``: those with the
+    same error on both.
+    """
 
     ran: int = 0
     equal: int = 0
@@ -70,17 +77,22 @@ class Totals:
         refused = ", ".join(f"{code} {n}" for code, n in self.refused.most_common()) or "none"
         errors = ", ".join(f"{code} {n}" for code, n in self.errors.most_common()) or "none"
         return (
-            f"ran {self.ran}, equal {self.equal}, different {len(self.different)}, "
-            f"refused {sum(self.refused.values())} ({refused}), same error {sum(self.errors.values())} ({errors}), "
-            f"undetermined {len(self.undetermined)}"
+            f"ran {self.ran}, equal {self.equal}, different {len(self.different)}, refused"
+            f" {sum(self.refused.values())} ({refused}), same error {sum(self.errors.values())}"
+            f" ({errors}), undetermined {len(self.undetermined)}"
         )
 
 
 class Oracle:
-    """By target: connection strings of D through the gateway and of M directly, and the row types of both."""
+    """By target: connection strings of D through the gateway and of M directly, and the row types
+    of both.
+    """
 
     def __init__(
-        self, gateway_dsns: dict[str, str], masked_dsns: dict[str, str], composites: dict[str, dict[int, int]]
+        self,
+        gateway_dsns: dict[str, str],
+        masked_dsns: dict[str, str],
+        composites: dict[str, dict[int, int]],
     ) -> None:
         self._dsns = {"gateway": gateway_dsns, "masked": masked_dsns}
         self._sessions: dict[tuple[str, str], psycopg.Connection] = {}
@@ -103,7 +115,9 @@ class Oracle:
     def _session(self, side: str, target: str) -> psycopg.Connection:
         session = self._sessions.get((side, target))
         if session is None or session.closed:
-            session = psycopg.connect(self._dsns[side][target], autocommit=True, prepare_threshold=None)
+            session = psycopg.connect(
+                self._dsns[side][target], autocommit=True, prepare_threshold=None
+            )
             session.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'".encode())
             self._sessions[side, target] = session
         return session
@@ -122,7 +136,11 @@ class Oracle:
         gateway = {way: self._answer("gateway", statement, way) for way in ways}
         if not masked["text"].error:
             totals.ran += 1
-        refused = {way: answer for way, answer in gateway.items() if answer.refusal and not masked[way].error}
+        refused = {
+            way: answer
+            for way, answer in gateway.items()
+            if answer.refusal and not masked[way].error
+        }
         if refused:
             way, answer = next(iter(refused.items()))
             code = answer.refusal if len(refused) == len(ways) else f"{answer.refusal} ({way})"

@@ -21,7 +21,9 @@ class Sources(Expressions):
         return f"{self.pick(('p', 'q', 't', 'x'))}{self._names}"
 
     def table(self, name: str = "") -> tuple[str, Source]:
-        """A relation with an alias, sometimes its own name; sometimes with a list of column names."""
+        """A relation with an alias, sometimes its own name; sometimes with a list of column
+        names.
+        """
         name = name or self.pick(("people",) * 6 + tuple(TABLES))
         only = "ONLY " if name == "docs" and self.chance(40) else ""
         schema = "public." if self.chance(15) else ""
@@ -30,7 +32,8 @@ class Sources(Expressions):
         as_ = self.pick((" AS ", " "))
         if self.chance(10):
             renamed = {
-                column: f"{column}_" for column in list(columns)[: self.dice.randrange(1, len(columns))]
+                column: f"{column}_"
+                for column in list(columns)[: self.dice.randrange(1, len(columns))]
             }
             columns = {renamed.get(column, column): kind for column, kind in columns.items()}
             keys = tuple(renamed.get(key, key) for key in keys)
@@ -65,7 +68,9 @@ class Sources(Expressions):
             columns[f"c{len(columns)}"] = kind
             outputs.append(f"{self.value(kind, scope, 1)} AS c{len(columns) - 1}")
         where = f" WHERE {self.value('bool', scope, 1)}" if self.chance(50) else ""
-        return f"(SELECT {', '.join(outputs)} FROM {source}{where}) AS {alias}", Source(alias, columns, keys)
+        return f"(SELECT {', '.join(outputs)} FROM {source}{where}) AS {alias}", Source(
+            alias, columns, keys
+        )
 
     def sources(self, depth: int = 1, most: int = 3) -> tuple[str, Scope]:
         """A FROM clause and its scope."""
@@ -89,9 +94,11 @@ class Sources(Expressions):
             return (
                 f"{text}, {item}"
                 if not condition
-                else f"{text} CROSS JOIN {item}"
-                if self.chance(30)
-                else f"{text} JOIN {item} ON {condition}"
+                else (
+                    f"{text} CROSS JOIN {item}"
+                    if self.chance(30)
+                    else f"{text} JOIN {item} ON {condition}"
+                )
             )
         if join == "FULL JOIN" and not _mergeable(condition):
             join = "LEFT JOIN"
@@ -117,7 +124,10 @@ class Sources(Expressions):
         alias = self.alias()
         inner = Scope([source])
         join = self.condition(scope, source)
-        body = f"SELECT count(*) AS n, max({self.value('text', inner, 1)}) AS m FROM {item} WHERE {join}"
+        body = (
+            f"SELECT count(*) AS n, max({self.value('text', inner, 1)}) AS m FROM {item} WHERE"
+            f" {join}"
+        )
         scope.sources.append(Source(alias, {"n": "int", "m": "text"}, ("n", "m"), row=False))
         return f"{text} CROSS JOIN LATERAL ({body}) AS {alias}"
 
@@ -133,11 +143,20 @@ class Sources(Expressions):
             f"EXISTS (SELECT 1 FROM {item} WHERE {both})",
             f"NOT EXISTS (SELECT * FROM {item} WHERE {both} AND {self.value('bool', inner, 1)})",
             f"{text} IN (SELECT {self.value('text', inner, 1)} FROM {item})",
-            f"{text} >= ALL (SELECT {self.value('text', inner, 0)} FROM {item} WHERE {self.value('bool', inner, 1)})",
-            f"{self.value('int', scope, 1)} = ANY (SELECT {self.value('int', inner, 1)} FROM {item})",
+            (
+                f"{text} >= ALL (SELECT {self.value('text', inner, 0)} FROM {item} WHERE"
+                f" {self.value('bool', inner, 1)})"
+            ),
+            (
+                f"{self.value('int', scope, 1)} = ANY (SELECT {self.value('int', inner, 1)} FROM"
+                f" {item})"
+            ),
             f"{text} < (SELECT max({self.value('text', inner, 1)}) FROM {item} WHERE {both})",
             f"({text}, 1) IN (SELECT {self.value('text', inner, 0)}, 1 FROM {item})",
-            f"{self.value('int', scope, 0)} < (SELECT count({self.any_value(inner, 1)}) FROM {item})",
+            (
+                f"{self.value('int', scope, 0)} < (SELECT count({self.any_value(inner, 1)}) FROM"
+                f" {item})"
+            ),
             f"{text} = ANY (ARRAY(SELECT {self.value('text', inner, 0)} FROM {item}))",
         )
         return self.pick(forms)
@@ -155,5 +174,8 @@ def _alike(left: str, right: str) -> bool:
 def _mergeable(condition: str) -> bool:
     """A FULL JOIN needs an equality alone."""
     return (
-        " AND " not in condition and " = " in condition and condition.count(".") == 2 and "(" not in condition
+        " AND " not in condition
+        and " = " in condition
+        and condition.count(".") == 2
+        and "(" not in condition
     )

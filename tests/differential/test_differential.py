@@ -1,4 +1,6 @@
-"""A quick seeded part of ``python -m tests.differential``, and proof that the oracle sees a difference."""
+"""A quick seeded part of ``python -m tests.differential``, and proof that the oracle sees a
+difference.
+"""
 
 from __future__ import annotations
 

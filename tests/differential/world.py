@@ -65,15 +65,21 @@ class Subject:
     def named(self) -> set[tuple[str, str, str]]:
         """Schema, table and column of each column that the policy masks."""
         names = [name.split(".") for mask in self.policy["masks"] for name in mask["columns"]]
-        return {(schema, table, column) for schema, table, column in (map(_unquoted, name) for name in names)}
+        return {
+            (schema, table, column)
+            for schema, table, column in (map(_unquoted, name) for name in names)
+        }
 
 
 def subjects(names: Sequence[str]) -> list[Subject]:
-    """Of these names: ``generated``, ``odd``, ``shop``, ``shopci`` (the shop with citext) and the families of tests/workloads."""
+    """Of these names: ``generated``, ``odd``, ``shop``, ``shopci`` (the shop with citext) and the
+    families of tests/workloads.
+    """
     made = {name: (HERE / f"{prefix}schema.sql").read_text() for name, prefix in _OWN.items()}
     made |= {"shop": shop.schema(), "shopci": _citext_shop()}
     policies = {
-        name: yaml.safe_load((HERE / f"{prefix}policy.yaml").read_text()) for name, prefix in _OWN.items()
+        name: yaml.safe_load((HERE / f"{prefix}policy.yaml").read_text())
+        for name, prefix in _OWN.items()
     }
     policies |= {name: yaml.safe_load(SHOP_POLICY) for name in ("shop", "shopci")}
     return [
@@ -95,7 +101,9 @@ def statements(name: str, major: int, seed: int, count: int) -> list[Statement]:
     """All statements for a subject; ``count`` of them, made by ``seed``, for ``generated``."""
     if name == "generated":
         texts = generated(seed, count)
-        return [Statement(name, f"generated {seed}/{number}", text) for number, text in enumerate(texts)]
+        return [
+            Statement(name, f"generated {seed}/{number}", text) for number, text in enumerate(texts)
+        ]
     if name in ("shop", "shopci", "odd"):
         lines = _joined((HERE / f"{name.removesuffix('ci')}.sql").read_text())
         return [
@@ -113,7 +121,9 @@ def _unquoted(part: str) -> str:
 
 def _joined(text: str) -> list[str]:
     """One statement a line: a line without semicolon at its end goes on."""
-    return [line.replace("\v", "\n") for line in re.sub(r"([^;\n])\n(?=\S)", "\\1\v", text).splitlines()]
+    return [
+        line.replace("\v", "\n") for line in re.sub(r"([^;\n])\n(?=\S)", "\\1\v", text).splitlines()
+    ]
 
 
 ALL = ("generated", "odd", "shop", "shopci", *FAMILIES)
@@ -127,7 +137,9 @@ def oracle(issuer: DevIssuer, server: Server, names: Sequence[str] = ALL) -> Ite
         create_database(server, subject.original, subject.script)
         copy_database(server, subject.original, subject.masked)
     targets = {subject.name: replace(server, database=subject.original) for subject in chosen}
-    functions = {"functions": ["public.citext*"]} if "shopci" in names or "generated" in names else {}
+    functions = (
+        {"functions": ["public.citext*"]} if "shopci" in names or "generated" in names else {}
+    )
     policy = merged_policy({subject.name: {**functions, **subject.policy} for subject in chosen})
     keys = {"mask_keys": {"tokens": {"env": f"{chosen[0].name.upper()}_PASSWORD"}}}
     gateway = Gateway(issuer, targets, policy=policy, tls=server.ca is not None, extra=keys).start()
@@ -135,10 +147,14 @@ def oracle(issuer: DevIssuer, server: Server, names: Sequence[str] = ALL) -> Ite
         for subject in chosen:
             with psycopg.connect(gateway.dsn(target=subject.name), autocommit=True) as through:
                 fill_masked(server, subject.original, subject.masked, through, subject.named)
-        masked = {subject.name: replace(server, database=subject.masked).agent_dsn for subject in chosen}
+        masked = {
+            subject.name: replace(server, database=subject.masked).agent_dsn for subject in chosen
+        }
         composites = {subject.name: _row_types(server, subject) for subject in chosen}
         running = Oracle(
-            {subject.name: gateway.dsn(target=subject.name) for subject in chosen}, masked, composites
+            {subject.name: gateway.dsn(target=subject.name) for subject in chosen},
+            masked,
+            composites,
         )
         try:
             yield running

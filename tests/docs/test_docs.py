@@ -1,4 +1,6 @@
-"""The documents say what the program does: codes, commands, paths, links, layers and generated parts."""
+"""The documents say what the program does: codes, commands, paths, links, layers and generated
+parts.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def generator() -> ModuleType:
     return module
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
@@ -65,7 +67,7 @@ def test_every_notice_is_explained(code: str) -> None:
     assert f"[{code}] " in section[1], f"docs/refusals.md: {code} has no example of its message"
 
 
-# -- commands ---------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------
 
 
 def commands() -> dict[tuple[str, ...], Any]:
@@ -95,12 +97,19 @@ def test_every_command_is_documented() -> None:
 
 
 def shown_commands() -> Iterator[tuple[str, str]]:
-    """(document, what stands behind ``sallyport``) for every command line in code blocks and code spans."""
+    """(document, what stands behind ``sallyport``) for every command line in code blocks and code
+    spans.
+    """
     for name, text in TEXTS.items():
         if name == "CHANGELOG.md":
             continue
         blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.M | re.S)
-        lines = [line for kind, block in blocks if kind not in ("yaml", "sql") for line in block.splitlines()]
+        lines = [
+            line
+            for kind, block in blocks
+            if kind not in ("yaml", "sql")
+            for line in block.splitlines()
+        ]
         spans = re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S))
         for line in [*lines, *spans]:
             # A command begins a line, follows a prompt, or stands in $(...).
@@ -116,10 +125,14 @@ def test_shown_commands_exist(document: str, line: str) -> None:
     words = tuple(word for word in shlex.split(line.replace("...", "")) if word)
     found = next((COMMANDS[words[:n]] for n in (2, 1) if words[:n] in COMMANDS), None)
     group = any(known[: len(words)] == words for known in COMMANDS)
-    assert found or group or words[0] in ("--help", "--version"), f"{document}: no command for {line!r}"
+    assert found or group or words[0] in ("--help", "--version"), (
+        f"{document}: no command for {line!r}"
+    )
     if found is None:
         return
-    options = {option for parameter in found.params for option in getattr(parameter, "opts", [])} | {"--help"}
+    options = {
+        option for parameter in found.params for option in getattr(parameter, "opts", [])
+    } | {"--help"}
     if "--" in words:
         words = words[: words.index("--")]  # what follows is another program's
     for word in words:
@@ -132,13 +145,18 @@ def test_command_lines_are_found() -> None:
     assert len(SHOWN) > 15
 
 
-# -- links and paths --------------------------------------------------------------------------------------------
+# -- links and paths -------------------------------------------------------------------------------
 
 
 def anchors(text: str) -> set[str]:
     """The anchors that GitHub gives to headings."""
-    titles = re.findall(r"^#+ +(.*)$", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), re.M)
-    plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\[(.*?)\]\(.*?\)", r"\1", t)).strip().lower() for t in titles)
+    titles = re.findall(
+        r"^#+ +(.*)$", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), re.M
+    )
+    plain = (
+        re.sub(r"[^\w\- ]", "", re.sub(r"\[(.*?)\]\(.*?\)", r"\1", t)).strip().lower()
+        for t in titles
+    )
     return {title.replace(" ", "-") for title in plain}
 
 
@@ -157,14 +175,18 @@ def test_relative_links_resolve(document: Path) -> None:
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_modules_that_are_named_exist(name: str) -> None:
     source = ROOT / "src" / "sallyport"
-    for path in re.findall(r"`(?:src/sallyport/)?((?:[a-z_]+/)*[a-z_]+\.(?:py|tsv|pxd))`", TEXTS[name]):
+    for path in re.findall(
+        r"`(?:src/sallyport/)?((?:[a-z_]+/)*[a-z_]+\.(?:py|tsv|pxd))`", TEXTS[name]
+    ):
         assert any((root / path).exists() for root in (source, source.parent, ROOT)), (
             f"{name}: there is no {path}"
         )
 
 
 def test_functions_that_the_journey_names_exist() -> None:
-    """``module.py`` followed by function or method names: each is defined somewhere in the package."""
+    """``module.py`` followed by function or method names: each is defined somewhere in the
+    package.
+    """
     everything = "\n".join(path.read_text() for path in (ROOT / "src" / "sallyport").rglob("*.py"))
     hand_written = re.sub(r"<!-- generated.*?<!-- end -->", "", ARCHITECTURE, flags=re.S)
     for span in re.findall(r"`([A-Za-z_.]+)`", hand_written):
@@ -172,10 +194,12 @@ def test_functions_that_the_journey_names_exist() -> None:
         if last in ("py", "tsv", "toml") or "/" in span:
             continue
         defined = rf"(?:def |class |^\s*){re.escape(last)}\b"
-        assert re.search(defined, everything, re.M) or last in everything, f"nothing is called {span}"
+        assert re.search(defined, everything, re.M) or last in everything, (
+            f"nothing is called {span}"
+        )
 
 
-# -- generated parts and the layers -----------------------------------------------------------------------------
+# -- generated parts and the layers ----------------------------------------------------------------
 
 
 def test_generated_diagrams_are_up_to_date() -> None:
@@ -191,8 +215,12 @@ def test_the_code_map_has_every_module() -> None:
     """Which modules there are; what it says of each may be older than the docstring."""
     listed = set(re.findall(r"^- `([a-z_/]+\.py)`: \S", ARCHITECTURE, re.M))
     present = set(generator().modules())
-    assert present - listed == set(), "not in docs/architecture.md: run scripts/generate_diagrams.py"
-    assert listed - present == set(), "gone, but in docs/architecture.md: run scripts/generate_diagrams.py"
+    assert present - listed == set(), (
+        "not in docs/architecture.md: run scripts/generate_diagrams.py"
+    )
+    assert listed - present == set(), (
+        "gone, but in docs/architecture.md: run scripts/generate_diagrams.py"
+    )
 
 
 def test_the_layers_are_those_of_the_contract() -> None:
@@ -207,7 +235,7 @@ def test_every_decision_is_listed() -> None:
     assert listed == {path.name for path in (ROOT / "docs" / "adr").glob("0*.md")}
 
 
-# -- the README's own files -------------------------------------------------------------------------------------
+# -- the README's own files ------------------------------------------------------------------------
 
 
 def test_the_files_of_the_readme_are_valid(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The SQL examples of docs/refusals.md, run against a real gateway: each gets the code of its section."""
+"""The SQL examples of docs/refusals.md, run against a real gateway: each gets the code of its
+section.
+"""
 
 from __future__ import annotations
 

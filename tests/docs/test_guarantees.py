@@ -1,4 +1,6 @@
-"""docs/guarantees.md: every statement does what the document says, under the document's own policy."""
+"""docs/guarantees.md: every statement does what the document says, under the document's own
+policy.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_there_are_statements() -> None:
     assert len(examples()) >= 25
 
 
-def both(agent: psycopg.Connection[Any], postgres: Server, columns: str) -> Iterator[tuple[Any, Any]]:
+def both(
+    agent: psycopg.Connection[Any], postgres: Server, columns: str
+) -> Iterator[tuple[Any, Any]]:
     """Each row as the agent sees it, and as it is."""
     sql = f"SELECT {columns} FROM customers ORDER BY id LIMIT 300"
     with psycopg.connect(postgres.superuser_dsn) as direct:
@@ -73,7 +77,9 @@ def test_equal_tokens_for_equal_values(agent: psycopg.Connection[Any], postgres:
     assert len(pairs) == len({seen for seen, _ in pairs}) == len({real for _, real in pairs}) > 1
 
 
-def test_redact_hides_null_and_others_show_it(agent: psycopg.Connection[Any], postgres: Server) -> None:
+def test_redact_hides_null_and_others_show_it(
+    agent: psycopg.Connection[Any], postgres: Server
+) -> None:
     rows = list(both(agent, postgres, "phone, notes"))
     assert any(None in real for _, real in rows)
     assert {seen for seen, _ in rows} == {("[redacted]", "[redacted]")}
@@ -83,7 +89,9 @@ def test_the_timeout_comes_with_the_session(agent: psycopg.Connection[Any]) -> N
     assert agent.execute("SHOW statement_timeout").fetchone() == ("30s",)
 
 
-def test_the_text_of_an_error_over_masked_columns_is_withheld(agent: psycopg.Connection[Any]) -> None:
+def test_the_text_of_an_error_over_masked_columns_is_withheld(
+    agent: psycopg.Connection[Any],
+) -> None:
     with pytest.raises(psycopg.Error) as failed:
         agent.execute("UPDATE products SET price = -1 WHERE id = 1")
     assert failed.value.sqlstate == "23514"

@@ -1,4 +1,6 @@
-"""The examples of docs/lineage.md: what the analysis says of each statement is what the document shows."""
+"""The examples of docs/lineage.md: what the analysis says of each statement is what the document
+shows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The README's walk-through for a database of one's own, run as it stands: its SQL, its two files, its questions."""
+"""The README's walk-through for a database of one's own, run as it stands: its SQL, its two files,
+its questions.
+"""
 
 from __future__ import annotations
 

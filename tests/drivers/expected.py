@@ -1,5 +1,5 @@
-"""What an agent must see of the shop's first customers through SHOP_POLICY, and how to tell that it saw no
-more.
+"""What an agent must see of the shop's first customers through SHOP_POLICY, and how to tell that it
+saw no more.
 
 The truth is read past the gateway, from the database itself; nothing here repeats the masking code.
 """
@@ -16,12 +16,14 @@ from tests.support.postgres import Server
 #: Columns without a mask first: id, name, city; then email, ssn, phone, birth_date.
 COLUMNS = "id, name, city, email, ssn, phone, birth_date"
 QUERY = f"SELECT {COLUMNS} FROM customers ORDER BY id LIMIT 5"
-#: Expressions and a condition over masked columns: computed from the masks' values, which a NOTICE says.
+#: Expressions and a condition over masked columns: computed from the masks' values, which a NOTICE
+#: says.
 COMPUTED = """SELECT id, upper(email), right(ssn, 4), coalesce(phone, '-'), birth_date + 1
 FROM customers WHERE email LIKE '_***@example.%' AND birth_date <= '2100-01-01' ORDER BY id LIMIT 5"""
 NOTICE = (
-    "[SP2001] computed with masked values of public.customers.birth_date (date), "
-    "public.customers.email (email), public.customers.phone (redact), public.customers.ssn (partial)"
+    "[SP2001] computed with masked values of public.customers.birth_date (date),"
+    " public.customers.email (email), public.customers.phone (redact), public.customers.ssn"
+    " (partial)"
 )
 
 
@@ -36,8 +38,8 @@ def truth(gateway: Gateway, sql: str = QUERY) -> list[tuple[Any, ...]]:
 
 
 def check_masked(seen: list[tuple[Any, ...]], gateway: Gateway) -> None:
-    """Rows of QUERY: public columns as they are, masked columns as the policy says, whatever type the
-    driver made.
+    """Rows of QUERY: public columns as they are, masked columns as the policy says, whatever type
+    the driver made.
     """
     real = truth(gateway)
     assert len(seen) == len(real) == 5
@@ -70,6 +72,8 @@ def check_computed(seen: list[tuple[Any, ...]], gateway: Gateway) -> None:
 def check_no_secrets(text: str | bytes, gateway: Gateway) -> None:
     """No real value of a masked column of the first customers is anywhere in ``text``."""
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    for row in truth(gateway, "SELECT email, ssn, card_number, phone FROM customers ORDER BY id LIMIT 50"):
+    for row in truth(
+        gateway, "SELECT email, ssn, card_number, phone FROM customers ORDER BY id LIMIT 50"
+    ):
         for value in row:
             assert value is None or value not in text

@@ -102,10 +102,14 @@ def test_copy_out_and_in(door: Gateway, spare_products: range) -> None:
         received.append(data)
 
     async def work(db: asyncpg.Connection) -> None:
-        await db.copy_from_query("SELECT * FROM customers WHERE id < $1", 100, output=take, format="csv")
+        await db.copy_from_query(
+            "SELECT * FROM customers WHERE id < $1", 100, output=take, format="csv"
+        )
         await db.copy_from_table("customers", output=take, format="binary")
         records = [(i, f"AS-{i}", "x", 3) for i in spare_products]
-        await db.copy_records_to_table("products", records=records, columns=["id", "sku", "name", "price"])
+        await db.copy_records_to_table(
+            "products", records=records, columns=["id", "sku", "name", "price"]
+        )
 
     _run(door, work)
     assert b"Mei Silva" in b"".join(received)
@@ -144,7 +148,8 @@ def test_a_timeout_cancels(door: Gateway) -> None:
     async def work(db: asyncpg.Connection) -> Any:
         with pytest.raises(TimeoutError):
             await db.fetch(
-                "SELECT count(*) FROM orders a, orders b, orders c WHERE a.total < b.total", timeout=0.5
+                "SELECT count(*) FROM orders a, orders b, orders c WHERE a.total < b.total",
+                timeout=0.5,
             )
         return await db.fetchval("SELECT 1")
 

@@ -1,4 +1,6 @@
-"""node-postgres: simple protocol without values, extended with them, named statements, binary, cursors."""
+"""node-postgres: simple protocol without values, extended with them, named statements, binary,
+cursors.
+"""
 
 from __future__ import annotations
 

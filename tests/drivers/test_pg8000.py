@@ -9,7 +9,15 @@ import pg8000.dbapi
 import pg8000.native
 import pytest
 
-from tests.drivers.expected import COLUMNS, COMPUTED, NOTICE, QUERY, check_computed, check_masked, truth
+from tests.drivers.expected import (
+    COLUMNS,
+    COMPUTED,
+    NOTICE,
+    QUERY,
+    check_computed,
+    check_masked,
+    truth,
+)
 from tests.support.gateway import Gateway
 
 
@@ -65,11 +73,13 @@ def test_dbapi_transactions(door: Gateway, spare_products: range) -> None:
     db = pg8000.dbapi.connect(**_arguments(door))
     cursor = db.cursor()
     cursor.execute(
-        "INSERT INTO products (id, sku, name, price) VALUES (%s, 'P8', 'x', 1)", (spare_products[0],)
+        "INSERT INTO products (id, sku, name, price) VALUES (%s, 'P8', 'x', 1)",
+        (spare_products[0],),
     )
     db.rollback()
     cursor.execute(
-        "INSERT INTO products (id, sku, name, price) VALUES (%s, 'P8', 'x', 1)", (spare_products[1],)
+        "INSERT INTO products (id, sku, name, price) VALUES (%s, 'P8', 'x', 1)",
+        (spare_products[1],),
     )
     db.commit()
     db.close()

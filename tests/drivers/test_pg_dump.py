@@ -1,4 +1,6 @@
-"""pg_dump through the gateway: the schema as it is, data with masks, and what is secret left out."""
+"""pg_dump through the gateway: the schema as it is, data with masks, and what is secret
+left out.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from tests.support.psql import client_program
 
 POLICY = SHOP_POLICY.replace(
     "masks:\n",
-    "  - {name: agents read functions, subjects: {groups: [claude-postgres]}, allow: [function-source]}\nmasks:\n",
+    "  - {name: agents read functions, subjects: {groups: [claude-postgres]}, allow:"
+    " [function-source]}\nmasks:\n",
 )
 #: A key that pg_dump makes for psql, and the version of a server.
 _OWN = re.compile(r"^\\(un)?restrict .*$", re.M)
@@ -43,9 +46,9 @@ def server(any_postgres: Server) -> Iterator[Server]:
             yield any_postgres
         finally:
             db.execute(
-                "drop server elsewhere cascade; drop function public.how(); drop function public.options();"
-                "drop function public.missing(); drop function public.queries(); drop view public.conninfo;"
-                "drop view public.sources; drop extension postgres_fdw"
+                "drop server elsewhere cascade; drop function public.how(); drop function"
+                " public.options();drop function public.missing(); drop function public.queries();"
+                " drop view public.conninfo;drop view public.sources; drop extension postgres_fdw"
             )
 
 
@@ -144,12 +147,21 @@ def test_the_source_of_functions_needs_an_action(door: Gateway, sql: str) -> Non
         "select * from missing()",
         "select * from queries()",
         "select * from conninfo",
-        "select row(p.prosrc, s.srvoptions, a.rolpassword) from pg_proc p, pg_foreign_server s, pg_authid a",
-        "select row(p.prosrc, d.datacl, x.subconninfo) from pg_proc p, pg_database d, pg_subscription x, pg_authid",
+        (
+            "select row(p.prosrc, s.srvoptions, a.rolpassword) from pg_proc p, pg_foreign_server s,"
+            " pg_authid a"
+        ),
+        (
+            "select row(p.prosrc, d.datacl, x.subconninfo) from pg_proc p, pg_database d,"
+            " pg_subscription x, pg_authid"
+        ),
     ],
 )
 def test_function_source_opens_nothing_else(door: Gateway, sql: str) -> None:
-    with psycopg.connect(door.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+    with (
+        psycopg.connect(door.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error) as failure,
+    ):
         db.execute(sql.encode())
     assert "[SP" in str(failure.value)
 
@@ -162,7 +174,10 @@ def test_function_source_opens_nothing_else(door: Gateway, sql: str) -> None:
         "select fdwoptions from pg_foreign_data_wrapper",
         "select rolconfig from pg_roles",
         "select useconfig from pg_user",
-        "select array(select option_value from pg_options_to_table(srvoptions)) from pg_foreign_server",
+        (
+            "select array(select option_value from pg_options_to_table(srvoptions)) from"
+            " pg_foreign_server"
+        ),
         "select to_jsonb(s)->>'srvoptions' from pg_foreign_server s",
         "copy (select srvoptions from pg_foreign_server) to stdout",
     ],
@@ -181,9 +196,9 @@ def test_options_and_settings_are_not_told(door: Gateway, sql: str) -> None:
 def test_roles_and_servers_are_listed_whole(door: Gateway) -> None:
     with psycopg.connect(door.dsn(), autocommit=True) as db:
         assert db.execute("select * from pg_roles where rolname = current_user").fetchone()
-        assert db.execute("select tableoid::regclass::text, srvname from pg_foreign_server").fetchall() == [
-            ("pg_foreign_server", "elsewhere")
-        ]
+        assert db.execute(
+            "select tableoid::regclass::text, srvname from pg_foreign_server"
+        ).fetchall() == [("pg_foreign_server", "elsewhere")]
         assert db.execute("select count(*) from pg_subscription").fetchone() == (0,)
         assert db.execute("select * from pg_seclabels").fetchall() == []
 
@@ -193,22 +208,46 @@ def test_roles_and_servers_are_listed_whole(door: Gateway) -> None:
     [
         ("select set_config(name, 'off', false) from pg_settings where name = 'jit'", True),
         (
-            "select set_config(name, 'view', false) from pg_settings where name = 'restrict_nonsystem_relation_kind'",
+            (
+                "select set_config(name, 'view', false) from pg_settings where name ="
+                " 'restrict_nonsystem_relation_kind'"
+            ),
             True,
         ),
         ("select set_config(name, 'postgres', false) from pg_settings where name = 'role'", False),
         ("select set_config(name, 'hr', false) from pg_settings where name = 'search_path'", False),
-        ("select set_config(name, 'off', false) from pg_settings where name = 'jit' or true", False),
+        (
+            "select set_config(name, 'off', false) from pg_settings where name = 'jit' or true",
+            False,
+        ),
         ("select set_config(name, 'off', false) from pg_settings where name <> 'jit'", False),
         ("select set_config(name, 'off', false) from pg_settings where 'jit' = name", False),
-        ("select set_config(name, 'off', false) from pg_settings s(setting, name) where name = 'jit'", False),
-        ("select set_config(name, 'off', false) from (select 'role' as name) s where name = 'role'", False),
+        (
+            (
+                "select set_config(name, 'off', false) from pg_settings s(setting, name) where name"
+                " = 'jit'"
+            ),
+            False,
+        ),
+        (
+            (
+                "select set_config(name, 'off', false) from (select 'role' as name) s where name ="
+                " 'role'"
+            ),
+            False,
+        ),
         ("select set_config(name, 'off', false) from products where name = 'jit'", False),
-        ("select set_config(name, 'off', false) from pg_settings, products where name = 'jit'", False),
+        (
+            "select set_config(name, 'off', false) from pg_settings, products where name = 'jit'",
+            False,
+        ),
         ("select set_config(setting, 'off', false) from pg_settings where name = 'jit'", False),
         ("select set_config(name, setting, false) from pg_settings where name = 'jit'", False),
         (
-            "select set_config(name, 'off', false), set_config('role', 'x', false) from pg_settings where name = 'jit'",
+            (
+                "select set_config(name, 'off', false), set_config('role', 'x', false) from"
+                " pg_settings where name = 'jit'"
+            ),
             False,
         ),
     ],

@@ -1,4 +1,6 @@
-"""pgbench: simple, extended and prepared mode with several clients at once; every transaction succeeds."""
+"""pgbench: simple, extended and prepared mode with several clients at once; every transaction
+succeeds.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,23 @@ from tests.drivers.expected import (
 from tests.support.gateway import DBA, PRIVACY, Gateway
 from tests.support.psql import run_psql
 
-_PLAIN = ["d", "dt", "dt+", "l", "df", "dn", "dv", "di", "ds", "dT", "du", "dp", "dx", "conninfo", "encoding"]
+_PLAIN = [
+    "d",
+    "dt",
+    "dt+",
+    "l",
+    "df",
+    "dn",
+    "dv",
+    "di",
+    "ds",
+    "dT",
+    "du",
+    "dp",
+    "dx",
+    "conninfo",
+    "encoding",
+]
 _NAMED = [
     "d customers",
     "d+ orders",
@@ -53,7 +69,9 @@ def test_computed_from_masks(door: Gateway) -> None:
     assert detail.startswith("DETAIL:  ") and hint.startswith("HINT:  ")
 
 
-@pytest.mark.parametrize("options", ["", "(VERBOSE)", "(FORMAT json)", "(ANALYZE, TIMING off, SUMMARY off)"])
+@pytest.mark.parametrize(
+    "options", ["", "(VERBOSE)", "(FORMAT json)", "(ANALYZE, TIMING off, SUMMARY off)"]
+)
 def test_explain_of_what_is_computed_from_masks(door: Gateway, options: str) -> None:
     done = run_psql(door.dsn(), f"EXPLAIN {options} {COMPUTED};")
     assert done.returncode == 0
@@ -88,7 +106,11 @@ def test_the_source_of_functions_stays_in_the_database(door: Gateway, command: s
 
 def test_copy_out_is_masked(door: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "out.csv"
-    _ok(door, f"\\copy (SELECT {COLUMNS} FROM customers ORDER BY id) TO '{file}' WITH (FORMAT csv, HEADER)\n")
+    _ok(
+        door,
+        f"\\copy (SELECT {COLUMNS} FROM customers ORDER BY id) TO '{file}' WITH (FORMAT csv,"
+        " HEADER)\n",
+    )
     text = file.read_text()
     assert text.count("\n") == 2001
     check_no_secrets(text, door)
@@ -115,7 +137,8 @@ def test_a_failing_copy_in_leaves_the_session_usable(door: Gateway, tmp_path: Pa
     file.write_text("9001,A,B,not-a-number\n")
     done = run_psql(
         door.dsn(),
-        f"\\copy products (id, sku, name, price) FROM '{file}' WITH (FORMAT csv)\nSELECT 'alive';\n",
+        f"\\copy products (id, sku, name, price) FROM '{file}' WITH (FORMAT csv)\nSELECT"
+        " 'alive';\n",
     )
     assert "22P02" in done.stderr
     assert done.stdout.strip() == "alive"
@@ -123,7 +146,8 @@ def test_a_failing_copy_in_leaves_the_session_usable(door: Gateway, tmp_path: Pa
 
 def test_a_script_goes_on_after_a_refusal(door: Gateway) -> None:
     done = run_psql(
-        door.dsn(), "BEGIN;\nDROP TABLE orders;\nSELECT 1;\nROLLBACK;\nSELECT count(*) FROM products;\n"
+        door.dsn(),
+        "BEGIN;\nDROP TABLE orders;\nSELECT 1;\nROLLBACK;\nSELECT count(*) FROM products;\n",
     )
     assert "ERROR:  42501: [SP10" in done.stderr
     assert "DETAIL:" in done.stderr
@@ -139,7 +163,11 @@ def test_several_statements_in_one_string(door: Gateway) -> None:
 
 def test_psql_variables_and_gset(door: Gateway) -> None:
     assert (
-        _ok(door, "SELECT id AS wanted FROM products WHERE sku = 'SKU-00007' \\gset\nSELECT :wanted + 1;\n")
+        _ok(
+            door,
+            "SELECT id AS wanted FROM products WHERE sku = 'SKU-00007' \\gset\nSELECT :wanted +"
+            " 1;\n",
+        )
         == "8\n"
     )
 
@@ -152,7 +180,9 @@ def test_bind(door: Gateway) -> None:
 
 
 def test_masks_depend_on_who_asks(door: Gateway) -> None:
-    """The same statement, the same user name, other tokens: except for nobody else, and no rule at all."""
+    """The same statement, the same user name, other tokens: except for nobody else, and no rule at
+    all.
+    """
     sql = "SELECT email, left(ssn, 7) FROM customers WHERE id = 1;"
     seen = run_psql(door.dsn(door.token(PRIVACY)), sql).stdout
     assert seen == "mei.silva1@example.net|*******\n"

@@ -1,4 +1,6 @@
-"""psycopg 3: simple and extended protocol, text and binary, prepared, pipelined, COPY, cursors, cancel."""
+"""psycopg 3: simple and extended protocol, text and binary, prepared, pipelined, COPY, cursors,
+cancel.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def test_computed_from_masks_in_a_simple_query_a_cursor_and_copy(door: Gateway) 
     with psycopg.connect(door.dsn(), cursor_factory=psycopg.ClientCursor) as db:
         db.add_notice_handler(lambda notice: notices.append(notice.message_primary))
         advice: list[str] = []
-        db.add_notice_handler(lambda notice: advice.append(f"{notice.message_detail} {notice.message_hint}"))
+        db.add_notice_handler(
+            lambda notice: advice.append(f"{notice.message_detail} {notice.message_hint}")
+        )
         check_computed(db.execute(COMPUTED).fetchall(), door)
         assert notices == [NOTICE]
         assert "share a mask" in advice[0] and "such as a key" in advice[0]
@@ -126,7 +130,10 @@ def test_a_pipeline(door: Gateway, db: psycopg.Connection) -> None:
 def test_a_refusal_in_a_pipeline_skips_until_sync_and_no_further(
     door: Gateway, db: psycopg.Connection
 ) -> None:
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1001"), db.pipeline() as pipeline:
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1001"),
+        db.pipeline() as pipeline,
+    ):
         first = db.execute("SELECT 1")
         pipeline.sync()
         db.execute("DELETE FROM customers WHERE id = 1")
@@ -178,7 +185,9 @@ def test_copy_out_rows(door: Gateway, db: psycopg.Connection, binary: bool) -> N
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_copy_in(door: Gateway, db: psycopg.Connection, spare_products: range, binary: bool) -> None:
+def test_copy_in(
+    door: Gateway, db: psycopg.Connection, spare_products: range, binary: bool
+) -> None:
     sql = f"COPY products (id, sku, name) FROM STDIN {'(FORMAT binary)' if binary else ''}"
     with pytest.raises(psycopg.errors.NotNullViolation), db.cursor().copy(sql) as copy:
         copy.set_types(["int4", "text", "text"])
@@ -204,7 +213,7 @@ def test_a_cursor_can_move(door: Gateway) -> None:
     with psycopg.connect(door.dsn()) as db, db.cursor("people", scrollable=True) as cursor:
         cursor.execute("SELECT id, ssn FROM customers ORDER BY id")
         cursor.scroll(10)
-        (number, ssn) = cursor.fetchone()
+        number, ssn = cursor.fetchone()
         assert number == 11
         assert ssn[-4:] == "9294"
         assert ssn != "330-19-9294"
@@ -215,7 +224,9 @@ def test_streaming_row_by_row(door: Gateway, db: psycopg.Connection) -> None:
     check_masked(rows, door)
 
 
-def test_executemany_and_returning(door: Gateway, db: psycopg.Connection, spare_products: range) -> None:
+def test_executemany_and_returning(
+    door: Gateway, db: psycopg.Connection, spare_products: range
+) -> None:
     cursor = db.cursor()
     cursor.executemany(
         "INSERT INTO products (id, sku, name, price) VALUES (%s, %s, 'x', 1) RETURNING id",
@@ -233,7 +244,10 @@ def test_cancel(db: psycopg.Connection) -> None:
     timer.start()
     started = time.monotonic()
     with pytest.raises(psycopg.errors.QueryCanceled):
-        db.execute("SELECT count(*) FROM orders a, orders b, orders c WHERE a.total + b.total + c.total < 0")
+        db.execute(
+            "SELECT count(*) FROM orders a, orders b, orders c WHERE a.total + b.total +"
+            " c.total < 0"
+        )
     timer.join()
     assert time.monotonic() - started < 20
     assert db.execute("SELECT 1").fetchone() == (1,)
@@ -249,7 +263,9 @@ def test_errors_of_the_server_come_through(db: psycopg.Connection) -> None:
 
 
 def test_a_large_result(door: Gateway, db: psycopg.Connection) -> None:
-    sql = "SELECT o.id, c.email FROM orders o JOIN customers c ON c.id = o.customer_id ORDER BY o.id"
+    sql = (
+        "SELECT o.id, c.email FROM orders o JOIN customers c ON c.id = o.customer_id ORDER BY o.id"
+    )
     rows = db.execute(sql).fetchall()
     assert len(rows) == 6000
     check_no_secrets(repr(rows), door)

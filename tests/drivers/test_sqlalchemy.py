@@ -31,7 +31,9 @@ def engine(door: Gateway) -> Iterator[Engine]:
 
 
 def test_reflection_sees_what_it_sees_without_the_gateway(door: Gateway, engine: Engine) -> None:
-    direct = create_engine(door.targets["shop"].agent_dsn.replace("postgresql://", "postgresql+psycopg://"))
+    direct = create_engine(
+        door.targets["shop"].agent_dsn.replace("postgresql://", "postgresql+psycopg://")
+    )
     for one in ("customers", "orders", "payments", "products", "customer_orders"):
         through, past = inspect(engine), inspect(direct)
         assert repr(through.get_columns(one)) == repr(past.get_columns(one))
@@ -51,8 +53,12 @@ def test_core_statements(door: Gateway, engine: Engine, spare_products: range) -
     meta.reflect(engine)
     c, p, o = (meta.tables[name] for name in ("customers", "products", "orders"))
     with engine.begin() as db:
-        columns = [c.c[name] for name in ("id", "name", "city", "email", "ssn", "phone", "birth_date")]
-        check_masked([tuple(row) for row in db.execute(select(*columns).order_by(c.c.id).limit(5))], door)
+        columns = [
+            c.c[name] for name in ("id", "name", "city", "email", "ssn", "phone", "birth_date")
+        ]
+        check_masked(
+            [tuple(row) for row in db.execute(select(*columns).order_by(c.c.id).limit(5))], door
+        )
         rows = [{"id": i, "sku": f"SA-{i}", "name": "x", "price": 2} for i in spare_products[:30]]
         returned = db.execute(insert(p).returning(p.c.id, p.c.sku), rows).all()
         assert len(returned) == 30
@@ -68,7 +74,10 @@ def test_expressions_over_masked_columns(engine: Engine) -> None:
     with engine.connect() as db:
         counts = dict(db.execute(select(host, func.count()).group_by(host).order_by(host)).all())
         first = (
-            select(customers.c.id).where(customers.c.email.like("m***@%")).order_by(customers.c.id).limit(1)
+            select(customers.c.id)
+            .where(customers.c.email.like("m***@%"))
+            .order_by(customers.c.id)
+            .limit(1)
         )
         assert db.scalar(first) == 1
         assert db.scalar(select(func.count(customers.c.phone))) == 2000
@@ -76,7 +85,9 @@ def test_expressions_over_masked_columns(engine: Engine) -> None:
     assert sum(counts.values()) == 2000
 
 
-def test_a_refusal_is_a_programming_error_and_the_connection_goes_back_to_the_pool(engine: Engine) -> None:
+def test_a_refusal_is_a_programming_error_and_the_connection_goes_back_to_the_pool(
+    engine: Engine,
+) -> None:
     customers = Table("customers", MetaData(), autoload_with=engine)
     with engine.connect() as db, pytest.raises(ProgrammingError, match="SP1001"):
         db.execute(delete(customers).where(customers.c.ssn.like("0%")))

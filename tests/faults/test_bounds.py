@@ -18,9 +18,13 @@ BOUNDS = [1 << 20, 4000]
 
 
 @pytest.fixture(scope="module", params=BOUNDS)
-def bounded(request: pytest.FixtureRequest, issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
+def bounded(
+    request: pytest.FixtureRequest, issuer: DevIssuer, postgres: Server
+) -> Iterator[Gateway]:
     """A gateway that masks rows of at most so many bytes."""
-    gateway = Gateway(issuer, {"shop": postgres}, extra={"limits": {"max_row_bytes": request.param}}).start()
+    gateway = Gateway(
+        issuer, {"shop": postgres}, extra={"limits": {"max_row_bytes": request.param}}
+    ).start()
     yield gateway
     gateway.stop()
 
@@ -74,13 +78,17 @@ def test_copy(db: psycopg.Connection[tuple[object, ...]]) -> None:
         assert data == b"".join(b"%d\t%s\n" % (n, b"x" * 3_000_000) for n in (1, 2, 3))
         with (
             pytest.raises(psycopg.errors.ProgramLimitExceeded, match="SP1702"),
-            cursor.copy("COPY (SELECT email, repeat('x', 3000000) FROM customers) TO STDOUT") as copy,
+            cursor.copy(
+                "COPY (SELECT email, repeat('x', 3000000) FROM customers) TO STDOUT"
+            ) as copy,
         ):
             for _ in copy:
                 pass
 
 
-def test_a_notice_behind_a_long_row(bounded: Gateway, db: psycopg.Connection[tuple[object, ...]]) -> None:
+def test_a_notice_behind_a_long_row(
+    bounded: Gateway, db: psycopg.Connection[tuple[object, ...]]
+) -> None:
     """Messages of a pipeline stay whole."""
     with db.pipeline():
         first = db.execute("SELECT repeat('x', 3000000)")

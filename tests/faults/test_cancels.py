@@ -1,4 +1,6 @@
-"""Cancel storms: what is sent to the target for them, and what they do to statements and to other sessions."""
+"""Cancel storms: what is sent to the target for them, and what they do to statements and to other
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def test_nothing_is_sent_for_an_idle_session(behind: Gateway, proxy: FaultProxy)
 def test_a_statement_that_waits_for_the_catalog_can_be_canceled(
     make_gateway: Callable[..., Gateway], own_postgres: Server
 ) -> None:
-    """It names a table that is being made, so the gateway asks the database, which does not answer meanwhile."""
+    """It names a table that is being made, so the gateway asks the database, which does not answer
+    meanwhile.
+    """
     gateway = make_gateway(targets={"shop": own_postgres})
     with Raw(gateway, 30.0) as raw, psycopg.connect(own_postgres.superuser_dsn) as owner:
         pid, key = raw.login()
@@ -111,7 +115,8 @@ def test_cancels_to_a_target_are_bounded(behind: Gateway, proxy: FaultProxy) -> 
     for pid, key in keys:
         cancel(behind, pid, key)
     wait_for(lambda: proxy.cancels == 4, 60.0)
-    with psycopg.connect(behind.dsn()) as db:  # time for more of them to come, and a login goes its way
+    # time for more of them to come, and a login goes its way
+    with psycopg.connect(behind.dsn()) as db:
         db.execute("SELECT 1")
     assert proxy.cancels == 4
     proxy.hold_cancels = False
@@ -122,7 +127,9 @@ def test_cancels_to_a_target_are_bounded(behind: Gateway, proxy: FaultProxy) -> 
 
 
 def test_a_late_cancel_does_not_hit_the_next_statement(behind: Gateway, proxy: FaultProxy) -> None:
-    """The first statement ends while its cancel is on its way; the client sends the next one at once."""
+    """The first statement ends while its cancel is on its way; the client sends the next one at
+    once.
+    """
     proxy.hold_cancels = True
     ended = threading.Event()
     outcome: list[object] = []
@@ -163,7 +170,9 @@ def test_a_cancel_that_the_database_does_not_answer_ends_the_session(
 def test_a_storm_leaves_logins_at_the_database_alone(
     make_gateway: Callable[..., Gateway], napping: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Prints how long direct logins took before and during a storm of cancels against a running statement."""
+    """Prints how long direct logins took before and during a storm of cancels against a running
+    statement.
+    """
     gateway = make_gateway(targets={"shop": napping}, policy=NAPPING)
     before = _logins(napping)
     stop, sent = threading.Event(), [0, 0]

@@ -1,4 +1,6 @@
-"""Connections that say nothing, descriptors that run out, tokens that are bad, and the proxies in front."""
+"""Connections that say nothing, descriptors that run out, tokens that are bad, and the proxies in
+front.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def silent(port: int, count: int, source: str = "127.0.0.1") -> Iterator[list[so
     with ExitStack() as stack:
         connections = []
         for _ in range(count):
-            connection = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+            connection = socket.create_connection(
+                ("127.0.0.1", port), 10, source_address=(source, 0)
+            )
             connections.append(stack.enter_context(connection))
         yield connections
 
@@ -64,7 +68,9 @@ def with_console(make_gateway: Callable[..., Gateway]) -> Callable[..., tuple[Ga
 
     def make(console: dict[str, object] | None = None, **extra: object) -> tuple[Gateway, str]:
         port = free_port()
-        gateway = make_gateway(extra={"console": {"listen": f"127.0.0.1:{port}", **(console or {})}, **extra})
+        gateway = make_gateway(
+            extra={"console": {"listen": f"127.0.0.1:{port}", **(console or {})}, **extra}
+        )
         wait_for(lambda: "console listens" in gateway.output(), 60.0)
         return gateway, f"http://127.0.0.1:{port}"
 
@@ -74,7 +80,9 @@ def with_console(make_gateway: Callable[..., Gateway]) -> Callable[..., tuple[Ga
 def get(url: str, **headers: str) -> tuple[int, str]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=named), timeout=10) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=named), timeout=10
+        ) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -89,7 +97,7 @@ def peer_error(connection: socket.socket) -> str:
     return backend.parse_error_fields(data[5:])["M"]
 
 
-# -- silent connections ------------------------------------------------------------------------------------------------
+# -- silent connections ----------------------------------------------------------------------------
 
 
 def test_silent_connections_stop_no_login(
@@ -105,7 +113,9 @@ def test_silent_connections_stop_no_login(
         with pytest.raises(TimeoutError):
             connections[-1].recv(1)
     with capsys.disabled():
-        print(f"\nlogin {before * 1e3:.0f} ms; beside 1,000 silent connections {during * 1e3:.0f} ms")
+        print(
+            f"\nlogin {before * 1e3:.0f} ms; beside 1,000 silent connections {during * 1e3:.0f} ms"
+        )
 
 
 def test_the_address_with_most_of_them_makes_room(make_gateway: Callable[..., Gateway]) -> None:
@@ -118,18 +128,22 @@ def test_the_address_with_most_of_them_makes_room(make_gateway: Callable[..., Ga
                 connection.recv(1)
 
 
-def test_silent_connections_at_the_console(with_console: Callable[..., tuple[Gateway, str]]) -> None:
+def test_silent_connections_at_the_console(
+    with_console: Callable[..., tuple[Gateway, str]],
+) -> None:
     _, url = with_console()
     with silent(int(url.rpartition(":")[2]), 700):
         assert get(f"{url}/healthz") == (200, "ok\n")
         assert get(f"{url}/readyz")[0] == 200
 
 
-# -- descriptors -------------------------------------------------------------------------------------------------------
+# -- descriptors -----------------------------------------------------------------------------------
 
 
 def test_when_descriptors_run_out(with_console: Callable[..., tuple[Gateway, str]]) -> None:
-    """Logins are refused with a message, the console answers, and it ends when there are descriptors again."""
+    """Logins are refused with a message, the console answers, and it ends when there are
+    descriptors again.
+    """
     gateway, url = with_console()
     with psycopg.connect(gateway.dsn()) as db:
         soft, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
@@ -163,7 +177,7 @@ def test_sessions_are_bounded_by_open_files(gateway: Gateway, postgres: Server) 
         limited.stop()
 
 
-# -- bad tokens --------------------------------------------------------------------------------------------------------
+# -- bad tokens ------------------------------------------------------------------------------------
 
 
 def test_bad_tokens_count_on_wire_and_rest_together(
@@ -183,7 +197,7 @@ def test_bad_tokens_count_on_wire_and_rest_together(
     assert gateway.output().count("login_refused") == 6
 
 
-# -- proxies -----------------------------------------------------------------------------------------------------------
+# -- proxies ---------------------------------------------------------------------------------------
 
 
 def header(address: str, port: int = 4711, *, more: bytes = b"") -> bytes:
@@ -196,7 +210,8 @@ def header(address: str, port: int = 4711, *, more: bytes = b"") -> bytes:
 
 def test_a_proxy_says_who_its_client_is(make_gateway: Callable[..., Gateway]) -> None:
     gateway = make_gateway(
-        extra={"proxy_protocol": ["127.0.0.0/8"], "limits": {"failed_logins_per_minute": 2}}, tls=True
+        extra={"proxy_protocol": ["127.0.0.0/8"], "limits": {"failed_logins_per_minute": 2}},
+        tls=True,
     )
     for address in ("192.0.2.7", "2001:db8::7"):
         for piece in (header(address, more=b"\x04\x00\x01x"), header(address)):
@@ -208,7 +223,10 @@ def test_a_proxy_says_who_its_client_is(make_gateway: Callable[..., Gateway]) ->
                 raw.tls().login()
         assert f"peer={address}:4711" in gateway.output()
     # Bounds are the client's: one that fails does not count for another.
-    for address, code in [("192.0.2.8", "SP1601")] * 2 + [("192.0.2.8", "SP1607"), ("192.0.2.9", "SP1601")]:
+    for address, code in [("192.0.2.8", "SP1601")] * 2 + [
+        ("192.0.2.8", "SP1607"),
+        ("192.0.2.9", "SP1601"),
+    ]:
         with Raw(gateway) as raw:
             raw.send(header(address), frontend.ssl_request())
             assert raw.read(1) == b"S"
@@ -234,7 +252,9 @@ def test_a_client_behind_a_proxy_needs_tls(make_gateway: Callable[..., Gateway])
         SIGNATURE + b"\x21\x11\xff\xff",
     ],
 )
-def test_a_proxy_without_its_header_is_refused(make_gateway: Callable[..., Gateway], bad: bytes) -> None:
+def test_a_proxy_without_its_header_is_refused(
+    make_gateway: Callable[..., Gateway], bad: bytes
+) -> None:
     gateway = make_gateway(extra={"proxy_protocol": ["127.0.0.1"]})
     with Raw(gateway) as raw:
         assert "SP1501" in raw.send(bad).error()["M"]
@@ -248,7 +268,10 @@ def test_a_header_from_anybody_else_is_not_believed(gateway: Gateway) -> None:
 
 
 def test_a_forwarding_header(with_console: Callable[..., tuple[Gateway, str]]) -> None:
-    console = {"forwarding_header": "X-Forwarded-For", "trusted_proxies": ["127.0.0.1", "192.0.2.250"]}
+    console = {
+        "forwarding_header": "X-Forwarded-For",
+        "trusted_proxies": ["127.0.0.1", "192.0.2.250"],
+    }
     _, url = with_console(console, limits={"failed_logins_per_minute": 2})
     url += "/api/v1/targets"
 
@@ -276,7 +299,9 @@ def test_a_wrong_proxy_in_the_configuration_is_named(make_gateway: Callable[...,
 
 
 def test_loopback_behind_a_proxy_elsewhere_needs_tls() -> None:
-    """What a balancer on another machine calls 127.0.0.1 is its own: the token would cross the network in clear."""
+    """What a balancer on another machine calls 127.0.0.1 is its own: the token would cross the
+    network in clear.
+    """
 
     class Transport:
         def get_extra_info(self, name: str) -> Any:
@@ -334,4 +359,8 @@ def test_strangers_do_not_fill_the_log(make_gateway: Callable[..., Gateway]) -> 
         now[0] = 61.0
         sparing.info("TLS failed")
     assert len(lines) == LINES + 2
-    assert lines[-2] == {"event": "lines about strangers that were left out", "count": 7, "log_level": "info"}
+    assert lines[-2] == {
+        "event": "lines about strangers that were left out",
+        "count": 7,
+        "log_level": "info",
+    }

@@ -1,4 +1,6 @@
-"""A gateway that is killed, and what somebody does to its recordings before and after the next start."""
+"""A gateway that is killed, and what somebody does to its recordings before and after the next
+start.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,8 @@ def crashed(make_gateway: Callable[..., Gateway]) -> Iterator[tuple[Gateway, Pat
             db.execute(f"SELECT {number} AS answer, count(*) FROM products")
             if number % 20 == 19:
                 wait_for(partial(has_recorded, place, number + 1))
-            if number == 39:  # the index knows a block behind the first 20 statements, perhaps not the last
+            # the index knows a block behind the first 20 statements, perhaps not the last
+            if number == 39:
                 wait_for(lambda: indexed(gateway) > 20)
         (path,) = place.rglob("*.sprec")
         kill(gateway)
@@ -102,7 +105,11 @@ def test_the_next_start_brings_the_index_up_to_date(crashed: tuple[Gateway, Path
     gateway, _ = crashed
     gateway.start()
     (row,) = listed(gateway)
-    assert (row["status"], row["statements"], row["rows"]) == ("interrupted", STATEMENTS, STATEMENTS)
+    assert (row["status"], row["statements"], row["rows"]) == (
+        "interrupted",
+        STATEMENTS,
+        STATEMENTS,
+    )
     assert "stopped during the session" in row["reason"]
     assert len(listed(gateway, "--text", f"SELECT {STATEMENTS - 1} AS answer")) == 1
     assert problems(gateway) == []
@@ -132,10 +139,14 @@ def test_what_is_cut_off_an_interrupted_recording_is_found(crashed: tuple[Gatewa
     assert "truncated tail" in problems(gateway)
 
 
-def test_what_is_appended_to_an_interrupted_recording_is_found(crashed: tuple[Gateway, Path]) -> None:
+def test_what_is_appended_to_an_interrupted_recording_is_found(
+    crashed: tuple[Gateway, Path],
+) -> None:
     gateway, path = crashed
     gateway.start()
-    append_events(path, [(ev.NOTE, 0.0, "test", "forged"), (ev.END, 0.0, "the client ended the session")])
+    append_events(
+        path, [(ev.NOTE, 0.0, "test", "forged"), (ev.END, 0.0, "the client ended the session")]
+    )
     assert "insertion" in problems(gateway)
 
 

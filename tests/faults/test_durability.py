@@ -1,4 +1,5 @@
-"""kill -9 loses nothing that changed something: every acknowledged write is in the recordings after the restart.
+"""kill -9 loses nothing that changed something: every acknowledged write is in the recordings after
+the restart.
 
 ``SALLYPORT_KILLS=20 SALLYPORT_CLIENTS=8,100,200`` for more than CI has time for; ``python -m bench
 --durability`` does the same and prints what each mode costs.
@@ -37,7 +38,11 @@ def table(postgres: Server) -> Iterator[None]:
 @pytest.mark.parametrize("clients", CLIENTS)
 @pytest.mark.parametrize("durability", ["standard", "strict"])
 def test_acknowledged_writes_survive_a_kill(
-    make_gateway: Callable[..., Gateway], postgres: Server, table: None, durability: str, clients: int
+    make_gateway: Callable[..., Gateway],
+    postgres: Server,
+    table: None,
+    durability: str,
+    clients: int,
 ) -> None:
     extra = {**ack.LIMITS, "recording": {"durability": durability}}
     gateway = make_gateway(policy=ack.POLICY, extra=extra)
@@ -49,13 +54,18 @@ def test_acknowledged_writes_survive_a_kill(
         assert problems(gateway) == []
 
 
-def test_what_only_the_journal_has_is_shown(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
-    """Before the next start by ``audit verify``, and from then on by everything that shows recordings."""
+def test_what_only_the_journal_has_is_shown(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
+    """Before the next start by ``audit verify``, and from then on by everything that shows
+    recordings.
+    """
     gateway = make_gateway()
     place = gateway.home / "var" / "recordings"
     statement = "UPDATE products SET stock = stock WHERE id = 7"
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
-        db.execute("SELECT md5(n::text) FROM generate_series(1, 20000) n")  # larger than anything else
+        # larger than anything else
+        db.execute("SELECT md5(n::text) FROM generate_series(1, 20000) n")
         wait_for(lambda: has_completed(place))
         (path,) = place.rglob("*.sprec")
         size = path.stat().st_size

@@ -52,7 +52,9 @@ def get(gateway: Gateway, path: str) -> httpx2.Response:
 
 def metric(gateway: Gateway, name: str) -> float:
     """One without labels."""
-    (line,) = [line for line in get(gateway, "/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    (line,) = [
+        line for line in get(gateway, "/metrics").text.splitlines() if line.startswith(f"{name} ")
+    ]
     return float(line.split()[1])
 
 
@@ -186,7 +188,9 @@ def test_a_policy_behind_a_link(issuer: DevIssuer, postgres: Server) -> None:
         publish(3, BROKEN)
         wait_for(lambda: metric(gateway, "sallyport_policy_problem") == 1)
         gateway._end()
-        program = gateway._program = Program(gateway.command("serve"), gateway.log, gateway.environment)
+        program = gateway._program = Program(
+            gateway.command("serve"), gateway.log, gateway.environment
+        )
         program.wait_listening(gateway.port)
         assert count_products(gateway) == 120
     finally:
@@ -230,7 +234,9 @@ def test_a_policy_that_lacks_its_key_is_not_taken(make_gateway: Callable[..., Ga
         assert "*" in row[0]
 
 
-def test_a_shutdown_lets_running_work_end(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
+def test_a_shutdown_lets_running_work_end(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
     gateway = make_gateway(extra=with_console(shutdown={"drain_seconds": 60}))
     program = gateway._running()
     wait_for(lambda: get(gateway, "/readyz").status_code == 200)
@@ -259,7 +265,9 @@ def test_a_shutdown_lets_running_work_end(make_gateway: Callable[..., Gateway], 
         with Raw(gateway) as other:
             other.send(frontend.cancel_request(*key))
         messages = cancelled.until("Z")
-        assert any(b"C57014\0" in message for message in messages), "what runs can still be cancelled"
+        assert any(b"C57014\0" in message for message in messages), (
+            "what runs can still be cancelled"
+        )
         assert cancelled.error()["C"] == "57P01"
     wait_for(lambda: not program.alive)
     assert program.process.returncode == 0

@@ -1,4 +1,6 @@
-"""A database of the gateway that is deleted, replaced or damaged, before a start and while it runs."""
+"""A database of the gateway that is deleted, replaced or damaged, before a start and while
+it runs.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,9 @@ def damage_pages(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_header, damage_pages])
-def test_a_damaged_database(make_gateway: Callable[..., Gateway], damage: Callable[[Path], None]) -> None:
+def test_a_damaged_database(
+    make_gateway: Callable[..., Gateway], damage: Callable[[Path], None]
+) -> None:
     gateway = make_gateway()
     record_a_session(gateway)
     gateway._end()
@@ -162,7 +166,9 @@ def test_a_damaged_database(make_gateway: Callable[..., Gateway], damage: Callab
         assert "the gateway started:" in history(gateway), "what could be read was kept"
 
 
-def test_a_row_that_was_changed_is_found_and_made_anew(make_gateway: Callable[..., Gateway]) -> None:
+def test_a_row_that_was_changed_is_found_and_made_anew(
+    make_gateway: Callable[..., Gateway],
+) -> None:
     gateway = make_gateway()
     record_a_session(gateway)
     gateway._end()

@@ -57,14 +57,19 @@ def test_a_configuration_that_everybody_can_change(stopped: Gateway) -> None:
     assert f"chmod o-w {stopped.config_file}" in refusal(stopped)
 
 
-def test_a_policy_that_everybody_can_change(stopped: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_that_everybody_can_change(
+    stopped: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not taken: the version that was in force last is."""
     stopped.policy_file.chmod(0o646)
     stopped.policy_file.write_text(_EVERYTHING)
     monkeypatch.setattr(stopped, "write", lambda: None)
     stopped.start()
     assert f"chmod o-w {stopped.policy_file}" in stopped.output()
-    with psycopg.connect(stopped.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error, match="SP"):
+    with (
+        psycopg.connect(stopped.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error, match="SP"),
+    ):
         db.execute("CREATE TABLE opened (a int)")
 
 
@@ -75,12 +80,17 @@ def test_a_directory_where_everybody_can_replace_the_policy(stopped: Gateway) ->
     stopped.start()
 
 
-def test_a_policy_that_becomes_open_while_the_gateway_runs(make_gateway: Callable[..., Gateway]) -> None:
+def test_a_policy_that_becomes_open_while_the_gateway_runs(
+    make_gateway: Callable[..., Gateway],
+) -> None:
     gateway = make_gateway()
     gateway.policy_file.chmod(0o666)
     gateway.policy_file.write_text(_EVERYTHING)
     wait_for(lambda: "policy not reloaded" in gateway.log.read_text())
-    with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error, match="SP"):
+    with (
+        psycopg.connect(gateway.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error, match="SP"),
+    ):
         db.execute("CREATE TABLE opened (a int)")
 
 
@@ -114,7 +124,9 @@ def test_a_data_directory_that_everybody_shares(stopped: Gateway) -> None:
     assert "shared by every user" in refusal(stopped)
 
 
-@pytest.mark.parametrize("suites", ["ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-SHA", "AES128-SHA256"])
+@pytest.mark.parametrize(
+    "suites", ["ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-SHA", "AES128-SHA256"]
+)
 def test_no_cbc_suite_is_accepted(make_gateway: Callable[..., Gateway], suites: str) -> None:
     console = free_port()
     gateway = make_gateway(tls=True, extra={"console": {"listen": f"127.0.0.1:{console}"}})

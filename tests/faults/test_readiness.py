@@ -58,7 +58,9 @@ def superuser(server: Server, sql: str) -> None:
 def test_a_rotated_password(
     make_gateway: Callable[..., Gateway], postgres: Server, own_postgres: Server
 ) -> None:
-    gateway = make_gateway(targets={"shop": postgres, "other": own_postgres}, policy=ALL, extra=settings())
+    gateway = make_gateway(
+        targets={"shop": postgres, "other": own_postgres}, policy=ALL, extra=settings()
+    )
     wait_for(lambda: ready(gateway, "shop") == ready(gateway, "other") == 200)
     with psycopg.connect(gateway.dsn(target="other"), autocommit=True) as open_already:
         superuser(own_postgres, "ALTER ROLE sallyport_agent PASSWORD 'rotated'")

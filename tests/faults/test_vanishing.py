@@ -1,4 +1,5 @@
-"""Peers that vanish without closing their connections: the database, and clients inside transactions.
+"""Peers that vanish without closing their connections: the database, and clients inside
+transactions.
 
 The packets of a network namespace are dropped; nobody gets a reset.
 """
@@ -45,12 +46,15 @@ def apart() -> Iterator[Namespace]:
 
 @pytest.fixture
 def far(apart: Namespace, postgres: Server) -> Iterator[Server]:
-    """The shop, reached through the namespace. What still runs there, because nobody could cancel it, is ended."""
+    """The shop, reached through the namespace. What still runs there, because nobody could cancel
+    it, is ended.
+    """
     with apart.run(lambda: FaultProxy(postgres.host, postgres.port, listen=apart.inside)) as proxy:
         yield through(postgres, proxy)
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [postgres.user]
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+            [postgres.user],
         )
 
 
@@ -58,7 +62,7 @@ def waits_at(server: Server) -> bool:
     return backends(server, "state = 'active'") > 0
 
 
-# -- the database ------------------------------------------------------------------------------------------------------
+# -- the database ----------------------------------------------------------------------------------
 
 
 def test_a_statement_gets_no_answer(
@@ -109,8 +113,13 @@ def test_a_slow_database_may_take_its_time(
     make_gateway: Callable[..., Gateway], own_postgres: Server
 ) -> None:
     """It does not read what COPY sends, and is there: longer than the user timeout."""
-    policy = "version: 1\nrules:\n  - {name: all, allow: [all], relations: ['public.*']}\nfunctions: [public.wait]\n"
-    gateway = make_gateway(targets={"shop": own_postgres}, policy=policy, extra={"network": NETWORK})
+    policy = (
+        "version: 1\nrules:\n  - {name: all, allow: [all], relations: ['public.*']}\nfunctions:"
+        " [public.wait]\n"
+    )
+    gateway = make_gateway(
+        targets={"shop": own_postgres}, policy=policy, extra={"network": NETWORK}
+    )
     row = ("x" * 1000 + "\n").encode()
     with psycopg.connect(own_postgres.superuser_dsn) as admin:
         admin.execute("CREATE TABLE lines (line text)")
@@ -120,7 +129,8 @@ def test_a_slow_database_may_take_its_time(
             " 'BEGIN PERFORM pg_sleep(8); RETURN NEW; END'"
         )
         admin.execute(
-            "CREATE TRIGGER t BEFORE INSERT ON lines FOR EACH ROW WHEN (NEW.line = 'w') EXECUTE FUNCTION wait()"
+            "CREATE TRIGGER t BEFORE INSERT ON lines FOR EACH ROW WHEN (NEW.line = 'w') EXECUTE"
+            " FUNCTION wait()"
         )
         admin.commit()
     with psycopg.connect(gateway.dsn()) as db, db.cursor() as cursor:
@@ -131,7 +141,7 @@ def test_a_slow_database_may_take_its_time(
         assert cursor.rowcount == 20_001
 
 
-# -- clients -----------------------------------------------------------------------------------------------------------
+# -- clients ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -183,7 +193,9 @@ def test_a_client_vanishes_while_rows_are_on_their_way(
     wait_for(lambda: "the client does not answer any more" in gateway.output(), SECONDS)
 
 
-def test_a_client_that_does_not_read_may_take_its_time(make_gateway: Callable[..., Gateway]) -> None:
+def test_a_client_that_does_not_read_may_take_its_time(
+    make_gateway: Callable[..., Gateway],
+) -> None:
     """Longer than the user timeout, with a full window."""
     gateway = make_gateway(extra={"network": NETWORK})
     with psycopg.connect(gateway.dsn()) as db, db.cursor() as cursor:
@@ -193,7 +205,7 @@ def test_a_client_that_does_not_read_may_take_its_time(make_gateway: Callable[..
         assert sum(1 for _ in rows) > 100_000
 
 
-# -- approvals ---------------------------------------------------------------------------------------------------------
+# -- approvals -------------------------------------------------------------------------------------
 
 
 def test_who_waits_for_an_approval_is_answered() -> None:

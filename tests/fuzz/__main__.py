@@ -5,8 +5,9 @@ make fuzz ARGS="--minutes 600"                   ten hours
 make fuzz ARGS="--only client --seed 7"          client | server | properties
 make fuzz ARGS="--only server --seed 7 --input 41"  one input again
 
-``properties`` are the tests of tests/session/test_fuzz.py, tests/session/test_login.py and tests/wire, with new random examples in each
-round. Exit status 1, with what is needed to repeat it, when something happened that must not.
+``properties`` are the tests of tests/session/test_fuzz.py, tests/session/test_login.py and
+tests/wire, with new random examples in each round. Exit status 1, with what is needed to repeat it,
+when something happened that must not.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class Run:
         line = f"[{time.monotonic() - self.began:7.0f} s] {counts}"
         if stage is not None and stage.latencies:
             slowest, stage.latencies = max(stage.latencies), []
-            line += f"; honest login and query at most {slowest * 1000:.0f} ms; gateway {stage.gateway.rss() >> 20} MiB"
+            line += (
+                f"; honest login and query at most {slowest * 1000:.0f} ms; gateway"
+                f" {stage.gateway.rss() >> 20} MiB"
+            )
         print(line, flush=True)
 
     def sides(self, stage: FuzzStage) -> None:
@@ -85,9 +89,13 @@ class Run:
 
 
 def run_inputs(stage: FuzzStage, side: str, first: int, count: int) -> None:
-    """Some at once, for most of an input's time is waiting; then the gateway is looked at. Raises FuzzError."""
+    """Some at once, for most of an input's time is waiting; then the gateway is looked at. Raises
+    FuzzError.
+    """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for done in [pool.submit(run_input, stage, side, number) for number in range(first, first + count)]:
+        for done in [
+            pool.submit(run_input, stage, side, number) for number in range(first, first + count)
+        ]:
             done.result()
     stage.check()
 
@@ -98,7 +106,8 @@ def run_input(stage: FuzzStage, side: str, number: int) -> None:
         (stage.client_input if side == "client" else stage.server_input)(number)
     except FuzzError as error:
         raise FuzzError(
-            f'{error}\nRepeat it: make fuzz ARGS="--only {side} --seed {stage.seed} --input {number}"'
+            f'{error}\nRepeat it: make fuzz ARGS="--only {side} --seed {stage.seed} --input'
+            f' {number}"'
         ) from None
 
 

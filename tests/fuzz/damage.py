@@ -43,7 +43,16 @@ def _cut(source: random.Random, data: bytearray) -> None:
     del data[source.randrange(len(data)) :]
 
 
-_FAULTS: tuple[_Fault, ...] = (_flip, _flip, _overwrite, _overwrite, _remove, _repeat, _insert, _cut)
+_FAULTS: tuple[_Fault, ...] = (
+    _flip,
+    _flip,
+    _overwrite,
+    _overwrite,
+    _remove,
+    _repeat,
+    _insert,
+    _cut,
+)
 
 
 def damaged(source: random.Random, data: bytes, most: int = 3) -> bytes:

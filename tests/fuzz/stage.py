@@ -1,7 +1,9 @@
-"""What is fuzzed: ``sallyport serve`` before a real PostgreSQL, reached directly and through a proxy that damages what the server says.
+"""What is fuzzed: ``sallyport serve`` before a real PostgreSQL, reached directly and through a
+proxy that damages what the server says.
 
-An input is made from ``seed`` and its number alone, so that it can be made again. After every so many inputs an honest client must find the
-gateway as it was: quick, and with a log in which nothing failed.
+An input is made from ``seed`` and its number alone, so that it can be made again. After every so
+many inputs an honest client must find the gateway as it was: quick, and with a log in which nothing
+failed.
 """
 
 from __future__ import annotations
@@ -59,7 +61,11 @@ def words(source: random.Random) -> list[bytes]:
             [frontend.query(source.choice(_QUERIES))],
             [frontend.query(source.choice(_QUERIES))],
             [frontend.parse(name, source.choice(_TEXTS)), frontend.sync()],
-            [frontend.bind(portal, name), frontend.execute(portal, source.choice([0, 1])), frontend.sync()],
+            [
+                frontend.bind(portal, name),
+                frontend.execute(portal, source.choice([0, 1])),
+                frontend.sync(),
+            ],
             [
                 frontend.parse(name, source.choice(_TEXTS)),
                 frontend.bind(portal, name),
@@ -76,7 +82,9 @@ def words(source: random.Random) -> list[bytes]:
 def read_on(
     stream: socket.socket, quiet: float, stop: bytes = b"", longest: float = 5.0
 ) -> tuple[bytes, bool]:
-    """What comes until nothing has come for ``quiet`` seconds, or ``stop``, or the end; whether it was the end."""
+    """What comes until nothing has come for ``quiet`` seconds, or ``stop``, or the end; whether it
+    was the end.
+    """
     data, deadline = bytearray(), time.monotonic() + longest
     stream.settimeout(quiet)
     while time.monotonic() < deadline and not (stop and data.endswith(stop)):
@@ -94,7 +102,9 @@ def read_on(
 
 @dataclass
 class MadServer:
-    """Passes bytes on to PostgreSQL and back. What comes back to a session that calls itself ``fuzzed N`` is damaged, as N says."""
+    """Passes bytes on to PostgreSQL and back. What comes back to a session that calls itself
+    ``fuzzed N`` is damaged, as N says.
+    """
 
     server: Server
     seed: int
@@ -120,7 +130,9 @@ class MadServer:
             for work in (self._forth, self._back):
                 threading.Thread(target=work, args=(client, upstream, marks), daemon=True).start()
 
-    def _forth(self, client: socket.socket, upstream: socket.socket, marks: list[random.Random]) -> None:
+    def _forth(
+        self, client: socket.socket, upstream: socket.socket, marks: list[random.Random]
+    ) -> None:
         with suppress(OSError):
             while data := client.recv(1 << 16):
                 mark = re.search(rf"{MARK} (\d+)".encode(), data)
@@ -129,7 +141,9 @@ class MadServer:
                 upstream.sendall(data)
         _hang_up(upstream)
 
-    def _back(self, client: socket.socket, upstream: socket.socket, marks: list[random.Random]) -> None:
+    def _back(
+        self, client: socket.socket, upstream: socket.socket, marks: list[random.Random]
+    ) -> None:
         with suppress(OSError):
             while data := upstream.recv(1 << 16):
                 if not marks:
@@ -152,7 +166,9 @@ def _hang_up(stream: socket.socket) -> None:
 
 @dataclass
 class FuzzStage:
-    """``secrets``: values that no client may see. ``latencies``: seconds that honest clients needed."""
+    """``secrets``: values that no client may see. ``latencies``: seconds that honest clients
+    needed.
+    """
 
     gateway: Gateway
     mad: MadServer
@@ -213,7 +229,9 @@ class FuzzStage:
         return socket.create_connection(("127.0.0.1", self.gateway.port), timeout=5)
 
     def _greeting(self, stream: socket.socket) -> bytes:
-        """Through to ReadyForQuery: the login of an honest client works, whatever others do. Raises FuzzError."""
+        """Through to ReadyForQuery: the login of an honest client works, whatever others do. Raises
+        FuzzError.
+        """
         data, deadline = b"", time.monotonic() + 20
         while not data.endswith(READY):
             more, ended = read_on(stream, 1.0, READY)
@@ -223,7 +241,13 @@ class FuzzStage:
         return data
 
     def _converse(
-        self, stream: socket.socket, source: random.Random, data: bytes, *, seen: bytes, logged_in: bool
+        self,
+        stream: socket.socket,
+        source: random.Random,
+        data: bytes,
+        *,
+        seen: bytes,
+        logged_in: bool,
     ) -> None:
         ended = False
         try:

@@ -1,5 +1,6 @@
-"""A record worth handing over, made by a gateway before PostgreSQL: reads under masks, hostile texts, refusals, an approval, a denial, a lock, a
-kill and a change of policy."""
+"""A record worth handing over, made by a gateway before PostgreSQL: reads under masks, hostile
+texts, refusals, an approval, a denial, a lock, a kill and a change of policy.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 
 OPERATOR, AUDITOR = "olga-operator", "adam-auditor"
-#: Markup, a formula of a spreadsheet, CEF's own characters; a terminal's title, C1, bidi, zero-width, a line separator, line feeds.
+#: Markup, a formula of a spreadsheet, CEF's own characters; a terminal's title, C1, bidi,
+#: zero-width, a line separator, line feeds.
 HOSTILE = (
-    "=HYPERLINK(\"http://x/\")|a=b\\ <script>alert('sql')</script><img src=x onerror=alert(1)> {{7*7}} "
-    "\x1b]0;owned\x07\x9b2J\u202egpj.exe\u2066\u200b\u2028\x7f\r\nCEF:0|forged|line"
+    "=HYPERLINK(\"http://x/\")|a=b\\ <script>alert('sql')</script><img src=x onerror=alert(1)>"
+    " {{7*7}} \x1b]0;owned\x07\x9b2J\u202egpj.exe\u2066\u200b\u2028\x7f\r\nCEF:0|forged|line"
 )
 #: A value behind a mask, and one in a bind.
 SECRET_SSN, SECRET_EMAIL = "078-05-1120", "nobody-knows-me@secret.example"
@@ -62,7 +64,10 @@ class Handed:
 
     def lines(self, *words: object) -> list[dict[str, Any]]:
         """Of ``audit export``."""
-        return [json.loads(line) for line in self.run("audit", "export", *words).stdout_bytes.splitlines()]
+        return [
+            json.loads(line)
+            for line in self.run("audit", "export", *words).stdout_bytes.splitlines()
+        ]
 
 
 def gateway_with_console(issuer: DevIssuer, server: Server) -> Gateway:
@@ -106,7 +111,12 @@ def _work(db: psycopg.Connection[Any]) -> None:
     literal = HOSTILE.replace("'", "''")
     db.execute(f"SELECT '{literal}' AS said, count(*) FROM orders -- <script>alert(2)</script>")  # type: ignore[arg-type]
     db.execute("UPDATE products SET name = name WHERE id = 1")
-    for refused in ("DROP TABLE orders", "SELECT usename FROM pg_shadow", "SELECT 1/0", f"SELEC '{literal}'"):
+    for refused in (
+        "DROP TABLE orders",
+        "SELECT usename FROM pg_shadow",
+        "SELECT 1/0",
+        f"SELEC '{literal}'",
+    ):
         try:
             db.execute(refused)  # type: ignore[arg-type]
         except psycopg.Error:
@@ -130,7 +140,12 @@ def _lock_out(gateway: Gateway, operator: Desk) -> None:
         _post(operator, f"/sessions/{session}/kill", {})
         until(lambda: _is_over(db))
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
-        body = {"kind": "agent", "name": "claude-code", "reason": "it <i>deleted</i> orders", "minutes": 5}
+        body = {
+            "kind": "agent",
+            "name": "claude-code",
+            "reason": "it <i>deleted</i> orders",
+            "minutes": 5,
+        }
         lock = _post(operator, "/locks", body)
         until(lambda: _is_over(db))
     _post(operator, f"/locks/{lock['lock']['id']}/release", {})

@@ -36,7 +36,9 @@ from tests.handover.house import HOSTILE, REASON, SECRET_EMAIL, SECRET_SSN, Hand
 from tests.support.gateway import Gateway
 
 #: What acts on a terminal, ends a line for somebody, or hides.
-ACTIVE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+ACTIVE = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def lines_of(output: bytes) -> list[str]:
@@ -84,11 +86,17 @@ def test_json_lines_hold_everything(handed: Handed) -> None:
         "allow", "agents read the shop", 3, "SELECT 3",
     )  # fmt: skip
     assert first["masked"] == ["public.customers.email", "public.customers.ssn"]
-    assert (first["subject"], first["agent"], first["target"]) == ("claude-agent", "claude-code", "shop")
+    assert (first["subject"], first["agent"], first["target"]) == (
+        "claude-agent",
+        "claude-code",
+        "shop",
+    )
     assert by_ssn["sql"] == "SELECT name FROM customers WHERE ssn = '*******1120'"
     assert by_email["parameters"] == ["n***@secret.example"]
     assert bound["parameters"] == [HOSTILE]
-    assert HOSTILE.replace("'", "''") in said["sql"], "the text is as it was, escaped as JSON escapes"
+    assert HOSTILE.replace("'", "''") in said["sql"], (
+        "the text is as it was, escaped as JSON escapes"
+    )
     (dropped,) = [line for line in lines if line.get("sql") == "DROP TABLE orders"]
     assert (dropped["code"], dropped["sqlstate"]) == ("SP1002", "42501")
     assert dropped["message"].startswith("[SP1002]") and dropped["detail"]
@@ -100,7 +108,9 @@ def test_decisions_and_actions(handed: Handed) -> None:
         (handed.approved, "true"), (handed.denied, "false"),
     ]  # fmt: skip
     assert decided[0]["details"]["reason"] == REASON and decided[0]["email"] == "dana@example.com"
-    names = [line["action"] for line in handed.lines("--kind", "action", "--subject", "olga@example.com")]
+    names = [
+        line["action"] for line in handed.lines("--kind", "action", "--subject", "olga@example.com")
+    ]
     assert names == ["sessions.kill", "locks.lock", "locks.release"]
 
 
@@ -112,9 +122,13 @@ def test_filters(handed: Handed) -> None:
     every = handed.lines()
     moment = sorted(line["time"] for line in every)[len(every) // 2]
     before, after = handed.lines("--to", moment), handed.lines("--from", moment)
-    assert {line["id"] for line in before} | {line["id"] for line in after} == {line["id"] for line in every}
+    assert {line["id"] for line in before} | {line["id"] for line in after} == {
+        line["id"] for line in every
+    }
     assert len(before) + len(after) == len(every)
-    assert all(line["time"] < moment for line in before) and all(line["time"] >= moment for line in after)
+    assert all(line["time"] < moment for line in before) and all(
+        line["time"] >= moment for line in after
+    )
 
 
 def test_cef(handed: Handed) -> None:
@@ -154,7 +168,9 @@ def test_cef_of_every_kind_of_client(client: str) -> None:
 
 def test_cef_says_when_it_cuts(tmp_path: Path) -> None:
     login = Login(0.0, 1e9, "s", SubjectFields("x" * 5000, "", ()), "t", "", "")
-    assert f"{'x' * 4000}… (5000 characters) " in cef_line(AuditEvent("login", 1e9, "s", 0, login, login))
+    assert f"{'x' * 4000}… (5000 characters) " in cef_line(
+        AuditEvent("login", 1e9, "s", 0, login, login)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +185,16 @@ def validators() -> dict[int, Any]:
 
 def test_ocsf_is_valid(handed: Handed, validators: dict[int, Any]) -> None:
     lines = [
-        json.loads(line) for line in lines_of(handed.run("audit", "export", "--format", "ocsf").stdout_bytes)
+        json.loads(line)
+        for line in lines_of(handed.run("audit", "export", "--format", "ocsf").stdout_bytes)
     ]
     for line in lines:
         validators[line["class_uid"]].validate(line)
         assert line["metadata"]["version"] == VERSION
         assert line["type_uid"] == line["class_uid"] * 100 + line["activity_id"]
-    statements = {line["query_info"]["query_string"]: line for line in lines if "query_info" in line}
+    statements = {
+        line["query_info"]["query_string"]: line for line in lines if "query_info" in line
+    }
     read = statements["SELECT id, email, ssn FROM customers ORDER BY id LIMIT 3"]
     assert (read["activity_name"], read["action"], read["table"]["name"]) == (
         "Query",
@@ -183,7 +202,11 @@ def test_ocsf_is_valid(handed: Handed, validators: dict[int, Any]) -> None:
         "public.customers",
     )
     dropped = statements["DROP TABLE orders"]
-    assert (dropped["action"], dropped["disposition"], dropped["status"]) == ("Denied", "Blocked", "Failure")
+    assert (dropped["action"], dropped["disposition"], dropped["status"]) == (
+        "Denied",
+        "Blocked",
+        "Failure",
+    )
     assert statements["UPDATE products SET name = name WHERE id = 1"]["activity_name"] == "Update"
     assert Counter(line["class_uid"] for line in lines)[6003] == 5
     broken = {**read, "activity_id": 55}
@@ -198,7 +221,11 @@ def test_ocsf_of_a_gap_and_of_whoever_has_no_name(validators: dict[int, Any]) ->
     gap = AuditEvent("gap", 1e9, "s", 0, login, Gap(0.0, 2.5, 3, 400, "disk full"))
     made = ocsf_event(gap)
     validators[6005].validate(made)
-    assert made["severity"] == "High" and made["unmapped"] == {"events": 3, "bytes": 400, "seconds": 2.5}
+    assert made["severity"] == "High" and made["unmapped"] == {
+        "events": 3,
+        "bytes": 400,
+        "seconds": 2.5,
+    }
     assert json.loads(json_line(gap))["reason"] == "disk full"
     assert "reason=disk full" in cef_line(gap)
 
@@ -208,7 +235,9 @@ def export(gateway: Gateway, file: Path) -> list[str]:
     return [line["id"] for line in handed.lines("--cursor", file)]
 
 
-def test_a_cursor_goes_on_where_it_was(make_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+def test_a_cursor_goes_on_where_it_was(
+    make_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
     gateway, file = make_gateway(), tmp_path / "cursor"
     handed = Handed(gateway, "", "", "")
     seen: list[str] = []
@@ -225,7 +254,9 @@ def test_a_cursor_goes_on_where_it_was(make_gateway: Callable[..., Gateway], tmp
             second.execute("SELECT 'second'")
         until(partial(has_seen, 7))
     until(partial(has_seen, 8))
-    assert Counter(seen) == Counter(line["id"] for line in handed.lines()), "each once, none is missing"
+    assert Counter(seen) == Counter(line["id"] for line in handed.lines()), (
+        "each once, none is missing"
+    )
     assert export(gateway, file) == []
     cursor = file.read_text().strip()
     assert handed.lines("--since", cursor) == []
@@ -238,7 +269,9 @@ def test_a_live_statement_comes_when_it_is_over(tmp_path: Path) -> None:
     sessions, cursor, problems = Sessions(tmp_path / "recordings", None), ExportCursor(), []
 
     def taken() -> list[str]:
-        found = audit_events(sessions, ExportQuery(), cursor, time.time(), lambda *one: problems.append(one))
+        found = audit_events(
+            sessions, ExportQuery(), cursor, time.time(), lambda *one: problems.append(one)
+        )
         return [f"{event.kind} {event.position}" for event in found]
 
     session = begin(recorder, "s_1")
@@ -265,7 +298,11 @@ def test_what_old_cursors_name_leaves_them(tmp_path: Path) -> None:
     assert cursor.read == {"s_1": 2}, "it began a moment ago: others may still come before it"
     later = time.time() + 3600
     assert (
-        list(audit_events(sessions, ExportQuery(), ExportCursor.parse(str(cursor)), later, lambda *_: None))
+        list(
+            audit_events(
+                sessions, ExportQuery(), ExportCursor.parse(str(cursor)), later, lambda *_: None
+            )
+        )
         == []
     )
     list(audit_events(sessions, ExportQuery(), cursor, later, lambda *_: None))
@@ -294,7 +331,9 @@ def test_memory_does_not_grow_with_a_recording(tmp_path: Path) -> None:
     assert size > 16_000_000 and peak < size / 3
 
 
-@pytest.mark.parametrize("text", ["x", "", "ses_1", "eJxtzNEKgjAUgOFXEa8jPDuznfUqETF", "é", "A" * 5000])
+@pytest.mark.parametrize(
+    "text", ["x", "", "ses_1", "eJxtzNEKgjAUgOFXEa8jPDuznfUqETF", "é", "A" * 5000]
+)
 def test_what_is_no_cursor_is_said(text: str) -> None:
     with pytest.raises(SallyportError, match="not a cursor"):
         ExportCursor.parse(text)

@@ -1,4 +1,6 @@
-"""``sessions replay`` as psql, as a page that stands alone and as an asciicast, of what a gateway recorded."""
+"""``sessions replay`` as psql, as a page that stands alone and as an asciicast, of what a gateway
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,21 @@ from tests.support.browser import DESKTOP, PHONE, shoot
 
 
 def test_as_psql(handed: Handed) -> None:
-    shown = handed.run("sessions", "replay", handed.session, "--as-psql", "--instant", "--rows", 2).stdout
+    shown = handed.run(
+        "sessions", "replay", handed.session, "--as-psql", "--instant", "--rows", 2
+    ).stdout
     assert not ACTIVE.search(shown) and SECRET_SSN not in shown and SECRET_EMAIL not in shown
     assert "shop=> SELECT id, email, ssn FROM customers ORDER BY id LIMIT 3;\n" in shown
     assert "-- masked: public.customers.email, public.customers.ssn\n id |" in shown
     assert re.search(
-        r"\n----\+-+\+-+\n  1 \| \w\*\*\*@\S+ +\| \*+\d{4}\n  2 \| .*\n-- 1 more rows .*\n\(3 rows\)\n", shown
+        r"\n----\+-+\+-+\n  1 \| \w\*\*\*@\S+ +\| \*+\d{4}\n  2 \| .*\n-- 1 more rows .*\n\(3"
+        r" rows\)\n",
+        shown,
     )
     assert "\nUPDATE 1\n" in shown
     assert (
-        "shop=> DROP TABLE orders;\n-- refused: SP1002 no-ddl: no schema changes\nERROR:  [SP1002]" in shown
+        "shop=> DROP TABLE orders;\n-- refused: SP1002 no-ddl: no schema changes\nERROR:  [SP1002]"
+        in shown
     )
     assert "ERROR:  division by zero\n" in shown
     assert "\\e]0;owned\\x07" in shown and "\nshop-> CEF:0|forged|line' AS said" in shown
@@ -35,11 +42,15 @@ def test_asciicast(handed: Handed, tmp_path: Path) -> None:
     handed.run("sessions", "replay", handed.session, "--asciicast", file, "--max-pause", 2)
     assert file.stat().st_mode & 0o777 == 0o600
     head, *events = map(json.loads, file.read_text().splitlines())
-    assert (head["version"], head["idle_time_limit"]) == (2, 2.0) and handed.session in head["title"]
+    assert (head["version"], head["idle_time_limit"]) == (2, 2.0) and handed.session in head[
+        "title"
+    ]
     times = [at for at, _, _ in events]
     assert times == sorted(times) and {kind for _, kind, _ in events} == {"o"}
     text = "".join(data for _, _, data in events)
-    assert not ACTIVE.search(text.replace("\r\n", "\n")), "what was recorded does not act on whoever plays it"
+    assert not ACTIVE.search(text.replace("\r\n", "\n")), (
+        "what was recorded does not act on whoever plays it"
+    )
     plain = handed.run("sessions", "replay", handed.session, "--as-psql", "--instant").stdout
     assert text.replace("\r\n", "\n") == plain
 
@@ -54,10 +65,15 @@ def page_file(handed: Handed, tmp_path: Path) -> Path:
 def opened(chromium: Any, file: Path, problems: list[str], **options: Any) -> Any:
     """The file in a window; what it asks for and what goes wrong in it are problems."""
     page = chromium.new_context(**options).new_page()
-    page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda said: problems.append(said.text) if said.type in ("error", "warning") else None,
+    )
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda asked: problems.append(asked.url) if asked.url != file.as_uri() else None)
+    page.on(
+        "request", lambda asked: problems.append(asked.url) if asked.url != file.as_uri() else None
+    )
     page.goto(file.as_uri())
     return page
 
@@ -66,7 +82,10 @@ def test_the_page_stands_alone(handed: Handed, page_file: Path, chromium: Any) -
     problems: list[str] = []
     page = opened(chromium, page_file, problems, **DESKTOP)
     text = page.locator("main").inner_text()
-    assert not ACTIVE.search(text.replace("\t", " ")) and "<script>alert('sql')</script><img src=x" in text
+    assert (
+        not ACTIVE.search(text.replace("\t", " "))
+        and "<script>alert('sql')</script><img src=x" in text
+    )
     assert "forged" in text and page.locator("main img, ol script, ol b").count() == 0
     shoot(page, "replay-page")
     page.get_by_role("button", name="Refusals (3)").click()
@@ -91,7 +110,8 @@ def test_the_policy_of_the_page_stops_what_is_not_its_own(
     broken = tmp_path / "broken.html"
     broken.write_text(
         source.replace(
-            "</main>", "<script>document.title = 'owned'</script><img src='http://127.0.0.1:9/x'></main>"
+            "</main>",
+            "<script>document.title = 'owned'</script><img src='http://127.0.0.1:9/x'></main>",
         )
     )
     problems: list[str] = []
@@ -115,6 +135,8 @@ def test_an_approval_is_a_place_to_jump_to(handed: Handed, tmp_path: Path) -> No
 
 def test_a_file_that_cannot_be_written_is_said(handed: Handed, tmp_path: Path) -> None:
     for option in ("--html", "--asciicast"):
-        done = handed.run("sessions", "replay", handed.session, option, tmp_path / "none" / "x", code=2)
+        done = handed.run(
+            "sessions", "replay", handed.session, option, tmp_path / "none" / "x", code=2
+        )
         assert "cannot write" in done.stderr
     assert list(tmp_path.iterdir()) == []

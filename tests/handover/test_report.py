@@ -39,8 +39,14 @@ def report_file(handed: Handed, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_access_and_columns(handed: Handed, found: dict[str, Any]) -> None:
     statements = handed.lines("--kind", "statement")
     (access,) = found["access"]
-    assert (access["subject"], access["agent"], access["target"]) == ("claude-agent", "claude-code", "shop")
-    assert access["verdicts"] == found["verdicts"] and sum(found["verdicts"].values()) == len(statements)
+    assert (access["subject"], access["agent"], access["target"]) == (
+        "claude-agent",
+        "claude-code",
+        "shop",
+    )
+    assert access["verdicts"] == found["verdicts"] and sum(found["verdicts"].values()) == len(
+        statements
+    )
     assert sum(sum(counts.values()) for _, counts in found["spans"]) == len(statements)
     assert [(one["column"], one["readers"]) for one in found["columns"]] == [
         ("public.customers.email", {"claude-agent": 1}),
@@ -61,16 +67,26 @@ def test_refusals_and_approvals(handed: Handed, found: dict[str, Any]) -> None:
         REASON,
     )
     assert 0 < decision["seconds"] < 60 and decision["channel"] == "rest"
-    assert (denied["status"], denied["decisions"][0]["reason"]) == ("denied", "not in business hours")
+    assert (denied["status"], denied["decisions"][0]["reason"]) == (
+        "denied",
+        "not in business hours",
+    )
 
 
 def test_changes_actions_integrity_and_configuration(found: dict[str, Any]) -> None:
     first, second = found["policies"]
     assert first["is_first"] and "+# <b>changed</b> on purpose" in second["diff"]
-    assert [one["action"] for one in found["actions"]] == ["sessions.kill", "locks.lock", "locks.release"]
+    assert [one["action"] for one in found["actions"]] == [
+        "sessions.kill",
+        "locks.lock",
+        "locks.release",
+    ]
     assert found["integrity"]["failed"] == 0 and found["integrity"]["recordings"] >= 5
     configuration = dict(found["configuration"])
-    assert configuration["Policy"].startswith(second["version"]) and "as " in configuration["Target shop"]
+    assert (
+        configuration["Policy"].startswith(second["version"])
+        and "as " in configuration["Target shop"]
+    )
     assert "password" not in json.dumps(configuration)
     assert {one["coverage"] for one in found["controls"]} == {"evidenced", "partly", "not covered"}
 
@@ -108,9 +124,14 @@ def test_it_prints(report_file: Path, chromium: Any, tmp_path: Path) -> None:
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 703, "height": 1017})  # A4 within the margins, in CSS pixels
-    assert page.locator("#summary").bounding_box()["height"] + 90 < 1017, "the summary fits on the first page"
+    assert page.locator("#summary").bounding_box()["height"] + 90 < 1017, (
+        "the summary fits on the first page"
+    )
     shoot(page, "report-print", whole=True)
-    wide = "[...document.querySelectorAll('section, table')].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.innerText)"
+    wide = (
+        "[...document.querySelectorAll('section, table')].filter((e) =>"
+        " e.getBoundingClientRect().right > innerWidth).map((e) => e.innerText)"
+    )
     assert page.evaluate(wide) == [], "nothing is cut at the edge"
 
 

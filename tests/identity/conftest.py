@@ -48,7 +48,10 @@ def real_provider() -> Iterator[RealProvider]:
     copy = place / f"server-{os.getpid()}.mjs"
     shutil.copy(IDP / "server.mjs", copy)  # Node resolves packages beside the script
     process = subprocess.Popen(
-        ["node", str(copy)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["node", str(copy)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert process.stdout is not None
@@ -100,11 +103,19 @@ def make_door(clock: ManualClock) -> Iterator[Callable[..., Door]]:
         **options: Any,
     ) -> Door:
         settings = [
-            IssuerSettings(one, **{"audience": "sallyport", **options}) if isinstance(one, str) else one
+            IssuerSettings(one, **{"audience": "sallyport", **options})
+            if isinstance(one, str)
+            else one
             for one in issuers
         ]
         made.append(
-            Door(settings, at or clock, limits, remembered=remembered, required_claims=required_claims)
+            Door(
+                settings,
+                at or clock,
+                limits,
+                remembered=remembered,
+                required_claims=required_claims,
+            )
         )
         return made[-1]
 

@@ -1,4 +1,6 @@
-"""The authenticator as tests use it: every login, good or refused, is also searched for text of its token."""
+"""The authenticator as tests use it: every login, good or refused, is also searched for text of its
+token.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,16 @@ T = TypeVar("T")
 
 
 class Door:
-    """One authenticator with an event loop of its own. ``log`` holds what was logged; ``reason`` why the last
-    login failed.
+    """One authenticator with an event loop of its own. ``log`` holds what was logged; ``reason``
+    why the last login failed.
     """
 
     def __init__(
-        self, issuers: Sequence[IssuerSettings], clock: Clock, limits: CacheLimits | None = None, **more: Any
+        self,
+        issuers: Sequence[IssuerSettings],
+        clock: Clock,
+        limits: CacheLimits | None = None,
+        **more: Any,
     ) -> None:
         self.authenticator = Authenticator(issuers, clock, limits=limits, **more)
         self.jwt = self.authenticator.verifiers[-1]
@@ -78,8 +84,8 @@ class Door:
 
 
 def _frames(error: BaseException) -> str:
-    """Everything a debugger or a rich traceback would show of an error: locals of its frames, and of what it
-    chains to.
+    """Everything a debugger or a rich traceback would show of an error: locals of its frames, and
+    of what it chains to.
     """
     found = []
     step: BaseException | None = error

@@ -1,4 +1,6 @@
-"""An issuer that misbehaves on request: keys, documents, delays and outages are the test's to choose."""
+"""An issuer that misbehaves on request: keys, documents, delays and outages are the test's to
+choose.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ DISCOVERY = "/.well-known/openid-configuration"
 
 
 class Provider:
-    """Serves on loopback from a thread. ``answers`` maps a path to what makes its answer; ``asked`` counts
-    requests.
+    """Serves on loopback from a thread. ``answers`` maps a path to what makes its answer; ``asked``
+    counts requests.
     """
 
     def __init__(self, clock: ManualClock, algorithm: str = "ES256", path: str = "") -> None:
@@ -38,7 +40,9 @@ class Provider:
         self.up()
         self.url = f"http://127.0.0.1:{self._port}{path}"
         self.answers: dict[str, Callable[[], Answer]] = {
-            path + DISCOVERY: lambda: self.json({"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}),
+            path + DISCOVERY: lambda: self.json(
+                {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
+            ),
             path + "/jwks": lambda: self.json({"keys": self.published}),
         }
 

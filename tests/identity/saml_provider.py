@@ -1,4 +1,6 @@
-"""A real SAML identity provider (npm samlp), and our side of it with a clock that the test moves."""
+"""A real SAML identity provider (npm samlp), and our side of it with a clock that the test
+moves.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,10 @@ class SamlIdp:
     def response(self, **options: Any) -> str:
         """A response that samlp makes, base64."""
         body = {
-            "user": {"id": "ada", "claims": {"groups": ["dba", "Domain Users"], "email": "ada@example.com"}},
+            "user": {
+                "id": "ada",
+                "claims": {"groups": ["dba", "Domain Users"], "email": "ada@example.com"},
+            },
             "audience": SP,
             "recipient": ACS,
             "destination": ACS,

@@ -89,7 +89,10 @@ def test_token_as_json(issuer: DevIssuer) -> None:
 
 
 def test_token_from_a_real_provider(
-    real_provider: RealProvider, make_door: MakeDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_provider: RealProvider,
+    make_door: MakeDoor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SALLYPORT_CLIENT_SECRET")
     secret = tmp_path / "secret"
@@ -99,7 +102,9 @@ def test_token_from_a_real_provider(
         *("--secret-file", str(secret), "--scope", "es256"),
     )
     assert result.exit_code == 0, result.output
-    make_door(real_provider.url, at=SystemClock(), algorithms=("ES256",)).login(Secret(result.stdout.strip()))
+    make_door(real_provider.url, at=SystemClock(), algorithms=("ES256",)).login(
+        Secret(result.stdout.strip())
+    )
 
 
 def test_failures_say_what_to_do(
@@ -110,10 +115,14 @@ def test_failures_say_what_to_do(
     assert "--issuer is missing" in failure("token", "--client-id", "dana-dba")
     assert "run `sallyport login` first" in failure("token")
     assert "https://" in failure("token", "--issuer", "http://idp.example.com", "--client-id", "x")
-    assert "set the issuer to exactly" in failure("token", "--issuer", issuer.url + "/", "--client-id", "x")
+    assert "set the issuer to exactly" in failure(
+        "token", "--issuer", issuer.url + "/", "--client-id", "x"
+    )
     assert "ca_file /absent cannot be used" in failure(*good, "--ca-file", "/absent")
     assert "cannot be read" in failure(*good, "--secret-file", str(tmp_path / "absent"))
-    assert "device_authorization_endpoint" in failure("login", "--issuer", provider.url, "--client-id", "x")
+    assert "device_authorization_endpoint" in failure(
+        "login", "--issuer", provider.url, "--client-id", "x"
+    )
     assert "--issuer and --client-id" in failure("login")
     monkeypatch.delenv("SALLYPORT_CLIENT_SECRET")
     assert "SALLYPORT_CLIENT_SECRET" in failure(*good)
@@ -124,7 +133,8 @@ def test_failures_say_what_to_do(
 
 def test_importing_the_commands_is_cheap() -> None:
     code = (
-        "import sys, sallyport.cli.identity; print({'httpx2', 'joserfc', 'cryptography'} & set(sys.modules))"
+        "import sys, sallyport.cli.identity; print({'httpx2', 'joserfc', 'cryptography'} &"
+        " set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

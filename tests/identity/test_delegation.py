@@ -28,12 +28,20 @@ CHAIN = {"sub": "claude", "act": {"sub": "orchestrator"}}
 
 def test_the_chain(provider: Provider, door: Door) -> None:
     subject = door.login(provider.token(azp="app", act=CHAIN))
-    assert (subject.id, subject.agent, subject.actors) == ("ada", "claude", ("claude", "orchestrator"))
+    assert (subject.id, subject.agent, subject.actors) == (
+        "ada",
+        "claude",
+        ("claude", "orchestrator"),
+    )
     assert door.login(provider.token(azp="app")).actors == ()
 
 
 def test_an_actor_of_another_issuer_is_named_with_it(provider: Provider, door: Door) -> None:
-    act = {"sub": "claude", "iss": provider.url, "act": {"sub": "claude", "iss": "https://other.example"}}
+    act = {
+        "sub": "claude",
+        "iss": provider.url,
+        "act": {"sub": "claude", "iss": "https://other.example"},
+    }
     assert door.login(provider.token(act=act)).actors == ("claude", "https://other.example|claude")
 
 
@@ -76,7 +84,11 @@ def test_a_chain_is_bounded(provider: Provider, door: Door) -> None:
     ],
 )
 def test_actors_from_elsewhere(
-    provider: Provider, make_door: MakeDoor, source: Any, claims: dict[str, Any], actors: tuple[str, ...]
+    provider: Provider,
+    make_door: MakeDoor,
+    source: Any,
+    claims: dict[str, Any],
+    actors: tuple[str, ...],
 ) -> None:
     door = make_door(provider.url, claims=ClaimMapping(actor=(source,)))
     assert door.login(provider.token(**claims)).actors == actors
@@ -154,11 +166,17 @@ limits:
 def test_what_restricts_a_client_restricts_whoever_acts_through_it(
     provider: Provider, make_door: MakeDoor, claim: str
 ) -> None:
-    """An ``act`` chain makes another program the agent; no rule that takes something from the client is left behind."""
+    """An ``act`` chain makes another program the agent; no rule that takes something from the
+    client is left behind.
+    """
     door = make_door(provider.url, claims=ClaimMapping(agent=(claim,)))
     claims = {claim: "frontend"}
     delegated = door.login(provider.token(act={"sub": "claude"}, **claims))
-    assert (delegated.agent, delegated.client, delegated.actors) == ("claude", "frontend", ("claude",))
+    assert (delegated.agent, delegated.client, delegated.actors) == (
+        "claude",
+        "frontend",
+        ("claude",),
+    )
     bound = bind(parse_policy(POLICY, "policy.yaml"), CATALOG, "shop")
     theirs = bound.for_subject(delegated, 0.0)
     rules = {bound_rule.rule.name for bound_rule in theirs.standing.rules}
@@ -199,9 +217,14 @@ def test_a_condition_that_denies_a_program_cannot_be_evaded_by_a_chain(
     bound = bind(parse_policy(CONDITIONS, "policy.yaml"), CATALOG, "shop")
     policy = bound.for_subject(subject("ada", *actors), 0.0)
     decided = {
-        table: policy.decide(
-            facts(f"select: select public.{table}({'id' if table != 'customer_names' else 'name'})")
-        ).outcome.value
+        table: (
+            policy.decide(
+                facts(
+                    "select: select"
+                    f" public.{table}({'id' if table != 'customer_names' else 'name'})"
+                )
+            ).outcome.value
+        )
         for table in ("customers", "orders", "customer_names")
     }
     assert set(decided.values()) == outcomes, decided

@@ -1,4 +1,6 @@
-"""Whatever is sent as a token: a subject or a polite refusal, nothing else, and never its text in a log."""
+"""Whatever is sent as a token: a subject or a polite refusal, nothing else, and never its text in a
+log.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +66,13 @@ def test_claims_that_are_not_a_json_object(provider: Provider, door: Door, paylo
     assert door.refusal(Secret(f"{encoded(payload)}.{header}.AAAA")) == VAGUE
 
 
-@pytest.mark.parametrize("extra", ['"sub":"root"', '"aud":"sallyport"', '"x":NaN', '"x":"\\ud800"', '"x":1,'])
+@pytest.mark.parametrize(
+    "extra", ['"sub":"root"', '"aud":"sallyport"', '"x":NaN', '"x":"\\ud800"', '"x":1,']
+)
 def test_signed_claims_that_are_not_strict_json(provider: Provider, door: Door, extra: str) -> None:
-    """Two readers could read these differently, so nobody reads them, although the signature is genuine."""
+    """Two readers could read these differently, so nobody reads them, although the signature is
+    genuine.
+    """
     payload = json.dumps(provider.claims())[:-1] + "," + extra + "}"
     header = {"alg": provider.algorithm, "kid": provider.key.kid}
     token = jws.serialize_compact(header, payload, provider.key, algorithms=[provider.algorithm])
@@ -95,7 +101,9 @@ _any_text = st.one_of(
 )
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 _fixture = settings(
@@ -111,12 +119,17 @@ def test_any_bytes_are_refused_politely(door: Door, text: str) -> None:
 
 @given(header=_json, claims=_json, signature=st.binary(max_size=80))
 @_fixture
-def test_any_json_is_refused_politely(door: Door, header: object, claims: object, signature: bytes) -> None:
-    assert door.refusal(Secret(f"{encoded(header)}.{encoded(claims)}.{encoded(signature)}")) == VAGUE
+def test_any_json_is_refused_politely(
+    door: Door, header: object, claims: object, signature: bytes
+) -> None:
+    assert (
+        door.refusal(Secret(f"{encoded(header)}.{encoded(claims)}.{encoded(signature)}")) == VAGUE
+    )
 
 
 @given(
-    name=st.sampled_from(["sub", "azp", "groups", "email", "nbf", "iat", "exp", "aud", "cnf"]), value=_json
+    name=st.sampled_from(["sub", "azp", "groups", "email", "nbf", "iat", "exp", "aud", "cnf"]),
+    value=_json,
 )
 @_fixture
 def test_signed_claims_of_any_shape_are_judged(
@@ -133,8 +146,13 @@ def test_signed_claims_of_any_shape_are_judged(
 
 @given(data=st.data())
 @_fixture
-def test_one_changed_character_is_refused(provider: Provider, door: Door, data: st.DataObject) -> None:
+def test_one_changed_character_is_refused(
+    provider: Provider, door: Door, data: st.DataObject
+) -> None:
     text = provider.token().reveal()
-    place = data.draw(st.integers(0, len(text) - 3))  # the last character has bits that carry nothing
-    other = data.draw(st.sampled_from("ABCXYZabcxyz019-_.= ~").filter(lambda char: char != text[place]))
+    # the last character has bits that carry nothing
+    place = data.draw(st.integers(0, len(text) - 3))
+    other = data.draw(
+        st.sampled_from("ABCXYZabcxyz019-_.= ~").filter(lambda char: char != text[place])
+    )
     assert door.refusal(Secret(text[:place] + other + text[place + 1 :])) == VAGUE

@@ -104,10 +104,12 @@ def test_only_public_keys_are_published(issuer: DevIssuer) -> None:
     assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
 
 
-# -- people, through the authorization endpoint -----------------------------------------------------------------------
+# -- people, through the authorization endpoint ----------------------------------------------------
 
 VERIFIER = "v" * 43
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CHALLENGE = (
+    base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+)
 BACK = "http://127.0.0.1:8642/sign-in/callback"
 ASKED = {
     "response_type": "code", "client_id": CONSOLE_CLIENT, "redirect_uri": BACK, "scope": "openid email",

@@ -71,7 +71,10 @@ def test_what_it_prints_works(make_door: MakeDoor, secret: str) -> None:
         (["--client", "claude="], "write NAME=GROUP[,GROUP]"),
         (["--client", "=agents"], "write NAME=GROUP[,GROUP]"),
         (["--client", "a=b", "--client", "a=c"], "'a' is given twice"),
-        (["--client", "a=b", "--listen", "0.0.0.0:8080"], "listens on 127.0.0.1 only, not on 0.0.0.0"),
+        (
+            ["--client", "a=b", "--listen", "0.0.0.0:8080"],
+            "listens on 127.0.0.1 only, not on 0.0.0.0",
+        ),
         (["--client", "a=b", "--listen", "gateway.example.com:8080"], "listens on 127.0.0.1 only"),
         (["--client", "a=b", "--listen", "8080"], "--listen: "),
     ],
@@ -103,7 +106,9 @@ def test_people_log_in_by_the_device_flow() -> None:
             assert prompt.code in page
             assert "groups: dba" in page
             assert (
-                httpx2.get(f"{prompt.complete_uri}&as=eve".replace("/device?", "/device/as?")).status_code
+                httpx2.get(
+                    f"{prompt.complete_uri}&as=eve".replace("/device?", "/device/as?")
+                ).status_code
                 == 400
             )
             chosen = httpx2.get(f"{prompt.complete_uri}&as=dana".replace("/device?", "/device/as?"))

@@ -56,7 +56,9 @@ def test_a_hundred_logins_at_once_share_one_fetch(provider: Provider, door: Door
     assert provider.key_fetches == 1
 
 
-def test_only_so_many_logins_wait_for_a_slow_issuer(provider: Provider, make_door: MakeDoor) -> None:
+def test_only_so_many_logins_wait_for_a_slow_issuer(
+    provider: Provider, make_door: MakeDoor
+) -> None:
     door = make_door(provider.url, limits=CacheLimits(max_waiting=3))
     tokens = [provider.token(sub=f"s{n}") for n in range(8)]
     hold = threading.Event()
@@ -79,7 +81,9 @@ def test_only_so_many_logins_wait_for_a_slow_issuer(provider: Provider, make_doo
     assert provider.key_fetches == 1
 
 
-def test_a_cancelled_login_does_not_cancel_the_fetch_of_others(provider: Provider, door: Door) -> None:
+def test_a_cancelled_login_does_not_cancel_the_fetch_of_others(
+    provider: Provider, door: Door
+) -> None:
     hold = threading.Event()
     document = provider.answers["/jwks"]
     provider.answers["/jwks"] = lambda: (hold.wait(5), document())[1]
@@ -89,7 +93,9 @@ def test_a_cancelled_login_does_not_cancel_the_fetch_of_others(provider: Provide
         async with asyncio.TaskGroup() as group:
             first = group.create_task(authenticate(provider.token(), label="", entrance="wire"))
             await asyncio.sleep(0.05)
-            second = group.create_task(authenticate(provider.token(sub="b"), label="", entrance="wire"))
+            second = group.create_task(
+                authenticate(provider.token(sub="b"), label="", entrance="wire")
+            )
             await asyncio.sleep(0.05)
             first.cancel()
             hold.set()
@@ -144,7 +150,9 @@ def test_a_refresh_before_the_end_makes_nobody_wait(
 
 
 async def at_once(door: Door, token: Secret) -> Subject:
-    """A login that must not wait for anything: it ends without giving way to the event loop once."""
+    """A login that must not wait for anything: it ends without giving way to the event loop
+    once.
+    """
     login = door.authenticator.authenticate(token, label="", entrance="wire")
     try:
         login.send(None)
@@ -203,7 +211,9 @@ def test_start_while_the_issuer_is_down(provider: Provider, door: Door, clock: M
     door.login(provider.token())
 
 
-def test_cached_keys_bridge_an_outage_for_a_while(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_cached_keys_bridge_an_outage_for_a_while(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     door.login(later(provider))
     provider.down()
     clock.advance(300 + 14_399)
@@ -241,7 +251,9 @@ def test_an_issuer_that_hangs_delays_nobody_who_can_be_served(
     release.set()
 
 
-def test_a_slow_issuer_stops_nobody_else(make_provider: Callable[..., Provider], make_door: MakeDoor) -> None:
+def test_a_slow_issuer_stops_nobody_else(
+    make_provider: Callable[..., Provider], make_door: MakeDoor
+) -> None:
     slow, quick = make_provider(), make_provider()
     asked, release = threading.Event(), threading.Event()
     document = slow.answers["/jwks"]
@@ -253,7 +265,9 @@ def test_a_slow_issuer_stops_nobody_else(make_provider: Callable[..., Provider],
             waiting = group.create_task(door.try_login(slow.token()))
             await asyncio.to_thread(asked.wait, 30)
             for n in range(5):
-                await door.authenticator.authenticate(quick.token(sub=f"s{n}"), label="", entrance="wire")
+                await door.authenticator.authenticate(
+                    quick.token(sub=f"s{n}"), label="", entrance="wire"
+                )
             assert not waiting.done()
             release.set()
         return waiting.result()
@@ -335,7 +349,10 @@ def test_key_sets_that_are_not(provider: Provider, door: Door, answer: Answer, r
     ("document", "reason"),
     [
         ({}, "is about 'None'"),
-        ({"issuer": "https://evil.example.com", "jwks_uri": "https://evil.example.com/jwks"}, "is about"),
+        (
+            {"issuer": "https://evil.example.com", "jwks_uri": "https://evil.example.com/jwks"},
+            "is about",
+        ),
         ({"issuer": "SELF"}, "no jwks_uri"),
         ({"issuer": "SELF", "jwks_uri": 7}, "no jwks_uri"),
         ({"issuer": "SELF", "jwks_uri": "http://evil.example.com/jwks"}, "no usable jwks_uri"),
@@ -362,7 +379,9 @@ def test_redirects_to_another_host_are_not_followed(
     assert not evil.asked
 
 
-def test_redirects_within_the_issuer_are_followed_a_little(provider: Provider, make_door: MakeDoor) -> None:
+def test_redirects_within_the_issuer_are_followed_a_little(
+    provider: Provider, make_door: MakeDoor
+) -> None:
     provider.answers["/moved"] = provider.answers["/jwks"]
     provider.answers["/jwks"] = lambda: (302, {"Location": "/moved"}, b"")
     make_door(provider.url).login(provider.token())
@@ -402,7 +421,9 @@ def test_usable_keys_among_garbage(provider: Provider, door: Door) -> None:
     assert door.refusal(provider.token(key=for_encryption)) == VAGUE
 
 
-def test_a_private_key_published_by_accident_still_only_checks(provider: Provider, door: Door) -> None:
+def test_a_private_key_published_by_accident_still_only_checks(
+    provider: Provider, door: Door
+) -> None:
     provider.published = [provider.key.as_dict(private=True)]
     door.login(provider.token())
     (source,) = door.jwt.sources.values()
@@ -410,7 +431,9 @@ def test_a_private_key_published_by_accident_still_only_checks(provider: Provide
     assert not any(key.key.is_private for key in source._ring.keys)
 
 
-def test_a_failed_refresh_keeps_the_keys(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_a_failed_refresh_keeps_the_keys(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     door.login(provider.token())
     provider.answers["/jwks"] = lambda: (200, {}, b'{"keys": []}')
     clock.advance(301)

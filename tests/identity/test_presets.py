@@ -1,4 +1,6 @@
-"""Tokens of the shapes that providers document, signed by a local key server, through the presets for them."""
+"""Tokens of the shapes that providers document, signed by a local key server, through the presets
+for them.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,14 @@ OID, TID, APP = (
 
 @pytest.fixture
 def login(make_door: MakeDoor) -> Callable[..., Door]:
-    """``login(provider, "entra", ...)``: a door for its tokens, as the configuration would make it."""
+    """``login(provider, "entra", ...)``: a door for its tokens, as the configuration would
+    make it.
+    """
 
     def make(provider: Provider, preset: str, **keys: Any) -> Door:
         written = msgspec.convert(
-            {"audience": "sallyport", "issuer": provider.url, "provider": preset, **keys}, OidcIssuer
+            {"audience": "sallyport", "issuer": provider.url, "provider": preset, **keys},
+            OidcIssuer,
         )
         return make_door(issuer_settings(written))
 
@@ -80,7 +85,11 @@ def test_entra_v1(login: Callable[..., Door], make_provider: Callable[..., Provi
 @pytest.mark.parametrize(
     "more",
     [
-        {"groups": None, "_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "x"}}},
+        {
+            "groups": None,
+            "_claim_names": {"groups": "src1"},
+            "_claim_sources": {"src1": {"endpoint": "x"}},
+        },
         {"groups": None, "hasgroups": True},
         {"groups": None, "hasgroups": "true"},
     ],
@@ -94,7 +103,9 @@ def test_entra_with_too_many_groups(
     assert "app roles" in refusal.refusal.hint.lower()  # type: ignore[union-attr]
 
 
-def test_entra_groups_of_another_tenant_do_not_count(login: Callable[..., Door], entra: Provider) -> None:
+def test_entra_groups_of_another_tenant_do_not_count(
+    login: Callable[..., Door], entra: Provider
+) -> None:
     door = login(entra, "entra")
     assert "tenant" in door.refusal(entra.token(**entra_claims(tid=OID)))
     assert "tenant" in door.refusal(entra.token(**entra_claims(tid=None)))
@@ -116,11 +127,17 @@ def test_google(login: Callable[..., Door], provider: Provider) -> None:
         "groups": None,
     }
     subject = door.login(provider.token(**person))
-    assert (subject.id, subject.groups) == (person["sub"], {"hd:example.com", "email:ada@example.com"})
+    assert (subject.id, subject.groups) == (
+        person["sub"],
+        {"hd:example.com", "email:ada@example.com"},
+    )
     assert "condition" in door.refusal(provider.token(**{**person, "hd": "evil.example"}))
-    assert "condition" in door.refusal(provider.token(**{**person, "hd": None}))  # a consumer's account
+    # a consumer's account
+    assert "condition" in door.refusal(provider.token(**{**person, "hd": None}))
     assert "not verified" in door.refusal(provider.token(**{**person, "email_verified": False}))
-    assert "another client" in door.refusal(provider.token(**{**person, "azp": "other.apps.example"}))
+    assert "another client" in door.refusal(
+        provider.token(**{**person, "azp": "other.apps.example"})
+    )
 
 
 def test_google_service_account(login: Callable[..., Door], provider: Provider) -> None:
@@ -137,7 +154,14 @@ def test_google_service_account(login: Callable[..., Door], provider: Provider) 
 def test_okta(login: Callable[..., Door], make_provider: Callable[..., Provider]) -> None:
     provider = make_provider(path="/oauth2/default")
     door = login(provider, "okta")
-    claims = {"ver": 1, "jti": "AT.x", "cid": "0oa1", "uid": "00u1", "scp": ["db"], "sub": "ada@example.com"}
+    claims = {
+        "ver": 1,
+        "jti": "AT.x",
+        "cid": "0oa1",
+        "uid": "00u1",
+        "scp": ["db"],
+        "sub": "ada@example.com",
+    }
     subject = door.login(provider.token(**claims, groups=["Everyone"]))
     assert (subject.id, subject.agent, subject.groups) == ("00u1", "0oa1", {"Everyone"})
     service = door.login(provider.token(cid="0oa1", sub="0oa1", groups=None))
@@ -227,7 +251,11 @@ def test_gitlab(login: Callable[..., Door], provider: Provider) -> None:
     protected = door.login(
         provider.token(**{**claims, "environment_protected": "true", "ref_protected": "false"})
     )
-    assert protected.groups == {"project_id:20", "namespace_id:72", "project_id:20:environment:prod"}
+    assert protected.groups == {
+        "project_id:20",
+        "namespace_id:72",
+        "project_id:20:environment:prod",
+    }
     assert "condition" in door.refusal(provider.token(**{**claims, "namespace_id": "73"}))
 
 
@@ -298,7 +326,13 @@ def test_spiffe(login: Callable[..., Door], provider: Provider) -> None:
     sub = "spiffe://example.org/ns/agents/sa/claude"
     subject = door.login(provider.token(sub=sub, groups=None, iat=None, header={"typ": "JOSE"}))
     assert (subject.id, subject.agent, subject.groups) == (sub, sub, set())
-    for bad in ("ada", "spiffe://example.org", "spiffe://Example.org/a", "spiffe://a/../b", "https://a/b"):
+    for bad in (
+        "ada",
+        "spiffe://example.org",
+        "spiffe://Example.org/a",
+        "spiffe://a/../b",
+        "https://a/b",
+    ):
         assert "SPIFFE ID" in door.refusal(provider.token(sub=bad, groups=None))
 
 
@@ -311,13 +345,18 @@ def test_what_is_written_wins(login: Callable[..., Door], entra: Provider) -> No
     assert (subject.id, subject.agent, subject.groups) == (OID, OID, {"Data.Reader"})
 
 
-def test_a_condition_that_cannot_be_evaluated_refuses(make_door: MakeDoor, provider: Provider) -> None:
+def test_a_condition_that_cannot_be_evaluated_refuses(
+    make_door: MakeDoor, provider: Provider
+) -> None:
     for source in ("claims.missing == 'x'", "claims.sub", "claims.sub + 1 == 2", "!claims.missing"):
         door = make_door(provider.url, require=(cel(source),))
         assert "condition" in door.refusal(provider.token())
     door = make_door(provider.url, require=(cel("claims.sub == 'ada'"), cel("claims.sub != 'ada'")))
     assert "condition" in door.refusal(provider.token())
-    assert make_door(provider.url, require=(cel("claims.sub == 'ada'"),)).login(provider.token()).id == "ada"
+    assert (
+        make_door(provider.url, require=(cel("claims.sub == 'ada'"),)).login(provider.token()).id
+        == "ada"
+    )
 
 
 def test_a_group_that_cannot_be_computed_refuses(make_door: MakeDoor, provider: Provider) -> None:
@@ -332,13 +371,22 @@ def test_a_group_that_cannot_be_computed_refuses(make_door: MakeDoor, provider: 
     ("keys", "words"),
     [
         ("provider: github-actions", "anybody can get a token"),
-        ("provider: github-actions, require: ['claims.repository == \"o/r\"']", "anybody can get a token"),
+        (
+            "provider: github-actions, require: ['claims.repository == \"o/r\"']",
+            "anybody can get a token",
+        ),
         ("provider: gitlab, require: []", "anybody can get a token"),
-        ("provider: github-actions, require: ['claims.repository_id != \"\"']", "anybody can get a token"),
+        (
+            "provider: github-actions, require: ['claims.repository_id != \"\"']",
+            "anybody can get a token",
+        ),
         ("provider: google, require: ['has(claims.hd)']", 'claims.hd == "example.com"'),
         ("provider: google", "anybody can get a token"),
         ("provider: entra", "'issuer' is missing"),
-        ("provider: entra, issuer: 'https://login.microsoftonline.com/common/v2.0'", "every tenant"),
+        (
+            "provider: entra, issuer: 'https://login.microsoftonline.com/common/v2.0'",
+            "every tenant",
+        ),
         ("provider: okta, issuer: 'https://o.okta.com'", "org authorization server"),
         ("provider: kubernetes", "not a pod"),
         ("provider: kuber", "is not known"),

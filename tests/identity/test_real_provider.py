@@ -26,9 +26,15 @@ def real_door(real_provider: RealProvider, make_door: MakeDoor) -> Door:
 
 
 @pytest.mark.parametrize("algorithm", ["rs256", "es256", "eddsa"])
-def test_a_token_opens_the_door(real_provider: RealProvider, real_door: Door, algorithm: str) -> None:
+def test_a_token_opens_the_door(
+    real_provider: RealProvider, real_door: Door, algorithm: str
+) -> None:
     subject = real_door.login(real_provider.token(scope=algorithm), label="my-laptop")
-    assert (subject.id, subject.issuer, subject.label) == ("claude-agent", real_provider.url, "my-laptop")
+    assert (subject.id, subject.issuer, subject.label) == (
+        "claude-agent",
+        real_provider.url,
+        "my-laptop",
+    )
     assert subject.groups == {"claude-postgres"}
     assert subject.agent == "claude-agent"
     assert subject.claims["aud"] == "sallyport"
@@ -70,7 +76,9 @@ def test_an_algorithm_that_is_not_configured_is_refused(
     assert "RS256" in door.reason
 
 
-def test_an_expired_token_is_refused_and_explained(real_provider: RealProvider, make_door: MakeDoor) -> None:
+def test_an_expired_token_is_refused_and_explained(
+    real_provider: RealProvider, make_door: MakeDoor
+) -> None:
     class Later(SystemClock):
         now = staticmethod(lambda: time.time() + 600 + 185)
 
@@ -87,7 +95,9 @@ def test_changed_claims_are_refused(real_provider: RealProvider, real_door: Door
     assert "signature" in real_door.reason
 
 
-def test_the_issuer_must_be_spelled_exactly(real_provider: RealProvider, make_door: MakeDoor) -> None:
+def test_the_issuer_must_be_spelled_exactly(
+    real_provider: RealProvider, make_door: MakeDoor
+) -> None:
     door = make_door(real_provider.url + "/", at=SystemClock())
     assert door.refusal(real_provider.token()) == VAGUE  # iss has no slash
     (problem,) = door.run(door.authenticator.probe()).values()
@@ -99,7 +109,10 @@ def test_many_logins_at_once(real_provider: RealProvider, real_door: Door) -> No
 
     async def storm() -> list[object]:
         return await asyncio.gather(
-            *(real_door.authenticator.authenticate(token, label=f"n{n}", entrance="wire") for n in range(100))
+            *(
+                real_door.authenticator.authenticate(token, label=f"n{n}", entrance="wire")
+                for n in range(100)
+            )
         )
 
     subjects = real_door.run(storm())

@@ -61,7 +61,7 @@ def our_pair(idp: SamlIdp) -> Pair:
     return idp.sp_pair
 
 
-# -- what must get in --------------------------------------------------------------------------------
+# -- what must get in ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,9 @@ def test_who_it_is(idp: SamlIdp, sp: ServiceProvider, signed: dict[str, bool]) -
 def test_both_must_be_signed_where_that_is_set(idp: SamlIdp, now: ManualClock) -> None:
     sp = ServiceProvider(idp, now, signed="both")
     assert "response is not signed" in sp.refusal(idp.response())
-    assert "assertion is not signed" in sp.refusal(idp.response(signResponse=True, signAssertion=False))
+    assert "assertion is not signed" in sp.refusal(
+        idp.response(signResponse=True, signAssertion=False)
+    )
     assert sp.subject(idp.response(signResponse=True)).id == "ada"
 
 
@@ -96,8 +98,13 @@ def test_encrypted_assertions(idp: SamlIdp, now: ManualClock, our_pair: Pair, si
     )
     assert b"EncryptedAssertion" in base64.b64decode(response)
     assert "no 'key'" in ServiceProvider(idp, now).refusal(response)
-    assert ServiceProvider(idp, now, key=secret(our_pair)).subject(response).groups == {"dba", "Domain Users"}
-    assert "cannot be decrypted" in ServiceProvider(idp, now, key=secret(new_pair("x"))).refusal(response)
+    assert ServiceProvider(idp, now, key=secret(our_pair)).subject(response).groups == {
+        "dba",
+        "Domain Users",
+    }
+    assert "cannot be decrypted" in ServiceProvider(idp, now, key=secret(new_pair("x"))).refusal(
+        response
+    )
 
 
 def test_cbc_only_inside_a_signed_response(idp: SamlIdp, now: ManualClock, our_pair: Pair) -> None:
@@ -112,7 +119,9 @@ def test_cbc_only_inside_a_signed_response(idp: SamlIdp, now: ManualClock, our_p
     assert sp.subject(idp.response(signResponse=True, **options)).id == "ada"
 
 
-def test_what_was_encrypted_must_be_signed_too(idp: SamlIdp, now: ManualClock, our_pair: Pair) -> None:
+def test_what_was_encrypted_must_be_signed_too(
+    idp: SamlIdp, now: ManualClock, our_pair: Pair
+) -> None:
     sp = ServiceProvider(idp, now, key=secret(our_pair))
     options = {
         "encryptionPublicKey": public_key(our_pair),
@@ -129,9 +138,13 @@ def test_attributes_are_mapped_as_claims_are(idp: SamlIdp, now: ManualClock) -> 
     mapping = ClaimMapping(
         subject=("email",), groups=(name, cel("['from:' + claims.name_id]")), agent=(), actor=()
     )
-    sp = ServiceProvider(idp, now, claims=mapping, require=(cel("'ada@example.com' in claims.email"),))
+    sp = ServiceProvider(
+        idp, now, claims=mapping, require=(cel("'ada@example.com' in claims.email"),)
+    )
     subject = sp.subject(
-        idp.response(user={"id": "ada", "claims": {name: "Domain Users", "email": "ada@example.com"}})
+        idp.response(
+            user={"id": "ada", "claims": {name: "Domain Users", "email": "ada@example.com"}}
+        )
     )
     assert (subject.id, subject.groups) == ("ada@example.com", {"Domain Users", "from:ada"})
     other = idp.response(user={"id": "eve", "claims": {"email": "eve@example.com"}})
@@ -165,10 +178,12 @@ def test_without_a_request_only_where_that_is_allowed(idp: SamlIdp, now: ManualC
     assert "no request of ours" in sp.refusal(idp.response(inResponseTo=None), "")
 
 
-# -- requests ----------------------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------
 
 
-def test_a_request_is_understood_by_the_provider(idp: SamlIdp, now: ManualClock, our_pair: Pair) -> None:
+def test_a_request_is_understood_by_the_provider(
+    idp: SamlIdp, now: ManualClock, our_pair: Pair
+) -> None:
     for options in ({}, {"key": secret(our_pair), "certificate": our_pair.certificate}):
         sp = ServiceProvider(idp, now, **options)
         request = asyncio.run(sp.provider.request("_request"))
@@ -186,12 +201,14 @@ def test_a_posted_request(idp: SamlIdp, now: ManualClock, our_pair: Pair) -> Non
         sp = ServiceProvider(idp, now, binding="post", **options)
         request = asyncio.run(sp.provider.request("_request"))
         assert request.url == f"{idp.url}/sso"
-        assert (b"SignatureValue" in base64.b64decode(request.fields["SAMLRequest"])) == bool(options)
+        assert (b"SignatureValue" in base64.b64decode(request.fields["SAMLRequest"])) == bool(
+            options
+        )
         answer = httpx2.post(request.url, data=request.fields, trust_env=False).json()
         assert sp.subject(answer["SAMLResponse"]).id == "ada"
 
 
-# -- what must not -----------------------------------------------------------------------------------
+# -- what must not ---------------------------------------------------------------------------------
 
 
 def test_unsigned(idp: SamlIdp, sp: ServiceProvider) -> None:
@@ -227,7 +244,9 @@ def test_signed_by_somebody_else(idp: SamlIdp, sp: ServiceProvider) -> None:
 def test_genuine_but_not_for_us(
     idp: SamlIdp, sp: ServiceProvider, options: dict[str, Any], reason: str, whole: bool
 ) -> None:
-    assert reason in sp.refusal(idp.response(signResponse=whole, signAssertion=not whole, **options))
+    assert reason in sp.refusal(
+        idp.response(signResponse=whole, signAssertion=not whole, **options)
+    )
 
 
 def test_times(idp: SamlIdp, now: ManualClock) -> None:
@@ -326,7 +345,9 @@ def _hidden_original(root: etree._Element, assertion: etree._Element) -> None:
 
 
 def _foreign_reference(root: etree._Element, assertion: etree._Element) -> None:
-    """The signature stands in the evil assertion and is over the genuine one, which is somewhere below."""
+    """The signature stands in the evil assertion and is over the genuine one, which is somewhere
+    below.
+    """
     evil = _evil(assertion, unsigned=False)
     evil.set("ID", "_evil")
     data = evil.find(f".//{tag('saml:SubjectConfirmationData')}")
@@ -337,7 +358,15 @@ def _foreign_reference(root: etree._Element, assertion: etree._Element) -> None:
 
 @pytest.mark.parametrize(
     "wrap",
-    [_beside, _around, _in_the_signature, _in_extensions, _same_id, _hidden_original, _foreign_reference],
+    [
+        _beside,
+        _around,
+        _in_the_signature,
+        _in_extensions,
+        _same_id,
+        _hidden_original,
+        _foreign_reference,
+    ],
 )
 def test_signature_wrapping(
     idp: SamlIdp, sp: ServiceProvider, wrap: Callable[[etree._Element, etree._Element], None]
@@ -354,7 +383,9 @@ def test_signature_wrapping(
 
 
 def _alone(idp: SamlIdp, data: bytes) -> str:
-    """What signxml by itself, as its documentation has it, says is signed: the NameID in there, or why nothing is."""
+    """What signxml by itself, as its documentation has it, says is signed: the NameID in there, or
+    why nothing is.
+    """
     try:
         result = XMLVerifier().verify(data, x509_cert=idp.pair.certificate, id_attribute="ID")
     except (SignXMLException, InvalidSignature) as error:
@@ -379,7 +410,9 @@ def _alone(idp: SamlIdp, data: bytes) -> str:
 def test_signxml_alone_gives_what_was_signed(
     idp: SamlIdp, wrap: Callable[[etree._Element, etree._Element], None], outcome: str
 ) -> None:
-    """The lock behind ours: whatever is wrapped, the signed bytes that it returns are the provider's."""
+    """The lock behind ours: whatever is wrapped, the signed bytes that it returns are the
+    provider's.
+    """
     root = opened(idp.response())
     assertion = root.find(tag("saml:Assertion"))
     assert assertion is not None
@@ -391,14 +424,19 @@ def test_signxml_alone_gives_what_was_signed(
 def test_signxml_alone_with_a_comment_and_without_a_signature(idp: SamlIdp) -> None:
     user = {"id": "ada.evil.example", "claims": {}}
     data = base64.b64decode(idp.response(user=user)).replace(b">ada.evil", b">ada<!-- -->.evil")
-    assert _alone(idp, data) == "ada.evil.example", "C14N leaves the comment out of what is returned"
+    assert _alone(idp, data) == "ada.evil.example", (
+        "C14N leaves the comment out of what is returned"
+    )
     root = opened(idp.response())
     for signature in root.findall(f".//{tag('ds:Signature')}"):
         parent = signature.getparent()
         assert parent is not None
         parent.remove(signature)
     assert _alone(idp, etree.tostring(root)) == "InvalidInput"
-    assert _alone(idp, base64.b64decode(idp.response()).replace(b">ada<", b">root<")) == "InvalidDigest"
+    assert (
+        _alone(idp, base64.b64decode(idp.response()).replace(b">ada<", b">root<"))
+        == "InvalidDigest"
+    )
 
 
 def test_a_wrapped_response(idp: SamlIdp, sp: ServiceProvider) -> None:
@@ -425,7 +463,9 @@ def test_an_unsigned_part_is_not_read(idp: SamlIdp, sp: ServiceProvider) -> None
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_comments_in_values(idp: SamlIdp, sp: ServiceProvider, whole: bool) -> None:
-    """C14N drops comments, so the signature holds; a reader of the first text node would see another name."""
+    """C14N drops comments, so the signature holds; a reader of the first text node would see
+    another name.
+    """
     response = idp.response(
         user={"id": "ada.evil.example", "claims": {}}, signResponse=whole, signAssertion=not whole
     )
@@ -496,12 +536,16 @@ def test_hmac_keyed_with_the_certificate(idp: SamlIdp, sp: ServiceProvider) -> N
 
 def test_only_the_transforms_that_are_expected(idp: SamlIdp, sp: ServiceProvider) -> None:
     assert sp.subject(packed(signed_by(idp, opened(idp.response())))).id == "ada"
-    inclusive = signed_by(idp, opened(idp.response()), c14n=CanonicalizationMethod.CANONICAL_XML_1_1)
+    inclusive = signed_by(
+        idp, opened(idp.response()), c14n=CanonicalizationMethod.CANONICAL_XML_1_1
+    )
     assert "canonicalization" in sp.refusal(packed(inclusive))
     root = opened(idp.response())
     transforms = root.find(f".//{tag('ds:Transforms')}")
     assert transforms is not None
-    xslt = etree.Element(tag("ds:Transform"), Algorithm="http://www.w3.org/TR/1999/REC-xslt-19991116")
+    xslt = etree.Element(
+        tag("ds:Transform"), Algorithm="http://www.w3.org/TR/1999/REC-xslt-19991116"
+    )
     transforms.insert(0, xslt)
     assert "transforms" in sp.refusal(packed(root))
 
@@ -552,7 +596,9 @@ def _second_audience(root: etree._Element) -> None:
         without("saml:SubjectConfirmationData"),
         without("saml:AuthnStatement"),
         without("samlp:Status"),
-        _attribute("saml:SubjectConfirmation", "Method", "urn:oasis:names:tc:SAML:2.0:cm:sender-vouches"),
+        _attribute(
+            "saml:SubjectConfirmation", "Method", "urn:oasis:names:tc:SAML:2.0:cm:sender-vouches"
+        ),
         _attribute("saml:SubjectConfirmationData", "Recipient", None),
         _attribute("saml:SubjectConfirmationData", "NotOnOrAfter", None),
         _attribute("saml:SubjectConfirmationData", "NotOnOrAfter", "2020-01-01T00:00:00Z"),
@@ -575,7 +621,7 @@ def test_what_a_provider_must_say(
     sp.refusal(packed(signed_by(idp, root)))
 
 
-# -- metadata ----------------------------------------------------------------------------------------
+# -- metadata --------------------------------------------------------------------------------------
 
 
 def test_metadata_of_another_provider(idp: SamlIdp, now: ManualClock) -> None:
@@ -589,7 +635,9 @@ def test_metadata_from_a_file_is_read_again(idp: SamlIdp, now: ManualClock, tmp_
     sp = ServiceProvider(idp, now, metadata=str(file))
     assert sp.subject(idp.response()).id == "ada"
     file.write_text(
-        file.read_text().replace("<EntityDescriptor ", '<EntityDescriptor validUntil="2020-01-01T00:00:00Z" ')
+        file.read_text().replace(
+            "<EntityDescriptor ", '<EntityDescriptor validUntil="2020-01-01T00:00:00Z" '
+        )
     )
     now.advance(60)
     assert sp.subject(idp.response()).id == "ada"
@@ -600,7 +648,9 @@ def test_metadata_from_a_file_is_read_again(idp: SamlIdp, now: ManualClock, tmp_
 def test_our_own_metadata_names_the_address(
     sp: ServiceProvider, our_pair: Pair, idp: SamlIdp, now: ManualClock
 ) -> None:
-    root = etree.fromstring(ServiceProvider(idp, now, certificate=our_pair.certificate).provider.descriptor())
+    root = etree.fromstring(
+        ServiceProvider(idp, now, certificate=our_pair.certificate).provider.descriptor()
+    )
     assert root.get("entityID") == SP
     assert root.find(f".//{tag('md:AssertionConsumerService')}").get("Location") == ACS
     assert len(root.findall(f".//{{{NAMESPACES['ds']}}}X509Certificate")) == 2

@@ -31,7 +31,11 @@ URL = "https://example.com/groups"
         ({"a": {"b": {"c": "x y"}}}, "a.b.c", {"x", "y"}),
         ({"a.b": ["literal"], "a": {"b": ["nested"]}}, "a.b", {"literal"}),
         ({URL: ["u"], "https://example": {"com/groups": ["no"]}}, URL, {"u"}),
-        ({"resource_access": {"my.client": {"roles": ["r"]}}}, "resource_access.my.client.roles", {"r"}),
+        (
+            {"resource_access": {"my.client": {"roles": ["r"]}}},
+            "resource_access.my.client.roles",
+            {"r"},
+        ),
         ({"https://x.io/claims": {"groups": ["n"]}}, "https://x.io/claims.groups", {"n"}),
         ({"realm_access": {}}, "realm_access.roles", set()),
         ({"realm_access": "roles"}, "realm_access.roles", set()),
@@ -83,7 +87,9 @@ def subject(
 ) -> Subject:
     made = subject_of(
         {"sub": "ada", "exp": 1000, **claims},
-        IssuerSettings("https://i.example", "sallyport", claims=mapping or ClaimMapping(), **settings),
+        IssuerSettings(
+            "https://i.example", "sallyport", claims=mapping or ClaimMapping(), **settings
+        ),
         label,
     )
     assert isinstance(made, Subject), made
@@ -92,7 +98,9 @@ def subject(
 
 def problem(claims: dict[str, Any], **settings: Any) -> str:
     made = subject_of(
-        {"sub": "ada", "exp": 1000, **claims}, IssuerSettings("https://i.example", "a", **settings), ""
+        {"sub": "ada", "exp": 1000, **claims},
+        IssuerSettings("https://i.example", "a", **settings),
+        "",
     )
     assert isinstance(made, IdentityProblem), made
     return made.message
@@ -146,7 +154,9 @@ def test_agent_must_be_a_name(azp: object) -> None:
 
 def test_tokens_bound_to_a_key_refuse() -> None:
     assert "bound to a key" in problem({"cnf": {"jkt": "thumbprint"}})
-    assert "event" in problem({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}})
+    assert "event" in problem(
+        {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}
+    )
 
 
 def test_claim_at_prefers_longer_names() -> None:

@@ -51,6 +51,8 @@ def test_https_issuers_do_not_fall_back_to_http(tls_issuer: Any, make_door: Make
     issuer, url, ca = tls_issuer
     issuer.discovery = lambda: {"issuer": url, "jwks_uri": "http://127.0.0.1:1/jwks"}
     door = make_door(url, ca_file=str(ca), at=SystemClock())
-    token = issuer.sign({"iss": url, "sub": "ada", "aud": "sallyport", "exp": int(time.time()) + 60})
+    token = issuer.sign(
+        {"iss": url, "sub": "ada", "aud": "sallyport", "exp": int(time.time()) + 60}
+    )
     assert door.refusal(token) == UNREACHABLE
     assert "https is required" in door.reason

@@ -1,5 +1,5 @@
-"""What a token must be: its signature, header, times, audience. Most forgeries here are signed by the
-issuer's own key.
+"""What a token must be: its signature, header, times, audience. Most forgeries here are signed by
+the issuer's own key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,19 @@ MakeDoor = Callable[..., Door]
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize(
     "algorithm",
-    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
+    [
+        "RS256",
+        "RS384",
+        "RS512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "ES256",
+        "ES384",
+        "ES512",
+        "EdDSA",
+        "Ed25519",
+    ],
 )
 def test_every_asymmetric_algorithm(
     algorithm: str, make_provider: Callable[..., Provider], make_door: MakeDoor
@@ -83,8 +95,12 @@ def test_hmac_keyed_with_the_public_key(
 
 def test_a_symmetric_key_in_the_key_set_is_not_used(provider: Provider, door: Door) -> None:
     secret = OctKey.generate_key(256)
-    provider.published.append({**secret.as_dict(private=True), "kid": "shared", "alg": "HS256", "use": "sig"})
-    token = jwt.encode({"alg": "HS256", "kid": "shared"}, provider.claims(), secret, algorithms=["HS256"])
+    provider.published.append(
+        {**secret.as_dict(private=True), "kid": "shared", "alg": "HS256", "use": "sig"}
+    )
+    token = jwt.encode(
+        {"alg": "HS256", "kid": "shared"}, provider.claims(), secret, algorithms=["HS256"]
+    )
     assert door.refusal(Secret(token)) == VAGUE
     door.login(provider.token())
 
@@ -125,7 +141,10 @@ def test_the_header_cannot_bring_its_own_key(provider: Provider, door: Door) -> 
         {"jku": f"{provider.url}/other"},
         {"x5u": f"{provider.url}/other", "x5c": ["AAAA"]},
     ):
-        assert door.refusal(provider.token(key=stranger, header={"kid": provider.key.kid, **extra})) == VAGUE
+        assert (
+            door.refusal(provider.token(key=stranger, header={"kid": provider.key.kid, **extra}))
+            == VAGUE
+        )
     assert provider.asked["/other"] == 0
 
 
@@ -157,7 +176,9 @@ def test_kid_is_needed_when_two_keys_fit(provider: Provider, door: Door) -> None
         {"kid": ["a"]},
     ],
 )
-def test_headers_that_mean_something_else(provider: Provider, door: Door, header: dict[str, Any]) -> None:
+def test_headers_that_mean_something_else(
+    provider: Provider, door: Door, header: dict[str, Any]
+) -> None:
     full = {"alg": "ES256", "kid": provider.key.kid, **header}
     token = f"{encoded(full)}.{encoded(provider.claims())}"
     genuine = provider.token().reveal().split(".")[2]
@@ -187,7 +208,14 @@ def test_encrypted_tokens_are_refused(provider: Provider, door: Door) -> None:
 
 
 def test_wrong_issuer(provider: Provider, door: Door) -> None:
-    for issuer in ("https://evil.example.com", provider.url + "/", provider.url.upper(), 7, ["a"], None):
+    for issuer in (
+        "https://evil.example.com",
+        provider.url + "/",
+        provider.url.upper(),
+        7,
+        ["a"],
+        None,
+    ):
         assert door.refusal(provider.token(iss=issuer)) == VAGUE
 
 
@@ -203,12 +231,16 @@ def test_one_issuer_cannot_speak_for_another(
 
 
 @pytest.mark.parametrize("audience", ["sallyport", ["sallyport"], ["other", "sallyport"]])
-def test_audiences_that_include_the_gateway(provider: Provider, door: Door, audience: object) -> None:
+def test_audiences_that_include_the_gateway(
+    provider: Provider, door: Door, audience: object
+) -> None:
     door.login(provider.token(aud=audience))
 
 
 @pytest.mark.parametrize("mark", [{"nonce": "n"}, {"at_hash": "h"}, {"c_hash": "h"}, {"typ": "ID"}])
-def test_an_id_token_of_another_client(provider: Provider, door: Door, mark: dict[str, str]) -> None:
+def test_an_id_token_of_another_client(
+    provider: Provider, door: Door, mark: dict[str, str]
+) -> None:
     audience = ["sallyport", "chat"]
     refusal = door.refusal(provider.token(aud=audience, azp="chat", **mark))
     assert "issued to another client" in refusal
@@ -235,20 +267,36 @@ def test_where_only_id_tokens_are_taken(azp: object) -> None:
         (["a", "b"], "the token is for audience a, b, this gateway expects sallyport"),
         ([], "the token is for audience nobody, this gateway expects sallyport"),
         ("sallyport ", "the token is for audience sallyport , this gateway expects sallyport"),
-        ("\x1b[2Jsally\u202e", "the token is for audience ?[2Jsally?, this gateway expects sallyport"),
+        (
+            "\x1b[2Jsally\u202e",
+            "the token is for audience ?[2Jsally?, this gateway expects sallyport",
+        ),
         (None, "the token has no audience, this gateway expects sallyport"),
         ({"sallyport": 1}, "the token has no audience, this gateway expects sallyport"),
         (["sallyport", 7], "the token has no audience, this gateway expects sallyport"),
     ],
 )
-def test_audiences_that_do_not(provider: Provider, door: Door, audience: object, message: str) -> None:
+def test_audiences_that_do_not(
+    provider: Provider, door: Door, audience: object, message: str
+) -> None:
     assert door.refusal(provider.token(aud=audience)) == f"[SP1601] {message}"
 
 
-def test_claims_are_not_discussed_before_the_signature_holds(provider: Provider, door: Door) -> None:
+def test_claims_are_not_discussed_before_the_signature_holds(
+    provider: Provider, door: Door
+) -> None:
     stranger = new_signing_key("ES256")
-    for claims in ({"aud": "other"}, {"exp": 1}, {"nbf": 9_999_999_999}, {"groups": 7}, {"sub": None}):
-        assert door.refusal(provider.token(key=stranger, header={"kid": provider.key.kid}, **claims)) == VAGUE
+    for claims in (
+        {"aud": "other"},
+        {"exp": 1},
+        {"nbf": 9_999_999_999},
+        {"groups": 7},
+        {"sub": None},
+    ):
+        assert (
+            door.refusal(provider.token(key=stranger, header={"kid": provider.key.kid}, **claims))
+            == VAGUE
+        )
 
 
 T = int(ManualClock().now())
@@ -273,7 +321,9 @@ T = int(ManualClock().now())
         ({"iat": T + 90}, "the token is not valid until 1 minute from now"),
     ],
 )
-def test_times_that_refuse(provider: Provider, door: Door, claims: dict[str, Any], message: str) -> None:
+def test_times_that_refuse(
+    provider: Provider, door: Door, claims: dict[str, Any], message: str
+) -> None:
     assert door.refusal(provider.token(**claims)).startswith(f"[SP1601] {message}")
 
 
@@ -298,7 +348,8 @@ def test_maximum_age(provider: Provider, make_door: MakeDoor, clock: ManualClock
     door.login(token)
     clock.advance(1)
     assert (
-        door.refusal(token) == "[SP1601] the token was issued 5 minutes ago, this gateway accepts 5 minutes"
+        door.refusal(token)
+        == "[SP1601] the token was issued 5 minutes ago, this gateway accepts 5 minutes"
     )
     assert "no iat claim" in door.refusal(provider.token(iat=None))
 
@@ -315,7 +366,9 @@ def test_required_claims(provider: Provider, make_door: MakeDoor) -> None:
 # What is remembered
 
 
-def test_a_remembered_token_still_expires(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_a_remembered_token_still_expires(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     token = provider.token()
     assert door.login(token, "a").label == "a"
     assert door.login(token, "b").label == "b"
@@ -325,7 +378,9 @@ def test_a_remembered_token_still_expires(provider: Provider, door: Door, clock:
     assert "expired" in door.refusal(token)
 
 
-def test_a_remembered_token_goes_with_its_key(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_a_remembered_token_goes_with_its_key(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     token = provider.token(exp=T + 86_400)
     door.login(token)
     provider.rotate()
@@ -342,7 +397,9 @@ def test_the_memory_is_bounded(provider: Provider, make_door: MakeDoor) -> None:
     assert len(door.jwt._verified) == 3
 
 
-def test_the_log_says_whose_token_it_was_once_the_signature_held(provider: Provider, door: Door) -> None:
+def test_the_log_says_whose_token_it_was_once_the_signature_held(
+    provider: Provider, door: Door
+) -> None:
     door.refusal(provider.token(aud=["other", "more\x1b[2J"], sub="ann"))
     (refused,) = [entry for entry in door.log if entry["event"] == "login_refused"]
     assert (refused["reason"], refused["subject"]) == ("wrong audience", "ann")
@@ -351,7 +408,9 @@ def test_the_log_says_whose_token_it_was_once_the_signature_held(provider: Provi
     assert door.log[-1]["groups"] == ["a", "b"]
 
 
-def test_the_log_says_nothing_of_a_token_that_anybody_could_have_made(provider: Provider, door: Door) -> None:
+def test_the_log_says_nothing_of_a_token_that_anybody_could_have_made(
+    provider: Provider, door: Door
+) -> None:
     token = provider.token(sub="root")
     head, body, _ = token.reveal().split(".")
     door.refusal(Secret(f"{head}.{body}.{'A' * 86}"))
@@ -429,5 +488,6 @@ def test_an_audience_list_does_not_make_an_id_token_ours(provider: Provider, doo
     door.refusal(provider.token(aud=["other-client", "sallyport"], azp="other-client", nonce="n"))
     door.refusal(provider.token(aud=["other-client", "sallyport"], azp="other-client", at_hash="h"))
     assert (
-        door.login(provider.token(aud=["other-client", "sallyport"], azp="sallyport", nonce="n")).id == "ada"
+        door.login(provider.token(aud=["other-client", "sallyport"], azp="sallyport", nonce="n")).id
+        == "ada"
     )

@@ -89,11 +89,15 @@ def lines(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def judge(catalog: CatalogSnapshot) -> Judge:
-    return Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
+    return Judge(
+        "shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20
+    )
 
 
 def verdict(judge: Judge, sql: str) -> Verdict:
-    view = judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("fx", "pg_catalog"))
+    view = judge.subject_judge(
+        Subject("agent", "https://idp.test", frozenset()), ("fx", "pg_catalog")
+    )
     return view.judge(sql.encode()).statements[0]
 
 

@@ -152,7 +152,9 @@ def test_the_judge_decides_by_it(catalog: CatalogSnapshot) -> None:
     judge, subject = _judge(catalog, clock), token("claude")
 
     def code(sql: str) -> str:
-        refusal = judge.subject_judge(subject, ("public",)).judge(sql.encode()).statements[0].refusal
+        refusal = (
+            judge.subject_judge(subject, ("public",)).judge(sql.encode()).statements[0].refusal
+        )
         return "" if refusal is None else refusal.code.id
 
     delete, copy = "DELETE FROM orders WHERE id = 1", "COPY products TO STDOUT"

@@ -73,7 +73,9 @@ def test_a_judging_thread_that_fails_leaves_a_refusal(view: SubjectJudge) -> Non
     resumed = []
     session = SimpleNamespace(judgement=OpenJudgement(), resume=lambda: resumed.append(True))
     host = SimpleNamespace(
-        _session=session, _gateway=SimpleNamespace(judging=stopped), flush=lambda: resumed.append(True)
+        _session=session,
+        _gateway=SimpleNamespace(judging=stopped),
+        flush=lambda: resumed.append(True),
     )
     asyncio.run(SessionHost._judge(host, JudgeElsewhere(view, b"select 1")))  # type: ignore[arg-type]
     assert resumed == [True, True] and session.judgement.failure.refusal.code.id == "SP1804"

@@ -1,4 +1,6 @@
-"""What is sent in the place of a statement that computes with masked columns: what it means, what it shows, and what is refused."""
+"""What is sent in the place of a statement that computes with masked columns: what it means, what
+it shows, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot
 from tests.sql.rewrite.database import AGENT, PATH, POLICY, RewritingDatabase
 
-#: With masks that show the values as they are, each answers like the statement itself. All read masked columns.
+#: With masks that show the values as they are, each answers like the statement itself. All read
+#: masked columns.
 MEANING = """
 select email, upper(email), length(ssn) from customers
 select c.*, upper(c.email) from customers c
@@ -131,7 +134,9 @@ def test_the_meaning_stays(rewriting_database: RewritingDatabase, sql: str) -> N
 
 @pytest.mark.parametrize("sql", [sql for sql in MEANING if sql not in INVALID])
 def test_no_value_comes_back(rewriting_database: RewritingDatabase, sql: str) -> None:
-    """With the masks of policy: the values are ``mail...`` and ``ssn-...``, which masks never show."""
+    """With the masks of policy: the values are ``mail...`` and ``ssn-...``, which masks
+    never show.
+    """
     answer = repr(rewriting_database.answer(rewriting_database.sent(sql))[1]).lower()
     assert "mail" not in answer
     assert "ssn-" not in answer
@@ -178,21 +183,25 @@ select e.value from s2.customers c, jsonb_each_text(to_jsonb(c)) e where e.key =
 @pytest.mark.usefixtures("identity_masks")
 @pytest.mark.parametrize("sql", WHOLE_ROWS)
 def test_whole_rows_keep_their_fields(rewriting_database: RewritingDatabase, sql: str) -> None:
-    """Values as text: rows that an outer join, a domain or a view makes are without a type of their own."""
+    """Values as text: rows that an outer join, a domain or a view makes are without a type of their
+    own.
+    """
     sent = rewriting_database.sent(sql)
     assert sent != sql
     for text in (sql, sent):
         rewriting_database.answer(text)
-    ours, theirs = (rewriting_database.answer(f"select q::text from ({text}) q")[1] for text in (sql, sent))
+    ours, theirs = (
+        rewriting_database.answer(f"select q::text from ({text}) q")[1] for text in (sql, sent)
+    )
     assert sorted(map(repr, ours)) == sorted(map(repr, theirs)), sent
 
 
 @pytest.mark.parametrize("sql", WHOLE_ROWS)
 def test_whole_rows_show_masks(rewriting_database: RewritingDatabase, sql: str) -> None:
     answer = repr(rewriting_database.answer(rewriting_database.sent(sql))[1]).lower()
-    assert "mail" not in answer.replace("'email'", "").replace('"email"', "").replace('"e mail"', "").replace(
-        "'e mail'", ""
-    )
+    assert "mail" not in answer.replace("'email'", "").replace('"email"', "").replace(
+        '"e mail"', ""
+    ).replace("'e mail'", "")
     assert "ssn-" not in answer
 
 
@@ -232,22 +241,39 @@ def test_only_columns_that_are_named_are_read(
 ) -> None:
     """A role with privileges on columns may run what it might run directly."""
     sent = rewriting_database.sent(sql)
-    names = {"id", "name", "email", "ssn", "city", "born", "doc", "place", "joined", "code", "score"}
-    inside = sent[sent.index("(SELECT") : sent.index("WHERE false")].partition("UNION ALL SELECT")[2]
+    names = {
+        "id",
+        "name",
+        "email",
+        "ssn",
+        "city",
+        "born",
+        "doc",
+        "place",
+        "joined",
+        "code",
+        "score",
+    }
+    inside = sent[sent.index("(SELECT") : sent.index("WHERE false")].partition("UNION ALL SELECT")[
+        2
+    ]
     assert {name for name in names if f'"{name}"' in inside} == set(columns)
 
 
 def test_masks_of_a_subselect(rewriting_database: RewritingDatabase) -> None:
     """Each column has its own mask's value, and its own type."""
     sql = (
-        "select email || '', ssn || '', doc ->> 0, place is null, born + 1, name from customers where id = 7"
+        "select email || '', ssn || '', doc ->> 0, place is null, born + 1, name from customers"
+        " where id = 7"
     )
     columns, rows = rewriting_database.answer(rewriting_database.sent(sql))
     assert rows == [("m***@x.org", "****7", None, True, None, "name 1")]
     assert columns == rewriting_database.answer(sql)[0]
 
 
-def test_masks_that_do_not_read_their_column_may_be_flattened(rewriting_database: RewritingDatabase) -> None:
+def test_masks_that_do_not_read_their_column_may_be_flattened(
+    rewriting_database: RewritingDatabase,
+) -> None:
     policy = POLICY.replace("with: email", "with: redact").replace(
         "with: {partial: {keep_last: 1}}", "with: null"
     )
@@ -272,7 +298,10 @@ def test_filter_allow_is_not_replaced(rewriting_database: RewritingDatabase) -> 
 LOCKED = [
     "select c.ssn || '' from customers c where id = 3 for update",
     "select upper(email) from customers where id = 3 for no key update",
-    "select upper(c.email) from customers c join products p using (id) where c.id = 3 for update of c",
+    (
+        "select upper(c.email) from customers c join products p using (id) where c.id = 3 for"
+        " update of c"
+    ),
     "select * from (select upper(email) from customers where id = 3 for update) q",
     "select upper(email) from customers where id = 3 for update nowait",
     "with q as (select upper(email) from customers where id = 3 for update) select * from q",
@@ -284,18 +313,25 @@ def test_locks_are_those_of_the_statement(rewriting_database: RewritingDatabase,
     """Only the rows that conditions let through are locked."""
     connection = rewriting_database.connection
     sent = rewriting_database.sent(sql)
-    with psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True) as second:
+    with psycopg.connect(
+        connection.info.dsn, password=connection.info.password, autocommit=True
+    ) as second:
         for text in (sql, sent):
             with connection.transaction(force_rollback=True):
                 rows = connection.execute(text.encode()).fetchall()
-                free = second.execute("select id from s.customers for update skip locked").fetchall()
+                free = second.execute(
+                    "select id from s.customers for update skip locked"
+                ).fetchall()
             assert len(rows) == 1
             assert len(free) == 11, text
             assert (3,) not in free
 
 
 def test_for_update_of_another_table(rewriting_database: RewritingDatabase) -> None:
-    sql = "select upper(c.email) from customers c join products p using (id) where c.id = 3 for update of p"
+    sql = (
+        "select upper(c.email) from customers c join products p using (id) where c.id = 3 for"
+        " update of p"
+    )
     assert rewriting_database.answer(rewriting_database.sent(sql))[1] == [("M***@X.ORG",)]
 
 
@@ -378,7 +414,9 @@ def test_what_sees_the_value_with_filter_equality(
 
 @pytest.mark.usefixtures("identity_masks")
 @pytest.mark.parametrize("sql", [sql for sql, _, _ in COMPARED])
-def test_where_a_comparison_stands_changes_nothing(rewriting_database: RewritingDatabase, sql: str) -> None:
+def test_where_a_comparison_stands_changes_nothing(
+    rewriting_database: RewritingDatabase, sql: str
+) -> None:
     """Where the mask shows the value anyway, moving a condition or leaving it is the same."""
     if "limit" in sql:
         assert len(rewriting_database.answer(rewriting_database.sent(sql, EQUALITY))[1]) == 3
@@ -457,22 +495,40 @@ def test_writes_choose_their_rows_by_masks(
         ("create table x as select email from customers", "SP1202"),
     ],
 )  # fmt: skip
-def test_writes_that_are_refused(rewriting_database: RewritingDatabase, sql: str, code: str) -> None:
+def test_writes_that_are_refused(
+    rewriting_database: RewritingDatabase, sql: str, code: str
+) -> None:
     assert rewriting_database.refusal(sql, WRITE_FILTER).startswith(code)
 
 
 @pytest.mark.parametrize(
     "sql",
     [
-        "update products set name = 'x' from customers c where c.id = products.id and c.email = 'm***@x.org'",
-        "delete from products using customers c where c.id = products.id and upper(c.email) like 'M*%'",
-        "insert into products select c.id + 100, c.city from customers c where c.email = 'm***@x.org' and c.id < 6",
-        "merge into products p using (select id, email from customers) c on c.id = p.id and c.email = 'm***@x.org' "
-        "when matched then update set name = 'x'",
-        "with q as (select id from customers where email = 'm***@x.org') delete from products where id in (table q)",
+        (
+            "update products set name = 'x' from customers c where c.id = products.id and c.email ="
+            " 'm***@x.org'"
+        ),
+        (
+            "delete from products using customers c where c.id = products.id and upper(c.email)"
+            " like 'M*%'"
+        ),
+        (
+            "insert into products select c.id + 100, c.city from customers c where c.email ="
+            " 'm***@x.org' and c.id < 6"
+        ),
+        (
+            "merge into products p using (select id, email from customers) c on c.id = p.id and"
+            " c.email = 'm***@x.org' when matched then update set name = 'x'"
+        ),
+        (
+            "with q as (select id from customers where email = 'm***@x.org') delete from products"
+            " where id in (table q)"
+        ),
     ],
 )
-def test_what_a_write_reads_from_elsewhere_is_masked(rewriting_database: RewritingDatabase, sql: str) -> None:
+def test_what_a_write_reads_from_elsewhere_is_masked(
+    rewriting_database: RewritingDatabase, sql: str
+) -> None:
     if sql.startswith("merge") and rewriting_database.catalog.server_version < 150000:
         pytest.skip("MERGE came with PostgreSQL 15")
     sent = rewriting_database.sent(sql)
@@ -481,7 +537,9 @@ def test_what_a_write_reads_from_elsewhere_is_masked(rewriting_database: Rewriti
 
 
 def test_copies_are_of_masks(rewriting_database: RewritingDatabase) -> None:
-    policy = POLICY.replace("with: email, filter: masked", "with: email, filter: masked, copies: masked")
+    policy = POLICY.replace(
+        "with: email, filter: masked", "with: email, filter: masked, copies: masked"
+    )
     for make, read in (
         ("create table s.copied as select id, email from customers", "select email from s.copied"),
         ("create table s.copied as table names", "select email from s.copied"),
@@ -490,7 +548,10 @@ def test_copies_are_of_masks(rewriting_database: RewritingDatabase) -> None:
             "select name from products where id > 100",
         ),
         (
-            "create table s.copied as select id, max(email) as email from customers group by id order by 1",
+            (
+                "create table s.copied as select id, max(email) as email from customers group by id"
+                " order by 1"
+            ),
             "table s.copied",
         ),
     ):
@@ -528,7 +589,9 @@ VIEWS = ["names", "loud", "joined", "grouped", "nested", "bare", "summed", "recu
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_views_give_way_to_their_definition(rewriting_database: RewritingDatabase, name: str) -> None:
+def test_views_give_way_to_their_definition(
+    rewriting_database: RewritingDatabase, name: str
+) -> None:
     for sql in (
         f"select * from {name}",
         f"table {name}",
@@ -549,27 +612,37 @@ def test_views_give_way_to_their_definition(rewriting_database: RewritingDatabas
 
 def test_a_view_computes_with_masks(rewriting_database: RewritingDatabase) -> None:
     database = rewriting_database
-    assert database.answer(database.sent("select count(*) from loud"))[1] == [(0,)]  # email like '%1%'
+    # email like '%1%'
+    assert database.answer(database.sent("select count(*) from loud"))[1] == [(0,)]
     assert database.answer(database.sent("select * from grouped"))[1] == [("m***@x.org", 12)]
     assert database.answer(database.sent("select count(*) from joined where id = 1"))[1][0][0] > 1
 
 
 def test_masks_of_a_views_own_columns(rewriting_database: RewritingDatabase) -> None:
-    """Policy masks the view's column: also where nothing under it is masked, and where it is masked otherwise."""
+    """Policy masks the view's column: also where nothing under it is masked, and where it is masked
+    otherwise.
+    """
     own = POLICY.replace("  - {columns: [\"s.*.ssn\"]", '  - {columns: ["s.free.name", "s.bare.city", "s.names.name"], with: {partial: {keep_last: 1}}, filter: masked}\n  - {columns: ["s.*.ssn"]')  # fmt: skip
     database = rewriting_database
     assert database.answer(database.sent("select upper(name) from free", own))[1] == [
         (f"*{n}",) for n in range(1, 6)
     ]
-    assert set(database.answer(database.sent("select upper(city) from bare", own))[1]) == {(None,), ("*",)}
-    rows = database.answer(database.sent("select email || '', name || '' from names where id = 1", own))[1]
+    assert set(database.answer(database.sent("select upper(city) from bare", own))[1]) == {
+        (None,),
+        ("*",),
+    }
+    rows = database.answer(
+        database.sent("select email || '', name || '' from names where id = 1", own)
+    )[1]
     assert rows == [("m***@x.org", "*****1")]
     nested = "create view s.over as select * from s.names"
     assert database.refusal(nested, own) == "" or database.refusal(nested, own).startswith("SP")
 
 
 def test_a_view_whose_tables_cannot_be_read(rewriting_database: RewritingDatabase) -> None:
-    """Masks go around it only where nothing in it could store, order or decide by a masked column."""
+    """Masks go around it only where nothing in it could store, order or decide by a masked
+    column.
+    """
     for values in ({"readable": False}, {"row_security": True}):
         catalog = with_relations(rewriting_database.catalog, customers=values)
         sent = sent_over(catalog, "select upper(email), name from names")
@@ -587,8 +660,12 @@ TRUSTED = POLICY + 'views: {"s.*": trusted}\n'
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_trusted_views_run_as_they_are(rewriting_database: RewritingDatabase, name: str) -> None:
-    """Their columns have masks all the same: those under them, or none to be seen where they are computed."""
-    sent = rewriting_database.sent(f"select v.* from {name} v where true order by 1 limit 5", TRUSTED)
+    """Their columns have masks all the same: those under them, or none to be seen where they are
+    computed.
+    """
+    sent = rewriting_database.sent(
+        f"select v.* from {name} v where true order by 1 limit 5", TRUSTED
+    )
     answer = repr(rewriting_database.answer(sent)[1]).lower()
     assert "mail" not in answer
     assert "ssn-" not in answer
@@ -619,7 +696,10 @@ def test_a_security_barrier_stays_one(rewriting_database: RewritingDatabase, nam
     try:
         for sql in (
             f"select id, upper(email) from {name} where tell(id)",
-            f"select v.id, v.email from {name} v join products p using (id) where tell(v.id) and v.email <> 'x'",
+            (
+                f"select v.id, v.email from {name} v join products p using (id) where tell(v.id)"
+                " and v.email <> 'x'"
+            ),
             f"select * from {name} where id > 0 and tell(id) for update",
         ):
             answer = rewriting_database.answer(rewriting_database.sent(sql))[1]
@@ -628,11 +708,15 @@ def test_a_security_barrier_stays_one(rewriting_database: RewritingDatabase, nam
     finally:
         connection.remove_notice_handler(handler)
     assert {"saw 1", "saw 2", "saw 4"} <= set(seen) <= {"saw 1", "saw 2", "saw 3", "saw 4"}
-    with_relations_free = with_relations(rewriting_database.catalog, barrier={"security_barrier": False})
+    with_relations_free = with_relations(
+        rewriting_database.catalog, barrier={"security_barrier": False}
+    )
     assert "id < 5" in sent_over(with_relations_free, "select upper(email) from barrier")
 
 
-def test_whole_rows_and_groups_inside_views_are_of_masks(rewriting_database: RewritingDatabase) -> None:
+def test_whole_rows_and_groups_inside_views_are_of_masks(
+    rewriting_database: RewritingDatabase,
+) -> None:
     database = rewriting_database
     for sql, rows in (
         ("select * from row_barrier", []),
@@ -656,7 +740,9 @@ def test_whole_rows_and_groups_inside_views_are_of_masks(rewriting_database: Rew
         "delete from customers c where row_to_json(c)::text like '%ssn-3%'",
     ],
 )
-def test_rows_chosen_by_whole_rows_are_not_written(rewriting_database: RewritingDatabase, sql: str) -> None:
+def test_rows_chosen_by_whole_rows_are_not_written(
+    rewriting_database: RewritingDatabase, sql: str
+) -> None:
     assert rewriting_database.refusal(sql).startswith("SP1201")
 
 
@@ -665,12 +751,19 @@ def test_rows_of_views_are_locked(rewriting_database: RewritingDatabase) -> None
     for sql, policy in (
         ("select upper(email) from names where id = 3 for update", POLICY),
         ("select upper(n.email) from nested n where n.id = 3 for update", POLICY),
-        ("select upper(n.email) from names n, products p where n.id = 3 and p.id = 3 for share of n", POLICY),
+        (
+            (
+                "select upper(n.email) from names n, products p where n.id = 3 and p.id = 3 for"
+                " share of n"
+            ),
+            POLICY,
+        ),
         ("select name || '' from names where id = 3 for update", own),
     ):
         sent = rewriting_database.sent(sql, policy)
         if "nested" in sql:
-            # FOR UPDATE cannot be applied to the nullable side of an outer join, in the view as in its place
+            # FOR UPDATE cannot be applied to the nullable side of an outer join, in the view as in
+            # its place
             for text in (sql, sent):
                 with pytest.raises(psycopg.errors.FeatureNotSupported):
                     rewriting_database.answer(text)
@@ -678,7 +771,9 @@ def test_rows_of_views_are_locked(rewriting_database: RewritingDatabase) -> None
         assert len(rewriting_database.answer(sent)[1]) == 1
 
 
-def test_materialized_views_keep_what_they_were_filled_with(rewriting_database: RewritingDatabase) -> None:
+def test_materialized_views_keep_what_they_were_filled_with(
+    rewriting_database: RewritingDatabase,
+) -> None:
     """A masked column has its mask, a computed one shows nothing."""
     sent = rewriting_database.sent("select email || '', loud || '' from kept where id = 1")
     assert rewriting_database.answer(sent)[1] == [("m***@x.org", "[redacted]")]
@@ -704,15 +799,23 @@ def test_materialized_views_keep_what_they_were_filled_with(rewriting_database: 
             "explain (BUFFERS OFF, analyze, costs off) select",
         ),
         ("explain (analyze off) select 1 from customers", "explain (analyze off) select"),
-        ("explain (analyze, buffers off) select 1 from customers", "explain (analyze, buffers off) select"),
+        (
+            "explain (analyze, buffers off) select 1 from customers",
+            "explain (analyze, buffers off) select",
+        ),
         (
             "explain (analyze false, buffers 0) select * from names",
             "explain (analyze false, buffers 0) select",
         ),
-        ("explain/**/analyze--\nselect email from customers", "explain/**/(analyze, BUFFERS OFF)--\nselect"),
+        (
+            "explain/**/analyze--\nselect email from customers",
+            "explain/**/(analyze, BUFFERS OFF)--\nselect",
+        ),
     ],
 )
-def test_explain_shows_what_is_sent(rewriting_database: RewritingDatabase, sql: str, begins: str) -> None:
+def test_explain_shows_what_is_sent(
+    rewriting_database: RewritingDatabase, sql: str, begins: str
+) -> None:
     """Never plain, and without the pages that reading whole rows takes."""
     sent = rewriting_database.sent(sql)
     assert sent.startswith(begins)
@@ -752,7 +855,9 @@ def test_explain_of_what_has_no_masks(rewriting_database: RewritingDatabase) -> 
 
 
 def test_scripts_with_a_refused_statement(rewriting_database: RewritingDatabase) -> None:
-    """What stands before it is sent with masks; it is the one that is refused, for its own reason."""
+    """What stands before it is sent with masks; it is the one that is refused, for its own
+    reason.
+    """
     first, refused = "select upper(email) from customers", "update orders set note = ssn"
     for text, index in (
         (f"{first}; {refused}; {first}", 1),
@@ -816,10 +921,15 @@ SHAPES = [
     shape=st.sampled_from(SHAPES),
     values=st.lists(st.tuples(LITERALS, LITERALS, LITERALS), min_size=2, max_size=4),
 )
-@example(shape=SHAPES[0], values=[("1", "'x'", "'y'"), ("22222", "'x''y'", "''"), ("3", "'$2'", "'$1'")])
+@example(
+    shape=SHAPES[0], values=[("1", "'x'", "'y'"), ("22222", "'x''y'", "''"), ("3", "'$2'", "'$1'")]
+)
 @pytest.mark.parametrize("policy", [POLICY, EQUALITY], ids=["masked", "equality"])
 def test_a_template_gives_what_the_exact_text_gives(
-    rewriting_database: RewritingDatabase, shape: str, values: list[tuple[str, str, str]], policy: str
+    rewriting_database: RewritingDatabase,
+    shape: str,
+    values: list[tuple[str, str, str]],
+    policy: str,
 ) -> None:
     """The text that is sent, the positions that errors mean, and the plan for the rows."""
     view = rewriting_database.subject_judge(policy)
@@ -849,14 +959,20 @@ def test_a_template_gives_what_the_exact_text_gives(
 
 def test_templates_are_shared(rewriting_database: RewritingDatabase) -> None:
     """Else the test above would say nothing."""
-    view = RewritingDatabase(rewriting_database.connection, rewriting_database.catalog).subject_judge()
+    view = RewritingDatabase(
+        rewriting_database.connection, rewriting_database.catalog
+    ).subject_judge()
     for shape in SHAPES:
-        first, second = (view.judge(shape.format(*(f"'{v}{n}'" for n in range(3))).encode()) for v in "ab")
+        first, second = (
+            view.judge(shape.format(*(f"'{v}{n}'" for n in range(3))).encode()) for v in "ab"
+        )
         assert first is second
         assert first.pieces is not None or first.rewritten is None
 
 
-def test_with_equality_templates_compare_what_was_written(rewriting_database: RewritingDatabase) -> None:
+def test_with_equality_templates_compare_what_was_written(
+    rewriting_database: RewritingDatabase,
+) -> None:
     for value in ("'mail1@x.org'", "'mail2@x.org'", "'it''s'", "'m***@x.org'", "'$1'", "''"):
         sql = f"select id from customers where email = {value} and name <> {value}"
         assert template.key(sql.encode()) is not None
@@ -869,15 +985,17 @@ def test_with_equality_templates_compare_what_was_written(rewriting_database: Re
 
 @pytest.fixture
 def same_names(rewriting_database: RewritingDatabase) -> Iterator[RewritingDatabase]:
-    """Temporary tables of the session that look like what a rewritten text names. Through the gateway only a function that policy trusts
-    could make them.
+    """Temporary tables of the session that look like what a rewritten text names. Through the
+    gateway only a function that policy trusts could make them.
     """
     connection = rewriting_database.connection
     connection.execute(
-        "create temp table customers (id int, email text); insert into pg_temp.customers values (1, 'temporary')"
+        "create temp table customers (id int, email text); insert into pg_temp.customers values (1,"
+        " 'temporary')"
     )
     connection.execute(
-        "create temp table t (id int); create temp table text (a int); create temp table date (a int)"
+        "create temp table t (id int); create temp table text (a int); create temp table date (a"
+        " int)"
     )
     yield rewriting_database
     connection.execute("discard temp")

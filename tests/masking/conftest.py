@@ -43,7 +43,9 @@ def _fill(connection: psycopg.Connection[Any], table: str, name: str) -> None:
     insert = f"INSERT INTO {table} (c) VALUES (%s)"
     for value in VALUES[name]:
         if name != "name" or len(value.encode()) <= 63:
-            connection.execute(f"INSERT INTO {table} (c) VALUES ({psycopg.sql.quote(value)}::{name})")
+            connection.execute(
+                f"INSERT INTO {table} (c) VALUES ({psycopg.sql.quote(value)}::{name})"
+            )
     generator = random.Random(7)
     if name in ("address", "day", "of_domain"):
         return
@@ -53,14 +55,21 @@ def _fill(connection: psycopg.Connection[Any], table: str, name: str) -> None:
         numbers = [struct.unpack(code, generator.randbytes(size))[0] for _ in range(300)]
         numbers += [round(generator.uniform(-1e4, 1e4), 2) for _ in range(200)]
         numbers += [
-            generator.randrange(-300, 300) / 10 * (1 + generator.choice((0, 2**-52))) for _ in range(200)
+            generator.randrange(-300, 300) / 10 * (1 + generator.choice((0, 2**-52)))
+            for _ in range(200)
         ]
         connection.cursor().executemany(insert, [(number,) for number in numbers])
     elif name in ("int2", "int4", "int8", "numeric", "date"):
-        limit = {"int2": 2**15, "int4": 2**31, "int8": 2**63, "numeric": 10**30, "date": 2_000_000}[name]
-        change = {"numeric": "%s::numeric / 1e12", "date": "date '2000-01-01' + %s::int4"}.get(name, "%s")
+        limit = {"int2": 2**15, "int4": 2**31, "int8": 2**63, "numeric": 10**30, "date": 2_000_000}[
+            name
+        ]
+        change = {"numeric": "%s::numeric / 1e12", "date": "date '2000-01-01' + %s::int4"}.get(
+            name, "%s"
+        )
         numbers = [generator.randrange(-limit, limit) for _ in range(100)]
-        connection.cursor().executemany(insert.replace("%s", change), [(number,) for number in numbers])
+        connection.cursor().executemany(
+            insert.replace("%s", change), [(number,) for number in numbers]
+        )
     elif name in ("text", "varchar", "bpchar", "citext"):
         invalid = f"INSERT INTO {table} (c) VALUES ((%s::bytea)::text::{name})"
         connection.cursor().executemany(invalid, [(value,) for value in (*INVALID, *LAID_OUT)])
@@ -80,8 +89,8 @@ def types(dsn: str) -> dict[int, Type]:
         rows = connection.execute(
             "SELECT t.oid::int8, nspname::text, typname::text, typtype::text, typcategory::text,"
             " CASE WHEN typlen = -1 THEN typelem::int8 ELSE 0 END, 0, typbasetype::int8, 0,"
-            " coalesce((SELECT extname::text FROM pg_depend d JOIN pg_extension e ON e.oid = refobjid"
-            " WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND deptype = 'e'), '')"
-            " FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace"
+            " coalesce((SELECT extname::text FROM pg_depend d JOIN pg_extension e ON e.oid ="
+            " refobjid WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND deptype ="
+            " 'e'), '') FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace"
         ).fetchall()
     return {row[0]: Type(*row) for row in rows}

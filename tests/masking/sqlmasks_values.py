@@ -17,7 +17,9 @@ from sallyport.sql.catalog import Type
 from sallyport.wire import frames
 
 KEYS = {"k": Secret("a key of this test"), "long": Secret("ü" * 40)}
-SETTINGS = {name: text for key, secret in KEYS.items() for name, text in hash_settings(key, secret).items()}
+SETTINGS = {
+    name: text for key, secret in KEYS.items() for name, text in hash_settings(key, secret).items()
+}
 
 
 SIZES = (
@@ -203,7 +205,10 @@ VALUES: dict[str, list[str]] = {
         "294276-12-31 23:59:59.999999",
     ],
     "timestamptz": [
-        *(f"{day.removesuffix(' BC')} 00:00:00.25+00{' BC' if day.endswith('BC') else ''}" for day in _DATES),
+        *(
+            f"{day.removesuffix(' BC')} 00:00:00.25+00{' BC' if day.endswith('BC') else ''}"
+            for day in _DATES
+        ),
         *(
             "infinity",
             "-infinity",
@@ -255,7 +260,8 @@ CREATE DOMAIN of_domain AS address CHECK (length(VALUE) > 10);
 CREATE DOMAIN addresses AS text[] CHECK (array_length(VALUE, 1) > 0);
 CREATE CAST (bytea AS text) WITHOUT FUNCTION;
 """
-#: Bytes that are not UTF-8, and what masks in SQL show where the native ones go by the layout alone.
+#: Bytes that are not UTF-8, and what masks in SQL show where the native ones go by the layout
+#: alone.
 INVALID = [
     b"\xff",
     b"ab\xc3",
@@ -320,11 +326,15 @@ def native_mask(
     return None if result == b"\xff\xff\xff\xff" else result[4:]
 
 
-def cells(connection: psycopg.Connection[Any], query: str, binary: bool) -> list[tuple[bytes | None, ...]]:
+def cells(
+    connection: psycopg.Connection[Any], query: str, binary: bool
+) -> list[tuple[bytes | None, ...]]:
     cursor = connection.execute(query.encode(), binary=binary)
     result = cursor.pgresult
     assert result is not None
-    return [tuple(result.get_value(r, c) for c in range(result.nfields)) for r in range(result.ntuples)]
+    return [
+        tuple(result.get_value(r, c) for c in range(result.nfields)) for r in range(result.ntuples)
+    ]
 
 
 def meaning(name: str, value: bytes | None, binary: bool) -> Any:

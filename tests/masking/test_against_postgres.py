@@ -1,4 +1,6 @@
-"""Masked output of a real server, read back by the same server: valid for every type, without the canary."""
+"""Masked output of a real server, read back by the same server: valid for every type, without the
+canary.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from sallyport.wire import frames
 from sallyport.wire.backend import Field
 from tests.support.postgres import Server
 
-#: A column of each type: SQL literals of its values; the first has the canary 4242 in it where possible.
+#: A column of each type: SQL literals of its values; the first has the canary 4242 in it where
+#: possible.
 COLUMNS: dict[str, list[str]] = {
     "bool": ["true"],
     "int2": ["4242", "-1"],
@@ -27,7 +30,14 @@ COLUMNS: dict[str, list[str]] = {
     "float4": ["4242.5", "1e-20", "'NaN'"],
     "float8": ["4242.25", "1e300", "'-Infinity'", "0.3"],
     "numeric": ["4242.4242", "-0.0001", "'NaN'", "12345678901234567890.5", "10000", "1e40", "0"],
-    "text": ["'canary 4242'", "''", r"'\N'", r"E'tab\t newline\n \\ | , \" quote'", "'grüße 日本'", r"'\.'"],
+    "text": [
+        "'canary 4242'",
+        "''",
+        r"'\N'",
+        r"E'tab\t newline\n \\ | , \" quote'",
+        "'grüße 日本'",
+        r"'\.'",
+    ],
     "varchar(30)": ["'canary 4242'", "'jane@example.com'"],
     "char(30)": ["'canary 4242'", "'jane@example.com'"],
     "name": ["'canary_4242'"],
@@ -96,13 +106,15 @@ def types(connection: psycopg.Connection[Any]) -> dict[int, Type]:
         "SELECT oid, 'pg_temp', typname, typtype, typcategory, typelem, 0, typbasetype FROM pg_type"
     )
     return {
-        row[0]: Type(row[0], *(c.decode() if isinstance(c, bytes) else c for c in row[1:])) for row in rows
+        row[0]: Type(row[0], *(c.decode() if isinstance(c, bytes) else c for c in row[1:]))
+        for row in rows
     }
 
 
 def _type_oids(connection: psycopg.Connection[Any]) -> list[int]:
     rows = connection.execute(
-        "SELECT atttypid FROM pg_attribute WHERE attrelid = 'every'::regclass AND attnum > 0 ORDER BY attnum"
+        "SELECT atttypid FROM pg_attribute WHERE attrelid = 'every'::regclass AND attnum > 0 ORDER"
+        " BY attnum"
     )
     return [row[0] for row in rows]
 
@@ -114,9 +126,15 @@ def _plan(spec: MaskSpec | None) -> MaskPlan:
 def _options(form: CopyFormat) -> str:
     if form.format == "binary":
         return "FORMAT binary"
-    text = f"FORMAT {form.format}, DELIMITER E'{form.delimiter}', NULL '{form.null}', HEADER {form.header}"
+    text = (
+        f"FORMAT {form.format}, DELIMITER E'{form.delimiter}', NULL '{form.null}', HEADER"
+        f" {form.header}"
+    )
     if form.format == "csv":
-        text += f", QUOTE '{form.quote * 2 if form.quote == chr(39) else form.quote}', ESCAPE '{form.escape}'"
+        text += (
+            f", QUOTE '{form.quote * 2 if form.quote == chr(39) else form.quote}', ESCAPE"
+            f" '{form.escape}'"
+        )
     return text
 
 
@@ -166,13 +184,17 @@ EXPECTED: dict[tuple[str, float], dict[str, str]] = {
     ("bucket", 100): {
         **{kind: "floor($ / 100.0) * 100" for kind in ("int2", "int4", "int8")},
         "numeric": "CASE WHEN $ <> 'NaN' THEN floor($ / 100) * 100 END",
-        "float8": "CASE WHEN abs($) < 1e9 THEN floor($ / 100) * 100 WHEN abs($) < 'Infinity' THEN $ END",
+        "float8": (
+            "CASE WHEN abs($) < 1e9 THEN floor($ / 100) * 100 WHEN abs($) < 'Infinity' THEN $ END"
+        ),
         "text": "NULL",
     },
     ("date", 0): {
         "date": YEAR_OF.format("date_trunc('year', $::timestamp)::date"),
         "timestamp": YEAR_OF.format("date_trunc('year', $)"),
-        "timestamptz": YEAR_OF.format("date_trunc('year', $ AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"),
+        "timestamptz": YEAR_OF.format(
+            "date_trunc('year', $ AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
+        ),
         "time": "NULL",
     },
     ("redact", 0): {
@@ -213,8 +235,8 @@ def test_unmasked_columns_come_through_copy_unchanged(
         assert not masker.keep_all
         data = _copy_out(connection, form, masker)
         with connection.cursor().copy(
-            f"COPY (SELECT NULL::bool, {', '.join(f'c{i}' for i in range(1, len(COLUMNS)))} FROM every)"
-            f" TO STDOUT ({_options(form)})"
+            f"COPY (SELECT NULL::bool, {', '.join(f'c{i}' for i in range(1, len(COLUMNS)))} FROM"
+            f" every) TO STDOUT ({_options(form)})"
         ) as copy:
             assert data == b"".join(bytes(part) for part in copy)
 
@@ -223,7 +245,9 @@ def test_unmasked_columns_come_through_copy_unchanged(
 def test_rows_in_text_and_binary_agree(
     connection: psycopg.Connection[Any], types: dict[int, Type], spec: MaskSpec
 ) -> None:
-    """A masked cell means the same in both result formats: psycopg reads the same value from either."""
+    """A masked cell means the same in both result formats: psycopg reads the same value from
+    either.
+    """
     date = f"c{list(COLUMNS).index('date')}"  # psycopg reads no years before 1
     seen: list[list[list[Any]]] = []
     for binary in (False, True):
@@ -238,14 +262,19 @@ def test_rows_in_text_and_binary_agree(
         ]
         program = compile_rows(_plan(spec), entries, types, KEYS)
         assert isinstance(program, frames.RowProgram)
-        rows = [[result.get_value(r, c) for c in range(result.nfields)] for r in range(result.ntuples)]
+        rows = [
+            [result.get_value(r, c) for c in range(result.nfields)] for r in range(result.ntuples)
+        ]
         span = b"".join(frames.data_row(row) for row in rows)
         masked = _cells(frames.mask_rows(span, 0, len(span), program))
         transformer = psycopg.adapt.Transformer(connection)
         format = psycopg.pq.Format(int(binary))
         loaders = [transformer.get_loader(entry.type_oid, format) for entry in entries]
         seen.append(
-            [[v if v is None else load.load(v) for v, load in zip(r, loaders, strict=True)] for r in masked]
+            [
+                [v if v is None else load.load(v) for v, load in zip(r, loaders, strict=True)]
+                for r in masked
+            ]
         )
     assert seen[0] == seen[1]
 

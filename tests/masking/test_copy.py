@@ -54,7 +54,9 @@ def test_a_stream_whole_and_message_by_message(case: str) -> None:
     data = stream(*given_rows)
     assert make(copy_format).feed(data, 0, len(data)) == stream(*expected)
     masker = make(copy_format)
-    parts = [masker.feed(b"xx" + stream(row) + b"yy", 2, 2 + len(stream(row))) for row in given_rows]
+    parts = [
+        masker.feed(b"xx" + stream(row) + b"yy", 2, 2 + len(stream(row))) for row in given_rows
+    ]
     assert b"".join(parts) == stream(*expected)
     assert masker.feed(b"", 0, 0) == b""
 
@@ -95,7 +97,11 @@ def test_garbage(garbage: bytes, case: str) -> None:
 
 
 def response(code: int, *columns: int) -> bytes:
-    return bytes([code]) + len(columns).to_bytes(2, "big") + b"".join(c.to_bytes(2, "big") for c in columns)
+    return (
+        bytes([code])
+        + len(columns).to_bytes(2, "big")
+        + b"".join(c.to_bytes(2, "big") for c in columns)
+    )
 
 
 def test_the_second_lock() -> None:

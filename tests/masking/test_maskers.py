@@ -51,7 +51,9 @@ KINDS = {
 def masked(spec: MaskSpec, oid: int, format: int, value: bytes | None) -> bytes | None:
     """One cell through the hot loop."""
     row = data_row([value])
-    result = mask_rows(row, 0, len(row), RowProgram([operation(spec, oid, format, TYPES, KEYS)]))[7:]
+    result = mask_rows(row, 0, len(row), RowProgram([operation(spec, oid, format, TYPES, KEYS)]))[
+        7:
+    ]
     return None if result == b"\xff\xff\xff\xff" else result[4:]
 
 
@@ -76,7 +78,10 @@ TEN, HALF = MaskSpec("bucket", size=10), MaskSpec("bucket", size=0.5)
             (KINDS["redact"], oid, b"1", None)
             for oid in (INT4, 16, BYTEA, MONEY, INET, TIME, TEXT_ARRAY, XML, CHAR)
         ],
-        *[(KINDS["redact"], oid, b"1", None) for oid in (20002, 20006, 20007, 20008, 20009, 20010, 99999, 0)],
+        *[
+            (KINDS["redact"], oid, b"1", None)
+            for oid in (20002, 20006, 20007, 20008, 20009, 20010, 99999, 0)
+        ],
         (KINDS["partial"], TEXT, b"abcdef", b"a***ef"),
         (KINDS["partial"], JSON, b'"abcdef"', None),
         (KINDS["email"], values.VARCHAR, b"jane@example.com", b"j***@example.com"),
@@ -128,7 +133,12 @@ TEN, HALF = MaskSpec("bucket", size=10), MaskSpec("bucket", size=0.5)
         (MaskSpec("constant", value="7.50"), values.NUMERIC, b"1", b"7.50"),
         (MaskSpec("constant", value="7.50"), values.FLOAT8, b"1", b"7.5"),
         (MaskSpec("constant", value="1970-01-01"), DATE, b"2024-07-06", b"1970-01-01"),
-        (MaskSpec("constant", value="1970-01-01 00:00:00+01"), TIMESTAMPTZ, b"", b"1969-12-31 23:00:00+00"),
+        (
+            MaskSpec("constant", value="1970-01-01 00:00:00+01"),
+            TIMESTAMPTZ,
+            b"",
+            b"1969-12-31 23:00:00+00",
+        ),
         (MaskSpec("constant", value="yes"), values.BOOL, b"f", b"t"),
         (MaskSpec("constant", value='{"a": 1}'), JSONB, b"2", b'{"a": 1}'),
         (MaskSpec("constant", value="{a"), JSONB, b"2", None),
@@ -150,7 +160,9 @@ def test_golden(spec: MaskSpec, oid: int, value: bytes, expected: bytes | None) 
 def test_redact_null_and_constant_do_not_depend_on_the_value(kind: str, format: int) -> None:
     """NULL, length and validity included, for any type there is."""
     for oid in ANY_OID:
-        results = {masked(KINDS[kind], oid, format, v) for v in (None, b"", b"1", b"2", b"\xff" * 40)}
+        results = {
+            masked(KINDS[kind], oid, format, v) for v in (None, b"", b"1", b"2", b"\xff" * 40)
+        }
         assert len(results) == 1, oid
 
 
@@ -165,11 +177,19 @@ def test_no_type_lets_a_value_through(kind: str, format: int) -> None:
             assert result is None or b"can" not in result, (oid, value)
 
 
-@given(st.sampled_from(sorted(KINDS)), st.sampled_from(ANY_OID), st.integers(0, 1), st.binary(max_size=40))
+@given(
+    st.sampled_from(sorted(KINDS)),
+    st.sampled_from(ANY_OID),
+    st.integers(0, 1),
+    st.binary(max_size=40),
+)
 def test_garbage_values_are_masked_or_null(kind: str, oid: int, format: int, value: bytes) -> None:
     result = masked(KINDS[kind], oid, format, value)
     assert (
-        result is None or kind in ("date", "bucket") or result != value or value in (b"", b"1", b"*", b"**")
+        result is None
+        or kind in ("date", "bucket")
+        or result != value
+        or value in (b"", b"1", b"*", b"**")
     )
 
 
@@ -217,7 +237,9 @@ def test_timestamps_agree_in_text_and_binary(moment: datetime.datetime, oid: int
     micros = (moment - datetime.datetime(2000, 1, 1)) // datetime.timedelta(microseconds=1)
     zone = b"+00" if oid == TIMESTAMPTZ else b""
     text = masked(MONTH, oid, 0, moment.isoformat(" ").encode() + zone)
-    assert text == moment.strftime("%m-01 00:00:00").join([f"{moment.year:04}-", ""]).encode() + zone
+    assert (
+        text == moment.strftime("%m-01 00:00:00").join([f"{moment.year:04}-", ""]).encode() + zone
+    )
     binary = masked(MONTH, oid, 1, struct.pack(">q", micros))
     assert binary is not None
     assert values.format_timestamp(struct.unpack(">q", binary)[0], bool(zone)) == text
@@ -241,17 +263,25 @@ def test_integers_agree_in_text_and_binary(number: int, size: float) -> None:
     floor = number // int(size) * int(size)
     fits = floor >= -(2**31)
     assert masked(spec, INT4, 0, str(number).encode()) == (str(floor).encode() if fits else None)
-    assert masked(spec, INT4, 1, struct.pack(">i", number)) == (struct.pack(">i", floor) if fits else None)
+    assert masked(spec, INT4, 1, struct.pack(">i", number)) == (
+        struct.pack(">i", floor) if fits else None
+    )
 
 
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.sampled_from([0.1, 0.5, 10.0, 1e6]))
+@given(
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.1, 0.5, 10.0, 1e6]),
+)
 def test_floats_agree_in_text_and_binary(number: float, size: float) -> None:
     spec = MaskSpec("bucket", size=size)
     for oid, code in ((values.FLOAT4, ">f"), (values.FLOAT8, ">d")):
         data = struct.pack(code, number)
         units, scale = values.decode_float(data)
         assert struct.pack(code, values.to_float(units, scale)) == struct.pack(code, number + 0.0)
-        text, binary = masked(spec, oid, 0, values.format_decimal(units, scale)), masked(spec, oid, 1, data)
+        text, binary = (
+            masked(spec, oid, 0, values.format_decimal(units, scale)),
+            masked(spec, oid, 1, data),
+        )
         if text is None or binary is None:
             assert text == binary  # the floor is out of float4's range
         else:
@@ -259,7 +289,11 @@ def test_floats_agree_in_text_and_binary(number: float, size: float) -> None:
             assert float(text) <= number or struct.pack(code, float(text)) == data
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=5, min_value=-(10**30), max_value=10**30))
+@given(
+    st.decimals(
+        allow_nan=False, allow_infinity=False, places=5, min_value=-(10**30), max_value=10**30
+    )
+)
 def test_numeric_reads_back(number: Decimal) -> None:
     text = f"{number:f}".encode()
     units, scale = values.parse_decimal(text)
@@ -267,7 +301,9 @@ def test_numeric_reads_back(number: Decimal) -> None:
     assert Decimal(values.format_decimal(units, scale).decode()) == number
     binary = masked(HALF, values.NUMERIC, 1, values.encode_numeric(units, scale))
     assert binary is not None
-    assert values.format_decimal(*values.decode_numeric(binary)) == masked(HALF, values.NUMERIC, 0, text)
+    assert values.format_decimal(*values.decode_numeric(binary)) == masked(
+        HALF, values.NUMERIC, 0, text
+    )
 
 
 def test_binary_constants() -> None:

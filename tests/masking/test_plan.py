@@ -37,7 +37,9 @@ MASKS = {EMAIL: ColumnMask(EMAIL_MASK), SSN: ColumnMask(SSN_MASK)}
         ({EMAIL, PUBLIC}, Dependence.OPAQUE, REDACT),
     ],
 )
-def test_the_mask_of_a_column(sources: set[ColumnId], dependence: Dependence, spec: MaskSpec | None) -> None:
+def test_the_mask_of_a_column(
+    sources: set[ColumnId], dependence: Dependence, spec: MaskSpec | None
+) -> None:
     plan = build_plan([OutputColumn("c", frozenset(sources), dependence)], MASKS)
     assert plan == MaskPlan((PlannedColumn(spec, None, "c"),))
     assert plan.masked is (spec is not None)
@@ -77,7 +79,9 @@ def test_the_second_lock_holds_when_nothing_is_masked() -> None:
 
 
 def test_rows_through_a_plan() -> None:
-    program = compile_rows(PLAN, [Field("id", 100, 1, 23, 4, -1, 0), Field("x", 0, 0, 25, -1, -1, 0)], {}, {})
+    program = compile_rows(
+        PLAN, [Field("id", 100, 1, 23, 4, -1, 0), Field("x", 0, 0, 25, -1, -1, 0)], {}, {}
+    )
     assert isinstance(program, RowProgram)
     assert not program.keep_all
     row = data_row([b"7", b"canary"])

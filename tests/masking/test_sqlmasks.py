@@ -1,4 +1,6 @@
-"""Masks in SQL on real servers: never an error, and the native mask's value for every value there is."""
+"""Masks in SQL on real servers: never an error, and the native mask's value for every value there
+is.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.masking.sqlmasks_values import (
 )
 
 
-def _is_corner(spec: MaskSpec, name: str, raw: bytes | None, masked: bytes | None, binary: bool) -> bool:
+def _is_corner(
+    spec: MaskSpec, name: str, raw: bytes | None, masked: bytes | None, binary: bool
+) -> bool:
     """Whether this is one of the differences that the module lists."""
     if masked == b"[redacted]":
         return raw is not None and raw.rstrip() in LAID_OUT
@@ -39,7 +43,9 @@ def _is_corner(spec: MaskSpec, name: str, raw: bytes | None, masked: bytes | Non
             name, {"9999999-01-01", "300000-01-01 00:00:00", "300000-01-01 00:00:00+00"}
         )
     if spec.kind == "bucket" and name in ("float4", "float8") and raw is not None:
-        number = float(raw) if not binary else struct.unpack(">f" if name == "float4" else ">d", raw)[0]
+        number = (
+            float(raw) if not binary else struct.unpack(">f" if name == "float4" else ">d", raw)[0]
+        )
         return spec.size < 1e-30 or abs(number) > 1.7976e308
     return spec.kind == "email" and name == "name" and len(raw or b"") > 61
 
@@ -65,7 +71,9 @@ def test_no_setting_changes_a_value(
 ) -> None:
     table = f"v{list(VALUES).index(name)}"
     oid = type_oid(connection, table)
-    queries = [f"SELECT {mask_expression(s, 't.c', oid, types)} FROM {table} t ORDER BY id" for s in SPECS]
+    queries = [
+        f"SELECT {mask_expression(s, 't.c', oid, types)} FROM {table} t ORDER BY id" for s in SPECS
+    ]
     ordinary = [cells(connection, query, True) for query in queries]
     for number in range(3):
         settings = {**SETTINGS, **{name: options[number] for name, options in HOSTILE.items()}}
@@ -112,12 +120,17 @@ def test_no_value_is_too_long(connection: psycopg.Connection[Any], types: dict[i
         MaskSpec("hash", key="k"),
     ]
     masks = ", ".join(mask_expression(spec, "t.c", 25, types) for spec in specs)
-    rows = cells(connection, f"SELECT {masks} FROM long t WHERE octet_length(c) > {MAX_TEXT}", False)
+    rows = cells(
+        connection, f"SELECT {masks} FROM long t WHERE octet_length(c) > {MAX_TEXT}", False
+    )
     assert rows == [(None,) * len(specs)] * 3
-    rows = cells(connection, f"SELECT c, {masks} FROM long t WHERE octet_length(c) <= {MAX_TEXT}", False)
+    rows = cells(
+        connection, f"SELECT c, {masks} FROM long t WHERE octet_length(c) <= {MAX_TEXT}", False
+    )
     assert len(rows) == 3
     for raw, email, partial, token in rows:
-        text = (raw or b"").decode()  # the native masks of text take seconds where they are not compiled
+        # the native masks of text take seconds where they are not compiled
+        text = (raw or b"").decode()
         assert email == (b"a***@example.com" if "@" in text else b"[redacted]")
         assert partial == f"{text[:2]}{'*' * (len(text) - 5)}{text[-3:]}".encode()
         assert token == native_mask(specs[2], 25, 0, types, raw)
@@ -134,7 +147,9 @@ def test_what_is_only_laid_out_as_utf8_is_redacted(
         assert cells(connection, query, False) == [(b"[redacted]",)] * len(LAID_OUT)
 
 
-def test_what_is_out_of_range_is_null(connection: psycopg.Connection[Any], types: dict[int, Type]) -> None:
+def test_what_is_out_of_range_is_null(
+    connection: psycopg.Connection[Any], types: dict[int, Type]
+) -> None:
     for name, value in [
         *(
             ("numeric", number)
@@ -229,7 +244,9 @@ AND NOT EXISTS (SELECT FROM pg_type t WHERE typtype = 'p' AND t.oid IN (oprresul
 
 @pytest.fixture(scope="module")
 def shadow(dsn: str, types: dict[int, Type]) -> str:
-    """A search_path whose first schema has a failing one of every function, operator and type in the masks."""
+    """A search_path whose first schema has a failing one of every function, operator and type in
+    the masks.
+    """
     texts = " ".join(
         mask_expression(spec, "c", oid, types)
         for spec in SPECS
@@ -251,7 +268,9 @@ def shadow(dsn: str, types: dict[int, Type]) -> str:
             for (statement,) in connection.execute(query, (parameter,)).fetchall():
                 connection.execute(statement)
         for name in names:
-            connection.execute(f"CREATE DOMAIN shadow.{name} AS pg_catalog.int4 CHECK (VALUE = 12345678)")
+            connection.execute(
+                f"CREATE DOMAIN shadow.{name} AS pg_catalog.int4 CHECK (VALUE = 12345678)"
+            )
     return "shadow, pg_catalog, public"
 
 
@@ -261,7 +280,9 @@ def test_what_stands_first_in_search_path_is_not_used(
 ) -> None:
     table = f"v{list(VALUES).index(name)}"
     oid = type_oid(connection, table)
-    queries = [f"SELECT {mask_expression(s, 't.c', oid, types)} FROM public.{table} t" for s in SPECS]
+    queries = [
+        f"SELECT {mask_expression(s, 't.c', oid, types)} FROM public.{table} t" for s in SPECS
+    ]
     ordinary = [cells(connection, query, True) for query in queries]
     connection.execute("SELECT set_config('search_path', %s, false)", (shadow,))
     for statement in (

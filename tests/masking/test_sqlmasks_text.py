@@ -1,4 +1,6 @@
-"""Masks of text in SQL: keys of hashes, encodings of servers, collations; and the plans of all masks."""
+"""Masks of text in SQL: keys of hashes, encodings of servers, collations; and the plans of all
+masks.
+"""
 
 from __future__ import annotations
 
@@ -85,31 +87,43 @@ def test_hash_without_its_settings_is_null(dsn: str, types: dict[int, Type], nam
 
 def test_single_byte_encodings_are_what_python_says(connection: psycopg.Connection[Any]) -> None:
     connection.execute(
-        "CREATE FUNCTION pg_temp.decoded(b bytea, e text) RETURNS text LANGUAGE plpgsql AS"
-        " $$ BEGIN RETURN convert_from(b, e); EXCEPTION WHEN untranslatable_character THEN RETURN NULL; END $$"
+        "CREATE FUNCTION pg_temp.decoded(b bytea, e text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN"
+        " RETURN convert_from(b, e); EXCEPTION WHEN untranslatable_character THEN RETURN NULL;"
+        " END $$"
     )
     for encoding, codec in SINGLE_BYTE.items():
-        query = "SELECT array_agg(pg_temp.decoded(set_byte('\\x00', 0, n), %s) ORDER BY n) FROM generate_series(1, 255) n"
+        query = (
+            "SELECT array_agg(pg_temp.decoded(set_byte('\\x00', 0, n), %s) ORDER BY n) FROM"
+            " generate_series(1, 255) n"
+        )
         row = connection.execute(query, (encoding,)).fetchone()
         assert row is not None
         decoded = [bytes([byte]).decode(codec, "ignore") or None for byte in range(1, 256)]
         assert row[0] == decoded, encoding
-        assert undefined_bytes(encoding) == bytes(byte for byte in range(1, 256) if row[0][byte - 1] is None)
+        assert undefined_bytes(encoding) == bytes(
+            byte for byte in range(1, 256) if row[0][byte - 1] is None
+        )
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "ISO_8859_7", "SQL_ASCII", "EUC_JP"])
 def test_server_encodings(any_postgres: Server, types: dict[int, Type], encoding: str) -> None:
     with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE encoded TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+        admin.execute(
+            f"CREATE DATABASE encoded TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+        )
         address = f"{any_postgres.superuser_dsn.rsplit('/', 1)[0]}/encoded?client_encoding=UTF8"
         try:
-            with psycopg.connect(address, autocommit=True, options=startup_options(SETTINGS)) as connection:
+            with psycopg.connect(
+                address, autocommit=True, options=startup_options(SETTINGS)
+            ) as connection:
                 _check_encoded(connection, types, encoding)
         finally:
             admin.execute("DROP DATABASE encoded WITH (FORCE)")
 
 
-def _check_encoded(connection: psycopg.Connection[Any], types: dict[int, Type], encoding: str) -> None:
+def _check_encoded(
+    connection: psycopg.Connection[Any], types: dict[int, Type], encoding: str
+) -> None:
     connection.execute("CREATE CAST (bytea AS text) WITHOUT FUNCTION")
     connection.execute("CREATE TABLE t (c text)")
     high = bytes(range(0x80, 0x100))
@@ -123,9 +137,15 @@ def _check_encoded(connection: psycopg.Connection[Any], types: dict[int, Type], 
         *(bytes([b]) * 3 for b in high),
     ]
     data += [bytes([b]) + b"b@x.org" for b in high]
-    connection.cursor().executemany("INSERT INTO t VALUES ((%s::bytea)::text)", [(value,) for value in data])
+    connection.cursor().executemany(
+        "INSERT INTO t VALUES ((%s::bytea)::text)", [(value,) for value in data]
+    )
     bad = undefined_bytes(encoding) if encoding in SINGLE_BYTE else b""
-    defined = "true" if not bad else f"c COLLATE \"C\" !~ '[{''.join(chr(92) + f'x{b:02x}' for b in bad)}]'"
+    defined = (
+        "true"
+        if not bad
+        else f"c COLLATE \"C\" !~ '[{''.join(chr(92) + f'x{b:02x}' for b in bad)}]'"
+    )
     for spec in SPECS:
         text = mask_expression(spec, "t.c", 25, types, encoding)
         cells(connection, f"SELECT count({text}) FROM t", False)
@@ -151,16 +171,21 @@ def test_collations(connection: psycopg.Connection[Any], types: dict[int, Type],
         "SELECT 1 FROM pg_collation WHERE collprovider = 'i' AND collname LIKE 'de-%'"
     ).fetchone():
         connection.execute(
-            "CREATE COLLATION IF NOT EXISTS loose (provider = icu, locale = 'und', deterministic = false)"
+            "CREATE COLLATION IF NOT EXISTS loose (provider = icu, locale = 'und', deterministic ="
+            " false)"
         )
         collations.append("public.loose")
     oid = {"text": 25, "varchar": 1043, "bpchar": 1042, "name": 19}[name]
     for collation in collations:
         connection.execute(f"CREATE TEMP TABLE collated (c {name} COLLATE {collation})")
-        connection.execute("INSERT INTO collated VALUES ('jane@x.org'), ('j@x.org'), ('Jürgen'), (NULL)")
+        connection.execute(
+            "INSERT INTO collated VALUES ('jane@x.org'), ('j@x.org'), ('Jürgen'), (NULL)"
+        )
         for spec in SPECS:
             text = mask_expression(spec, "t.c", oid, types)
-            rows = cells(connection, f"SELECT t.c, {text}, pg_collation_for({text}) FROM collated t", False)
+            rows = cells(
+                connection, f"SELECT t.c, {text}, pg_collation_for({text}) FROM collated t", False
+            )
             for raw, masked, kept in rows:
                 assert masked == native_mask(spec, oid, 0, types, raw) or (
                     name == "name" and spec.value == "a" * 70

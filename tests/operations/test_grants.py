@@ -1,5 +1,5 @@
-"""``sallyport grants`` against a real PostgreSQL: after its script the gateway works as before, and past the gateway
-the role can do no more than the policy could ever allow.
+"""``sallyport grants`` against a real PostgreSQL: after its script the gateway works as before, and
+past the gateway the role can do no more than the policy could ever allow.
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ def policy() -> str:
 
 #: What the policy gives, through the gateway, before and after alike.
 WORKS = [
-    "SELECT id, name, email, ssn, card_number, birth_date, notes FROM customers ORDER BY id LIMIT 3",
+    (
+        "SELECT id, name, email, ssn, card_number, birth_date, notes FROM customers ORDER BY id"
+        " LIMIT 3"
+    ),
     "SELECT count(*) FROM payments",
     "SELECT o.*, c.city FROM orders o JOIN customers c ON c.id = o.customer_id WHERE o.id = 7",
     "SELECT * FROM orders_2025 WHERE id < 3000 ORDER BY id",
@@ -106,7 +109,10 @@ WORKS = [
     "SELECT sku FROM with_status WHERE id = 3",
     "SELECT public_part FROM app.further",
     "INSERT INTO orders (customer_id, placed_at) VALUES (5, '2026-03-01') RETURNING status, total",
-    "INSERT INTO products (id, sku, name, price) VALUES (9000, 'SKU-9000', 'Test', 5) ON CONFLICT (id) DO UPDATE SET stock = 3",
+    (
+        "INSERT INTO products (id, sku, name, price) VALUES (9000, 'SKU-9000', 'Test', 5) ON"
+        " CONFLICT (id) DO UPDATE SET stock = 3"
+    ),
     "UPDATE orders SET status = 'paid'::order_status WHERE id = 12",
     "UPDATE products SET stock = stock + 1 WHERE sku = 'SKU-00003'",
     "INSERT INTO diary (day, line) VALUES ('2026-01-01', 'quiet')",
@@ -149,7 +155,10 @@ FAILS = [
     "LOCK TABLE customers IN EXCLUSIVE MODE",
     "SELECT id FROM customers FOR UPDATE",
     "COPY customers TO PROGRAM 'cat'",
-    "CREATE TRIGGER t BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    (
+        "CREATE TRIGGER t BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION"
+        " suppress_redundant_updates_trigger()"
+    ),
 ]
 
 
@@ -232,7 +241,10 @@ def test_everything_works_through_the_gateway_as_before(
 
 @pytest.mark.parametrize("sql", FAILS)
 def test_past_the_gateway_the_role_fails_at_the_rest(server: Server, script: str, sql: str) -> None:
-    with psycopg.connect(server.agent_dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with (
+        psycopg.connect(server.agent_dsn) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
         connection.execute(sql)  # type: ignore[call-overload]
 
 
@@ -248,27 +260,37 @@ def test_the_script_says_why(script: str) -> None:
     assert script.count("BEGIN;") == script.count("COMMIT;") == 1
     assert '--   SELECT: rule "agents read the shop"' in script
     assert (
-        'DELETE: rule "the customers\' table is not for locking" (after approval) (under a condition)'
+        'DELETE: rule "the customers\' table is not for locking" (after approval) (under a'
+        " condition)" in script
+    )
+    assert (
+        "masked by the gateway, not by PostgreSQL: email, phone, ssn, card_number, birth_date,"
+        " notes" in script
+    )
+    assert (
+        'GRANT SELECT ("id", "day", "line"), INSERT ("day", "line") ON TABLE "public"."diary"'
         in script
     )
     assert (
-        "masked by the gateway, not by PostgreSQL: email, phone, ssn, card_number, birth_date, notes"
+        'GRANT SELECT ("id", "public_part"), UPDATE ("public_part") ON TABLE "app"."hidden"'
         in script
     )
-    assert 'GRANT SELECT ("id", "day", "line"), INSERT ("day", "line") ON TABLE "public"."diary"' in script
-    assert 'GRANT SELECT ("id", "public_part"), UPDATE ("public_part") ON TABLE "app"."hidden"' in script
     assert "behind app.behind, a view with security_invoker" in script
     assert 'GRANT SELECT, USAGE ON SEQUENCE "public"."diary_id_seq"' in script
     assert 'GRANT EXECUTE ON ROUTINE public."tru""sted"(a integer, b integer[])' not in script
     assert 'GRANT EXECUTE ON ROUTINE public."tru""sted"(a integer, b text[])' in script
-    assert "GRANT EXECUTE ON ROUTINE public.status_of(wanted integer, word text)" in script.replace('"', "")
+    assert "GRANT EXECUTE ON ROUTINE public.status_of(wanted integer, word text)" in script.replace(
+        '"', ""
+    )
     assert "What this script does not narrow" in script
     assert "public.status_owned runs with its owner's privileges (SECURITY DEFINER)" in script
 
 
 def test_no_name_ends_a_comment(script: str) -> None:
     for line in script.splitlines():
-        assert line == "" or line.startswith(("--", "BEGIN;", "COMMIT;", "SET LOCAL ", "GRANT ", "REVOKE "))
+        assert line == "" or line.startswith(
+            ("--", "BEGIN;", "COMMIT;", "SET LOCAL ", "GRANT ", "REVOKE ")
+        )
 
 
 def test_public_can_be_left_alone(gateway: Gateway, script: str) -> None:
@@ -280,9 +302,9 @@ def test_public_can_be_left_alone(gateway: Gateway, script: str) -> None:
 def test_powers_are_named(gateway: Gateway, server: Server, script: str) -> None:
     with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
         connection.execute(
-            "CREATE ROLE strong BYPASSRLS CREATEROLE IN ROLE pg_read_all_data; CREATE TABLE hr.own (a int);"
-            "ALTER TABLE hr.own OWNER TO strong; ALTER DEFAULT PRIVILEGES IN SCHEMA hr GRANT SELECT ON TABLES TO strong;"
-            "GRANT SET ON PARAMETER log_statement TO strong"
+            "CREATE ROLE strong BYPASSRLS CREATEROLE IN ROLE pg_read_all_data; CREATE TABLE hr.own"
+            " (a int);ALTER TABLE hr.own OWNER TO strong; ALTER DEFAULT PRIVILEGES IN SCHEMA hr"
+            " GRANT SELECT ON TABLES TO strong;GRANT SET ON PARAMETER log_statement TO strong"
         )
         try:
             checked = grants(gateway, "--check", "--role", "strong")

@@ -1,4 +1,6 @@
-"""Privileges and script on each server version: read, applied inside a transaction that is rolled back, and equal to what is wanted."""
+"""Privileges and script on each server version: read, applied inside a transaction that is rolled
+back, and equal to what is wanted.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_the_script_leaves_exactly_what_is_wanted(any_postgres: Server) -> None:
             if sql.startswith(("BEGIN", "COMMIT", "ROLLBACK")):
                 return []
             cursor = connection.execute(sql.replace("%", "%%").encode(), [], prepare=False)
-            return [[_text(v) for v in row] for row in cursor.fetchall()] if cursor.description else []
+            return (
+                [[_text(v) for v in row] for row in cursor.fetchall()] if cursor.description else []
+            )
 
         after = asyncio.run(live.load_privileges(inside, "sallyport_agent"))
         connection.execute("ROLLBACK")

@@ -1,4 +1,6 @@
-"""Who is locked with whom: by the names that the configuration ties together, and by those that tokens tell."""
+"""Who is locked with whom: by the names that the configuration ties together, and by those that
+tokens tell.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Searching sessions by their statements: in the index, in recordings, within a time, and never past what the caller may read."""
+"""Searching sessions by their statements: in the index, in recordings, within a time, and never
+past what the caller may read.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ COUNT = 250
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SqlSessionIndex, Sessions]]:
-    """Sessions s_000 to s_249, each with two statements; every fiftieth with an UPDATE of orders that was refused."""
+def place(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Path, SqlSessionIndex, Sessions]]:
+    """Sessions s_000 to s_249, each with two statements; every fiftieth with an UPDATE of orders
+    that was refused.
+    """
     directory = tmp_path_factory.mktemp("data")
     engine = open_database(directory)
     writer = Writer(engine, interval=0.01)
@@ -33,11 +39,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SqlS
     for number in range(COUNT):
         one = recorder.open_session(f"s_{number:03}", AGENT, "shop", "127.0.0.1:1", "psql")
         one.statement(
-            judged(1, f"select {number}\nfrom customers", outcome="allow", relations=("public.customers",))
+            judged(
+                1,
+                f"select {number}\nfrom customers",
+                outcome="allow",
+                relations=("public.customers",),
+            )
         )
         if number % 50 == 0:
             one.statement(
-                judged(2, f"UPDATE orders SET total = {number}", outcome="deny", relations=("public.orders",))
+                judged(
+                    2,
+                    f"UPDATE orders SET total = {number}",
+                    outcome="deny",
+                    relations=("public.orders",),
+                )
             )
         one.end("done")
     until(lambda: recorder.backlog == 0)
@@ -85,7 +101,9 @@ def pages(
 )
 @pytest.mark.parametrize("way", ["index", "recordings", "neither"])
 def test_what_is_found(place: Place, query: SessionQuery, expected: list[str], way: str) -> None:
-    """``recordings``: the index knows the sessions and nothing of their statements; ``neither``: there is no index."""
+    """``recordings``: the index knows the sessions and nothing of their statements; ``neither``:
+    there is no index.
+    """
     _, index, sessions = place
     if way == "recordings":
         sessions = Sessions(sessions._directory, Unsearchable(index))
@@ -126,12 +144,16 @@ def test_the_statement_is_named(place: Place) -> None:
 
 
 def test_no_time_at_all_still_gets_to_the_end(place: Place) -> None:
-    """A recording that takes longer than a page's whole time is said not to have been read; the search goes on behind it."""
+    """A recording that takes longer than a page's whole time is said not to have been read; the
+    search goes on behind it.
+    """
     _, index, sessions = place
     sessions = Sessions(sessions._directory, Unsearchable(index))  # type: ignore[arg-type]
     ids, seen = pages(sessions, SessionQuery(text="update orders"), 0.0)
     assert len(seen) > COUNT / 2
-    assert ids == ["s_200", "s_150", "s_100", "s_050", "s_000"], "so short that the clock is not looked at"
+    assert ids == ["s_200", "s_150", "s_100", "s_050", "s_000"], (
+        "so short that the clock is not looked at"
+    )
     assert all(found.recordings <= 1 for found in seen)
 
 
@@ -155,7 +177,9 @@ def test_a_long_recording_is_not_read_for_ever(tmp_path: Path) -> None:
     recorder.close()
     found = Sessions(recorder.directory, None).search(SessionQuery(text="select 199"), 0.0)
     assert (found.unread, found.after, found.matches) == (["s_long"], None, [])
-    assert len(Sessions(recorder.directory, None).search(SessionQuery(text="select 199")).matches) == 1
+    assert (
+        len(Sessions(recorder.directory, None).search(SessionQuery(text="select 199")).matches) == 1
+    )
 
 
 def test_a_damaged_recording_is_said_to_be_unread(tmp_path: Path) -> None:

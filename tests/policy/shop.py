@@ -1,4 +1,6 @@
-"""A small catalog with what policy cares about: partitions, inheritance, a view, system relations, a sequence of schemas."""
+"""A small catalog with what policy cares about: partitions, inheritance, a view, system relations,
+a sequence of schemas.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def snapshot() -> CatalogSnapshot:
             for oid, schema, name, kind, columns, parents, children in _RELATIONS
         ),
         types=(),
-        functions=tuple(Function(oid, schema, name, "f", (TEXT,), TEXT) for oid, schema, name in _FUNCTIONS),
+        functions=tuple(
+            Function(oid, schema, name, "f", (TEXT,), TEXT) for oid, schema, name in _FUNCTIONS
+        ),
     )
 
 

@@ -1,4 +1,6 @@
-"""Policy meets catalog: masks follow inheritance, the strictest wins, equal keys decide alike, patterns that miss are told."""
+"""Policy meets catalog: masks follow inheritance, the strictest wins, equal keys decide alike,
+patterns that miss are told.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ def masked(text: str, who: Subject | None = None, target: str = "shop") -> dict[
 
 def test_a_mask_on_the_parent_masks_every_descendant() -> None:
     found = masked("  - {columns: [public.orders.note], with: redact}\n")
-    assert found.keys() == {"public.orders.note", "public.orders_2025.note", "public.orders_2026.note"}
+    assert found.keys() == {
+        "public.orders.note",
+        "public.orders_2025.note",
+        "public.orders_2026.note",
+    }
 
 
 def test_a_mask_on_a_partition_masks_the_parent_but_not_its_siblings() -> None:
@@ -53,7 +59,9 @@ def test_inheritance_is_followed_by_name_not_by_number() -> None:
 
 
 def test_patterns_match_real_names_case_sensitively_and_quoted() -> None:
-    assert masked("  - {columns: ['public.*.email'], with: redact}\n").keys() == {"public.customers.email"}
+    assert masked("  - {columns: ['public.*.email'], with: redact}\n").keys() == {
+        "public.customers.email"
+    }
     assert masked("  - {columns: ['public.\"Odd.Name\".Email'], with: redact}\n").keys() == {
         "public.Odd.Name.Email"
     }
@@ -171,13 +179,17 @@ def test_conditions_on_the_subject_and_on_time_are_part_of_the_key() -> None:
     text = "version: 1\nrules:\n  - {name: r, allow: [read], when: %s}\n"
     by_subject = bind(parse_policy(text % "subject.claims.level > 3", "p"), CATALOG, "shop")
     assert (
-        by_subject.for_subject(person(level=1), NOW).key != by_subject.for_subject(person(level=5), NOW).key
+        by_subject.for_subject(person(level=1), NOW).key
+        != by_subject.for_subject(person(level=5), NOW).key
     )
     by_time = bind(parse_policy(text % "now.getHours() < 12", "p"), CATALOG, "shop")
     who = person()
     assert by_time.for_subject(who, NOW).key != by_time.for_subject(who, NOW + 1).key
     neither = bind(parse_policy(text % "target == 'shop'", "p"), CATALOG, "shop")
-    assert neither.for_subject(person(level=1), NOW).key == neither.for_subject(person(level=5), NOW + 99).key
+    assert (
+        neither.for_subject(person(level=1), NOW).key
+        == neither.for_subject(person(level=5), NOW + 99).key
+    )
 
 
 def test_asking_again_is_remembered_but_not_across_time() -> None:
@@ -189,7 +201,9 @@ def test_asking_again_is_remembered_but_not_across_time() -> None:
     assert bound.for_subject(who, noon).may_connect
     assert bound.for_subject(who, noon + 30).valid_until == noon + 60
     assert policy_for(RULES).valid_until == float("inf")
-    assert policy_for(text.replace("window", "subjects: {groups: [x]}, window")).valid_until == float("inf")
+    assert policy_for(
+        text.replace("window", "subjects: {groups: [x]}, window")
+    ).valid_until == float("inf")
     evening = noon + 6 * 3600
     assert not bound.for_subject(who, evening).may_connect
     assert bound.for_subject(who, evening - 1).may_connect
@@ -212,8 +226,8 @@ def test_windows_over_midnight_belong_to_the_day_they_begin() -> None:
 
 def test_subject_parts_must_all_match() -> None:
     text = (
-        "rules:\n  - {name: r, allow: [read], subjects: "
-        "{groups: [a, b], ids: [s], issuer: https://idp, agent: [bot], claims: {team: [x, y], on: true}}}\n"
+        "rules:\n  - {name: r, allow: [read], subjects: {groups: [a, b], ids: [s], issuer:"
+        " https://idp, agent: [bot], claims: {team: [x, y], on: true}}}\n"
     )
     full = {"agent": "bot", "team": "x", "on": True}
     assert policy_for(text, person("a", **full)).may_connect
@@ -265,7 +279,10 @@ functions: ['app.nothing']
     warnings = bind(parse_policy(text, "p"), CATALOG, "shop").warnings
     assert warnings == (
         'rule "r" (line 5): public.oders matches nothing in target shop',
-        "mask (line 8): public.customers.emial matches nothing in target shop. Did you mean 'public.customers.email'?",
+        (
+            "mask (line 8): public.customers.emial matches nothing in target shop. Did you mean"
+            " 'public.customers.email'?"
+        ),
         "mask (line 9): no column of target shop has the tag 'pii'",
         "functions: app.nothing matches nothing in target shop",
     )
@@ -286,7 +303,10 @@ def test_permissions_of_masks_are_combined_by_and() -> None:
 
 
 def test_notices_and_trusted_views() -> None:
-    view, table = CATALOG.relations[oid("public.customer_names")], CATALOG.relations[oid("public.customers")]
+    view, table = (
+        CATALOG.relations[oid("public.customer_names")],
+        CATALOG.relations[oid("public.customers")],
+    )
     policy = policy_for("notices: false\nviews: {'public.*': trusted}\n")
     assert not policy.notices
     assert policy.trusts_view(view)
@@ -312,8 +332,11 @@ def test_a_masked_partition_key_is_a_warning() -> None:
         return bind(parse_policy(text, "p"), catalog, "shop").warnings
 
     assert warnings("customer_id") == (
-        "mask (line 3): public.orders.customer_id is in the partition key of public.orders. Subjects with this mask "
-        "cannot read the table's rows, because the order of the partitions tells values",
+        (
+            "mask (line 3): public.orders.customer_id is in the partition key of public.orders."
+            " Subjects with this mask cannot read the table's rows, because the order of the"
+            " partitions tells values"
+        ),
     )
     assert warnings("note") == ()
     assert warnings("customer_id", ", targets: [elsewhere]") == ()

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.policy.conditions import MAX_LENGTH, compile_condition, subject_variables, time_variable
+from sallyport.policy.conditions import (
+    MAX_LENGTH,
+    compile_condition,
+    subject_variables,
+    time_variable,
+)
 
 VARIABLES = {
     "subject": subject_variables(
@@ -91,6 +96,8 @@ def test_what_cannot_be_used_is_found_at_load(source: str, problem: str) -> None
 
 def test_names_inside_texts_are_not_names() -> None:
     assert (
-        compile_condition("target != 'subject.grops' && target != \"statement.kid\"").evaluate(VARIABLES)
+        compile_condition("target != 'subject.grops' && target != \"statement.kid\"").evaluate(
+            VARIABLES
+        )
         is True
     )

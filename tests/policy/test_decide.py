@@ -64,7 +64,9 @@ def facts(text: str) -> StatementFacts:
     outer, _, inner = text.partition(">")
     head, _, rest = outer.partition(":")
     kind, _, where = head.strip().partition(" ")
-    accesses = [access(match) for match in re.finditer(r"(\w+) ([\w.]+)(\([^)]*\))?( through-view)?", rest)]
+    accesses = [
+        access(match) for match in re.finditer(r"(\w+) ([\w.]+)(\([^)]*\))?( through-view)?", rest)
+    ]
     return StatementFacts(
         kind=kind,
         start=0,
@@ -78,7 +80,9 @@ def facts(text: str) -> StatementFacts:
 def access(match: re.Match[str]) -> Access:
     action, relation, columns, indirect = match.groups()
     names = re.findall(r"\w+", columns or "")
-    return Access(oid(relation), action, bool(indirect), frozenset(col(f"{relation}.{n}") for n in names))
+    return Access(
+        oid(relation), action, bool(indirect), frozenset(col(f"{relation}.{n}") for n in names)
+    )
 
 
 def decide(who: str, statement: StatementFacts, bound: BoundPolicy = BOUND) -> Decision:
@@ -86,7 +90,9 @@ def decide(who: str, statement: StatementFacts, bound: BoundPolicy = BOUND) -> D
     return bound.for_subject(person, now).decide(statement)
 
 
-@pytest.mark.parametrize(("line", "cells"), rows(), ids=lambda v: str(v) if isinstance(v, int) else "")
+@pytest.mark.parametrize(
+    ("line", "cells"), rows(), ids=lambda v: str(v) if isinstance(v, int) else ""
+)
 def test_golden_table(line: int, cells: list[str]) -> None:
     who, statement, verdict, rule_or_code = cells
     decision = decide(who, facts(statement))
@@ -105,7 +111,9 @@ def test_nothing_allows_says_what_is_missing_and_what_is_possible() -> None:
     assert refusal.text == "[SP1001] select on hr.people is not allowed"
     assert "allows select on hr.people (column salary)." in refusal.detail
     assert f"No rule of policy {POLICY.version} for target shop" in refusal.detail
-    assert "On shop you may: read on public.*; select on hr.people.id, hr.people.email" in refusal.hint
+    assert (
+        "On shop you may: read on public.*; select on hr.people.id, hr.people.email" in refusal.hint
+    )
     assert "After approval you may: update, delete on public.customers." in refusal.hint
 
 
@@ -161,7 +169,9 @@ rules:
 
 def test_returning_and_where_need_select_as_in_postgresql() -> None:
     bound = bind(RETURNING, CATALOG, "shop")
-    plain = StatementFacts("update", 0, 0, accesses=(Access(oid("public.orders"), "update"),), has_where=True)
+    plain = StatementFacts(
+        "update", 0, 0, accesses=(Access(oid("public.orders"), "update"),), has_where=True
+    )
     assert decide("x", plain, bound).outcome.value == "allow"
     total = frozenset({col("public.orders.total")})
     returning = StatementFacts(
@@ -196,7 +206,10 @@ def test_columns_behind_a_view_need_no_rule_of_their_own() -> None:
         columns=(OutputColumn("name", sources, Dependence.IDENTITY),),
         accesses=(
             Access(
-                oid("public.customer_names"), "select", False, frozenset({col("public.customer_names.name")})
+                oid("public.customer_names"),
+                "select",
+                False,
+                frozenset({col("public.customer_names.name")}),
             ),
         ),
     )

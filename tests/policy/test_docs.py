@@ -24,7 +24,9 @@ WORDS = set(re.findall(r"[a-z][a-z0-9_.-]*[a-z0-9]|[a-z]", TEXT))
 @pytest.mark.parametrize("struct", [*STRUCTS, Expectation], ids=lambda s: s.__name__)
 def test_every_key(struct: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(struct):
-        assert re.search(rf"(`|\b){field.encode_name}(`|:)|`{field.encode_name}`", TEXT), field.encode_name
+        assert re.search(rf"(`|\b){field.encode_name}(`|:)|`{field.encode_name}`", TEXT), (
+            field.encode_name
+        )
 
 
 @pytest.mark.parametrize("name", [*sorted(ACTIONS), *GROUPS, *PACKS, *MASK_KINDS])

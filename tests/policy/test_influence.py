@@ -37,7 +37,11 @@ from sallyport.sql.facts import (
 )
 from tests.policy.shop import CATALOG, col
 
-EMAIL, SSN, NAME = col("public.customers.email"), col("public.customers.ssn"), col("public.customers.name")
+EMAIL, SSN, NAME = (
+    col("public.customers.email"),
+    col("public.customers.ssn"),
+    col("public.customers.name"),
+)
 
 
 def masks(filter_: Filter, spec: MaskSpec = REDACT) -> dict[ColumnId, ColumnMask]:
@@ -45,7 +49,9 @@ def masks(filter_: Filter, spec: MaskSpec = REDACT) -> dict[ColumnId, ColumnMask
 
 
 def influence(clause: Clause, equality: bool = False, position: int = -1) -> StatementFacts:
-    return StatementFacts("select", 0, 0, influences=(Influence(EMAIL, clause, equality, position),))
+    return StatementFacts(
+        "select", 0, 0, influences=(Influence(EMAIL, clause, equality, position),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,14 +92,21 @@ def test_inner_statements_count() -> None:
 def test_the_refusal_names_column_clause_place_and_way_out() -> None:
     sql = "DELETE FROM customers WHERE 'é' < name AND email > 'a'"
     at = sql.encode().index(b"email")
-    refusal = check_influence(influence(Clause.WHERE, position=at), masks(Filter.EQUALITY), CATALOG, sql)
+    refusal = check_influence(
+        influence(Clause.WHERE, position=at), masks(Filter.EQUALITY), CATALOG, sql
+    )
     assert refusal is not None
-    assert refusal.text == "[SP1201] masked column public.customers.email would influence the result in WHERE"
+    assert (
+        refusal.text
+        == "[SP1201] masked column public.customers.email would influence the result in WHERE"
+    )
     assert "line 9: pii.email" in refusal.detail
     assert "by = or IN" in refusal.hint
     assert refusal.position == sql.index("email") + 1
     assert (
-        check_influence(influence(Clause.WHERE, position=at), masks(Filter.EQUALITY), CATALOG, sql.encode())
+        check_influence(
+            influence(Clause.WHERE, position=at), masks(Filter.EQUALITY), CATALOG, sql.encode()
+        )
         == refusal
     )
 
@@ -109,15 +122,21 @@ def test_a_column_of_a_view_gets_a_hint_about_the_view() -> None:
 @pytest.mark.parametrize(
     ("filter_", "code"), [(Filter.DENY, "SP1201"), (Filter.EQUALITY, None), (Filter.ALLOW, None)]
 )
-def test_with_filter_deny_a_column_is_only_selected_as_it_is(filter_: Filter, code: str | None) -> None:
+def test_with_filter_deny_a_column_is_only_selected_as_it_is(
+    filter_: Filter, code: str | None
+) -> None:
     sql = "EXPLAIN SELECT upper(email) FROM customers"
     at = sql.index("email")
     inner = StatementFacts("select", 0, 0, mentioned=((NAME, 3), (EMAIL, at)))
-    refusal = check_mentions(StatementFacts("explain", 0, 0, inner=inner), masks(filter_), CATALOG, sql)
+    refusal = check_mentions(
+        StatementFacts("explain", 0, 0, inner=inner), masks(filter_), CATALOG, sql
+    )
     assert (refusal.code.id if refusal else None) == code
     if refusal is not None:
         assert refusal.position == at + 1
-        assert refusal.message == "masked column public.customers.email can only be selected as it is"
+        assert (
+            refusal.message == "masked column public.customers.email can only be selected as it is"
+        )
 
 
 @pytest.mark.parametrize("filter_", list(Filter))
@@ -160,9 +179,15 @@ TOTAL = col("public.orders.total")
     ],
 )
 def test_flow_table(
-    filter_: Filter, copies: bool, target: ColumnId | None, target_mask: MaskSpec | None, allowed: bool
+    filter_: Filter,
+    copies: bool,
+    target: ColumnId | None,
+    target_mask: MaskSpec | None,
+    allowed: bool,
 ) -> None:
-    known = {EMAIL: ColumnMask(MaskSpec("email"), filter_, origin="line 9: pii.email", copies=copies)}
+    known = {
+        EMAIL: ColumnMask(MaskSpec("email"), filter_, origin="line 9: pii.email", copies=copies)
+    }
     if target_mask is not None and target is not None:
         known[target] = ColumnMask(target_mask)
     statement = StatementFacts("update", 0, 0, flows=(Flow(target, frozenset({EMAIL})),))
@@ -244,7 +269,10 @@ def test_flows_of_columns_without_mask_and_of_inner_statements() -> None:
     free = StatementFacts("update", 0, 0, flows=(Flow(NAME, frozenset({NAME})),))
     assert check_flows(free, masks(Filter.DENY), CATALOG) is None
     inner = StatementFacts("insert", 0, 0, flows=(Flow(NAME, frozenset({NAME, EMAIL})),))
-    assert check_flows(StatementFacts("explain", 0, 0, inner=inner), masks(Filter.ALLOW), CATALOG) is not None
+    assert (
+        check_flows(StatementFacts("explain", 0, 0, inner=inner), masks(Filter.ALLOW), CATALOG)
+        is not None
+    )
 
 
 def test_a_masked_column_of_a_view_does_not_hide_what_is_written_through_it() -> None:
@@ -257,7 +285,9 @@ def test_a_masked_column_of_a_view_does_not_hide_what_is_written_through_it() ->
 def test_unknowns_the_first_decides_and_all_are_listed_up_to_a_bound() -> None:
     assert check_unknowns(StatementFacts("select", 0, 0)) is None
     many = tuple(
-        Unknown("SP1103" if i else "SP1104", f"cannot determine thing {i}", "Do without." * (i == 0), 2)
+        Unknown(
+            "SP1103" if i else "SP1104", f"cannot determine thing {i}", "Do without." * (i == 0), 2
+        )
         for i in range(7)
     )
     refusal = check_unknowns(
@@ -296,7 +326,8 @@ def test_functions_need_a_line_in_policy() -> None:
         ("search_path", "hr, public", None),
         ("search_path", '"hr",PUBLIC', None),
         ("search_path", "public, hr", "SP1302"),
-        ("search_path", "public", None),  # the default, which is "$user", public: there is no schema agent
+        # the default, which is "$user", public: there is no schema agent
+        ("search_path", "public", None),
         ("search_path", '"$user", public, "$user"', None),
         ("search_path", "pg_temp, public", "SP1302"),
         ("search_path", "soon, public", "SP1302"),
@@ -354,11 +385,15 @@ def test_a_session_may_have_less_time_than_policy_gives(value: str, passes: bool
 
 
 def test_date_styles_and_masks() -> None:
-    """A mask of a column that holds no dates leaves DateStyle to the session; one whose type is not known does not."""
+    """A mask of a column that holds no dates leaves DateStyle to the session; one whose type is not
+    known does not.
+    """
     policy = subject_policy("masks: [{columns: ['*.*.email'], with: redact}]\n")
     assert policy.masks
     assert check_change(SettingChange("DateStyle", "SQL, DMY"), policy) is None
-    other = replace(policy, standing=replace(policy.standing, catalog=replace(CATALOG, relations={})))
+    other = replace(
+        policy, standing=replace(policy.standing, catalog=replace(CATALOG, relations={}))
+    )
     assert check_change(SettingChange("DateStyle", "SQL, DMY"), other) is not None
     assert check_change(SettingChange("DateStyle", "ISO, DMY"), other) is None
 
@@ -366,7 +401,9 @@ def test_date_styles_and_masks() -> None:
 def test_a_schema_called_like_the_role_counts() -> None:
     policy = subject_policy("rules: []\n")
     schemas = CATALOG.schemas | {CATALOG.role}
-    own = replace(policy, standing=replace(policy.standing, catalog=replace(CATALOG, schemas=schemas)))
+    own = replace(
+        policy, standing=replace(policy.standing, catalog=replace(CATALOG, schemas=schemas))
+    )
     for value, code in (("public", "SP1302"), ('"$user", public', None), ("agent, public", None)):
         statement = StatementFacts("set", 0, 0, settings=(SettingChange("search_path", value),))
         refusal = check_settings(statement, own)

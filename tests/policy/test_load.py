@@ -58,7 +58,9 @@ def test_the_example() -> None:
 
 
 def rule(*lines: str, name: str = "r") -> str:
-    return "version: 1\nrules:\n  - name: " + name + "\n" + "".join(f"    {line}\n" for line in lines)
+    return (
+        "version: 1\nrules:\n  - name: " + name + "\n" + "".join(f"    {line}\n" for line in lines)
+    )
 
 
 def mask(text: str) -> str:
@@ -75,18 +77,43 @@ ERRORS = [
     ("version: 1\nruls: []\n", 2, "ruls: unknown key", "Did you mean 'rules'?"),
     ("version: 1\nrules: {}\n", 2, "a list ([a, b]) is expected here, not a mapping", ""),
     ("version: 1\nrules: [\n", 3, "not valid YAML", "Check"),
-    ("version: 1\npacks: [no-dll]\n", 2, "packs[0]: unknown pack 'no-dll'", "Did you mean 'no-ddl'?"),
+    (
+        "version: 1\npacks: [no-dll]\n",
+        2,
+        "packs[0]: unknown pack 'no-dll'",
+        "Did you mean 'no-ddl'?",
+    ),
     ("version: 1\npacks:\n  - no-ddl\n  - no-ddl\n", 4, "is listed twice", "Remove one"),
     ("version: 1\ntags:\n  a: ['x.y']\n", 3, "'x.y' has 2 parts, not 3", "public.customers.email"),
     ("version: 1\ntags:\n  a: ['x..y']\n", 3, "is not a pattern", "public.customers.email"),
-    ("version: 1\nfunctions:\n  - 'pg_catalog.*'\n", 3, "system functions cannot be trusted", "Remove it"),
+    (
+        "version: 1\nfunctions:\n  - 'pg_catalog.*'\n",
+        3,
+        "system functions cannot be trusted",
+        "Remove it",
+    ),
     ("version: 1\nfunctions:\n  - slugify\n", 3, "has 1 part, not 2", "app.slugify"),
     ("version: 1\nsearch_paths:\n  - 'a,,b'\n", 3, "not a usable search_path", "app, public"),
     ("version: 1\nsearch_paths:\n  - pg_temp\n", 3, "not a usable search_path", "app, public"),
-    (rule("allow: [selct]"), 4, "rules[0].allow[0]: unknown action 'selct'", "Did you mean 'select'?"),
-    (rule("allow:", "  - select", "  - updat"), 6, "unknown action 'updat'", "Did you mean 'update'?"),
+    (
+        rule("allow: [selct]"),
+        4,
+        "rules[0].allow[0]: unknown action 'selct'",
+        "Did you mean 'select'?",
+    ),
+    (
+        rule("allow:", "  - select", "  - updat"),
+        6,
+        "unknown action 'updat'",
+        "Did you mean 'update'?",
+    ),
     (rule("allow: []"), 4, "the list of actions is empty", "Name actions"),
-    (rule("targets: [a]"), 3, "exactly one of allow, hold and deny is needed, not none", "allow: [read]"),
+    (
+        rule("targets: [a]"),
+        3,
+        "exactly one of allow, hold and deny is needed, not none",
+        "allow: [read]",
+    ),
     (rule("allow: [read]", "deny: [ddl]"), 3, "not allow and deny", "Write one list"),
     (rule("allow: read"), 4, "a list ([a, b]) is expected here, not a text", ""),
     (
@@ -95,7 +122,12 @@ ERRORS = [
         "rules[0].relation: unknown key",
         "Did you mean 'relations'?",
     ),
-    (rule("allow: [read]", "relations: [orders]"), 5, "'orders' has 1 part, not 2", "public.customers"),
+    (
+        rule("allow: [read]", "relations: [orders]"),
+        5,
+        "'orders' has 1 part, not 2",
+        "public.customers",
+    ),
     (
         rule("allow: [read]", "relations: []"),
         5,
@@ -112,7 +144,12 @@ ERRORS = [
         "Write a text",
     ),
     (rule("allow: [read]", "when: 'target =='"), 5, "is not valid CEL", "docs/policy.md"),
-    (rule("allow: [read]", "when: subjekt.id == 'a'"), 5, "the unknown name 'subjekt'", "there are subject"),
+    (
+        rule("allow: [read]", "when: subjekt.id == 'a'"),
+        5,
+        "the unknown name 'subjekt'",
+        "there are subject",
+    ),
     (
         rule("allow: [read]", "when: subject.grops == []"),
         5,
@@ -120,11 +157,26 @@ ERRORS = [
         "groups",
     ),
     (rule("allow: [read]", "when: target"), 5, "gives a str, not true or false", "docs/policy.md"),
-    (rule("allow: [read]", "when: launch(target)"), 5, "the unknown function 'launch'", "docs/policy.md"),
-    (rule("allow: [read]", "reviewers: {groups: [a]}"), 5, "only 'hold' rules have reviewers", "Remove it"),
+    (
+        rule("allow: [read]", "when: launch(target)"),
+        5,
+        "the unknown function 'launch'",
+        "docs/policy.md",
+    ),
+    (
+        rule("allow: [read]", "reviewers: {groups: [a]}"),
+        5,
+        "only 'hold' rules have reviewers",
+        "Remove it",
+    ),
     (rule("allow: [read]", "expires: 5m"), 5, "only 'hold' rules expire", "Remove it"),
     (rule("hold: [update]", "expires: soon"), 5, "'soon' is not a duration", "like 15m"),
-    (rule("hold: [update]", "reviewers: {groups: [a], quorum: 0}"), 5, "at least one reviewer", "Write 1"),
+    (
+        rule("hold: [update]", "reviewers: {groups: [a], quorum: 0}"),
+        5,
+        "at least one reviewer",
+        "Write 1",
+    ),
     (
         rule("allow: [read]", "window: {from: 8, to: '18:00'}"),
         5,
@@ -137,7 +189,12 @@ ERRORS = [
         "'25:00' is not a time of day",
         "like 08:30",
     ),
-    (rule("allow: [read]", "window: {from: 08:00, to: 08:00}"), 5, "the window is empty", "different times"),
+    (
+        rule("allow: [read]", "window: {from: 08:00, to: 08:00}"),
+        5,
+        "the window is empty",
+        "different times",
+    ),
     (
         rule("allow: [read]", "window: {from: 08:00, to: 09:00, timezone: Mars}"),
         5,
@@ -158,25 +215,55 @@ ERRORS = [
     ),
     (rule("allow: [read]", name="''"), 3, "a rule needs a name", "Say in a few words"),
     (mask("{with: redact}"), 3, "a mask needs tags or columns", "Write"),
-    (mask("{columns: ['a.b.c'], with: redakt}"), 3, "unknown mask 'redakt'", "Did you mean 'redact'?"),
-    (mask("{columns: ['a.b.c'], with: partial}"), 3, "the mask 'partial' needs parameters", "keep_last: 4"),
-    (mask("{columns: ['a.b.c'], with: {partial: {keep_last: -1}}}"), 3, "is not usable", "keep_first"),
+    (
+        mask("{columns: ['a.b.c'], with: redakt}"),
+        3,
+        "unknown mask 'redakt'",
+        "Did you mean 'redact'?",
+    ),
+    (
+        mask("{columns: ['a.b.c'], with: partial}"),
+        3,
+        "the mask 'partial' needs parameters",
+        "keep_last: 4",
+    ),
+    (
+        mask("{columns: ['a.b.c'], with: {partial: {keep_last: -1}}}"),
+        3,
+        "is not usable",
+        "keep_first",
+    ),
     (mask("{columns: ['a.b.c'], with: {partial: {keep: 1}}}"), 3, "unknown key", "keep_last"),
-    (mask("{columns: ['a.b.c'], with: {bucket: {size: 0}}}"), 3, "must be a positive number", "1000"),
+    (
+        mask("{columns: ['a.b.c'], with: {bucket: {size: 0}}}"),
+        3,
+        "must be a positive number",
+        "1000",
+    ),
     (
         mask("{columns: ['a.b.c'], with: {date: {precision: hour}}}"),
         3,
         "'hour' is not known",
         "day, month, year",
     ),
-    (mask("{columns: ['a.b.c'], with: {redact: {x: 1}}}"), 3, "redact has no parameters", "with: redact"),
+    (
+        mask("{columns: ['a.b.c'], with: {redact: {x: 1}}}"),
+        3,
+        "redact has no parameters",
+        "with: redact",
+    ),
     (
         mask("{columns: ['a.b.c'], with: redact, filter: some}"),
         3,
         "'some' is not known",
         "Known values: allow, deny, equality, equality: joins, masked",
     ),
-    (mask("{columns: ['a.b.c'], with: redact, filter: maskd}"), 3, "'maskd'", "Did you mean 'masked'?"),
+    (
+        mask("{columns: ['a.b.c'], with: redact, filter: maskd}"),
+        3,
+        "'maskd'",
+        "Did you mean 'masked'?",
+    ),
     (
         mask("{columns: ['a.b.c'], with: redact, filter: {equality: join}}"),
         3,
@@ -184,7 +271,12 @@ ERRORS = [
         "Did you mean 'joins'?",
     ),
     (mask("{columns: ['a.b.c'], with: redact, filter: null}"), 3, "but there is nothing", "masked"),
-    (mask("{columns: ['a.b.c'], with: redact, write: yes}"), 3, "masks[0].write: 'yes'", "allow, deny"),
+    (
+        mask("{columns: ['a.b.c'], with: redact, write: yes}"),
+        3,
+        "masks[0].write: 'yes'",
+        "allow, deny",
+    ),
     (
         mask("{columns: ['a.b.c'], with: redact, write_filter: allow}"),
         3,
@@ -241,7 +333,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_yaml_of_1_2_has_no_surprises() -> None:
     policy = parse_policy(
-        rule("allow: [read]", "subjects: {groups: [no, on, off], claims: {a: [yes, true, 1, 18:00]}}"), "p"
+        rule(
+            "allow: [read]", "subjects: {groups: [no, on, off], claims: {a: [yes, true, 1, 18:00]}}"
+        ),
+        "p",
     )
     match = policy.rules[0].subjects
     assert match.groups == {"no", "on", "off"}
@@ -263,7 +358,10 @@ def test_mask_named_null_may_be_written_plainly() -> None:
         ("{date: {precision: month}}", MaskSpec("date", precision="month")),
         ("{bucket: {size: 0.5}}", MaskSpec("bucket", size=0.5)),
         ("{constant: {value: hidden}}", MaskSpec("constant", value="hidden")),
-        ("{partial: {keep_first: 1, keep_last: 2}}", MaskSpec("partial", keep_first=1, keep_last=2)),
+        (
+            "{partial: {keep_first: 1, keep_last: 2}}",
+            MaskSpec("partial", keep_first=1, keep_last=2),
+        ),
     ],
 )
 def test_masks(text: str, spec: MaskSpec) -> None:
@@ -291,7 +389,8 @@ def test_filters(text: str, filter_: Filter) -> None:
 
 def test_a_mask_without_filter_is_masked_and_says_that_this_changed() -> None:
     text = (
-        mask("{columns: ['a.b.c'], with: redact}") + "  - {columns: ['a.b.d'], with: redact, filter: deny}\n"
+        mask("{columns: ['a.b.c'], with: redact}")
+        + "  - {columns: ['a.b.d'], with: redact, filter: deny}\n"
     )
     policy = parse_policy(text + "  - columns: ['a.b.e']\n    with: redact\n", "policy.yaml")
     assert [entry.filter for entry in policy.masks] == [Filter.MASKED, Filter.DENY, Filter.MASKED]
@@ -311,7 +410,9 @@ def test_what_a_mask_permits_beside_its_filter() -> None:
 
 
 def test_notices_and_trusted_views() -> None:
-    policy = parse_policy("version: 1\nnotices: false\nviews: {public.v: trusted, 'app.*': trusted}\n", "p")
+    policy = parse_policy(
+        "version: 1\nnotices: false\nviews: {public.v: trusted, 'app.*': trusted}\n", "p"
+    )
     assert not policy.notices
     assert [pattern.text for pattern in policy.trusted_views] == ["public.v", "app.*"]
     policy = parse_policy("version: 1\npacks: [read-only]\n", "p")

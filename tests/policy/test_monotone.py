@@ -1,4 +1,6 @@
-"""Whatever the policy: deny and hold rules only ever restrict, allow rules never lift a deny, masks never loosen."""
+"""Whatever the policy: deny and hold rules only ever restrict, allow rules never lift a deny, masks
+never loosen.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ rules = st.builds(
         when=compile_condition(when) if when else None,
     ),
     st.sampled_from(Outcome),
-    st.lists(st.sampled_from(["read", "write", "ddl", "all", "select", "update"]), min_size=1, max_size=2),
+    st.lists(
+        st.sampled_from(["read", "write", "ddl", "all", "select", "update"]), min_size=1, max_size=2
+    ),
     st.lists(st.sampled_from(RELATIONS), max_size=2),
     st.lists(st.sampled_from(COLUMNS), max_size=2),
     st.sampled_from(["", "", *CONDITIONS]),
@@ -70,7 +74,9 @@ def outcome(rule_list: list[Rule], statement: StatementFacts) -> Outcome:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(rules, max_size=4), rules, statements)
-def test_a_deny_rule_never_allows_more(rule_list: list[Rule], rule: Rule, statement: StatementFacts) -> None:
+def test_a_deny_rule_never_allows_more(
+    rule_list: list[Rule], rule: Rule, statement: StatementFacts
+) -> None:
     deny = replace(rule, effect=Outcome.DENY)
     assert RANK[outcome([*rule_list, deny], statement)] >= RANK[outcome(rule_list, statement)]
 
@@ -92,7 +98,9 @@ def test_an_allow_rule_never_lifts_a_deny_or_a_hold(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(rules, max_size=4), statements)
-def test_the_order_of_rules_does_not_matter(rule_list: list[Rule], statement: StatementFacts) -> None:
+def test_the_order_of_rules_does_not_matter(
+    rule_list: list[Rule], statement: StatementFacts
+) -> None:
     assert outcome(rule_list, statement) is outcome(rule_list[::-1], statement)
 
 
@@ -102,7 +110,8 @@ def test_touching_more_is_never_allowed_more(
     rule_list: list[Rule], statement: StatementFacts, more: Access
 ) -> None:
     unconditional = [replace(rule, when=None) for rule in rule_list]
-    # reading nothing is covered by any read rule, so compare statements that touch something already
+    # reading nothing is covered by any read rule, so compare statements that touch something
+    # already
     first = Access(more.relation, "select", False, frozenset())
     small = msgspec.structs.replace(statement, kind="select", accesses=(first, *statement.accesses))
     large = msgspec.structs.replace(small, accesses=(*small.accesses, more))
@@ -113,7 +122,9 @@ EVERYTHING = Rule("everything", Outcome.ALLOW, ACTIONS, ("all",))
 
 masks = st.builds(
     ColumnMask,
-    st.sampled_from([REDACT, MaskSpec("null"), MaskSpec("email"), MaskSpec("partial", keep_last=4)]),
+    st.sampled_from(
+        [REDACT, MaskSpec("null"), MaskSpec("email"), MaskSpec("partial", keep_last=4)]
+    ),
     st.sampled_from(Filter),
     write_filter=st.booleans(),
     write=st.booleans(),
@@ -136,5 +147,7 @@ def test_combining_masks_is_commutative_associative_and_never_looser(
     assert core(both) == core(stricter_mask(b, a))
     assert core(stricter_mask(both, c)) == core(stricter_mask(a, stricter_mask(b, c)))
     assert order.index(both.filter) == min(order.index(a.filter), order.index(b.filter))
-    assert permissions(both) == tuple(x and y for x, y in zip(permissions(a), permissions(b), strict=True))
+    assert permissions(both) == tuple(
+        x and y for x, y in zip(permissions(a), permissions(b), strict=True)
+    )
     assert both.spec == a.spec == b.spec or both.spec == REDACT

@@ -1,4 +1,6 @@
-"""What is made and renamed: rules match the new name, and no change of names takes anything out of masks and rules. A golden table."""
+"""What is made and renamed: rules match the new name, and no change of names takes anything out of
+masks and rules. A golden table.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +54,18 @@ HERE = Path(__file__).parent
 
 def rows() -> list[tuple[str, str, str]]:
     lines = [
-        line for line in (HERE / "names.table").read_text().splitlines() if line and not line.startswith("#")
+        line
+        for line in (HERE / "names.table").read_text().splitlines()
+        if line and not line.startswith("#")
     ]
     cells = [[cell.strip() for cell in line.split(" | ")] for line in lines]
     return [(who, sql, answer) for who, sql, answer in cells]
 
 
 def catalog() -> CatalogSnapshot:
-    """The shop's, where the view has a definition and inheritance does not hide who has the mask."""
+    """The shop's, where the view has a definition and inheritance does not hide who has the
+    mask.
+    """
     view = CATALOG.relation_by_name["public", "customer_names"]
     defined = replace(view, view_definition="SELECT id, name FROM public.customers")
     relations: dict[int, Relation] = {**CATALOG.relations, view.oid: defined}
@@ -88,7 +94,11 @@ def test_names(bound: BoundPolicy, who: str, sql: str, answer: str) -> None:
 def test_a_name_that_was_used_before_may_stand_for_another_relation(bound: BoundPolicy) -> None:
     """A statement that was judged when it meant the old one may run now."""
     before = bound.catalog
-    gone = {oid: relation for oid, relation in before.relations.items() if relation.name != "customer_names"}
+    gone = {
+        oid: relation
+        for oid, relation in before.relations.items()
+        if relation.name != "customer_names"
+    }
     now = replace(before, relations=gone, relation_by_name={}, epoch="later").following(before)
     assert now.retired == {"customer_names"}
     again = replace(now, relation_by_name={(r.schema, r.name): r for r in gone.values()})

@@ -1,4 +1,6 @@
-"""What `pii-default` masks and what it leaves alone, by the names of columns; what `policy coverage` says of the rest."""
+"""What `pii-default` masks and what it leaves alone, by the names of columns; what `policy
+coverage` says of the rest.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +16,59 @@ PACK = "version: 1\npacks: [pii-default]\n"
 TEXT, BOOL, MOMENT = 25, 16, 1184
 
 MASKED = {
-    "customers": "name first_name lastName FullName EMAIL phone zip zip_code postalCode street billing_address "
-    "address_line_1 insurance_number member_number policy_number username user_name mrn diagnosis blood_type iban "
-    "accountNumber sort_code card_number cvv dob ssn passport_number ip_address login_token",
+    "customers": (
+        "name first_name lastName FullName EMAIL phone zip zip_code postalCode street"
+        " billing_address address_line_1 insurance_number member_number policy_number username"
+        " user_name mrn diagnosis blood_type iban accountNumber sort_code card_number cvv dob ssn"
+        " passport_number ip_address login_token"
+    ),
     "app_users": "name display_name login nickname",
-    "kunden": "name vorname nachname strasse straße hausnummer plz postleitzahl anschrift telefon handy geburtsdatum "
-    "versichertennummer mitgliedsnummer benutzername passwort kontonummer krankheit blutgruppe steuernummer",
-    "clients": "nom prenom prénom adresse_postale rue code_postal courriel telephone date_naissance numero_securite_sociale "
-    "numero_adherent nom_utilisateur mot_de_passe rib groupe_sanguin",
-    "clientes": "nombre apellidos direccion calle codigo_postal correo telefono móvil fecha_nacimiento dni numero_afiliado "
-    "nombre_usuario contraseña cuenta_bancaria alergias",
+    "kunden": (
+        "name vorname nachname strasse straße hausnummer plz postleitzahl anschrift telefon handy"
+        " geburtsdatum versichertennummer mitgliedsnummer benutzername passwort kontonummer"
+        " krankheit blutgruppe steuernummer"
+    ),
+    "clients": (
+        "nom prenom prénom adresse_postale rue code_postal courriel telephone date_naissance"
+        " numero_securite_sociale numero_adherent nom_utilisateur mot_de_passe rib groupe_sanguin"
+    ),
+    "clientes": (
+        "nombre apellidos direccion calle codigo_postal correo telefono móvil fecha_nacimiento dni"
+        " numero_afiliado nombre_usuario contraseña cuenta_bancaria alergias"
+    ),
 }
 #: What stands beside personal data, and names of things: nobody's.
 INNOCENT = {
-    "products": "id name nombre nom title description sku price stock status state color brand display_name tags",
+    "products": (
+        "id name nombre nom title description sku price stock status state color brand display_name"
+        " tags"
+    ),
     "countries": "name country country_code iso_code currency region state city continent",
-    "orders": "id customer_id user_id patient_id status state total tax currency placed_at address_id country_code city",
-    "companies": "name company_name legal_form website domain industry vat_rate product_name file_name table_name hostname",
-    "settings": "key value name type enabled code level category version locale timezone language email_template phone_type",
-    "members_stats": "member_count zip_file_size street_count name_length email_domain address_type policy_id insurance_type",
-    "jobs": "job_name queue_name worker username_format task host port pinned panel token_count secretary_id mailbox_id",
+    "orders": (
+        "id customer_id user_id patient_id status state total tax currency placed_at address_id"
+        " country_code city"
+    ),
+    "companies": (
+        "name company_name legal_form website domain industry vat_rate product_name file_name"
+        " table_name hostname"
+    ),
+    "settings": (
+        "key value name type enabled code level category version locale timezone language"
+        " email_template phone_type"
+    ),
+    "members_stats": (
+        "member_count zip_file_size street_count name_length email_domain address_type policy_id"
+        " insurance_type"
+    ),
+    "jobs": (
+        "job_name queue_name worker username_format task host port pinned panel token_count"
+        " secretary_id mailbox_id"
+    ),
     "kategorien": "name bezeichnung land stadt status artikelnummer menge preis",
-    "events": "event_name event_type event_date session_id request_id user_agent last_login created_by updated_at",
+    "events": (
+        "event_name event_type event_date session_id request_id user_agent last_login created_by"
+        " updated_at"
+    ),
 }
 
 
@@ -90,7 +123,10 @@ def test_free_text_is_tagged_and_told_but_not_masked() -> None:
 def test_names_look_personal_without_the_pack_and_beyond_it() -> None:
     catalog = _catalog(
         {
-            "t": "email guest_email_2 partner_vorname email_verified is_patient email_id customerPhones phones_at"
+            "t": (
+                "email guest_email_2 partner_vorname email_verified is_patient email_id"
+                " customerPhones phones_at"
+            )
         },
         email_verified=BOOL,
         phones_at=MOMENT,
@@ -108,7 +144,9 @@ def test_what_was_looked_at_is_clear_and_the_tag_needs_no_rule() -> None:
 
 
 def test_masks_of_other_targets_cover_nothing_here() -> None:
-    mask = "masks: [{columns: ['public.t.email'], with: redact, filter: masked, targets: [other]}]\n"
+    mask = (
+        "masks: [{columns: ['public.t.email'], with: redact, filter: masked, targets: [other]}]\n"
+    )
     catalog = _catalog({"t": "email"})
     assert _states("version: 1\n" + mask, catalog) == {"t.email": Coverage.LOOKS_PERSONAL}
     assert _states("version: 1\n" + mask, catalog, "other") == {"t.email": Coverage.MASKED}
@@ -116,7 +154,10 @@ def test_masks_of_other_targets_cover_nothing_here() -> None:
 
 def test_masks_are_told_with_for_whom() -> None:
     who = "subjects: {groups: [agents]}, except: {groups: [privacy]}"
-    text = f"version: 1\nmasks: [{{columns: ['public.t.email'], with: email, filter: masked, {who}}}]\n"
+    text = (
+        "version: 1\nmasks: [{columns: ['public.t.email'], with: email, filter: masked,"
+        f" {who}}}]\n"
+    )
     (column,) = bind(parse_policy(text, "p"), _catalog({"t": "email"}), "shop").coverage()
     assert column.masks == ("email for group agents, except for group privacy",)
 
@@ -130,7 +171,13 @@ def test_partitions_and_views_are_not_listed() -> None:
 
 
 def test_spellings() -> None:
-    assert spellings("first_name") == ("first_name", "firstname", "firstName", "FirstName", "FIRST_NAME")
+    assert spellings("first_name") == (
+        "first_name",
+        "firstname",
+        "firstName",
+        "FirstName",
+        "FIRST_NAME",
+    )
     assert spellings("*_zip") == ("*_zip", "*Zip", "*_ZIP")
     assert spellings("*users") == ("*users", "*Users", "*USERS")
     assert words_of("customerEMail_2") == ("customer", "e", "mail", "2")

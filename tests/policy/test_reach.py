@@ -1,4 +1,6 @@
-"""How far a policy reaches: what deny rules take away, for whom, and what columns and views do to it."""
+"""How far a policy reaches: what deny rules take away, for whom, and what columns and views do to
+it.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,20 @@ from sallyport.policy.load import parse_policy
 from sallyport.policy.reach import GrantedAction, reach_of
 from sallyport.sql.catalog import CatalogSnapshot, Column, Relation
 
-TABLE = Relation(16500, "public", "t", "r", (Column("a", 1, 23), Column("b", 2, 25), Column("c", 3, 25)))
-VIEW = Relation(16501, "public", "v", "v", (Column("b", 1, 25),), view_definition="SELECT t.b FROM public.t")
+TABLE = Relation(
+    16500, "public", "t", "r", (Column("a", 1, 23), Column("b", 2, 25), Column("c", 3, 25))
+)
+VIEW = Relation(
+    16501, "public", "v", "v", (Column("b", 1, 25),), view_definition="SELECT t.b FROM public.t"
+)
 COUNTING = Relation(
     16502, "public", "n", "v", (Column("count", 1, 20),), view_definition="SELECT 1 FROM public.t"
 )
 
 
-def reach(rules: str, target: str = "shop", invoker: bool = False) -> dict[str, dict[str, GrantedAction]]:
+def reach(
+    rules: str, target: str = "shop", invoker: bool = False
+) -> dict[str, dict[str, GrantedAction]]:
     views = [replace(view, security_invoker=invoker) for view in (VIEW, COUNTING)]
     catalog = CatalogSnapshot.make(
         server_version=180000,
@@ -36,12 +44,16 @@ def reach(rules: str, target: str = "shop", invoker: bool = False) -> dict[str, 
     return {catalog.relations[oid].name: dict(actions) for oid, actions in found.items()}
 
 
-ALLOW = "  - {name: a, subjects: {groups: [x]}, allow: [select, update, delete], relations: ['public.t']}\n"
+ALLOW = (
+    "  - {name: a, subjects: {groups: [x]}, allow: [select, update, delete], relations:"
+    " ['public.t']}\n"
+)
 
 
 def columns(rules: str) -> dict[str, object]:
     return {
-        action: permit.columns and set(permit.columns) for action, permit in reach(rules).get("t", {}).items()
+        action: permit.columns and set(permit.columns)
+        for action, permit in reach(rules).get("t", {}).items()
     }
 
 
@@ -71,7 +83,10 @@ def test_what_denies_take_away(rules: str, expected: dict[str, object]) -> None:
 
 
 def test_columns_of_several_rules_add_up() -> None:
-    rules = "  - {name: one, allow: [select, delete], columns: ['public.t.a']}\n  - {name: two, hold: [select], columns: ['*.t.c']}\n"
+    rules = (
+        "  - {name: one, allow: [select, delete], columns: ['public.t.a']}\n  - {name: two, hold:"
+        " [select], columns: ['*.t.c']}\n"
+    )
     found = reach(rules)["t"]
     assert found == {
         "select": GrantedAction(frozenset({1, 3}), ('rule "one"', 'rule "two" (after approval)'))
@@ -84,7 +99,9 @@ def test_rules_of_other_targets_give_nothing() -> None:
 
 @pytest.mark.parametrize("invoker", [False, True])
 def test_behind_a_view(invoker: bool) -> None:
-    found = reach("  - {name: a, allow: [select, update], relations: ['public.v']}\n", invoker=invoker)
+    found = reach(
+        "  - {name: a, allow: [select, update], relations: ['public.v']}\n", invoker=invoker
+    )
     assert found.keys() == ({"v", "t"} if invoker else {"v"})
     if invoker:
         assert {action: permit.columns for action, permit in found["t"].items()} == {

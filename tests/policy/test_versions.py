@@ -33,8 +33,10 @@ def test_a_difference_leads_from_one_text_to_the_other(before: str, after: str) 
 def test_as_text() -> None:
     before = "\n".join(f"line {n}" for n in range(30))
     after = before.replace("line 15", "line fifteen")
-    assert unified(diff(before, after)) == (
-        "@@ from line 13\n line 12\n line 13\n line 14\n-line 15\n+line fifteen\n line 16\n line 17\n line 18\n"
+    assert (
+        unified(diff(before, after))
+        == "@@ from line 13\n line 12\n line 13\n line 14\n-line 15\n+line fifteen\n line 16\n line"
+        " 17\n line 18\n"
     )
 
 
@@ -53,4 +55,7 @@ def test_what_is_kept_of_a_file(tmp_path: Path) -> None:
     assert (kept.loaded, kept.changed, kept.source) == (7.0, 6.0, STARTED)
     assert kept.owner
     path.unlink()
-    assert (version_of(policy, STARTED, 7.0).owner, version_of(policy, STARTED, 7.0).changed) == ("", None)
+    assert (version_of(policy, STARTED, 7.0).owner, version_of(policy, STARTED, 7.0).changed) == (
+        "",
+        None,
+    )

@@ -1,6 +1,8 @@
-"""Connects with libpq 18 (psycopg's wheel has one) and a hook in place of its device flow; prints what came of it as JSON.
+"""Connects with libpq 18 (psycopg's wheel has one) and a hook in place of its device flow; prints
+what came of it as JSON.
 
-Arguments: connection string, token. A program of its own, since the hook is the process's. Structures: libpq-fe.h of PostgreSQL 18.
+Arguments: connection string, token. A program of its own, since the hook is the process's.
+Structures: libpq-fe.h of PostgreSQL 18.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class BearerRequest(ctypes.Structure):
 
 
 def main(dsn: str, token: str) -> None:
-    libraries = os.path.join(os.path.dirname(os.path.dirname(psycopg.__file__)), "psycopg_binary.libs")
+    libraries = os.path.join(
+        os.path.dirname(os.path.dirname(psycopg.__file__)), "psycopg_binary.libs"
+    )
     (path,) = glob.glob(os.path.join(libraries, "libpq-*"))
     psycopg.pq.version()  # loads what libpq needs
     libpq = ctypes.CDLL(path)
@@ -40,7 +44,10 @@ def main(dsn: str, token: str) -> None:
             return 0
         request = ctypes.cast(data, ctypes.POINTER(BearerRequest)).contents
         asked.append(
-            {"configuration": request.openid_configuration.decode(), "scope": (request.scope or b"").decode()}
+            {
+                "configuration": request.openid_configuration.decode(),
+                "scope": (request.scope or b"").decode(),
+            }
         )
         request.token = token.encode()
         return 1
@@ -57,7 +64,15 @@ def main(dsn: str, token: str) -> None:
     said = libpq.PQerrorMessage(connection).decode()
     libpq.PQfinish(connection)
     print(
-        json.dumps({"ok": ok, "value": value, "error": said, "asked": asked, "version": libpq.PQlibVersion()})
+        json.dumps(
+            {
+                "ok": ok,
+                "value": value,
+                "error": said,
+                "asked": asked,
+                "version": libpq.PQlibVersion(),
+            }
+        )
     )
 
 

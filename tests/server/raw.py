@@ -17,14 +17,19 @@ class Raw:
 
     def __init__(self, gateway: Gateway, seconds: float = 5.0) -> None:
         self.gateway = gateway
-        self.socket: socket.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout=seconds)
+        self.socket: socket.socket = socket.create_connection(
+            ("127.0.0.1", gateway.port), timeout=seconds
+        )
         self._buffer = b""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.socket.close()
 

@@ -1,4 +1,6 @@
-"""Approve one thing, run another, through the front door: several rules, and settings that change what a statement means."""
+"""Approve one thing, run another, through the front door: several rules, and settings that change
+what a statement means.
+"""
 
 from __future__ import annotations
 
@@ -66,14 +68,17 @@ def sent(db: psycopg.Connection[object], sql: str) -> str:
     return next(word for word in str(caught.value).split() if word.startswith("apr_"))
 
 
-# -- rules ---------------------------------------------------------------------------------------------------------------
+# -- rules -----------------------------------------------------------------------------------------
 
 
 def test_every_rule_that_holds_it_is_asked(gateway: Gateway, dana: Desk, database: Server) -> None:
     sam = Desk(gateway, SECURITY)
     with Waiter(gateway) as one:
         id_ = one.run("DELETE FROM ruled WHERE id = 1").id
-        assert 'Rules "the first of two rules", "the second of two rules" hold it' in one.notices[0].detail
+        assert (
+            'Rules "the first of two rules", "the second of two rules" hold it'
+            in one.notices[0].detail
+        )
         assert "1 of dba and 1 of security must approve it" in one.notices[0].detail
         shown = dana.show(id_)
         assert shown["mode"] == "wait", "waiting is the narrower one"
@@ -102,7 +107,7 @@ def test_every_rule_that_holds_it_is_asked(gateway: Gateway, dana: Desk, databas
     assert count(database, "ruled") == 199
 
 
-# -- settings ------------------------------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,9 @@ def test_under_another_setting_it_is_void(
 @pytest.mark.parametrize("change", ["SET bytea_output = 'escape'", "SET xmloption = document",
                                     "SELECT set_config('extra_float_digits', '0', false)",
                                     "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"])  # fmt: skip
-def test_settings_that_nobody_reports_are_not_guessed(gateway: Gateway, dana: Desk, change: str) -> None:
+def test_settings_that_nobody_reports_are_not_guessed(
+    gateway: Gateway, dana: Desk, change: str
+) -> None:
     text = f"DELETE FROM later WHERE id = 101 -- {change}"
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         id_ = sent(db, text)
@@ -169,7 +176,9 @@ def test_a_setting_in_the_same_pipeline(gateway: Gateway, dana: Desk, database: 
 def test_a_setting_sent_just_before(
     gateway: Gateway, dana: Desk, database: Server, before: list[str]
 ) -> None:
-    """Simple queries one behind the other: it is asked about when the setting is known, and measured under it."""
+    """Simple queries one behind the other: it is asked about when the setting is known, and
+    measured under it.
+    """
     with Raw(gateway) as raw:
         raw.login()
         raw.send(*(frontend.query(one) for one in before), frontend.query(dated(121)))
@@ -210,7 +219,7 @@ def test_settings_of_the_login_count(gateway: Gateway, dana: Desk) -> None:
         db.execute(text)
 
 
-# -- who, where, how ------------------------------------------------------------------------------------------------------
+# -- who, where, how -------------------------------------------------------------------------------
 
 
 def test_the_same_bytes_in_another_format(gateway: Gateway, dana: Desk, database: Server) -> None:
@@ -235,7 +244,9 @@ def test_the_same_bytes_in_another_format(gateway: Gateway, dana: Desk, database
 
 
 def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: Server) -> None:
-    """``'x ' = $1`` finds nothing for a text, and the row for a char(n), which does not count blanks at the end."""
+    """``'x ' = $1`` finds nothing for a text, and the row for a char(n), which does not count
+    blanks at the end.
+    """
     with psycopg.connect(database.superuser_dsn, autocommit=True) as db:
         db.execute("UPDATE later SET note = 'x' WHERE id = 141")
     text = "DELETE FROM later WHERE id = 141 AND $1 = 'x'"
@@ -267,7 +278,9 @@ def test_a_view_that_was_replaced_just_before(
     gateway: Gateway, dana: Desk, database: Server, through: str
 ) -> None:
     """However shortly before: an approved statement runs only after a look at the catalog."""
-    view, kept, gone = ("one_view", 161, 162) if through == "the gateway" else ("other_view", 163, 164)
+    view, kept, gone = (
+        ("one_view", 161, 162) if through == "the gateway" else ("other_view", 163, 164)
+    )
     with (
         psycopg.connect(database.superuser_dsn, autocommit=True) as owner,
         psycopg.connect(gateway.dsn(), autocommit=True) as agent,
@@ -359,7 +372,8 @@ def test_another_issuers_subject_of_the_same_name(issuer: DevIssuer, database: S
             gateway.stop()
 
 
-#: Every part of a binding, and the test that approves one and runs another. A part without one fails below.
+#: Every part of a binding, and the test that approves one and runs another. A part without one
+#: fails below.
 CHEATS = {
     "sql": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
     "binds": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
@@ -377,7 +391,8 @@ CHEATS = {
     "settings": "server.test_approval_bindings:test_under_another_setting_it_is_void",
     "sent": "server.test_approval_masks:test_without_its_masks_it_is_void",
 }
-#: What holds besides: one use, the deadline on the wall clock, the same person, the first rule's people.
+#: What holds besides: one use, the deadline on the wall clock, the same person, the first rule's
+#: people.
 MORE = (
     "server.test_approvals:test_async_runs_when_it_is_sent_again_and_once",
     "approvals.test_binding:test_one_use",

@@ -1,4 +1,6 @@
-"""Held statements that masks are put into: reviewers see the text that will be sent, and an approval is for that text."""
+"""Held statements that masks are put into: reviewers see the text that will be sent, and an
+approval is for that text.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ masks:
   - {columns: ["public.people.email"], with: email, except: {groups: [security, cleared]}}
   - {columns: ["public.people.ssn"], with: hash, except: {groups: [security, cleared]}}
 """
-#: ``p%`` matches 20 addresses, and none once the mask is applied, which leaves one letter and stars; so does the other way round ``p*%``.
+#: ``p%`` matches 20 addresses, and none once the mask is applied, which leaves one letter and
+#: stars; so does the other way round ``p*%``.
 RAW, MASKED = "p.email LIKE 'p1%'", "p.email LIKE 'p*%'"
 
 
@@ -69,7 +72,8 @@ def database() -> Iterator[Server]:
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         db.execute("CREATE TABLE public.people (id int PRIMARY KEY, email text, ssn text)")
         db.execute(
-            "INSERT INTO public.people SELECT n, 'p' || n || '@example.com', 'ssn-' || n FROM generate_series(1, 30) n"
+            "INSERT INTO public.people SELECT n, 'p' || n || '@example.com', 'ssn-' || n FROM"
+            " generate_series(1, 30) n"
         )
         db.execute("CREATE TABLE public.letters (id int PRIMARY KEY, sent bool DEFAULT false)")
         db.execute("INSERT INTO public.letters SELECT generate_series(1, 30)")
@@ -148,7 +152,10 @@ def test_without_masks_the_text_is_sent_as_it_came(agent: Waiter, dana: Desk) ->
 
 
 def test_parameters(agent: Waiter, dana: Desk) -> None:
-    text = "UPDATE letters SET sent = false FROM people p WHERE p.id = letters.id AND p.email LIKE %s AND p.id < %s"
+    text = (
+        "UPDATE letters SET sent = false FROM people p WHERE p.id = letters.id AND p.email LIKE %s"
+        " AND p.id < %s"
+    )
     id_ = agent.run(text, ["p*%", 6]).id
     shown = measured(dana, id_)
     assert shown["sent"] != shown["sql"] and "UNION ALL" in shown["sent"]
@@ -166,7 +173,9 @@ def test_hashes_are_counted_under_their_key(agent: Waiter, dana: Desk) -> None:
 
 
 def test_without_its_masks_it_is_void(gateway: Gateway, dana: Desk, database: Server) -> None:
-    """The same subject sends the same text, in a session that sees no masks: nobody approved that."""
+    """The same subject sends the same text, in a session that sees no masks: nobody
+    approved that.
+    """
     text = "DELETE FROM letters USING people p WHERE p.id = letters.id AND " + RAW
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"\[SP1406\]") as caught:
@@ -174,7 +183,8 @@ def test_without_its_masks_it_is_void(gateway: Gateway, dana: Desk, database: Se
         id_ = next(word for word in str(caught.value).split() if word.startswith("apr_"))
         dana.approve(id_)
     void = pytest.raises(
-        psycopg.errors.InsufficientPrivilege, match=r"\[SP1404\].*the text that is sent to the database"
+        psycopg.errors.InsufficientPrivilege,
+        match=r"\[SP1404\].*the text that is sent to the database",
     )
     with psycopg.connect(gateway.dsn(gateway.token(CLEARED)), autocommit=True) as db, void:
         db.execute(text)  # type: ignore[call-overload]
@@ -183,7 +193,9 @@ def test_without_its_masks_it_is_void(gateway: Gateway, dana: Desk, database: Se
         assert db.execute("SELECT count(*) FROM letters").fetchone() == (30,)
 
 
-def test_samples_are_of_the_rows_that_it_would_change(gateway: Gateway, agent: Waiter, dana: Desk) -> None:
+def test_samples_are_of_the_rows_that_it_would_change(
+    gateway: Gateway, agent: Waiter, dana: Desk
+) -> None:
     """Who sees the values is shown those rows, and not the ones that the values would choose."""
     sam = Desk(gateway, SECURITY)
     id_ = agent.run(change(MASKED + " AND p.id < 4")).id
@@ -203,7 +215,9 @@ def test_samples_are_of_the_rows_that_it_would_change(gateway: Gateway, agent: W
 
 
 def test_a_sample_is_not_chosen_by_the_reviewers_masks(gateway: Gateway, dana: Desk) -> None:
-    """The agent sees the values here and the reviewer does not: other rows than it would change are worse than none."""
+    """The agent sees the values here and the reviewer does not: other rows than it would change are
+    worse than none.
+    """
     with Waiter(gateway, CLEARED) as cleared:
         id_ = cleared.run(change(RAW)).id
         shown = measured(dana, id_)
@@ -232,13 +246,21 @@ def test_the_session_shows_what_masks_its_expressions_saw(
     dana.approve(id_)
     assert agent.end().result == "UPDATE 30"
     assert any("[SP2001]" in notice.text for notice in agent.notices)
-    agent.db.execute("SELECT count(*) FROM people p JOIN letters USING (id) WHERE p.email LIKE 'p*%'")
+    agent.db.execute(
+        "SELECT count(*) FROM people p JOIN letters USING (id) WHERE p.email LIKE 'p*%'"
+    )
     agent.db.close()
     said = "[SP2001] computed with masked values of public.people.email (email)"
     until(
-        lambda: sallyport(gateway, *gateway.command("sessions", "show", session, "--json")).count(said) == 2
+        lambda: (
+            sallyport(gateway, *gateway.command("sessions", "show", session, "--json")).count(said)
+            == 2
+        )
     )
-    assert sallyport(gateway, *gateway.command("sessions", "replay", session, "--instant")).count(said) == 2
+    assert (
+        sallyport(gateway, *gateway.command("sessions", "replay", session, "--instant")).count(said)
+        == 2
+    )
 
 
 @pytest.mark.parametrize("approves", [True, False])

@@ -1,4 +1,6 @@
-"""Names that mean something else than what was pipelined: whatever the server has under a name, nothing held runs without its approval."""
+"""Names that mean something else than what was pipelined: whatever the server has under a name,
+nothing held runs without its approval.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ P, B, E, S, Q, C = (
 )
 BEGIN = (Q("BEGIN"),)
 
-#: What is prepared or bound first (and answered), and what is then pipelined. ``{}`` is the held statement.
+#: What is prepared or bound first (and answered), and what is then pipelined. ``{}`` is the held
+#: statement.
 WAYS = {
     "a second Parse of a name": ((P("s", "{}"), S), (P("s", HARMLESS), S, B("", "s"), E(""), S)),
     "a second Parse, between others": (
@@ -92,7 +95,9 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_name_that_means_something_else(gateway: Gateway, database: Server, way: str) -> None:
     id_ = 60 + list(WAYS).index(way)
-    before, then = ([m.replace(b"{}\0", held(id_).encode() + b"\0") for m in part] for part in WAYS[way])
+    before, then = (
+        [m.replace(b"{}\0", held(id_).encode() + b"\0") for m in part] for part in WAYS[way]
+    )
 
     def sized(messages: list[bytes]) -> bytes:
         return b"".join(m[:1] + (len(m) - 1).to_bytes(4, "big") + m[5:] for m in messages)
@@ -107,7 +112,8 @@ def test_a_name_that_means_something_else(gateway: Gateway, database: Server, wa
         raw.send(sized(then))
         raw.socket.settimeout(0.5)
         until_ = time.monotonic() + 2
-        with contextlib.suppress(EOFError, OSError):  # it waits, is refused, or the session is closed
+        # it waits, is refused, or the session is closed
+        with contextlib.suppress(EOFError, OSError):
             while time.monotonic() < until_:
                 raw.message()
     time.sleep(0.2)

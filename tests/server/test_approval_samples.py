@@ -1,4 +1,6 @@
-"""Rows that a held statement would change, shown to its reviewers: each sees what policy lets them see, and nothing of it is kept."""
+"""Rows that a held statement would change, shown to its reviewers: each sees what policy lets them
+see, and nothing of it is kept.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def database() -> Iterator[Server]:
         for table in ("people", "unseen"):
             db.execute(f"CREATE TABLE public.{table} (id int PRIMARY KEY, born date, secret text)")  # type: ignore[call-overload]
             db.execute(
-                f"INSERT INTO public.{table} SELECT n, DATE '2000-01-01' + n, '{CANARY}-' || n FROM generate_series(1, 50) n"
+                f"INSERT INTO public.{table} SELECT n, DATE '2000-01-01' + n, '{CANARY}-' || n FROM"
+                " generate_series(1, 50) n"
             )  # type: ignore[call-overload]
             db.execute(f"GRANT ALL ON public.{table} TO sallyport_agent")  # type: ignore[call-overload]
     yield server
@@ -98,11 +101,16 @@ def test_each_reviewer_sees_what_policy_shows_them(
     masked, clear = look(gateway, id_), look(gateway, id_, SECURITY)
     if unread:
         assert masked["rows"] == clear["rows"] == []
-        assert unread in masked["problem"] and "not allow you to see these rows" in masked["problem"]
+        assert (
+            unread in masked["problem"] and "not allow you to see these rows" in masked["problem"]
+        )
         return
     assert masked["columns"] == clear["columns"] == ["id", "born", "secret"]
     assert masked["problem"] == clear["problem"] == ""
-    assert sorted(masked["rows"]) == [["1", "2000-01-02", "[redacted]"], ["2", "2000-01-03", "[redacted]"]]
+    assert sorted(masked["rows"]) == [
+        ["1", "2000-01-02", "[redacted]"],
+        ["2", "2000-01-03", "[redacted]"],
+    ]
     assert masked["masked"] == ["secret"] and clear["masked"] == []
     assert sorted(row[2] for row in clear["rows"]) == [f"{CANARY}-1", f"{CANARY}-2"]
     assert CANARY not in str(masked)
@@ -112,7 +120,9 @@ def test_few_rows_and_no_change(gateway: Gateway, agent: Waiter, database: Serve
     id_ = agent.run("UPDATE people SET secret = 'gone'").id
     assert len(look(gateway, id_)["rows"]) == 10
     with psycopg.connect(database.superuser_dsn) as db:
-        assert db.execute("SELECT count(*) FROM people WHERE secret LIKE 'canary%'").fetchone() == (50,)
+        assert db.execute("SELECT count(*) FROM people WHERE secret LIKE 'canary%'").fetchone() == (
+            50,
+        )
 
 
 def test_a_masked_column_is_no_oracle(gateway: Gateway, agent: Waiter) -> None:
@@ -169,7 +179,9 @@ def test_nothing_of_it_is_kept(gateway: Gateway, agent: Waiter) -> None:
     agent.db.close()
     command = gateway.command("sessions", "replay", session)
     environment = {**os.environ, **gateway.environment}
-    replay = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
+    replay = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=True, env=environment
+    )
     assert id_ in replay.stdout and CANARY not in replay.stdout
     for file in Path(gateway.home).rglob("*"):
         if file.is_file():
@@ -181,7 +193,9 @@ def test_on_the_command_line(gateway: Gateway, agent: Waiter) -> None:
     url = f"http://{gateway.extra['console']['listen']}"
     command = [*gateway.command("approvals", "show", id_)[:4], "--url", url]
     environment = {**os.environ, "SALLYPORT_TOKEN": gateway.token(DBA)}
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
+    shown = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=True, env=environment
+    )
     assert "Some of the rows, as the policy shows them to you (masked: secret):" in shown.stdout
     assert "id=1, born=2000-01-02, secret=[redacted]" in shown.stdout
     assert CANARY not in shown.stdout

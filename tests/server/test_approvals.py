@@ -1,4 +1,6 @@
-"""Approvals over real sockets: a driver waits, a reviewer decides over REST, PostgreSQL shows what ran."""
+"""Approvals over real sockets: a driver waits, a reviewer decides over REST, PostgreSQL shows what
+ran.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ def delete(id_: int, table: str = "waits") -> str:
     return f"DELETE FROM {table} WHERE id = {id_}"
 
 
-# -- waiting -----------------------------------------------------------------------------------------------------------
+# -- waiting ---------------------------------------------------------------------------------------
 
 
 def test_it_waits_is_approved_and_runs(agent: Waiter, dana: Desk, database: Server) -> None:
@@ -128,7 +130,10 @@ def test_a_denials_reason_reaches_the_agent(agent: Waiter, dana: Desk, database:
     agent.run(delete(3))
     dana.deny(agent.id, "these are shipped; cancel them in the shop\ninstead \x1b[31m")
     error = agent.refused("SP1402", "42501")
-    assert "denied by dana@example.com: these are shipped; cancel them in the shop instead [31m" in str(error)
+    assert (
+        "denied by dana@example.com: these are shipped; cancel them in the shop instead [31m"
+        in str(error)
+    )
     assert error.diag.message_hint
     assert count(database, "waits", "id = 3") == 1
     assert agent.usable()
@@ -206,7 +211,9 @@ def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -
     with Raw(gateway) as raw:
         raw.login()
         raw.send(
-            frontend.query(delete(7)), frontend.query("SELECT 'first'"), frontend.query("SELECT 'second'")
+            frontend.query(delete(7)),
+            frontend.query("SELECT 'first'"),
+            frontend.query("SELECT 'second'"),
         )
         id_ = noted(raw.until("N"))
         with psycopg.connect(gateway.dsn(), autocommit=True) as other:
@@ -270,7 +277,9 @@ def test_batches_and_wrappers_are_refused(gateway: Gateway, database: Server) ->
 
 
 @pytest.mark.parametrize("sql", ["EXECUTE s(22)", "FETCH ALL FROM p", "MOVE ALL IN p"])
-def test_names_made_by_parse_and_bind_are_no_way_around(gateway: Gateway, database: Server, sql: str) -> None:
+def test_names_made_by_parse_and_bind_are_no_way_around(
+    gateway: Gateway, database: Server, sql: str
+) -> None:
     with Raw(gateway) as raw:
         raw.login()
         raw.send(frontend.query("BEGIN"))
@@ -303,7 +312,9 @@ def test_copy_from_waits(agent: Waiter, dana: Desk, database: Server) -> None:
     assert count(database, "waits", "id = 1001") == 1
 
 
-def test_inside_a_transaction_the_deadline_is_shorter(gateway: Gateway, dana: Desk, database: Server) -> None:
+def test_inside_a_transaction_the_deadline_is_shorter(
+    gateway: Gateway, dana: Desk, database: Server
+) -> None:
     with Waiter(gateway, autocommit=False) as one:
         one.db.execute("UPDATE free SET note = 'y' WHERE id = 1")
         one.run(delete(12))
@@ -323,7 +334,7 @@ def test_inside_a_transaction_the_deadline_is_shorter(gateway: Gateway, dana: De
     assert count(database, "free", "note = 'y'") == 0
 
 
-# -- async -------------------------------------------------------------------------------------------------------------
+# -- async -----------------------------------------------------------------------------------------
 
 
 def _sent(db: psycopg.Connection[Any], sql: str, params: list[Any] | None = None) -> str:
@@ -333,7 +344,9 @@ def _sent(db: psycopg.Connection[Any], sql: str, params: list[Any] | None = None
     return next(word for word in str(caught.value).split() if word.startswith("apr_"))
 
 
-def test_async_runs_when_it_is_sent_again_and_once(gateway: Gateway, dana: Desk, database: Server) -> None:
+def test_async_runs_when_it_is_sent_again_and_once(
+    gateway: Gateway, dana: Desk, database: Server
+) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         id_ = _sent(db, delete(1, "later"))
         assert _sent(db, delete(1, "later")) == id_
@@ -379,7 +392,9 @@ def test_async_is_for_this_text_these_values_and_this_subject(
     assert count(database, "later") == before - 1
 
 
-def test_async_under_another_search_path_is_void(gateway: Gateway, dana: Desk, database: Server) -> None:
+def test_async_under_another_search_path_is_void(
+    gateway: Gateway, dana: Desk, database: Server
+) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         id_ = _sent(db, delete(60, "later"))
         dana.approve(id_)
@@ -392,7 +407,7 @@ def test_async_under_another_search_path_is_void(gateway: Gateway, dana: Desk, d
     assert count(database, "later", "id = 60") == 1
 
 
-# -- what moves, who may ------------------------------------------------------------------------------------------------
+# -- what moves, who may ---------------------------------------------------------------------------
 
 
 def test_an_approval_is_for_one_session(gateway: Gateway, dana: Desk, database: Server) -> None:
@@ -455,7 +470,9 @@ def test_ddl_meanwhile_voids_it(agent: Waiter, dana: Desk, database: Server) -> 
     ],
     ids=["another deadline", "allowed now"],
 )
-def test_a_changed_policy_voids_it(make: Callable[..., Gateway], database: Server, policy: str) -> None:
+def test_a_changed_policy_voids_it(
+    make: Callable[..., Gateway], database: Server, policy: str
+) -> None:
     gateway = make()
     with Waiter(gateway) as one:
         id_ = one.run(delete(33)).id
@@ -481,7 +498,9 @@ def test_a_gateway_that_stops_voids_it(make: Callable[..., Gateway], database: S
     assert count(database, "waits", "id = 34") == 1
 
 
-def test_a_gateway_that_dies_voids_it_when_it_is_back(make: Callable[..., Gateway], database: Server) -> None:
+def test_a_gateway_that_dies_voids_it_when_it_is_back(
+    make: Callable[..., Gateway], database: Server
+) -> None:
     gateway = make()
     with Waiter(gateway) as one:
         id_ = one.run(delete(35)).id
@@ -495,7 +514,7 @@ def test_a_gateway_that_dies_voids_it_when_it_is_back(make: Callable[..., Gatewa
     assert count(database, "waits", "id = 35") == 1
 
 
-# -- what is recorded ---------------------------------------------------------------------------------------------------
+# -- what is recorded ------------------------------------------------------------------------------
 
 
 def _recorded(gateway: Gateway, session: str) -> str:
@@ -519,10 +538,15 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
         cancelled = one.run(delete(42)).id
         one.db.cancel()
         one.end()
-    until(lambda: "Terminate" in _recorded(gateway, session) or "ended" in _recorded(gateway, session))
+    until(
+        lambda: "Terminate" in _recorded(gateway, session) or "ended" in _recorded(gateway, session)
+    )
     text = _recorded(gateway, session)
     for words in (
-        f'{approved} asked for by rule "it waits" (wait): delete public.waits; 1 of dba decide until 20',
+        (
+            f'{approved} asked for by rule "it waits" (wait): delete public.waits; 1 of dba decide'
+            " until 20"
+        ),
         f"{approved} preview: 1 rows",
         f"{approved} approved by dana@example.com ({gateway.issuer.url}) at 20",
         "over rest from 127.0.0.1: ticket 4711",
@@ -540,11 +564,13 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
     assert any(row["id"] == session for row in rows)
 
 
-# -- many -----------------------------------------------------------------------------------------------------------------
+# -- many ------------------------------------------------------------------------------------------
 
 
 def _working(gateway: Gateway, sessions: int, statements: int) -> float:
-    """Statements a second of so many sessions, each of which runs so many and waits for every answer."""
+    """Statements a second of so many sessions, each of which runs so many and waits for every
+    answer.
+    """
 
     def work(db: psycopg.Connection[Any]) -> int:
         for _ in range(statements):
@@ -579,7 +605,8 @@ def test_two_hundred_wait_while_fifty_work(make: Callable[..., Gateway], databas
         beside = _working(gateway, 50, 100)
         assert all(one.waiting for one in held)
         print(
-            f"\n200 held, 50 working: {beside:.0f}/s beside {alone:.0f}/s alone, ratio {beside / alone:.2f}"
+            f"\n200 held, 50 working: {beside:.0f}/s beside {alone:.0f}/s alone, ratio"
+            f" {beside / alone:.2f}"
         )
         dana = Desk(gateway)
         for n in range(0, 200, 10):

@@ -1,4 +1,6 @@
-"""What somebody makes beside the gateway is known when it is asked for, however shortly before the catalog was looked at."""
+"""What somebody makes beside the gateway is known when it is asked for, however shortly before the
+catalog was looked at.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A held statement of a real client is told outside, and decided there: webhook, mail and Slack, each at the other end of a socket."""
+"""A held statement of a real client is told outside, and decided there: webhook, mail and Slack,
+each at the other end of a socket.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from sallyport.approvals.slack_blocks import APPROVE, DENY
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DEMO_CLIENTS, DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.approvals.slack_double import CHANNEL, SIGNING_SECRET, TEAM, TOKEN, SlackDouble, slack_double
+from tests.approvals.slack_double import (
+    CHANNEL,
+    SIGNING_SECRET,
+    TEAM,
+    TOKEN,
+    SlackDouble,
+    slack_double,
+)
 from tests.audit.helpers import until
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
@@ -217,7 +226,9 @@ def place(issuer: DevIssuer, postgres: Server) -> Iterator[Place]:
         wait_for_console(f"http://{console}")
         yield Place(gateway, issuer, f"http://{console}", double, hooks, denials, mails)
         assert double.problems == []
-        assert not any(one in gateway.output() for one in (HOOK_SECRET, SIGNING_SECRET, TOKEN, "canary"))
+        assert not any(
+            one in gateway.output() for one in (HOOK_SECRET, SIGNING_SECRET, TOKEN, "canary")
+        )
 
 
 def test_all_are_told_and_a_click_lets_it_run(place: Place) -> None:
@@ -241,7 +252,9 @@ def test_all_are_told_and_a_click_lets_it_run(place: Place) -> None:
     assert "dana@example.com" in place.slack.shown(ts) and not place.slack.buttons(ts)
     until(lambda: any(json.loads(b)["event"] == "approved" for _, b in place.hooks[hooks:]))
     token = {"Authorization": f"Bearer {place.gateway.token('dana-dba')}"}
-    kept = httpx2.get(f"{place.console}/api/v1/approvals/{told['id']}", headers=token, trust_env=False).json()
+    kept = httpx2.get(
+        f"{place.console}/api/v1/approvals/{told['id']}", headers=token, trust_env=False
+    ).json()
     decision = kept["decisions"][0]
     assert (decision["channel"], decision["address"]) == ("slack", "slack:UDANA")
 
@@ -257,7 +270,9 @@ def test_a_denial_asks_for_the_reason_and_the_agent_reads_it(place: Place) -> No
         assert answer["response_action"] == "errors" and "reason" in answer["errors"]["reason"]
     answer = place.slack.send(place.console, place.slack.submit("UVERA", "I say no"))
     assert answer.json()["response_action"] == "errors" and not statement.outcome
-    done = place.slack.send(place.console, place.slack.submit("UDANA", "cancel it <!channel> in the shop"))
+    done = place.slack.send(
+        place.console, place.slack.submit("UDANA", "cancel it <!channel> in the shop")
+    )
     assert (done.status_code, done.content) == (200, b"")
     error = statement.end()
     assert isinstance(error, psycopg.Error) and "cancel it <!channel> in the shop" in str(error)
@@ -280,7 +295,9 @@ def forged(place: Place, body: bytes) -> list[tuple[str, dict[str, str], bytes]]
 
 
 def test_nobody_else_decides(place: Place) -> None:
-    """Forged, replayed, of strangers, without the role, by whoever asked: each is refused, and the statement waits on."""
+    """Forged, replayed, of strangers, without the role, by whoever asked: each is refused, and the
+    statement waits on.
+    """
     statement = place.held()
     ts, url = place.slack.last, f"{place.console}/slack/interactions"
 
@@ -299,7 +316,14 @@ def test_nobody_else_decides(place: Place) -> None:
         assert said["user"] == user and why in json.dumps(said["blocks"]), user
     for junk in (b"payload=%7B%7D", b"payload=%7B%22type%22%3A%22block_actions%22%7D"):
         assert post(place.slack.headers(junk), junk) == 200
-    for junk in (b"payload=nonsense", b"", b"x=1", b"payload=[]", b"payload=1&payload=2", b"\xff" * 9):
+    for junk in (
+        b"payload=nonsense",
+        b"",
+        b"x=1",
+        b"payload=[]",
+        b"payload=1&payload=2",
+        b"\xff" * 9,
+    ):
         assert post(place.slack.headers(junk), junk) == 400, junk
     assert not statement.outcome and place.slack.buttons(ts)
 
@@ -334,6 +358,9 @@ def test_without_slack_there_is_nothing_to_click(make_gateway: Callable[..., Gat
     body = b"payload=%7B%7D"
     url = f"http://{console}/slack/interactions"
     assert (
-        httpx2.post(url, content=body, headers=SlackDouble.headers(body), trust_env=False).status_code == 404
+        httpx2.post(
+            url, content=body, headers=SlackDouble.headers(body), trust_env=False
+        ).status_code
+        == 404
     )
     assert gateway.pid

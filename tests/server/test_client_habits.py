@@ -65,7 +65,10 @@ def test_terminate_before_the_login_closes_silently(door: Gateway) -> None:
         ("select a from jsonb_populate_recordset(null::record, '[{\"a\":1}]') as x(a int)", 1),
         ("select a from json_populate_record(null::record, '{\"a\":1}') as x(a int)", 1),
         ("select '{1,2}'::int[]::anyarray", [1, 2]),
-        ("select null::anyarray is null and null::anyelement is null and null::record[] is null", True),
+        (
+            "select null::anyarray is null and null::anyelement is null and null::record[] is null",
+            True,
+        ),
         ("select count(*) from pg_prepared_statements", 0),
         ("select count(*) from pg_cursors", 0),
     ],
@@ -84,14 +87,19 @@ def test_a_session_sees_what_it_prepared(db: psycopg.Connection) -> None:
 def test_sequences_are_set_to_what_a_table_holds(
     db: psycopg.Connection, postgres: Server, issuer: DevIssuer
 ) -> None:
-    """What Django's sqlsequencereset writes. A masked column's value does not go into a sequence."""
-    reset = "select setval(pg_get_serial_sequence('counted', 'id'), coalesce(max(id), 1), max(id) is not null) from"
+    """What Django's sqlsequencereset writes. A masked column's value does not go into a
+    sequence.
+    """
+    reset = (
+        "select setval(pg_get_serial_sequence('counted', 'id'), coalesce(max(id), 1), max(id) is"
+        " not null) from"
+    )
     policy = POLICY.replace("nobody", "claude-postgres")
     masked = Gateway(issuer, {"shop": postgres}, policy=policy).start()
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as admin:
         admin.execute(
-            "create table counted (id serial primary key); insert into counted values (40);"
-            f"grant all on counted to {postgres.user}; grant all on counted_id_seq to {postgres.user}"
+            "create table counted (id serial primary key); insert into counted values (40);grant"
+            f" all on counted to {postgres.user}; grant all on counted_id_seq to {postgres.user}"
         )
         try:
             # a table that is not known here yet has the catalog read again
@@ -112,12 +120,15 @@ def test_an_implicit_cast_converts_only_where_something_else_is_wanted(
 ) -> None:
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as admin:
         admin.execute(
-            "create type odd as (a int); create table odds (o odd); insert into odds values (row(1));"
-            "create function odd_int(odd) returns int language plpgsql as 'begin return 1; end';"
-            f"create cast (odd as int) with function odd_int(odd) as implicit; grant all on odds to {postgres.user}"
+            "create type odd as (a int); create table odds (o odd); insert into odds values"
+            " (row(1));create function odd_int(odd) returns int language plpgsql as 'begin return"
+            " 1; end';create cast (odd as int) with function odd_int(odd) as implicit; grant all"
+            f" on odds to {postgres.user}"
         )
         try:
-            row = db.execute("select concat(o, 1), format('%s', o), jsonb_build_object('k', o) from odds")
+            row = db.execute(
+                "select concat(o, 1), format('%s', o), jsonb_build_object('k', o) from odds"
+            )
             assert row.fetchone() == ("(1)1", "(1)", {"k": {"a": 1}})
             with pytest.raises(psycopg.Error, match="SP1103"):
                 db.execute("select abs(o) from odds")

@@ -1,4 +1,6 @@
-"""``sallyport connect``, ``sallyport proxy`` and token files, with real programs against a real gateway."""
+"""``sallyport connect``, ``sallyport proxy`` and token files, with real programs against a real
+gateway.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "SALLYPORT"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PG", "SALLYPORT"))
+    }
     return kept | {"XDG_STATE_HOME": str(home), "SALLYPORT_CLIENT_SECRET": "demo"} | more
 
 
@@ -46,11 +52,13 @@ def run(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[st
 def test_psql_and_any_program_with_client_credentials(gateway: Gateway, tmp_path: Path) -> None:
     at = ["--gateway", f"127.0.0.1:{gateway.port}", *credentials(gateway), "--user", "a-label"]
     done = run(
-        ["connect", "shop", *at, "--", "psql", "-Atc", "SELECT 'it ' || 'works'"], environment(tmp_path)
+        ["connect", "shop", *at, "--", "psql", "-Atc", "SELECT 'it ' || 'works'"],
+        environment(tmp_path),
     )
     assert (done.returncode, done.stdout) == (0, "it works\n"), done.stderr
     done = run(
-        ["connect", "shop", *at, "--", "sh", "-c", "echo $PGUSER $PGDATABASE; exit 7"], environment(tmp_path)
+        ["connect", "shop", *at, "--", "sh", "-c", "echo $PGUSER $PGDATABASE; exit 7"],
+        environment(tmp_path),
     )
     assert (done.returncode, done.stdout) == (7, "a-label shop\n")
     done = run(["connect", "shop", *at, "--", "no-such-program"], environment(tmp_path))
@@ -64,7 +72,9 @@ def test_token_files_are_read_each_time(gateway: Gateway, tmp_path: Path) -> Non
     first = run(["token"], env).stdout.strip()
     file.write_text(gateway.token())
     header = json.loads(run(["token", "--header"], env).stdout)
-    assert header == {"Authorization": f"Bearer {file.read_text()}"} and first not in header.values()
+    assert (
+        header == {"Authorization": f"Bearer {file.read_text()}"} and first not in header.values()
+    )
     assert json.loads(run(["token", "--json"], env).stdout)["expires_at"] > "2026-01-01T00:00:00Z"
     for bad in ("", "two\nlines"):
         file.write_text(bad)

@@ -1,4 +1,6 @@
-"""The console's server ends and comes back while a psql waits: the statement is still there, and the new console releases it."""
+"""The console's server ends and comes back while a psql waits: the statement is still there, and
+the new console releases it.
+"""
 
 from __future__ import annotations
 
@@ -62,11 +64,16 @@ class _Inside:
 
 def _answers(gateway: Gateway) -> bool:
     with contextlib.suppress(httpx2.TransportError):
-        return httpx2.get(f"http://{gateway.extra['console']['listen']}/healthz", timeout=5).text == "ok\n"
+        return (
+            httpx2.get(f"http://{gateway.extra['console']['listen']}/healthz", timeout=5).text
+            == "ok\n"
+        )
     return False
 
 
-def test_a_held_statement_survives_the_console(database: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_statement_survives_the_console(
+    database: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with DevIssuer(CLIENTS) as issuer:
         gateway = holding_gateway(issuer, database)
         gateway.port = free_port()

@@ -1,4 +1,6 @@
-"""Custom settings: only those that policy lists, and by their full name what the database decides by."""
+"""Custom settings: only those that policy lists, and by their full name what the database decides
+by.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +21,23 @@ POLICY = SHOP_POLICY + 'settings: ["app.*", "own.tenant"]\n'
 def door(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         db.execute(
-            "create table tenants (tenant text); alter table tenants enable row level security;"
-            "create policy p on tenants using (tenant = current_setting('app.tenant', true)"
-            " or tenant = current_setting('own.tenant', true));"
-            "create view seen with (security_barrier) as select current_setting('app.viewed', true) as v;"
-            "create function called() returns text language plpgsql as"
-            " $$ begin return current_setting('App.Called', true); end $$;"
-            "create function defaulted(t text default current_setting('app.defaulted', true)) returns text"
-            " language sql stable as 'select t'"
+            "create table tenants (tenant text); alter table tenants enable row level"
+            " security;create policy p on tenants using (tenant = current_setting('app.tenant',"
+            " true) or tenant = current_setting('own.tenant', true));create view seen with"
+            " (security_barrier) as select current_setting('app.viewed', true) as v;create function"
+            " called() returns text language plpgsql as $$ begin return"
+            " current_setting('App.Called', true); end $$;create function defaulted(t text default"
+            " current_setting('app.defaulted', true)) returns text language sql stable as"
+            " 'select t'"
         )
         running = Gateway(issuer, {"shop": postgres}, policy=POLICY).start()
         try:
             yield running
         finally:
             running.stop()
-            db.execute("drop table tenants; drop view seen; drop function called(), defaulted(text)")
+            db.execute(
+                "drop table tenants; drop view seen; drop function called(), defaulted(text)"
+            )
 
 
 def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
@@ -41,7 +45,9 @@ def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
         assert db.execute("show app.note").fetchone() == ("start",)
         db.execute("set app.other = 'x'; set own.tenant = '7'")
         db.execute("select set_config('app.user', %s, false)", ("me",))
-        row = db.execute("select current_setting('app.user', true), current_setting('own.tenant')").fetchone()
+        row = db.execute(
+            "select current_setting('app.user', true), current_setting('own.tenant')"
+        ).fetchone()
         assert row == ("me", "7")
         assert db.execute("select current_setting('app.unset', true)").fetchone() == (None,)
         db.execute("reset app.other")
@@ -53,7 +59,8 @@ def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
         "set app.tenant = '1'",  # a row-security policy reads it
         "set app.viewed = '1'",
         "set app.called = '1'",
-        "set app.defaulted = '1'",  # a parameter's default reads it, which does not stand where it is called
+        # a parameter's default reads it, which does not stand where it is called
+        "set app.defaulted = '1'",
         'set "App"."TENANT" = \'1\'',
         "select set_config('app.tenant', '1', true)",
         "reset app.tenant",
@@ -70,7 +77,10 @@ def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
     ],
 )
 def test_what_is_not_listed_is_refused(door: Gateway, sql: str) -> None:
-    with psycopg.connect(door.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+    with (
+        psycopg.connect(door.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error) as failure,
+    ):
         db.execute(sql.encode())
     assert "[SP1" in str(failure.value)
 
@@ -90,8 +100,15 @@ def test_a_verdict_is_not_that_of_another_name(door: Gateway) -> None:
 
 
 def test_none_by_default(gateway: Gateway) -> None:
-    for sql in (b"set app.note = '1'", b"show app.note", b"select current_setting('app.note', true)"):
-        with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+    for sql in (
+        b"set app.note = '1'",
+        b"show app.note",
+        b"select current_setting('app.note', true)",
+    ):
+        with (
+            psycopg.connect(gateway.dsn(), autocommit=True) as db,
+            pytest.raises(psycopg.Error) as failure,
+        ):
             db.execute(sql)
         assert "[SP1" in str(failure.value)
 
@@ -116,7 +133,9 @@ def test_what_a_definition_reads() -> None:
 
 
 def bound(door: Gateway, sql: str, values: tuple[str | None, ...]) -> str | None:
-    """What a statement with parameters of the extended protocol gives, or the code of its refusal."""
+    """What a statement with parameters of the extended protocol gives, or the code of its
+    refusal.
+    """
     with psycopg.connect(door.dsn(), autocommit=True) as db:
         try:
             row = db.execute(sql.encode(), values).fetchone()
@@ -134,7 +153,8 @@ def bound(door: Gateway, sql: str, values: tuple[str | None, ...]) -> str | None
         ("select set_config('statement_timeout', %s, false)", ("1s",), "1s"),
         ("select set_config(%s, 'public', false)", ("search_path",), "public"),
         ("select set_config('search_path', %s, false)", ("pg_catalog",), "pg_catalog"),
-        ("select set_config(%s, %s, false)", ("app.tenant", "1"), "SP1301"),  # a row-security policy reads it
+        # a row-security policy reads it
+        ("select set_config(%s, %s, false)", ("app.tenant", "1"), "SP1301"),
         ("select set_config(%s, %s, false)", ("App.Tenant", "1"), "SP1301"),
         ("select set_config(%s, %s, false)", ("app.tenant", None), "SP1301"),
         ("select set_config(%s, %s, false)", ("other.x", "1"), "SP1301"),

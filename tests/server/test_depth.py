@@ -1,4 +1,6 @@
-"""Statements of every depth, through a gateway: each is a result or a refusal, and the session lives on."""
+"""Statements of every depth, through a gateway: each is a result or a refusal, and the session
+lives on.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def session(gateway: Gateway) -> psycopg.Connection[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_depth_is_answered(session: psycopg.Connection[tuple[object, ...]], shape: str) -> None:
+def test_every_depth_is_answered(
+    session: psycopg.Connection[tuple[object, ...]], shape: str
+) -> None:
     judged = 0
     for depth in DEPTHS:
         for binds in (None, ()):  # simple and extended protocol
@@ -84,8 +88,12 @@ def test_every_depth_is_answered(session: psycopg.Connection[tuple[object, ...]]
     assert judged
 
 
-def test_a_deep_statement_is_judged_by_its_bound(session: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Below the bound of parse.MAX_DEPTH statements run; beyond it they are refused as what they are."""
+def test_a_deep_statement_is_judged_by_its_bound(
+    session: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    """Below the bound of parse.MAX_DEPTH statements run; beyond it they are refused as what they
+    are.
+    """
     assert session.execute(statement("left operators", 230).encode()).fetchone() == (231,)
     assert session.execute(statement("calls", 150).encode()).fetchone() == (1,)
     assert session.execute(statement("not", 150).encode()).fetchone() == (True,)

@@ -1,4 +1,6 @@
-"""A database role per session: exactly the subject's privileges, gone with the session, and no way to more."""
+"""A database role per session: exactly the subject's privileges, gone with the session, and no way
+to more.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ GRANTS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^sallyport_grants_' ORDE
 
 
 def prepare(server: Server) -> None:
-    """The administrator's role: CREATEROLE, and what it may pass on; no superuser, owner of nothing."""
+    """The administrator's role: CREATEROLE, and what it may pass on; no superuser, owner of
+    nothing.
+    """
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         db.execute(
             f"DROP ROLE IF EXISTS {ADMIN};"
@@ -84,11 +88,15 @@ def names(server: Server, query: str) -> list[str]:
 
 def can(server: Server, role: str, relation: str, privilege: str) -> bool:
     with psycopg.connect(server.superuser_dsn) as db:
-        row = db.execute("SELECT has_table_privilege(%s, %s, %s)", (role, relation, privilege)).fetchone()
+        row = db.execute(
+            "SELECT has_table_privilege(%s, %s, %s)", (role, relation, privilege)
+        ).fetchone()
     return bool(row and row[0])
 
 
-def test_each_session_has_its_own_role_with_its_subjects_privileges(make: Make, server: Server) -> None:
+def test_each_session_has_its_own_role_with_its_subjects_privileges(
+    make: Make, server: Server
+) -> None:
     gateway = make()
     with (
         psycopg.connect(gateway.dsn(), autocommit=True) as agent,
@@ -104,14 +112,17 @@ def test_each_session_has_its_own_role_with_its_subjects_privileges(make: Make, 
         assert not can(server, mine, "customers", "INSERT")
         assert not can(server, mine, "customers", "TRUNCATE")
         assert agent.execute("UPDATE products SET stock = stock WHERE id = 1").rowcount == 1
-        assert agent.execute("SELECT email FROM customers WHERE id = 1").fetchone() == ("m***@example.net",)
+        assert agent.execute("SELECT email FROM customers WHERE id = 1").fetchone() == (
+            "m***@example.net",
+        )
         assert office.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
         assert agent.execute("SHOW default_transaction_read_only").fetchone() == ("off",)
         with psycopg.connect(server.superuser_dsn) as db:
             row = db.execute(
-                "SELECT rolsuper, rolcreaterole, rolinherit, rolconnlimit, rolvaliduntil < now() + interval '61 s',"
-                " (SELECT rolpassword FROM pg_authid a WHERE a.oid = r.oid) LIKE 'SCRAM-SHA-256$4096:%%',"
-                " shobj_description(oid, 'pg_authid') FROM pg_roles r WHERE rolname = %s",
+                "SELECT rolsuper, rolcreaterole, rolinherit, rolconnlimit, rolvaliduntil < now() +"
+                " interval '61 s', (SELECT rolpassword FROM pg_authid a WHERE a.oid = r.oid) LIKE"
+                " 'SCRAM-SHA-256$4096:%%', shobj_description(oid, 'pg_authid') FROM pg_roles r"
+                " WHERE rolname = %s",
                 (mine,),
             ).fetchone()
         assert row is not None
@@ -146,7 +157,9 @@ def test_those_with_the_same_grants_share_a_grant_role(make: Make, server: Serve
     ],
 )
 def test_the_gateway_lets_no_session_out_of_its_role(make: Make, server: Server, sql: str) -> None:
-    policy = SHOP_POLICY.replace("packs: [no-ddl, no-unbounded-write]", "packs: [no-unbounded-write]")
+    policy = SHOP_POLICY.replace(
+        "packs: [no-ddl, no-unbounded-write]", "packs: [no-unbounded-write]"
+    )
     policy = policy.replace("    allow: [write]\n", "    allow: [write, ddl]\n")
     with psycopg.connect(make(policy).dsn(), autocommit=True) as db:
         role = db.execute("SELECT session_user, current_user").fetchone()
@@ -192,7 +205,9 @@ def test_the_role_itself_gains_nothing(make: Make, server: Server) -> None:
             assert thief.execute("SELECT count(*) FROM orders").fetchone() != (0,)
 
 
-def test_a_policy_that_shrinks_takes_privileges_from_live_sessions(make: Make, server: Server) -> None:
+def test_a_policy_that_shrinks_takes_privileges_from_live_sessions(
+    make: Make, server: Server
+) -> None:
     gateway = make()
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         role = (db.execute("SELECT session_user").fetchone() or ("",))[0]
@@ -366,18 +381,26 @@ def renewing(db: psycopg.Connection[Any], fresh: str) -> None:
 
 
 def test_what_another_gateway_left_is_swept_by_the_clock(make: Make, server: Server) -> None:
-    """Session roles that nobody can use any more, and then their grant roles; nothing that somebody uses."""
+    """Session roles that nobody can use any more, and then their grant roles; nothing that somebody
+    uses.
+    """
     database = server.database
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         version = db.info.server_version
-    admin = psycopg.conninfo.make_conninfo(server.superuser_dsn, user=ADMIN, password=ADMIN_PASSWORD)
+    admin = psycopg.conninfo.make_conninfo(
+        server.superuser_dsn, user=ADMIN, password=ADMIN_PASSWORD
+    )
     password = Secret("a-password-of-the-test")
     used: list[tuple[str, str]] = []
     with psycopg.connect(admin, autocommit=True) as db:
         for content in ("left", "in use"):
             statements = ("GRANT SELECT ON public.products TO ",)
             grants = sql.GrantSet(
-                sql.grant_role(database, content), statements, True, frozenset(), lambda privileges: []
+                sql.grant_role(database, content),
+                statements,
+                True,
+                frozenset(),
+                lambda privileges: [],
             )
             db.execute(sql.create_grants(grants).encode())
             role = sql.session_role("0a0b0c0d", "0e0f00")
@@ -389,13 +412,20 @@ def test_what_another_gateway_left_is_swept_by_the_clock(make: Make, server: Ser
             used.append((role, grants.name))
         (left, left_grants), (live, live_grants) = used
         session = psycopg.connect(
-            psycopg.conninfo.make_conninfo(server.superuser_dsn, user=live, password=password.reveal())
+            psycopg.conninfo.make_conninfo(
+                server.superuser_dsn, user=live, password=password.reveal()
+            )
         )
         for role, _ in used:
             db.execute(f"ALTER ROLE {role} VALID UNTIL '2026-01-01'".encode())
     try:
         make()
-        wait_for(lambda: left not in names(server, SESSIONS) and left_grants not in names(server, GRANTS), 20)
+        wait_for(
+            lambda: (
+                left not in names(server, SESSIONS) and left_grants not in names(server, GRANTS)
+            ),
+            20,
+        )
         assert session.execute("SELECT count(*) > 0 FROM products").fetchone() == (True,)
         assert live in names(server, SESSIONS)
         assert live_grants in names(server, GRANTS)

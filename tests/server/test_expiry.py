@@ -33,8 +33,12 @@ def identity(issuer: DevIssuer, grace: float) -> dict[str, Any]:
 
 
 @contextmanager
-def running(issuer: DevIssuer, server: Server, grace: float, policy: str = SHOP_POLICY) -> Iterator[Gateway]:
-    gateway = Gateway(issuer, {"shop": server}, policy=policy, extra=identity(issuer, grace)).start()
+def running(
+    issuer: DevIssuer, server: Server, grace: float, policy: str = SHOP_POLICY
+) -> Iterator[Gateway]:
+    gateway = Gateway(
+        issuer, {"shop": server}, policy=policy, extra=identity(issuer, grace)
+    ).start()
     try:
         yield gateway
     finally:
@@ -85,8 +89,12 @@ def strict(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
         yield gateway
 
 
-def test_a_busy_session_of_the_lane_ends_between_statements(graceful: Gateway, postgres: Server) -> None:
-    """Plain statements without a pause pass natively; none of them is cut off, and none runs afterwards."""
+def test_a_busy_session_of_the_lane_ends_between_statements(
+    graceful: Gateway, postgres: Server
+) -> None:
+    """Plain statements without a pause pass natively; none of them is cut off, and none runs
+    afterwards.
+    """
     connection = connect(graceful, 2.0, "expires-busy")
     connection.prepare_threshold = 0
     assert "57P05" in (said := end_of(connection, "SELECT count(*) FROM products")), said

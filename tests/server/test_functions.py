@@ -1,4 +1,6 @@
-"""SQL functions that are read by their body, over the wire: what their text means moves with search_path."""
+"""SQL functions that are read by their body, over the wire: what their text means moves with
+search_path.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,8 @@ def test_what_the_path_leads_to_is_judged(db: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT id FROM public.products WHERE product(id) IS NOT NULL", "SELECT id FROM named"]
+    "query",
+    ["SELECT id FROM public.products WHERE product(id) IS NOT NULL", "SELECT id FROM named"],
 )
 def test_a_cursor_over_text_is_not_read_under_another_path(db: Session, query: str) -> None:
     with db.transaction():
@@ -94,7 +97,10 @@ def test_a_cursor_over_text_is_not_read_under_another_path(db: Session, query: s
         assert len(db.execute("FETCH 2 FROM c").fetchall()) == 2
         with db.transaction(force_rollback=True):
             db.execute("SET LOCAL search_path = app, public")
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1302"), db.transaction():
+            with (
+                pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1302"),
+                db.transaction(),
+            ):
                 db.execute("FETCH 2 FROM c")
         assert len(db.execute("FETCH 2 FROM c").fetchall()) == 2
 

@@ -88,7 +88,9 @@ def files(issuer: DevIssuer, postgres: Server, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_session_in_memory_is_masked_and_ends_whole(files: Gateway, postgres: Server) -> None:
     with psycopg.connect(postgres.superuser_dsn) as db:
-        row = db.execute("SELECT id, ssn FROM customers WHERE ssn IS NOT NULL ORDER BY id LIMIT 1").fetchone()
+        row = db.execute(
+            "SELECT id, ssn FROM customers WHERE ssn IS NOT NULL ORDER BY id LIMIT 1"
+        ).fetchone()
     assert row is not None
     identity, secret = row
 

@@ -1,4 +1,6 @@
-"""The target knows who is asking: row-level security decides by it, and nothing that a client sends changes it."""
+"""The target knows who is asking: row-level security decides by it, and nothing that a client sends
+changes it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.support.gateway import AGENT, PRIVACY, SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 
 POLICY = SHOP_POLICY + 'settings: ["app.*"]\n'
-POLICY = POLICY.replace('["public.order_total"]', '["public.order_total", "public.posing", "public.seen_by"]')
+POLICY = POLICY.replace(
+    '["public.order_total"]', '["public.order_total", "public.posing", "public.seen_by"]'
+)
 OWN = "SELECT owner FROM notes ORDER BY owner"
 WHO = "SELECT current_setting('sallyport.subject', true)"
 
@@ -48,8 +52,8 @@ def door(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
         finally:
             running.stop()
             db.execute(
-                "DROP TABLE notes; DROP FUNCTION posing(), seen_by();"
-                "ALTER ROLE sallyport_agent RESET sallyport.subject; ALTER DATABASE shop RESET sallyport.groups"
+                "DROP TABLE notes; DROP FUNCTION posing(), seen_by();ALTER ROLE sallyport_agent"
+                " RESET sallyport.subject; ALTER DATABASE shop RESET sallyport.groups"
             )
 
 
@@ -81,7 +85,10 @@ def test_row_security_decides_by_the_subject(door: Gateway) -> None:
         "SET sallyport.subject TO DEFAULT",
         f"ALTER ROLE CURRENT_USER SET sallyport.subject = '{PRIVACY}'",
         f"ALTER DATABASE shop SET sallyport.subject = '{PRIVACY}'",
-        f"CREATE FUNCTION f() RETURNS int LANGUAGE sql SET sallyport.subject = '{PRIVACY}' AS 'SELECT 1'",
+        (
+            f"CREATE FUNCTION f() RETURNS int LANGUAGE sql SET sallyport.subject = '{PRIVACY}' AS"
+            " 'SELECT 1'"
+        ),
         f"DO $$ BEGIN PERFORM set_config('sallyport.subject', '{PRIVACY}', false); END $$",
     ],
 )
@@ -111,7 +118,8 @@ def test_going_back_goes_back_to_it(door: Gateway, sql: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [f"-c sallyport.subject={PRIVACY}", f"--Sallyport.Subject={PRIVACY}", "-csallyport.groups={}"]
+    "options",
+    [f"-c sallyport.subject={PRIVACY}", f"--Sallyport.Subject={PRIVACY}", "-csallyport.groups={}"],
 )
 def test_nothing_in_the_login_changes_it(door: Gateway, options: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="SP1301"):
@@ -122,7 +130,9 @@ def test_a_function_that_sets_one_does_so_for_itself_only(door: Gateway) -> None
     """Policy trusts it by name, and it is over when it returns."""
     with psycopg.connect(door.dsn(), autocommit=True) as db:
         assert db.execute("SELECT posing()").fetchone() == ("x",)
-        assert db.execute("SELECT current_setting('sallyport.agent')").fetchone() == ("claude-code",)
+        assert db.execute("SELECT current_setting('sallyport.agent')").fetchone() == (
+            "claude-code",
+        )
 
 
 def test_keys_of_masks_stay_hidden(door: Gateway) -> None:
@@ -135,7 +145,9 @@ def test_keys_of_masks_stay_hidden(door: Gateway) -> None:
                 db.execute(sql.encode())
 
 
-def test_the_server_sees_subject_and_session_in_the_application_name(door: Gateway, postgres: Server) -> None:
+def test_the_server_sees_subject_and_session_in_the_application_name(
+    door: Gateway, postgres: Server
+) -> None:
     with (
         psycopg.connect(door.dsn(), autocommit=True, application_name="nightly report") as db,
         psycopg.connect(postgres.superuser_dsn, autocommit=True) as admin,

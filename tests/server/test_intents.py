@@ -202,7 +202,9 @@ def test_what_cannot_be_journaled_is_never_sent(
     asyncio.run(run())
 
 
-def test_a_gateway_whose_journal_fails_changes_nothing(make_gateway: Callable[..., Gateway]) -> None:
+def test_a_gateway_whose_journal_fails_changes_nothing(
+    make_gateway: Callable[..., Gateway],
+) -> None:
     console = free_port()
     gateway = make_gateway(extra={"console": {"listen": f"127.0.0.1:{console}"}})
 
@@ -242,7 +244,9 @@ def test_a_gateway_whose_journal_fails_changes_nothing(make_gateway: Callable[..
 def test_every_way_to_the_database_is_journaled(
     make_gateway: Callable[..., Gateway], postgres: Server
 ) -> None:
-    """The journal has what changes something by the time that it is acknowledged, and nothing that reads."""
+    """The journal has what changes something by the time that it is acknowledged, and nothing that
+    reads.
+    """
     gateway = make_gateway(policy=ack.POLICY)
 
     async def run(way: ack.Way) -> None:

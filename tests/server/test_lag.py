@@ -25,7 +25,9 @@ def test_the_oldest_that_waits_counts() -> None:
 
 
 def test_it_stays_small_while_nothing_is_recorded() -> None:
-    """A recorder that cannot write while nothing new comes has one mark, however long that lasts."""
+    """A recorder that cannot write while nothing new comes has one mark, however long that
+    lasts.
+    """
     lag = RecorderLag()
     for second in range(1000):
         lag.note(float(second), 500, 0)

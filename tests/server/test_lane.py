@@ -1,7 +1,8 @@
-"""The lane does what the session does: the same conversations, over sockets through the lane and without it.
+"""The lane does what the session does: the same conversations, over sockets through the lane and
+without it.
 
-Bytes to the client, bytes to the server and what is recorded are compared, for anything a client can send, in any
-timing and any pieces.
+Bytes to the client, bytes to the server and what is recorded are compared, for anything a client
+can send, in any timing and any pieces.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def _read(end: socket.socket) -> bytes:
 
 
 class LaneConversation(Conversation):
-    """The same, with the session in the lane whenever its traffic is plain. ``small``: sockets that take little at once."""
+    """The same, with the session in the lane whenever its traffic is plain. ``small``: sockets that
+    take little at once.
+    """
 
     def __init__(self, stage: Stage, small: bool = False) -> None:
         super().__init__(stage, recording=_recording())
@@ -84,7 +87,9 @@ class LaneConversation(Conversation):
         for is_client in (True, False):
             self.ends[is_client], self.inner[is_client] = _pair(small)
         fds = [self.inner[is_client].fileno() for is_client in (True, False)]
-        self.in_lane = LaneSession(self.lane, self, PlainTraffic(self.session, self.lane.scratch), *fds)
+        self.in_lane = LaneSession(
+            self.lane, self, PlainTraffic(self.session, self.lane.scratch), *fds
+        )
         self._enter()
 
     def close(self) -> None:
@@ -98,7 +103,9 @@ class LaneConversation(Conversation):
 
     # what the lane tells its owner
 
-    def lane_left(self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes) -> None:
+    def lane_left(
+        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+    ) -> None:
         self._receive()
         self.to_client += to_client
         self.requests += to_server
@@ -153,7 +160,9 @@ class LaneConversation(Conversation):
 
 
 def _of_statements(replies: bytes) -> list[bytes]:
-    """Without BindComplete and descriptions: which pieces a request came in decides whether the session records them."""
+    """Without BindComplete and descriptions: which pieces a request came in decides whether the
+    session records them.
+    """
     return [message for message in messages(replies) if message[:1] not in (b"2", b"T", b"n")]
 
 
@@ -175,7 +184,9 @@ def _without_times(event: Any) -> Any:
 
 
 def _events(recording: SessionRecording) -> tuple[list[Any], dict[int, list[bytes]]]:
-    """What was recorded, without times: replies by statement, since the lane waits for the rest of a small answer; all else in order."""
+    """What was recorded, without times: replies by statement, since the lane waits for the rest of
+    a small answer; all else in order.
+    """
     events: list[Any] = []
     while (chunk := recording.chunks.take()) is not None:
         for raw in split_events(chunk.buffer[: chunk.size], chunk.events):
@@ -214,7 +225,10 @@ def compare(stage: Stage, rounds: Rounds, small: bool = False) -> int:
                 one.in_lane.traffic.sync()
             masked.append(stage.judge.masked - before)
         assert masked[0] == masked[1]
-        for mine, theirs in ((asked[id(fast)], asked[id(usual)]), (fast.to_client, usual.to_client)):
+        for mine, theirs in (
+            (asked[id(fast)], asked[id(usual)]),
+            (fast.to_client, usual.to_client),
+        ):
             assert mine == theirs, _difference(mine, theirs, from_client=mine is not fast.to_client)
         assert _events(fast.recording) == _events(usual.recording)
         assert fast.recording.texts.take() == usual.recording.texts.take()
@@ -248,7 +262,13 @@ _PARSED = [
     + described
     + frontend.execute("")
     + frontend.sync()
-    for query in (SECRET, MASKED, PUBLIC, "SELECT id, ssn FROM customers WHERE id = 7", PUBLIC + " LIMIT $1")
+    for query in (
+        SECRET,
+        MASKED,
+        PUBLIC,
+        "SELECT id, ssn FROM customers WHERE id = 7",
+        PUBLIC + " LIMIT $1",
+    )
     for types in ([], [23], [0, 23])
     for described in (b"", frontend.describe(b"P", ""))
 ]
@@ -264,10 +284,15 @@ def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
     source = random.Random(seed)
     handled = 0
     for _ in range(150):
-        words = [*source.sample(_PLAIN, 8), *source.sample(WORDS, source.randint(0, 4)), frontend.sync()]
+        words = [
+            *source.sample(_PLAIN, 8),
+            *source.sample(WORDS, source.randint(0, 4)),
+            frontend.sync(),
+        ]
         spoken = [source.choice(words) for _ in range(source.randint(6, 40))]
         rounds = [
-            (b"".join(source.sample(spoken, source.choice([1, 1, 1, 2, 3]))), _timing(source)) for _ in spoken
+            (b"".join(source.sample(spoken, source.choice([1, 1, 1, 2, 3]))), _timing(source))
+            for _ in spoken
         ]
         handled += compare(stage, rounds, source.random() < 0.5)
     assert handled > 500
@@ -275,7 +300,9 @@ def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_texts_parsed_bound_and_run_in_one_go(stage: Stage, seed: int) -> None:
-    """With others between that use, replace or close the unnamed statement and portal, pipelined or not."""
+    """With others between that use, replace or close the unnamed statement and portal, pipelined or
+    not.
+    """
     source = random.Random(seed)
     handled = 0
     between = [
@@ -294,7 +321,8 @@ def test_texts_parsed_bound_and_run_in_one_go(stage: Stage, seed: int) -> None:
     for _ in range(150):
         parsed = source.sample(_PARSED, 3)
         spoken = [
-            source.choice(parsed if source.random() < 0.7 else between) for _ in range(source.randint(6, 30))
+            source.choice(parsed if source.random() < 0.7 else between)
+            for _ in range(source.randint(6, 30))
         ]
         rounds = []
         while spoken:
@@ -308,7 +336,9 @@ def test_texts_parsed_bound_and_run_in_one_go(stage: Stage, seed: int) -> None:
 def _timing(source: random.Random) -> list[tuple[str, int]]:
     """Requests mostly whole, answers in any pieces."""
     first = [("c", source.choice([9, 40, 1 << 20, 1 << 20, 1 << 20])), ("s", 1 << 20)]
-    return first + [("r", source.choice([1, 9, 40, 1000])) for _ in range(source.choice([0, 1, 10]))]
+    return first + [
+        ("r", source.choice([1, 9, 40, 1000])) for _ in range(source.choice([0, 1, 10]))
+    ]
 
 
 def _ask(conversation: LaneConversation, request: bytes) -> None:
@@ -375,18 +405,22 @@ def test_nothing_passes_once_it_cannot_be_recorded(stage: Stage, prepared: bool)
     conversation.close()
 
 
-# -- results that pass in pieces ---------------------------------------------------------------------------------
+# -- results that pass in pieces -------------------------------------------------------------------
 
 _BIG = "SELECT id, ssn, name FROM customers"
 _ENDS = {
     "whole": backend.command_complete("SELECT 3000") + backend.ready_for_query(b"I"),
     "failed": backend.error_response("ERROR", "57014", "canceled") + backend.ready_for_query(b"I"),
-    "noticed": backend.notice_response("NOTICE", "00000", "hello")
-    + backend.command_complete("SELECT 3000")
-    + backend.ready_for_query(b"I"),
-    "a long row": data_row([b"1", b"078-05-1120", b"x" * 200_000])
-    + backend.command_complete("SELECT 3001")
-    + backend.ready_for_query(b"I"),
+    "noticed": (
+        backend.notice_response("NOTICE", "00000", "hello")
+        + backend.command_complete("SELECT 3000")
+        + backend.ready_for_query(b"I")
+    ),
+    "a long row": (
+        data_row([b"1", b"078-05-1120", b"x" * 200_000])
+        + backend.command_complete("SELECT 3001")
+        + backend.ready_for_query(b"I")
+    ),
 }
 
 

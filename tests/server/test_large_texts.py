@@ -1,4 +1,6 @@
-"""Texts that are meant to be too much, and large ones that mean well, from a client: the gateway lives, its memory stays, others go on."""
+"""Texts that are meant to be too much, and large ones that mean well, from a client: the gateway
+lives, its memory stays, others go on.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ BOMBS = [
 
 
 def test_nothing_that_is_sent_ends_the_gateway(gateway: Gateway) -> None:
-    """Twenty times a megabyte of the worst, by both protocols; another session is answered after each."""
+    """Twenty times a megabyte of the worst, by both protocols; another session is answered after
+    each.
+    """
     with psycopg.connect(gateway.dsn(), autocommit=True) as other:
         other.execute("SELECT 1")
         before = gateway.rss()
@@ -70,10 +74,13 @@ def test_nothing_that_is_sent_ends_the_gateway(gateway: Gateway) -> None:
                 else:
                     done = db.pgconn.prepare(b"", text.encode())
                 assert done.status == pq.ExecStatus.FATAL_ERROR, text[:60]
-                assert b"SP1105" in done.error_message or b"SP1101" in done.error_message, done.error_message[
-                    :200
-                ]
-                assert other.execute("SELECT id FROM orders WHERE id = %s", (number,)).fetchall() is not None
+                assert b"SP1105" in done.error_message or b"SP1101" in done.error_message, (
+                    done.error_message[:200]
+                )
+                assert (
+                    other.execute("SELECT id FROM orders WHERE id = %s", (number,)).fetchall()
+                    is not None
+                )
             assert db.execute("SELECT 7").fetchone() == (7,)
         assert gateway.rss() - before < 150 << 20
 
@@ -97,7 +104,8 @@ def notes(postgres: Server, gateway: Gateway) -> Iterator[str]:
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         db.execute("DROP TABLE IF EXISTS public.orders_notes")
         db.execute(
-            "CREATE TABLE public.orders_notes (id bigint, amount numeric(12,2), note text, at timestamptz)"
+            "CREATE TABLE public.orders_notes (id bigint, amount numeric(12,2), note text, at"
+            " timestamptz)"
         )
         db.execute("GRANT SELECT, INSERT, UPDATE ON public.orders_notes TO sallyport_agent")
         yield "orders_notes"
@@ -105,20 +113,25 @@ def notes(postgres: Server, gateway: Gateway) -> Iterator[str]:
 
 
 def test_a_megabyte_of_data_arrives_whole(gateway: Gateway, notes: str) -> None:
-    """What is not read again is forwarded all the same: every row, every identifier, in the order in which it was sent."""
+    """What is not read again is forwarded all the same: every row, every identifier, in the order
+    in which it was sent.
+    """
     rows = [
         (n * 10**6, n / 4, f"it's note {n} (\\,) -- {{}}" + "x" * 20, "2025-01-01 00:00:00+00")
         for n in range(9_000)
     ]
     values = ", ".join(
-        "({}, {}, '{}', '{}'::timestamptz)".format(n, a, t.replace("'", "''"), at) for n, a, t, at in rows
+        "({}, {}, '{}', '{}'::timestamptz)".format(n, a, t.replace("'", "''"), at)
+        for n, a, t, at in rows
     )
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute(f"INSERT INTO {notes} (id, amount, note, at) VALUES {values}".encode())
         found = db.execute(f"SELECT id, note FROM {notes} ORDER BY id").fetchall()
         assert found == [(row[0], row[2]) for row in rows]
         ids = ", ".join(str(n * 10**6) for n in range(5_000, 75_000))
-        assert db.execute(f"SELECT count(*) FROM {notes} WHERE id IN ({ids})".encode()).fetchone() == (4_000,)
+        assert db.execute(
+            f"SELECT count(*) FROM {notes} WHERE id IN ({ids})".encode()
+        ).fetchone() == (4_000,)
         assert db.execute(
             f"SELECT count(*) FROM {notes} WHERE id = ANY (ARRAY[{ids}])".encode()
         ).fetchone() == (4_000,)
@@ -128,15 +141,22 @@ def test_a_megabyte_of_data_arrives_whole(gateway: Gateway, notes: str) -> None:
 
 
 def test_a_seed_file_arrives_whole(gateway: Gateway, notes: str) -> None:
-    """Thousands of statements in one message: each has its answer, and the last is as much there as the first."""
+    """Thousands of statements in one message: each has its answer, and the last is as much there as
+    the first.
+    """
     script = (
         "BEGIN;\n"
-        + "".join(f"INSERT INTO {notes} (id, note) VALUES ({n}, 'note {n};');\n" for n in range(3_000))
+        + "".join(
+            f"INSERT INTO {notes} (id, note) VALUES ({n}, 'note {n};');\n" for n in range(3_000)
+        )
         + "COMMIT;"
     )
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute(script.encode())
-        assert db.execute(f"SELECT count(*), sum(id) FROM {notes}").fetchone() == (3_000, sum(range(3_000)))
+        assert db.execute(f"SELECT count(*), sum(id) FROM {notes}").fetchone() == (
+            3_000,
+            sum(range(3_000)),
+        )
         with pytest.raises(psycopg.Error) as refused:
             db.execute(script.replace("COMMIT", "UPDATE customers SET name = 'x'; COMMIT").encode())
         assert "SP10" in str(refused.value)

@@ -1,4 +1,6 @@
-"""Locks through the front door: ``sallyport serve``, psql, ``sallyport lock``, REST, a restart; and what is recorded of it."""
+"""Locks through the front door: ``sallyport serve``, psql, ``sallyport lock``, REST, a restart; and
+what is recorded of it.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,22 @@ class House:
     def rest(self, method: str, path: str, client: str, **options: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {self.gateway.token(client)}"}
         return httpx2.request(
-            method, f"{self.url}/api/v1{path}", headers=headers, trust_env=False, timeout=20, **options
+            method,
+            f"{self.url}/api/v1{path}",
+            headers=headers,
+            trust_env=False,
+            timeout=20,
+            **options,
         )
 
     def cli(self, *words: str, client: str = OLGA) -> subprocess.CompletedProcess[str]:
         """``sallyport ...`` as somebody, over REST."""
         program = str(Path(sys.executable).with_name("sallyport"))
-        env = {**os.environ, "SALLYPORT_URL": self.url, "SALLYPORT_TOKEN": self.gateway.token(client)}
+        env = {
+            **os.environ,
+            "SALLYPORT_URL": self.url,
+            "SALLYPORT_TOKEN": self.gateway.token(client),
+        }
         return subprocess.run(
             [program, *words], env=env, capture_output=True, text=True, timeout=60, check=False
         )
@@ -52,7 +63,12 @@ class House:
         """A command that reads the data directory."""
         env = {**os.environ, **self.gateway.environment}
         return subprocess.run(
-            self.gateway.command(*words), env=env, capture_output=True, text=True, timeout=60, check=False
+            self.gateway.command(*words),
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def actions(self, *words: str) -> list[dict[str, Any]]:
@@ -81,7 +97,10 @@ def house(issuer: DevIssuer, postgres: Server) -> Iterator[House]:
 
 @contextmanager
 def running(
-    issuer: DevIssuer, server: Any, policy: str = SHOP_POLICY, approvals: dict[str, Any] | None = None
+    issuer: DevIssuer,
+    server: Any,
+    policy: str = SHOP_POLICY,
+    approvals: dict[str, Any] | None = None,
 ) -> Iterator[House]:
     port = free_port()
     roles = {"reviewer": ["dba"], "auditor": ["audit"], "operator": ["ops"]}
@@ -126,7 +145,10 @@ def test_what_a_locked_reviewer_granted_runs_no_more(issuer: DevIssuer, postgres
         wait_for(lambda: bool(waiting()))
         (request,) = waiting()
         body = {"approve": True, "reason": "for today", "minutes": 30, "scope": "rule"}
-        assert house.rest("POST", f"/approvals/{request['id']}/decision", DBA, json=body).status_code == 200
+        assert (
+            house.rest("POST", f"/approvals/{request['id']}/decision", DBA, json=body).status_code
+            == 200
+        )
         psql.wait_for("UPDATE 1")
         psql.send("UPDATE products SET stock = stock WHERE id IN (2, 3);").wait_for("UPDATE 2")
         decided = house.rest("GET", f"/approvals/{request['id']}", DBA).json()["decisions"][0]
@@ -134,7 +156,8 @@ def test_what_a_locked_reviewer_granted_runs_no_more(issuer: DevIssuer, postgres
         assert lock.returncode == 0, lock.stderr
         psql.send("UPDATE products SET stock = stock WHERE id IN (4, 5, 6);")
         psql.wait_for(
-            "this update waits for approval apr_\\w+ until .*[\\s\\S]*this update waits for approval"
+            "this update waits for approval apr_\\w+ until .*[\\s\\S]*this update waits for"
+            " approval"
         )
 
 
@@ -146,9 +169,14 @@ def test_an_agent_is_locked_and_let_in_again(house: House, postgres: Server, bus
         if busy:
             psql.send("SELECT count(*) FROM generate_series(1, 1000000000);")
             wait_for(
-                lambda: backends(postgres, f"application_name LIKE '{name} %' AND state = 'active'") == 1
+                lambda: (
+                    backends(postgres, f"application_name LIKE '{name} %' AND state = 'active'")
+                    == 1
+                )
             )
-        done = house.cli("lock", "--agent", "claude-code", "--reason", "it deleted orders", "--minutes", "60")
+        done = house.cli(
+            "lock", "--agent", "claude-code", "--reason", "it deleted orders", "--minutes", "60"
+        )
         assert done.returncode == 0, done.stderr
         assert "agent claude-code  until 20" in done.stdout
         assert "1 live session ended." in done.stdout
@@ -188,7 +216,9 @@ def test_a_lock_survives_a_restart_and_ends_by_itself(house: House, postgres: Se
     (lock,) = house.rest("GET", "/locks", ADAM).json()["locks"]
     assert (lock["id"], lock["reason"], lock["expires_at"]) == (id_, "stolen", None)
     # The same once more, with another reason and an end: it takes the place of the first.
-    replaced = house.rest("POST", "/locks", OLGA, json={**body, "reason": "for a while", "minutes": 1})
+    replaced = house.rest(
+        "POST", "/locks", OLGA, json={**body, "reason": "for a while", "minutes": 1}
+    )
     assert replaced.status_code == 200
     (lock,) = house.rest("GET", "/locks", ADAM).json()["locks"]
     assert (lock["reason"], lock["id"] != id_) == ("for a while", True)
@@ -198,9 +228,9 @@ def test_a_lock_survives_a_restart_and_ends_by_itself(house: House, postgres: Se
     house.gateway.start()
     wait_for(lambda: listens(house.url))
     assert "let in" in house.log_in(), "the earlier lock does not come back"
-    assert [one["in_force"] for one in house.rest("GET", "/locks?status=all", ADAM).json()["locks"]] == [
-        False
-    ] * 2
+    assert [
+        one["in_force"] for one in house.rest("GET", "/locks?status=all", ADAM).json()["locks"]
+    ] == [False] * 2
 
 
 def test_a_lost_index_releases_nobody(house: House) -> None:
@@ -220,7 +250,9 @@ def test_a_lost_index_releases_nobody(house: House) -> None:
     for path in (house.gateway.home / "var").glob("sallyport.db*"):
         path.unlink()
     done = house.reading("audit", "reindex")
-    assert (done.returncode, "4 locks made anew" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "4 locks made anew" in done.stdout) == (0, True), (
+        done.stdout + done.stderr
+    )
     assert "0 sessions kept" in done.stdout
     house.gateway.start()
     wait_for(lambda: listens(house.url))
@@ -242,22 +274,29 @@ def _age(store: Path, lock_id: str) -> None:
 
     with sqlite3.connect(store) as db:
         db.execute(
-            "UPDATE locks SET created = created - 3600, expires_at = expires_at - 3600 WHERE id = ?",
+            "UPDATE locks SET created = created - 3600, expires_at = expires_at - 3600 WHERE"
+            " id = ?",
             [lock_id],
         )
 
 
 def test_a_label_is_no_agent_and_an_issuer_may_be_named(house: House) -> None:
     """The label is what a client calls itself: locking that name locks nobody who only says so."""
-    assert house.cli("lock", "--agent", "claude", "--reason", "a label").returncode == 0  # psql's -U
+    # psql's -U
+    assert house.cli("lock", "--agent", "claude", "--reason", "a label").returncode == 0
     assert "let in" in house.log_in()
     # Of an issuer that is written otherwise than configured it would keep nobody out.
     issuer = house.gateway.issuer.url
-    done = house.cli("lock", "--agent", "claude-code", "--issuer", f"{issuer}/", "--reason", "a slash")
+    done = house.cli(
+        "lock", "--agent", "claude-code", "--issuer", f"{issuer}/", "--reason", "a slash"
+    )
     assert done.returncode != 0
     assert f"It is one of {issuer}, as they are written" in done.stdout + done.stderr
     assert "let in" in house.log_in()
-    assert house.cli("lock", "--agent", "claude-code", "--issuer", issuer, "--reason", "so").returncode == 0
+    assert (
+        house.cli("lock", "--agent", "claude-code", "--issuer", issuer, "--reason", "so").returncode
+        == 0
+    )
     assert '[SP1608] the agent "claude-code" is locked' in house.log_in()
     released = house.cli("lock", "--release", "--agent", "claude-code", "--issuer", issuer)
     assert released.returncode == 0, released.stderr
@@ -279,7 +318,10 @@ def test_a_login_that_is_under_way_is_refused(issuer: DevIssuer, postgres: Serve
                 wait_for(
                     lambda: proxy.accepted > before
                 )  # the token was accepted: the target is being dialed
-                assert house.cli("lock", "--agent", "claude-code", "--reason", "too late").returncode == 0
+                assert (
+                    house.cli("lock", "--agent", "claude-code", "--reason", "too late").returncode
+                    == 0
+                )
                 proxy.from_server = Fault()
                 psql.wait_for(r"\[SP1608\] the agent \"claude-code\" is locked")
                 assert psql.finish() == 2
@@ -320,7 +362,10 @@ def test_every_identity_of_a_person_is_locked(issuer: DevIssuer, postgres: Serve
         with house.psql() as psql:
             psql.send("SELECT 'here' AS it;").wait_for("here")
             done = house.cli("lock", "--subject", "dana", "--reason", "a stolen laptop")
-            assert (done.returncode, "1 live session ended." in done.stdout) == (0, True), done.stderr
+            assert (done.returncode, "1 live session ended." in done.stdout) == (
+                0,
+                True,
+            ), done.stderr
             psql.send("SELECT 1;").wait_for(LOCKED.format("subject", "dana"))
         assert "[SP1608]" in house.log_in() and "[SP1608]" in house.log_in(DBA)
         house.gateway.restart()
@@ -332,15 +377,22 @@ def test_every_identity_of_a_person_is_locked(issuer: DevIssuer, postgres: Serve
         assert "let in" in house.log_in()
 
 
-def test_what_a_locked_subject_was_granted_does_not_come_back(issuer: DevIssuer, postgres: Server) -> None:
+def test_what_a_locked_subject_was_granted_does_not_come_back(
+    issuer: DevIssuer, postgres: Server
+) -> None:
     with running(issuer, postgres, HOLDS) as house:
         with house.psql() as psql:
             psql.send("UPDATE products SET stock = stock WHERE id = 1;")
             request = psql.wait_for(r"waits for approval (apr_\w+)").group(1)
             body = {"approve": True, "reason": "for today", "minutes": 30, "scope": "rule"}
-            assert house.rest("POST", f"/approvals/{request}/decision", DBA, json=body).status_code == 200
+            assert (
+                house.rest("POST", f"/approvals/{request}/decision", DBA, json=body).status_code
+                == 200
+            )
             psql.wait_for("UPDATE 1")
-            assert house.cli("lock", "--subject", "claude-agent", "--reason", "stop").returncode == 0
+            assert (
+                house.cli("lock", "--subject", "claude-agent", "--reason", "stop").returncode == 0
+            )
         assert house.cli("lock", "--release", "--subject", "claude-agent").returncode == 0
         with house.psql() as psql:
             psql.send("UPDATE products SET stock = stock WHERE id IN (2, 3);")
@@ -379,7 +431,11 @@ def test_what_people_do_is_recorded(house: House) -> None:
     assert house.rest("GET", f"{path}/events", ADAM).status_code == 200
     assert house.rest("GET", f"{path}/events", OLGA).status_code == 403
     assert house.rest("GET", "/sessions?text=let", ADAM).status_code == 200
-    explained = {"target": "shop", "sql": "select 1", "subject": {"id": "x", "claims": {"key": "s3cret"}}}
+    explained = {
+        "target": "shop",
+        "sql": "select 1",
+        "subject": {"id": "x", "claims": {"key": "s3cret"}},
+    }
     assert house.rest("POST", "/policy/explain", DBA, json=explained).status_code == 200
     assert house.rest("POST", f"{path}/kill", OLGA).status_code == 404
     lock = {"kind": "subject", "name": "claude-agent", "reason": "stolen", "minutes": 5}
@@ -408,7 +464,10 @@ def test_what_people_do_is_recorded(house: House) -> None:
     assert {(one["channel"], one["address"]) for one in actions} == {("rest", "127.0.0.1")}
     assert actions[2]["details"] == {"text": "let"}
     assert actions[3]["details"]["sql"] == "select 1"
-    assert actions[5]["details"]["reason"] == "stolen" and actions[5]["details"]["name"] == "claude-agent"
+    assert (
+        actions[5]["details"]["reason"] == "stolen"
+        and actions[5]["details"]["name"] == "claude-agent"
+    )
     assert "SP1608" in actions[6]["reason"]
     everything = b"".join(
         f.read_bytes() for f in (house.gateway.home / "var" / "recordings").rglob("*.sprec")
@@ -433,12 +492,20 @@ def test_recordings_of_actions_are_apart_and_verified(house: House) -> None:
     house.gateway.stop()
     (session,) = json.loads(house.reading("sessions", "list", "--json").stdout)
     assert session["subject"] == "claude-agent"
-    (recording,) = json.loads(house.reading("sessions", "list", "--kind", "actions", "--json").stdout)
-    assert recording["id"].startswith("act_") and (recording["statements"], recording["refused"]) == (3, 0)
+    (recording,) = json.loads(
+        house.reading("sessions", "list", "--kind", "actions", "--json").stdout
+    )
+    assert recording["id"].startswith("act_") and (
+        recording["statements"],
+        recording["refused"],
+    ) == (3, 0)
     shown = house.reading("sessions", "show", recording["id"]).stdout
     assert shown.count("adam@example.com") == 3 and shown.count("sessions.list") == 3
     assert "text=x" in house.reading("audit", "actions").stdout
-    assert "adam@example.com" in house.reading("sessions", "replay", "--instant", recording["id"]).stdout
+    assert (
+        "adam@example.com"
+        in house.reading("sessions", "replay", "--instant", recording["id"]).stdout
+    )
     assert house.reading("audit", "verify").returncode == 0
     file = house.gateway.home / "var" / "recordings" / recording["file"]
     whole = file.read_bytes()
@@ -477,7 +544,9 @@ def test_a_token_is_locked_and_another_of_the_same_subject_is_not(house: House) 
 
 
 def test_an_issuer_is_locked_but_not_ones_own(house: House) -> None:
-    """All tokens of this gateway are one issuer's, the operator's too: she would lock herself out."""
+    """All tokens of this gateway are one issuer's, the operator's too: she would lock
+    herself out.
+    """
     with house.psql() as psql:
         psql.send("SELECT 'he' || 're';").wait_for("here")
         done = house.cli("lock", "--issuer", house.gateway.issuer.url, "--reason", "its key leaked")

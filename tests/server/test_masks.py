@@ -1,4 +1,6 @@
-"""What each key of a mask does, as docs/policy.md says it, before a real server: judged by what comes back and by what is stored."""
+"""What each key of a mask does, as docs/policy.md says it, before a real server: judged by what
+comes back and by what is stored.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def agent(gateway: Gateway) -> Iterator[Session]:
 
 
 def outcome(db: Session, sql: str) -> str:
-    """The code of a refusal, or the SQLSTATE of an error, or "" when it ran; what came before it in the transaction stays."""
+    """The code of a refusal, or the SQLSTATE of an error, or "" when it ran; what came before it in
+    the transaction stays.
+    """
     try:
         with db.transaction():
             db.execute(sql.encode())
@@ -124,7 +128,16 @@ def test_equality_with_parameters(agent: Session) -> None:
         assert numbers(agent, "born = %s", "1970-01-01") == [1, 2]
 
 
-INT2, INT4, INT8, TEXT, FLOAT8, NUMERIC, INT8_ARRAY, NUMERIC_ARRAY = 21, 23, 20, 25, 701, 1700, 1016, 1231
+INT2, INT4, INT8, TEXT, FLOAT8, NUMERIC, INT8_ARRAY, NUMERIC_ARRAY = (
+    21,
+    23,
+    20,
+    25,
+    701,
+    1700,
+    1016,
+    1231,
+)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +166,15 @@ INT2, INT4, INT8, TEXT, FLOAT8, NUMERIC, INT8_ARRAY, NUMERIC_ARRAY = 21, 23, 20,
 def test_types_of_parameters_that_equality_compares(
     agent: Session, condition: str, type_: int, value: bytes, answer: str, write: bool
 ) -> None:
-    """What is found is what the database finds, or the type is refused: never is the column converted, nor the parameter rounded."""
+    """What is found is what the database finds, or the type is refused: never is the column
+    converted, nor the parameter rounded.
+    """
     sql = f"SELECT id FROM m.people WHERE {condition} ORDER BY id"
     if write:
-        sql = f"WITH w AS (UPDATE m.people SET paid = 0 WHERE {condition} RETURNING id) SELECT id FROM w ORDER BY id"
+        sql = (
+            f"WITH w AS (UPDATE m.people SET paid = 0 WHERE {condition} RETURNING id) SELECT id"
+            " FROM w ORDER BY id"
+        )
     result = agent.pgconn.exec_params(sql.encode(), [value], [type_])
     said = result.error_message.decode()
     found = "".join((result.get_value(row, 0) or b"").decode() for row in range(result.ntuples))
@@ -165,14 +183,21 @@ def test_types_of_parameters_that_equality_compares(
 
 def test_prepare_declares_types_as_parse_does(agent: Session) -> None:
     for number, (type_, argument, answer) in enumerate(
-        [("int8", "5000000004", []), ("int8", "4", [2]), ("unknown", "4", [2]), ("numeric", "2.4", None)]
+        [
+            ("int8", "5000000004", []),
+            ("int8", "4", [2]),
+            ("unknown", "4", [2]),
+            ("numeric", "2.4", None),
+        ]
     ):
         prepare = f"PREPARE p{number} ({type_}) AS SELECT id FROM m.people WHERE steps = $1"
         if answer is None:
             assert outcome(agent, prepare) == "SP1206"
         else:
             agent.execute(prepare.encode())
-            assert [one for (one,) in agent.execute(f"EXECUTE p{number} ({argument})".encode())] == answer
+            assert [
+                one for (one,) in agent.execute(f"EXECUTE p{number} ({argument})".encode())
+            ] == answer
 
 
 def test_joins_and_groups_see_masks(agent: Session) -> None:
@@ -183,7 +208,10 @@ def test_joins_and_groups_see_masks(agent: Session) -> None:
         ("1970-01-01", 2, 2),
         ("1982-01-01", 1, 1),
     ]
-    assert agent.execute("SELECT count(note), max(note) FROM m.people").fetchone() == (3, "[redacted]")
+    assert agent.execute("SELECT count(note), max(note) FROM m.people").fetchone() == (
+        3,
+        "[redacted]",
+    )
 
 
 def test_deny_shows_the_column_and_nothing_else(agent: Session) -> None:
@@ -257,17 +285,27 @@ def test_changing_a_masked_column(agent: Session, sql: str, code: str) -> None:
 
 def test_copies_hold_masks(agent: Session, postgres: Server) -> None:
     agent.execute("INSERT INTO m.copy (id, note) SELECT id, note FROM m.people")
-    agent.execute("UPDATE m.copy c SET note = p.note || '?' FROM m.people p WHERE p.id = c.id AND p.id = 1")
+    agent.execute(
+        "UPDATE m.copy c SET note = p.note || '?' FROM m.people p WHERE p.id = c.id AND p.id = 1"
+    )
     stored = agent.execute("SELECT note FROM m.copy ORDER BY id").fetchall()
     assert stored == [("[redacted]?",), ("[redacted]",), ("[redacted]",)]
     assert outcome(agent, "INSERT INTO m.copy (mail) SELECT mail FROM m.people") == "SP1202"
-    assert outcome(agent, "INSERT INTO m.people (id, note) SELECT id + 9, note FROM m.people") == "SP1202"
+    assert (
+        outcome(agent, "INSERT INTO m.people (id, note) SELECT id + 9, note FROM m.people")
+        == "SP1202"
+    )
 
 
 def test_what_a_write_returns_is_masked(agent: Session) -> None:
     sql = "UPDATE m.people SET paid = paid + 1 WHERE id = 1 RETURNING mail, note, born, ssn"
-    (mail, note, born, ssn) = agent.execute(sql.encode()).fetchone() or ()
-    assert (mail, note, str(born), ssn) == ("a***@one.example", "[redacted]", "1970-01-01", "*******3333")
+    mail, note, born, ssn = agent.execute(sql.encode()).fetchone() or ()
+    assert (mail, note, str(born), ssn) == (
+        "a***@one.example",
+        "[redacted]",
+        "1970-01-01",
+        "*******3333",
+    )
 
 
 # -- views, functions, partitions
@@ -281,7 +319,9 @@ def test_views_compute_with_masks(agent: Session) -> None:
 
 
 def test_functions_get_masks_and_read_no_masked_column(agent: Session) -> None:
-    assert agent.execute("SELECT m.shout(note) FROM m.people WHERE id = 1").fetchone() == ("[REDACTED]!",)
+    assert agent.execute("SELECT m.shout(note) FROM m.people WHERE id = 1").fetchone() == (
+        "[REDACTED]!",
+    )
     assert outcome(agent, "SELECT m.first_note()") == "SP1103"
     assert outcome(agent, "EXPLAIN (VERBOSE) SELECT m.first_note()") == "SP1103"
 
@@ -294,9 +334,14 @@ def test_a_masked_partition_key(agent: Session) -> None:
 # -- around it
 
 
-@pytest.mark.parametrize("options", ["", "VERBOSE", "ANALYZE", "ANALYZE, VERBOSE, FORMAT json", "SETTINGS"])
+@pytest.mark.parametrize(
+    "options", ["", "VERBOSE", "ANALYZE", "ANALYZE, VERBOSE, FORMAT json", "SETTINGS"]
+)
 def test_explain_runs_and_tells_no_value(agent: Session, options: str) -> None:
-    sql = "SELECT upper(mail), count(*) FROM m.people WHERE note LIKE 'first%' AND mail LIKE 'a%' GROUP BY 1"
+    sql = (
+        "SELECT upper(mail), count(*) FROM m.people WHERE note LIKE 'first%' AND mail LIKE 'a%'"
+        " GROUP BY 1"
+    )
     plan = str(agent.execute(f"EXPLAIN ({options or 'COSTS'}) {sql}".encode()).fetchall())
     assert "people" in plan
     assert "Buffers" not in plan
@@ -311,12 +356,16 @@ def test_explain_counts_no_bytes(agent: Session, option: str) -> None:
 
 def test_counters_of_tables_with_masks_are_hidden(agent: Session) -> None:
     counters = (
-        "SELECT relname, seq_scan, n_tup_ins FROM pg_stat_user_tables WHERE schemaname = 'm' ORDER BY 1"
+        "SELECT relname, seq_scan, n_tup_ins FROM pg_stat_user_tables WHERE schemaname = 'm' ORDER"
+        " BY 1"
     )
     shown = {name: (scans, rows) for name, scans, rows in agent.execute(counters.encode())}
     assert shown["people"] == (None, None)
     assert shown["copy"][1] is not None
-    called = "SELECT pg_stat_get_tuples_inserted('m.people'::regclass), pg_stat_get_numscans('m.people_pkey'::regclass)"
+    called = (
+        "SELECT pg_stat_get_tuples_inserted('m.people'::regclass),"
+        " pg_stat_get_numscans('m.people_pkey'::regclass)"
+    )
     assert agent.execute(called.encode()).fetchone() == (None, None)
 
 
@@ -338,12 +387,16 @@ def test_settings_that_move_values_about_are_off(agent: Session, setting: str) -
     assert agent.execute(f"SHOW {setting}".encode()).fetchone() == ("off",)
 
 
-def test_no_notices_where_policy_says_so(issuer: DevIssuer, postgres: Server, gateway: Gateway) -> None:
+def test_no_notices_where_policy_says_so(
+    issuer: DevIssuer, postgres: Server, gateway: Gateway
+) -> None:
     def notices(running: Gateway) -> list[str | None]:
         heard: list[str | None] = []
         with psycopg.connect(running.dsn()) as db:
             db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
-            assert db.execute("SELECT upper(note) FROM m.people LIMIT 1").fetchone() == ("[REDACTED]",)
+            assert db.execute("SELECT upper(note) FROM m.people LIMIT 1").fetchone() == (
+                "[REDACTED]",
+            )
         return heard
 
     quiet = Gateway(issuer, {"shop": postgres}, policy=f"{POLICY}notices: false\n").start()

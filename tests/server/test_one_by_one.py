@@ -1,7 +1,8 @@
-"""Messages of several statements in which the schema changes: message for message what PostgreSQL itself would say.
+"""Messages of several statements in which the schema changes: message for message what PostgreSQL
+itself would say.
 
-Every text runs through a gateway and, on a copy of the database, past it; libpq's trace of both connections is compared, and what is in the
-two databases at the end.
+Every text runs through a gateway and, on a copy of the database, past it; libpq's trace of both
+connections is compared, and what is in the two databases at the end.
 """
 
 from __future__ import annotations
@@ -57,28 +58,67 @@ rules:
 masks:
   - {tags: [pii], with: redact, except: {groups: [dba]}}
 """
-#: In this order, all on one connection, each outside a transaction or, with a plus, in the one that is open; what is between braces comes
-#: as COPY data.
+#: In this order, all on one connection, each outside a transaction or, with a plus, in the one that
+#: is open; what is between braces comes as COPY data.
 TEXTS = (
     # everything works
-    "DROP TABLE IF EXISTS x; CREATE TABLE x (a int, b text); INSERT INTO x VALUES (1, 'one'), (2, 'two')",
-    "DROP TABLE IF EXISTS x; CREATE TABLE x (a int, b text); INSERT INTO x VALUES (1, 'a') RETURNING a, b; SELECT * FROM x",
-    "CREATE TABLE y (LIKE x); INSERT INTO y SELECT * FROM x; UPDATE y SET a = a + 1; DELETE FROM y WHERE a = 9; TABLE y; DROP TABLE y",
-    "ALTER TABLE x ADD COLUMN c int DEFAULT 5; SELECT c FROM x; ALTER TABLE x DROP COLUMN c; SELECT * FROM x;",
-    "ALTER TABLE x RENAME TO z; SELECT * FROM z; ALTER TABLE z RENAME COLUMN b TO d; SELECT d FROM z; ALTER TABLE z RENAME TO x",
-    "ALTER TABLE x DROP COLUMN IF EXISTS nothing; SELECT * FROM x; ALTER TABLE x ADD e int; ALTER TABLE x DROP COLUMN IF EXISTS e, DROP IF EXISTS f",
+    (
+        "DROP TABLE IF EXISTS x; CREATE TABLE x (a int, b text); INSERT INTO x VALUES (1, 'one'),"
+        " (2, 'two')"
+    ),
+    (
+        "DROP TABLE IF EXISTS x; CREATE TABLE x (a int, b text); INSERT INTO x VALUES (1, 'a')"
+        " RETURNING a, b; SELECT * FROM x"
+    ),
+    (
+        "CREATE TABLE y (LIKE x); INSERT INTO y SELECT * FROM x; UPDATE y SET a = a + 1; DELETE"
+        " FROM y WHERE a = 9; TABLE y; DROP TABLE y"
+    ),
+    (
+        "ALTER TABLE x ADD COLUMN c int DEFAULT 5; SELECT c FROM x; ALTER TABLE x DROP COLUMN c;"
+        " SELECT * FROM x;"
+    ),
+    (
+        "ALTER TABLE x RENAME TO z; SELECT * FROM z; ALTER TABLE z RENAME COLUMN b TO d; SELECT d"
+        " FROM z; ALTER TABLE z RENAME TO x"
+    ),
+    (
+        "ALTER TABLE x DROP COLUMN IF EXISTS nothing; SELECT * FROM x; ALTER TABLE x ADD e int;"
+        " ALTER TABLE x DROP COLUMN IF EXISTS e, DROP IF EXISTS f"
+    ),
     ";; /* comment */ ALTER TABLE x RENAME d TO b; -- another\n ;SELECT b /* é */ FROM x;;",
     "CREATE VIEW v AS SELECT a FROM x; SELECT * FROM v; DROP VIEW v; SELECT 1",
     "CREATE INDEX ix ON x (a); COMMENT ON INDEX ix IS 'é'; DROP INDEX ix; DROP INDEX IF EXISTS ix",
-    "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE m (m mood); INSERT INTO m VALUES ('ok'); SELECT * FROM m; DROP TABLE m; DROP TYPE mood",
-    "CREATE SCHEMA s; CREATE TABLE s.t (id int); INSERT INTO s.t VALUES (1); SELECT count(*) FROM s.t; DROP TABLE s.t; DROP SCHEMA s",
-    "CREATE TABLE p (d int) PARTITION BY RANGE (d); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); "
-    "INSERT INTO p VALUES (5); SELECT tableoid::regclass::text, d FROM p; DROP TABLE p",
+    (
+        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE m (m mood); INSERT INTO m VALUES"
+        " ('ok'); SELECT * FROM m; DROP TABLE m; DROP TYPE mood"
+    ),
+    (
+        "CREATE SCHEMA s; CREATE TABLE s.t (id int); INSERT INTO s.t VALUES (1); SELECT count(*)"
+        " FROM s.t; DROP TABLE s.t; DROP SCHEMA s"
+    ),
+    (
+        "CREATE TABLE p (d int) PARTITION BY RANGE (d); CREATE TABLE p1 PARTITION OF p FOR VALUES"
+        " FROM (0) TO (10); INSERT INTO p VALUES (5); SELECT tableoid::regclass::text, d FROM p;"
+        " DROP TABLE p"
+    ),
     # CASCADE where nothing depends on it
-    "DROP TABLE IF EXISTS y CASCADE; CREATE TABLE y (a int, b int, CONSTRAINT c CHECK (a > 0)); DROP TABLE y /* é */ CASCADE ;",
-    "CREATE TABLE y (a int, b int, CONSTRAINT c CHECK (a > 0)); ALTER TABLE y DROP CONSTRAINT c, DROP COLUMN b CASCADE; INSERT INTO y VALUES (0)",
-    "CREATE VIEW w AS SELECT a FROM y; DROP VIEW w cascade; DROP TABLE IF EXISTS y, nowhere CASCADE; CREATE TYPE t AS (a int); DROP TYPE t CASCADE",
-    "CREATE TABLE y (a int UNIQUE); CREATE TABLE w (a int REFERENCES y (a)); DROP TABLE y, w CASCADE; SELECT 1",
+    (
+        "DROP TABLE IF EXISTS y CASCADE; CREATE TABLE y (a int, b int, CONSTRAINT c CHECK (a > 0));"
+        " DROP TABLE y /* é */ CASCADE ;"
+    ),
+    (
+        "CREATE TABLE y (a int, b int, CONSTRAINT c CHECK (a > 0)); ALTER TABLE y DROP CONSTRAINT"
+        " c, DROP COLUMN b CASCADE; INSERT INTO y VALUES (0)"
+    ),
+    (
+        "CREATE VIEW w AS SELECT a FROM y; DROP VIEW w cascade; DROP TABLE IF EXISTS y, nowhere"
+        " CASCADE; CREATE TYPE t AS (a int); DROP TYPE t CASCADE"
+    ),
+    (
+        "CREATE TABLE y (a int UNIQUE); CREATE TABLE w (a int REFERENCES y (a)); DROP TABLE y, w"
+        " CASCADE; SELECT 1"
+    ),
     "CREATE SCHEMA s; DROP SCHEMA s CASCADE",
     # errors at each place
     "ALTER TABLE x ADD a int; CREATE TABLE e (a int); INSERT INTO e VALUES (1)",
@@ -86,7 +126,10 @@ TEXTS = (
     "CREATE TABLE e (a int); INSERT INTO e VALUES (1); SELECT 1 / 0 AS broken FROM e; SELECT 2",
     "CREATE TABLE e (a int); INSERT INTO e VALUES (1); INSERT INTO e /* é */ VALUES ('abc')",
     "CREATE TABLE e (a int);\n\n SELECT 'éé'; SELECT 'abc'::int FROM e",
-    "CREATE TABLE e (a int UNIQUE); INSERT INTO e VALUES (1); INSERT INTO e VALUES (1); INSERT INTO e VALUES (2)",
+    (
+        "CREATE TABLE e (a int UNIQUE); INSERT INTO e VALUES (1); INSERT INTO e VALUES (1); INSERT"
+        " INTO e VALUES (2)"
+    ),
     "CREATE TABLE e (a int CHECK (a > 0)); INSERT INTO e VALUES (-1)",
     "CREATE TABLE x (a int); INSERT INTO x VALUES (1)",
     "ALTER TABLE kept ADD COLUMN extra int NOT NULL; INSERT INTO kept VALUES (9)",
@@ -96,60 +139,118 @@ TEXTS = (
     "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1)",
     "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1) RETURNING id",
     "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); COMMIT; INSERT INTO e VALUES (1)",
-    "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); SET CONSTRAINTS ALL IMMEDIATE; SELECT 1",
-    "CREATE TABLE e (a int); SET CONSTRAINTS ALL DEFERRED; INSERT INTO later VALUES (1); DROP TABLE e",
-    "DELETE FROM later; BEGIN; CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); SELECT 1; COMMIT",
+    (
+        "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); SET CONSTRAINTS ALL IMMEDIATE;"
+        " SELECT 1"
+    ),
+    (
+        "CREATE TABLE e (a int); SET CONSTRAINTS ALL DEFERRED; INSERT INTO later VALUES (1); DROP"
+        " TABLE e"
+    ),
+    (
+        "DELETE FROM later; BEGIN; CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1);"
+        " SELECT 1; COMMIT"
+    ),
     # transactions inside
     "BEGIN; CREATE TABLE b (a int); INSERT INTO b VALUES (1); COMMIT",
-    "BEGIN; INSERT INTO b VALUES (2); ALTER TABLE b ADD c int; SELECT * FROM b; ROLLBACK; SELECT * FROM b",
+    (
+        "BEGIN; INSERT INTO b VALUES (2); ALTER TABLE b ADD c int; SELECT * FROM b; ROLLBACK;"
+        " SELECT * FROM b"
+    ),
     "ALTER TABLE b ADD c int; BEGIN; INSERT INTO b VALUES (3, 3); COMMIT; SELECT * FROM b",
     "ALTER TABLE b ADD d int; BEGIN; INSERT INTO b VALUES (4, 4, 4)",
     "ALTER TABLE b ADD d int; INSERT INTO b VALUES (4, 4, 4); BEGIN",
     "ALTER TABLE b ADD d int; SELECT d FROM b; COMMIT; ALTER TABLE b ADD e int; SELECT e FROM b",
     "ALTER TABLE b ADD f int; SELECT f FROM b; ROLLBACK; SELECT * FROM b",
-    "ALTER TABLE b ADD f int; SELECT f FROM b; ABORT; ALTER TABLE b ADD f text; SELECT f FROM b; END",
+    (
+        "ALTER TABLE b ADD f int; SELECT f FROM b; ABORT; ALTER TABLE b ADD f text; SELECT f FROM"
+        " b; END"
+    ),
     "ALTER TABLE b ADD g int; SELECT g FROM b; COMMIT; SELECT 1 / 0; SELECT 3",
     "ALTER TABLE b DROP g; SELECT * FROM b; COMMIT AND CHAIN; SELECT 1",
     "ALTER TABLE b DROP f; SELECT * FROM b; ROLLBACK AND CHAIN; SELECT 1",
     "ALTER TABLE b ADD h int; SELECT h FROM b; SAVEPOINT s; SELECT 1",
     "ALTER TABLE b ADD h int; SELECT h FROM b; RELEASE s; SELECT 1",
     "ALTER TABLE b ADD h int; SELECT h FROM b; ROLLBACK TO s; SELECT 1",
-    "BEGIN; ALTER TABLE b ADD h int; SAVEPOINT s; ALTER TABLE b ADD i int; SELECT i FROM b; ROLLBACK TO s; SELECT h FROM b; RELEASE s; COMMIT",
-    "BEGIN; ALTER TABLE b ADD i int; SELECT i FROM b; COMMIT AND CHAIN; SELECT i FROM b; ALTER TABLE b ADD j int; SELECT j FROM b; COMMIT",
+    (
+        "BEGIN; ALTER TABLE b ADD h int; SAVEPOINT s; ALTER TABLE b ADD i int; SELECT i FROM b;"
+        " ROLLBACK TO s; SELECT h FROM b; RELEASE s; COMMIT"
+    ),
+    (
+        "BEGIN; ALTER TABLE b ADD i int; SELECT i FROM b; COMMIT AND CHAIN; SELECT i FROM b; ALTER"
+        " TABLE b ADD j int; SELECT j FROM b; COMMIT"
+    ),
     "ALTER TABLE b DROP j; SELECT * FROM b; BEGIN; BEGIN; SELECT 1; COMMIT; COMMIT; SELECT 2",
     "ALTER TABLE b ADD j int; SELECT j FROM b; BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1",
     "ALTER TABLE b ADD j int; SELECT j FROM b; BEGIN READ ONLY; SELECT 1; INSERT INTO b VALUES (1)",
-    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; ALTER TABLE b ADD j int; SELECT j FROM b; SHOW transaction_isolation",
-    "ALTER TABLE b ADD k int; SELECT k FROM b; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1",
+    (
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; ALTER TABLE b ADD j int; SELECT j FROM b;"
+        " SHOW transaction_isolation"
+    ),
+    (
+        "ALTER TABLE b ADD k int; SELECT k FROM b; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;"
+        " SELECT 1"
+    ),
     "COMMIT; ALTER TABLE b ADD l int; SELECT l FROM b; COMMIT; COMMIT",
     "ROLLBACK; SAVEPOINT s; ALTER TABLE b ADD m int; SELECT m FROM b",
     "ALTER TABLE b ADD m int; SELECT m FROM b; START TRANSACTION; SELECT 1 / 0; ROLLBACK",
     # settings, cursors, prepared statements, notifications
     "SET LOCAL work_mem = '5MB'; ALTER TABLE b ADD n int; SELECT n FROM b; SHOW work_mem",
-    "SET application_name = 'one'; ALTER TABLE b ADD o int; SELECT o FROM b; SET application_name = 'two'; SHOW application_name",
+    (
+        "SET application_name = 'one'; ALTER TABLE b ADD o int; SELECT o FROM b; SET"
+        " application_name = 'two'; SHOW application_name"
+    ),
     "SET application_name = 'three'; ALTER TABLE b ADD p int; SELECT p FROM b; SELECT 1 / 0",
-    "SET search_path = other; SELECT * FROM kept; CREATE TABLE f (id int); SELECT * FROM f; SET search_path = public; SELECT * FROM kept",
-    "SET LOCAL search_path = other, public; SELECT * FROM kept; CREATE TABLE g (id int); SELECT * FROM other.g; DROP TABLE other.g; DROP TABLE f",
+    (
+        "SET search_path = other; SELECT * FROM kept; CREATE TABLE f (id int); SELECT * FROM f; SET"
+        " search_path = public; SELECT * FROM kept"
+    ),
+    (
+        "SET LOCAL search_path = other, public; SELECT * FROM kept; CREATE TABLE g (id int); SELECT"
+        " * FROM other.g; DROP TABLE other.g; DROP TABLE f"
+    ),
     "SELECT * FROM kept",
-    "CREATE TABLE q (id int); INSERT INTO q VALUES (1), (2), (3); DECLARE c CURSOR FOR SELECT id FROM q ORDER BY id; FETCH 2 FROM c; "
-    "MOVE 1 FROM c; CLOSE c; SELECT 1",
-    "DECLARE c CURSOR FOR SELECT id FROM q; ALTER TABLE kept ADD x int; SELECT x FROM kept; FETCH c; ALTER TABLE kept DROP x",
-    "DROP TABLE q; CREATE TABLE q (id int); PREPARE p AS SELECT id FROM q; INSERT INTO q VALUES (4); EXECUTE p; DEALLOCATE p",
-    "LISTEN here; CREATE TABLE n (id int); NOTIFY here, 'first'; SELECT * FROM n; COMMIT; NOTIFY here, 'second'; DROP TABLE n",
+    (
+        "CREATE TABLE q (id int); INSERT INTO q VALUES (1), (2), (3); DECLARE c CURSOR FOR SELECT"
+        " id FROM q ORDER BY id; FETCH 2 FROM c; MOVE 1 FROM c; CLOSE c; SELECT 1"
+    ),
+    (
+        "DECLARE c CURSOR FOR SELECT id FROM q; ALTER TABLE kept ADD x int; SELECT x FROM kept;"
+        " FETCH c; ALTER TABLE kept DROP x"
+    ),
+    (
+        "DROP TABLE q; CREATE TABLE q (id int); PREPARE p AS SELECT id FROM q; INSERT INTO q VALUES"
+        " (4); EXECUTE p; DEALLOCATE p"
+    ),
+    (
+        "LISTEN here; CREATE TABLE n (id int); NOTIFY here, 'first'; SELECT * FROM n; COMMIT;"
+        " NOTIFY here, 'second'; DROP TABLE n"
+    ),
     "UNLISTEN here",
-    "CREATE TABLE n (id serial, t timestamptz DEFAULT now()); INSERT INTO n DEFAULT VALUES; "
-    "SELECT count(*) FROM n WHERE t = transaction_timestamp(); DROP TABLE n",
+    (
+        "CREATE TABLE n (id serial, t timestamptz DEFAULT now()); INSERT INTO n DEFAULT VALUES; "
+        "SELECT count(*) FROM n WHERE t = transaction_timestamp(); DROP TABLE n"
+    ),
     "LOCK TABLE kept; ALTER TABLE kept ADD x int; SELECT x FROM kept; ALTER TABLE kept DROP x",
-    "CREATE TABLE w (id int); EXPLAIN (COSTS off) SELECT * FROM w; ANALYZE w; TRUNCATE w; SELECT nextval('numbers'); DROP TABLE w",
+    (
+        "CREATE TABLE w (id int); EXPLAIN (COSTS off) SELECT * FROM w; ANALYZE w; TRUNCATE w;"
+        " SELECT nextval('numbers'); DROP TABLE w"
+    ),
     # COPY
-    "CREATE TABLE c (a int, b text); COPY c FROM STDIN; SELECT * FROM c ORDER BY a{1\tone\n2\ttwo\n}",
+    (
+        "CREATE TABLE c (a int, b text); COPY c FROM STDIN; SELECT * FROM c ORDER BY"
+        " a{1\tone\n2\ttwo\n}"
+    ),
     "TRUNCATE c; ALTER TABLE c ADD d int; COPY c (a, d) FROM STDIN; COPY c TO STDOUT{3\t4\n}",
     "ALTER TABLE c ADD e int; COPY c FROM STDIN; SELECT 1{1\tbroken\n}",
     "ALTER TABLE c ADD e int; COPY c (e) FROM STDIN{9\n}",
     "ALTER TABLE c DROP e; COPY c TO STDOUT; COPY (SELECT a FROM c) TO STDOUT; DROP TABLE c",
     # what cannot run in a block
     "CREATE TABLE i (a int); SELECT * FROM i; CREATE INDEX CONCURRENTLY ii ON i (a)",
-    "CREATE TABLE i (a int); INSERT INTO i VALUES (1); COMMIT; CREATE INDEX CONCURRENTLY ii ON i (a); SELECT 1",
+    (
+        "CREATE TABLE i (a int); INSERT INTO i VALUES (1); COMMIT; CREATE INDEX CONCURRENTLY ii ON"
+        " i (a); SELECT 1"
+    ),
     "DROP TABLE i; SELECT * FROM kept; REINDEX TABLE CONCURRENTLY kept",
     "DROP TABLE i; CREATE TABLE i (b int); SELECT b FROM i; DISCARD ALL",
     # in a transaction that is open, and in one that has failed
@@ -250,7 +351,9 @@ def state(dsn: str) -> list[tuple[str, list[object]]]:
         found = []
         for _, name in names:
             cursor = db.execute(f"SELECT * FROM {name} ORDER BY 1".encode())
-            found.append((name, [[column.name for column in cursor.description or ()], cursor.fetchall()]))
+            found.append(
+                (name, [[column.name for column in cursor.description or ()], cursor.fetchall()])
+            )
         return found
 
 
@@ -268,7 +371,9 @@ def differences(world: World, texts: tuple[str, ...]) -> list[str]:
             assert through.run("ROLLBACK") == past.run("ROLLBACK"), text
         one, other = through.run(text), past.run(text)
         if one != other:
-            found.append(f"{text}\n  through the gateway:\n{''.join(one)}  directly:\n{''.join(other)}")
+            found.append(
+                f"{text}\n  through the gateway:\n{''.join(one)}  directly:\n{''.join(other)}"
+            )
     through.close()
     past.close()
     return found
@@ -283,30 +388,76 @@ def test_message_for_message(world: World) -> None:
     assert len(past) > 8
 
 
-#: What somebody who sees masks sends to read what they hide: later statements mean what earlier ones have made.
+#: What somebody who sees masks sends to read what they hide: later statements mean what earlier
+#: ones have made.
 ATTACKS = (
     "CREATE VIEW fresh AS SELECT id, ssn AS s FROM people; SELECT s FROM fresh",
-    "ALTER TABLE kept RENAME TO gone; CREATE VIEW kept AS SELECT id, ssn AS note FROM people; SELECT note FROM kept",
-    "DROP TABLE late; CREATE VIEW late AS SELECT id, ssn AS kept FROM people; SELECT kept FROM late",
-    "CREATE VIEW later2 AS SELECT ssn AS s FROM people; ALTER VIEW later2 RENAME TO harmless; SELECT s FROM harmless",
+    (
+        "ALTER TABLE kept RENAME TO gone; CREATE VIEW kept AS SELECT id, ssn AS note FROM people;"
+        " SELECT note FROM kept"
+    ),
+    (
+        "DROP TABLE late; CREATE VIEW late AS SELECT id, ssn AS kept FROM people; SELECT kept FROM"
+        " late"
+    ),
+    (
+        "CREATE VIEW later2 AS SELECT ssn AS s FROM people; ALTER VIEW later2 RENAME TO harmless;"
+        " SELECT s FROM harmless"
+    ),
     "ALTER TABLE kept RENAME TO people2; ALTER TABLE people RENAME TO kept; SELECT * FROM kept",
     "ALTER TABLE people RENAME COLUMN ssn TO open; SELECT open FROM people",
-    "ALTER TABLE people RENAME COLUMN ssn TO a; ALTER TABLE people RENAME COLUMN name TO ssn; SELECT a FROM people",
+    (
+        "ALTER TABLE people RENAME COLUMN ssn TO a; ALTER TABLE people RENAME COLUMN name TO ssn;"
+        " SELECT a FROM people"
+    ),
     "CREATE TABLE stolen (s text); INSERT INTO stolen SELECT ssn FROM people; SELECT s FROM stolen",
-    "SET search_path = other, public; CREATE VIEW late AS SELECT id, ssn AS kept FROM people; SELECT kept FROM late",
-    "SET search_path = other, public; SELECT 1; CREATE VIEW other.later AS SELECT ssn AS id FROM people; SELECT id FROM later",
-    "PREPARE p AS SELECT note FROM kept; ALTER TABLE kept RENAME TO k2; CREATE VIEW kept AS SELECT ssn AS note FROM people; EXECUTE p",
-    "CREATE VIEW f2 AS SELECT ssn AS s FROM people; COPY (SELECT s FROM f2) TO STDOUT; DROP VIEW f2",
-    "CREATE VIEW f3 AS SELECT ssn AS s FROM people; DECLARE c CURSOR FOR SELECT s FROM f3; FETCH ALL FROM c",
+    (
+        "SET search_path = other, public; CREATE VIEW late AS SELECT id, ssn AS kept FROM people;"
+        " SELECT kept FROM late"
+    ),
+    (
+        "SET search_path = other, public; SELECT 1; CREATE VIEW other.later AS SELECT ssn AS id"
+        " FROM people; SELECT id FROM later"
+    ),
+    (
+        "PREPARE p AS SELECT note FROM kept; ALTER TABLE kept RENAME TO k2; CREATE VIEW kept AS"
+        " SELECT ssn AS note FROM people; EXECUTE p"
+    ),
+    (
+        "CREATE VIEW f2 AS SELECT ssn AS s FROM people; COPY (SELECT s FROM f2) TO STDOUT; DROP"
+        " VIEW f2"
+    ),
+    (
+        "CREATE VIEW f3 AS SELECT ssn AS s FROM people; DECLARE c CURSOR FOR SELECT s FROM f3;"
+        " FETCH ALL FROM c"
+    ),
     "CREATE VIEW f4 AS SELECT ssn AS s FROM people; SELECT s::int FROM f4",
-    "CREATE VIEW f5 AS SELECT ssn AS s FROM people; SELECT 1; COMMIT; SELECT s FROM f5; BEGIN; SELECT s || 'x' FROM f5",
-    "BEGIN; CREATE VIEW f6 AS SELECT name AS s FROM people; SELECT s FROM f6; ROLLBACK; CREATE VIEW f6 AS SELECT ssn AS s FROM people; SELECT s FROM f6",
+    (
+        "CREATE VIEW f5 AS SELECT ssn AS s FROM people; SELECT 1; COMMIT; SELECT s FROM f5; BEGIN;"
+        " SELECT s || 'x' FROM f5"
+    ),
+    (
+        "BEGIN; CREATE VIEW f6 AS SELECT name AS s FROM people; SELECT s FROM f6; ROLLBACK; CREATE"
+        " VIEW f6 AS SELECT ssn AS s FROM people; SELECT s FROM f6"
+    ),
     "CREATE SCHEMA s; ALTER TABLE people SET SCHEMA s; SELECT ssn FROM s.people",
     "CREATE MATERIALIZED VIEW mat AS SELECT ssn AS s FROM people; SELECT s FROM mat",
-    "ALTER TABLE kept ADD v text; UPDATE kept SET v = (SELECT max(ssn) FROM people); SELECT v FROM kept",
-    "CREATE UNIQUE INDEX u ON people (ssn); INSERT INTO people VALUES (9, 'x', 'canary-ssn-1'); SELECT 1",
-    "CREATE TABLE child () INHERITS (people); INSERT INTO child VALUES (3, 'c', 'canary-mine'); SELECT ssn FROM child",
-    "CREATE TABLE like_people (LIKE people); INSERT INTO like_people SELECT * FROM people; SELECT ssn FROM like_people",
+    (
+        "ALTER TABLE kept ADD v text; UPDATE kept SET v = (SELECT max(ssn) FROM people); SELECT v"
+        " FROM kept"
+    ),
+    (
+        "CREATE UNIQUE INDEX u ON people (ssn); INSERT INTO people VALUES (9, 'x', 'canary-ssn-1');"
+        " SELECT 1"
+    ),
+    (
+        "CREATE TABLE child () INHERITS (people); INSERT INTO child VALUES (3, 'c', 'canary-mine');"
+        " SELECT ssn FROM child"
+    ),
+    (
+        "CREATE TABLE like_people (LIKE people); INSERT INTO like_people SELECT * FROM people;"
+        " SELECT ssn FROM like_people"
+    ),
 )
 
 
@@ -322,13 +473,16 @@ def test_later_statements_are_judged_by_what_earlier_ones_made(world: World, tex
         raw.send(frontend.query("SELECT ssn FROM people"))
         assert b"canary" not in b"".join(raw.until("Z"))
     with psycopg.connect(world.server.superuser_dsn) as db:
-        assert db.execute("SELECT count(*) FROM people WHERE ssn LIKE 'canary-ssn-%'").fetchone() == (2,)
+        assert db.execute(
+            "SELECT count(*) FROM people WHERE ssn LIKE 'canary-ssn-%'"
+        ).fetchone() == (2,)
 
 
 def test_a_refusal_rolls_back_and_leaves_a_session(world: World) -> None:
     with world.connect("claude-agent") as db:
         script = (
-            b"CREATE TABLE r1 (a int); INSERT INTO r1 VALUES (1); TRUNCATE people; CREATE TABLE r2 (a int)"
+            b"CREATE TABLE r1 (a int); INSERT INTO r1 VALUES (1); TRUNCATE people; CREATE TABLE r2"
+            b" (a int)"
         )
         with pytest.raises(psycopg.Error, match="SP1002"):
             db.execute(script)
@@ -347,7 +501,8 @@ def test_a_refusal_rolls_back_and_leaves_a_session(world: World) -> None:
 def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str, who: str) -> None:
     with world.connect(who) as db:
         db.execute(
-            "CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base; CREATE SCHEMA s; CREATE TABLE s.t ()"
+            "CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base; CREATE SCHEMA s;"
+            " CREATE TABLE s.t ()"
         )
         db.execute("CREATE TABLE below () INHERITS (base)")  # of which nobody follows what it needs
         for prepare in (False, True):
@@ -372,12 +527,15 @@ def test_positions_of_refusals_are_those_in_the_whole_text(world: World) -> None
 
 
 def test_psycopg_runs_scripts(world: World) -> None:
-    """As its own suite does: DROP, CREATE and fill in one execute, and results one after the other."""
+    """As its own suite does: DROP, CREATE and fill in one execute, and results one after
+    the other.
+    """
     with world.connect() as db:
         for _ in range(2):
             cursor = db.execute(
-                "drop table if exists script; create table script (id serial primary key, data text);"
-                "insert into script (data) values ('a'), ('b') returning id; select data from script order by id"
+                "drop table if exists script; create table script (id serial primary key, data"
+                " text);insert into script (data) values ('a'), ('b') returning id; select data"
+                " from script order by id"
             )
             results = [cursor.statusmessage]
             rows: list[object] = []
@@ -399,17 +557,24 @@ def test_psycopg_runs_scripts(world: World) -> None:
 
 def test_psql_runs_several_statements_in_one_message(world: World) -> None:
     dsn = world.gateway.dsn(world.gateway.token("dana-dba"))
-    text = "DROP TABLE IF EXISTS psql1; CREATE TABLE psql1 (a int); INSERT INTO psql1 VALUES (7); SELECT a FROM psql1"
+    text = (
+        "DROP TABLE IF EXISTS psql1; CREATE TABLE psql1 (a int); INSERT INTO psql1 VALUES (7);"
+        " SELECT a FROM psql1"
+    )
     done = run_psql(dsn, "", "--command", text)
     assert (done.stdout, done.returncode) == ("7\n", 0), done.stderr
     done = run_psql(
         dsn,
         "",
         "--command",
-        "ALTER TABLE psql1 ADD b int; SELECT b FROM psql1; SELECT b::text::int / 0 FROM psql1; SELECT nothing",
+        "ALTER TABLE psql1 ADD b int; SELECT b FROM psql1; SELECT b::text::int / 0 FROM psql1;"
+        " SELECT nothing",
     )
     assert done.returncode == 1 and "SP1106" not in done.stdout
-    script = "\\set ON_ERROR_STOP 1\nALTER TABLE psql1 ADD b int\\; INSERT INTO psql1 VALUES (8, 9)\\; SELECT b FROM psql1 WHERE a = 8;\nSELECT 5;"
+    script = (
+        "\\set ON_ERROR_STOP 1\nALTER TABLE psql1 ADD b int\\; INSERT INTO psql1 VALUES (8, 9)\\;"
+        " SELECT b FROM psql1 WHERE a = 8;\nSELECT 5;"
+    )
     done = run_psql(dsn, script)
     assert (done.stdout, done.returncode) == ("9\n5\n", 0), done.stderr
 
@@ -420,7 +585,9 @@ def test_what_comes_behind_waits(world: World) -> None:
         raw.login()
         first = "CREATE TABLE w1 (a int); INSERT INTO w1 VALUES (1); SELECT a FROM w1"
         second = "INSERT INTO w1 VALUES (2); ALTER TABLE w1 ADD b int; SELECT b FROM w1"
-        extended = frontend.parse("", "SELECT a FROM w1") + frontend.bind("", "") + frontend.execute("")
+        extended = (
+            frontend.parse("", "SELECT a FROM w1") + frontend.bind("", "") + frontend.execute("")
+        )
         raw.send(
             frontend.query(first),
             frontend.query(second),
@@ -435,7 +602,10 @@ def test_what_comes_behind_waits(world: World) -> None:
 @pytest.mark.parametrize("end", [frontend.copy_done(), frontend.copy_fail("no more")])
 def test_copy_data_that_comes_before_it_is_asked_for(world: World, end: bytes) -> None:
     """Sent in one go, as PostgreSQL lets clients do, for two COPYs of one message."""
-    text = "CREATE TABLE early (a text); COPY early FROM STDIN; COPY early FROM STDIN; SELECT a FROM early"
+    text = (
+        "CREATE TABLE early (a text); COPY early FROM STDIN; COPY early FROM STDIN; SELECT a FROM"
+        " early"
+    )
     copied = frontend.copy_data(b"one\n")
     with Raw(world.gateway, 10.0) as raw:
         raw.login()
@@ -453,7 +623,10 @@ def test_copy_data_that_comes_before_it_is_asked_for(world: World, end: bytes) -
 def test_behind_an_unsynced_pipeline_there_is_no_place_for_it(world: World) -> None:
     with Raw(world.gateway, 30.0) as raw:
         raw.login()
-        raw.send(frontend.parse("", "SELECT 1"), frontend.query("CREATE TABLE u1 (a int); SELECT a FROM u1"))
+        raw.send(
+            frontend.parse("", "SELECT 1"),
+            frontend.query("CREATE TABLE u1 (a int); SELECT a FROM u1"),
+        )
         answers = raw.until("Z")
         assert b"[SP1106]" in b"".join(answers)
 
@@ -471,14 +644,18 @@ def test_a_cancel_ends_the_whole_message(world: World, is_cancelled: bool) -> No
         def run() -> None:
             try:
                 db.execute(
-                    "CREATE TABLE cancelled (a int); SELECT 1; INSERT INTO later VALUES (1000); INSERT INTO cancelled VALUES (1)"
+                    "CREATE TABLE cancelled (a int); SELECT 1; INSERT INTO later VALUES (1000);"
+                    " INSERT INTO cancelled VALUES (1)"
                 )
             except psycopg.Error as error:
                 failed.append(error)
 
         thread = threading.Thread(target=run)
         thread.start()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO later%'"
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE"
+            " '%INSERT INTO later%'"
+        )
         deadline = time.monotonic() + 20
         while watcher.execute(waiting).fetchone() != (1,):
             assert time.monotonic() < deadline
@@ -507,11 +684,16 @@ def test_a_client_that_goes_away_leaves_nothing(world: World) -> None:
         with Raw(world.gateway, 30.0) as raw:
             raw.login()
             raw.send(
-                frontend.query("CREATE TABLE left_over (a int); INSERT INTO later VALUES (1001); SELECT 1")
+                frontend.query(
+                    "CREATE TABLE left_over (a int); INSERT INTO later VALUES (1001); SELECT 1"
+                )
             )
             raw.message()
         deadline = time.monotonic() + 20
-        open_ = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sallyport_agent' AND state <> 'idle'"
+        open_ = (
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sallyport_agent' AND state <>"
+            " 'idle'"
+        )
         while watcher.execute(open_).fetchone() != (0,):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -524,7 +706,8 @@ def test_long_scripts(world: World) -> None:
     rows = "".join(f"INSERT INTO fixture VALUES ({n}, 'row {n}');\n" for n in range(1000))
     with world.connect() as db:
         db.execute(
-            f"CREATE TABLE fixture (id int PRIMARY KEY, note text);\n{rows}CREATE INDEX ON fixture (note);".encode()
+            f"CREATE TABLE fixture (id int PRIMARY KEY, note text);\n{rows}CREATE INDEX ON fixture"
+            " (note);".encode()
         )
         assert db.execute("SELECT count(*), max(id) FROM fixture").fetchone() == (1000, 999)
         db.execute("DROP TABLE fixture")
@@ -574,7 +757,9 @@ def random_text(random: Random) -> str:
 
 
 def normal(answers: list[str]) -> list[str]:
-    """Without what errors say: the gateway refuses some things before PostgreSQL would, in its own words. Settings in any order."""
+    """Without what errors say: the gateway refuses some things before PostgreSQL would, in its own
+    words. Settings in any order.
+    """
     shown = ["ErrorResponse\n" if "ErrorResponse" in one else one for one in answers]
     settings = sorted(one for one in shown if "ParameterStatus" in one)
     return [one for one in shown if "ParameterStatus" not in one] + settings

@@ -1,4 +1,6 @@
-"""A held statement in a message whose statements are sent one by one: a person decides about it in its place."""
+"""A held statement in a message whose statements are sent one by one: a person decides about it in
+its place.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def exists(server: Server, name: str) -> bool:
 
 def test_an_approved_part_runs_in_its_place(gateway: Gateway, database: Server) -> None:
     with Waiter(gateway) as waiter:
-        waiter.run("CREATE TABLE a1 (id int); DELETE FROM waits WHERE id = 1; INSERT INTO a1 VALUES (5)")
+        waiter.run(
+            "CREATE TABLE a1 (id int); DELETE FROM waits WHERE id = 1; INSERT INTO a1 VALUES (5)"
+        )
         desk = Desk(gateway)
         shown = desk.show(waiter.id)
         assert shown["sql"] == "DELETE FROM waits WHERE id = 1"
@@ -58,7 +62,9 @@ def test_an_approved_part_runs_in_its_place(gateway: Gateway, database: Server) 
 
 def test_a_denied_part_takes_everything_with_it(gateway: Gateway, database: Server) -> None:
     with Waiter(gateway) as waiter:
-        waiter.run("CREATE TABLE a2 (id int); DELETE FROM waits WHERE id = 2; INSERT INTO a2 VALUES (5)")
+        waiter.run(
+            "CREATE TABLE a2 (id int); DELETE FROM waits WHERE id = 2; INSERT INTO a2 VALUES (5)"
+        )
         Desk(gateway).deny(waiter.id, "no")
         assert waiter.end().error is not None
         assert waiter.db.info.transaction_status == pq.TransactionStatus.IDLE
@@ -69,7 +75,9 @@ def test_a_denied_part_takes_everything_with_it(gateway: Gateway, database: Serv
 
 def test_cancelling_one_that_waits_rolls_back(gateway: Gateway, database: Server) -> None:
     with Waiter(gateway) as waiter:
-        waiter.run("CREATE TABLE a3 (id int); DELETE FROM waits WHERE id = 3; INSERT INTO a3 VALUES (5)")
+        waiter.run(
+            "CREATE TABLE a3 (id int); DELETE FROM waits WHERE id = 3; INSERT INTO a3 VALUES (5)"
+        )
         assert waiter.id
         waiter.db.cancel_safe(timeout=10)
         waiter.refused("SP1403", "57014")
@@ -78,7 +86,9 @@ def test_cancelling_one_that_waits_rolls_back(gateway: Gateway, database: Server
     assert not exists(database, "a3")
 
 
-def test_without_a_schema_change_a_batch_is_refused_as_before(gateway: Gateway, database: Server) -> None:
+def test_without_a_schema_change_a_batch_is_refused_as_before(
+    gateway: Gateway, database: Server
+) -> None:
     with Waiter(gateway) as waiter:
         waiter.run("SELECT 1; DELETE FROM waits WHERE id = 4").refused("SP1003", "42501")
     assert count(database, "waits", "id = 4") == 1

@@ -33,7 +33,9 @@ def can_connect(dsn: str) -> bool:
         return False
 
 
-def test_a_database_that_is_down_at_start(make_gateway: Callable[..., Gateway], own_postgres: Server) -> None:
+def test_a_database_that_is_down_at_start(
+    make_gateway: Callable[..., Gateway], own_postgres: Server
+) -> None:
     own_postgres.cluster.wanted_port = own_postgres.port
     own_postgres.cluster.stop()
     gateway = make_gateway(targets={"shop": own_postgres})
@@ -55,9 +57,16 @@ TO_THE_OPERATOR = {
 }
 
 
-def test_what_only_the_operator_can_mend(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
+def test_what_only_the_operator_can_mend(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
     """The agent reads of what kind it is, and is not told to try again or what to configure."""
-    reachable = {"host": postgres.host, "port": postgres.port, "database": "shop", "user": postgres.user}
+    reachable = {
+        "host": postgres.host,
+        "port": postgres.port,
+        "database": "shop",
+        "user": postgres.user,
+    }
     reachable |= {"tls": "disable", "password": {"command": ["echo", postgres.password]}}
     targets = {name: reachable | change for name, (change, _, _) in TO_THE_OPERATOR.items()}
     gateway = make_gateway(
@@ -108,8 +117,12 @@ masks:
 """
 
 
-def test_an_identity_provider_that_goes_away(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
-    """Keys that are known go on being used; a gateway that never got any lets nobody in, and says so quickly."""
+def test_an_identity_provider_that_goes_away(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
+    """Keys that are known go on being used; a gateway that never got any lets nobody in, and says
+    so quickly.
+    """
     with DevIssuer() as issuer:
         gateway = Gateway(issuer, {"shop": postgres}).start()
         try:
@@ -166,7 +179,8 @@ def _new_session_is_refused(gateway: Gateway) -> bool:
 def test_sigterm_says_goodbye(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
     gateway = make_gateway()
     running = (
-        "state = 'active' AND query LIKE '%products a, products b, products c%' AND pid <> pg_backend_pid()"
+        "state = 'active' AND query LIKE '%products a, products b, products c%' AND pid <>"
+        " pg_backend_pid()"
     )
     with Raw(gateway) as idle, Raw(gateway) as busy, Raw(gateway) as early:
         idle.login()
@@ -174,7 +188,9 @@ def test_sigterm_says_goodbye(make_gateway: Callable[..., Gateway], postgres: Se
         early.startup()
         early.until("R")
         busy.send(
-            frontend.query("SELECT count(*) FROM products a, products b, products c, products d, products e")
+            frontend.query(
+                "SELECT count(*) FROM products a, products b, products c, products d, products e"
+            )
         )
         wait_for(lambda: backends(postgres, running) >= 1)
         os.kill(gateway.pid, signal.SIGTERM)
@@ -189,7 +205,9 @@ def test_sigterm_says_goodbye(make_gateway: Callable[..., Gateway], postgres: Se
     gateway._program = None
 
 
-def test_what_is_wrong_in_the_configuration_is_one_line(make_gateway: Callable[..., Gateway]) -> None:
+def test_what_is_wrong_in_the_configuration_is_one_line(
+    make_gateway: Callable[..., Gateway],
+) -> None:
     gateway = make_gateway()
     good = gateway.config_file.read_text()
 

@@ -1,4 +1,6 @@
-"""Which of several functions a call means is told by the types of its arguments: the gateway must mean the same one as the server."""
+"""Which of several functions a call means is told by the types of its arguments: the gateway must
+mean the same one as the server.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,17 @@ TYPES = ("integer", "bigint", "numeric")
 
 @pytest.fixture(scope="module")
 def functions(postgres: Server) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """Of each pair of types, one function that is read and one that is not; gives a session past the gateway."""
+    """Of each pair of types, one function that is read and one that is not; gives a session past
+    the gateway.
+    """
     pairs = [(a, b) for a in (*TYPES, "double precision", "text") for b in TYPES if a != b]
     names = {(a, b): f"public.takes_{a[:4]}_{b[:4]}" for a, b in pairs}
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         for (a, b), name in names.items():
-            db.execute(f"CREATE FUNCTION {name}({a}) RETURNS text LANGUAGE sql AS $$ SELECT 'read'::text $$")
+            db.execute(
+                f"CREATE FUNCTION {name}({a}) RETURNS text LANGUAGE sql AS $$ SELECT"
+                " 'read'::text $$"
+            )
             body = "BEGIN RETURN (SELECT 'not read: ' || ssn FROM public.customers LIMIT 1); END"
             db.execute(f"CREATE FUNCTION {name}({b}) RETURNS text LANGUAGE plpgsql AS $$ {body} $$")
         yield db
@@ -41,7 +48,12 @@ def functions(postgres: Server) -> Iterator[psycopg.Connection[tuple[object, ...
             "-(2147483648)",
             "- 3000000000",
         ),
-        *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809"),
+        *(
+            "9223372036854775807",
+            "9223372036854775808",
+            "-9223372036854775808",
+            "-9223372036854775809",
+        ),
         *(
             "1.5",
             "-1.0",
@@ -63,10 +75,16 @@ def functions(postgres: Server) -> Iterator[psycopg.Connection[tuple[object, ...
             "-(-3000000000)",
             "COALESCE(-2147483648)",
         ),
-        "(SELECT x FROM (VALUES (-2147483648), (-2147483648), (-2147483648), (-3000000000)) AS v(x) LIMIT 1)",
+        (
+            "(SELECT x FROM (VALUES (-2147483648), (-2147483648), (-2147483648), (-3000000000)) AS"
+            " v(x) LIMIT 1)"
+        ),
         "(SELECT x FROM (VALUES (1), (1), (1), (-2147483648)) AS v(x) LIMIT 1)",
         "(ARRAY[-2147483648, -2147483648, -2147483648, -2147483649])[1]",
-        "(ARRAY[9223372036854775807, 9223372036854775807, 9223372036854775807, 9223372036854775808])[1]",
+        (
+            "(ARRAY[9223372036854775807, 9223372036854775807, 9223372036854775807,"
+            " 9223372036854775808])[1]"
+        ),
     ],
 )
 def test_numbers_have_the_servers_type(
@@ -92,7 +110,8 @@ def test_numbers_have_the_servers_type(
     assert wrong == []
 
 
-#: The type that reads and the one that does not, and what has the latter although a part of it has the former.
+#: The type that reads and the one that does not, and what has the latter although a part of it has
+#: the former.
 OTHERS = [
     ("integer", "numeric", "nullif(1, 1.5)"),
     ("varchar", "text", "nullif('a'::varchar, 'b')"),
@@ -110,15 +129,22 @@ OTHERS = [
 def test_what_is_computed_has_the_servers_type(
     gateway: Gateway, postgres: Server, read: str, other: str, value: str
 ) -> None:
-    name = f"public.takes_{OTHERS.index((read, other, value))}"  # which the gateway has not heard of
+    # which the gateway has not heard of
+    name = f"public.takes_{OTHERS.index((read, other, value))}"
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
-        db.execute(f"CREATE FUNCTION {name}({read}) RETURNS text LANGUAGE sql AS $$ SELECT 'read'::text $$")
         db.execute(
-            f"CREATE FUNCTION {name}({other}) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'ran'; END $$"
+            f"CREATE FUNCTION {name}({read}) RETURNS text LANGUAGE sql AS $$ SELECT 'read'::text $$"
+        )
+        db.execute(
+            f"CREATE FUNCTION {name}({other}) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN"
+            " 'ran'; END $$"
         )
         try:
             assert db.execute(f"SELECT {name}({value})").fetchone() == ("ran",)
-            with psycopg.connect(gateway.dsn()) as agent, pytest.raises(psycopg.Error, match="SP1103"):
+            with (
+                psycopg.connect(gateway.dsn()) as agent,
+                pytest.raises(psycopg.Error, match="SP1103"),
+            ):
                 agent.execute(f"SELECT {name}({value})")
         finally:
             db.execute(f"DROP FUNCTION {name}({read}), {name}({other})")

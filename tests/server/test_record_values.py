@@ -1,4 +1,6 @@
-"""No value of a masked column reaches a file of the gateway, however a client sends it; values of other columns stay readable."""
+"""No value of a masked column reaches a file of the gateway, however a client sends it; values of
+other columns stay readable.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,10 @@ def check_no_file_has_it(gateway: Gateway, record: str, *values: str) -> None:
 
 
 def run(
-    gateway: Gateway, *statements: tuple[Any, ...], prepare: bool | None = None, binary: bool = False
+    gateway: Gateway,
+    *statements: tuple[Any, ...],
+    prepare: bool | None = None,
+    binary: bool = False,
 ) -> str:
     """The record of a session that runs these; each may fail."""
     before = files(gateway)
@@ -121,15 +126,24 @@ SIMPLE = [
     f"SELECT id, mail FROM v.people WHERE mail LIKE '{C}%'",
     f"SELECT id FROM v.people WHERE ssn IN ('a', '{C}', 'b')",
     f"SELECT id FROM v.people WHERE steps = {N}",
-    f"SELECT id FROM v.people WHERE steps = -{N} OR ssn = E'{C}' OR ssn = $x${C}$x$ OR ssn = U&'{C}'",
+    (
+        f"SELECT id FROM v.people WHERE steps = -{N} OR ssn = E'{C}' OR ssn = $x${C}$x$ OR ssn ="
+        f" U&'{C}'"
+    ),
     f"SELECT id FROM v.people WHERE ssn = ANY ('{{{C}}}')",
     f"SELECT id FROM v.people WHERE ssn = '{C}'::text /* {C} */ -- {C}",
     f"SELECT id FROM v.people WHERE lower(ssn) = lower('{C}')",
     f"SELECT v.shout(ssn || '{C}') FROM v.people",
     f"SELECT coalesce(ssn, '{C}') FROM v.people",
     f"SELECT p.id FROM v.people p JOIN (VALUES ('{C}')) w (s) ON p.ssn = w.s WHERE w.s = '{C}'",
-    f"INSERT INTO v.people VALUES (2, 'Oslo', '{C}', '{C}@x.example', 3, 1), (3, 'Rome', '{C}1', '{C}', {N}, 2)",
-    f"INSERT INTO v.people VALUES (1, 'Oslo', '{C}') ON CONFLICT (id) DO UPDATE SET mail = '{C}', ssn = '{C}' || 'x'",
+    (
+        f"INSERT INTO v.people VALUES (2, 'Oslo', '{C}', '{C}@x.example', 3, 1), (3, 'Rome',"
+        f" '{C}1', '{C}', {N}, 2)"
+    ),
+    (
+        f"INSERT INTO v.people VALUES (1, 'Oslo', '{C}') ON CONFLICT (id) DO UPDATE SET mail ="
+        f" '{C}', ssn = '{C}' || 'x'"
+    ),
     f"UPDATE v.people SET ssn = '{C}', town = 'Bergen' WHERE id = 1 RETURNING id, ssn",
     f"INSERT INTO v.people (id, ssn) SELECT 9, '{C}'",
     f"DELETE FROM v.people WHERE ssn = '{C}' AND id > 5",
@@ -150,9 +164,18 @@ SIMPLE = [
     f"CREATE VIEW v.w AS SELECT id FROM v.people WHERE ssn = '{C}'",
     f"ALTER TABLE v.people ALTER ssn SET DEFAULT '{C}'",
     f"CREATE INDEX ON v.people (id) WHERE ssn = '{C}'",
-    f"PREPARE told AS SELECT id FROM v.people WHERE ssn = '{C}'; SELECT statement FROM pg_prepared_statements",
-    f"PREPARE told AS SELECT id FROM v.people WHERE ssn = '{C}'; SELECT upper(p::text) FROM pg_prepared_statements p",
-    f"BEGIN; DECLARE c CURSOR FOR SELECT id FROM v.people WHERE ssn = '{C}'; TABLE pg_cursors; COMMIT",
+    (
+        f"PREPARE told AS SELECT id FROM v.people WHERE ssn = '{C}'; SELECT statement FROM"
+        " pg_prepared_statements"
+    ),
+    (
+        f"PREPARE told AS SELECT id FROM v.people WHERE ssn = '{C}'; SELECT upper(p::text) FROM"
+        " pg_prepared_statements p"
+    ),
+    (
+        f"BEGIN; DECLARE c CURSOR FOR SELECT id FROM v.people WHERE ssn = '{C}'; TABLE pg_cursors;"
+        " COMMIT"
+    ),
     # beside what a clear column is compared with
     f"SELECT town FROM v.people GROUP BY town HAVING town = max(town) FILTER (WHERE mail ^@ '{C}')",
     f"SELECT town = first_value(town) OVER (ORDER BY mail ^@ '{C}') FROM v.people",
@@ -160,7 +183,10 @@ SIMPLE = [
     f"SELECT town = (array_agg(town ORDER BY mail ^@ '{C}'))[1] FROM v.people GROUP BY town",
     f"SELECT town = string_agg(town, ',' ORDER BY mail ^@ '{C}') FROM v.people GROUP BY town",
     f"SELECT town = json_arrayagg(town ORDER BY mail ^@ '{C}')::text FROM v.people GROUP BY town",
-    f"SELECT town = json_objectagg(town: town) FILTER (WHERE mail ^@ '{C}')::text FROM v.people GROUP BY town",
+    (
+        f"SELECT town = json_objectagg(town: town) FILTER (WHERE mail ^@ '{C}')::text FROM v.people"
+        " GROUP BY town"
+    ),
     f"SELECT id FROM v.people WHERE town = v.of_mail('{C}')",
     f"SELECT id FROM v.people WHERE id = (ROW(1, 'a', '{C}', 'x', 1, 1)::v.people).id",
     f"SELECT id FROM v.people WHERE town = CASE WHEN mail ^@ '{C}' THEN town END",
@@ -259,7 +285,9 @@ def test_texts_do_not_show_values_of_masked_columns(gateway: Gateway, sql: str) 
         "SELECT id FROM v.people WHERE lower(ssn) = lower(%s) LIMIT %s",
     ],
 )
-def test_bind_values_do_not_show_them(gateway: Gateway, sql: str, prepare: bool, binary: bool) -> None:
+def test_bind_values_do_not_show_them(
+    gateway: Gateway, sql: str, prepare: bool, binary: bool
+) -> None:
     placeholder = sql.replace("%s", "%b") if binary else sql
     record = run(gateway, (placeholder.encode(), (C, 86423579)), prepare=prepare)
     check_no_file_has_it(gateway, record, C)
@@ -270,13 +298,26 @@ def test_values_of_other_columns_stay(gateway: Gateway) -> None:
     record = run(
         gateway,
         (
-            b"SELECT id, ssn FROM v.people WHERE id = 4711 AND town IN ('Oslo', 'Rome-2') AND mail = 'x' LIMIT 23",
+            (
+                b"SELECT id, ssn FROM v.people WHERE id = 4711 AND town IN ('Oslo', 'Rome-2') AND"
+                b" mail = 'x' LIMIT 23"
+            ),
         ),
         (b"INSERT INTO v.people (id, town, ssn) VALUES (4712, 'Bergen', 'abcd-4713')",),
         (b"SELECT id FROM v.people WHERE ssn = '999-88-4714'",),
         (b"SELECT 'plain-4715', town FROM v.towns WHERE town <> 'Paris' AND size > 4716",),
     )
-    for value in ("4711", "Oslo", "Rome-2", "LIMIT 23", "4712", "Bergen", "plain-4715", "Paris", "4716"):
+    for value in (
+        "4711",
+        "Oslo",
+        "Rome-2",
+        "LIMIT 23",
+        "4712",
+        "Bergen",
+        "plain-4715",
+        "Paris",
+        "4716",
+    ):
         assert value in record, value
     assert "abcd" not in record and "'*****4713'" in record
     assert "999-88" not in record and "'*******4714'" in record
@@ -287,7 +328,9 @@ def test_copied_data_is_counted_and_not_recorded(gateway: Gateway, format: str) 
     before = files(gateway)
     separator = "\t" if format == "text" else ","
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
-        with db.cursor().copy(f"COPY v.people (id, ssn) FROM STDIN (FORMAT {format})".encode()) as copy:
+        with db.cursor().copy(
+            f"COPY v.people (id, ssn) FROM STDIN (FORMAT {format})".encode()
+        ) as copy:
             copy.write(f"901{separator}{C}-{format}\n")
         with db.cursor().copy(b"COPY v.towns FROM STDIN") as copy:
             copy.write("Stavanger-9\t12\n")

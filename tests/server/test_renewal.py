@@ -1,4 +1,6 @@
-"""``SET sallyport.token``: a session goes on under a fresh token, whose text is nowhere; and attacks on it."""
+"""``SET sallyport.token``: a session goes on under a fresh token, whose text is nowhere; and
+attacks on it.
+"""
 
 from __future__ import annotations
 
@@ -165,7 +167,9 @@ def test_groups_that_the_database_decides_by_need_another_session(
             "alter table products enable row level security; create policy team on products using "
             "('writers' = any (current_setting('sallyport.groups', true)::text[]))"
         )
-    gateway = Gateway(issuer, {"shop": own_postgres}, policy=POLICY, extra=identity(issuer, 60)).start()
+    gateway = Gateway(
+        issuer, {"shop": own_postgres}, policy=POLICY, extra=identity(issuer, 60)
+    ).start()
     try:
         with connect(gateway, token(gateway, groups=["writers"])) as connection:
             count = "SELECT count(*) > 0 FROM products"
@@ -258,7 +262,9 @@ def test_the_failed_transaction_stays_failed(gateway: Gateway) -> None:
         connection.execute("BEGIN")
         refused(connection, UPDATE)
         fresh = token(gateway, groups=["writers"])
-        assert "current transaction is aborted" in refused(connection, f"SET sallyport.token = '{fresh}'")
+        assert "current transaction is aborted" in refused(
+            connection, f"SET sallyport.token = '{fresh}'"
+        )
         connection.execute("ROLLBACK")
         assert "SP1001" in refused(connection, UPDATE), "nothing was renewed"
 

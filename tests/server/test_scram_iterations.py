@@ -25,7 +25,9 @@ def with_iterations(server: Server, iterations: int) -> Server:
 
 
 @pytest.mark.parametrize("iterations", [1, 4095, 4096])
-def test_without_tls(make_gateway: Callable[..., Gateway], postgres: Server, iterations: int) -> None:
+def test_without_tls(
+    make_gateway: Callable[..., Gateway], postgres: Server, iterations: int
+) -> None:
     gateway = make_gateway(targets={"shop": with_iterations(postgres, iterations)})
     if iterations < 4096:
         with pytest.raises(psycopg.OperationalError):

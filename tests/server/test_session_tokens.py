@@ -1,4 +1,6 @@
-"""Session tokens through the front door: REST and ``sallyport token``, psql, revocation, a restart; what is kept and recorded."""
+"""Session tokens through the front door: REST and ``sallyport token``, psql, revocation, a restart;
+what is kept and recorded.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ def with_token(house: House, method: str, token: str, **options: Any) -> httpx2.
     """``/tokens`` over REST, as whoever has ``token``."""
     headers = {"Authorization": f"Bearer {token}"}
     return httpx2.request(
-        method, f"{house.url}/api/v1/tokens", headers=headers, trust_env=False, timeout=20, **options
+        method,
+        f"{house.url}/api/v1/tokens",
+        headers=headers,
+        trust_env=False,
+        timeout=20,
+        **options,
     )
 
 
@@ -59,7 +66,9 @@ def test_it_opens_what_its_identity_opens_and_ends_when_revoked(house: House) ->
         psql.send("SELECT 'he' || 're';").wait_for("here")
         done = house.cli("token", "revoke", id_, client=AGENT)
         assert (done.returncode, "1 live session ended" in done.stdout) == (0, True), done.stderr
-        psql.send("SELECT 1;").wait_for(r"FATAL: +28000: .*\[SP1610\] the session token was revoked")
+        psql.send("SELECT 1;").wait_for(
+            r"FATAL: +28000: .*\[SP1610\] the session token was revoked"
+        )
         assert psql.finish() == 2
     assert "SP1601" in (refused := said(house, secret)) and "let in" not in refused
     house.gateway.restart()
@@ -93,7 +102,12 @@ def test_it_is_bound_to_target_and_network(house: House) -> None:
     assert "for the target shop only" in said(house, here, target="postgres")
     # What opens one target does not open the console's interface.
     assert with_token(house, "GET", here).status_code == 401
-    for bad in ({"target": "nowhere"}, {"networks": ["10.9.0.0/99"]}, {"minutes": -1}, {"subject": "dana"}):
+    for bad in (
+        {"target": "nowhere"},
+        {"networks": ["10.9.0.0/99"]},
+        {"minutes": -1},
+        {"subject": "dana"},
+    ):
         assert house.rest("POST", "/tokens", AGENT, json=bad).status_code == 422, bad
 
 

@@ -26,7 +26,12 @@ BIG = "SELECT a.id, a.placed_at, b.name FROM orders a, products b"  # 720,000 ro
 @pytest.fixture(scope="module")
 def short(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
     """Three sessions at most, two for each subject, two idle seconds."""
-    limits = {"max_sessions": 3, "max_sessions_per_subject": 2, "idle_seconds": 1.0, "login_seconds": 5.0}
+    limits = {
+        "max_sessions": 3,
+        "max_sessions_per_subject": 2,
+        "idle_seconds": 1.0,
+        "login_seconds": 5.0,
+    }
     running = Gateway(issuer, {"shop": postgres}, extra={"limits": limits}).start()
     yield running
     running.stop()
@@ -72,13 +77,19 @@ def test_the_targets_own_key_is_never_shown(gateway: Gateway, postgres: Server) 
     with Raw(gateway) as raw:
         pid, _ = raw.login()
         with psycopg.connect(postgres.superuser_dsn) as db:
-            assert db.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone() is None
+            assert (
+                db.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+                is None
+            )
 
 
 def test_a_client_that_leaves_in_the_middle_has_its_statement_cancelled(
     gateway: Gateway, postgres: Server
 ) -> None:
-    running = "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <> pg_backend_pid()"
+    running = (
+        "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <>"
+        " pg_backend_pid()"
+    )
     wait_for(lambda: backends(postgres, running) == 0)
     with Raw(gateway) as raw:
         raw.login()
@@ -108,7 +119,9 @@ def test_a_server_that_does_not_read_costs_no_memory(
     """What the client pipelines waits in the client, though the server goes on talking."""
     with FaultProxy(postgres.host, postgres.port) as proxy:
         behind = Server(postgres.version, postgres.cluster)
-        gateway = make_gateway(targets={"shop": behind}, extra={"targets": _through(behind, proxy.port)})
+        gateway = make_gateway(
+            targets={"shop": behind}, extra={"targets": _through(behind, proxy.port)}
+        )
         with Raw(gateway) as raw:
             raw.login()
             raw.send(frontend.query("SELECT 1"))
@@ -225,7 +238,10 @@ def test_a_session_lives_no_longer_than_configured(
         assert b"lifetime" in raw.until("E")[-1]
         assert raw.closed()
     # and its statement with it
-    running = "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <> pg_backend_pid()"
+    running = (
+        "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <>"
+        " pg_backend_pid()"
+    )
     wait_for(lambda: backends(postgres, running) == 0)
 
 
@@ -273,7 +289,9 @@ def test_a_prepared_statement_whose_masks_changed_is_prepared_again(
             wait_for(lambda: state() == "0A000")
             db.execute("DEALLOCATE name")
             db.execute(prepare)
-            assert (db.execute("EXECUTE name", prepare=extended).fetchone() == ("[REDACTED]",)) is masked
+            assert (
+                db.execute("EXECUTE name", prepare=extended).fetchone() == ("[REDACTED]",)
+            ) is masked
             db.execute("DEALLOCATE name")
 
 
@@ -285,11 +303,15 @@ def test_policy_is_reloaded_and_an_invalid_one_is_not(make_gateway: Callable[...
         wait_for(lambda: "policy not reloaded" in gateway.output())
         assert db.execute("SELECT count(*) FROM products").fetchone() == (120,)
         gateway.write(SHOP_POLICY + MASKED_NAMES)
-        wait_for(lambda: db.execute("SELECT name FROM products LIMIT 1").fetchone() == ("[redacted]",))
+        wait_for(
+            lambda: db.execute("SELECT name FROM products LIMIT 1").fetchone() == ("[redacted]",)
+        )
 
 
 def test_what_copy_swallows_shifts_no_answers(gateway: Gateway, postgres: Server) -> None:
-    """PostgreSQL's COPY reads, and drops, a Query sent too early; the next answer must not be taken for that one's."""
+    """PostgreSQL's COPY reads, and drops, a Query sent too early; the next answer must not be taken
+    for that one's.
+    """
     with psycopg.connect(postgres.superuser_dsn) as db:
         secrets = [row[0] for row in db.execute("SELECT ssn FROM customers LIMIT 50")]
     with Raw(gateway) as raw:

@@ -1,4 +1,6 @@
-"""Settings that move what names mean, in the middle of a pipeline: what is behind them is judged with them, as PostgreSQL runs it."""
+"""Settings that move what names mean, in the middle of a pipeline: what is behind them is judged
+with them, as PostgreSQL runs it.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,9 @@ def door(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as admin:
         for schema, word in (("shown", "open"), ("hidden", "secret")):
             admin.execute(
-                f"create schema {schema}; create table {schema}.piped (word text);"
-                f"insert into {schema}.piped values ('{word}'); grant usage on schema {schema} to {postgres.user};"
-                f"grant select on {schema}.piped to {postgres.user}"
+                f"create schema {schema}; create table {schema}.piped (word text);insert into"
+                f" {schema}.piped values ('{word}'); grant usage on schema {schema} to"
+                f" {postgres.user};grant select on {schema}.piped to {postgres.user}"
             )
         running = Gateway(issuer, {"shop": postgres}, policy=POLICY).start()
         try:
@@ -127,7 +129,11 @@ def test_the_end_of_a_transaction_inside_a_pipeline_takes_its_path_back(raw: Raw
 def test_settings_are_put_back_in_a_pipeline(raw: Raw, reset: bytes) -> None:
     assert asked(raw, frontend.query(b"set search_path = hidden, public")) == ["CSET", "ZI"]
     reply = asked(
-        raw, run_of(reset), SHOW, run_of(b"select upper(name) from products where id = 1"), frontend.sync()
+        raw,
+        run_of(reset),
+        SHOW,
+        run_of(b"select upper(name) from products where id = 1"),
+        frontend.sync(),
     )
     assert reply[0] in ("CRESET", "CDISCARD ALL")
     assert reply[1:3] == ['"$user", public', "CSHOW"]

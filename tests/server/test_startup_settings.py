@@ -1,4 +1,6 @@
-"""Settings that clients send when they connect: they may say what SET may say, and are refused with the same words."""
+"""Settings that clients send when they connect: they may say what SET may say, and are refused with
+the same words.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ TAKEN = [
     ("-c client_min_messages=warning", "client_min_messages", "warning"),
     ("-c enable_seqscan=off -c lock_timeout=5s", "lock_timeout", "5s"),
     ("-c statement_timeout=0", "statement_timeout", "0"),
-    ("-c default_transaction_isolation=serializable", "default_transaction_isolation", "serializable"),
+    (
+        "-c default_transaction_isolation=serializable",
+        "default_transaction_isolation",
+        "serializable",
+    ),
     (
         r"-c default_transaction_isolation=repeatable\ read",
         "default_transaction_isolation",
@@ -79,7 +85,9 @@ def _fatal(gateway: Gateway, options: str) -> str:
 
 
 @pytest.mark.parametrize(("options", "name", "value"), TAKEN)
-def test_what_set_takes_is_taken_at_login(gateway: Gateway, options: str, name: str, value: str) -> None:
+def test_what_set_takes_is_taken_at_login(
+    gateway: Gateway, options: str, name: str, value: str
+) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True, options=options) as db:
         assert db.execute(f"SHOW {name}").fetchone() == (value,)
         db.execute("RESET ALL")
@@ -91,7 +99,10 @@ def test_what_set_takes_is_taken_at_login(gateway: Gateway, options: str, name: 
 def test_what_set_refuses_is_refused_at_login_with_the_same_words(
     gateway: Gateway, sql: str, options: str
 ) -> None:
-    with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+    with (
+        psycopg.connect(gateway.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error) as failure,
+    ):
         db.execute(f"SET {sql}".encode())
     diagnostics = failure.value.diag
     assert diagnostics.message_primary is not None
@@ -139,7 +150,10 @@ def test_date_styles_where_nothing_is_masked(open_gateway: Gateway, gateway: Gat
         assert row[1] == "24.12.2020"
         db.execute("SET datestyle = 'SQL, MDY'")
     privacy = gateway.dsn(gateway.token(PRIVACY))  # birth dates are masked for everybody
-    with psycopg.connect(privacy, autocommit=True) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with (
+        psycopg.connect(privacy, autocommit=True) as db,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
         db.execute("SET datestyle = 'SQL, MDY'")
     # masks that come into force while a session has another style
     open_text = open_gateway.policy
@@ -186,7 +200,9 @@ def test_asyncpg_and_server_settings(gateway: Gateway) -> None:
 
 def test_psql_and_pgoptions(gateway: Gateway) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-    env["PGOPTIONS"] = r"-c default_transaction_read_only=on -c search_path=\"\$user\",public --jit=off"
+    env["PGOPTIONS"] = (
+        r"-c default_transaction_read_only=on -c search_path=\"\$user\",public --jit=off"
+    )
     script = "SHOW default_transaction_read_only; SHOW jit; SELECT count(*) > 0 FROM customers"
     done = subprocess.run(
         [client_program("psql"), "-XAtq", "-d", gateway.dsn()],
@@ -201,7 +217,9 @@ def test_psql_and_pgoptions(gateway: Gateway) -> None:
 
 
 def test_read_only_at_login_holds(gateway: Gateway) -> None:
-    db = psycopg.connect(gateway.dsn(), autocommit=True, options="-c default_transaction_read_only=on")
+    db = psycopg.connect(
+        gateway.dsn(), autocommit=True, options="-c default_transaction_read_only=on"
+    )
     with db, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         db.execute("UPDATE products SET price = price WHERE id = 1")
 
@@ -210,7 +228,9 @@ def test_less_time_than_policy_gives(issuer: DevIssuer, postgres: Server) -> Non
     policy = SHOP_POLICY + "limits: {statement_timeout: 20s}\n"
     running = Gateway(issuer, {"shop": postgres}, policy=policy).start()
     try:
-        with psycopg.connect(running.dsn(), autocommit=True, options="-c statement_timeout=200ms") as db:
+        with psycopg.connect(
+            running.dsn(), autocommit=True, options="-c statement_timeout=200ms"
+        ) as db:
             with pytest.raises(psycopg.errors.QueryCanceled):
                 db.execute("SELECT count(*) FROM generate_series(1, 100000000)")
             db.execute("SET statement_timeout = '19s'")
@@ -226,7 +246,13 @@ def test_less_time_than_policy_gives(issuer: DevIssuer, postgres: Server) -> Non
 
 
 def test_who_wants_another_encoding_is_told_how_to_use_utf8(open_gateway: Gateway) -> None:
-    with psycopg.connect(open_gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+    with (
+        psycopg.connect(open_gateway.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error) as failure,
+    ):
         db.execute("set client_encoding = 'SJIS'")
     hint = failure.value.diag.message_hint or ""
-    assert all(client in hint for client in ("PGCLIENTENCODING=UTF8", "JDBC", "Npgsql: Client Encoding=UTF8"))
+    assert all(
+        client in hint
+        for client in ("PGCLIENTENCODING=UTF8", "JDBC", "Npgsql: Client Encoding=UTF8")
+    )

@@ -42,7 +42,9 @@ def database(server: Server) -> Database:
     )
     policy = parse_policy(POLICY, "policy.yaml")
     dialer = Dialer(target, None, 10.0)
-    return Database("shop", dialer, lambda: policy, {}, check_seconds=0.02, max_statement_bytes=1 << 20)
+    return Database(
+        "shop", dialer, lambda: policy, {}, check_seconds=0.02, max_statement_bytes=1 << 20
+    )
 
 
 def test_a_catalog_is_watched_after_a_failure_of_any_kind(

@@ -39,18 +39,26 @@ def db(door: Gateway) -> Iterator[psycopg.Connection]:
 
 
 def test_everything_that_is_done_with_one_is_one_action(db: psycopg.Connection) -> None:
-    db.execute("create temp table t (id serial primary key, name text default 'x', n int check (n > 0))")
+    db.execute(
+        "create temp table t (id serial primary key, name text default 'x', n int check (n > 0))"
+    )
     db.execute("insert into t (n) values (1), (2)")
     db.execute("update t set name = 'y' where n = 2; delete from t where n = 1")
     assert db.execute("select id, name, n from t").fetchall() == [(2, "y", 2)]
-    assert db.execute("select * from pg_temp.t join customers c on c.id = t.id").fetchone() is not None
+    assert (
+        db.execute("select * from pg_temp.t join customers c on c.id = t.id").fetchone() is not None
+    )
     with db.cursor().copy("copy t (n) from stdin") as copy:
         copy.write("3\n4\n")
     with db.cursor().copy("copy t to stdout") as copy:
         assert len(list(copy)) == 3
-    db.execute("create index on t (n); alter table t add column more int; comment on table t is 'mine'")
+    db.execute(
+        "create index on t (n); alter table t add column more int; comment on table t is 'mine'"
+    )
     db.execute("explain select * from t; lock table t; truncate t; analyze t")
-    assert db.execute("insert into t (n, more) values (%s, %s) returning more", (5, 6)).fetchone() == (6,)
+    assert db.execute(
+        "insert into t (n, more) values (%s, %s) returning more", (5, 6)
+    ).fetchone() == (6,)
     db.execute("alter table t rename to u; select nextval('t_id_seq'); drop table u")
     with pytest.raises(psycopg.errors.UndefinedTable):
         db.execute("select * from u")
@@ -89,12 +97,16 @@ def test_it_is_the_sessions_alone(door: Gateway, db: psycopg.Connection) -> None
     with psycopg.connect(door.dsn(), autocommit=True) as other:
         with pytest.raises(psycopg.errors.UndefinedTable):
             other.execute("select * from t")
-        row = db.execute("select nspname from pg_namespace where oid = pg_my_temp_schema()").fetchone()
+        row = db.execute(
+            "select nspname from pg_namespace where oid = pg_my_temp_schema()"
+        ).fetchone()
         assert row is not None
         with pytest.raises(psycopg.Error):
             other.execute(f"select * from {row[0]}.t")
         other.execute("create temp table t (other text)")
-        assert other.execute("insert into t (other) values ('x') returning other").fetchone() == ("x",)
+        assert other.execute("insert into t (other) values ('x') returning other").fetchone() == (
+            "x",
+        )
     assert db.execute("select n from t").fetchall() == [(1,)]
 
 
@@ -102,9 +114,9 @@ def test_it_is_the_sessions_alone(door: Gateway, db: psycopg.Connection) -> None
 def test_prepared_statements_follow(db: psycopg.Connection, prepare: bool) -> None:
     for kind in ("int", "text"):
         db.execute(f"create temp table p (v {kind})")
-        assert db.execute("insert into p values (%s) returning v", ("7",), prepare=prepare).fetchone() == (
-            7 if kind == "int" else "7",
-        )
+        assert db.execute(
+            "insert into p values (%s) returning v", ("7",), prepare=prepare
+        ).fetchone() == (7 if kind == "int" else "7",)
         db.execute("drop table p")
 
 
@@ -114,7 +126,9 @@ def test_schema_changes_of_others_leave_it(any_postgres: Server, db: psycopg.Con
         admin.execute("create table made_meanwhile (n int)")
         try:
             admin.execute("grant select on made_meanwhile to public")
-            assert db.execute("select t.n from t left join made_meanwhile m using (n)").fetchall() == [(1,)]
+            assert db.execute(
+                "select t.n from t left join made_meanwhile m using (n)"
+            ).fetchall() == [(1,)]
         finally:
             admin.execute("drop table made_meanwhile")
 

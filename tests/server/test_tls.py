@@ -24,7 +24,8 @@ def test_both_legs_are_encrypted(tls_gateway: Gateway, postgres_tls: Server) -> 
         assert db.execute("SELECT count(*) FROM customers").fetchone() == (2000,)
     with psycopg.connect(postgres_tls.superuser_dsn) as db:
         rows = db.execute(
-            "SELECT bool_and(s.ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE usename = 'sallyport_agent'"
+            "SELECT bool_and(s.ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE"
+            " usename = 'sallyport_agent'"
         ).fetchone()
     assert rows == (True,)
 
@@ -59,7 +60,9 @@ def test_direct_tls(tls_gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("alpn", [None, "http/1.1"])
-def test_direct_tls_of_another_protocol_is_not_answered(tls_gateway: Gateway, alpn: str | None) -> None:
+def test_direct_tls_of_another_protocol_is_not_answered(
+    tls_gateway: Gateway, alpn: str | None
+) -> None:
     with Raw(tls_gateway) as raw:
         try:
             raw.tls(alpn=alpn).startup()
@@ -77,7 +80,9 @@ def test_tls_after_gssenc_request(tls_gateway: Gateway) -> None:
 
 def test_what_came_before_tls_is_never_read(tls_gateway: Gateway) -> None:
     with Raw(tls_gateway) as raw:
-        raw.send(frontend.ssl_request(), frontend.startup_message({"user": "a", "database": "shop"}))
+        raw.send(
+            frontend.ssl_request(), frontend.startup_message({"user": "a", "database": "shop"})
+        )
         assert raw.error()["C"] == "08P01"
         assert raw.closed()
 
@@ -148,7 +153,9 @@ def test_a_login_that_never_ends_is_ended(tls_gateway: Gateway) -> None:
         assert db.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_the_wrong_authority_is_refused(make_gateway: Callable[..., Gateway], postgres_tls: Server) -> None:
+def test_the_wrong_authority_is_refused(
+    make_gateway: Callable[..., Gateway], postgres_tls: Server
+) -> None:
     other = Authority(scratch_dir("ca"), "Somebody else's CA")
     wrong = Server(postgres_tls.version, postgres_tls.cluster, other.file)
     gateway = make_gateway(targets={"shop": wrong})

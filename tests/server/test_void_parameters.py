@@ -1,4 +1,6 @@
-"""``f($1)`` calls ``f()`` when ``$1`` is of type void (parse_func.c): the gateway must mean the same function as the server."""
+"""``f($1)`` calls ``f()`` when ``$1`` is of type void (parse_func.c): the gateway must mean the
+same function as the server.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def functions(postgres: Server) -> Iterator[str]:
         db.execute(_FUNCTIONS)
         (secret,) = db.execute("SELECT public.held_back()").fetchone() or ("",)
         yield secret
-        db.execute("DROP FUNCTION public.held_back(), public.held_back(text), public.plain_total(integer)")
+        db.execute(
+            "DROP FUNCTION public.held_back(), public.held_back(text), public.plain_total(integer)"
+        )
 
 
 def _run(gateway: Gateway, sql: str, types: list[int], values: list[bytes | None]) -> list[str]:
@@ -62,8 +66,14 @@ def test_a_declared_parameter_of_type_void_is_no_argument(gateway: Gateway, func
         "SELECT public.held_back($1) FROM (SELECT $1::void) AS first",
         "SELECT public.held_back($1) FROM pg_catalog.void_out($1) AS first",
         "SELECT COALESCE($1, pg_advisory_xact_lock(1)), public.held_back($1)",
-        "WITH w AS (SELECT COALESCE($1, pg_advisory_xact_lock(1))) SELECT public.held_back($1) FROM w",
-        "SELECT held FROM (SELECT pg_advisory_xact_lock(1) UNION ALL SELECT $1) AS a(v), LATERAL public.held_back($1) AS held",
+        (
+            "WITH w AS (SELECT COALESCE($1, pg_advisory_xact_lock(1))) SELECT public.held_back($1)"
+            " FROM w"
+        ),
+        (
+            "SELECT held FROM (SELECT pg_advisory_xact_lock(1) UNION ALL SELECT $1) AS a(v),"
+            " LATERAL public.held_back($1) AS held"
+        ),
     ],
 )
 def test_a_parameter_that_the_server_infers_to_be_void_leads_nowhere(
@@ -83,5 +93,8 @@ def test_prepare_takes_no_void(gateway: Gateway, functions: str) -> None:
 def test_a_parameter_may_be_used_twice(gateway: Gateway, functions: str) -> None:
     used_twice = "SELECT lower($1) || upper($1) || public.order_total(1)"
     assert _run(gateway, used_twice, [25], [b"x"])[0].startswith("xX")
-    with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error, match="SP1102"):
+    with (
+        psycopg.connect(gateway.dsn(), autocommit=True) as db,
+        pytest.raises(psycopg.Error, match="SP1102"),
+    ):
         db.execute("SELECT public.held_back(%(a)s), %(a)s", {"a": "x"}, prepare=True)

@@ -1,4 +1,6 @@
-"""What `sessions show` says of statements that were refused, that failed and that changed rows, from a real session."""
+"""What `sessions show` says of statements that were refused, that failed and that changed rows,
+from a real session.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,19 @@ def shown(make_gateway: Callable[..., Gateway], postgres: Server) -> list[dict[s
 
     def run(*words: str) -> str:
         done = subprocess.run(
-            gateway.command(*words), env=environment, capture_output=True, text=True, timeout=60, check=True
+            gateway.command(*words),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
         return done.stdout
 
     (session,) = json.loads(run("sessions", "list", "--json"))
-    lines = [json.loads(line) for line in run("sessions", "show", session["id"], "--json").splitlines()]
+    lines = [
+        json.loads(line) for line in run("sessions", "show", session["id"], "--json").splitlines()
+    ]
     # as recorded: without the value that meets a masked column, and without unknown names
     beginnings = tuple(sql.partition("ssn")[0].partition(" nothing")[0] for sql in STATEMENTS)
     return [line for line in lines if line.get("sql", "").startswith(beginnings)]
@@ -72,7 +81,13 @@ def test_sessions_show_says_why(shown: list[dict[str, Any]]) -> None:
 def test_an_error_in_a_value_is_not_the_reply_s() -> None:
     body = b"SERROR\0VERROR\0C42501\0Mforged\0\0"
     error = b"E" + (len(body) + 4).to_bytes(4, "big") + body
-    row = b"D" + (len(error) + 10).to_bytes(4, "big") + b"\0\1" + len(error).to_bytes(4, "big") + error
+    row = (
+        b"D"
+        + (len(error) + 10).to_bytes(4, "big")
+        + b"\0\1"
+        + len(error).to_bytes(4, "big")
+        + error
+    )
     real = b"SERROR\0VERROR\0C22012\0Mdivision by zero\0\0"
     data = row + b"E" + (len(real) + 4).to_bytes(4, "big") + real + b"Z\0\0\0\5E"
     fields = error_fields(data)

@@ -1,7 +1,9 @@
-"""A small model of PostgreSQL's side of the protocol, for fuzzing: a few statements, one table with canaries.
+"""A small model of PostgreSQL's side of the protocol, for fuzzing: a few statements, one table with
+canaries.
 
-It follows src/backend/tcop/postgres.c where that matters to a gateway: what is skipped after an error, what COPY swallows, which names
-live how long, whose rows a portal of EXECUTE or FETCH keeps. Real servers are tests/drivers' and tests/attacks' business.
+It follows src/backend/tcop/postgres.c where that matters to a gateway: what is skipped after an
+error, what COPY swallows, which names live how long, whose rows a portal of EXECUTE or FETCH keeps.
+Real servers are tests/drivers' and tests/attacks' business.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from sallyport.wire import backend, frontend
 from tests.session.decode import messages
 from tests.session.playbook import CANARY, Stage, done, rows, server_error
 
-#: Text -> (columns for Stage.describe, cells of each row). What reads customers is full of canaries.
+#: Text -> (columns for Stage.describe, cells of each row). What reads customers is full of
+#: canaries.
 QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "SELECT id, name FROM products": (("products.id", "products.name"), ("1", "Lamp")),
     "SELECT upper(name) FROM products": (("upper:25",), ("LAMP",)),
@@ -55,7 +58,9 @@ class Result:
 
 @dataclass
 class Open:
-    """A portal. ``result``: made when it is bound, or when it first runs (EXECUTE, FETCH, commands)."""
+    """A portal. ``result``: made when it is bound, or when it first runs (EXECUTE, FETCH,
+    commands).
+    """
 
     text: str
     described: bytes | None
@@ -72,10 +77,13 @@ class ModelServer:
     portals: dict[bytes, Open] = field(default_factory=dict)
     skipping: bool = False
     closed: bool = False
-    queries: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=QUERIES.copy)
+    queries: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(
+        default_factory=QUERIES.copy
+    )
     copies: dict[str, str] = field(default_factory=dict)
     _input: bytes = b""
-    _copying: list[str] | None = None  # what is left of the script behind COPY, or [] in extended query
+    # what is left of the script behind COPY, or [] in extended query
+    _copying: list[str] | None = None
     _extended: bool = False
 
     def __post_init__(self) -> None:
@@ -103,7 +111,7 @@ class ModelServer:
                 out += self._message(one[0], one[5:])
         return out
 
-    # -- one message ---------------------------------------------------------------------------------------------
+    # -- one message -------------------------------------------------------------------------------
 
     def _message(self, kind: int, body: bytes) -> bytes:
         if kind == frontend.TERMINATE:
@@ -117,7 +125,9 @@ class ModelServer:
             if kind == frontend.QUERY:
                 self._extended = False
                 self.statements.pop(b"", None)
-                return self._script([s.strip() for s in body[:-1].decode().split(";") if s.strip()] or [""])
+                return self._script(
+                    [s.strip() for s in body[:-1].decode().split(";") if s.strip()] or [""]
+                )
             if kind == frontend.SYNC:
                 self.skipping = False
                 return self._ready()
@@ -202,9 +212,11 @@ class ModelServer:
         count = limit if limit > 0 else len(result.left)
         sent, result.left = result.left[:count], result.left[count:]
         full = 0 < limit == len(sent)
-        return b"".join(sent) + (backend.portal_suspended() if full else done(f"{result.tag} {len(sent)}"))
+        return b"".join(sent) + (
+            backend.portal_suspended() if full else done(f"{result.tag} {len(sent)}")
+        )
 
-    # -- statements ----------------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def _script(self, statements: list[str]) -> bytes:
         out = b""
@@ -238,13 +250,17 @@ class ModelServer:
             return b""
         self._copying = None
         if kind == frontend.COPY_DONE:
-            return done("COPY 1") + (b"" if self._extended else self._script(left) if left else self._ready())
+            return done("COPY 1") + (
+                b"" if self._extended else self._script(left) if left else self._ready()
+            )
         code = "57014" if kind == frontend.COPY_FAIL else "08P01"
         return self._failed(Failure(code), simple=not self._extended)
 
     def _check(self, text: str) -> None:
         known = (*self.queries, *COMMANDS, FAILING, COPY_IN, *self.copies, *_PROBES, "")
-        if text not in known and not re.match(r"(PREPARE|EXECUTE|DEALLOCATE|DECLARE|FETCH|CLOSE) ", text):
+        if text not in known and not re.match(
+            r"(PREPARE|EXECUTE|DEALLOCATE|DECLARE|FETCH|CLOSE) ", text
+        ):
             raise Failure("42703")
 
     def _description(self, text: str) -> bytes | None:
@@ -268,14 +284,16 @@ class ModelServer:
         if text in self.queries:
             return b"", self._rows_of(text)
         if text in _PROBES:
-            return b"", Result(self.stage.describe("current_setting:25"), [rows("public")], "SELECT")
+            return b"", Result(
+                self.stage.describe("current_setting:25"), [rows("public")], "SELECT"
+            )
         if text == FAILING:
             raise Failure("23505")
         if text in self.copies:
             line = backend.message(backend.COPY_DATA, f"1\t{self.copies[text]}\n".encode())
-            return backend.message(0x48, b"\0\0\x02\0\0\0\0") + line * 2 + backend.message(0x63) + done(
-                "COPY 2"
-            ), None
+            return backend.message(0x48, b"\0\0\x02\0\0\0\0") + line * 2 + backend.message(
+                0x63
+            ) + done("COPY 2"), None
         if text in COMMANDS:
             return self._command(text), None
         return self._named(text)
@@ -326,7 +344,7 @@ class ModelServer:
         taken, cursor.result.left = cursor.result.left[:count], cursor.result.left[count:]
         return Result(cursor.described, taken, "FETCH")
 
-    # -- transactions --------------------------------------------------------------------------------------------
+    # -- transactions ------------------------------------------------------------------------------
 
     def _alive(self, text: str) -> None:
         if self.status == b"E" and text not in ("ROLLBACK", "COMMIT", ""):

@@ -1,8 +1,10 @@
 """Transcripts of a session, in the manner of mitmproxy's playbook.
 
-``client >> m`` the client sends; ``server << m`` this, and nothing else, went to the server; ``server >> m`` the server sends;
-``client << m`` this, and nothing else, went to the client. :func:`play` runs a transcript whole, byte by byte and in random pieces, and
-fails with the two lists of decoded messages side by side. Expected messages are bytes, or a :class:`Like` that describes one.
+``client >> m`` the client sends; ``server << m`` this, and nothing else, went to the server;
+``server >> m`` the server sends; ``client << m`` this, and nothing else, went to the client.
+:func:`play` runs a transcript whole, byte by byte and in random pieces, and fails with the two
+lists of decoded messages side by side. Expected messages are bytes, or a :class:`Like` that
+describes one.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Recording:
         self.ended: list[str] = []
 
     def statement(self, judged: JudgedStatement) -> None:
-        own = {name: getattr(judged, name) for name in judged.__struct_fields__ if name != "verdict"}
+        own = {
+            name: getattr(judged, name) for name in judged.__struct_fields__ if name != "verdict"
+        }
         self.statements.append({**own, **asdict(judged.verdict)})
 
     def reply(self, number: int, data: bytes) -> None:
@@ -136,9 +140,12 @@ client = Side("client")
 server = Side("server")
 NOTHING: tuple[Expected, ...] = ()
 
-#: What takes the place of a refused statement on its way to the server, and the server's answer to it.
+#: What takes the place of a refused statement on its way to the server, and the server's answer to
+#: it.
 FAILS = frontend.query(FAILING_SQL)
-FAILED = backend.error_response("ERROR", "42703", 'column "refused by sallyport" does not exist', position=8)
+FAILED = backend.error_response(
+    "ERROR", "42703", 'column "refused by sallyport" does not exist', position=8
+)
 
 
 def refused(code: str, sqlstate: str = "42501", severity: str = "ERROR") -> Like:
@@ -185,7 +192,9 @@ class Stage:
         self.judge.update(policy=parse_policy(text, "policy.yaml"))
 
     def sent(self, sql: str) -> str:
-        """What goes to the server for ``sql``, which is not ``sql`` itself: the masks are in it. ValueError when it goes as it came."""
+        """What goes to the server for ``sql``, which is not ``sql`` itself: the masks are in it.
+        ValueError when it goes as it came.
+        """
         text = sql.encode()
         sent = self.judge.subject_judge(AGENT, ("public",)).judge(text).sent(text)
         if sent == text:
@@ -254,7 +263,12 @@ def pieces(seed: int) -> Cut:
     return cut
 
 
-CUTS: dict[str, Cut] = {"whole": whole, "bytes": bytewise, "pieces 1": pieces(1), "pieces 2": pieces(2)}
+CUTS: dict[str, Cut] = {
+    "whole": whole,
+    "bytes": bytewise,
+    "pieces 1": pieces(1),
+    "pieces 2": pieces(2),
+}
 
 
 def asks(kind: type[Command]) -> Callable[[Run], None]:
@@ -283,11 +297,17 @@ def play(
     cuts: Sequence[str] = tuple(CUTS),
     path: tuple[str, ...] = ("public",),
 ) -> Run:
-    """Run the transcript once per cut; gives the last run. A Stage that a step changes must be made anew: pass a function."""
+    """Run the transcript once per cut; gives the last run. A Stage that a step changes must be made
+    anew: pass a function.
+    """
     for name in cuts:
         stage = make if isinstance(make, Stage) else make()
         recording = Recording()
-        run = Run(Session(AGENT, stage.judge, recording, path, limits or SessionLimits()), stage, recording)
+        run = Run(
+            Session(AGENT, stage.judge, recording, path, limits or SessionLimits()),
+            stage,
+            recording,
+        )
         closing = False
         for number, step in enumerate(steps, 1):
             where = f"step {number}, {name}"
@@ -345,7 +365,9 @@ def _expect(run: Run, step: Step, where: str) -> None:
     if same:
         return
     have_lines = [show(m, from_client=from_client) for m in got]
-    want_lines = [show(w, from_client=from_client) if isinstance(w, bytes) else repr(w) for w in wanted]
+    want_lines = [
+        show(w, from_client=from_client) if isinstance(w, bytes) else repr(w) for w in wanted
+    ]
     diff = "\n".join(difflib.ndiff(want_lines, have_lines))
     raise AssertionError(f"{where}: {step.side} << (- expected, + got)\n{diff}\nasked: {run.asked}")
 

@@ -63,7 +63,9 @@ def test_copy_in_text(stage: Stage) -> None:
 
 
 def test_copy_in_fails_in_the_middle(stage: Stage) -> None:
-    error = server_error("22P02", "invalid input syntax for type numeric", where="COPY products, line 1")
+    error = server_error(
+        "22P02", "invalid input syntax for type numeric", where="COPY products, line 1"
+    )
     play(
         stage,
         client >> COPY,
@@ -74,7 +76,8 @@ def test_copy_in_fails_in_the_middle(stage: Stage) -> None:
         server << copy_data(b"a\tb\tc\n"),
         server >> (error, IDLE),
         client << (error, IDLE),
-        # a client that has not noticed goes on; PostgreSQL ignores it, so nothing may come of it here
+        # a client that has not noticed goes on; PostgreSQL ignores it, so nothing may come of it
+        # here
         client >> (copy_data(b"more"), copy_done(), query("SELECT 1")),
         server << Like("Q", ("SELECT 1",)),
     )
@@ -100,7 +103,9 @@ BOUND = (backend.parse_complete(), backend.bind_complete())
 
 
 def test_copy_in_extended_as_libpq_does_it(stage: Stage) -> None:
-    """Sync right behind Execute is read, and ignored, by the server's COPY; the one behind CopyDone is answered."""
+    """Sync right behind Execute is read, and ignored, by the server's COPY; the one behind CopyDone
+    is answered.
+    """
     play(
         stage,
         client >> EXTENDED,
@@ -153,7 +158,9 @@ def test_other_messages_during_copy_in_end_the_session(stage: Stage, what: bytes
 
 
 def test_what_is_pipelined_behind_copy_in_waits_for_it(stage: Stage) -> None:
-    """The server's COPY would swallow a Query sent too early, and its answer would be taken for that of the next one."""
+    """The server's COPY would swallow a Query sent too early, and its answer would be taken for
+    that of the next one.
+    """
     masked = query("SELECT upper(notes) FROM customers")
     play(
         stage,
@@ -192,7 +199,9 @@ def test_copy_data_pipelined_behind_the_query_is_not_lost(stage: Stage) -> None:
 
 
 def test_two_copies_in_one_query(stage: Stage) -> None:
-    both = query("COPY products (sku, name, price) FROM STDIN; COPY products (sku, name, price) FROM STDIN")
+    both = query(
+        "COPY products (sku, name, price) FROM STDIN; COPY products (sku, name, price) FROM STDIN"
+    )
     sent = (copy_data(b"a\tb\t1\n"), copy_done())
     play(
         stage,
@@ -252,9 +261,23 @@ def test_copy_out_text_is_masked(stage: Stage) -> None:
         client >> sql,
         server << sql,
         server
-        >> (out(3), data(f"1\t{CANARY}\tAda\n"), data(f"2\t{CANARY}\tBo\\tb\n"), END, done("COPY 2"), IDLE),
+        >> (
+            out(3),
+            data(f"1\t{CANARY}\tAda\n"),
+            data(f"2\t{CANARY}\tBo\\tb\n"),
+            END,
+            done("COPY 2"),
+            IDLE,
+        ),
         client
-        << (out(3), data("1\t[redacted]\tAda\n"), data("2\t[redacted]\tBo\\tb\n"), END, done("COPY 2"), IDLE),
+        << (
+            out(3),
+            data("1\t[redacted]\tAda\n"),
+            data("2\t[redacted]\tBo\\tb\n"),
+            END,
+            done("COPY 2"),
+            IDLE,
+        ),
     )
 
 
@@ -273,7 +296,9 @@ def test_copy_out_binary_is_masked(stage: Stage) -> None:
     head = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 
     def record(*cells: bytes) -> bytes:
-        return struct.pack("!H", len(cells)) + b"".join(struct.pack("!I", len(c)) + c for c in cells)
+        return struct.pack("!H", len(cells)) + b"".join(
+            struct.pack("!I", len(c)) + c for c in cells
+        )
 
     sql = query("COPY (SELECT id, ssn FROM customers) TO STDOUT (FORMAT binary)")
     one = b"\0\0\0\x01"
@@ -347,5 +372,8 @@ def test_when_recording_fails_during_copy_in_it_is_ended(stage: Stage) -> None:
 
 def test_outside_copy_its_messages_are_ignored(stage: Stage) -> None:
     play(
-        stage, client >> (copy_data(b"x"), copy_done(), copy_fail("y")), server << NOTHING, client << NOTHING
+        stage,
+        client >> (copy_data(b"x"), copy_done(), copy_fail("y")),
+        server << NOTHING,
+        client << NOTHING,
     )

@@ -38,7 +38,8 @@ SUSPENDED, NO_DATA = backend.portal_suspended(), backend.no_data()
 NO_PARAMETERS = backend.parameter_description(())
 REDACTED = "[redacted]"
 SSN, NAME = "SELECT ssn FROM customers", "SELECT name FROM products"
-#: Both computed, one of them from a column with ``filter: allow``: RowDescription tells one from the other by nothing.
+#: Both computed, one of them from a column with ``filter: allow``: RowDescription tells one from
+#: the other by nothing.
 SECRET, PUBLIC = "SELECT upper(notes) FROM customers", "SELECT upper(name) FROM products"
 HIDDEN = describe(b"P", "")
 #: What a refused Parse, Bind or Execute becomes on its way to the server.
@@ -51,12 +52,45 @@ def test_everything_once(stage: Stage) -> None:
     run = play(
         stage,
         client
-        >> (parse("s", SSN), describe(b"S", "s"), bind("p", "s"), describe(b"P", "p"), execute("p"), sync()),
+        >> (
+            parse("s", SSN),
+            describe(b"S", "s"),
+            bind("p", "s"),
+            describe(b"P", "p"),
+            execute("p"),
+            sync(),
+        ),
         server
-        << (parse("s", SSN), describe(b"S", "s"), bind("p", "s"), describe(b"P", "p"), execute("p"), sync()),
-        server >> (PARSED, NO_PARAMETERS, described, BOUND, described, rows(CANARY), done("SELECT 1"), IDLE),
+        << (
+            parse("s", SSN),
+            describe(b"S", "s"),
+            bind("p", "s"),
+            describe(b"P", "p"),
+            execute("p"),
+            sync(),
+        ),
+        server
+        >> (
+            PARSED,
+            NO_PARAMETERS,
+            described,
+            BOUND,
+            described,
+            rows(CANARY),
+            done("SELECT 1"),
+            IDLE,
+        ),
         client
-        << (PARSED, NO_PARAMETERS, described, BOUND, described, rows(REDACTED), done("SELECT 1"), IDLE),
+        << (
+            PARSED,
+            NO_PARAMETERS,
+            described,
+            BOUND,
+            described,
+            rows(REDACTED),
+            done("SELECT 1"),
+            IDLE,
+        ),
         client >> (close(b"S", "s"), close(b"P", "p"), sync()),
         server << (close(b"S", "s"), close(b"P", "p"), sync()),
         server >> (CLOSED, CLOSED, IDLE),
@@ -71,7 +105,9 @@ COMPUTED = "SELECT lower(ssn) FROM customers WHERE id = $1"
 
 
 def test_what_computes_with_masked_columns_is_prepared_with_their_masks_in_it(stage: Stage) -> None:
-    """In one pipeline, then message by message, then on the short way with and without Describe: the same bytes."""
+    """In one pipeline, then message by message, then on the short way with and without Describe:
+    the same bytes.
+    """
     a, sent = stage.describe("lower:25"), stage.sent(COMPUTED)
     assert sent == (
         """SELECT lower(ssn) FROM (SELECT t."id", '[redacted]'::pg_catalog.text AS "ssn" """
@@ -114,9 +150,17 @@ def test_a_portal_in_portions_says_at_its_end_what_was_masked(stage: Stage) -> N
             sync(),
         ),
         server
-        << (parse("", sent), bind("p", ""), describe(b"P", "p"), execute("p", 1), execute("p"), sync()),
+        << (
+            parse("", sent),
+            bind("p", ""),
+            describe(b"P", "p"),
+            execute("p", 1),
+            execute("p"),
+            sync(),
+        ),
         server >> (PARSED, BOUND, a, masked, SUSPENDED, masked, done("SELECT 1"), IN_BLOCK),
-        client << (PARSED, BOUND, masked, SUSPENDED, masked, told("ssn"), done("SELECT 1"), IN_BLOCK),
+        client
+        << (PARSED, BOUND, masked, SUSPENDED, masked, told("ssn"), done("SELECT 1"), IN_BLOCK),
     )
 
 
@@ -139,8 +183,15 @@ def test_positions_in_errors_of_extended_query(stage: Stage) -> None:
     once = (
         client >> (bind("", "s", [b"7"]), describe(b"P", ""), execute(), sync()),
         server << (bind("", "s", [b"7"]), describe(b"P", ""), execute(), sync()),
-        server >> (BOUND, stage.describe("lower:25"), said("running", sent.index("id = $1") + 1), IDLE),
-        client << (BOUND, stage.describe("lower:25"), said("running", COMPUTED.index("id = $1") + 1), IDLE),
+        server
+        >> (BOUND, stage.describe("lower:25"), said("running", sent.index("id = $1") + 1), IDLE),
+        client
+        << (
+            BOUND,
+            stage.describe("lower:25"),
+            said("running", COMPUTED.index("id = $1") + 1),
+            IDLE,
+        ),
     )
     play(lambda: Stage(stage.catalog), *steps, *once, *once)
 
@@ -155,7 +206,14 @@ def test_execute_and_fetch_of_what_was_rewritten(stage: Stage) -> None:
         server << query(stage.sent(f"BEGIN; {prepare}; {declare}")),
         server >> (done("BEGIN"), done("PREPARE"), done("DECLARE CURSOR"), IN_BLOCK),
         client
-        << (done("BEGIN"), told("ssn"), done("PREPARE"), told("ssn"), done("DECLARE CURSOR"), IN_BLOCK),
+        << (
+            done("BEGIN"),
+            told("ssn"),
+            done("PREPARE"),
+            told("ssn"),
+            done("DECLARE CURSOR"),
+            IN_BLOCK,
+        ),
         client >> query("EXECUTE s; FETCH 1 FROM c"),
         server << query("EXECUTE s; FETCH 1 FROM c"),
         server >> (a, masked, done("SELECT 1"), a, masked, done("FETCH 1"), IN_BLOCK),
@@ -164,7 +222,16 @@ def test_execute_and_fetch_of_what_was_rewritten(stage: Stage) -> None:
         server << (bind("", "s"), HIDDEN, execute(), describe(b"P", "c"), execute("c"), sync()),
         server >> (BOUND, a, masked, done("SELECT 1"), a, masked, done("FETCH 1"), IN_BLOCK),
         client
-        << (BOUND, masked, told("ssn"), done("SELECT 1"), masked, told("ssn"), done("FETCH 1"), IN_BLOCK),
+        << (
+            BOUND,
+            masked,
+            told("ssn"),
+            done("SELECT 1"),
+            masked,
+            told("ssn"),
+            done("FETCH 1"),
+            IN_BLOCK,
+        ),
     )
 
 
@@ -187,7 +254,9 @@ def test_a_client_that_does_not_describe(stage: Stage) -> None:
 
 
 def test_types_of_parameters_are_recorded(stage: Stage) -> None:
-    """As Parse declared them, or as the server said when it was asked; on the general path and on the fast one."""
+    """As Parse declared them, or as the server said when it was asked; on the general path and on
+    the fast one.
+    """
     by_id = "SELECT name FROM products WHERE id = $1"
     described, answer = stage.describe("products.name"), (rows(b"nut"), done("SELECT 1"), IDLE)
     value = bind("", "s", [b"\0\0\0\7"], [1], ())
@@ -316,7 +385,8 @@ def test_a_portal_in_portions(stage: Stage) -> None:
         client >> (execute("p", 2), flush(), execute("p", 0), sync()),
         server << (execute("p", 2), flush(), execute("p", 0), sync()),
         server >> (rows(CANARY), rows(CANARY), SUSPENDED, rows(CANARY), done("SELECT 1"), IN_BLOCK),
-        client << (rows(REDACTED), rows(REDACTED), SUSPENDED, rows(REDACTED), done("SELECT 1"), IN_BLOCK),
+        client
+        << (rows(REDACTED), rows(REDACTED), SUSPENDED, rows(REDACTED), done("SELECT 1"), IN_BLOCK),
     )
 
 
@@ -348,7 +418,9 @@ def test_a_result_that_was_not_judged_is_withheld_once(new_stage: Callable[[], S
     )
 
 
-def test_withheld_before_sync_the_rest_of_the_pipeline_is_skipped(new_stage: Callable[[], Stage]) -> None:
+def test_withheld_before_sync_the_rest_of_the_pipeline_is_skipped(
+    new_stage: Callable[[], Stage],
+) -> None:
     other = new_stage().describe("customers.ssn")
     play(
         new_stage,
@@ -397,7 +469,9 @@ def test_what_is_withheld_does_not_open_the_next_segment(new_stage: Callable[[],
 
 
 def test_a_name_that_exists_keeps_its_meaning(stage: Stage) -> None:
-    """The second Parse fails at the server; a Bind that was sent behind it in another segment gets the first statement."""
+    """The second Parse fails at the server; a Bind that was sent behind it in another segment gets
+    the first statement.
+    """
     duplicate = server_error("42P05", 'prepared statement "s" already exists')
     play(
         stage,
@@ -413,7 +487,9 @@ def test_a_name_that_exists_keeps_its_meaning(stage: Stage) -> None:
 
 
 def test_a_name_parsed_twice_with_the_same_text(stage: Stage) -> None:
-    """The second Parse fails; what was pipelined behind it runs the first statement, which was judged the same."""
+    """The second Parse fails; what was pipelined behind it runs the first statement, which was
+    judged the same.
+    """
     duplicate = server_error("42P05", 'prepared statement "s" already exists')
     sent = (parse("s", SECRET), sync(), bind("", "s"), execute(), sync())
     play(
@@ -424,7 +500,16 @@ def test_a_name_parsed_twice_with_the_same_text(stage: Stage) -> None:
         client << (PARSED, IDLE),
         client >> sent,
         server << (*sent[:3], HIDDEN, *sent[3:]),
-        server >> (duplicate, IDLE, BOUND, stage.describe("upper:25"), rows(CANARY), done("SELECT 1"), IDLE),
+        server
+        >> (
+            duplicate,
+            IDLE,
+            BOUND,
+            stage.describe("upper:25"),
+            rows(CANARY),
+            done("SELECT 1"),
+            IDLE,
+        ),
         client << (Like("E", ("C42P05\0",)), IDLE, BOUND, rows(REDACTED), done("SELECT 1"), IDLE),
     )
 
@@ -434,7 +519,9 @@ FAILS_THERE = parse("z", NAME)
 
 
 def test_assumed_and_confirmed_statements_may_differ(stage: Stage) -> None:
-    """The trap: a Parse that is skipped because of an earlier error, and a Bind behind it that reaches the old statement."""
+    """The trap: a Parse that is skipped because of an earlier error, and a Bind behind it that
+    reaches the old statement.
+    """
     for how in ("", "s"):
         first = (parse(how, SECRET), sync())
         segment = (FAILS_THERE, close(b"S", how), parse(how, PUBLIC), sync())
@@ -537,7 +624,8 @@ def test_a_close_that_was_skipped_closes_nothing(stage: Stage) -> None:
         server << (parse("s", NAME), sync()),
         server >> (PARSED, IDLE),
         client << (PARSED, IDLE),
-        client >> (describe(b"S", "gone"), close(b"S", "s"), sync(), bind("", "s"), execute(), sync()),
+        client
+        >> (describe(b"S", "gone"), close(b"S", "s"), sync(), bind("", "s"), execute(), sync()),
         server << (describe(b"S", "gone"), close(b"S", "s"), sync()),
         server >> (failed, IDLE),
         client << (Like("E", ("C26000\0",)), IDLE),
@@ -602,13 +690,19 @@ def test_execute_through_the_extended_protocol_is_described_every_time(stage: St
     ("make", "again", "use"),
     [
         (f"PREPARE s AS {SECRET}", ("DEALLOCATE s", f"PREPARE s AS {PUBLIC}"), "EXECUTE s"),
-        (f"DECLARE s CURSOR FOR {SECRET}", ("CLOSE s", f"DECLARE s CURSOR FOR {PUBLIC}"), "FETCH ALL FROM s"),
+        (
+            f"DECLARE s CURSOR FOR {SECRET}",
+            ("CLOSE s", f"DECLARE s CURSOR FOR {PUBLIC}"),
+            "FETCH ALL FROM s",
+        ),
     ],
 )
 def test_a_portal_of_execute_keeps_its_first_rows(
     stage: Stage, make: str, again: tuple[str, str], use: str
 ) -> None:
-    """The server keeps the rows of the first run; what the name means later is no reason to let them pass."""
+    """The server keeps the rows of the first run; what the name means later is no reason to let
+    them pass.
+    """
     a = stage.describe("upper:25")
     play(
         stage,
@@ -618,13 +712,27 @@ def test_a_portal_of_execute_keeps_its_first_rows(
         client << (done("BEGIN"), IN_BLOCK),
         client >> (query(make), parse("e", use), bind("p", "e"), execute("p", 1), sync()),
         server
-        << (query(make), parse("e", use), bind("p", "e"), describe(b"P", "p"), execute("p", 1), sync()),
+        << (
+            query(make),
+            parse("e", use),
+            bind("p", "e"),
+            describe(b"P", "p"),
+            execute("p", 1),
+            sync(),
+        ),
         server >> (done("X"), IN_BLOCK, PARSED, BOUND, a, rows(CANARY), SUSPENDED, IN_BLOCK),
         client << (done("X"), IN_BLOCK, PARSED, BOUND, rows(REDACTED), SUSPENDED, IN_BLOCK),
         client >> (query(again[0]), query(again[1]), execute("p"), sync()),
         server << (query(again[0]), query(again[1]), BAD_EXECUTE, sync()),
         server
-        >> (done("X"), IN_BLOCK, done("X"), IN_BLOCK, server_error("34000", "no portal"), FAILED_BLOCK),
+        >> (
+            done("X"),
+            IN_BLOCK,
+            done("X"),
+            IN_BLOCK,
+            server_error("34000", "no portal"),
+            FAILED_BLOCK,
+        ),
         client << (done("X"), IN_BLOCK, done("X"), IN_BLOCK, refused("SP1107"), FAILED_BLOCK),
     )
 
@@ -657,8 +765,12 @@ def test_cursors(stage: Stage) -> None:
     )  # fmt: skip
 
 
-STRICT = POLICY.replace('allow: [all], relations: ["public.*"]', 'allow: [all], relations: ["public.orders"]')
-MORE_MASKS = POLICY.replace('"public.customers.ssn"', '"public.customers.ssn", "public.products.name"')
+STRICT = POLICY.replace(
+    'allow: [all], relations: ["public.*"]', 'allow: [all], relations: ["public.orders"]'
+)
+MORE_MASKS = POLICY.replace(
+    '"public.customers.ssn"', '"public.customers.ssn", "public.products.name"'
+)
 
 
 def changes(policy: str) -> Callable[[Run], None]:
@@ -693,8 +805,12 @@ def test_policy_changes_between_parse_and_execute(new_stage: Callable[[], Stage]
     )
 
 
-def test_what_was_prepared_without_masks_is_not_run_with_them(new_stage: Callable[[], Stage]) -> None:
-    """The server holds the text as it was sent: no mask can be put into it later, nor be taken out of it."""
+def test_what_was_prepared_without_masks_is_not_run_with_them(
+    new_stage: Callable[[], Stage],
+) -> None:
+    """The server holds the text as it was sent: no mask can be put into it later, nor be taken out
+    of it.
+    """
     less = POLICY.replace('  - {columns: ["public.customers.ssn"], with: redact}\n', "")
     stage, masked = new_stage(), "SELECT lower(ssn) FROM customers"
     for sql, sent, policy in ((PUBLIC, PUBLIC, MORE_MASKS), (masked, stage.sent(masked), less)):
@@ -713,7 +829,9 @@ def test_what_was_prepared_without_masks_is_not_run_with_them(new_stage: Callabl
 
 
 def test_explain_of_what_was_prepared(stage: Stage) -> None:
-    """The plan of a rewritten text holds no masked value; sizes of the rows under it are not told."""
+    """The plan of a rewritten text holds no masked value; sizes of the rows under it are
+    not told.
+    """
     plan = stage.describe("QUERY PLAN:25")
     masked, plain = "SELECT lower(ssn) FROM customers", "SELECT ssn FROM customers"
     write = "UPDATE customers SET city = 'x' WHERE id = 1"
@@ -813,8 +931,16 @@ def test_deferred_constraints_speak_at_sync(stage: Stage) -> None:
         stage,
         client >> (parse("", sql), bind("", ""), execute(), sync()),
         server << (parse("", sql), bind("", ""), execute(), sync()),
-        server >> (PARSED, BOUND, done("INSERT 0 1"), server_error("23505", f"Key ({CANARY})"), IDLE),
-        client << (PARSED, BOUND, done("INSERT 0 1"), Like("E", ("C23505\0", "withheld"), (CANARY,)), IDLE),
+        server
+        >> (PARSED, BOUND, done("INSERT 0 1"), server_error("23505", f"Key ({CANARY})"), IDLE),
+        client
+        << (
+            PARSED,
+            BOUND,
+            done("INSERT 0 1"),
+            Like("E", ("C23505\0", "withheld"), (CANARY,)),
+            IDLE,
+        ),
     )
 
 

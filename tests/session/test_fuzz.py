@@ -1,7 +1,9 @@
-"""Anything a client can send, in any timing, against the machine and a model server full of canaries.
+"""Anything a client can send, in any timing, against the machine and a model server full of
+canaries.
 
-Whatever happens: no exception, no canary, and whole messages only. A conversation of well-formed messages also has to end where the server
-alone would have taken it: the same kinds of messages in the same order, and the same transaction status.
+Whatever happens: no exception, no canary, and whole messages only. A conversation of well-formed
+messages also has to end where the server alone would have taken it: the same kinds of messages in
+the same order, and the same transaction status.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from sallyport.session.commands import CloseSession, JudgeElsewhere, RefreshCata
 from sallyport.session.machine import Session, SessionLimits
 from sallyport.wire import frontend
 from tests.session.decode import messages, show
-from tests.session.model import COMMANDS, COPY_IN, COPY_OUT, COPY_QUERY, FAILING, QUERIES, ModelServer
+from tests.session.model import (
+    COMMANDS,
+    COPY_IN,
+    COPY_OUT,
+    COPY_QUERY,
+    FAILING,
+    QUERIES,
+    ModelServer,
+)
 from tests.session.playbook import AGENT, CANARY, Recording, Stage, from_client, from_server
 
 NAMES = st.sampled_from(["", "s", "t"])
@@ -36,7 +46,10 @@ NAMED = st.one_of(
     st.builds("EXECUTE {}".format, st.sampled_from("st")),
     st.builds("DEALLOCATE {}".format, st.sampled_from("st")),
     st.builds(
-        lambda c, h, q: f"DECLARE {c} CURSOR {h}FOR {q}", CURSORS, st.sampled_from(["", "WITH HOLD "]), QUERY
+        lambda c, h, q: f"DECLARE {c} CURSOR {h}FOR {q}",
+        CURSORS,
+        st.sampled_from(["", "WITH HOLD "]),
+        QUERY,
     ),
     st.builds(lambda n, c: f"FETCH {n} FROM {c}", st.sampled_from(["1", "ALL"]), CURSORS),
     st.builds("CLOSE {}".format, CURSORS),
@@ -76,19 +89,25 @@ COPYING = st.one_of(
     st.just(frontend.copy_done()),
     st.just(frontend.copy_fail("no")),
 )
-ANY = st.lists(st.one_of(conversation(TEXT, PORTALS), st.lists(COPYING, max_size=3)), max_size=4).map(
-    lambda found: [m for part in found for m in part]
+ANY = st.lists(
+    st.one_of(conversation(TEXT, PORTALS), st.lists(COPYING, max_size=3)), max_size=4
+).map(lambda found: [m for part in found for m in part])
+TIMING = st.lists(
+    st.tuples(st.sampled_from("ccsr"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40
 )
-TIMING = st.lists(st.tuples(st.sampled_from("ccsr"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40)
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
 class Conversation:
     """Client, machine and model server, with bytes under way between them."""
 
-    def __init__(self, stage: Stage, limits: SessionLimits | None = None, recording: Any = None) -> None:
+    def __init__(
+        self, stage: Stage, limits: SessionLimits | None = None, recording: Any = None
+    ) -> None:
         self.recording = recording or Recording()
-        self.session = Session(AGENT, stage.judge, self.recording, ("public",), limits or SessionLimits())
+        self.session = Session(
+            AGENT, stage.judge, self.recording, ("public",), limits or SessionLimits()
+        )
         self.server = ModelServer(stage)
         self.to_client = b""
         self.from_client = b""
@@ -140,21 +159,26 @@ class Conversation:
 
 
 def kinds(data: bytes) -> list[str]:
-    """What is comparable between a direct connection and one through the gateway, which says what it masked."""
+    """What is comparable between a direct connection and one through the gateway, which says what
+    it masked.
+    """
     said = [m for m in messages(data) if m[:1] != b"N" or b"[SP2001]" not in m]
     return [chr(m[0]) + (m[5:].decode() if m[:1] == b"Z" else "") for m in said]
 
 
 @settings(FUZZ, max_examples=300)
 @given(messages_=ANY, timing=TIMING)
-def test_any_conversation(stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]) -> None:
+def test_any_conversation(
+    stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]
+) -> None:
     conversation = Conversation(stage)
     conversation.run(b"".join(messages_), timing)
     conversation.check()
 
 
-#: Few words that fit together badly: one name, statements whose results look alike, and errors before them. The rows of the first are
-#: masked on their way back, those of the second where they are read.
+#: Few words that fit together badly: one name, statements whose results look alike, and errors
+#: before them. The rows of the first are masked on their way back, those of the second where they
+#: are read.
 SECRET, MASKED = "SELECT upper(notes) FROM customers", "SELECT upper(ssn) FROM customers"
 PUBLIC = "SELECT upper(name) FROM products"
 _RUN = (
@@ -182,7 +206,9 @@ _FIRST_SEED = int(os.environ.get("SALLYPORT_FUZZ_SEED", "0"))
 
 @pytest.mark.parametrize("seed", range(8))
 def test_conversations_of_few_words(stage: Stage, seed: int) -> None:
-    """Swarms: each conversation uses a handful of the words, again and again (Groce et al., "Swarm Testing", 2012)."""
+    """Swarms: each conversation uses a handful of the words, again and again (Groce et al., "Swarm
+    Testing", 2012).
+    """
     source = random.Random(_FIRST_SEED + seed)
     for _ in range(250):
         words = [*source.sample(WORDS, source.randint(4, 12)), frontend.sync()]
@@ -203,16 +229,24 @@ def test_conversations_of_few_words(stage: Stage, seed: int) -> None:
 
 @settings(FUZZ, max_examples=300)
 @given(messages_=conversation(PLAIN, NAMES), timing=TIMING)
-def test_nothing_else_changes(stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]) -> None:
-    """The same kinds of messages in the same order as without a gateway, whatever is refused or masked in between."""
+def test_nothing_else_changes(
+    stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]
+) -> None:
+    """The same kinds of messages in the same order as without a gateway, whatever is refused or
+    masked in between.
+    """
     data = b"".join(messages_) + frontend.sync()
     conversation = Conversation(stage)
     conversation.run(data, timing)
     conversation.check()
     if any("not the one that was judged" in text for _, text in conversation.recording.notes):
-        return  # a failed Parse of a name in use, and a Bind of it that was sent before the error came: closed, to be safe
+        # a failed Parse of a name in use, and a Bind of it that was sent before the error came:
+        # closed, to be safe
+        return
     if b"this name may mean two things" in conversation.to_client:
-        return  # a name that an earlier, unanswered segment made anew, used behind other messages of an open segment
+        # a name that an earlier, unanswered segment made anew, used behind other messages of an
+        # open segment
+        return
     said = "\n".join(show(m, from_client=True) for m in messages_) + f"\n{timing}"
     assert not conversation.closed, said
     assert kinds(conversation.to_client) == kinds(ModelServer(stage).receive(data)), said
@@ -250,7 +284,9 @@ def test_any_bytes(stage: Stage, data: bytes) -> None:
 
 @settings(FUZZ, max_examples=200)
 @given(messages_=ANY, garbage=st.binary(min_size=1, max_size=60), timing=TIMING)
-def test_a_server_gone_mad(stage: Stage, messages_: list[bytes], garbage: bytes, timing: Any) -> None:
+def test_a_server_gone_mad(
+    stage: Stage, messages_: list[bytes], garbage: bytes, timing: Any
+) -> None:
     conversation = Conversation(stage)
     conversation.run(b"".join(messages_), timing)
     before = len(conversation.to_client)

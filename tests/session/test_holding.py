@@ -1,4 +1,6 @@
-"""Held statements, without people: what waits, what may pass meanwhile, what an answer does, and every way around that was thought of."""
+"""Held statements, without people: what waits, what may pass meanwhile, what an answer does, and
+every way around that was thought of.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,11 @@ OTHER = "SELECT id, name FROM products"
 NO = refuse("SP1402", "delete was denied by dana: keep them")
 MOVED = refuse("SP1404", "the approval is no longer valid: the policy changed")
 
-PARSED, BOUND, SUSPENDED = backend.parse_complete(), backend.bind_complete(), backend.portal_suspended()
+PARSED, BOUND, SUSPENDED = (
+    backend.parse_complete(),
+    backend.bind_complete(),
+    backend.portal_suspended(),
+)
 BAD_EXECUTE = Like("E", ("refused",))
 NO_SUCH = server_error("34000", 'portal "sallyport refused this" does not exist')
 
@@ -80,7 +86,9 @@ def can_hold(run: Run) -> None:
     run.session.can_hold = True
 
 
-def rules(refusal: Refusal | None, use: Callable[[HeldStatement], Refusal | None] = lambda held: None):  # type: ignore[no-untyped-def]
+def rules(
+    refusal: Refusal | None, use: Callable[[HeldStatement], Refusal | None] = lambda held: None
+):  # type: ignore[no-untyped-def]
     return does(lambda run: run.session.on_ruling(Ruling(refusal, None, use)))
 
 
@@ -94,7 +102,7 @@ def held(run: Run) -> HeldStatement:
     return next(c.held for c in reversed(run.asked) if isinstance(c, AskApproval))
 
 
-# -- simple query --------------------------------------------------------------------------------------------------
+# -- simple query ----------------------------------------------------------------------------------
 
 
 def test_a_held_statement_waits_and_runs_when_approved(new_stage: Callable[[], Stage]) -> None:
@@ -110,7 +118,9 @@ def test_a_held_statement_waits_and_runs_when_approved(new_stage: Callable[[], S
         server >> (done("DELETE 1"), IDLE),
         client << (done("DELETE 1"), IDLE),
     )
-    assert [(s["outcome"], s["rule"]) for s in run.recording.statements] == [("allow", "deletes wait")]
+    assert [(s["outcome"], s["rule"]) for s in run.recording.statements] == [
+        ("allow", "deletes wait")
+    ]
     assert run.session.counters.waited == 1
 
 
@@ -160,7 +170,9 @@ def test_what_comes_behind_it_waits_and_keeps_its_order(new_stage: Callable[[], 
     )
 
 
-def test_two_held_statements_are_asked_about_one_after_the_other(new_stage: Callable[[], Stage]) -> None:
+def test_two_held_statements_are_asked_about_one_after_the_other(
+    new_stage: Callable[[], Stage],
+) -> None:
     second = DELETE.replace("5", "6")
     play(
         new_stage,
@@ -183,7 +195,9 @@ def _same_text(run: Run, text: str) -> None:
 
 
 def test_a_notice_comes_between_messages_not_inside_one(new_stage: Callable[[], Stage]) -> None:
-    """The answer to an earlier statement is still arriving, in pieces, when the client is told that it waits."""
+    """The answer to an earlier statement is still arriving, in pieces, when the client is told that
+    it waits.
+    """
     said = does(lambda run: run.session.send_notice("this delete waits"))
     answer = rows("1", "Lamp" * 50)
     play(
@@ -204,15 +218,24 @@ def test_a_notice_comes_between_messages_not_inside_one(new_stage: Callable[[], 
 
 
 @pytest.mark.parametrize(
-    "batch", [f"{DELETE}; SELECT 1", f"{DELETE}; {DELETE}", f"SELECT 1; {DELETE}", f"BEGIN; {DELETE}; COMMIT"]
+    "batch",
+    [
+        f"{DELETE}; SELECT 1",
+        f"{DELETE}; {DELETE}",
+        f"SELECT 1; {DELETE}",
+        f"BEGIN; {DELETE}; COMMIT",
+    ],
 )
-def test_a_batch_with_a_held_statement_is_refused(new_stage: Callable[[], Stage], batch: str) -> None:
+def test_a_batch_with_a_held_statement_is_refused(
+    new_stage: Callable[[], Stage], batch: str
+) -> None:
     before = batch.partition("DELETE")[0].rstrip()
     play(
         new_stage,
         HOLDS,
         client >> query(batch),
-        server << (FAILS if not before else Like("Q", (before, "refused by sallyport"), ("DELETE",))),
+        server
+        << (FAILS if not before else Like("Q", (before, "refused by sallyport"), ("DELETE",))),
         *(
             (server >> (FAILED, IDLE),)
             if not before
@@ -237,7 +260,9 @@ def test_an_empty_statement_beside_it_is_no_batch(new_stage: Callable[[], Stage]
         "COPY (DELETE FROM orders RETURNING id) TO STDOUT",
     ],
 )
-def test_what_stands_for_a_held_statement_is_refused(new_stage: Callable[[], Stage], text: str) -> None:
+def test_what_stands_for_a_held_statement_is_refused(
+    new_stage: Callable[[], Stage], text: str
+) -> None:
     said = Like("E", ("[SP1003]", "Send the statement itself"))
     play(
         new_stage,
@@ -260,7 +285,8 @@ def test_what_stands_for_a_held_statement_is_refused(new_stage: Callable[[], Sta
 def test_a_cursor_over_a_held_query_is_refused(catalog: CatalogSnapshot) -> None:
     text = (
         FREE
-        + '  - {name: reads wait, hold: [select], relations: ["public.orders"], reviewers: {groups: [dba]}}\n'
+        + '  - {name: reads wait, hold: [select], relations: ["public.orders"], reviewers: {groups:'
+        " [dba]}}\n"
     )
     play(
         Stage(catalog, text),
@@ -303,7 +329,7 @@ def test_nobody_is_asked_in_a_failed_transaction(new_stage: Callable[[], Stage])
     )
 
 
-# -- what the wait keeps locked --------------------------------------------------------------------------------------
+# -- what the wait keeps locked --------------------------------------------------------------------
 
 
 def _waits_inside(expected: bool) -> Callable[[Run], None]:
@@ -354,7 +380,7 @@ def test_a_pipeline_before_its_sync_is_a_transaction(new_stage: Callable[[], Sta
     play(new_stage, HOLDS, client >> second, server << second[:2], _waits_inside(False))
 
 
-# -- extended query ---------------------------------------------------------------------------------------------------
+# -- extended query --------------------------------------------------------------------------------
 
 
 def test_parse_describe_and_bind_pass_and_execute_waits(new_stage: Callable[[], Stage]) -> None:
@@ -418,7 +444,9 @@ def test_each_execute_of_a_prepared_statement_asks(new_stage: Callable[[], Stage
 
 
 def test_a_suspended_portal_goes_on_without_asking_again(new_stage: Callable[[], Stage]) -> None:
-    """PostgreSQL ran the whole statement at its first Execute; the rest of its rows is no second run."""
+    """PostgreSQL ran the whole statement at its first Execute; the rest of its rows is no second
+    run.
+    """
     described = new_stage().describe("orders.id")
     opened = (parse("", WITH_BIND), bind("p", "", [b"5"]), describe(b"P", "p"))
     play(
@@ -477,7 +505,9 @@ def test_what_is_left_of_a_portal_is_asked_about_again_under_another_policy(
     )
 
 
-def test_a_denied_execute_skips_the_pipeline_as_its_own_error_would(new_stage: Callable[[], Stage]) -> None:
+def test_a_denied_execute_skips_the_pipeline_as_its_own_error_would(
+    new_stage: Callable[[], Stage],
+) -> None:
     first = (parse("", DELETE), bind("", ""), execute(""))
     behind = (parse("", OTHER), bind("", ""), execute(""), sync())
     play(
@@ -539,7 +569,7 @@ def test_sql_fetch_does_not_run_what_bind_opened(new_stage: Callable[[], Stage],
     )
 
 
-# -- what moved ----------------------------------------------------------------------------------------------------------
+# -- what moved ------------------------------------------------------------------------------------
 
 
 def test_the_approval_is_asked_at_the_last_moment(new_stage: Callable[[], Stage]) -> None:
@@ -577,7 +607,9 @@ def test_a_policy_that_denies_meanwhile_denies(new_stage: Callable[[], Stage]) -
 def test_a_no_stands_though_the_policy_allows_it_by_then(
     new_stage: Callable[[], Stage], extended: bool
 ) -> None:
-    """Denied, cancelled or void: the statement does not run because the policy was relaxed in the same second."""
+    """Denied, cancelled or void: the statement does not run because the policy was relaxed in the
+    same second.
+    """
     sends = (parse("", DELETE), bind("", ""), execute(""), sync()) if extended else (query(DELETE),)
     answer = (PARSED, BOUND, NO_SUCH, IDLE) if extended else (FAILED, IDLE)
     play(
@@ -594,7 +626,9 @@ def test_a_no_stands_though_the_policy_allows_it_by_then(
     )
 
 
-def test_a_statement_prepared_while_it_was_allowed_waits_once_it_is_held(catalog: CatalogSnapshot) -> None:
+def test_a_statement_prepared_while_it_was_allowed_waits_once_it_is_held(
+    catalog: CatalogSnapshot,
+) -> None:
     opened = (bind("", "s", [b"5"]), execute(""), sync())
     for behind in (opened, (query("EXECUTE s(5)"),)):
         steps = (
@@ -616,7 +650,9 @@ def test_a_statement_prepared_while_it_was_allowed_waits_once_it_is_held(catalog
 
 
 def test_other_constants_are_another_statement(new_stage: Callable[[], Stage]) -> None:
-    """Verdicts are shared by texts that differ in literals only; those of held statements are not."""
+    """Verdicts are shared by texts that differ in literals only; those of held statements
+    are not.
+    """
     seen: list[str] = []
     steps: list[object] = [HOLDS]
     for number in range(5):
@@ -674,7 +710,7 @@ def test_a_long_text_is_judged_elsewhere_and_then_waits(new_stage: Callable[[], 
          server >> (done("DELETE 1"), IDLE), client << (done("DELETE 1"), IDLE), cuts=("whole",))  # fmt: skip
 
 
-# -- COPY ----------------------------------------------------------------------------------------------------------------
+# -- COPY ------------------------------------------------------------------------------------------
 
 
 def test_copy_from_waits_before_any_row_is_asked_for(new_stage: Callable[[], Stage]) -> None:
@@ -708,7 +744,7 @@ def test_copy_from_waits_before_any_row_is_asked_for(new_stage: Callable[[], Sta
     )
 
 
-# -- a statement that is canceled while it waits for the gateway itself --------------------------------------------------------
+# -- a statement that is canceled while it waits for the gateway itself ----------------------------
 
 LONG = f"SELECT id FROM orders WHERE id IN ({', '.join(map(str, range(3000)))})"
 
@@ -722,7 +758,9 @@ def canceled_while_judged(run: Run) -> None:
     run.session.resume()
 
 
-def test_a_statement_that_is_judged_elsewhere_can_be_canceled(new_stage: Callable[[], Stage]) -> None:
+def test_a_statement_that_is_judged_elsewhere_can_be_canceled(
+    new_stage: Callable[[], Stage],
+) -> None:
     play(
         new_stage,
         client >> query(LONG),
@@ -758,7 +796,9 @@ def test_a_parse_that_is_judged_elsewhere_can_be_canceled(new_stage: Callable[[]
     assert [one["code"] for one in run.recording.statements] == ["SP1805", ""]
 
 
-def test_a_cancel_with_nothing_that_waits_is_for_no_later_statement(new_stage: Callable[[], Stage]) -> None:
+def test_a_cancel_with_nothing_that_waits_is_for_no_later_statement(
+    new_stage: Callable[[], Stage],
+) -> None:
     def idle(run: Run) -> None:
         assert not cancel_waiting(run.session)
 

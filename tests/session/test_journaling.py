@@ -1,4 +1,6 @@
-"""What the session hands to the journal, by every way that a statement can take, and what it refuses while there is none."""
+"""What the session hands to the journal, by every way that a statement can take, and what it
+refuses while there is none.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ def journaled(run: Run) -> list[bool]:
 
 
 def test_a_simple_query(stage: Stage) -> None:
-    twice = (*asked(READ, "SELECT 0"), *asked(WRITE, "UPDATE 1")) * 2  # the second time by the short way
+    # the second time by the short way
+    twice = (*asked(READ, "SELECT 0"), *asked(WRITE, "UPDATE 1")) * 2
     assert journaled(play(stage, *twice)) == [False, True] * 2
 
 
@@ -142,7 +145,7 @@ def test_a_statement_that_people_approved(stage: Stage) -> None:
     assert journaled(run) == [True]
 
 
-# -- while the journal cannot be written ------------------------------------------------------------------------
+# -- while the journal cannot be written -----------------------------------------------------------
 
 FAILS_NOW = does(lambda run: setattr(run.recording, "journal_failed", True))
 WORKS_AGAIN = does(lambda run: setattr(run.recording, "journal_failed", False))
@@ -151,7 +154,12 @@ NO = refused("SP1801", "58030")
 
 def test_changes_stop_and_reads_go_on(stage: Stage) -> None:
     before = (*asked(READ, "SELECT 0"), *asked(WRITE, "UPDATE 1"))  # known by now: the short way
-    stopped = (client >> query(WRITE), server << FAILS, server >> (FAILED, IDLE), client << (NO, IDLE))
+    stopped = (
+        client >> query(WRITE),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (NO, IDLE),
+    )
     run = play(stage, *before, FAILS_NOW, *asked(READ, "SELECT 0"), *stopped, WORKS_AGAIN, *before)
     assert journaled(run) == [False, True, False, False, False, True]
 
@@ -170,11 +178,23 @@ def test_a_portal_that_was_bound_before_does_not_run(stage: Stage) -> None:
 
 
 def test_sql_execute_does_not_run(stage: Stage) -> None:
-    stopped = (client >> query("EXECUTE p"), server << FAILS, server >> (FAILED, IDLE), client << (NO, IDLE))
+    stopped = (
+        client >> query("EXECUTE p"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (NO, IDLE),
+    )
     play(stage, *asked(f"PREPARE p AS {WRITE}", "PREPARE"), FAILS_NOW, *stopped)
 
 
 def test_rows_of_a_read_still_come(stage: Stage) -> None:
     described = stage.describe("products.id")
     answer = (described, rows("1"), done("SELECT 1"), IDLE)
-    play(stage, FAILS_NOW, client >> query(READ), server << query(READ), server >> answer, client << answer)
+    play(
+        stage,
+        FAILS_NOW,
+        client >> query(READ),
+        server << query(READ),
+        server >> answer,
+        client << answer,
+    )

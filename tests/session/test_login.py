@@ -13,7 +13,13 @@ from sallyport.core.secret import Secret
 from sallyport.session.login import Authenticate, CancelBackend, ClientLogin, Close, Phase, StartTls
 from sallyport.session.upstream_login import Step, UpstreamError, UpstreamLogin
 from sallyport.wire import backend, frontend
-from sallyport.wire.frontend import cancel_request, gssenc_request, password, ssl_request, startup_message
+from sallyport.wire.frontend import (
+    cancel_request,
+    gssenc_request,
+    password,
+    ssl_request,
+    startup_message,
+)
 from tests.session.decode import messages
 
 PARAMETERS = {"user": "claude", "database": "shop"}
@@ -156,7 +162,9 @@ def test_protocol_versions(
 ) -> None:
     login = plain()
     answer = feed(login, startup_message({**PARAMETERS, **options}, minor))
-    expected = b"" if unsupported is None else backend.negotiate_protocol_version(spoken, unsupported)
+    expected = (
+        b"" if unsupported is None else backend.negotiate_protocol_version(spoken, unsupported)
+    )
     assert answer == expected + ASKS
     feed(login, TOKEN)
     assert login.requests[0].minor == spoken  # type: ignore[union-attr]
@@ -234,7 +242,7 @@ def test_any_bytes_at_login(data: bytes, tls: bool, loopback: bool, good: int) -
         assert isinstance(request, (StartTls, CancelBackend, Close, Authenticate))
 
 
-# -- the gateway at a target --------------------------------------------------------------------------------------
+# -- the gateway at a target -----------------------------------------------------------------------
 
 
 def upstream(*allowed: str, tls: bool = False, **options: object) -> UpstreamLogin:
@@ -321,7 +329,9 @@ def test_bad_sasl_challenges(challenge: str) -> None:
 def test_a_server_that_does_not_prove_itself() -> None:
     for proof in (b"v=" + b"A" * 43 + b"=", b"e=other-error", b""):
         login, nonce = begin()
-        login.receive(backend.authentication_sasl_continue(f"r={nonce}x,s=c2FsdA==,i=4096".encode()))
+        login.receive(
+            backend.authentication_sasl_continue(f"r={nonce}x,s=c2FsdA==,i=4096".encode())
+        )
         with pytest.raises((UpstreamError, ProtocolError)):
             login.receive(backend.authentication_sasl_final(proof))
     login, nonce = begin()
@@ -341,7 +351,9 @@ def test_sasl_replayed() -> None:
         login.receive(SASL)
 
 
-@pytest.mark.parametrize("answer", [b"N", b"SR\0\0\0\x08\0\0\0\0", b"E\0\0\0\x08M", b"S" + OK, b"X"])
+@pytest.mark.parametrize(
+    "answer", [b"N", b"SR\0\0\0\x08\0\0\0\0", b"E\0\0\0\x08M", b"S" + OK, b"X"]
+)
 def test_the_answer_to_ssl_request(answer: bytes) -> None:
     login = upstream(tls=True)
     with pytest.raises(UpstreamError):

@@ -1,4 +1,6 @@
-"""Messages longer than what is kept in memory, and messages with a body where the protocol has none."""
+"""Messages longer than what is kept in memory, and messages with a body where the protocol has
+none.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_a_long_message_that_is_no_row_ends_the_session(stage: Stage) -> None:
         ((close(b"S", "a"), sync()), b"3"),
     ],
 )
-def test_a_body_where_there_is_none_ends_the_session(stage: Stage, asked: object, kind: bytes) -> None:
+def test_a_body_where_there_is_none_ends_the_session(
+    stage: Stage, asked: object, kind: bytes
+) -> None:
     play(
         stage,
         client >> asked,
@@ -134,7 +138,9 @@ def test_a_body_where_there_is_none_ends_the_session(stage: Stage, asked: object
 @pytest.mark.parametrize(
     ("good", "wrong"), [(PARSED, b"2"), (PARSED + BOUND, b"n"), (PARSED + BOUND + NO_DATA, b"s")]
 )
-def test_a_body_in_an_answer_of_a_portal_ends_the_session(stage: Stage, good: bytes, wrong: bytes) -> None:
+def test_a_body_in_an_answer_of_a_portal_ends_the_session(
+    stage: Stage, good: bytes, wrong: bytes
+) -> None:
     asked = (parse("", "SELECT 1"), bind("", ""), describe(b"P", ""), execute(""), sync())
     play(
         stage,

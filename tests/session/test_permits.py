@@ -1,4 +1,6 @@
-"""Nothing that carries a statement goes to a target without a permit, and only the judge makes permits."""
+"""Nothing that carries a statement goes to a target without a permit, and only the judge makes
+permits.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,11 @@ def test_what_the_judge_permits(stage: Stage) -> None:
     view = Stage(stage.catalog, HOLD).judge.subject_judge(AGENT, ("public",))
     allowed, held, denied = (
         view.judge(text)
-        for text in (b"SELECT 1", b"DELETE FROM orders WHERE id = 1", b"UPDATE orders SET status = 'x'")
+        for text in (
+            b"SELECT 1",
+            b"DELETE FROM orders WHERE id = 1",
+            b"UPDATE orders SET status = 'x'",
+        )
     )
     assert type(allowed.permit) is RunPermit and type(allowed.statements[0].permit) is RunPermit
     assert type(held.permit) is ParsePermit and type(held.statements[0].permit) is ParsePermit
@@ -101,12 +107,17 @@ def test_a_verdict_that_lost_its_permit_lets_nothing_run(stage: Stage) -> None:
 
 
 def test_only_the_writer_fills_what_is_sent() -> None:
-    """Statically: no other module of the session appends to it, and none but the judge's names the class of permits to make one."""
+    """Statically: no other module of the session appends to it, and none but the judge's names the
+    class of permits to make one.
+    """
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.Assign, ast.AugAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 written = {ast.unparse(target) for target in targets}
                 assert not any(name.endswith("to_server.pending") for name in written), path
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("ParsePermit", "RunPermit"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "ParsePermit",
+                "RunPermit",
+            ):
                 assert path.parent.name == "judge", path

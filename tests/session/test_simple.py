@@ -102,7 +102,9 @@ def test_what_computes_with_masked_columns_is_sent_with_their_masks_in_it(stage:
     run = play(lambda: Stage(stage.catalog), *once, *once, *once)
     assert [one["sql"] for one in run.recording.statements] == [UPPER] * 3
     assert [one["masked"] for one in run.recording.statements] == [("public.customers.ssn",)] * 3
-    kept = {b"".join(data for n, data in run.recording.replies if n == number) for number in (1, 2, 3)}
+    kept = {
+        b"".join(data for n, data in run.recording.replies if n == number) for number in (1, 2, 3)
+    }
     assert len(kept) == 1
     assert b"[SP2001]" in kept.pop()
 
@@ -117,7 +119,9 @@ def test_without_rows_and_without_notices(stage: Stage) -> None:
 
 
 def test_the_second_lock_holds_for_what_was_rewritten(stage: Stage) -> None:
-    """Whatever the server says of a computed column, it is never that it comes from a masked one."""
+    """Whatever the server says of a computed column, it is never that it comes from a
+    masked one.
+    """
     for column in ("customers.ssn", "customers.email", "customers.notes"):
         play(
             lambda: Stage(stage.catalog),
@@ -157,7 +161,8 @@ def test_positions_in_errors_are_those_of_the_text_that_the_agent_wrote(stage: S
 def test_positions_in_texts_that_share_a_template(new_stage: Callable[[], Stage]) -> None:
     def asked(value: str) -> str:
         return (
-            f"SELECT upper(ssn), 1 / (id - {value}) FROM customers WHERE city = '{value * 3}' AND city > '0'"
+            f"SELECT upper(ssn), 1 / (id - {value}) FROM customers WHERE city = '{value * 3}' AND"
+            " city > '0'"
         )
 
     stage = new_stage()
@@ -165,7 +170,9 @@ def test_positions_in_texts_that_share_a_template(new_stage: Callable[[], Stage]
     for value in ("1", "22222", "7"):
         sql, sent = asked(value), stage.sent(asked(value))
         for word in ("1 / (", "WHERE", "city >"):
-            told_by_server = server_error("22012", "division by zero", position=sent.index(word) + 1)
+            told_by_server = server_error(
+                "22012", "division by zero", position=sent.index(word) + 1
+            )
             told_to_client = server_error("22012", "division by zero", position=sql.index(word) + 1)
             steps += [
                 client >> query(sql),
@@ -192,19 +199,27 @@ def test_a_script_with_masks_in_several_of_its_statements(stage: Stage) -> None:
     one, other = (a, rows(CANARY), done("SELECT 1")), (b, rows("[REDACTED]"), done("SELECT 1"))
     masked = (a, rows(REDACTED), done("SELECT 1"))
     noticed = (b, rows("[REDACTED]"), told("ssn"), done("SELECT 1"))
-    for texts in ((plain, upper), (upper, plain), (upper, upper, plain), (plain, upper, plain, upper)):
+    for texts in (
+        (plain, upper),
+        (upper, plain),
+        (upper, upper, plain),
+        (plain, upper, plain, upper),
+    ):
         sql = "; ".join(texts)
         play(
             stage,
             client >> query(sql),
             server << query(stage.sent(sql)),
             server >> (*(m for text in texts for m in (one if text == plain else other)), IDLE),
-            client << (*(m for text in texts for m in (masked if text == plain else noticed)), IDLE),
+            client
+            << (*(m for text in texts for m in (masked if text == plain else noticed)), IDLE),
         )
 
 
 def test_what_a_statement_touches_is_recorded_on_every_way(stage: Stage) -> None:
-    """The second time, the statement takes the short way; a refused one says what it would have touched, and masks nothing."""
+    """The second time, the statement takes the short way; a refused one says what it would have
+    touched, and masks nothing.
+    """
     update = "UPDATE customers SET city = 'x' WHERE ssn = 'x'"
     sql = "SELECT id, email FROM customers"
     answer = (stage.describe("customers.id", "customers.email"), done("SELECT 0"), IDLE)
@@ -240,7 +255,8 @@ def test_statements_before_a_refused_one_run_and_those_behind_it_do_not(stage: S
     run = play(
         stage,
         client >> query("SELECT id FROM products; DROP ROLE x; SELECT 2"),
-        server << Like("Q", ("SELECT id FROM products;", "refused by sallyport"), ("DROP", "SELECT 2")),
+        server
+        << Like("Q", ("SELECT id FROM products;", "refused by sallyport"), ("DROP", "SELECT 2")),
         server >> (described, rows("1"), done("SELECT 1"), FAILED, IDLE),
         client << (described, rows("1"), done("SELECT 1"), Like("E", ("[SP1",)), IDLE),
     )
@@ -362,10 +378,25 @@ def test_pipelined_queries_keep_their_order(stage: Stage) -> None:
     play(
         stage,
         client
-        >> (query("SELECT ssn FROM customers"), query("DROP ROLE x"), query("SELECT id FROM products")),
+        >> (
+            query("SELECT ssn FROM customers"),
+            query("DROP ROLE x"),
+            query("SELECT id FROM products"),
+        ),
         server << (query("SELECT ssn FROM customers"), FAILS, query("SELECT id FROM products")),
         server
-        >> (a, rows(CANARY), done("SELECT 1"), IDLE, FAILED, IDLE, b, rows("7"), done("SELECT 1"), IDLE),
+        >> (
+            a,
+            rows(CANARY),
+            done("SELECT 1"),
+            IDLE,
+            FAILED,
+            IDLE,
+            b,
+            rows("7"),
+            done("SELECT 1"),
+            IDLE,
+        ),
         client
         << (
             a,
@@ -394,7 +425,12 @@ def test_function_call_is_refused(stage: Stage) -> None:
 
 def test_an_error_about_a_masked_column_is_scrubbed_in_every_field(stage: Stage) -> None:
     sql = "INSERT INTO customers (name, email, city) VALUES ('a', 'b', 'c')"
-    fields = {k: CANARY for k in "MDHWqstcdnFLRp"} | {"S": "ERROR", "V": "ERROR", "C": "23505", "x": CANARY}
+    fields = {k: CANARY for k in "MDHWqstcdnFLRp"} | {
+        "S": "ERROR",
+        "V": "ERROR",
+        "C": "23505",
+        "x": CANARY,
+    }
     body = backend.error_body(fields)
     play(
         stage,
@@ -414,7 +450,9 @@ def test_an_error_about_a_masked_column_is_scrubbed_in_every_field(stage: Stage)
 
 
 def test_an_error_without_masked_data_passes_as_it_is(stage: Stage) -> None:
-    error = server_error("23514", "new row violates check constraint", detail="Failing row contains (1).")
+    error = server_error(
+        "23514", "new row violates check constraint", detail="Failing row contains (1)."
+    )
     play(
         stage,
         client >> query("UPDATE products SET price = -1 WHERE id = 1"),
@@ -473,7 +511,9 @@ def test_asynchronous_messages_in_the_middle_of_a_result(stage: Stage) -> None:
     )
 
 
-def test_a_result_that_is_not_what_was_judged_is_withheld_once(new_stage: Callable[[], Stage]) -> None:
+def test_a_result_that_is_not_what_was_judged_is_withheld_once(
+    new_stage: Callable[[], Stage],
+) -> None:
     other = new_stage().describe("customers.ssn")
     play(
         new_stage,
@@ -550,14 +590,21 @@ def test_a_limit_on_rows_withholds_the_rest(stage: Stage) -> None:
         client >> query("SELECT name FROM products"),
         server << query("SELECT name FROM products"),
         server
-        >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
+        >> (
+            stage.describe("products.name"),
+            *(rows(f"row-{i}") for i in range(9)),
+            done("SELECT 9"),
+            IDLE,
+        ),
         does(one_error),
     )
     assert not run.closed
 
 
 def test_a_limit_also_holds_for_the_result_behind_it(stage: Stage) -> None:
-    """What was withheld must not make what comes behind it pass: rows of the next statement are masked as ever."""
+    """What was withheld must not make what comes behind it pass: rows of the next statement are
+    masked as ever.
+    """
 
     def masked(run: Run) -> None:
         got = bytes(run.to_client)
@@ -570,7 +617,12 @@ def test_a_limit_also_holds_for_the_result_behind_it(stage: Stage) -> None:
         client >> (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
         server << (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
         server
-        >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
+        >> (
+            stage.describe("products.name"),
+            *(rows(f"row-{i}") for i in range(9)),
+            done("SELECT 9"),
+            IDLE,
+        ),
         server >> (stage.describe("customers.ssn"), rows(CANARY), done("SELECT 1"), IDLE),
         does(masked),
     )
@@ -591,7 +643,12 @@ def test_when_recording_fails_statements_stop(new_stage: Callable[[], Stage]) ->
         server >> (FAILED, IDLE),
         client << (refused("SP1801", "58030"), IDLE),
         client
-        >> (frontend.parse("", "SELECT 1"), frontend.bind("", ""), frontend.execute(), frontend.sync()),
+        >> (
+            frontend.parse("", "SELECT 1"),
+            frontend.bind("", ""),
+            frontend.execute(),
+            frontend.sync(),
+        ),
         server << (Like("P", ("refused by sallyport",)), frontend.sync()),
         server >> (FAILED, IDLE),
         client << (refused("SP1801", "58030"), IDLE),
@@ -603,7 +660,12 @@ def test_when_recording_fails_statements_stop(new_stage: Callable[[], Stage]) ->
 
 def test_search_path_changes_how_the_next_statement_is_judged(stage: Stage) -> None:
     probe = query("SELECT pg_catalog.current_setting('search_path')")
-    answer = (stage.describe("current_setting:25"), rows("pg_catalog, public"), done("SELECT 1"), IDLE)
+    answer = (
+        stage.describe("current_setting:25"),
+        rows("pg_catalog, public"),
+        done("SELECT 1"),
+        IDLE,
+    )
 
     def moved(run: Run) -> None:
         assert run.session.names.search_path == ("pg_catalog", "public")
@@ -655,7 +717,9 @@ def waits(run: Run, why: Blocked) -> None:
 
 
 def is_too_late_to_cancel(run: Run) -> None:
-    """The message has no statement left that could be refused; the next message must not be instead."""
+    """The message has no statement left that could be refused; the next message must not be
+    instead.
+    """
     assert not cancel_waiting(run.session)
     assert not run.session.input.is_canceled
 
@@ -685,7 +749,8 @@ def test_behind_a_new_search_path_statements_are_sent_one_by_one(stage: Stage) -
     """In a block of the gateway's own, whose end the last statement's end waits for."""
     run = play(
         stage,
-        client >> query("SET search_path = public; SELECT id FROM products; SELECT 1 FROM products"),
+        client
+        >> query("SET search_path = public; SELECT id FROM products; SELECT 1 FROM products"),
         server << query("BEGIN"),
         server >> (done("BEGIN"), IN_BLOCK),
         client << NOTHING,
@@ -719,7 +784,11 @@ def test_behind_a_new_search_path_statements_are_sent_one_by_one(stage: Stage) -
         ("SELECT 1 FROM products", "allow"),
         ("SELECT 2", "allow"),
     ]
-    assert run.recording.completed == [(1, "SET", 0, ""), (2, "SELECT 1", 1, ""), (3, "SELECT 0", 0, "")]
+    assert run.recording.completed == [
+        (1, "SET", 0, ""),
+        (2, "SELECT 1", 1, ""),
+        (3, "SELECT 0", 0, ""),
+    ]
 
 
 def begun(text: str, first: str) -> tuple[Any, ...]:
@@ -732,8 +801,13 @@ def begun(text: str, first: str) -> tuple[Any, ...]:
     )
 
 
-def test_a_commit_that_fails_is_how_the_last_statement_ended(new_stage: Callable[[], Stage]) -> None:
-    alter, insert = "ALTER TABLE products ADD COLUMN z integer", "UPDATE products SET sku = 'a' WHERE id = 1"
+def test_a_commit_that_fails_is_how_the_last_statement_ended(
+    new_stage: Callable[[], Stage],
+) -> None:
+    alter, insert = (
+        "ALTER TABLE products ADD COLUMN z integer",
+        "UPDATE products SET sku = 'a' WHERE id = 1",
+    )
     error = server_error("23505", "duplicate key")
     run = play(
         new_stage,
@@ -865,7 +939,10 @@ def test_after_ddl_in_a_transaction_names_mean_what_it_sees(new_stage: Callable[
         wider = replace(products, columns=(*products.columns, Column("z", 90, 23)))
         relations = {**catalog.relations, products.oid: wider}
         own = replace(
-            catalog, epoch="own", relations=relations, relation_by_name={("public", "products"): wider}
+            catalog,
+            epoch="own",
+            relations=relations,
+            relation_by_name={("public", "products"): wider},
         )
         run.session.use_transaction_catalog(run.session.names.judge.beside(own))
         run.session.resume(refreshed=True)
@@ -898,12 +975,18 @@ def test_schema_changes_in_one_pipeline_wait_for_nothing_and_are_refused(
     new_stage: Callable[[], Stage],
 ) -> None:
     """The second would be judged by what names meant before the first."""
-    first, second = "ALTER TABLE products ADD COLUMN z integer", "ALTER TABLE products DROP COLUMN sku"
+    first, second = (
+        "ALTER TABLE products ADD COLUMN z integer",
+        "ALTER TABLE products DROP COLUMN sku",
+    )
     play(
         new_stage,
         client
-        >> b"".join([frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")]),
-        server << (frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")),
+        >> b"".join(
+            [frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")]
+        ),
+        server
+        << (frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")),
         client >> frontend.parse(b"", second.encode()),
         server << frontend.parse(b"", FAILING_SQL),
     )
@@ -931,8 +1014,8 @@ def test_session_starts_blank(stage: Stage) -> None:
 
 
 def test_an_answer_that_asks_for_something_takes_the_general_way(stage: Stage) -> None:
-    """The owner carries out no commands after the short way: a session whose transaction with DDL and a change of search_path has
-    ended would stay blocked until its client said something.
+    """The owner carries out no commands after the short way: a session whose transaction with DDL
+    and a change of search_path has ended would stay blocked until its client said something.
     """
     session = Session(AGENT, stage.judge, Recording(), ("public",), SessionLimits())
     answer = stage.describe("products.id") + done("SELECT 0") + IDLE

@@ -1,4 +1,6 @@
-"""A database with the schema of ``corpus/schema.sql``, and its catalog snapshot as the gateway would load it."""
+"""A database with the schema of ``corpus/schema.sql``, and its catalog snapshot as the gateway
+would load it.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,8 @@ def rewriting_database(any_postgres: Server) -> Iterator[RewritingDatabase]:
             with psycopg.connect(dsn, autocommit=True) as inside:
                 inside.execute(SCHEMA.encode())
                 if inside.info.server_version >= 180000:
-                    # 18.6 takes ``ONLY parent`` and ``parent`` for one relation, and drops the rows of children
+                    # 18.6 takes ``ONLY parent`` and ``parent`` for one relation, and drops the rows
+                    # of children
                     inside.execute("set enable_self_join_elimination = off")
                 yield RewritingDatabase(inside, catalog_of(dsn))
         finally:
@@ -76,7 +79,9 @@ def statements(file: str) -> list[str]:
 
 
 def blocks(file: str) -> list[tuple[str, str]]:
-    """Label and query of every block of a corpus file; a block begins with a ``-- label`` line after an empty one."""
+    """Label and query of every block of a corpus file; a block begins with a ``-- label`` line
+    after an empty one.
+    """
     text = (CORPUS / file).read_text(encoding="utf-8")
     found = []
     for part in text.split("\n\n-- ")[1:]:

@@ -1,6 +1,8 @@
-"""The same statements past a gateway and through it, on databases of a test's own: what benign ones answer, what hostile ones let out.
+"""The same statements past a gateway and through it, on databases of a test's own: what benign ones
+answer, what hostile ones let out.
 
-There are two databases, which differ in masked values only: what the gateway says of them must not differ in a single byte.
+There are two databases, which differ in masked values only: what the gateway says of them must not
+differ in a single byte.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _COLUMN = re.compile(rb"(?<=\bpublic)\.\w+\.\w+")
 
 @dataclass
 class Live:
-    """``direct``: past the gateway, as its role. ``twin``: through it, to the database with other masked values."""
+    """``direct``: past the gateway, as its role. ``twin``: through it, to the database with other
+    masked values.
+    """
 
     direct: psycopg.Connection[Any]
     agent: psycopg.Connection[Any]
@@ -36,7 +40,9 @@ class Live:
     types: dict[bytes, bytes]
 
     def compare(self, sql: str, parameters: tuple[str, ...] = ()) -> list[Row]:
-        """The rows of a statement that both answer alike, in text and in binary. AssertionError where they do not."""
+        """The rows of a statement that both answer alike, in text and in binary. AssertionError
+        where they do not.
+        """
         rows = []
         for result_format in (1, 0):
             straight = _ask(self.direct, sql, result_format, parameters)
@@ -52,7 +58,9 @@ class Live:
 
     def compare_error(self, sql: str) -> bytes:
         """The error that both give alike."""
-        straight, through = (_ask(connection, sql, 0, ()) for connection in (self.direct, self.agent))
+        straight, through = (
+            _ask(connection, sql, 0, ()) for connection in (self.direct, self.agent)
+        )
         assert through == straight, sql
         assert through.error, sql
         return through.error
@@ -64,8 +72,8 @@ class Live:
         return answer.rows
 
     def said(self, sql: str) -> bytes:
-        """Everything that a client of the gateway gets for a statement: simple and extended, text and binary. The same of both
-        databases, or AssertionError.
+        """Everything that a client of the gateway gets for a statement: simple and extended, text
+        and binary. The same of both databases, or AssertionError.
         """
         said, twin = _said(self.agent, sql), _said(self.twin, sql)
         if self.types:
@@ -97,7 +105,8 @@ class _Answer(NamedTuple):
 def _types(connection: psycopg.Connection[Any]) -> dict[tuple[str, str], bytes]:
     """The OIDs of the types that are not PostgreSQL's own, by name."""
     found = connection.execute(
-        "select nspname, typname, t.oid from pg_type t join pg_namespace n on n.oid = typnamespace where t.oid >= 16384"
+        "select nspname, typname, t.oid from pg_type t join pg_namespace n on n.oid = typnamespace"
+        " where t.oid >= 16384"
     )
     return {(schema, name): int(oid).to_bytes(4, "big") for schema, name, oid in found}
 
@@ -169,8 +178,9 @@ def live(
     other: Mapping[str, str],
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Live]:
-    """A database called ``name``, made with ``schema`` by a superuser, another that differs as ``other`` says (text to text), and a
-    gateway before both as targets ``shop`` and ``twin``; all gone afterwards. ``extra``: more of sallyport.yaml.
+    """A database called ``name``, made with ``schema`` by a superuser, another that differs as
+    ``other`` says (text to text), and a gateway before both as targets ``shop`` and ``twin``; all
+    gone afterwards. ``extra``: more of sallyport.yaml.
     """
     changed = schema
     for old, new in other.items():
@@ -178,7 +188,9 @@ def live(
             raise ValueError(f"{old!r} is not in the schema")
         changed = changed.replace(old, new)
     with _database(server, name, schema) as one, _database(server, f"{name}_twin", changed) as two:
-        gateway = Gateway(issuer, {"shop": one, "twin": two}, policy=policy, extra=extra or {}).start()
+        gateway = Gateway(
+            issuer, {"shop": one, "twin": two}, policy=policy, extra=extra or {}
+        ).start()
         try:
             with (
                 psycopg.connect(one.agent_dsn, autocommit=True) as direct,

@@ -1,6 +1,7 @@
 """Facts as lines that a person can review; the golden table ``facts.table`` is written in them.
 
-Run ``python -m tests.sql.rendering`` to write the table's expectations again from what the code says now, then read the diff.
+Run ``python -m tests.sql.rendering`` to write the table's expectations again from what the code
+says now, then read the diff.
 """
 
 from __future__ import annotations
@@ -44,9 +45,14 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         lines.append("  cascades, and is sent as RESTRICT")
     for new in sorted(facts.after, key=lambda relation: relation.oid):
         old = catalog.relations[new.oid]
-        before, after = {c.attnum: c.name for c in old.columns}, {c.attnum: c.name for c in new.columns}
+        before, after = (
+            {c.attnum: c.name for c in old.columns},
+            {c.attnum: c.name for c in new.columns},
+        )
         what = [
-            f"{name} becomes {after.get(n, 'nothing')}" for n, name in before.items() if after.get(n) != name
+            f"{name} becomes {after.get(n, 'nothing')}"
+            for n, name in before.items()
+            if after.get(n) != name
         ]
         for word, ours, theirs in (
             ("parents", old.parents, new.parents),
@@ -54,20 +60,26 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         ):
             if ours != theirs:
                 what.append(f"{word} {' '.join(catalog.relations[o].name for o in theirs) or '-'}")
-        lines.append(f"  after: {old.qualified} is {new.qualified}{''.join(', ' + w for w in what)}")
+        lines.append(
+            f"  after: {old.qualified} is {new.qualified}{''.join(', ' + w for w in what)}"
+        )
     for child, parent in facts.joins:
-        lines.append(f"  rows of {catalog.relations[child].name} come under {catalog.relations[parent].name}")
+        lines.append(
+            f"  rows of {catalog.relations[child].name} come under {catalog.relations[parent].name}"
+        )
     return lines
 
 
 def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") -> list[str]:
-    where = "" if facts.has_where is None else " with WHERE" if facts.has_where else " without WHERE"
+    where = (
+        "" if facts.has_where is None else " with WHERE" if facts.has_where else " without WHERE"
+    )
     lines = [f"{facts.kind}{where}"]
     for out in facts.columns or ():
         origin = f" as {column(catalog, out.origin)}" if out.origin is not None else ""
         lines.append(
-            f'  column "{out.name}" {out.dependence.value} of {columns(catalog, out.sources)}{origin}'
-            + (" raw" if out.raw else "")
+            f'  column "{out.name}" {out.dependence.value} of'
+            f" {columns(catalog, out.sources)}{origin}" + (" raw" if out.raw else "")
         )
     for access in facts.accesses:
         how = " indirectly" if access.indirect else ""
@@ -75,7 +87,8 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
         lines.append(f"  {access.action}{how} {name}: {columns(catalog, access.columns)}")
     lines += sorted(
         {
-            f"  influence {column(catalog, i.column)} in {i.clause.value}{' by equality' if i.equality else ''}"
+            f"  influence {column(catalog, i.column)} in"
+            f" {i.clause.value}{' by equality' if i.equality else ''}"
             for i in facts.influences
         }
     )
@@ -85,12 +98,15 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
         lines.append(f"  views mention {columns(catalog, facts.mentioned_in_views)}")
     if facts.read_in_functions:
         lines.append(f"  functions read {columns(catalog, facts.read_in_functions)}")
-    lines += sorted(f"  flow {columns(catalog, f.sources)} -> {_target(catalog, f)}" for f in facts.flows)
+    lines += sorted(
+        f"  flow {columns(catalog, f.sources)} -> {_target(catalog, f)}" for f in facts.flows
+    )
     for use in facts.functions:
         lines.append(f"  calls {use.schema}.{use.name}")
     for change in facts.settings:
         lines.append(
-            f"  set {change.name or 'everything'} = {change.value}{' locally' if change.local else ''}"
+            f"  set {change.name or 'everything'} ="
+            f" {change.value}{' locally' if change.local else ''}"
         )
     for effect in facts.effects:
         lines.append(f"  effect {effect.kind.value} {effect.name}".rstrip())
@@ -106,7 +122,11 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
 
 def rendered(sql: str, catalog: CatalogSnapshot) -> list[str]:
     try:
-        return [line for facts in analyze(sql.encode(), catalog, CONTEXT) for line in render(facts, catalog)]
+        return [
+            line
+            for facts in analyze(sql.encode(), catalog, CONTEXT)
+            for line in render(facts, catalog)
+        ]
     except RefusedError as error:
         return [f"REFUSED {error.refusal.text}"]
 

@@ -31,7 +31,11 @@ def _signature(function: Function) -> str:
 
 
 def _built_in(catalog: CatalogSnapshot) -> list[Function]:
-    return [f for f in catalog.functions.values() if f.schema in SYSTEM_SCHEMAS and f.oid < FIRST_USER_OID]
+    return [
+        f
+        for f in catalog.functions.values()
+        if f.schema in SYSTEM_SCHEMAS and f.oid < FIRST_USER_OID
+    ]
 
 
 def test_every_built_in_function_is_classified(catalog: CatalogSnapshot) -> None:
@@ -41,9 +45,13 @@ def test_every_built_in_function_is_classified(catalog: CatalogSnapshot) -> None
 
 
 def test_every_built_in_operator_is_classified(catalog: CatalogSnapshot) -> None:
-    classes = {op: classify_operator(op, catalog) for op in catalog.operators if op.oid < FIRST_USER_OID}
+    classes = {
+        op: classify_operator(op, catalog) for op in catalog.operators if op.oid < FIRST_USER_OID
+    }
     assert len(classes) > 700
-    assert [op.name for op, found in classes.items() if found.reason == functions._NOT_LISTED.reason] == []
+    assert [
+        op.name for op, found in classes.items() if found.reason == functions._NOT_LISTED.reason
+    ] == []
     assert [op.name for op, found in classes.items() if not found.safe] == []
 
 
@@ -96,8 +104,7 @@ def _names(text: str) -> list[str]:
     return text.split()
 
 
-UNSAFE = _names(
-    """
+UNSAFE = _names("""
     query_to_xml table_to_xml cursor_to_xml schema_to_xml database_to_xml table_to_xmlschema ts_stat
     pg_read_file pg_read_binary_file pg_ls_dir pg_ls_waldir pg_stat_file lo_get lo_put lo_import
     lo_export lo_from_bytea loread set_config setval setseed pg_notify pg_logical_emit_message
@@ -109,10 +116,8 @@ UNSAFE = _names(
     pg_mcv_list_items pg_stat_reset currtid2 pg_sequence_last_value fmgr_internal_validator int4in
     int4out textin record_out pg_replication_origin_create pg_promote pg_rotate_logfile
     binary_upgrade_create_empty_extension
-    """
-)
-SAFE = _names(
-    """
+    """)
+SAFE = _names("""
     lower upper md5 now version current_database current_schema pg_get_viewdef pg_get_indexdef
     pg_get_constraintdef pg_get_expr pg_get_userbyid pg_table_is_visible format_type obj_description
     col_description has_table_privilege pg_encoding_to_char pg_relation_size pg_total_relation_size
@@ -120,8 +125,7 @@ SAFE = _names(
     unnest regexp_replace to_char date_trunc extract row_number lag nextval currval gen_random_uuid
     pg_is_in_recovery txid_current pg_backend_pid pg_get_keywords pg_get_serial_sequence
     array_to_string quote_ident
-    """
-)
+    """)
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -146,7 +150,8 @@ def test_overloads_differ(catalog: CatalogSnapshot) -> None:
 
 def test_specials(catalog: CatalogSnapshot) -> None:
     kinds = {
-        n: {classify(f) for f in catalog.functions_by_name[n]} for n in ("set_config", "current_setting")
+        n: {classify(f) for f in catalog.functions_by_name[n]}
+        for n in ("set_config", "current_setting")
     }
     assert {c.special for c in kinds["set_config"]} == {"set_config"}
     assert all(c.changes_settings and not c.safe for c in kinds["set_config"])
@@ -174,21 +179,17 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
     def look(name: str) -> relations.RelationClass:
         return classify_relation(catalog.relation_by_name["pg_catalog", name])
 
-    for name in _names(
-        """
+    for name in _names("""
     pg_authid pg_shadow pg_statistic pg_stats pg_stats_ext pg_statistic_ext_data
     pg_user_mapping pg_largeobject pg_file_settings pg_hba_file_rules pg_db_role_setting pg_replication_slots
-    """
-    ):
+    """):
         assert not look(name).readable, name
-    for name in _names(
-        """
+    for name in _names("""
     pg_class pg_type pg_namespace pg_index pg_constraint pg_attrdef pg_database pg_tables pg_views
     pg_enum pg_description pg_inherits pg_trigger pg_policy pg_publication pg_statistic_ext
     pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
     pg_foreign_server pg_subscription pg_user_mappings
-    """
-    ):
+    """):
         assert look(name).readable, name
         assert look(name).columns is None, name
     for name in _names("pg_subscription pg_user_mappings pg_seclabels pg_stat_activity"):

@@ -32,7 +32,9 @@ def test_as_difflib_says() -> None:
         assert closest(name, NAMES) == next(iter(get_close_matches(name, NAMES, 1, 0.7)), "")
 
 
-def test_of_many_names_that_are_all_alike_few_are_compared_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_names_that_are_all_alike_few_are_compared_closely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     compared: list[float] = []
     ratio = SequenceMatcher.ratio
     monkeypatch.setattr(SequenceMatcher, "ratio", lambda self: compared.append(0) or ratio(self))

@@ -1,4 +1,5 @@
-"""Everything that the extensions of each server bring, against extensions.tsv: nothing without a judgement, nothing listed that is not there.
+"""Everything that the extensions of each server bring, against extensions.tsv: nothing without a
+judgement, nothing listed that is not there.
 
 Debian's server adds PostGIS, the wheel's pgvector; all have PostgreSQL's own.
 """
@@ -28,14 +29,16 @@ from sallyport.sql.functions import (
 from tests.support.postgres import DEBIAN, WHEEL, Server
 from tests.targets.query import catalog_of
 
-#: Not classified: what they bring is the policy's to name. Languages and what ties them to types; PostGIS beyond its vector part.
+#: Not classified: what they bring is the policy's to name. Languages and what ties them to types;
+#: PostGIS beyond its vector part.
 _NOT_CLASSIFIED = {"plpgsql", "plperl", "plperlu", "plpython3u", "pltcl", "pltclu"} | {
     "postgis_raster", "postgis_sfcgal", "postgis_tiger_geocoder", "postgis_topology",
     "address_standardizer_data_us",
 }  # fmt: skip
 #: Control files without a script or a library that these servers have.
 _CANNOT_BE_MADE = ("_plperl", "_plperlu", "_plpython2u", "_plpython3u", "_plpythonu", "-3", "plperl", "plperlu", "plpython3u")  # fmt: skip
-#: Neither C nor one SELECT: users' functions as far as the gateway can tell, so the policy must name them.
+#: Neither C nor one SELECT: users' functions as far as the gateway can tell, so the policy must
+#: name them.
 _FOR_POLICY = {
     ("postgis", name)
     for name in (
@@ -74,7 +77,9 @@ class Extended(NamedTuple):
 
     def members(self) -> list[Function]:
         return [
-            f for f in self.catalog.functions.values() if f.extension and f.extension not in _NOT_CLASSIFIED
+            f
+            for f in self.catalog.functions.values()
+            if f.extension and f.extension not in _NOT_CLASSIFIED
         ]
 
 
@@ -87,11 +92,15 @@ def extended(extended_postgres: Server) -> Iterator[Extended]:
         dsn = extended_postgres.superuser_dsn.rpartition("/")[0] + "/members"
         try:
             with psycopg.connect(dsn, autocommit=True) as inside:
-                for (name,) in inside.execute("select name from pg_available_extensions").fetchall():
+                for (name,) in inside.execute(
+                    "select name from pg_available_extensions"
+                ).fetchall():
                     if not name.endswith(_CANNOT_BE_MADE):
                         inside.execute(f'create extension if not exists "{name}" cascade'.encode())
                 installed = inside.execute("select extname from pg_extension").fetchall()
-            yield Extended(extended_postgres, dsn, catalog_of(dsn), frozenset(name for (name,) in installed))
+            yield Extended(
+                extended_postgres, dsn, catalog_of(dsn), frozenset(name for (name,) in installed)
+            )
         finally:
             connection.execute("drop database if exists members with (force)")
 
@@ -162,13 +171,18 @@ def test_what_the_policy_must_name_is_nothing_else(extended: Extended) -> None:
 
 
 def test_every_operator_has_a_judgement(extended: Extended) -> None:
-    operators = [o for o in extended.catalog.operators if o.extension and o.extension not in _NOT_CLASSIFIED]
+    operators = [
+        o for o in extended.catalog.operators if o.extension and o.extension not in _NOT_CLASSIFIED
+    ]
     assert len(operators) > 300
     unknown = []
     for operator in operators:
         function = extended.catalog.functions[operator.function]
         found = classify_operator(operator, extended.catalog)
-        if found in (_NOT_BUILT_IN, _NOT_LISTED) and (function.extension, function.name) not in _FOR_POLICY:
+        if (
+            found in (_NOT_BUILT_IN, _NOT_LISTED)
+            and (function.extension, function.name) not in _FOR_POLICY
+        ):
             unknown.append((operator.extension, operator.name, function.name))
     assert unknown == []
 
@@ -178,7 +192,11 @@ def test_every_cast_has_a_judgement(extended: Extended) -> None:
     seen, unknown = 0, []
     for cast in extended.catalog.casts:
         function = functions.get(cast.function)
-        owners = {types[cast.source].extension, types[cast.target].extension, function and function.extension}
+        owners = {
+            types[cast.source].extension,
+            types[cast.target].extension,
+            function and function.extension,
+        }
         if not any(owners) or owners & _NOT_CLASSIFIED:
             continue
         seen += 1
@@ -215,7 +233,9 @@ def test_every_relation_has_a_judgement(extended: Extended) -> None:
         if r.extension and r.extension not in _NOT_CLASSIFIED and r.kind in "rpvmf"
     ]
     assert len(relations) > 2
-    assert [r.qualified for r in relations if not unreadable(r) and r.name not in _PLAIN_RELATIONS] == []
+    assert [
+        r.qualified for r in relations if not unreadable(r) and r.name not in _PLAIN_RELATIONS
+    ] == []
 
 
 def test_what_is_listed_exists(extended: Extended) -> None:

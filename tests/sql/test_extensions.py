@@ -18,7 +18,8 @@ from sallyport.sql.types import TEXT
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 
-#: Not in the embedded server: declared here as their scripts do, so that the names and types resolve.
+#: Not in the embedded server: declared here as their scripts do, so that the names and types
+#: resolve.
 _DECLARED = {
     "pgcrypto": ["crypt(text, text) returns text", "digest(text, text) returns bytea"],
     "uuid-ossp": ["uuid_generate_v4() returns uuid"],
@@ -34,7 +35,9 @@ def catalog(postgres: Server) -> Iterator[CatalogSnapshot]:
         dsn = postgres.superuser_dsn.rpartition("/")[0] + "/extensions"
         try:
             with psycopg.connect(dsn, autocommit=True) as inside:
-                for (name,) in inside.execute("select name from pg_available_extensions").fetchall():
+                for (name,) in inside.execute(
+                    "select name from pg_available_extensions"
+                ).fetchall():
                     inside.execute(f'create extension if not exists "{name}" cascade'.encode())
                 inside.execute("create table people (id int, name text, nick citext, tags hstore)")
                 inside.execute("create schema mine")
@@ -42,13 +45,17 @@ def catalog(postgres: Server) -> Iterator[CatalogSnapshot]:
                     inside.execute(
                         f"create function {function} language internal as 'textin'".encode()
                         if "(text" in function
-                        else f"create function {function} language internal as 'gen_random_uuid'".encode()
+                        else (
+                            f"create function {function} language internal as 'gen_random_uuid'".encode()
+                        )
                     )
                 inside.execute(
-                    "create function mine.soundex(text) returns text language plpgsql as 'begin return $1; end'"
+                    "create function mine.soundex(text) returns text language plpgsql as 'begin"
+                    " return $1; end'"
                 )
                 inside.execute(
-                    "create operator mine.-> (function = fetchval, leftarg = hstore, rightarg = text)"
+                    "create operator mine.-> (function = fetchval, leftarg = hstore, rightarg ="
+                    " text)"
                 )
                 inside.execute("create view seen as select query from pg_stat_statements")
             yield catalog_of(dsn)
@@ -90,7 +97,9 @@ def _arguments(function: Function) -> tuple[str, ...]:
     return tuple(names.get(oid, "") for oid in function.arg_types)
 
 
-def _facts(sql: str, catalog: CatalogSnapshot, path: tuple[str, ...] = ("public",)) -> StatementFacts:
+def _facts(
+    sql: str, catalog: CatalogSnapshot, path: tuple[str, ...] = ("public",)
+) -> StatementFacts:
     (facts,) = analyze(sql.encode(), catalog, Context(search_path=path))
     return facts
 
@@ -137,7 +146,11 @@ def test_is_like_postgresqls_own(sql: str, declared: CatalogSnapshot) -> None:
     ("sql", "code", "words"),
     [
         ("select dblink_connect('host=x')", "SP1103", "sends data elsewhere"),
-        ("select * from dblink('host=x', 'select 1') as t(a int)", "SP1103", "sends data elsewhere"),
+        (
+            "select * from dblink('host=x', 'select 1') as t(a int)",
+            "SP1103",
+            "sends data elsewhere",
+        ),
         ("select * from crosstab('select 1') as t(a text, b int)", "SP1103", "runs SQL text"),
         ("select * from connectby('t', 'a', 'b', '1', 0) as t(a text)", "SP1103", "runs SQL text"),
         ("select get_raw_page('people', 0)", "SP1103", "internal"),
@@ -149,7 +162,9 @@ def test_is_like_postgresqls_own(sql: str, declared: CatalogSnapshot) -> None:
         ("select * from pg_buffercache", "SP1104", "server's memory"),
     ],
 )
-def test_is_refused_whatever_is_trusted(sql: str, code: str, words: str, catalog: CatalogSnapshot) -> None:
+def test_is_refused_whatever_is_trusted(
+    sql: str, code: str, words: str, catalog: CatalogSnapshot
+) -> None:
     context = Context(search_path=("public",), trusted_functions=lambda function: True)
     (facts,) = analyze(sql.encode(), catalog, context)
     assert [u for u in facts.unknowns if u.code == code and words in u.what]
@@ -186,5 +201,9 @@ def test_text_is_not_read_as_a_type_that_is_not_known(catalog: CatalogSnapshot) 
     key = catalog.type_by_name["public", "gbtreekey4"]
     through_text = Cast(TEXT, key.oid, 0, "i")
     for known in (catalog, _with(catalog, casts=(*catalog.casts, through_text))):
-        for sql in ("select '1'::gbtreekey4", "select name::gbtreekey4 from people", "select $1::gbtreekey4"):
+        for sql in (
+            "select '1'::gbtreekey4",
+            "select name::gbtreekey4 from people",
+            "select $1::gbtreekey4",
+        ):
             assert [u.code for u in _facts(sql, known).unknowns] == ["SP1103"], sql

@@ -1,4 +1,6 @@
-"""Extensions through a gateway: benign statements answer like the server, hostile ones let out nothing of a masked column."""
+"""Extensions through a gateway: benign statements answer like the server, hostile ones let out
+nothing of a masked column.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,11 @@ create table written (nick citext primary key, tags hstore default 'a=>1', path 
 create index on written using gin (tags); create index on written using gist (path); create index on written using gin (name gin_trgm_ops);
 grant select on all tables in schema public to public; grant all on written to public;
 """
-CONTRIB_MASKS = "  - {columns: [public.people.email, public.people.hidden, public.people.trail, public.people.ssn, public.people.bought, public.people.room, public.people.span], with: redact}\n"
+CONTRIB_MASKS = (
+    "  - {columns: [public.people.email, public.people.hidden, public.people.trail,"
+    " public.people.ssn, public.people.bought, public.people.room, public.people.span], with:"
+    " redact}\n"
+)
 
 
 #: In another order, and with a NULL elsewhere.
@@ -72,7 +78,12 @@ CONTRIB_OTHER = {
 @pytest.fixture(scope="module", params=["16", DEBIAN])
 def contrib(request: pytest.FixtureRequest, servers: Servers, issuer: DevIssuer) -> Iterator[Live]:
     with live(
-        servers.get(request.param), issuer, CONTRIB, RULES + CONTRIB_MASKS, "contrib_live", CONTRIB_OTHER
+        servers.get(request.param),
+        issuer,
+        CONTRIB,
+        RULES + CONTRIB_MASKS,
+        "contrib_live",
+        CONTRIB_OTHER,
     ) as running:
         yield running
 
@@ -245,7 +256,10 @@ create table written (id serial primary key, g geometry(Point, 4326) default ST_
 create index on written using gist (g); create index on written using gist ((g::geography));
 grant select on all tables in schema public to public; grant all on written, written_id_seq to public;
 """
-POSTGIS_MASKS = "  - {columns: [public.places.home, public.places.track, public.places.ssn, public.places.raw], with: redact}\n"
+POSTGIS_MASKS = (
+    "  - {columns: [public.places.home, public.places.track, public.places.ssn, public.places.raw],"
+    " with: redact}\n"
+)
 
 
 POSTGIS_OTHER = {
@@ -388,7 +402,12 @@ grant select on all tables in schema public to public; grant all on written to p
 VECTOR_MASKS = "  - {columns: [public.items.face, public.items.sparse], with: redact}\n"
 
 
-VECTOR_OTHER = {"[111,0,1]": "[999,5,5]", "{1:111}": "{3:999,4:1}", "[222,0,2]": "[-3,3,3]", "{2:222}": "{}"}
+VECTOR_OTHER = {
+    "[111,0,1]": "[999,5,5]",
+    "{1:111}": "{3:999,4:1}",
+    "[222,0,2]": "[-3,3,3]",
+    "{2:222}": "{}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -445,16 +464,20 @@ def test_masked_values_of_extension_types_are_null_or_redacted_in_both_formats(
             "select email, hidden, trail, room from people order by id limit 1", result_format
         )
         assert first == [[b"[redacted]", None, None, None]]
-        assert postgis.rows("select home, track from places where id = 1", result_format) == [[None, None]]
-        assert vector.rows("select face, sparse from items where id = 1", result_format) == [[None, None]]
+        assert postgis.rows("select home, track from places where id = 1", result_format) == [
+            [None, None]
+        ]
+        assert vector.rows("select face, sparse from items where id = 1", result_format) == [
+            [None, None]
+        ]
     assert contrib.rows("select bought, span from people order by id limit 1") == [[None, None]]
     # and what is computed from them is computed from that
     assert contrib.rows(
         "select upper(email), ssn || '!', hidden -> 'k', trail || 'x' from people where id = 1"
     ) == [[b"[REDACTED]", b"[redacted]!", None, None]]
-    assert contrib.rows("select count(*), count(email), count(distinct email), count(room) from people") == [
-        [b"2", b"2", b"1", b"0"]
-    ]
+    assert contrib.rows(
+        "select count(*), count(email), count(distinct email), count(room) from people"
+    ) == [[b"2", b"2", b"1", b"0"]]
     assert vector.rows("select avg(face), count(face), min(id) from items") == [[None, b"0", b"1"]]
 
 
@@ -532,7 +555,9 @@ def test_every_mask_treats_citext_as_text_and_nothing_else(
     key.write_text("k" * 40)
     key.chmod(0o600)
     keys = {"mask_keys": {"tokens": {"file": str(key)}}}
-    with live(servers.get("16"), issuer, CONTRIB, RULES + EVERY_MASK, "masks_live", {}, keys) as place:
+    with live(
+        servers.get("16"), issuer, CONTRIB, RULES + EVERY_MASK, "masks_live", {}, keys
+    ) as place:
         for result_format in (0, 1):
             first = "from people order by id limit 1"
             ((email, nick),) = place.rows(f"select email, nick {first}", result_format)

@@ -14,6 +14,8 @@ def test_the_table_has_cases() -> None:
     assert len(CASES) > 100
 
 
-@pytest.mark.parametrize(("section", "sql", "expected"), CASES, ids=[case[1][:60] for case in CASES])
+@pytest.mark.parametrize(
+    ("section", "sql", "expected"), CASES, ids=[case[1][:60] for case in CASES]
+)
 def test_facts(section: str, sql: str, expected: list[str], catalog: CatalogSnapshot) -> None:
     assert rendered(sql, catalog) == expected

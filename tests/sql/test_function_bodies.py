@@ -13,11 +13,16 @@ from tests.sql.rendering import CONTEXT
 from tests.targets.query import catalog_of
 
 
-def test_bodies_of_sql_functions_are_loaded_with_what_changes_their_meaning(catalog: CatalogSnapshot) -> None:
+def test_bodies_of_sql_functions_are_loaded_with_what_changes_their_meaning(
+    catalog: CatalogSnapshot,
+) -> None:
     bodies = {f.name: f for f in catalog.functions.values() if f.body}
     assert not bodies.keys() & {"hook", "coded"}
     assert bodies["pathed"].path == ("fx",) and not bodies["pathed"].has_settings
-    assert bodies["owned_fixed"].path == ("pg_catalog", "pg_temp") and bodies["owned_fixed"].security_definer
+    assert (
+        bodies["owned_fixed"].path == ("pg_catalog", "pg_temp")
+        and bodies["owned_fixed"].security_definer
+    )
     assert bodies["with_settings"].has_settings and bodies["one_ssn"].path is None
     assert bodies["three"].defaults == "'x'::text, (1 + 2)" and bodies["one_ssn"].defaults == ""
     assert not any(f.schema == "pg_catalog" for f in bodies.values())
@@ -26,14 +31,18 @@ def test_bodies_of_sql_functions_are_loaded_with_what_changes_their_meaning(cata
 
 
 def test_what_a_body_reads_is_read_by_the_caller(catalog: CatalogSnapshot) -> None:
-    """Nobody was granted the function, so the tables under it must be: an indirect access needs no grant."""
+    """Nobody was granted the function, so the tables under it must be: an indirect access needs no
+    grant.
+    """
     (facts,) = analyze(b"select one_ssn(1)", catalog, CONTEXT)
     users = catalog.relation_by_name["fx", "users"].oid
     assert [(a.relation, a.indirect) for a in facts.accesses] == [(users, False)]
 
 
 def test_a_trusted_function_is_not_followed(catalog: CatalogSnapshot) -> None:
-    (facts,) = analyze(b"select one_ssn(1)", catalog, replace(CONTEXT, trusted_functions=lambda f: True))
+    (facts,) = analyze(
+        b"select one_ssn(1)", catalog, replace(CONTEXT, trusted_functions=lambda f: True)
+    )
     assert [f.name for f in facts.functions] == ["one_ssn"]
     assert not facts.accesses and not facts.unknowns
 
@@ -84,7 +93,10 @@ def test_what_a_function_of_a_view_reads_is_read_by_the_caller(catalog: CatalogS
 
 
 def test_which_bodies_were_followed(catalog: CatalogSnapshot) -> None:
-    names = {"select deep(1)": {"deep", "shout", "one_ssn"}, "select s from vf": {"one_ssn", "shout"}}
+    names = {
+        "select deep(1)": {"deep", "shout", "one_ssn"},
+        "select s from vf": {"one_ssn", "shout"},
+    }
     for sql, expected in names.items():
         (facts,) = analyze(sql.encode(), catalog, CONTEXT)
         assert {catalog.functions[oid].name for oid in facts.followed} == expected
@@ -115,12 +127,17 @@ def test_trust_is_not_taken_over_from_another_subject(catalog: CatalogSnapshot) 
         ("select rows_of.u.ssn", {"users.ssn"}),
         ("select (u).ssn", {"users.ssn"}),
         ("select upper(u.ssn) from fx.orders", {"users.ssn"}),
-        ("select max(u.name) from fx.orders o where o.id = u.id", {"users.name", "users.id", "orders.id"}),
+        (
+            "select max(u.name) from fx.orders o where o.id = u.id",
+            {"users.name", "users.id", "orders.id"},
+        ),
     ],
 )
 def test_fields_of_a_composite_parameter(facts_dsn: str, body: str, sources: set[str]) -> None:
     with psycopg.connect(facts_dsn) as connection:
-        connection.execute(f"create function fx.rows_of(u fx.users) returns text language sql as '{body}'")  # type: ignore[arg-type]
+        connection.execute(
+            f"create function fx.rows_of(u fx.users) returns text language sql as '{body}'"
+        )  # type: ignore[arg-type]
         connection.commit()
         try:
             catalog = catalog_of(facts_dsn)

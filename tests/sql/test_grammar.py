@@ -1,4 +1,6 @@
-"""No node of PostgreSQL's grammar is forgotten: each is handled, is part of what is handled, or is refused under a name that policies know."""
+"""No node of PostgreSQL's grammar is forgotten: each is handled, is part of what is handled, or is
+refused under a name that policies know.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ LATER = set(
         "WithCheckOption",
     ]
 )
-#: Read in place by the handler of what holds them (each checks their fields), or only found in statements that are refused as a whole.
+#: Read in place by the handler of what holds them (each checks their fields), or only found in
+#: statements that are refused as a whole.
 PARTS = set(
     [
         "ATAlterConstraint",
@@ -181,9 +184,17 @@ def test_every_subcommand_of_alter_table_was_thought_of() -> None:
         "AT_ReAddIndex",
         "AT_ReAddConstraint",
     }
-    internal |= {"AT_ReAddDomainConstraint", "AT_AddIndexConstraint", "AT_ReAddComment", "AT_ReAddStatistics"}
+    internal |= {
+        "AT_ReAddDomainConstraint",
+        "AT_AddIndexConstraint",
+        "AT_ReAddComment",
+        "AT_ReAddStatistics",
+    }
     internal |= {"AT_DropOids", "AT_CheckNotNull", "AT_ReplaceRelOptions"}
-    judged, refused = set(ddl_alter.ACTIONS), {name for name in NOT_ALTERED if name.startswith("AT_")}
+    judged, refused = (
+        set(ddl_alter.ACTIONS),
+        {name for name in NOT_ALTERED if name.startswith("AT_")},
+    )
     assert judged | refused == subcommands() - internal
     assert not judged & refused
 

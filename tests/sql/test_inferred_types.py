@@ -1,6 +1,8 @@
-"""The type that the gateway infers for an expression is PostgreSQL's own, or not told: by it the overload is chosen that is judged.
+"""The type that the gateway infers for an expression is PostgreSQL's own, or not told: by it the
+overload is chosen that is judged.
 
-Every function and operator of pg_catalog, and every kind of expression over pairs of types, is described by a real server and compared.
+Every function and operator of pg_catalog, and every kind of expression over pairs of types, is
+described by a real server and compared.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ def _inferred(catalog: CatalogSnapshot, sql: str) -> int | None:
     """0: not told. None: the gateway would refuse the statement whatever type it has."""
     assert HANDLERS  # registered by their import
     statement = parse(sql.encode())[0].node
-    analysis = Analysis(name_resolver(catalog, ("public",)), Context(search_path=("public",)), Work())
+    analysis = Analysis(
+        name_resolver(catalog, ("public",)), Context(search_path=("public",)), Work()
+    )
     columns = analysis.query(statement, Scope())
     if analysis.facts(0, len(sql)).unknowns:
         return None

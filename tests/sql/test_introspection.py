@@ -21,8 +21,12 @@ def test_there_are_queries() -> None:
 
 @pytest.fixture(scope="module")
 def ordinary(catalog: CatalogSnapshot) -> CatalogSnapshot:
-    """Without casts that users made to text and from integers: where such are, parameters that stand in two places are refused."""
-    return replace(catalog, casts=tuple(cast for cast in catalog.casts if cast.function < FIRST_USER_OID))
+    """Without casts that users made to text and from integers: where such are, parameters that
+    stand in two places are refused.
+    """
+    return replace(
+        catalog, casts=tuple(cast for cast in catalog.casts if cast.function < FIRST_USER_OID)
+    )
 
 
 @pytest.mark.parametrize(("label", "query"), QUERIES)

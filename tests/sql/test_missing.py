@@ -63,7 +63,10 @@ def test_says_what_postgres_says(sql: str, catalog: CatalogSnapshot, facts_dsn: 
         with pytest.raises(psycopg.Error) as raised:
             connection.execute(sql.encode())
     diagnostics = raised.value.diag
-    assert (CODES[found.code].sqlstate, found.message) == (diagnostics.sqlstate, diagnostics.message_primary)
+    assert (CODES[found.code].sqlstate, found.message) == (
+        diagnostics.sqlstate,
+        diagnostics.message_primary,
+    )
     if diagnostics.statement_position and found.position >= 0:
         assert found.position + 1 == int(diagnostics.statement_position)
 

@@ -143,7 +143,8 @@ PATHS = (
 
 @pytest.mark.parametrize("value", PATHS)
 @pytest.mark.parametrize(
-    "name", ["'search_path'", "'SEARCH_PATH'", "'search_pathology'::varchar(11)", "'search_path'::name"]
+    "name",
+    ["'search_path'", "'SEARCH_PATH'", "'search_pathology'::varchar(11)", "'search_path'::name"],
 )
 @pytest.mark.parametrize("local", ["false", "'f'", "'tru'", "'off'", "'of'", "' y '"])
 def test_the_path_that_is_judged_is_the_one_that_is_set(
@@ -178,7 +179,9 @@ def test_a_setting_is_named_by_a_plain_text(snapshot: CatalogSnapshot, argument:
     assert facts(snapshot, f"select current_setting({argument})").unknowns
 
 
-def test_a_parameter_that_another_place_may_type_names_no_setting(snapshot: CatalogSnapshot) -> None:
+def test_a_parameter_that_another_place_may_type_names_no_setting(
+    snapshot: CatalogSnapshot,
+) -> None:
     assert not facts(snapshot, "select current_setting($1)").unknowns
     assert not facts(snapshot, "select current_setting($1::text)").unknowns
     assert facts(snapshot, "select current_setting($1), $1::name").unknowns

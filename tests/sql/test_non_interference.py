@@ -1,9 +1,11 @@
-"""Non-interference, judged from the facts: run the same statement against two sets of masked values; whatever differs in what the
-client would see must have been said to depend on a masked column.
+"""Non-interference, judged from the facts: run the same statement against two sets of masked
+values; whatever differs in what the client would see must have been said to depend on a masked
+column.
 
-A statement passes when the facts refuse it (an Unknown), name a masked column as an influence, in a flow, or as read from a relation that
-the statement does not write (there the mask stands in the column's place), or when rows, errors and the columns without masked sources are
-equal in both worlds.
+A statement passes when the facts refuse it (an Unknown), name a masked column as an influence, in a
+flow, or as read from a relation that the statement does not write (there the mask stands in the
+column's place), or when rows, errors and the columns without masked sources are equal in both
+worlds.
 """
 
 from __future__ import annotations
@@ -34,10 +36,13 @@ SECOND = "delete from users u using users x where x.id = u.id and x.ssn > '2' re
 ATTACKS = [q for q in statements("attacks.sql") if q != SECOND]
 #: Differ by themselves: clocks, transaction ids, samples.
 RESTLESS = ("localtime", "xmin", "tablesample system (10)")
-#: Read pg_class without ORDER BY: TRUNCATE and REFRESH in :func:`fill` write new versions of its rows, each time in other places, whatever the
-#: values are (seen with the same world twice). The rows must be equal, their order need not.
+#: Read pg_class without ORDER BY: TRUNCATE and REFRESH in :func:`fill` write new versions of its
+#: rows, each time in other places, whatever the values are (seen with the same world twice). The
+#: rows must be equal, their order need not.
 UNORDERED = ("pg_class c join", "information_schema.tables")
-SHAPES = [q for q in statements("shapes.sql") if "$1" not in q and not any(word in q for word in RESTLESS)]
+SHAPES = [
+    q for q in statements("shapes.sql") if "$1" not in q and not any(word in q for word in RESTLESS)
+]
 
 Outcome = tuple[str, list[tuple[str, ...]]]
 
@@ -57,22 +62,31 @@ def fill(cursor: psycopg.Cursor[tuple[object, ...]], world: dict[int, str]) -> N
         note = "111-1" if number == 2 else "note"
         values = (number, f"n{number}", f"e{number}@x", secret, 30 + number)
         cursor.execute(
-            "insert into users values (%s, %s, %s, %s, %s, '2020-01-01', '{a,b}', '{\"a\": 1}', true)", values
+            "insert into users values (%s, %s, %s, %s, %s, '2020-01-01', '{a,b}', '{\"a\": 1}',"
+            " true)",
+            values,
         )
         cursor.execute("insert into vault values (%s, %s, 9)", (number, secret))
         cursor.execute("insert into gen (ssn) values (%s)", (secret,))
-        cursor.execute("insert into orders values (%s, %s, 5, %s, '2020-01-01')", (number, number, note))
+        cursor.execute(
+            "insert into orders values (%s, %s, 5, %s, '2020-01-01')", (number, number, note)
+        )
         cursor.execute("insert into child (a, secret, b) values (%s, %s, 1)", (number, secret))
     cursor.execute("insert into comp (id, u) select id, u from users u order by id")
     cursor.execute(
-        "insert into boxes select id, array[u], row('l', u)::wrapper, u, v from users u join v using (id) order by id"
+        "insert into boxes select id, array[u], row('l', u)::wrapper, u, v from users u join v"
+        " using (id) order by id"
     )
-    cursor.execute("insert into items values (1, 1, 'l', 'e'); insert into moods values ('ok', 1, 'a', 'b')")
+    cursor.execute(
+        "insert into items values (1, 1, 'l', 'e'); insert into moods values ('ok', 1, 'a', 'b')"
+    )
     cursor.execute("insert into vault_refs (pin) values ('222-2')")
     cursor.execute("refresh materialized view mv")
 
 
-def outcome(connection: psycopg.Connection[tuple[object, ...]], sql: str, world: dict[int, str]) -> Outcome:
+def outcome(
+    connection: psycopg.Connection[tuple[object, ...]], sql: str, world: dict[int, str]
+) -> Outcome:
     with connection.cursor() as cursor:
         fill(cursor, world)
         try:
@@ -131,9 +145,13 @@ def test_what_differs_was_said_to_depend(
     assert shown(rows) == shown(others)
 
 
-@pytest.mark.parametrize("sql", [q for q in ATTACKS if q != "select x.id from users x(id, a, b, id2)"])
+@pytest.mark.parametrize(
+    "sql", [q for q in ATTACKS if q != "select x.id from users x(id, a, b, id2)"]
+)
 def test_every_attack_is_seen(sql: str, catalog: CatalogSnapshot) -> None:
     secrets = masked(catalog)
     (facts,) = analyze(sql.encode(), catalog, CONTEXT)
     assert not facts.unknowns, "an attack that is merely not understood tests nothing"
-    assert says_so(facts, secrets) or any(column.sources & secrets for column in facts.columns or ())
+    assert says_so(facts, secrets) or any(
+        column.sources & secrets for column in facts.columns or ()
+    )

@@ -1,4 +1,6 @@
-"""What RowDescription must say of every column, against what real servers say: the second lock depends on it."""
+"""What RowDescription must say of every column, against what real servers say: the second lock
+depends on it.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,13 @@ def test_origin(sql: str, opened: tuple[pq.PGconn, CatalogSnapshot]) -> None:
     (facts,) = analyze(sql.encode(), catalog, CONTEXT)
     assert facts.unknowns == ()
     expected = [
-        (described.fname(n), described.ftable(n), described.ftablecol(n)) for n in range(described.nfields)
+        (described.fname(n), described.ftable(n), described.ftablecol(n))
+        for n in range(described.nfields)
     ]
     found = [
-        (c.name.encode(), c.origin.relation, c.origin.attnum) if c.origin else (c.name.encode(), 0, 0)
+        (c.name.encode(), c.origin.relation, c.origin.attnum)
+        if c.origin
+        else (c.name.encode(), 0, 0)
         for c in facts.columns or ()
     ]
     assert found == expected

@@ -1,7 +1,9 @@
-"""What is parsed in the place of a text says the same as the text, and what would make a large tree is counted before it is made.
+"""What is parsed in the place of a text says the same as the text, and what would make a large tree
+is counted before it is made.
 
-Lists of constants are shortened before the grammar sees them (:func:`sallyport.wire.scan.outline`). Here PostgreSQL's own grammar reads
-both, and both trees must be the same once constants that repeat are taken out of lists, in texts made to mislead a scanner.
+Lists of constants are shortened before the grammar sees them (:func:`sallyport.wire.scan.outline`).
+Here PostgreSQL's own grammar reads both, and both trees must be the same once constants that repeat
+are taken out of lists, in texts made to mislead a scanner.
 """
 
 from __future__ import annotations
@@ -43,7 +45,13 @@ def kind(node: dict[str, Any]) -> str | None:
         if not text.removeprefix("-").isdigit():
             return "numeric"
         value = int(text)
-        return "ival" if -(2**31) <= value < 2**31 else "bigint" if -(2**63) <= value < 2**63 else "huge"
+        return (
+            "ival"
+            if -(2**31) <= value < 2**31
+            else "bigint"
+            if -(2**63) <= value < 2**63
+            else "huge"
+        )
     return str(value)
 
 
@@ -73,7 +81,9 @@ def plain(node: Any) -> Any:
         if key == "valuesLists":
             rows = [row(item) for item in value]
             value = [r for number, r in enumerate(rows) if r not in rows[:number]]
-        elif key == "elements" or (key == "rexpr" and node.get("kind") == "AEXPR_IN" and "List" in value):
+        elif key == "elements" or (
+            key == "rexpr" and node.get("kind") == "AEXPR_IN" and "List" in value
+        ):
             value = unique(value["List"]["items"] if key == "rexpr" else value)
         elif "location" in key or key in (
             "list_start",
@@ -203,11 +213,13 @@ def test_parameters_of_rows_stand_for_those_above_them() -> None:
 
 _CONSTANTS = re.split(
     " ",
-    "1 22 -3 4.5 -6.75 2147483647 2147483648 -2147483648 -2147483649 9223372036854775807 9223372036854775808 -9223372036854775808 99999999999999999999 007 null NULL true False default $1 $23 "
-    "'a' '' 'it''s' 'a),(b' E'x' e'\\'' E'\\\\' '\\' $$d$$ $t$),($$t$ b'01' x'ff' n'n' U&'u' '2024-01-01'::date 1::int '3'::numeric(10,2) "
-    "'{1,2}'::int[] 'x'::regclass 5::text::name 'y'::text||'z' 1e5 1_000 0x1F .5 '--' '/*' '*/' ';' date'2024-01-01' interval'1'day "
-    "f('a') now() a a.b (1) (1,2) array[1,2,3,4] array['a','b','c'] (select+1) -a +1 - 1 'a'\n'b' E'a'\n'b' 'a'/*c*/ /*),(*/'x' "
-    "'é' \"in\" 1in(1,2,3) x.in(1,2,3)",
+    "1 22 -3 4.5 -6.75 2147483647 2147483648 -2147483648 -2147483649 9223372036854775807"
+    " 9223372036854775808 -9223372036854775808 99999999999999999999 007 null NULL true False"
+    " default $1 $23 'a' '' 'it''s' 'a),(b' E'x' e'\\'' E'\\\\' '\\' $$d$$ $t$),($$t$ b'01' x'ff'"
+    " n'n' U&'u' '2024-01-01'::date 1::int '3'::numeric(10,2) '{1,2}'::int[] 'x'::regclass"
+    " 5::text::name 'y'::text||'z' 1e5 1_000 0x1F .5 '--' '/*' '*/' ';' date'2024-01-01'"
+    " interval'1'day f('a') now() a a.b (1) (1,2) array[1,2,3,4] array['a','b','c'] (select+1) -a"
+    " +1 - 1 'a'\n'b' E'a'\n'b' 'a'/*c*/ /*),(*/'x' 'é' \"in\" 1in(1,2,3) x.in(1,2,3)",
 )
 _SPACES = ["", "", "", " ", "\n", "\t", "/* , */", "-- ),(\n", "/*/**/*/"]
 
@@ -215,7 +227,9 @@ _SPACES = ["", "", "", " ", "\n", "\t", "/* , */", "-- ),(\n", "/*/**/*/"]
 def some_list(rng: random.Random) -> str:
     few = rng.sample(_CONSTANTS, rng.randint(1, 3))
     return ",".join(
-        rng.choice(_SPACES) + rng.choice(few if rng.random() < 0.9 else _CONSTANTS) + rng.choice(_SPACES)
+        rng.choice(_SPACES)
+        + rng.choice(few if rng.random() < 0.9 else _CONSTANTS)
+        + rng.choice(_SPACES)
         for _ in range(rng.randint(1, 6))
     )
 
@@ -281,7 +295,9 @@ def test_semicolons_between_statements_are_found() -> None:
         ends = outline(sql, _WHOLE, False)[2]
         if ends is None:
             continue
-        pieces = [sql[a:b] for a, b in zip([0, *(e + 1 for e in ends)], [*ends, len(sql)], strict=True)]
+        pieces = [
+            sql[a:b] for a, b in zip([0, *(e + 1 for e in ends)], [*ends, len(sql)], strict=True)
+        ]
         assert [len(parse(piece)) for piece in pieces if piece.strip()] == [1] * len(expected), sql
         told += 1
     assert told > 1_000
@@ -292,9 +308,9 @@ def test_semicolons_inside_a_function_are_not_between_statements() -> None:
     assert outline(sql, _WHOLE, True)[2] is None
     assert outline(b"select 1; select (2", _WHOLE, True)[2] is None
     assert outline(b"select 1; select 'x", _WHOLE, True)[2] is None
-    assert outline(b"create rule r as on insert to t do (select 1; select 2); select 3", _WHOLE, True)[2] == [
-        55
-    ]
+    assert outline(
+        b"create rule r as on insert to t do (select 1; select 2); select 3", _WHOLE, True
+    )[2] == [55]
 
 
 def test_the_verdict_is_about_every_row(catalog: CatalogSnapshot) -> None:
@@ -303,7 +319,9 @@ def test_the_verdict_is_about_every_row(catalog: CatalogSnapshot) -> None:
     head = "insert into fx.orders (id, note, total) values "
 
     def facts(sql: str) -> list[str]:
-        return [line for one in analyze(sql.encode(), catalog, CONTEXT) for line in render(one, catalog)]
+        return [
+            line for one in analyze(sql.encode(), catalog, CONTEXT) for line in render(one, catalog)
+        ]
 
     assert facts(head + rows) == facts(head + "(1, 'n1', 1.5)")
     secret = ", (1, (select ssn from fx.users where id = 1), 1.5)"
@@ -322,7 +340,8 @@ def test_the_verdict_is_about_every_row(catalog: CatalogSnapshot) -> None:
 def test_large_and_plain_is_small() -> None:
     """A megabyte of rows or constants is as much work as a line."""
     rows = ", ".join(
-        f"({n}, {n * 7}, 'label {n}', null, {n}.25, now(), '2024-01-01'::date, $1)" for n in range(13_000)
+        f"({n}, {n * 7}, 'label {n}', null, {n}.25, now(), '2024-01-01'::date, $1)"
+        for n in range(13_000)
     )
     for sql in (
         f"insert into t values {rows}",
@@ -342,7 +361,9 @@ def copies(depth: int, columns: int) -> str:
     return text
 
 
-@pytest.mark.parametrize(("depth", "columns"), [(1, 100_000), (1, 5_500), (2, 300), (14, 2), (60, 2), (9, 3)])
+@pytest.mark.parametrize(
+    ("depth", "columns"), [(1, 100_000), (1, 5_500), (2, 300), (14, 2), (60, 2), (9, 3)]
+)
 def test_copies_in_the_tree_are_counted_before_they_are_made(depth: int, columns: int) -> None:
     """The library ends the process when a tree needs more than a gigabyte: 50 kB sufficed."""
     sql = copies(depth, columns)
@@ -360,7 +381,11 @@ def test_copies_in_the_tree_are_counted_before_they_are_made(depth: int, columns
         "    except RefusedError as error:\n        print(error.refusal.code.id)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], input=sql.encode(), capture_output=True, timeout=120, check=False
+        [sys.executable, "-c", script],
+        input=sql.encode(),
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split()[-1] == b"SP1105"
@@ -370,9 +395,18 @@ def test_copies_in_the_tree_are_counted_before_they_are_made(depth: int, columns
     "sql",
     [
         "update t set (a, b, c) = (select 1, 2, 3)",
-        "update t set a = 1, (b, c) = (select (2, 3) = (2, 3), 3), (d, e, f) = row(1, 2, 3) where (a, b) = (1, 2)",
-        "update t set (a, b, c) = (1, 2) = (select (d, e) = (3, 4) union select (5, 6) = (7, 8)), d = 3",
-        "insert into t values (1) on conflict (a) do update set (a, b) = (select 1, 2) where (t.a) = (t.b)",
+        (
+            "update t set a = 1, (b, c) = (select (2, 3) = (2, 3), 3), (d, e, f) = row(1, 2, 3)"
+            " where (a, b) = (1, 2)"
+        ),
+        (
+            "update t set (a, b, c) = (1, 2) = (select (d, e) = (3, 4) union select (5, 6) = (7,"
+            " 8)), d = 3"
+        ),
+        (
+            "insert into t values (1) on conflict (a) do update set (a, b) = (select 1, 2) where"
+            " (t.a) = (t.b)"
+        ),
         copies(3, 4),
         copies(4, 3),
         copies(9, 2),

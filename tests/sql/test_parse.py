@@ -1,4 +1,6 @@
-"""The parser's walls: nothing that a client sends may kill the process or raise anything but a refusal."""
+"""The parser's walls: nothing that a client sends may kill the process or raise anything but a
+refusal.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,8 @@ def test_runs_that_the_scanner_reads_in_quadratic_time_are_refused(part: str) ->
 
 
 @pytest.mark.parametrize(
-    "banner", ["/*" + "*" * 500 + "*/", "-- " + "=" * 500 + "\n", "/" + "*" * 300 + "\n" + "#" * 300 + "*/"]
+    "banner",
+    ["/*" + "*" * 500 + "*/", "-- " + "=" * 500 + "\n", "/" + "*" * 300 + "\n" + "#" * 300 + "*/"],
 )
 def test_banners_are_fine(banner: str) -> None:
     assert len(parse(f"{banner} select 1".encode())) == 1

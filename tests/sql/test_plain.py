@@ -40,8 +40,8 @@ select ssn from parted order by id
 """.strip().splitlines()
 
 
-#: Trials, 1.1 and 1.7, and whatever the shape does not list. Each decides, orders, keeps or computes by a masked value, or cannot be
-#: told from what does.
+#: Trials, 1.1 and 1.7, and whatever the shape does not list. Each decides, orders, keeps or
+#: computes by a masked value, or cannot be told from what does.
 NOT_PLAIN = """
 select c.row_to_json from customers c
 select c.count from customers c
@@ -211,7 +211,9 @@ def test_what_is_plain_depends_on_the_masks(rewriting_database: RewritingDatabas
     assert rewriting_database.sent(sql, allowed) == sql
 
 
-def test_plain_names_are_those_of_the_tree_not_of_the_text(rewriting_database: RewritingDatabase) -> None:
+def test_plain_names_are_those_of_the_tree_not_of_the_text(
+    rewriting_database: RewritingDatabase,
+) -> None:
     """Quoting, case, comments and escapes change nothing."""
     for sql in (
         'select "email" from "s"."customers" where "id" = 3',

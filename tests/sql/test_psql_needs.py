@@ -1,4 +1,6 @@
-"""What psql asks the catalog for its backslash commands must be readable; what is refused is a decision, listed here."""
+"""What psql asks the catalog for its backslash commands must be readable; what is refused is a
+decision, listed here.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ READABLE = r"""
 """
 OBJECTS = r"""\d customers|\d+ customers|\d+ orders|\d+ orders_2024|\d+ customer_orders|\d+ order_items
 \d+ customers_city|\d+ customers_id_seq|\sv customer_orders"""
-#: They show function source, values of settings, options of foreign servers, large objects, subscriptions.
+#: They show function source, values of settings, options of foreign servers, large objects,
+#: subscriptions.
 REFUSED = [r"\dconfig", r"\drds", r"\dl"]
 #: What needs an action of its own.
 SOURCE = [r"\sf order_total", r"\df+"]
@@ -30,7 +33,9 @@ _QUERY = re.compile(r"/?\*{8,} QUERY \*{8,}/?\n(.*?)\n/?\*{20,}", re.DOTALL)
 
 
 def _asked(dsn: str, commands: list[str]) -> dict[str, list[str]]:
-    """Each command's queries that this server understands (an old psql may ask a new server in vain)."""
+    """Each command's queries that this server understands (an old psql may ask a new server in
+    vain).
+    """
     script = "\n".join(f"\\echo ####{number}\n{command}" for number, command in enumerate(commands))
     shown = run_psql(dsn, "\\set ECHO_HIDDEN on\n" + script).stdout
     out: dict[str, list[str]] = {}
@@ -72,7 +77,9 @@ def test_readable(any_postgres: Server, commands: list[str]) -> None:
 
 
 def test_source_of_functions(any_postgres: Server) -> None:
-    assert {command: found for command, found in _unknowns(any_postgres, SOURCE).items() if found} == {}
+    assert {
+        command: found for command, found in _unknowns(any_postgres, SOURCE).items() if found
+    } == {}
 
 
 def test_refused(any_postgres: Server) -> None:

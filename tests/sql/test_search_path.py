@@ -38,6 +38,10 @@ def test_it_is_split_as_postgresql_does(text: str, names: tuple[str, ...] | None
     assert split_search_path(text) == names
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=15), max_size=4))
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=15), max_size=4
+    )
+)
 def test_what_is_written_is_read_back(names: list[str]) -> None:
     assert split_search_path(format_search_path(tuple(names))) == tuple(names)

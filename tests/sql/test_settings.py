@@ -103,7 +103,8 @@ def test_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["all", "primary_conninfo", "app.secret", "archive_command", "data_directory", "hba_file", ""]
+    "name",
+    ["all", "primary_conninfo", "app.secret", "archive_command", "data_directory", "hba_file", ""],
 )
 def test_not_shown(name: str) -> None:
     assert not show_allowed(name)

@@ -1,4 +1,6 @@
-"""Judging stays near linear: statements that once took minutes. The bound is far above what they take, so that a busy machine passes."""
+"""Judging stays near linear: statements that once took minutes. The bound is far above what they
+take, so that a busy machine passes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ STATEMENTS = {
     + " end from users",
     "COALESCE": "select coalesce(" + ", ".join(["ssn", "(1 / id)::text"] * 8000) + ") from users",
     "AND": "select id from users where " + " and ".join(["1 / id > 0"] * 20000),
-    "names that do not exist": "select " + ", ".join(f"nam{n}" for n in range(20000)) + " from users",
+    "names that do not exist": "select "
+    + ", ".join(f"nam{n}" for n in range(20000))
+    + " from users",
     "rows": f"select ({', '.join(['ssn'] * 1600)}) = ({', '.join(['1 / id'] * 1600)}) from users",
 }
 

@@ -1,4 +1,6 @@
-"""What stands in place of system views: same columns and types, and nothing that a subject must not see."""
+"""What stands in place of system views: same columns and types, and nothing that a subject must not
+see.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def connection(any_postgres: Server) -> Iterator[Connection]:
         dsn = any_postgres.superuser_dsn.rpartition("/")[0] + "/system_views"
         with psycopg.connect(dsn, autocommit=True) as inside:
             inside.execute(SETUP)
-        with psycopg.connect(dsn, autocommit=True) as inside:  # what the other did is counted by now
+        # what the other did is counted by now
+        with psycopg.connect(dsn, autocommit=True) as inside:
             yield inside
         owner.execute("drop database system_views with (force)")
 
@@ -48,7 +51,9 @@ def connection(any_postgres: Server) -> Iterator[Connection]:
 @pytest.fixture(scope="module")
 def snapshot(connection: Connection) -> CatalogSnapshot:
     info = connection.info
-    return catalog_of(f"postgresql://{info.user}:{info.password}@{info.host}:{info.port}/{info.dbname}")
+    return catalog_of(
+        f"postgresql://{info.user}:{info.password}@{info.host}:{info.port}/{info.dbname}"
+    )
 
 
 def relation(snapshot: CatalogSnapshot, name: str) -> Relation:
@@ -73,7 +78,9 @@ def rows(
     return described, cursor.fetchall()
 
 
-def test_names_and_types_are_the_relations_own(connection: Connection, snapshot: CatalogSnapshot) -> None:
+def test_names_and_types_are_the_relations_own(
+    connection: Connection, snapshot: CatalogSnapshot
+) -> None:
     masked = [oid(connection, "secret")]
     assert len(views(snapshot)) >= 25
     for view in views(snapshot):
@@ -112,7 +119,9 @@ def test_counters_of_relations_with_masks(
     connection: Connection, snapshot: CatalogSnapshot, view: str
 ) -> None:
     secret = oid(connection, "secret")
-    toast = connection.execute("select reltoastrelid::int from pg_class where oid = %s", (secret,)).fetchone()
+    toast = connection.execute(
+        "select reltoastrelid::int from pg_class where oid = %s", (secret,)
+    ).fetchone()
     assert toast is not None
     text = substitute(relation(snapshot, view), None, [secret])
     assert text is not None
@@ -144,9 +153,9 @@ def test_the_relations_whose_counters_are_hidden(connection: Connection) -> None
         f"select array(select unnest({hidden_relations([secret])})::int)".encode()
     ).fetchone()
     expected = connection.execute(
-        "select oid::int from pg_class where oid = %(o)s or oid = (select reltoastrelid from pg_class where oid = %(o)s)"
-        " union select indexrelid::int from pg_index where indrelid = %(o)s"
-        " or indrelid = (select reltoastrelid from pg_class where oid = %(o)s)",
+        "select oid::int from pg_class where oid = %(o)s or oid = (select reltoastrelid from"
+        " pg_class where oid = %(o)s) union select indexrelid::int from pg_index where indrelid ="
+        " %(o)s or indrelid = (select reltoastrelid from pg_class where oid = %(o)s)",
         {"o": secret},
     ).fetchall()
     assert row is not None and isinstance(row[0], list)
@@ -156,19 +165,25 @@ def test_the_relations_whose_counters_are_hidden(connection: Connection) -> None
 
 def test_counter_functions_take_a_relation(snapshot: CatalogSnapshot) -> None:
     known = {
-        f.name for f in snapshot.functions.values() if f.name in COUNTER_FUNCTIONS and f.arg_types == (26,)
+        f.name
+        for f in snapshot.functions.values()
+        if f.name in COUNTER_FUNCTIONS and f.arg_types == (26,)
     }
     assert len(known) > 20
     if snapshot.server_version >= 180000:  # blocks of the own transaction are of 14 and 15 alone
         assert {name for name in COUNTER_FUNCTIONS if "xact_blocks" not in name} <= known
 
 
-def test_settings_are_those_that_show_shows(connection: Connection, snapshot: CatalogSnapshot) -> None:
+def test_settings_are_those_that_show_shows(
+    connection: Connection, snapshot: CatalogSnapshot
+) -> None:
     connection.execute("set app.token = 'x'")
     text = substitute(relation(snapshot, "pg_settings"), ["name", "setting", "sourcefile"], [])
     assert text is not None
     _, found = rows(connection, text)
-    assert all(isinstance(name, str) and show_allowed(name) and file is None for name, _, file in found)
+    assert all(
+        isinstance(name, str) and show_allowed(name) and file is None for name, _, file in found
+    )
     every = {name for (name,) in connection.execute("select name from pg_settings").fetchall()}
     assert {name for name, *_ in found} == every.intersection(shown_names())
     assert len(found) > 200
@@ -224,7 +239,13 @@ def test_what_is_readable_through_a_substitute(snapshot: CatalogSnapshot) -> Non
         assert found.substitute
         assert found.readable
         assert found.columns is None
-    for name in ("pg_stat_statements", "pg_stats", "pg_authid", "pg_stat_replication", "pg_file_settings"):
+    for name in (
+        "pg_stat_statements",
+        "pg_stats",
+        "pg_authid",
+        "pg_stat_replication",
+        "pg_file_settings",
+    ):
         other = snapshot.relation_by_name.get(("pg_catalog", name))
         assert other is None or not classify_relation(other).readable
     for function in snapshot.functions.values():

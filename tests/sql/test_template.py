@@ -24,7 +24,9 @@ def test_literals_become_parameters(sql: str) -> None:
     assert template.with_parameters(key).decode() == TEXTS[sql]
 
 
-@pytest.mark.parametrize("sql", ["select $1", 'select "$"', "select 'a\\'", "select E'a'", "select 1 -- 2"])
+@pytest.mark.parametrize(
+    "sql", ["select $1", 'select "$"', "select 'a\\'", "select E'a'", "select 1 -- 2"]
+)
 def test_a_text_that_is_not_plain_has_no_key(sql: str) -> None:
     assert template.key(sql.encode()) is None
 
@@ -32,11 +34,15 @@ def test_a_text_that_is_not_plain_has_no_key(sql: str) -> None:
 def test_dollar_signs_of_a_mask_are_no_parameters() -> None:
     original = b"select $1, email from t where id=$2"
     email, end = original.index(b"email"), len(original)
-    cuts = [Cut(email, email + 5, b"""(case when "a$1" = '$2' then $2 end)"""), Cut(end, end, b" limit 1")]
+    cuts = [
+        Cut(email, email + 5, b"""(case when "a$1" = '$2' then $2 end)"""),
+        Cut(end, end, b" limit 1"),
+    ]
     parts = template.pieces(Rewritten(original, cuts))
     assert parts == (
         b"select ", 0, b""", (case when "a$1" = '$2' then """, 1, b" end) from t where id=", 1, b" limit 1",
     )  # fmt: skip
-    assert template.filled(parts, b"select 'x', email from t where id=7") == (
-        b"""select 'x', (case when "a$1" = '$2' then 7 end) from t where id=7 limit 1"""
+    assert (
+        template.filled(parts, b"select 'x', email from t where id=7")
+        == b"""select 'x', (case when "a$1" = '$2' then 7 end) from t where id=7 limit 1"""
     )

@@ -1,4 +1,6 @@
-"""XML through a gateway on servers that are built with libxml: benign results are the server's, masked columns stay masked."""
+"""XML through a gateway on servers that are built with libxml: benign results are the server's,
+masked columns stay masked.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,10 @@ def test_benign_results_are_the_servers(xml: Live, sql: str) -> None:
         "select xmlparse(document '<a><b></a>')",
         "select 'x'::xml is document, '<a'::xml",
         "select xpath('//[', '<a/>')",
-        "select t.* from xmltable('/a/b' passing ('<a><b>x</b></a>'::xml) columns b int path '.') t",
+        (
+            "select t.* from xmltable('/a/b' passing ('<a><b>x</b></a>'::xml) columns b int path"
+            " '.') t"
+        ),
         "select t.* from xmltable('/a' passing ('<a/>'::xml) columns n int path 'none' not null) t",
     ],
 )

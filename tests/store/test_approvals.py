@@ -1,4 +1,6 @@
-"""The tables of approvals come to a database that is there already, and wait for no other writer for long."""
+"""The tables of approvals come to a database that is there already, and wait for no other writer
+for long.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def test_an_older_database_is_migrated(tmp_path: Path) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
     with engine.begin() as connection:
-        row = "('s', 'a', 'i', '[]', '', '', 't', '', '', 1.0, 2.0, '', 0, 0, 0, 0, '', '', 'ended')"
+        row = (
+            "('s', 'a', 'i', '[]', '', '', 't', '', '', 1.0, 2.0, '', 0, 0, 0, 0, '', '', 'ended')"
+        )
         connection.execute(sa.text(f"INSERT INTO sessions VALUES {row}"))
     engine.dispose()
     engine = open_database(tmp_path)
@@ -57,7 +61,10 @@ def test_a_request_from_before_masks_were_sent(tmp_path: Path) -> None:
     engine.dispose()
     house = House.open(tmp_path, house.clock)
     (kept,) = house.store.open()
-    assert kept.binding == replace(request.binding, sent="") and kept.binding.executed_sql == BINDING.sql
+    assert (
+        kept.binding == replace(request.binding, sent="")
+        and kept.binding.executed_sql == BINDING.sql
+    )
     refusal = house.service.use(request.id, BINDING)
     assert refusal is not None and refusal.code.id == "SP1404"
     house.close()
@@ -72,10 +79,14 @@ def test_both_texts_are_kept(tmp_path: Path) -> None:
 
 
 def test_decisions_are_on_disk_and_requests_survive_the_process(tmp_path: Path) -> None:
-    """What SQLite is told: FULL for what takes effect, NORMAL for what a crash of the machine may forget."""
+    """What SQLite is told: FULL for what takes effect, NORMAL for what a crash of the machine may
+    forget.
+    """
     house = House.open(tmp_path)
     said: list[str] = []
-    sa.event.listen(house.engine, "before_cursor_execute", lambda c, cur, sql, *rest: said.append(sql))
+    sa.event.listen(
+        house.engine, "before_cursor_execute", lambda c, cur, sql, *rest: said.append(sql)
+    )
     request = house.ask()
     assert "PRAGMA synchronous = NORMAL" in said and "PRAGMA synchronous = FULL" not in said
     house.approve(request)
@@ -85,7 +96,9 @@ def test_decisions_are_on_disk_and_requests_survive_the_process(tmp_path: Path) 
     house.close()
 
 
-def test_a_locked_database_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "WAIT", 50)
     house = House.open(tmp_path)
     request = house.ask()

@@ -49,13 +49,19 @@ def test_alembic_is_not_imported_when_the_schema_is_current(tmp_path: Path) -> N
         "open_database(Path(sys.argv[1])); print('alembic' in sys.modules)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.stdout.strip() == "False"
 
 
 def test_two_gateways_may_start_at_once(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from sallyport.store.database import open_database\n"
+    code = (
+        "import sys; from pathlib import Path; from sallyport.store.database import open_database\n"
+    )
     code += "open_database(Path(sys.argv[1]))"
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     assert [process.wait(60) for process in started] == [0, 0, 0]

@@ -31,7 +31,9 @@ def writer(engine: Engine) -> Iterator[Writer]:
 
 
 def version(name: str, loaded: float = 1.0) -> PolicyVersion:
-    return PolicyVersion(name, f"text of {name}\n", "p.yaml", loaded, "the file changed", "root", 0.5)
+    return PolicyVersion(
+        name, f"text of {name}\n", "p.yaml", loaded, "the file changed", "root", 0.5
+    )
 
 
 def test_versions_are_kept_in_order_and_what_is_the_same_once(
@@ -43,7 +45,9 @@ def test_versions_are_kept_in_order_and_what_is_the_same_once(
         kept.keep(version(name))
         assert writer.flush()
     assert [(one.id, one.version) for one in port.recent()] == [(3, "a"), (2, "b"), (1, "a")]
-    assert port.get(2) == PolicyVersion("b", "text of b\n", "p.yaml", 1.0, "the file changed", "root", 0.5, 2)
+    assert port.get(2) == PolicyVersion(
+        "b", "text of b\n", "p.yaml", 1.0, "the file changed", "root", 0.5, 2
+    )
     again = SqlPolicyVersions(open_readonly(tmp_path))
     assert again.before(3) == again.get(2)
     later = SqlPolicyVersions(engine, writer)
@@ -59,7 +63,10 @@ def test_compared(engine: Engine, writer: Writer) -> None:
         assert writer.flush()
     one, other, lines = compared(kept, 3)
     assert (one.version, other.version) == ("c", "b")  # type: ignore[union-attr]
-    assert [(line.kind, line.text) for line in lines] == [("removed", "text of b"), ("added", "text of c")]
+    assert [(line.kind, line.text) for line in lines] == [
+        ("removed", "text of b"),
+        ("added", "text of c"),
+    ]
     assert compared(kept, 3, 1)[1] == kept.get(1)
     assert compared(kept, 1)[1] is None
     for wrong in ((4, None), (1, 9)):
@@ -72,4 +79,8 @@ def test_the_oldest_go(engine: Engine, writer: Writer) -> None:
     for number in range(10):
         kept.keep(version(str(number), float(number)))
     assert writer.flush()
-    assert [one.version for one in SqlPolicyVersions(engine, writer, most=3).recent()] == ["9", "8", "7"]
+    assert [one.version for one in SqlPolicyVersions(engine, writer, most=3).recent()] == [
+        "9",
+        "8",
+        "7",
+    ]

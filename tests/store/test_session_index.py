@@ -1,4 +1,6 @@
-"""Rows reach the database in batches, the newest wins, and nothing is lost while it cannot be written."""
+"""Rows reach the database in batches, the newest wins, and nothing is lost while it cannot be
+written.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def test_the_newest_report_wins(index: SqlSessionIndex, writer: Writer) -> None:
 
 def test_recent_is_newest_first_and_filtered(index: SqlSessionIndex, writer: Writer) -> None:
     for number in range(5):
-        index.save(row(f"s_{number}", started=float(number), status="ended" if number % 2 else "live"))
+        index.save(
+            row(f"s_{number}", started=float(number), status="ended" if number % 2 else "live")
+        )
     index.save(row("s_x", started=9.0, target="other", subject="else"))
     assert writer.flush()
     assert [found.id for found in index.recent(limit=3)] == ["s_x", "s_4", "s_3"]
@@ -141,7 +145,9 @@ def test_close_writes_what_is_queued(tmp_path: Path, engine: Engine) -> None:
     assert reader.get("s_1") is not None
 
 
-def test_the_recorder_reports_into_the_store(tmp_path: Path, index: SqlSessionIndex, writer: Writer) -> None:
+def test_the_recorder_reports_into_the_store(
+    tmp_path: Path, index: SqlSessionIndex, writer: Writer
+) -> None:
     recorder = Recorder(tmp_path, index, interval=0.005)
     recorder.start()
     session = begin(recorder)

@@ -1,4 +1,6 @@
-"""What is stored of a session token comes back as it was: a subject that changed on the way would be somebody else."""
+"""What is stored of a session token comes back as it was: a subject that changed on the way would
+be somebody else.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlSessionTokenS
     engine.dispose()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(subject=SUBJECTS, networks=st.lists(NAMES, max_size=3).map(tuple))
 def test_it_comes_back_as_it_was(
     store: SqlSessionTokenStore, subject: Subject, networks: tuple[str, ...]
 ) -> None:
-    token = SessionToken(new_id("tok"), digest_of(new_id("t")), subject, "shop", networks, 1.0, "127.0.0.1")
+    token = SessionToken(
+        new_id("tok"), digest_of(new_id("t")), subject, "shop", networks, 1.0, "127.0.0.1"
+    )
     store.add(token)
     (back,) = [stored for stored in store.valid(0.0) if stored.id == token.id]
     assert back == token

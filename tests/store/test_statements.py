@@ -1,4 +1,6 @@
-"""Statements in the store: found as the recording's reader would find them, bounded, and older databases keep working."""
+"""Statements in the store: found as the recording's reader would find them, bounded, and older
+databases keep working.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def writer(engine: Engine) -> Iterator[Writer]:
 
 TEXTS = (
     StatementText(3, "allow", "SELECT id FROM orders WHERE note = '50%_off'", ("public.orders",)),
-    StatementText(5, "deny", "select ssn from customers", ("public.customers", 'public.Odd"\nName')),
+    StatementText(
+        5, "deny", "select ssn from customers", ("public.customers", 'public.Odd"\nName')
+    ),
     StatementText(7, "allow", "select 1", ()),
 )
 QUERIES = [
@@ -55,7 +59,9 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_the_store_finds_what_a_reader_would(engine: Engine, writer: Writer, query: SessionQuery) -> None:
+def test_the_store_finds_what_a_reader_would(
+    engine: Engine, writer: Writer, query: SessionQuery
+) -> None:
     index = SqlSessionIndex(engine, writer)
     assert index.statements("s_1", TEXTS)
     assert index.statements("s_2", [StatementText(1, "hold", "select 2", ())])
@@ -71,7 +77,9 @@ def test_too_many_rows_and_the_oldest_go(engine: Engine, writer: Writer) -> None
     small = StatementIndex(engine, most=100)
     for number in range(30):
         id_ = f"s_{number:02}"
-        index.save(row(id_, started=float(number), status=ENDED if number else "live", searchable=WHOLE))
+        index.save(
+            row(id_, started=float(number), status=ENDED if number else "live", searchable=WHOLE)
+        )
         index.statements(id_, [StatementText(n, "allow", f"select {n}", ()) for n in range(5)])
     assert writer.flush()
     assert small.trim() == 12, "150 rows, 90 are left"
@@ -83,7 +91,9 @@ def test_too_many_rows_and_the_oldest_go(engine: Engine, writer: Writer) -> None
     assert set(index.matching(["s_00", "s_13"], SessionQuery(text="select"))) == {"s_00", "s_13"}
 
 
-def test_trimming_happens_by_itself(engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trimming_happens_by_itself(
+    engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(statements, "_BETWEEN", 20)
     index = StatementIndex(engine, writer, most=10)
     sessions = SqlSessionIndex(engine, writer)
@@ -114,7 +124,9 @@ def test_rows_do_not_pile_up_for_a_database_that_is_away(engine: Engine) -> None
     assert taken == [True] * 20 + [False] * 10
 
 
-def test_rows_survive_and_the_dead_are_read_again(engine: Engine, writer: Writer, tmp_path: Path) -> None:
+def test_rows_survive_and_the_dead_are_read_again(
+    engine: Engine, writer: Writer, tmp_path: Path
+) -> None:
     index = SqlSessionIndex(engine, writer)
     index.save(row("s_1", searchable=WHOLE))
     index.statements("s_1", TEXTS)
@@ -134,7 +146,10 @@ def test_sessions_from_before_are_not_said_to_be_searchable(tmp_path: Path) -> N
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0002")
-        columns = "id subject issuer groups agent label target client application started reason statements refused rows bytes file last_hash status"
+        columns = (
+            "id subject issuer groups agent label target client application started reason"
+            " statements refused rows bytes file last_hash status"
+        )
         values = {name: "" for name in columns.split()} | {
             "id": "s_old",
             "groups": "[]",
@@ -143,7 +158,10 @@ def test_sessions_from_before_are_not_said_to_be_searchable(tmp_path: Path) -> N
         }
         names = ", ".join(f'"{name}"' for name in values)
         connection.execute(
-            sa.text(f"INSERT INTO sessions ({names}) VALUES ({', '.join(f':{n}' for n in values)})"), values
+            sa.text(
+                f"INSERT INTO sessions ({names}) VALUES ({', '.join(f':{n}' for n in values)})"
+            ),
+            values,
         )
     engine.dispose()
     migrated = open_database(tmp_path)

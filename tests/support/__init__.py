@@ -1,3 +1,3 @@
-"""Real servers, real clients and broken networks, as fixtures. Nothing here stands in for PostgreSQL or a
-driver.
+"""Real servers, real clients and broken networks, as fixtures. Nothing here stands in for
+PostgreSQL or a driver.
 """

@@ -1,4 +1,6 @@
-"""Clients that change things through a gateway until it is killed, and log what was acknowledged."""
+"""Clients that change things through a gateway until it is killed, and log what was
+acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ async def _execute(db: AsyncConnection, marker: str) -> None:
 
 
 async def _with(db: AsyncConnection, marker: str) -> None:
-    await db.execute(f"WITH new AS ({_INSERT} ('{marker}') RETURNING marker) SELECT * FROM new".encode())
+    await db.execute(
+        f"WITH new AS ({_INSERT} ('{marker}') RETURNING marker) SELECT * FROM new".encode()
+    )
 
 
 async def _update(db: AsyncConnection, marker: str) -> None:
@@ -100,8 +104,8 @@ WAYS: tuple[Way, ...] = (
 
 @dataclass
 class Clients:
-    """``count`` sessions at ``dsn`` that write markers, each beginning with ``name``, in a thread of their own.
-    ``acknowledged``: those whose statement was answered.
+    """``count`` sessions at ``dsn`` that write markers, each beginning with ``name``, in a thread
+    of their own. ``acknowledged``: those whose statement was answered.
     """
 
     dsn: str
@@ -177,7 +181,9 @@ def committed(server: Server) -> list[str]:
 
 @dataclass(frozen=True)
 class Kill:
-    """What one kill cost: statements acknowledged, rows committed, and those of either without a recording."""
+    """What one kill cost: statements acknowledged, rows committed, and those of either without a
+    recording.
+    """
 
     acknowledged: int
     committed: int
@@ -185,7 +191,9 @@ class Kill:
 
 
 def kill_once(gateway: Gateway, server: Server, clients: int, name: str, statements: int) -> Kill:
-    """Let clients write, kill the gateway in the middle of it, start it again and look for what was done."""
+    """Let clients write, kill the gateway in the middle of it, start it again and look for what was
+    done.
+    """
     load = Clients(gateway.dsn(), clients, name)
     load.start()
     load.wait_for(statements)

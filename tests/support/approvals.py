@@ -1,4 +1,6 @@
-"""A gateway whose rules hold, agents that wait in threads of their own, and a reviewer at the REST interface."""
+"""A gateway whose rules hold, agents that wait in threads of their own, and a reviewer at the REST
+interface.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ CLIENTS = {
     SECOND_DBA: DemoClient("dino", Secret("x"), ("dba",), "dino@example.com"),
     SECURITY: DemoClient("sam", Secret("x"), ("security",), "sam@example.com"),
     OTHER_AGENT: DemoClient("other-agent", Secret("x"), ("claude-postgres",)),
-    **{f"crowd-{n}": DemoClient(f"crowd-{n}", Secret("x"), ("claude-postgres",)) for n in range(25)},
+    **{
+        f"crowd-{n}": DemoClient(f"crowd-{n}", Secret("x"), ("claude-postgres",)) for n in range(25)
+    },
 }
 
 #: Each has rows 1 to 200; what deleting from it means is in the policy.
@@ -94,7 +98,9 @@ def count(server: Server, table: str, where: str = "true") -> int:
     return int(row[0]) if row else -1
 
 
-def holding_gateway(issuer: DevIssuer, server: Server, policy: str = POLICY, **limits: Any) -> Gateway:
+def holding_gateway(
+    issuer: DevIssuer, server: Server, policy: str = POLICY, **limits: Any
+) -> Gateway:
     """Not started yet. ``.console`` is its address."""
     port = free_port()
     roles = {"reviewer": ["dba", "security"], "viewer": ["claude-postgres"]}
@@ -169,7 +175,9 @@ class Notice:
 
 @dataclass
 class Waiter(AbstractContextManager["Waiter"]):
-    """A connection on which one statement runs in a thread. ``id``: of the approval, once the NOTICE has come."""
+    """A connection on which one statement runs in a thread. ``id``: of the approval, once the
+    NOTICE has come.
+    """
 
     gateway: Gateway
     client: str = AGENT
@@ -196,7 +204,9 @@ class Waiter(AbstractContextManager["Waiter"]):
         self.error = self.result = None
         self.notices.clear()
         self.sent = time.monotonic()
-        self._thread = threading.Thread(target=self._run, args=(sql, params), kwargs=more, daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(sql, params), kwargs=more, daemon=True
+        )
         self._thread.start()
         return self
 
@@ -235,7 +245,9 @@ class Waiter(AbstractContextManager["Waiter"]):
 
 
 def noted(messages: Sequence[bytes]) -> str:
-    """The id in the NOTICE that ends these messages: of this session's request, whatever else waits."""
+    """The id in the NOTICE that ends these messages: of this session's request, whatever else
+    waits.
+    """
     found = re.search(rb"apr_\w+", messages[-1])
     assert found is not None, messages
     return found[0].decode()

@@ -1,4 +1,6 @@
-"""A real browser: Debian's Chromium, headless, driven by Playwright. Whatever goes wrong in it fails the test."""
+"""A real browser: Debian's Chromium, headless, driven by Playwright. Whatever goes wrong in it
+fails the test.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ def chromium_running() -> Iterator[Any]:
 
 
 class Watched:
-    """Browser windows before one console, each with its own cookies. ``problems``: errors in them, dialogs, violations of the
-    content policy, requests that left the machine."""
+    """Browser windows before one console, each with its own cookies. ``problems``: errors in them,
+    dialogs, violations of the content policy, requests that left the machine.
+    """
 
     def __init__(self, chromium: Any, url: str) -> None:
         """url: of the console; it, and whatever else is on 127.0.0.1, may be asked."""

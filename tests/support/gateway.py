@@ -1,7 +1,8 @@
 """A real gateway as a subprocess: ``sallyport serve`` with a configuration of the test's own.
 
-``Gateway.dsn()`` gives what an agent would be given: the gateway's address and a token from the development
-issuer in place of a password. ``stop()`` also looks for secrets in what the gateway logged.
+``Gateway.dsn()`` gives what an agent would be given: the gateway's address and a token from the
+development issuer in place of a password. ``stop()`` also looks for secrets in what the gateway
+logged.
 """
 
 from __future__ import annotations
@@ -64,9 +65,11 @@ masks:
 
 @dataclass
 class Gateway:
-    """targets: by name. policy: the text of policy.yaml. tls: whether the listener has a certificate.
+    """targets: by name. policy: the text of policy.yaml. tls: whether the listener has a
+    certificate.
 
-    extra: merged over the configuration, top level only (``limits``, ``console``, ...). target_extra: over each target.
+    extra: merged over the configuration, top level only (``limits``, ``console``, ...).
+    target_extra: over each target.
     """
 
     issuer: DevIssuer
@@ -92,7 +95,9 @@ class Gateway:
             self.ca = authority.file
 
     def start(self) -> Gateway:
-        """Write the files and serve; returns when it listens. ProcessError with the log when it does not."""
+        """Write the files and serve; returns when it listens. ProcessError with the log when it
+        does not.
+        """
         for attempt in (1, 2, 3):
             self.port = self.port or free_port()
             self.write()
@@ -114,8 +119,8 @@ class Gateway:
         return [sallyport, *words, "--config", str(self.config_file), *self.arguments]
 
     def write(self, policy: str | None = None) -> None:
-        """Write sallyport.yaml and policy.yaml; with ``policy``, change the policy (a running gateway
-        reloads it).
+        """Write sallyport.yaml and policy.yaml; with ``policy``, change the policy (a running
+        gateway reloads it).
         """
         self.policy = self.policy if policy is None else policy
         draft = self.home / "policy.yaml.new"
@@ -167,7 +172,9 @@ class Gateway:
         self._tokens.add(token)
         return token
 
-    def dsn(self, token: str = "", *, target: str = "shop", user: str = "claude", options: str = "") -> str:
+    def dsn(
+        self, token: str = "", *, target: str = "shop", user: str = "claude", options: str = ""
+    ) -> str:
         """A connection string for any client. options: further URL parameters, ``a=b&c=d``."""
         tls = f"sslmode=verify-full&sslrootcert={self.ca}" if self.ca else "sslmode=disable"
         query = f"{tls}&{options}" if options else tls

@@ -1,7 +1,7 @@
 """A network namespace whose peer can vanish: packets are dropped, and nobody says so.
 
-Sockets that :meth:`Namespace.run` makes live in the namespace, wherever they are used. Needs root and iproute2; :func:`namespace` says when
-it is not to be had.
+Sockets that :meth:`Namespace.run` makes live in the namespace, wherever they are used. Needs root
+and iproute2; :func:`namespace` says when it is not to be had.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""npm packages for tests: PostgreSQL servers, an identity provider, Node drivers. Installed by name, once."""
+"""npm packages for tests: PostgreSQL servers, an identity provider, Node drivers. Installed by
+name, once.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ _DONE = ".installed"
 
 
 def npm_install(package_dir: Path) -> Path:
-    """Install what ``package_dir/package.json`` (and package-lock.json, if any) asks for; returns the
-    directory that has ``node_modules``. Cached by the content of both files, so a second call costs
-    nothing.
+    """Install what ``package_dir/package.json`` (and package-lock.json, if any) asks for; returns
+    the directory that has ``node_modules``. Cached by the content of both files, so a second call
+    costs nothing.
     """
     files = [package_dir / name for name in ("package.json", "package-lock.json")]
     content = {file.name: file.read_bytes() for file in files if file.exists()}
@@ -29,9 +31,15 @@ def npm_install(package_dir: Path) -> Path:
 
 
 def npm_packages(name: str, packages: Mapping[str, str]) -> Path:
-    """Install packages given as {name: version}; returns the directory that has ``node_modules``."""
-    manifest = json.dumps({"private": True, "dependencies": dict(packages)}, sort_keys=True).encode()
-    return _installed(f"{name}-{hashlib.sha256(manifest).hexdigest()[:16]}", {"package.json": manifest})
+    """Install packages given as {name: version}; returns the directory that has
+    ``node_modules``.
+    """
+    manifest = json.dumps(
+        {"private": True, "dependencies": dict(packages)}, sort_keys=True
+    ).encode()
+    return _installed(
+        f"{name}-{hashlib.sha256(manifest).hexdigest()[:16]}", {"package.json": manifest}
+    )
 
 
 def _installed(key: str, files: Mapping[str, bytes]) -> Path:
@@ -48,7 +56,9 @@ def _installed(key: str, files: Mapping[str, bytes]) -> Path:
             (place / name).write_bytes(content)
         verb = "ci" if "package-lock.json" in files else "install"
         command = [npm, verb, "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-        done = subprocess.run(command, cwd=place, env=os.environ, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=place, env=os.environ, capture_output=True, text=True, timeout=300
+        )
         if done.returncode != 0:
             pytest.fail(f"npm {verb} failed for {key}:\n{done.stderr[-2000:]}")
         (place / _DONE).touch()

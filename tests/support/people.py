@@ -1,6 +1,8 @@
-"""A real OpenID provider where people log in with a password, and agents fetch tokens: npm's oidc-provider (people.mjs).
+"""A real OpenID provider where people log in with a password, and agents fetch tokens: npm's
+oidc-provider (people.mjs).
 
-:class:`PeopleProvider` stands where the gateway's fixtures take an issuer: it has ``url``, ``audience`` and ``token``.
+:class:`PeopleProvider` stands where the gateway's fixtures take an issuer: it has ``url``,
+``audience`` and ``token``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _PACKAGE = ROOT / "tests" / "identity" / "idp"
 
 @dataclass
 class PeopleProvider:
-    """redirect: the console's callback. people: claims by name (the password is :data:`PASSWORD`). clients: claims by client id."""
+    """redirect: the console's callback. people: claims by name (the password is :data:`PASSWORD`).
+    clients: claims by client id.
+    """
 
     redirect: str
     people: Mapping[str, Mapping[str, Any]]
@@ -38,8 +42,11 @@ class PeopleProvider:
     def __enter__(self) -> Self:
         place = npm_install(_PACKAGE)
         self._script = place / f"people-{os.getpid()}.mjs"
-        shutil.copy(Path(__file__).with_name("people.mjs"), self._script)  # Node resolves packages beside it
-        people = {name: {"password": PASSWORD, "claims": claims} for name, claims in self.people.items()}
+        # Node resolves packages beside it
+        shutil.copy(Path(__file__).with_name("people.mjs"), self._script)
+        people = {
+            name: {"password": PASSWORD, "claims": claims} for name, claims in self.people.items()
+        }
         options = json.dumps({"redirect": self.redirect, "people": people, "clients": self.clients})
         self._process = subprocess.Popen(
             ["node", str(self._script), options],
@@ -54,7 +61,10 @@ class PeopleProvider:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._process.kill()
         self._process.communicate()

@@ -1,8 +1,8 @@
-"""Where tests keep things: a cache that survives in the checkout, and scratch space that does not survive
-the run.
+"""Where tests keep things: a cache that survives in the checkout, and scratch space that does not
+survive the run.
 
-Scratch space lies outside pytest's own (which only its owner may enter), because PostgreSQL runs as another
-user when the tests run as root. What a killed run left behind is swept by the next one.
+Scratch space lies outside pytest's own (which only its owner may enter), because PostgreSQL runs as
+another user when the tests run as root. What a killed run left behind is swept by the next one.
 """
 
 from __future__ import annotations

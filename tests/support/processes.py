@@ -12,7 +12,9 @@ __all__ = ["ProcessError", "Program", "cpu_seconds", "rss"]
 
 
 def cpu_seconds(program: Program) -> float:
-    """CPU time so far, of a program and its children, by the scheduler's accounting (proc(5), schedstat)."""
+    """CPU time so far, of a program and its children, by the scheduler's accounting (proc(5),
+    schedstat).
+    """
     parent = psutil.Process(program.process.pid)
     tasks = [
         task

@@ -1,7 +1,8 @@
-"""A TCP proxy that misbehaves on purpose: cuts, stalls, delays, and splits what passes into small pieces.
+"""A TCP proxy that misbehaves on purpose: cuts, stalls, delays, and splits what passes into small
+pieces.
 
-Put it between a client and the gateway, or between the gateway and PostgreSQL. Faults are set per direction
-and may be changed while connections are open; counters tell how many bytes passed.
+Put it between a client and the gateway, or between the gateway and PostgreSQL. Faults are set per
+direction and may be changed while connections are open; counters tell how many bytes passed.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _LINGER_RESET = struct.pack("ii", 1, 0)  # close() sends RST
 class Fault:
     """What happens to one direction of every connection.
 
-    cut_after: bytes that pass before both sides are closed, -1 never. reset: cut with RST instead of FIN.
-    stall_after: bytes that pass before nothing more does, -1 never. piece: largest write in bytes, 0 no
-    limit. delay: seconds before each write.
+    cut_after: bytes that pass before both sides are closed, -1 never. reset: cut with RST instead
+    of FIN. stall_after: bytes that pass before nothing more does, -1 never. piece: largest write in
+    bytes, 0 no limit. delay: seconds before each write.
     """
 
     cut_after: int = -1
@@ -70,7 +71,10 @@ class FaultProxy:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._closed = True
         _hang_up(self._listener)
@@ -131,8 +135,8 @@ class FaultProxy:
         except OSError:
             reset = True
         finally:
-            # Whoever ends first hangs up both, alone: a second shutdown() between the first one's and its
-            # close() would send the FIN that spoils a reset.
+            # Whoever ends first hangs up both, alone: a second shutdown() between the first one's
+            # and its close() would send the FIN that spoils a reset.
             with self._lock:
                 mine = self._open & {source, sink}
                 self._open -= mine
@@ -149,7 +153,9 @@ class FaultProxy:
     def _allowed(fault: Fault, passed: int, waiting: int) -> int:
         limits = [waiting]
         limits += [fault.piece] if fault.piece else []
-        limits += [max(0, limit - passed) for limit in (fault.cut_after, fault.stall_after) if limit >= 0]
+        limits += [
+            max(0, limit - passed) for limit in (fault.cut_after, fault.stall_after) if limit >= 0
+        ]
         return min(limits)
 
     def _count(self, is_client: bool, size: int) -> None:
@@ -161,8 +167,8 @@ class FaultProxy:
 
 
 def _hang_up(one: socket.socket, *, reset: bool = False) -> None:
-    """Also wakes a thread that waits in recv(); SHUT_RD does so without sending the FIN that would spoil a
-    reset.
+    """Also wakes a thread that waits in recv(); SHUT_RD does so without sending the FIN that would
+    spoil a reset.
     """
     try:
         if reset:

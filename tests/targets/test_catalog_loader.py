@@ -70,9 +70,14 @@ def full(room: str) -> Iterator[str]:
     with psycopg.connect(room, autocommit=True) as connection:
         connection.execute(EVERYTHING)
         if connection.info.server_version >= 150000:
-            connection.execute("CREATE VIEW invoked WITH (security_invoker = on) AS SELECT 1 AS one")
+            connection.execute(
+                "CREATE VIEW invoked WITH (security_invoker = on) AS SELECT 1 AS one"
+            )
         for number, value in enumerate(("", "=true", "=1", "=off", "=0")):
-            text = f"CREATE VIEW barrier_{number} WITH (security_barrier{value}, check_option = local) AS SELECT n FROM fleeting"
+            text = (
+                f"CREATE VIEW barrier_{number} WITH (security_barrier{value}, check_option = local)"
+                " AS SELECT n FROM fleeting"
+            )
             connection.execute(text.encode())
         connection.execute("CREATE TEMP TABLE mine (n int)")
         connection.execute("SET search_path = public")
@@ -188,7 +193,15 @@ def test_types(catalog: CatalogSnapshot) -> None:
 def test_functions(catalog: CatalogSnapshot) -> None:
     def one(name: str) -> tuple[object, ...]:
         (f,) = (f for f in catalog.functions_by_name[name] if f.schema == "public")
-        return f.kind, f.arg_types, f.returns_set, f.n_defaults, f.variadic, f.strict, f.security_definer
+        return (
+            f.kind,
+            f.arg_types,
+            f.returns_set,
+            f.n_defaults,
+            f.variadic,
+            f.strict,
+            f.security_definer,
+        )
 
     assert one("split") == ("f", (25,), False, 0, False, False, False)
     assert one("rows_of") == ("f", (23,), True, 1, False, False, True)
@@ -214,7 +227,9 @@ def test_operators_and_casts(catalog: CatalogSnapshot) -> None:
 def test_extension_members(catalog: CatalogSnapshot) -> None:
     assert catalog.type_by_name["public", "hstore"].extension == "hstore"
     assert {f.extension for f in catalog.functions_by_name["hstore_to_json"]} == {"hstore"}
-    assert {o.extension for o in catalog.operators_by_name["?"] if o.schema == "public"} == {"hstore"}
+    assert {o.extension for o in catalog.operators_by_name["?"] if o.schema == "public"} == {
+        "hstore"
+    }
     assert _relation(catalog, "base").extension == ""
 
 
@@ -333,7 +348,9 @@ NO_CHANGES = [
 
 
 @pytest.mark.timeout(600)  # it reads hundreds of catalogs
-@pytest.mark.parametrize("changes", [CHANGES, TEXT_CHANGES, MORE_CHANGES], ids=["objects", "texts", "more"])
+@pytest.mark.parametrize(
+    "changes", [CHANGES, TEXT_CHANGES, MORE_CHANGES], ids=["objects", "texts", "more"]
+)
 def test_what_changed_is_read_as_a_whole_reading_would(full: str, changes: list[str]) -> None:
     async def watch() -> None:
         before = await load_catalog(query)
@@ -364,7 +381,10 @@ def test_many_changes_between_two_readings(full: str) -> None:
         before = await load_catalog(query)
         for number in range(12):
             one, two = random.sample(connections, 2)
-            for connection, work in ((one, random.sample(_STEPS, 3)), (two, random.sample(_STEPS, 2))):
+            for connection, work in (
+                (one, random.sample(_STEPS, 3)),
+                (two, random.sample(_STEPS, 2)),
+            ):
                 with suppress(psycopg.Error):
                     connection.execute("SET lock_timeout = 50")
                     for sql in work:
@@ -405,14 +425,20 @@ _STEPS = [
     "DROP TABLE steps_{n} CASCADE",
     "CREATE TYPE steps_t_{n} AS ENUM ('x')",
     "DROP TYPE steps_t_{n}",
-    "CREATE FUNCTION steps_f_{n}() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM base; END",
+    (
+        "CREATE FUNCTION steps_f_{n}() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*)"
+        " FROM base; END"
+    ),
     "ALTER FUNCTION is_even RENAME TO is_even_{n}",
     "ALTER FUNCTION is_even_{n} RENAME TO is_even",
     "ALTER TYPE mood RENAME TO mood_{n}",
     "ALTER TYPE mood_{n} RENAME TO mood",
     "CREATE TABLE IF NOT EXISTS steps_u_{n} (id serial PRIMARY KEY, t text UNIQUE)",
     "DROP TABLE steps_u_{n}",
-    "ALTER TABLE guarded ADD CONSTRAINT read_{n} CHECK (n <> current_setting('app.s{n}', true)::int)",
+    (
+        "ALTER TABLE guarded ADD CONSTRAINT read_{n} CHECK (n <> current_setting('app.s{n}',"
+        " true)::int)"
+    ),
     "ALTER TABLE guarded DROP CONSTRAINT read_{n}",
     "CREATE SEQUENCE steps_s_{n} OWNED BY base.n",
     "ALTER SEQUENCE steps_s_{n} OWNED BY NONE",
@@ -437,7 +463,9 @@ masks:
 
 
 def _bound_alike(before: CatalogSnapshot, after: CatalogSnapshot, whole: CatalogSnapshot) -> bool:
-    """Whether what is made of the difference is what is made of a whole catalog: a bound policy, and names that are retired."""
+    """Whether what is made of the difference is what is made of a whole catalog: a bound policy,
+    and names that are retired.
+    """
     bind(_POLICY, before, "shop")
     ours, theirs = bind(_POLICY, after, "shop", before), bind(_POLICY, whole, "shop")
     gone = {r.name for r in before.relations.values()} - {r.name for r in whole.relations.values()}

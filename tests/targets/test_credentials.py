@@ -48,13 +48,17 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", " pässword \n")
     assert fetch({"env": "SHOP_PASSWORD"}) == " pässword \n"
     monkeypatch.delenv("SHOP_PASSWORD")
-    assert refused({"env": "SHOP_PASSWORD"}) == "{env: SHOP_PASSWORD}: the environment variable is not set"
+    assert (
+        refused({"env": "SHOP_PASSWORD"})
+        == "{env: SHOP_PASSWORD}: the environment variable is not set"
+    )
     monkeypatch.setenv("SHOP_PASSWORD", "")
     assert "empty" in refused({"env": "SHOP_PASSWORD"})
 
 
 @pytest.mark.parametrize(
-    ("content", "secret"), [(b"s", "s"), (b"s\n", "s"), (b"s\r\n", "s"), (b"s\n\n", "s\n"), (b" s ", " s ")]
+    ("content", "secret"),
+    [(b"s", "s"), (b"s\n", "s"), (b"s\r\n", "s"), (b"s\n\n", "s\n"), (b" s ", " s ")],
 )
 def test_a_file_loses_one_newline(tmp_path: Path, content: bytes, secret: str) -> None:
     assert fetch(secret_file(tmp_path, content)) == secret
@@ -91,11 +95,16 @@ def test_bad_files(tmp_path: Path) -> None:
 
 
 def test_command() -> None:
-    assert fetch(command("print('from ' + __import__('sys').argv[1])", "$HOME; `id`")) == "from $HOME; `id`"
+    assert (
+        fetch(command("print('from ' + __import__('sys').argv[1])", "$HOME; `id`"))
+        == "from $HOME; `id`"
+    )
 
 
 def test_failing_commands() -> None:
-    told = refused(command(f"import sys; print('{CANARY}'); print('{CANARY}', file=sys.stderr); sys.exit(3)"))
+    told = refused(
+        command(f"import sys; print('{CANARY}'); print('{CANARY}', file=sys.stderr); sys.exit(3)")
+    )
     assert "ended with status 3" in told
     assert "-c" not in told
     assert "No such file" in refused({"command": ["/nonexistent/program", CANARY]})
@@ -103,7 +112,9 @@ def test_failing_commands() -> None:
     assert "empty" in refused(command("pass"))
 
 
-def test_a_slow_command_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_slow_command_is_killed_with_its_children(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(credentials, "COMMAND_TIMEOUT", 1.0)
     pids = tmp_path / "pids"
     script = (
@@ -116,7 +127,9 @@ def test_a_slow_command_is_killed_with_its_children(monkeypatch: pytest.MonkeyPa
     deadline = time.monotonic() + 5
     running = [int(pid) for pid in pids.read_text().split()]
     assert len(running) == 2
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in running):
+    while any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in running
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

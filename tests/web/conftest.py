@@ -42,7 +42,9 @@ def browser(place: World, client: TestClient) -> Callable[[str], Browser]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A real browser. Not for the whole session: while it runs, this thread has an event loop that runs."""
+    """A real browser. Not for the whole session: while it runs, this thread has an event loop that
+    runs.
+    """
     with chromium_running() as browser:
         yield browser
 
@@ -56,7 +58,9 @@ def real() -> Iterator[Real]:
 
 @pytest.fixture
 def people(chromium: Any, real: Real) -> Iterator[People]:
-    """``people("dana")``: a browser window of Dana, signed in; whatever goes wrong in it fails the test."""
+    """``people("dana")``: a browser window of Dana, signed in; whatever goes wrong in it fails the
+    test.
+    """
     made = People(chromium, real)
     yield made
     made.watched.close()

@@ -1,4 +1,5 @@
-"""The whole house for a browser: PostgreSQL, a real identity provider with passwords, ``sallyport serve`` with its console, psql.
+"""The whole house for a browser: PostgreSQL, a real identity provider with passwords, ``sallyport
+serve`` with its console, psql.
 
 Nothing here stands in for anything. Names of people are what they log in with.
 """
@@ -79,7 +80,9 @@ masks:
 
 @dataclass
 class Real:
-    """``url``: the console's. ``states``: what a browser keeps of each sign-in, so that people sign in once."""
+    """``url``: the console's. ``states``: what a browser keeps of each sign-in, so that people sign
+    in once.
+    """
 
     server: Server
     provider: PeopleProvider
@@ -117,7 +120,11 @@ def real_house(**more: Any) -> Iterator[Real]:
     try:
         _tables(server)
         with PeopleProvider(f"{url}/sign-in/callback", PEOPLE, CLIENTS) as provider:
-            console = {"listen": f"127.0.0.1:{port}", "client_id": "sallyport-console", "roles": ROLES}
+            console = {
+                "listen": f"127.0.0.1:{port}",
+                "client_id": "sallyport-console",
+                "roles": ROLES,
+            }
             gateway = Gateway(
                 provider,  # type: ignore[arg-type]
                 {"shop": server},
@@ -141,7 +148,8 @@ def _tables(server: Server) -> None:
             "CREATE TABLE tickets (id int PRIMARY KEY, note text);"
             "INSERT INTO tickets SELECT n, 'open' FROM generate_series(1, 200) n;"
             "CREATE TABLE people (id int PRIMARY KEY, name text, email text);"
-            "INSERT INTO people SELECT n, 'Ada', 'ada' || n || '@secret.example' FROM generate_series(1, 3) n;"
+            "INSERT INTO people SELECT n, 'Ada', 'ada' || n || '@secret.example' FROM"
+            " generate_series(1, 3) n;"
             f"CREATE TABLE {quoted} (id int PRIMARY KEY, note text);"  # type: ignore[arg-type]
             f"INSERT INTO {quoted} SELECT n, 'open' FROM generate_series(1, 5) n;"
             "CREATE TABLE evil (id int PRIMARY KEY, value text)"
@@ -169,7 +177,9 @@ def sign_in(page: Any, real: Real, person: str) -> None:
 
 
 class People:
-    """Windows of people who are signed in, for one test. ``watched.problems`` says what went wrong in them."""
+    """Windows of people who are signed in, for one test. ``watched.problems`` says what went wrong
+    in them.
+    """
 
     def __init__(self, chromium: Any, real: Real) -> None:
         self.real, self.watched = real, Watched(chromium, real.url)

@@ -22,7 +22,9 @@ def running(directory: Path, issuer: DevIssuer) -> Iterator[tuple[World, str]]:
     with world(directory, issuer, url) as place:
         listening = threading.Event()
         loop = asyncio.new_event_loop()
-        task = loop.create_task(serve(place.app, "127.0.0.1", port, ready=lambda host, port: listening.set()))
+        task = loop.create_task(
+            serve(place.app, "127.0.0.1", port, ready=lambda host, port: listening.set())
+        )
 
         def run() -> None:
             asyncio.set_event_loop(loop)

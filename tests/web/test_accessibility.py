@@ -1,6 +1,8 @@
-"""Every page for everybody: axe finds nothing, nothing is wider than a phone, focus is where people left it, the keyboard reaches all.
+"""Every page for everybody: axe finds nothing, nothing is wider than a phone, focus is where people
+left it, the keyboard reaches all.
 
-``SALLYPORT_SHOTS=directory`` keeps a picture of the whole of every page: light, dark, laptop and phone.
+``SALLYPORT_SHOTS=directory`` keeps a picture of the whole of every page: light, dark, laptop and
+phone.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer) -> Iterator[tuple[World, str]]:
+def console(
+    tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer
+) -> Iterator[tuple[World, str]]:
     with running(tmp_path_factory.mktemp("console"), issuer) as place:
         _long_session(place[0])
         yield place
@@ -84,7 +88,9 @@ def _long_session(world: World) -> None:
 
 @pytest.fixture
 def open_page(console: tuple[World, str], chromium: Any) -> Iterator[Open]:
-    """``open_page("Dana")``: signed in as Dana; whatever goes wrong in the browser fails the test."""
+    """``open_page("Dana")``: signed in as Dana; whatever goes wrong in the browser fails
+    the test.
+    """
     world, url = console
     world.forget_sign_ins()
     browsers = Watched(chromium, url)
@@ -109,7 +115,9 @@ def axe() -> str:
 
 
 def violations(page: Any, axe: str) -> list[str]:
-    """What axe finds on the page as it is now. Evaluated by the debugger: the content policy stays as it is."""
+    """What axe finds on the page as it is now. Evaluated by the debugger: the content policy stays
+    as it is.
+    """
     page.evaluate(axe)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
@@ -152,7 +160,9 @@ def test_every_page_is_accessible_and_fits(
     assert not problems, "\n".join(problems)
 
 
-def test_signed_out_pages_are_accessible(console: tuple[World, str], chromium: Any, axe: str) -> None:
+def test_signed_out_pages_are_accessible(
+    console: tuple[World, str], chromium: Any, axe: str
+) -> None:
     watched = Watched(chromium, console[1])
     for kind, options in KINDS.items():
         page = watched.page(**options)
@@ -166,7 +176,9 @@ def test_an_explanation_is_accessible(open_page: Open, axe: str) -> None:
     page = open_page("Vera", **PHONE)
     page.goto("/policy")
     page.get_by_label("Groups").fill("agents")
-    page.get_by_role("textbox", name="Statement").fill(f"SELECT name, email FROM customers -- {EVIL}")
+    page.get_by_role("textbox", name="Statement").fill(
+        f"SELECT name, email FROM customers -- {EVIL}"
+    )
     page.get_by_role("button", name="Explain").click()
     page.get_by_text("by rule “agents read”").wait_for()
     shoot(page, "explain-phone", whole=True)
@@ -220,7 +232,10 @@ def test_the_countdown_is_not_read_aloud(open_page: Open, console: tuple[World, 
     left = page.locator("#status .countdown")
     assert left.inner_text().endswith("left")
     assert (
-        left.evaluate("one => one.closest('[aria-live],[role=status],[role=alert]')?.outerHTML ?? ''") == ""
+        left.evaluate(
+            "one => one.closest('[aria-live],[role=status],[role=alert]')?.outerHTML ?? ''"
+        )
+        == ""
     )
     assert page.locator("#status [role=status]").inner_text() == "pending 0 of 1 approved"
 
@@ -247,7 +262,10 @@ def test_the_keyboard_alone(open_page: Open, console: tuple[World, str]) -> None
         "Policy",
         "Targets",
     ]
-    assert seen[8:12] == ["text", "relation", "any", "subject"] or seen[8:10] == ["text", "relation"]
+    assert seen[8:12] == ["text", "relation", "any", "subject"] or seen[8:10] == [
+        "text",
+        "relation",
+    ]
     page.goto("/sessions/s_first")
     region = page.get_by_role("region", name="Statements").last
     region.focus()

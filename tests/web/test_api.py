@@ -57,7 +57,9 @@ def test_bad_tokens_are_limited(client: TestClient, issuer: DevIssuer) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
-def test_every_operation_needs_its_permission(client: TestClient, issuer: DevIssuer, operation: Any) -> None:
+def test_every_operation_needs_its_permission(
+    client: TestClient, issuer: DevIssuer, operation: Any
+) -> None:
     path = PREFIX + operation.path.replace("{id}", "x")
     answer = client.request(operation.method, path, headers=bearer(issuer, "nobody"))
     if operation.permission in OWN:
@@ -80,7 +82,9 @@ def test_sessions_and_events(client: TestClient, issuer: DevIssuer) -> None:
     kinds: list[str] = []
     start: int | None = 0
     while start is not None:
-        answer = client.get(f"{PREFIX}/sessions/s_first/events?start={start}&limit=500", headers=headers)
+        answer = client.get(
+            f"{PREFIX}/sessions/s_first/events?start={start}&limit=500", headers=headers
+        )
         assert answer.text.isascii()
         events = answer.json()
         kinds += [one["kind"] for one in events["events"]]
@@ -108,14 +112,19 @@ def test_a_decision(client: TestClient, issuer: DevIssuer, place: World) -> None
     request = place.ask(77)
     path = f"{PREFIX}/approvals/{request.id}"
     dana = bearer(issuer, "reviewer")
-    listed = client.get(f"{PREFIX}/approvals?status=pending", headers=bearer(issuer, "viewer")).json()
+    listed = client.get(
+        f"{PREFIX}/approvals?status=pending", headers=bearer(issuer, "viewer")
+    ).json()
     assert "sql" not in listed["approvals"][0]
     assert client.get(path, headers=bearer(issuer, "viewer")).status_code == 403
     shown = client.get(path, headers=dana).json()
     assert shown["sql"].endswith("77") and shown["sent"] == shown["sql"]
     assert client.post(f"{path}/decision", json={"approve": False}, headers=dana).status_code == 422
     assert client.post(f"{path}/decision", json={"approve": "yes"}, headers=dana).status_code == 422
-    assert client.post(f"{path}/decision", json={"approve": True, "x": 1}, headers=dana).status_code == 422
+    assert (
+        client.post(f"{path}/decision", json={"approve": True, "x": 1}, headers=dana).status_code
+        == 422
+    )
     assert (
         client.post(
             f"{path}/decision", json={"approve": True}, headers=bearer(issuer, "operator")
@@ -129,32 +138,48 @@ def test_a_decision(client: TestClient, issuer: DevIssuer, place: World) -> None
 
 
 def test_explain(client: TestClient, issuer: DevIssuer) -> None:
-    body = {"target": "shop", "sql": "select email from customers", "subject": {"groups": ["agents"]}}
+    body = {
+        "target": "shop",
+        "sql": "select email from customers",
+        "subject": {"groups": ["agents"]},
+    }
     headers = bearer(issuer, "viewer")
-    (one,) = client.post(f"{PREFIX}/policy/explain", json=body, headers=headers).json()["statements"]
+    (one,) = client.post(f"{PREFIX}/policy/explain", json=body, headers=headers).json()[
+        "statements"
+    ]
     assert one["outcome"] == "allow"
     assert one["columns"][0]["mask"] == "email" and one["sent"] == ""
     computed = {**body, "sql": "select id, 'a' from customers where email is null"}
-    (one,) = client.post(f"{PREFIX}/policy/explain", json=computed, headers=headers).json()["statements"]
+    (one,) = client.post(f"{PREFIX}/policy/explain", json=computed, headers=headers).json()[
+        "statements"
+    ]
     assert one["sql"] == computed["sql"]
     assert "UNION ALL" in one["sent"] and one["sent"].startswith("select id, 'a' from (")
     answer = client.post(f"{PREFIX}/policy/explain", json={**body, "sql": "selec"}, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["code"] == "SP1101"
     assert (
-        client.post(f"{PREFIX}/policy/explain", json={**body, "target": "x"}, headers=headers).status_code
+        client.post(
+            f"{PREFIX}/policy/explain", json={**body, "target": "x"}, headers=headers
+        ).status_code
         == 422
     )
 
 
 def test_kill(client: TestClient, issuer: DevIssuer, place: World) -> None:
     assert (
-        client.post(f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "auditor")).status_code == 403
+        client.post(
+            f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "auditor")
+        ).status_code
+        == 403
     )
     answer = client.post(f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "operator"))
     assert answer.json() == {"killed": "s_live2"}
     assert (
-        client.post(f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "operator")).status_code == 404
+        client.post(
+            f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "operator")
+        ).status_code
+        == 404
     )
 
 
@@ -164,7 +189,9 @@ def test_the_document_lists_what_is_served(client: TestClient) -> None:
         (method.lower(), route.path)
         for route in client.app.routes
         for method in route.methods
-        if route.path.startswith(PREFIX) and not route.path.endswith("openapi.json") and method != "HEAD"
+        if route.path.startswith(PREFIX)
+        and not route.path.endswith("openapi.json")
+        and method != "HEAD"
     }
     listed = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert listed == served
@@ -192,7 +219,9 @@ def everything(issuer: DevIssuer, place: World) -> dict[str, str]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
 def test_the_fuzzer_finds_nothing(place: World, everything: dict[str, str], operation: Any) -> None:
-    """No server error, and every answer is as documented: status, content type, shape; nonsense is refused."""
+    """No server error, and every answer is as documented: status, content type, shape; nonsense is
+    refused.
+    """
     schema = schemathesis.openapi.from_asgi(f"{PREFIX}/openapi.json", place.app, headers=everything)
     what = schema[PREFIX + operation.path][operation.method]
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):

@@ -101,7 +101,9 @@ def test_a_callback_of_another_browser_is_refused(client: TestClient) -> None:
         ("code=", "error=access_denied&nocode=", "access_denied"),
     ],
 )
-def test_a_callback_that_was_tampered_with(client: TestClient, old: str, new: str, why: str) -> None:
+def test_a_callback_that_was_tampered_with(
+    client: TestClient, old: str, new: str, why: str
+) -> None:
     answer = client.get(_back(client).replace(old, new, 1))
     assert answer.status_code == 403
     assert why in answer.text
@@ -120,7 +122,9 @@ def test_a_token_made_for_another_sign_in(
     back = _back(client)
     sign = DevIssuer.sign
     monkeypatch.setattr(
-        DevIssuer, "sign", lambda self, claims, **more: sign(self, {**claims, "nonce": "replayed"}, **more)
+        DevIssuer,
+        "sign",
+        lambda self, claims, **more: sign(self, {**claims, "nonce": "replayed"}, **more),
     )
     answer = client.get(back)
     assert answer.status_code == 403
@@ -206,7 +210,9 @@ def test_every_post_needs_its_csrf_token(browser: MakeBrowser, path: str) -> Non
 
 
 def test_every_post_route_is_in_the_list_above(client: TestClient) -> None:
-    found = {r.path for r in client.app.routes if "POST" in r.methods and not r.path.startswith("/api/")}
+    found = {
+        r.path for r in client.app.routes if "POST" in r.methods and not r.path.startswith("/api/")
+    }
     found.remove("/slack/interactions")  # signed instead; tests/server/test_channels.py
     found.remove("/saml/{name}/acs")  # from another site by design; tests/web/test_saml.py
     found.remove("/witness/add-checkpoint")  # signed; tests/audit/tlog/test_cosigning.py
@@ -214,7 +220,8 @@ def test_every_post_route_is_in_the_list_above(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}],
 )
 def test_forms_from_elsewhere(browser: MakeBrowser, headers: dict[str, str]) -> None:
     vera = browser("viewer")
@@ -231,7 +238,9 @@ def test_headers_of_every_answer(browser: MakeBrowser, path: str) -> None:
     assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "same-origin"
-    assert answer.headers["Cache-Control"] == ("no-store" if "static" not in path else "public, max-age=300")
+    assert answer.headers["Cache-Control"] == (
+        "no-store" if "static" not in path else "public, max-age=300"
+    )
 
 
 def test_content_security_policy() -> None:
@@ -243,9 +252,19 @@ def test_content_security_policy() -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/approvals", "/sessions", "/sessions/s_first/replay", "/policy", "/targets"]
 )
-def test_pages_have_nothing_inline_and_nothing_from_elsewhere(browser: MakeBrowser, path: str) -> None:
+def test_pages_have_nothing_inline_and_nothing_from_elsewhere(
+    browser: MakeBrowser, path: str
+) -> None:
     page = browser("auditor").get(path).text
-    for forbidden in (" style=", "<style", "javascript:", "onclick", 'src="http', 'src="//', "<script>"):
+    for forbidden in (
+        " style=",
+        "<style",
+        "javascript:",
+        "onclick",
+        'src="http',
+        'src="//',
+        "<script>",
+    ):
         assert forbidden not in page
     assert 'href="#main"' in page
     assert 'lang="en"' in page
@@ -267,7 +286,7 @@ def test_large_requests_are_refused(browser: MakeBrowser) -> None:
     assert vera.client.post("/policy/explain", content=chunks, headers=kind).status_code == 413
 
 
-# -- the stores, without a browser ------------------------------------------------------------------------------------
+# -- the stores, without a browser -----------------------------------------------------------------
 
 SOMEBODY = Subject("vera", "https://idp.example.com", frozenset())
 

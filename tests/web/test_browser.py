@@ -1,4 +1,5 @@
-"""A real browser: people sign in, look at every page, decide, end a session, replay. Chromium, headless.
+"""A real browser: people sign in, look at every page, decide, end a session, replay. Chromium,
+headless.
 
 ``SALLYPORT_SHOTS=directory`` keeps a picture of every page: light, dark, and on a phone.
 """
@@ -29,7 +30,9 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer) -> Iterator[tuple[World, str]]:
+def console(
+    tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer
+) -> Iterator[tuple[World, str]]:
     with running(tmp_path_factory.mktemp("console"), issuer) as place:
         yield place
 
@@ -39,7 +42,9 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(console: tuple[World, str], chromium: Any) -> Iterator[Open]:
-    """``open_page("Dana")``: signed in as Dana; whatever goes wrong in the browser fails the test."""
+    """``open_page("Dana")``: signed in as Dana; whatever goes wrong in the browser fails
+    the test.
+    """
     world, url = console
     world.forget_sign_ins()
     browsers = Watched(chromium, url)
@@ -98,13 +103,20 @@ def test_hostile_text_does_nothing(open_page: Open, console: tuple[World, str]) 
         for path in paths:
             page.goto(path)
             page.wait_for_load_state("load")
-            assert page.evaluate("document.querySelectorAll('main script:not([src]), main img').length") == 0
+            assert (
+                page.evaluate(
+                    "document.querySelectorAll('main script:not([src]), main img').length"
+                )
+                == 0
+            )
             text = page.evaluate("document.body.innerText")
             for raw in ("\u202e", "\u200b", "\x1b", "\x07"):
                 assert raw not in text
             if not re.fullmatch(r"/sessions(\?.*)?", path):  # lists cut long names
                 assert "\\u{202e}gpj" in text, f"{path}: it is shown, as escapes"
-            assert "49" not in re.findall(r"onerror=alert\(2\)>(\S\S)", text), "templates are not evaluated"
+            assert "49" not in re.findall(r"onerror=alert\(2\)>(\S\S)", text), (
+                "templates are not evaluated"
+            )
 
 
 def test_an_approval_comes_in_and_is_approved(open_page: Open, console: tuple[World, str]) -> None:
@@ -112,7 +124,8 @@ def test_an_approval_comes_in_and_is_approved(open_page: Open, console: tuple[Wo
     page = open_page("Dana")
     page.goto("/approvals")
     request = world.ask(4711)
-    page.get_by_text("WHERE id = 4711").wait_for()  # by server-sent events: nobody loaded the page again
+    # by server-sent events: nobody loaded the page again
+    page.get_by_text("WHERE id = 4711").wait_for()
     page.locator("li.request", has_text="4711").get_by_role("link").click()
     page.get_by_label("Reason").fill("seen with the team")
     page.get_by_role("button", name="Approve").click()

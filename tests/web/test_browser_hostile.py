@@ -1,4 +1,6 @@
-"""Hostile data in a real browser and a real terminal: SQL, values, names, labels and claims are text, whatever they say."""
+"""Hostile data in a real browser and a real terminal: SQL, values, names, labels and claims are
+text, whatever they say.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,15 @@ def waiting(real: Real) -> Iterator[Waiting]:
     user = f"{EVIL[:120]}"
     with real.psql(EVIL_AGENT, user=user, application=EVIL) as psql:
         psql.send(f"SELECT value AS {name(ALIAS)}, {literal(EVIL)} AS said FROM evil /* {EVIL} */;")
-        psql.send(f"SELECT id FROM evil WHERE value = $1 \\bind {literal(EVIL.replace(chr(13), ''))} \\g")
-        psql.send(f"SELECT {name(EVIL_TABLE + 'x')} FROM evil; SELECT 'past it' AS past;").wait_for("past it")
-        psql.send(f"UPDATE {name(EVIL_TABLE)} SET note = {literal(EVIL)} WHERE id = 1 RETURNING note;")
+        psql.send(
+            f"SELECT id FROM evil WHERE value = $1 \\bind {literal(EVIL.replace(chr(13), ''))} \\g"
+        )
+        psql.send(f"SELECT {name(EVIL_TABLE + 'x')} FROM evil; SELECT 'past it' AS past;").wait_for(
+            "past it"
+        )
+        psql.send(
+            f"UPDATE {name(EVIL_TABLE)} SET note = {literal(EVIL)} WHERE id = 1 RETURNING note;"
+        )
         approval = psql.wait_for(r"waits for approval (apr_\w+)").group(1)
         yield Waiting(psql, str(approval), real.last_session())
 
@@ -68,7 +76,10 @@ def waiting(real: Real) -> Iterator[Waiting]:
 def check(page: Any, *, shown: bool = True) -> None:
     """Nothing of the data became markup or invisible; ``shown``: it is there, as escapes."""
     page.wait_for_load_state("load")
-    assert page.evaluate("document.querySelectorAll('main script:not([src]), img, [onerror]').length") == 0
+    assert (
+        page.evaluate("document.querySelectorAll('main script:not([src]), img, [onerror]').length")
+        == 0
+    )
     everything = page.content()
     assert [char for char in RAW if char in everything] == [], page.url
     if shown:
@@ -112,9 +123,14 @@ def test_in_every_page(people: People, waiting: Waiting, real: Real) -> None:
     ):
         page.goto(path)
         check(page, shown=shown)
-        shoot(page, "hostile-" + re.sub(r"\W+", "-", path.split("?")[0].replace(session, "id")), whole=True)
+        shoot(
+            page,
+            "hostile-" + re.sub(r"\W+", "-", path.split("?")[0].replace(session, "id")),
+            whole=True,
+        )
     assert (
-        EVIL_CLAIM in page.content() or page.get_by_label("Who, label or agent").input_value() == EVIL_CLAIM
+        EVIL_CLAIM in page.content()
+        or page.get_by_label("Who, label or agent").input_value() == EVIL_CLAIM
     )
 
 
@@ -125,7 +141,9 @@ def test_in_the_player(people: People, waiting: Waiting, real: Real) -> None:
     page.get_by_text("past it").last.wait_for()
     check(page)
     values = page.locator("table.result td")
-    assert any("\\u{202e}gpj.exe" in one for one in values.all_inner_texts()), "the agent's own result"
+    assert any("\\u{202e}gpj.exe" in one for one in values.all_inner_texts()), (
+        "the agent's own result"
+    )
     assert any("\\u{202e}" in one for one in page.locator("table.result th").all_inner_texts())
     assert any("gpj.exe" in one for one in page.locator("p.bind").all_inner_texts())
     shoot(page, "hostile-player", whole=True)
@@ -146,11 +164,18 @@ def test_in_what_the_judge_is_asked(people: People) -> None:
     page.goto("/policy")
     page.get_by_label("Groups").fill(f"agents,{EVIL_CLAIM}")
     page.get_by_text("More about the subject").click()
-    page.get_by_label("Claims").fill('{"email": "<script>alert(1)</script>", "x": "\\u202e\\u001b[31m"}')
-    page.get_by_role("textbox", name="Statement").fill(f"SELECT {literal(EVIL)} AS {name(ALIAS)} FROM evil")
+    page.get_by_label("Claims").fill(
+        '{"email": "<script>alert(1)</script>", "x": "\\u202e\\u001b[31m"}'
+    )
+    page.get_by_role("textbox", name="Statement").fill(
+        f"SELECT {literal(EVIL)} AS {name(ALIAS)} FROM evil"
+    )
     page.get_by_role("button", name="Explain").click()
     page.wait_for_load_state()
-    assert page.evaluate("document.querySelectorAll('main script:not([src]), img, [onerror]').length") == 0
+    assert (
+        page.evaluate("document.querySelectorAll('main script:not([src]), img, [onerror]').length")
+        == 0
+    )
     answer = page.locator("section[aria-labelledby=h-answer]")
     assert not re.search("[\x1b\u202e]", answer.inner_text())
     assert "onerror=alert('alias')" in answer.inner_text()
@@ -163,7 +188,13 @@ COMMANDS = (
     ("sessions", "replay", "SESSION", "--instant"),
     ("approvals", "list", "--all"),
     ("approvals", "show", "APPROVAL"),
-    ("policy", "explain", "--as", "agents", f"UPDATE {name(EVIL_TABLE)} SET note = 'alert' WHERE id = 1"),
+    (
+        "policy",
+        "explain",
+        "--as",
+        "agents",
+        f"UPDATE {name(EVIL_TABLE)} SET note = 'alert' WHERE id = 1",
+    ),
     (
         "policy",
         "explain",
@@ -195,7 +226,9 @@ def test_in_a_terminal(words: tuple[str, ...], waiting: Waiting, real: Real) -> 
 
 
 def test_in_the_script_that_narrows_the_role(real: Real) -> None:
-    """Somebody reads it in a terminal before it runs as superuser, and it means the table that is called like that."""
+    """Somebody reads it in a terminal before it runs as superuser, and it means the table that is
+    called like that.
+    """
     command = [PROGRAM, "grants", "--target", "shop", "--config", str(real.gateway.config_file)]
     written = run_in_terminal(command, real.gateway.environment, columns=160)
     assert what_would_act(written) == []
@@ -205,10 +238,15 @@ def test_in_the_script_that_narrows_the_role(real: Real) -> None:
     script = subprocess.run(
         command, env=real.environment(), capture_output=True, text=True, check=True
     ).stdout
-    has = f"SELECT 'updates: ' || has_table_privilege('sallyport_agent', 'public.{quoted}', 'UPDATE');"
+    has = (
+        f"SELECT 'updates: ' || has_table_privilege('sallyport_agent', 'public.{quoted}',"
+        " 'UPDATE');"
+    )
     has = has.replace(f"'public.{quoted}'", f"'public.' || {literal(name(EVIL_TABLE))}")
     done = run_psql(
-        real.server.superuser_dsn, script.replace("COMMIT;", f"{has} ROLLBACK;"), "--set=ON_ERROR_STOP=1"
+        real.server.superuser_dsn,
+        script.replace("COMMIT;", f"{has} ROLLBACK;"),
+        "--set=ON_ERROR_STOP=1",
     )
     assert done.returncode == 0, done.stderr
     assert "updates: t" in done.stdout
@@ -225,7 +263,9 @@ def test_what_would_act_notices() -> None:
 
 
 def test_and_it_is_decided(people: People, waiting: Waiting, real: Real) -> None:
-    """Last: a reviewer with markup for a name approves; the row holds what was sent, byte by byte."""
+    """Last: a reviewer with markup for a name approves; the row holds what was sent, byte
+    by byte.
+    """
     psql, id_, _ = waiting
     page = people(MALLORY)
     page.goto(f"/approvals/{id_}")

@@ -1,4 +1,6 @@
-"""A real browser before the real thing: psql waits, people sign in with a password and decide, sessions end, recordings play."""
+"""A real browser before the real thing: psql waits, people sign in with a password and decide,
+sessions end, recordings play.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ WAITS = r"NOTICE: .*this update waits for approval (apr_\w+)"
 
 
 def ask(real: Real, psql: Any, ticket: int, note: str = "closed") -> str:
-    """psql sends an UPDATE that a rule holds; the request's id, from the NOTICE that psql prints."""
+    """psql sends an UPDATE that a rule holds; the request's id, from the NOTICE that psql
+    prints.
+    """
     psql.send(f"UPDATE tickets SET note = '{note}' WHERE id = {ticket};")
     return str(psql.wait_for(WAITS).group(1))
 
@@ -53,7 +57,8 @@ def test_signing_in_and_out(chromium: Any, real: Real) -> None:
 
 
 @pytest.mark.parametrize(
-    ("person", "roles"), [(VERA, "viewer"), (ADAM, "auditor"), (OLGA, "operator"), (DORA, "reviewer")]
+    ("person", "roles"),
+    [(VERA, "viewer"), (ADAM, "auditor"), (OLGA, "operator"), (DORA, "reviewer")],
 )
 def test_roles_follow_from_groups(people: People, person: str, roles: str) -> None:
     page = people(person)
@@ -122,7 +127,9 @@ def test_a_denial_needs_a_reason_which_psql_prints(people: People, real: Real) -
         page.get_by_text("denied by").or_(page.locator("q")).first.wait_for()
         psql.wait_for(r"42501: \[SP1402\] update was denied by dana@example.com: not on a .*Friday")
         assert psql.finish() == 0
-    assert not re.search("[\x1b\u202e]", psql.stderr), "what a reviewer writes is inert in a terminal"
+    assert not re.search("[\x1b\u202e]", psql.stderr), (
+        "what a reviewer writes is inert in a terminal"
+    )
     assert real.note(2) == "open"
 
 
@@ -135,7 +142,11 @@ def test_psql_that_goes_away_withdraws_its_request(people: People, real: Real) -
         waiting.wait_for()
         psql.process.kill()
         waiting.wait_for(state="detached")
-    row = page.locator("section", has=page.get_by_role("heading", name="Decided")).locator("tr").nth(1)
+    row = (
+        page.locator("section", has=page.get_by_role("heading", name="Decided"))
+        .locator("tr")
+        .nth(1)
+    )
     assert "withdrawn" in row.inner_text()
     assert real.note(3) == "open"
     page.goto(f"/sessions/{real.last_session()}")
@@ -163,7 +174,9 @@ def test_two_reviewers_decide_at_once(people: People, real: Real) -> None:
     told = [page for page in (dana, dora) if page.locator("#problem").count()]
     assert len(told) == 1, "exactly one is told that it was too late"
     assert "is no longer pending" in told[0].locator("#problem").inner_text()
-    told[0].get_by_text("dora@example.com" if told[0] is dana else "dana@example.com").first.wait_for()
+    told[0].get_by_text(
+        "dora@example.com" if told[0] is dana else "dana@example.com"
+    ).first.wait_for()
     shoot(told[0], "real-too-late")
     approved = told[0] is dora
     assert real.note(4) == ("closed" if approved else "open")
@@ -176,7 +189,9 @@ def test_a_viewer_has_no_buttons_and_is_refused(people: People, real: Real) -> N
         page.goto("/approvals")
         page.get_by_text("update public.tickets").first.wait_for()
         assert page.get_by_role("main").get_by_role("button").count() == 0
-        assert "WHERE id = 5" not in page.get_by_role("main").inner_text(), "viewers do not read statements"
+        assert "WHERE id = 5" not in page.get_by_role("main").inner_text(), (
+            "viewers do not read statements"
+        )
         page.goto("/policy")
         csrf = page.locator("input[name=csrf]").first.get_attribute("value")
         answer = page.request.post(
@@ -227,7 +242,9 @@ def test_a_live_session_is_ended(people: People, real: Real, busy: bool) -> None
 
 
 def _listed(page: Any, session: str) -> Any:
-    """The link to a session in the list, once the session is in it: the index is written a moment later."""
+    """The link to a session in the list, once the session is in it: the index is written a moment
+    later.
+    """
     link = page.get_by_role("link", name=session)
     deadline = time.monotonic() + 8
     while not link.count():
@@ -241,8 +258,8 @@ def _backends(real: Real, state: str = "%") -> int:
     """Sessions of agents at PostgreSQL itself."""
     return int(
         real.sql(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sallyport_agent' AND state LIKE %s"
-            " AND application_name LIKE 'to-be-ended%%'",
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sallyport_agent' AND state LIKE"
+            " %s AND application_name LIKE 'to-be-ended%%'",
             state,
         )[0][0]
     )
@@ -285,7 +302,10 @@ def test_explain_asks_the_judge(people: People) -> None:
     page.goto("/policy")
     for sql, seen in (
         ("SELECT id, email FROM people", ("allow", "by rule “agents read”", "\temail\t")),
-        ("UPDATE tickets SET note = 'x' WHERE id = 1", ("hold", "by rule “changes wait for a DBA”")),
+        (
+            "UPDATE tickets SET note = 'x' WHERE id = 1",
+            ("hold", "by rule “changes wait for a DBA”"),
+        ),
         ("DROP TABLE people", ("deny", "SP1002", "no-ddl: no schema changes")),
         (
             "SELECT id FROM people WHERE email LIKE 'a%'",
@@ -315,7 +335,9 @@ def test_a_decision_by_keyboard_alone(people: People, real: Real) -> None:
         _tab_to(page, "#reason")
         page.keyboard.type("by hand")
         _tab_to(page, "button[value=approve]")
-        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "it shows"
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", (
+            "it shows"
+        )
         page.keyboard.press("Enter")
         page.get_by_text("by hand").wait_for()
         psql.wait_for(r"UPDATE 1\n")
@@ -343,5 +365,7 @@ def test_a_decision_on_a_phone(people: People, real: Real) -> None:
         assert size["height"] >= 40, "big enough for a finger"
         shoot(page, "real-phone-approval", whole=True)
         button.tap()
-        page.get_by_text("approved by").or_(page.get_by_text("dana@example.com at")).first.wait_for()
+        page.get_by_text("approved by").or_(
+            page.get_by_text("dana@example.com at")
+        ).first.wait_for()
         psql.wait_for(r"UPDATE 1\n")

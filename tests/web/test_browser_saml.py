@@ -1,4 +1,6 @@
-"""SAML from the browser to the wire: a real provider on another site, Chromium, the console, session tokens, psycopg."""
+"""SAML from the browser to the wire: a real provider on another site, Chromium, the console,
+session tokens, psycopg.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(issuer: DevIssuer, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(
+    issuer: DevIssuer, postgres: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
     port = free_port()
     url = f"http://localhost:{port}"
     with saml_idp(tmp_path_factory.mktemp("samlidp")) as idp:
@@ -92,13 +96,17 @@ def house(issuer: DevIssuer, postgres: Server, tmp_path_factory: pytest.TempPath
 
 
 def test_the_browser_signs_in_across_sites(chromium: Any, house: House) -> None:
-    """The provider's post brings no cookie of ours; the request after it does, and only there is somebody signed in."""
+    """The provider's post brings no cookie of ours; the request after it does, and only there is
+    somebody signed in.
+    """
     watched = Watched(chromium, house.url)
     page = watched.page()
     sent: dict[str, str] = {}
 
     def note(request: Any) -> None:
-        sent[request.url.partition("?")[0].removeprefix(house.url)] = request.all_headers().get("cookie", "")
+        sent[request.url.partition("?")[0].removeprefix(house.url)] = request.all_headers().get(
+            "cookie", ""
+        )
 
     page.on("requestfinished", note)
     page.goto("/sessions")
@@ -188,7 +196,9 @@ def test_a_response_is_exchanged_once_and_opens_the_wire(house: House) -> None:
     with httpx2.Client(trust_env=False, follow_redirects=True) as browser:
         done = browser.post(f"{house.url}/saml/corp/acs", data={"SAMLResponse": response})
         assert done.status_code == 403
-        done = browser.post(f"{house.url}/saml/corp/acs", data={"SAMLResponse": (fresh := house.response())})
+        done = browser.post(
+            f"{house.url}/saml/corp/acs", data={"SAMLResponse": (fresh := house.response())}
+        )
         assert done.status_code == 200
     assert house.posted(saml_response=fresh).status_code == 401
 

@@ -1,4 +1,6 @@
-"""What pages show: hostile text inert, large recordings in pages, approvals decided under their own rules."""
+"""What pages show: hostile text inert, large recordings in pages, approvals decided under their own
+rules.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,13 @@ def test_hostile_text_is_inert(browser: MakeBrowser, place: World, role: str, pa
 
 @pytest.mark.parametrize(
     "path",
-    ["/sessions?subject=EVIL", "/sessions?since=EVIL", "/sessions?after=EVIL", "/EVIL", "/sign-in?next=EVIL"],
+    [
+        "/sessions?subject=EVIL",
+        "/sessions?since=EVIL",
+        "/sessions?after=EVIL",
+        "/EVIL",
+        "/sign-in?next=EVIL",
+    ],
 )
 def test_hostile_input_is_inert(browser: MakeBrowser, path: str) -> None:
     from urllib.parse import quote
@@ -75,7 +83,11 @@ def test_templates_cannot_forget_to_escape() -> None:
         source = environment().loader.get_source(environment(), name)[0]  # type: ignore[union-attr]
         assert "|safe" not in source.replace(" ", "")
         assert "autoescape" not in source
-    made = environment().from_string("<p title='{{ a }}'>{{ a }}{{ b }}</p>").render(a=EVIL, b=Markup("<i>"))
+    made = (
+        environment()
+        .from_string("<p title='{{ a }}'>{{ a }}{{ b }}</p>")
+        .render(a=EVIL, b=Markup("<i>"))
+    )
     assert not any(raw in made for raw in RAW)
     assert made.endswith("<i></p>")
 
@@ -130,7 +142,8 @@ def test_search(browser: MakeBrowser, query: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["since=yesterday", "status=x", "verdict=x", "after=x", "after=nan~s", "subject=" + "x" * 301]
+    "query",
+    ["since=yesterday", "status=x", "verdict=x", "after=x", "after=nan~s", "subject=" + "x" * 301],
 )
 def test_searches_that_make_no_sense(browser: MakeBrowser, query: str) -> None:
     answer = browser("viewer").get(f"/sessions?{query}")
@@ -171,7 +184,14 @@ def test_a_replay_comes_in_pages(browser: MakeBrowser) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/sessions/none", "/sessions/s_fir", "/approvals/none", "/nowhere", "/static/x", "/static/..%2fapp.py"],
+    [
+        "/sessions/none",
+        "/sessions/s_fir",
+        "/approvals/none",
+        "/nowhere",
+        "/static/x",
+        "/static/..%2fapp.py",
+    ],
 )
 def test_what_is_not_there(browser: MakeBrowser, path: str) -> None:
     answer = browser("reviewer").get(path)
@@ -187,7 +207,10 @@ def test_positions_that_are_none(browser: MakeBrowser, start: str) -> None:
 def test_deciding(browser: MakeBrowser, place: World) -> None:
     request = place.ask(9001)
     for role in ("viewer", "auditor", "operator"):
-        assert browser(role).post(f"/approvals/{request.id}/decision", decision="approve").status_code == 403
+        assert (
+            browser(role).post(f"/approvals/{request.id}/decision", decision="approve").status_code
+            == 403
+        )
     dana = browser("reviewer")
     assert dana.post(f"/approvals/{request.id}/decision", decision="deny").status_code == 422
     assert dana.post(f"/approvals/{request.id}/decision", decision="perhaps").status_code == 422
@@ -198,7 +221,10 @@ def test_deciding(browser: MakeBrowser, place: World) -> None:
         == 422
     )
     assert place.approvals.get(request.id).status.value == "pending"  # type: ignore[union-attr]
-    assert dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code == 303
+    assert (
+        dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code
+        == 303
+    )
     assert dana.post(f"/approvals/{request.id}/decision", decision="approve").status_code == 409
 
 
@@ -218,7 +244,10 @@ def test_the_text_with_masks_is_shown_where_it_differs(browser: MakeBrowser, pla
     heading = "Sent to the database (masks applied)"
     dana = browser("reviewer")
     page = dana.get(f"/approvals/{place.request.id}").text
-    assert "[redacted]" not in page.partition(heading)[0] and "[redacted]" in page.partition(heading)[2]
+    assert (
+        "[redacted]" not in page.partition(heading)[0]
+        and "[redacted]" in page.partition(heading)[2]
+    )
     request = place.ask(9005)
     assert heading not in dana.get(f"/approvals/{request.id}").text
     place.approvals.withdraw(request.id, "tidy up")
@@ -241,7 +270,9 @@ def test_a_sample_of_the_rows(browser: MakeBrowser, place: World) -> None:
     rows = browser("reviewer").get(f"/approvals/{request.id}/sample").text
     assert "Some of the rows" in rows and "<i>NULL</i>" in rows and EVIL not in rows
     refused = browser("auditor").get(f"/approvals/{request.id}/sample")
-    assert "rows are shown to people who may decide" in refused.text and "<table>" not in refused.text
+    assert (
+        "rows are shown to people who may decide" in refused.text and "<table>" not in refused.text
+    )
     assert browser("viewer").get(f"/approvals/{request.id}/sample").status_code == 403
     place.approvals.withdraw(request.id, "tidy up")
 
@@ -360,7 +391,8 @@ def test_plots_say_what_they_show() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "top"), [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (99, 100), (1903, 2000), (2001, 4000)]
+    ("most", "top"),
+    [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (99, 100), (1903, 2000), (2001, 4000)],
 )
 def test_the_axis_has_round_numbers(most: int, top: int) -> None:
     assert f"<span>{top}</span><span>{top // 2}</span><span>0</span>" in plots.per_minute(

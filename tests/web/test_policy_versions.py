@@ -23,16 +23,22 @@ def test_versions_are_listed_and_compared(browser: MakeBrowser) -> None:
     assert page.count('<td data-label="Version">') == 3
     assert '<a href="/policy/versions/3?against=1">with the one in force</a>' in page
     changed = vera.get("/policy/versions/2").text
-    assert '<span class="key added">1 added</span> <span class="key removed">1 removed</span>' in changed
+    assert (
+        '<span class="key added">1 added</span> <span class="key removed">1 removed</span>'
+        in changed
+    )
     assert '<tr class="removed">' in changed
     assert '<span class="unseen">removed</span>' in changed
     assert "allow: [read]  # &lt;script&gt;alert(1)" in changed
     against = vera.get("/policy/versions/3?against=1").text
-    assert '<span class="key added">1 added</span> <span class="key removed">0 removed</span>' in against
+    assert (
+        '<span class="key added">1 added</span> <span class="key removed">0 removed</span>'
+        in against
+    )
     assert "The first version that was kept" in vera.get("/policy/versions/1").text
     assert (
-        '<option value="2">2: 1123456789abcdef</option><option value="1" selected>1: 0123456789abcdef</option>'
-        in against
+        '<option value="2">2: 1123456789abcdef</option><option value="1" selected>1:'
+        " 0123456789abcdef</option>" in against
     )
     assert "The same version" in vera.get("/policy/versions/1?against=1").text
 
@@ -74,4 +80,7 @@ def test_without_versions(place: World, issuer: DevIssuer) -> None:
         vera = Browser(client).sign_in("viewer")
         assert "Versions" not in vera.get("/policy").text
         assert vera.get("/policy/versions/1").status_code == 404
-        assert client.get(f"{PREFIX}/policy/versions", headers=bearer(issuer, "viewer")).status_code == 404
+        assert (
+            client.get(f"{PREFIX}/policy/versions", headers=bearer(issuer, "viewer")).status_code
+            == 404
+        )

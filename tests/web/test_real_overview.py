@@ -16,13 +16,19 @@ def test_what_was_added_is_measured(people: People, real: Real) -> None:
         psql.wait_for(r"\b80\b")
         page: Any = people(VERA)
         page.goto("/")
-        said = str(page.get_by_role("img", name=re.compile("^Latency added")).get_attribute("aria-label"))
+        said = str(
+            page.get_by_role("img", name=re.compile("^Latency added")).get_attribute("aria-label")
+        )
         assert re.search(r"Highest 99th percentile of the last hour: ≤ [\d.]+ [µm]s", said), said
-        assert page.get_by_role("table", name="Time added, last hour").get_by_role("row").count() >= 1
+        assert (
+            page.get_by_role("table", name="Time added, last hour").get_by_role("row").count() >= 1
+        )
         shoot(page, "real-overview", whole=True)
         metrics = page.request.get("/metrics").text()
         for direction in ("there", "back"):
-            found = re.search(rf'sallyport_added_seconds_count{{direction="{direction}"}} (\d+)', metrics)
+            found = re.search(
+                rf'sallyport_added_seconds_count{{direction="{direction}"}} (\d+)', metrics
+            )
             assert found is not None
             assert int(found[1]) >= 3
         assert psql.finish() == 0

@@ -27,7 +27,9 @@ MakeBrowser = Callable[[str], Browser]
 def actions(place: World, **query: Any) -> list[Any]:
     """Newest first, once everything is written."""
     until(lambda: place.recorder.backlog == 0)
-    return [one.action for one in find_actions(place.services.sessions, ActionQuery(**query)).actions]
+    return [
+        one.action for one in find_actions(place.services.sessions, ActionQuery(**query)).actions
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +51,13 @@ def test_pages_are_recorded(browser: MakeBrowser, place: World) -> None:
     assert adam.get("/overview/live").status_code == 200
     assert adam.get("/sessions/s_nowhere").status_code == 404
     assert adam.post("/sessions/s_live2/kill", confirm="yes").status_code == 403
-    answer = adam.post("/policy/explain", target="shop", sql=f"select '{EVIL}'", claims='{"key": "s3cret"}')
+    answer = adam.post(
+        "/policy/explain", target="shop", sql=f"select '{EVIL}'", claims='{"key": "s3cret"}'
+    )
     assert answer.status_code == 200
-    seen = [(one.name, one.object, one.outcome) for one in actions(place, subject="adam", limit=8)[::-1]]
+    seen = [
+        (one.name, one.object, one.outcome) for one in actions(place, subject="adam", limit=8)[::-1]
+    ]
     assert seen == [
         ("sign-in", "", "done"),
         ("sessions.replay", "s_first", "done"),
@@ -78,7 +84,10 @@ def test_decisions_and_sample_rows_are_recorded(browser: MakeBrowser, place: Wor
     assert dana.get(f"/approvals/{request.id}/status").status_code == 200
     assert dana.get(f"/approvals/{request.id}/sample").status_code == 200
     assert dana.post(f"/approvals/{request.id}/decision", decision="deny").status_code == 422
-    assert dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code == 303
+    assert (
+        dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code
+        == 303
+    )
     seen = [(one.name, one.outcome) for one in actions(place, object_id=request.id)[::-1]]
     assert seen == [
         ("approvals.read", "done"),
@@ -102,7 +111,10 @@ def test_what_cannot_be_recorded_is_not_done(
         assert reading.status_code == 503 and "cannot be recorded" in reading.json()["detail"]
         path = f"{PREFIX}/approvals/{request.id}/decision"
         assert (
-            client.post(path, json={"approve": True}, headers=bearer(issuer, "reviewer")).status_code == 503
+            client.post(
+                path, json={"approve": True}, headers=bearer(issuer, "reviewer")
+            ).status_code
+            == 503
         )
         assert olga.get("/sessions/s_first").status_code == 503
         assert olga.get("/").status_code == 200
@@ -129,10 +141,17 @@ def test_whom_a_refused_attempt_named_is_recorded(
     broken = client.post(f"{PREFIX}/locks", json={"kind": 7}, headers=headers)
     assert broken.status_code == 403
     unusable, named = actions(place, name="locks.lock", limit=2)
-    assert (named.outcome, named.details["name"], named.details["kind"]) == ("refused", "olga", "subject")
+    assert (named.outcome, named.details["name"], named.details["kind"]) == (
+        "refused",
+        "olga",
+        "subject",
+    )
     assert unusable.outcome == "refused" and "not usable" in unusable.details["body"]
     lock = {"kind": "subject", "name": "vera", "reason": "gone"}
-    assert client.post(f"{PREFIX}/locks", json=lock, headers=bearer(issuer, "operator")).status_code == 200
+    assert (
+        client.post(f"{PREFIX}/locks", json=lock, headers=bearer(issuer, "operator")).status_code
+        == 200
+    )
     assert client.post(f"{PREFIX}/locks", json=body, headers=headers).status_code == 403
     (locked,) = actions(place, name="locks.lock", outcome="refused", limit=1)
     assert (locked.details["name"], "SP1608" in locked.reason) == ("olga", True)
@@ -152,7 +171,10 @@ def test_a_locked_person_is_signed_out_and_not_let_in(
     back = choose(started.headers["Location"], PEOPLE["auditor"])
     page = adam.client.get(back.partition(":8642")[2])
     assert page.status_code == 403
-    assert "[SP1608] the subject &#34;adam&#34; is locked until" in page.text and "Reason: gone" in page.text
+    assert (
+        "[SP1608] the subject &#34;adam&#34; is locked until" in page.text
+        and "Reason: gone" in page.text
+    )
     assert not any(raw in page.text for raw in RAW)
     refused = actions(place, subject="adam")[0]
     assert (refused.name, refused.outcome) == ("sign-in", "refused")
@@ -165,14 +187,25 @@ def test_the_agent_lock_of_the_consoles_client_locks_nobody_out(
 ) -> None:
     """An ID token names the console as its azp: that is nobody's agent."""
     lock = {"kind": "agent", "name": place.services.settings.client_id, "reason": "by mistake"}
-    assert client.post(f"{PREFIX}/locks", json=lock, headers=bearer(issuer, "operator")).status_code == 200
+    assert (
+        client.post(f"{PREFIX}/locks", json=lock, headers=bearer(issuer, "operator")).status_code
+        == 200
+    )
     assert browser("auditor").get("/sessions/s_first").status_code == 200
 
 
-def test_a_lock_that_cannot_be_stored_is_in_force_and_says_so(tmp_path: Path, issuer: DevIssuer) -> None:
+def test_a_lock_that_cannot_be_stored_is_in_force_and_says_so(
+    tmp_path: Path, issuer: DevIssuer
+) -> None:
     """And a release that cannot be stored is none: the next start would know nothing of it."""
-    headers, body = bearer(issuer, "operator"), {"kind": "subject", "name": "adam", "reason": "gone"}
-    with world(tmp_path, issuer) as place, TestClient(place.app, base_url="http://127.0.0.1:8642") as client:
+    headers, body = (
+        bearer(issuer, "operator"),
+        {"kind": "subject", "name": "adam", "reason": "gone"},
+    )
+    with (
+        world(tmp_path, issuer) as place,
+        TestClient(place.app, base_url="http://127.0.0.1:8642") as client,
+    ):
         stored = client.post(f"{PREFIX}/locks", json=body, headers=headers).json()["lock"]
         with sqlite3.connect(tmp_path / "sallyport.db") as db:
             db.execute("ALTER TABLE locks RENAME TO gone")
@@ -187,16 +220,25 @@ def test_a_lock_that_cannot_be_stored_is_in_force_and_says_so(tmp_path: Path, is
         assert (answer.status_code, "The lock stays" in answer.json()["detail"]) == (503, True)
         assert client.get(f"{PREFIX}/targets", headers=bearer(issuer, "auditor")).status_code == 403
         kept = [(one.name, one.outcome) for one in actions(place, name="locks")[::-1]]
-        assert kept == [("locks.lock", "done"), ("locks.lock", "failed"), ("locks.release", "failed")]
+        assert kept == [
+            ("locks.lock", "done"),
+            ("locks.lock", "failed"),
+            ("locks.release", "failed"),
+        ]
 
 
 def test_whoever_is_locked_does_not_fill_the_record(tmp_path: Path, issuer: DevIssuer) -> None:
-    with world(tmp_path, issuer) as place, TestClient(place.app, base_url="http://127.0.0.1:8642") as client:
+    with (
+        world(tmp_path, issuer) as place,
+        TestClient(place.app, base_url="http://127.0.0.1:8642") as client,
+    ):
         lock = {"kind": "subject", "name": "adam", "reason": "gone"}
         headers = bearer(issuer, "operator")
         assert client.post(f"{PREFIX}/locks", json=lock, headers=headers).status_code == 200
         adam = bearer(issuer, "auditor")
-        assert {client.get(f"{PREFIX}/targets", headers=adam).status_code for _ in range(50)} == {403}
+        assert {client.get(f"{PREFIX}/targets", headers=adam).status_code for _ in range(50)} == {
+            403
+        }
         assert len(actions(place, name="targets.read", limit=100)) == 30
         assert client.get(f"{PREFIX}/targets", headers=headers).status_code == 200
 
@@ -210,7 +252,9 @@ def test_refused_attempts_do_not_fill_the_record(
         with TestClient(place.app, base_url="http://127.0.0.1:8642") as client:
             body = {"kind": "subject", "name": "olga", "reason": "x" * 500}
             tries = [
-                client.post(f"{PREFIX}/locks", json=body, headers=bearer(issuer, "viewer")).status_code
+                client.post(
+                    f"{PREFIX}/locks", json=body, headers=bearer(issuer, "viewer")
+                ).status_code
                 for _ in range(45)
             ]
             assert set(tries) == {403}
@@ -218,7 +262,9 @@ def test_refused_attempts_do_not_fill_the_record(
             headers = bearer(issuer, "auditor")
             assert client.get(f"{PREFIX}/sessions?text=x", headers=headers).status_code == 200
             assert client.post(f"{PREFIX}/locks", json=body, headers=headers).status_code == 403
-            assert len(actions(place, outcome="refused", limit=100)) == 31, "another subject has its own"
+            assert len(actions(place, outcome="refused", limit=100)) == 31, (
+                "another subject has its own"
+            )
             if by_time:
                 now = place.recorder.clock.now()
                 monkeypatch.setattr(place.recorder.clock, "now", lambda: now + 61, raising=False)
@@ -228,7 +274,7 @@ def test_refused_attempts_do_not_fill_the_record(
         assert (left.subject.id, left.outcome, left.details) == ("vera", "refused", {"count": "15"})
 
 
-# -- a real browser before the real thing -----------------------------------------------------------------------
+# -- a real browser before the real thing ----------------------------------------------------------
 
 
 def test_a_session_is_locked_in_a_browser(people: People, real: Real) -> None:
@@ -265,7 +311,9 @@ def test_a_session_is_locked_in_a_browser(people: People, real: Real) -> None:
     rows = auditor.get_by_role("group", name="Actions found").locator("tbody tr")
     eventually(lambda: _reloaded(auditor, rows) >= 2)
     assert re.search(r"olga@example\.com.*locks\.release.*done", rows.nth(0).inner_text(), re.S)
-    assert re.search(r"olga@example\.com.*locks\.lock.*done.*not today", rows.nth(1).inner_text(), re.S)
+    assert re.search(
+        r"olga@example\.com.*locks\.lock.*done.*not today", rows.nth(1).inner_text(), re.S
+    )
 
 
 def _reloaded(page: Any, rows: Any) -> int:

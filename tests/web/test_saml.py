@@ -1,4 +1,6 @@
-"""Signing in to the console with a real SAML provider, and what another site can make a browser do."""
+"""Signing in to the console with a real SAML provider, and what another site can make a
+browser do.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,10 @@ def test_a_ticket_counts_once_and_for_its_provider(client: TestClient) -> None:
     # A sign-in that was begun with one provider does not end with another.
     client.get("/sign-in/saml/posted")
     start = client.get("/sign-in/saml/corp")
-    assert came_back(client, answered(start.headers["Location"])["SAMLResponse"], "posted").status_code == 403
+    assert (
+        came_back(client, answered(start.headers["Location"])["SAMLResponse"], "posted").status_code
+        == 403
+    )
 
 
 def test_the_pending_sign_in_of_the_issuer_is_another(client: TestClient) -> None:
@@ -182,5 +187,7 @@ def test_our_metadata(client: TestClient) -> None:
 
 
 def test_starts_are_limited(client: TestClient) -> None:
-    codes = {client.post("/saml/corp/acs", data={"SAMLResponse": "x"}).status_code for _ in range(101)}
+    codes = {
+        client.post("/saml/corp/acs", data={"SAMLResponse": "x"}).status_code for _ in range(101)
+    }
     assert codes == {303, 429}

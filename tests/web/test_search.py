@@ -28,7 +28,10 @@ MakeBrowser = Callable[[str], Browser]
         ("relation=public.customers", ["s_first"]),
         ("relation=orders", []),
         ("text=select+259", ["s_first"]),
-        ("text=select+1&target=shop&subject=bot-0&verdict=refused", ["s_090", "s_060", "s_030", "s_000"]),
+        (
+            "text=select+1&target=shop&subject=bot-0&verdict=refused",
+            ["s_090", "s_060", "s_030", "s_000"],
+        ),
         ("verdict=held", []),
         ("text=100%25", []),
     ],
@@ -41,7 +44,9 @@ def test_statements_are_found(browser: MakeBrowser, query: str, ids: list[str]) 
 def test_the_result_leads_to_the_statement(browser: MakeBrowser) -> None:
     adam = browser("auditor")
     page = adam.get("/sessions?text=drop+table").text
-    (link,) = re.findall(r'<tr class="found"><td colspan="10"><a href="([^"]+)">Statement 2</a>', page)
+    (link,) = re.findall(
+        r'<tr class="found"><td colspan="10"><a href="([^"]+)">Statement 2</a>', page
+    )
     path, _, anchor = unescape(link).partition("#")
     assert f'id="{anchor}"' in adam.get(path).text
     assert "drop table customers" in page
@@ -63,7 +68,11 @@ def test_a_search_in_many_pages(browser: MakeBrowser) -> None:
 
 def test_hostile_searches_and_results_are_inert(browser: MakeBrowser) -> None:
     adam = browser("auditor")
-    for query in (f"text={quote(EVIL[:60])}", f"relation={quote(EVIL)}", "text=from+customers+where"):
+    for query in (
+        f"text={quote(EVIL[:60])}",
+        f"relation={quote(EVIL)}",
+        "text=from+customers+where",
+    ):
         answer = adam.get(f"/sessions?{query}")
         assert answer.status_code == 200
         for raw in RAW:
@@ -95,7 +104,10 @@ def test_rest(client: TestClient, issuer: DevIssuer) -> None:
     assert found("subject=agent") == [("s_first", None)]
     assert len(found("verdict=deny")) == 11
     for query in ("text=drop", "relation=customers"):
-        assert client.get(f"{PREFIX}/sessions?{query}", headers=bearer(issuer, "viewer")).status_code == 403
+        assert (
+            client.get(f"{PREFIX}/sessions?{query}", headers=bearer(issuer, "viewer")).status_code
+            == 403
+        )
     assert client.get(f"{PREFIX}/sessions?verdict=refused", headers=headers).status_code == 422
 
 

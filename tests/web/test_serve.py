@@ -52,7 +52,10 @@ def test_with_tls(place: World, tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken(place: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="cannot listen"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match="cannot listen"),
+    ):
         asyncio.run(serve(place.app, "127.0.0.1", taken.getsockname()[1]))
 
 

@@ -1,4 +1,5 @@
-"""A console over real parts: recordings, store, approvals, judge, issuer. Only the registry of live sessions is made up.
+"""A console over real parts: recordings, store, approvals, judge, issuer. Only the registry of live
+sessions is made up.
 
 Every name and statement in it that a client could choose is hostile.
 """
@@ -59,7 +60,10 @@ from tests.audit.helpers import data_row, judged, message, row_description, unti
 from tests.policy.shop import CATALOG
 
 #: Markup, a template, an attribute's end, bidi, zero-width, a terminal escape, a bell.
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202egpj\u200b\x1b]0;owned\x07"
+EVIL = (
+    "<script>alert(1)</script>\"'><img src=x"
+    " onerror=alert(2)>{{7*7}}\u202egpj\u200b\x1b]0;owned\x07"
+)
 #: Must not be in any answer as they are.
 RAW = ("<script>alert", "<img src=x", "\u202e", "\u200b", "\x1b", "\x07")
 ROLES = {"viewer": ["staff"], "reviewer": ["dba"], "auditor": ["audit"], "operator": ["ops"]}
@@ -91,7 +95,9 @@ masks:
 
 @dataclass
 class FakeGateway:
-    """:class:`sallyport.operations.ports.LiveGateway`, with sessions that are only said to be there."""
+    """:class:`sallyport.operations.ports.LiveGateway`, with sessions that are only said to be
+    there.
+    """
 
     sessions: list[LiveSession] = field(default_factory=list)
     killed: list[tuple[str, str]] = field(default_factory=list)
@@ -121,7 +127,9 @@ class FakeGateway:
         return 0
 
     def end_locked(self, lock: Lock, by: str) -> int:
-        names = {one.id: one.subject if lock.kind == "subject" else one.agent for one in self.sessions}
+        names = {
+            one.id: one.subject if lock.kind == "subject" else one.agent for one in self.sessions
+        }
         return sum(self.kill(id_, lock.reason) for id_, name in names.items() if name == lock.name)
 
     def issuers(self) -> Collection[str]:
@@ -151,9 +159,16 @@ class FakeGateway:
         notes = f"public.notes.{EVIL}"
         return [
             ColumnCoverage(
-                "public.customers.email", "text", Coverage.MASKED, ("pii.email",), "pii.email", ("email",)
+                "public.customers.email",
+                "text",
+                Coverage.MASKED,
+                ("pii.email",),
+                "pii.email",
+                ("email",),
             ),
-            ColumnCoverage(notes, EVIL, Coverage.LOOKS_PERSONAL, ("pii.note", EVIL), "pii.free_text"),
+            ColumnCoverage(
+                notes, EVIL, Coverage.LOOKS_PERSONAL, ("pii.note", EVIL), "pii.free_text"
+            ),
             ColumnCoverage("public.orders.total", "numeric", Coverage.CLEAR),
         ]
 
@@ -212,11 +227,15 @@ class World:
         )  # fmt: skip
 
 
-_AGENT = Subject("claude", "https://idp.example.com", frozenset({"agents"}), agent="claude-code", label=EVIL)
+_AGENT = Subject(
+    "claude", "https://idp.example.com", frozenset({"agents"}), agent="claude-code", label=EVIL
+)
 
 
 @contextmanager
-def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.1:8642") -> Iterator[World]:
+def world(
+    directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.1:8642"
+) -> Iterator[World]:
     """Everything, torn down in order."""
     engine = open_database(directory)
     writer = Writer(engine, interval=0.01)
@@ -231,7 +250,9 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
     ):
         version = f"{number}123456789abcdef"
         policies.keep(
-            PolicyVersion(version, text, f"policy.yaml{EVIL}", 1e9 + number, "the file changed", EVIL, 1e9)
+            PolicyVersion(
+                version, text, f"policy.yaml{EVIL}", 1e9 + number, "the file changed", EVIL, 1e9
+            )
         )
     try:
         ids = _record(recorder)
@@ -267,7 +288,9 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
 
 def _record(recorder: Recorder) -> list[str]:
     """A session with everything in it, and a hundred small ones."""
-    agent = replace(_AGENT, id=f"agent {EVIL}", groups=frozenset({"agents", EVIL}), agent=f"claude {EVIL}")
+    agent = replace(
+        _AGENT, id=f"agent {EVIL}", groups=frozenset({"agents", EVIL}), agent=f"claude {EVIL}"
+    )
     first = recorder.open_session("s_first", agent, "shop", "127.0.0.1:50000", EVIL)
     first.statement(judged(1, f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id = $1",
                     outcome="allow", rule=EVIL, binds=[EVIL.encode(), None], relations=("public.customers", f"evil.{EVIL}"),
@@ -309,14 +332,20 @@ def _record(recorder: Recorder) -> list[str]:
 
 
 def _ask(approvals: Approvals, session: str) -> Request:
-    sql = f"UPDATE orders -- {EVIL}\n   SET status = 'refunded', note = '{EVIL.replace(chr(39), '')}'\n WHERE id = $1 AND total > 100"
+    sql = (
+        f"UPDATE orders -- {EVIL}\n   SET status = 'refunded', note ="
+        f" '{EVIL.replace(chr(39), '')}'\n WHERE id = $1 AND total > 100"
+    )
     sent = f"{sql} AND NOT EXISTS (SELECT '[redacted]' AS \"{EVIL}\")"
     binding = replace(BINDING, sql=sql, sent=sent, session=session, binds=(EVIL.encode(), None))
     request = approvals.ask(
         binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0, mode="wait",
         kind="update", touches=("update public.orders", EVIL), in_transaction=True,
     )  # fmt: skip
-    plan = '[{"Plan": {"Node Type": "ModifyTable", "Relation Name": "orders", "Filter": "<script>alert(1)</script>"}}]'
+    plan = (
+        '[{"Plan": {"Node Type": "ModifyTable", "Relation Name": "orders", "Filter":'
+        ' "<script>alert(1)</script>"}}]'
+    )
     return approvals.previewed(
         request.id, Preview(plan, 41, ("ROW EXCLUSIVE on public.orders",), (), (EVIL,), 0.034)
     )

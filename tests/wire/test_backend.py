@@ -1,4 +1,6 @@
-"""Backend messages: what we build reads back, garbage is a ProtocolError, and scrubbing lets nothing by."""
+"""Backend messages: what we build reads back, garbage is a ProtocolError, and scrubbing lets
+nothing by.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=2
 PARSERS = [
     parser
     for name, parser in inspect.getmembers(backend, inspect.isfunction)
-    if name.startswith("parse_") and name != "parse_complete" and parser.__module__ == backend.__name__
+    if name.startswith("parse_")
+    and name != "parse_complete"
+    and parser.__module__ == backend.__name__
 ]
 CANARY = "canary-4929-1234"
 
@@ -29,17 +33,29 @@ def body_of(whole: bytes) -> bytes:
 
 
 def test_authentication_reads_back() -> None:
-    assert backend.parse_authentication(body_of(backend.authentication_ok())) == (backend.AUTH_OK, b"")
+    assert backend.parse_authentication(body_of(backend.authentication_ok())) == (
+        backend.AUTH_OK,
+        b"",
+    )
     assert backend.parse_authentication(body_of(backend.authentication_cleartext())) == (3, b"")
     code, data = backend.parse_authentication(body_of(backend.authentication_sasl(["A-PLUS", "A"])))
     assert (code, backend.parse_sasl_mechanisms(data)) == (backend.AUTH_SASL, ["A-PLUS", "A"])
-    assert backend.parse_authentication(body_of(backend.authentication_sasl_continue(b"r="))) == (11, b"r=")
-    assert backend.parse_authentication(body_of(backend.authentication_sasl_final(b"v="))) == (12, b"v=")
+    assert backend.parse_authentication(body_of(backend.authentication_sasl_continue(b"r="))) == (
+        11,
+        b"r=",
+    )
+    assert backend.parse_authentication(body_of(backend.authentication_sasl_final(b"v="))) == (
+        12,
+        b"v=",
+    )
 
 
 @given(text, text, st.integers(-(2**31), 2**31 - 1), st.binary(min_size=4, max_size=256))
 def test_session_start_reads_back(name: str, value: str, pid: int, key: bytes) -> None:
-    assert backend.parse_parameter_status(body_of(backend.parameter_status(name, value))) == (name, value)
+    assert backend.parse_parameter_status(body_of(backend.parameter_status(name, value))) == (
+        name,
+        value,
+    )
     assert backend.parse_backend_key_data(body_of(backend.backend_key_data(pid, key))) == (pid, key)
 
 
@@ -61,7 +77,9 @@ fields = st.builds(
 
 
 @given(
-    st.lists(fields, max_size=5), st.lists(st.integers(0, 2**32 - 1), max_size=5), st.lists(text, max_size=3)
+    st.lists(fields, max_size=5),
+    st.lists(st.integers(0, 2**32 - 1), max_size=5),
+    st.lists(text, max_size=3),
 )
 def test_descriptions_read_back(columns: list[Field], types: list[int], options: list[str]) -> None:
     assert backend.parse_row_description(body_of(backend.row_description(columns))) == columns
@@ -113,7 +131,9 @@ def test_a_refusal_is_an_error_with_everything_a_reader_needs() -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_an_error_can_always_be_sent(message: str, detail: str) -> None:
-    found = parse_error_fields(body_of(backend.error_response("ERROR", "XX000", message, detail=detail)))
+    found = parse_error_fields(
+        body_of(backend.error_response("ERROR", "XX000", message, detail=detail))
+    )
     assert found["C"] == "XX000"
     assert "\0" not in found["M"]
     assert found["M"]
@@ -185,7 +205,9 @@ def test_every_server_message_of_the_protocol_is_listed() -> None:
 
 
 def raw_error(**values: str) -> bytes:
-    return b"".join(kind.encode() + value.encode() + b"\0" for kind, value in values.items()) + b"\0"
+    return (
+        b"".join(kind.encode() + value.encode() + b"\0" for kind, value in values.items()) + b"\0"
+    )
 
 
 def test_scrub_keeps_what_a_program_needs_and_withholds_the_rest() -> None:
@@ -225,7 +247,9 @@ def test_scrub_keeps_what_a_program_needs_and_withholds_the_rest() -> None:
 
 @pytest.mark.parametrize("kind", [chr(code) for code in range(1, 128) if chr(code) not in "stcdn"])
 def test_a_canary_in_any_other_field_never_survives(kind: str) -> None:
-    """Every possible field type, the unknown ones too; the known ones are filled with the canary instead."""
+    """Every possible field type, the unknown ones too; the known ones are filled with the canary
+    instead.
+    """
     body = raw_error(**{"S": "ERROR", "V": "ERROR", "C": "P0001", "M": "m", kind: CANARY})
     assert CANARY.encode() not in scrub_error(body)
     assert b"4929" not in scrub_error(body)
@@ -238,7 +262,9 @@ def test_field_types_beyond_ascii_are_dropped(kind: int, value: bytes) -> None:
 
 
 def test_raise_cannot_smuggle_through_sqlstate_position_or_names() -> None:
-    body = raw_error(S="NOTICE", V="NOTICE", C="49291", M="m", P="4929x", s="public", t=CANARY, c="ssn")
+    body = raw_error(
+        S="NOTICE", V="NOTICE", C="49291", M="m", P="4929x", s="public", t=CANARY, c="ssn"
+    )
     found = parse_error_fields(scrub_error(body, names={"public", "ssn"}))
     assert found["C"] == "P0001"
     assert found["V"] == "NOTICE"

@@ -54,7 +54,9 @@ def test_the_compiled_module_is_up_to_date() -> None:
 
 
 def both(run: Callable[[Any], Any]) -> Any:
-    """Run it compiled and interpreted: the same result, or ProtocolError (returned) with the same text."""
+    """Run it compiled and interpreted: the same result, or ProtocolError (returned) with the same
+    text.
+    """
     results: list[Any] = []
     for module in BOTH:
         try:
@@ -81,7 +83,10 @@ def plain_split(data: bytes, coalesce: bool) -> tuple[list[tuple[int, int, int, 
     spans: list[tuple[int, int, int, int]] = []
     position = 0
     while len(data) - position >= 5:
-        kind, end = data[position], position + 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+        kind, end = (
+            data[position],
+            position + 1 + int.from_bytes(data[position + 1 : position + 5], "big"),
+        )
         if end > len(data):
             break
         if coalesce and spans and spans[-1][0] == kind and kind in b"Dd":
@@ -94,7 +99,9 @@ def plain_split(data: bytes, coalesce: bool) -> tuple[list[tuple[int, int, int, 
 
 
 @given(message_lists, st.booleans(), st.sampled_from([bytes, bytearray]))
-def test_split_at_every_byte(messages: list[tuple[int, bytes]], coalesce: bool, buffer: Any) -> None:
+def test_split_at_every_byte(
+    messages: list[tuple[int, bytes]], coalesce: bool, buffer: Any
+) -> None:
     data = b"".join(installed.message(kind, body) for kind, body in messages)
     for cut in range(len(data) + 1):
         part = data[:cut]
@@ -115,7 +122,9 @@ def test_split_from_a_position_on(messages: list[tuple[int, bytes]], before: byt
 @pytest.mark.parametrize("length", [0, 1, 3, 101, 2**31 - 1, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("kind", [b"D", b"d", b"Z"])
 @pytest.mark.parametrize("before", [b"", b"D\0\0\0\x06\0\0", b"d\0\0\0\x04"])
-def test_split_refuses_a_length_as_soon_as_it_is_there(length: int, kind: bytes, before: bytes) -> None:
+def test_split_refuses_a_length_as_soon_as_it_is_there(
+    length: int, kind: bytes, before: bytes
+) -> None:
     header = before + kind + length.to_bytes(4, "big")
     assert "length" in refused(lambda m: m.split(header, 0, 100))
     assert both(lambda m: m.split(header[:-1], 0, 100))[1] == len(before)
@@ -130,7 +139,12 @@ def test_split_gives_long_messages_spans_of_their_own(kind: bytes) -> None:
     short, long = installed.message(kind[0], b"12345678"), installed.message(kind[0], b"123456789")
     data = short + short + long + long + short + short
     spans = both(lambda m: m.split(data, 0, 100, True, 12))[0]
-    assert [(end - start, count) for _, start, end, count in spans] == [(26, 2), (14, 1), (14, 1), (26, 2)]
+    assert [(end - start, count) for _, start, end, count in spans] == [
+        (26, 2),
+        (14, 1),
+        (14, 1),
+        (26, 2),
+    ]
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 3), (2, 1), (0, 8), (9, 9)])
@@ -144,7 +158,10 @@ def test_spans_outside_the_buffer(start: int, end: int) -> None:
 
 REDACTED = b"[redacted]"
 values = (
-    st.none() | st.binary(max_size=20) | st.text(max_size=12).map(str.encode) | st.emails().map(str.encode)
+    st.none()
+    | st.binary(max_size=20)
+    | st.text(max_size=12).map(str.encode)
+    | st.emails().map(str.encode)
 )
 op_names = st.sampled_from(["keep", "null", "constant", "unless_null", "partial", "email", "call"])
 
@@ -207,13 +224,16 @@ def odd(row: list[bytes | None]) -> bool:
 
 tables = st.lists(op_names, max_size=6).flatmap(
     lambda names: st.tuples(
-        st.just(names), st.lists(st.lists(values, min_size=len(names), max_size=len(names)), max_size=5)
+        st.just(names),
+        st.lists(st.lists(values, min_size=len(names), max_size=len(names)), max_size=5),
     )
 )
 
 
 @given(tables, st.sampled_from([bytes, bytearray]))
-def test_mask_rows_does_what_the_model_says(table: tuple[list[str], list[Any]], buffer: Any) -> None:
+def test_mask_rows_does_what_the_model_says(
+    table: tuple[list[str], list[Any]], buffer: Any
+) -> None:
     names, rows = table
     rows = [row for row in rows if not odd(row)]
     data = b"".join(installed.data_row(row) for row in rows)
@@ -234,7 +254,9 @@ def test_rows_cut_anywhere_are_refused(table: tuple[list[str], list[Any]]) -> No
     data = b"".join(installed.data_row(row) for row in rows[:2])
     whole = {0} | {end for _, _, end, _ in installed.split(data, 0, 10000, False)[0]}
     for cut in set(range(len(data))) - whole:
-        refused(lambda m, cut=cut: m.mask_rows(data[:cut], 0, cut, m.RowProgram(make_ops(m, names))))
+        refused(
+            lambda m, cut=cut: m.mask_rows(data[:cut], 0, cut, m.RowProgram(make_ops(m, names)))
+        )
 
 
 @st.composite
@@ -396,14 +418,24 @@ def test_email(value: str, expected: str) -> None:
 
 # --- COPY text ---------------------------------------------------------------------------------------
 
-ESCAPES = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+ESCAPES = {
+    "\\": "\\\\",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
 
 
 def text_cell(value: bytes | None, delimiter: str, null: str = "\\N") -> bytes:
     if value is None:
         return null.encode()
     text = value.decode("latin-1")
-    return "".join(ESCAPES.get(c, "\\" + c if c == delimiter else c) for c in text).encode("latin-1")
+    return "".join(ESCAPES.get(c, "\\" + c if c == delimiter else c) for c in text).encode(
+        "latin-1"
+    )
 
 
 def copy_rows(rows: list[bytes]) -> bytes:
@@ -445,7 +477,9 @@ def test_copy_text(table: tuple[list[str], list[Any]], delimiter: str) -> None:
 def test_copy_text_that_is_not_one_row(row: bytes) -> None:
     data = installed.message(0x64, row)
     refused(
-        lambda m: m.mask_copy_text(data, 0, len(data), m.RowProgram([m.keep(), m.partial(0, 1)]), 9, b"\\N")
+        lambda m: m.mask_copy_text(
+            data, 0, len(data), m.RowProgram([m.keep(), m.partial(0, 1)]), 9, b"\\N"
+        )
     )
 
 
@@ -465,7 +499,9 @@ def test_copy_text_null_marker_is_no_oracle() -> None:
 
 
 @given(st.data(), st.sampled_from(["text", "csv", "binary"]))
-def test_damaged_copy_never_crashes_and_never_shows_a_constant_column(data: st.DataObject, form: str) -> None:
+def test_damaged_copy_never_crashes_and_never_shows_a_constant_column(
+    data: st.DataObject, form: str
+) -> None:
     rows = {
         "text": copy_rows([b"canary\tcanary"] * 2),
         "csv": copy_rows([b'canary,"can,ary"'] * 2),
@@ -501,12 +537,15 @@ def test_copy_csv(table: tuple[list[str], list[Any]], quote_all: bool) -> None:
     rows = [row for row in rows if not odd(row)]
     data = copy_rows([b",".join(csv_cell(v, quote_all) for v in row) for row in rows])
     result = both(
-        lambda m: m.mask_copy_csv(data, 0, len(data), m.RowProgram(make_ops(m, names)), 44, 34, 34, b"")
+        lambda m: m.mask_copy_csv(
+            data, 0, len(data), m.RowProgram(make_ops(m, names)), 44, 34, 34, b""
+        )
     )
     expected = copy_rows(
         [
             b",".join(
-                csv_cell(model(n, v), quote_all and n == "keep") for n, v in zip(names, row, strict=True)
+                csv_cell(model(n, v), quote_all and n == "keep")
+                for n, v in zip(names, row, strict=True)
             )
             for row in rows
         ]
@@ -516,7 +555,9 @@ def test_copy_csv(table: tuple[list[str], list[Any]], quote_all: bool) -> None:
 
 @given(
     st.lists(
-        st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1), min_size=1, max_size=4
+        st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1),
+        min_size=1,
+        max_size=4,
     )
 )
 def test_csv_with_other_characters(row: list[str]) -> None:
@@ -555,15 +596,21 @@ def test_csv_quoting_does_not_tell_what_was_there() -> None:
     rows = [b'"a,b"', b'""', b"", b"plain", b'"quote "" inside"']
     data = copy_rows(rows)
     result = both(
-        lambda m: m.mask_copy_csv(data, 0, len(data), m.RowProgram([m.constant(b"X")]), 44, 34, 34, b"")
+        lambda m: m.mask_copy_csv(
+            data, 0, len(data), m.RowProgram([m.constant(b"X")]), 44, 34, 34, b""
+        )
     )
     assert result == copy_rows([b"X"] * len(rows))
 
 
-@pytest.mark.parametrize("row", [b'"a\n', b'"a"b\n', b'a"b\n', b"a\nb\n", b"a,b\n", b"a", b"", b'"a""\n'])
+@pytest.mark.parametrize(
+    "row", [b'"a\n', b'"a"b\n', b'a"b\n', b"a\nb\n", b"a,b\n", b"a", b"", b'"a""\n']
+)
 def test_csv_that_is_not_one_row(row: bytes) -> None:
     data = installed.message(0x64, row)
-    refused(lambda m: m.mask_copy_csv(data, 0, len(data), m.RowProgram([m.email()]), 44, 34, 34, b""))
+    refused(
+        lambda m: m.mask_copy_csv(data, 0, len(data), m.RowProgram([m.email()]), 44, 34, 34, b"")
+    )
 
 
 # --- COPY binary -------------------------------------------------------------------------------------
@@ -587,9 +634,13 @@ def test_copy_binary(table: tuple[list[str], list[Any]]) -> None:
 
     def run(module: Any) -> Any:
         state, program = module.CopyState(), module.RowProgram(make_ops(module, names))
-        return b"".join(module.mask_copy_binary(data, start, end, program, state) for start, end in spans)
+        return b"".join(
+            module.mask_copy_binary(data, start, end, program, state) for start, end in spans
+        )
 
-    assert both(run) == binary_copy([[model(n, v) for n, v in zip(names, row, strict=True)] for row in rows])
+    assert both(run) == binary_copy(
+        [[model(n, v) for n, v in zip(names, row, strict=True)] for row in rows]
+    )
 
 
 @pytest.mark.parametrize(
@@ -609,4 +660,6 @@ def test_copy_binary(table: tuple[list[str], list[Any]]) -> None:
 )
 def test_binary_that_is_not_what_postgresql_sends(bodies: list[bytes]) -> None:
     data = b"".join(installed.message(0x64, body) for body in bodies)
-    refused(lambda m: m.mask_copy_binary(data, 0, len(data), m.RowProgram([m.null()]), m.CopyState()))
+    refused(
+        lambda m: m.mask_copy_binary(data, 0, len(data), m.RowProgram([m.null()]), m.CopyState())
+    )

@@ -39,17 +39,31 @@ def test_query_reads_back(sql: bytes) -> None:
 
 @given(names, names, st.lists(oids, max_size=5))
 def test_parse_reads_back(name: bytes, sql: bytes, types: list[int]) -> None:
-    assert frontend.parse_parse(body_of(frontend.parse(name, sql, types))) == (name, sql, tuple(types))
+    assert frontend.parse_parse(body_of(frontend.parse(name, sql, types))) == (
+        name,
+        sql,
+        tuple(types),
+    )
 
 
 @given(st.data(), names, names, values, st.lists(st.integers(0, 1), max_size=4))
 def test_bind_reads_back(
-    data: st.DataObject, portal: bytes, statement: bytes, params: list[bytes | None], results: list[int]
+    data: st.DataObject,
+    portal: bytes,
+    statement: bytes,
+    params: list[bytes | None],
+    results: list[int],
 ) -> None:
     count = data.draw(st.sampled_from([0, 1, len(params)]))
     formats = data.draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
     whole = frontend.bind(portal, statement, params, formats, results)
-    assert frontend.parse_bind(body_of(whole)) == (portal, statement, tuple(formats), params, tuple(results))
+    assert frontend.parse_bind(body_of(whole)) == (
+        portal,
+        statement,
+        tuple(formats),
+        params,
+        tuple(results),
+    )
 
 
 @given(st.sampled_from([b"S", b"P"]), names, st.integers(0, 2**31 - 1))
@@ -66,7 +80,9 @@ def test_password_and_sasl_read_back(text: bytes, data: bytes | None) -> None:
     assert parsed.password.reveal() == word
     initial = frontend.parse_sasl_initial(body_of(frontend.sasl_initial("SCRAM-SHA-256", data)))
     assert initial == ("SCRAM-SHA-256", data)
-    assert frontend.parse_sasl_response(body_of(frontend.sasl_response(data or b""))).data == (data or b"")
+    assert frontend.parse_sasl_response(body_of(frontend.sasl_response(data or b""))).data == (
+        data or b""
+    )
 
 
 def test_a_password_is_in_no_repr() -> None:
@@ -114,7 +130,8 @@ def test_function_call_is_read_for_the_record() -> None:
         (frontend.parse_bind, b"\0\0\0\0\0\0"),
         (frontend.parse_bind, b"\0\0\0\0\0\0\0\0\0"),
         (frontend.parse_bind, b"\0\0\0\1\0\2\0\0\0\0"),  # format 2
-        (frontend.parse_bind, b"\0\0\0\2\0\0\0\1\0\1\xff\xff\xff\xff\0\0"),  # two formats, one value
+        # two formats, one value
+        (frontend.parse_bind, b"\0\0\0\2\0\0\0\1\0\1\xff\xff\xff\xff\0\0"),
         (frontend.parse_bind, b"\0\0\0\0\0\1\xff\xff\xff\xfe\0\0"),  # length -2
         (frontend.parse_bind, b"\0\0\0\0\0\1\x7f\xff\xff\xff\0\0"),
         (frontend.parse_bind, b"\0\0\0\0\xff\xff\0\0"),

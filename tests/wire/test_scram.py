@@ -40,9 +40,7 @@ from tests.support.postgres import Server
 RFC_NONCE = "rOprNGfwEbeRWgbNEkqO"
 RFC_SERVER_NONCE = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
 RFC_SERVER_FIRST = f"r={RFC_NONCE}{RFC_SERVER_NONCE},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096".encode()
-RFC_CLIENT_FINAL = (
-    f"c=biws,r={RFC_NONCE}{RFC_SERVER_NONCE},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=".encode()
-)
+RFC_CLIENT_FINAL = f"c=biws,r={RFC_NONCE}{RFC_SERVER_NONCE},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=".encode()
 RFC_SERVER_FINAL = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 PASSWORD = Secret("pencil")
 SERVER_VERIFIER = make_verifier(PASSWORD, 4096, base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
@@ -73,7 +71,9 @@ def exchange(client: ScramClient, server: ScramServer) -> None:
 
 
 @given(
-    st.text(max_size=12), st.binary(min_size=1, max_size=24), st.none() | st.binary(min_size=1, max_size=64)
+    st.text(max_size=12),
+    st.binary(min_size=1, max_size=24),
+    st.none() | st.binary(min_size=1, max_size=64),
 )
 def test_both_roles_agree(password: str, salt: bytes, binding: bytes | None) -> None:
     server = ScramServer(make_verifier(Secret(password), 3, salt), binding)
@@ -92,7 +92,11 @@ def test_another_password_fails(right: str, wrong: str) -> None:
 
 
 def test_header_tells_what_the_client_saw() -> None:
-    assert ScramClient(PASSWORD, [PLUS, PLAIN], b"hash").first().startswith(b"p=tls-server-end-point,,n=,r=")
+    assert (
+        ScramClient(PASSWORD, [PLUS, PLAIN], b"hash")
+        .first()
+        .startswith(b"p=tls-server-end-point,,n=,r=")
+    )
     assert ScramClient(PASSWORD, [PLAIN], b"hash").first().startswith(b"y,,n=,r=")
     assert ScramClient(PASSWORD, [PLUS, PLAIN]).first().startswith(b"n,,n=,r=")
 
@@ -169,7 +173,14 @@ def test_iterations_are_bounded_before_they_cost_anything() -> None:
 
 @pytest.mark.parametrize(
     "server_final",
-    [b"", b"v=", b"v=AAAA", RFC_SERVER_FINAL[:-5] + b"5G5=", RFC_SERVER_FINAL + b",x=1", b"e=invalid-proof"],
+    [
+        b"",
+        b"v=",
+        b"v=AAAA",
+        RFC_SERVER_FINAL[:-5] + b"5G5=",
+        RFC_SERVER_FINAL + b",x=1",
+        b"e=invalid-proof",
+    ],
 )
 def test_a_server_that_cannot_prove_itself(server_final: bytes) -> None:
     client = rfc_client()
@@ -278,7 +289,9 @@ def certificate(
     return signed.public_bytes(serialization.Encoding.DER)
 
 
-@pytest.mark.parametrize(("digest", "name"), [(hashes.SHA256(), "sha256"), (hashes.SHA384(), "sha384")])
+@pytest.mark.parametrize(
+    ("digest", "name"), [(hashes.SHA256(), "sha256"), (hashes.SHA384(), "sha384")]
+)
 def test_end_point_uses_the_hash_of_the_signature(digest: hashes.HashAlgorithm, name: str) -> None:
     der = certificate(ec.generate_private_key(ec.SECP256R1()), digest)
     assert tls_server_end_point(der) == hashlib.new(name, der).digest()
@@ -311,7 +324,9 @@ class Wire:
             data += more
         return data
 
-    def login(self, server: Server, password: str, binding: bytes | None, **parameters: str) -> ScramClient:
+    def login(
+        self, server: Server, password: str, binding: bytes | None, **parameters: str
+    ) -> ScramClient:
         """Raises ScramError, or AssertionError with the server's error."""
         minor = 2 if server.major >= 18 else 0
         wanted = {"user": server.user, "database": server.database, **parameters}
@@ -345,10 +360,14 @@ def test_login_to_postgresql_and_talk(any_postgres: Server) -> None:
     """Also holds the builders and parsers of both directions against a real server."""
     with socket.create_connection((any_postgres.host, any_postgres.port), 10) as sock:
         wire = Wire(sock)
-        client = wire.login(any_postgres, any_postgres.password, None, options=r"-c application_name=a\ b")
+        client = wire.login(
+            any_postgres, any_postgres.password, None, options=r"-c application_name=a\ b"
+        )
         assert client.mechanism == PLAIN
         start = wire.until_ready()
-        settings = dict(backend.parse_parameter_status(body) for kind, body in start if kind == 0x53)
+        settings = dict(
+            backend.parse_parameter_status(body) for kind, body in start if kind == 0x53
+        )
         assert settings["application_name"] == "a b"
         key = next(backend.parse_backend_key_data(body) for kind, body in start if kind == 0x4B)
         assert len(key.key) == (32 if any_postgres.major >= 18 else 4)  # protocol 3.2 or 3.0
@@ -363,8 +382,11 @@ def test_login_to_postgresql_and_talk(any_postgres: Server) -> None:
             + frontend.sync()
         )
         replies = dict(wire.until_ready())
-        assert backend.parse_parameter_description(replies[backend.PARAMETER_DESCRIPTION]) == (23, 25)
-        (one, _) = backend.parse_row_description(replies[backend.ROW_DESCRIPTION])
+        assert backend.parse_parameter_description(replies[backend.PARAMETER_DESCRIPTION]) == (
+            23,
+            25,
+        )
+        one, _ = backend.parse_row_description(replies[backend.ROW_DESCRIPTION])
         assert (one.name, one.type_oid) == ("one", 23)
         assert replies[backend.DATA_ROW] == b"\0\2\0\0\0\0017\xff\xff\xff\xff"
         assert backend.parse_command_complete(replies[backend.COMMAND_COMPLETE]) == ("SELECT 1", 1)
@@ -407,5 +429,7 @@ def test_channel_binding_with_postgresql(postgres_tls: Server) -> None:
         with context.wrap_socket(plain, server_hostname=postgres_tls.host) as sock:
             der = sock.getpeercert(binary_form=True)
             assert der is not None
-            client = Wire(sock).login(postgres_tls, postgres_tls.password, tls_server_end_point(der))
+            client = Wire(sock).login(
+                postgres_tls, postgres_tls.password, tls_server_end_point(der)
+            )
             assert client.mechanism == PLUS

@@ -33,7 +33,12 @@ def test_the_table_has_all_of_the_newest_server() -> None:
     assert spec is not None
     assert spec.origin is not None
     errcodes = Path(spec.origin).parent / "pginstall" / "share" / "errcodes.txt"
-    script = [sys.executable, str(ROOT / "scripts" / "generate_sqlstate.py"), "a test", str(errcodes)]
+    script = [
+        sys.executable,
+        str(ROOT / "scripts" / "generate_sqlstate.py"),
+        "a test",
+        str(errcodes),
+    ]
     fresh: dict[str, object] = {}
     exec(subprocess.run(script, check=True, capture_output=True, text=True).stdout, fresh)
     table = fresh["CONDITIONS"]

@@ -31,7 +31,9 @@ def packet(code: int, rest: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize(("raw", "expected"), PACKETS)
-def test_packets_whole_byte_by_byte_and_with_more_behind(raw: bytes, expected: startup.Packet) -> None:
+def test_packets_whole_byte_by_byte_and_with_more_behind(
+    raw: bytes, expected: startup.Packet
+) -> None:
     for size in range(len(raw)):
         assert parse_first(raw[:size]) == (None, 0)
     assert parse_first(raw) == (expected, len(raw))
@@ -166,7 +168,9 @@ def test_the_database_defaults_to_the_user() -> None:
         assert read_parameters(sent) == ("shop", "shop", {})
 
 
-def test_the_last_value_counts_whatever_the_case_of_the_name_and_parameters_override_options() -> None:
+def test_the_last_value_counts_whatever_the_case_of_the_name_and_parameters_override_options() -> (
+    None
+):
     found = read_parameters(
         {
             "user": "u",
@@ -225,7 +229,9 @@ def test_options_split_as_postgresql_splits_them() -> None:
     ]
 
 
-@given(st.dictionaries(st.text(max_size=12), st.text(max_size=20), max_size=4), st.text(max_size=40))
+@given(
+    st.dictionaries(st.text(max_size=12), st.text(max_size=20), max_size=4), st.text(max_size=40)
+)
 def test_no_parameters_raise(parameters: dict[str, str], options: str) -> None:
     found = read_parameters({"user": "u", **parameters, "options": options})
     assert isinstance(found, Refusal) or found.user == parameters.get("user", "u")

@@ -1,1 +1,3 @@
-"""Eight families of everyday reporting SQL, run through the gateway: how many are refused, and with which code."""
+"""Eight families of everyday reporting SQL, run through the gateway: how many are refused, and with
+which code.
+"""

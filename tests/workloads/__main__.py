@@ -1,4 +1,5 @@
-"""``python -m tests.workloads``: the families' queries through the gateway; refused ones by code, with their texts.
+"""``python -m tests.workloads``: the families' queries through the gateway; refused ones by code,
+with their texts.
 
 python -m tests.workloads                          all families, PostgreSQL 18
 python -m tests.workloads --pg 14,18 --only tpch   one family, two versions
@@ -61,17 +62,22 @@ def report(version: str, families: list[str], major: int, outcome: Outcome, *, t
     for family in families:
         touching = touching_masks(family, major)
         count = len(all_queries(major, [family]))
-        print(f"{family:12} {count:4} queries, {touching:4} name masked columns, {refused[family]:4} refused")
+        print(
+            f"{family:12} {count:4} queries, {touching:4} name masked columns, {refused[family]:4}"
+            " refused"
+        )
     codes = ", ".join(f"{code} {count}" for code, count in outcome.by_code.most_common()) or "none"
     print(
-        f"PostgreSQL {version}: {outcome.answered} answered, {len(outcome.refused)} refused ({codes}), "
-        f"{len(outcome.failed)} failed",
+        f"PostgreSQL {version}: {outcome.answered} answered, {len(outcome.refused)} refused"
+        f" ({codes}), {len(outcome.failed)} failed",
         flush=True,
     )
 
 
 def touching_masks(family: str, major: int) -> int:
-    """How many queries name a masked column (by its bare name, which the schemas use for nothing else)."""
+    """How many queries name a masked column (by its bare name, which the schemas use for nothing
+    else).
+    """
     names = {column for _, _, column in masked_columns(family)}
     return sum(bool(names & set(_words(query.text))) for query in all_queries(major, [family]))
 

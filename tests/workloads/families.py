@@ -1,8 +1,9 @@
-"""The families: each a directory with ``schema.sql``, ``policy.yaml`` and ``queries.sql``, and a database of its own.
+"""The families: each a directory with ``schema.sql``, ``policy.yaml`` and ``queries.sql``, and a
+database of its own.
 
-The queries have the shapes that benchmark and sample repositories ship; text, schemas and rows are our own.
-In ``queries.sql`` a statement ends with a semicolon at the end of a line. Comment lines are dropped, except
-``--@ since N`` before a statement that needs PostgreSQL N.
+The queries have the shapes that benchmark and sample repositories ship; text, schemas and rows are
+our own. In ``queries.sql`` a statement ends with a semicolon at the end of a line. Comment lines
+are dropped, except ``--@ since N`` before a statement that needs PostgreSQL N.
 """
 
 from __future__ import annotations
@@ -20,13 +21,24 @@ import yaml
 from tests.support.postgres import Server
 
 HERE = Path(__file__).parent
-FAMILIES = ("tpch", "tpcds", "joborder", "clickbench", "exercises", "pagila", "chinook", "northwind")
+FAMILIES = (
+    "tpch",
+    "tpcds",
+    "joborder",
+    "clickbench",
+    "exercises",
+    "pagila",
+    "chinook",
+    "northwind",
+)
 _SINCE = re.compile(r"--@ since (\d+)")
 
 
 @dataclass(frozen=True)
 class Query:
-    """One statement. ``line``: where it begins in queries.sql. ``since``: least major version, 0 for any."""
+    """One statement. ``line``: where it begins in queries.sql. ``since``: least major version, 0
+    for any.
+    """
 
     family: str
     line: int
@@ -91,7 +103,9 @@ def merged_policy(policies: dict[str, dict[str, Any]]) -> str:
         for rule in policy["rules"]:
             rules.append(rule | {"name": f"{target}: {rule['name']}", "targets": [target]})
         masks += [mask | {"targets": [target]} for mask in policy["masks"]]
-    functions = sorted({name for policy in policies.values() for name in policy.get("functions", ())})
+    functions = sorted(
+        {name for policy in policies.values() for name in policy.get("functions", ())}
+    )
     merged = {"version": 1, "functions": functions, "rules": rules, "masks": masks}
     return yaml.safe_dump(merged, sort_keys=False)
 
@@ -102,10 +116,14 @@ def dsn_of(server: Server, database: str) -> str:
 
 
 def create_database(server: Server, database: str, script: str) -> None:
-    """(Re)create a UTF8 database, run a script in it as superuser, give the gateway's role the run of it."""
+    """(Re)create a UTF8 database, run a script in it as superuser, give the gateway's role the run
+    of it.
+    """
     with psycopg.connect(dsn_of(server, "postgres"), autocommit=True) as db:
         db.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)".encode())
-        db.execute(f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'".encode())
+        db.execute(
+            f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'".encode()
+        )
     with psycopg.connect(dsn_of(server, database), autocommit=True) as db:
         db.execute(script.encode())
         db.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {server.user}".encode())

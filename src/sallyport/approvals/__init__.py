@@ -1,1 +1,3 @@
-"""People in the loop: requests that bind exactly one statement, decided by others than who asked."""
+"""People in the loop: requests that bind exactly one statement, decided by others than who
+asked.
+"""

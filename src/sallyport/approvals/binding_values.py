@@ -1,7 +1,9 @@
-"""Bind values as literals, so that the gateway can plan a parameterised statement with the values it would run with. Pure.
+"""Bind values as literals, so that the gateway can plan a parameterised statement with the values
+it would run with. Pure.
 
-A value in text format becomes a quoted literal of unknown type, which PostgreSQL reads as the parameter's type: what Bind does. Values in
-binary format are written as text for the types below; any other type is an error, and then there is no preview.
+A value in text format becomes a quoted literal of unknown type, which PostgreSQL reads as the
+parameter's type: what Bind does. Values in binary format are written as text for the types below;
+any other type is an error, and then there is no preview.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from sallyport.wire import values
 
 
 class UnreadableError(ValueError):
-    """A bind value cannot be written as a literal; the text says which and why, without the value."""
+    """A bind value cannot be written as a literal; the text says which and why, without the
+    value.
+    """
 
 
 def _text(data: bytes) -> str:
@@ -48,7 +52,9 @@ _BINARY: Final[dict[int, Callable[[bytes], str]]] = {
 }
 
 
-def literals(binds: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]) -> list[str]:
+def literals(
+    binds: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]
+) -> list[str]:
     """One SQL literal for each value; ``formats`` as in Bind. Raises UnreadableError."""
     if len(types) != len(binds):
         raise UnreadableError(f"{len(binds)} bind values were sent for {len(types)} parameters")

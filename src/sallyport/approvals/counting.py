@@ -1,4 +1,6 @@
-"""What a statement would touch, as SELECTs made from its own text (:mod:`sallyport.approvals.cutting`): how many rows, and which. Pure."""
+"""What a statement would touch, as SELECTs made from its own text
+(:mod:`sallyport.approvals.cutting`): how many rows, and which. Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ _PARTS: Final = "could not be separated from the rest"
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """``sql``: the SELECT, "" when there is none, and then ``why``. Without ``actions`` it gives one number. With them it gives rows of two: an index
-    into ``actions``, and how many. ``known``: the number, where no SELECT is needed. ``note``: what to know about the number.
+    """``sql``: the SELECT, "" when there is none, and then ``why``. Without ``actions`` it gives
+    one number. With them it gives rows of two: an index into ``actions``, and how many. ``known``:
+    the number, where no SELECT is needed. ``note``: what to know about the number.
     """
 
     sql: str = ""
@@ -28,7 +31,9 @@ class Count:
 
 
 def count_of(sql: str) -> Count:
-    """Counts the rows which this INSERT, UPDATE, DELETE, MERGE or TRUNCATE would touch at this moment."""
+    """Counts the rows which this INSERT, UPDATE, DELETE, MERGE or TRUNCATE would touch at this
+    moment.
+    """
     statement = _statement(sql)
     if isinstance(statement, str):
         return Count(why=statement)
@@ -40,7 +45,11 @@ def count_of(sql: str) -> Count:
             return _inserted(body, node)
         case "UpdateStmt" | "DeleteStmt":
             parts = cutting.modified(body, kind, node)
-            return Count(why=f"its WHERE clause {_PARTS}") if parts is None else Count(_counting(parts))
+            return (
+                Count(why=f"its WHERE clause {_PARTS}")
+                if parts is None
+                else Count(_counting(parts))
+            )
         case "MergeStmt":
             merge = cutting.merge(body, node)
             return Count(why=f"its conditions {_PARTS}") if merge is None else _merged(merge)
@@ -48,7 +57,9 @@ def count_of(sql: str) -> Count:
 
 
 def sample_of(sql: str, rows: int) -> Count:
-    """Some of the rows that this UPDATE, DELETE or MERGE would change or delete, with all their columns."""
+    """Some of the rows that this UPDATE, DELETE or MERGE would change or delete, with all their
+    columns.
+    """
     statement = _statement(sql)
     if isinstance(statement, str):
         return Count(why=statement)
@@ -89,7 +100,8 @@ def _statement(sql: str) -> tuple[str, str, dict[str, Any]] | str:
 
 def _truncate(node: dict[str, Any]) -> Count:
     names = [
-        cutting.relation_of(item.get("RangeVar", {}), alias=False)[0] for item in node.get("relations", ())
+        cutting.relation_of(item.get("RangeVar", {}), alias=False)[0]
+        for item in node.get("relations", ())
     ]
     if not names or not all(names):
         return Count(why="its relations cannot be named")
@@ -98,7 +110,9 @@ def _truncate(node: dict[str, Any]) -> Count:
 
 
 def _inserted(body: str, node: dict[str, Any]) -> Count:
-    note = "rows that conflict with others are counted as well" if "onConflictClause" in node else ""
+    note = (
+        "rows that conflict with others are counted as well" if "onConflictClause" in node else ""
+    )
     select = node.get("selectStmt", {}).get("SelectStmt", {})
     if not select:
         return Count(known=1, note=note)
@@ -109,14 +123,19 @@ def _inserted(body: str, node: dict[str, Any]) -> Count:
     if parts is None:
         return Count(why=f"its query {_PARTS}")
     with_, query = parts
-    return Count(f"{with_}SELECT pg_catalog.count(*) FROM (\n{query}\n) AS sallyport_rows\n", note=note)
+    return Count(
+        f"{with_}SELECT pg_catalog.count(*) FROM (\n{query}\n) AS sallyport_rows\n", note=note
+    )
 
 
 def _counting(parts: Modified) -> str:
     if not parts.joined:
         return f"{parts.with_}SELECT pg_catalog.count(*)\nFROM {parts.relation}{parts.tail}\n"
     # A join can meet the same row more than once; it is changed once.
-    rows = f"{parts.with_}SELECT DISTINCT {parts.name}.tableoid, {parts.name}.ctid\nFROM {parts.relation}{parts.tail}\n"
+    rows = (
+        f"{parts.with_}SELECT DISTINCT {parts.name}.tableoid, {parts.name}.ctid\nFROM"
+        f" {parts.relation}{parts.tail}\n"
+    )
     return f"SELECT pg_catalog.count(*) FROM ({rows}) AS sallyport_rows"
 
 
@@ -124,25 +143,33 @@ def _merged(parts: Merge) -> Count:
     """The first WHEN whose condition is true decides about a row (MERGE, "Description")."""
     branches = []
     for matched in ("MATCHED", "NOT_MATCHED_BY_TARGET", "NOT_MATCHED_BY_SOURCE"):
-        chosen = [(index, when) for index, when in enumerate(parts.whens) if when.matched == matched]
+        chosen = [
+            (index, when) for index, when in enumerate(parts.whens) if when.matched == matched
+        ]
         if chosen:
             cases = _case([(when, str(index)) for index, when in chosen])
             branches.append(f"SELECT {cases} FROM {_rows(parts, matched)}")
     union = "\nUNION ALL\n".join(branches)
     return Count(
-        f"{parts.with_}SELECT sallyport_rows.action, pg_catalog.count(*) FROM (\n{union}\n) AS sallyport_rows (action)"
-        " WHERE sallyport_rows.action IS NOT NULL GROUP BY 1 ORDER BY 1",
+        f"{parts.with_}SELECT sallyport_rows.action, pg_catalog.count(*) FROM (\n{union}\n) AS"
+        " sallyport_rows (action) WHERE sallyport_rows.action IS NOT NULL GROUP BY 1 ORDER BY 1",
         actions=tuple(when.action for when in parts.whens),
     )
 
 
 def _merged_rows(parts: Merge) -> str | None:
-    """Rows that are there and would be changed or deleted: matched ones, or else those that the source does not have."""
+    """Rows that are there and would be changed or deleted: matched ones, or else those that the
+    source does not have.
+    """
     for matched, word in (("MATCHED", "WHERE"), ("NOT_MATCHED_BY_SOURCE", "AND")):
         chosen = [when for when in parts.whens if when.matched == matched]
         if any(when.action in ("update", "delete") for when in chosen):
-            case = _case([(when, "false" if when.action == "nothing" else "true") for when in chosen])
-            return f"{parts.with_}SELECT {parts.name}.*\nFROM {_rows(parts, matched)} {word} {case}\n"
+            case = _case(
+                [(when, "false" if when.action == "nothing" else "true") for when in chosen]
+            )
+            return (
+                f"{parts.with_}SELECT {parts.name}.*\nFROM {_rows(parts, matched)} {word} {case}\n"
+            )
     return None
 
 
@@ -150,7 +177,9 @@ def _rows(parts: Merge, matched: str) -> str:
     if matched == "MATCHED":
         return f"{parts.relation} JOIN {parts.source}\nON {parts.on}\n"
     here, there = (
-        (parts.source, parts.relation) if matched.endswith("TARGET") else (parts.relation, parts.source)
+        (parts.source, parts.relation)
+        if matched.endswith("TARGET")
+        else (parts.relation, parts.source)
     )
     return f"{here}\nWHERE NOT EXISTS (SELECT 1 FROM {there}\nWHERE ({parts.on}\n))"
 

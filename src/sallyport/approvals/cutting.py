@@ -1,7 +1,9 @@
-"""Pieces of a statement's own text (WITH, relations, WHERE, the parts of MERGE), to make SELECTs of them. Pure.
+"""Pieces of a statement's own text (WITH, relations, WHERE, the parts of MERGE), to make SELECTs of
+them. Pure.
 
-A piece is cut where its words stand. Whether a cut is right is not guessed: what was cut is parsed in a SELECT, and counts only if it is, node for
-node, the part of the statement that it is taken for. Functions give None when no cut is right.
+A piece is cut where its words stand. Whether a cut is right is not guessed: what was cut is parsed
+in a SELECT, and counts only if it is, node for node, the part of the statement that it is taken
+for. Functions give None when no cut is right.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ _ITEMS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Modified:
-    """UPDATE or DELETE. ``relation`` as FROM names it, known as ``name`` (both quoted); ``tail``: further items and WHERE.
-    ``joined``: there are further items.
+    """UPDATE or DELETE. ``relation`` as FROM names it, known as ``name`` (both quoted); ``tail``:
+    further items and WHERE. ``joined``: there are further items.
     """
 
     with_: str
@@ -41,8 +43,8 @@ class Modified:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """One WHEN of MERGE. matched: MATCHED | NOT_MATCHED_BY_SOURCE | NOT_MATCHED_BY_TARGET. ``action``: update, delete, insert, or nothing.
-    ``condition``: "" without one.
+    """One WHEN of MERGE. matched: MATCHED | NOT_MATCHED_BY_SOURCE | NOT_MATCHED_BY_TARGET.
+    ``action``: update, delete, insert, or nothing. ``condition``: "" without one.
     """
 
     matched: str
@@ -67,7 +69,10 @@ def modified(body: str, kind: str, node: dict[str, Any]) -> Modified | None:
     verb, key, opener = _ITEMS[kind]
     relation, name = relation_of(node.get("relation", {}))
     items = node.get(key, [])
-    expected = {"with": shape(node.get("withClause"), False), "where": shape(node.get("whereClause"), False)}
+    expected = {
+        "with": shape(node.get("withClause"), False),
+        "where": shape(node.get("whereClause"), False),
+    }
     expected["from"] = shape(items, False)
     cuts = itertools.product(
         _with(body, verb) if expected["with"] else [""],
@@ -99,15 +104,25 @@ def merge(body: str, node: dict[str, Any]) -> Merge | None:
     for with_, source, on, end in itertools.islice(cuts, _TRIES):
         if relation and _are(with_, source, on, expected):
             when_clauses = _whens(body[end:], node.get("mergeWhenClauses", ()))
-            return None if when_clauses is None else Merge(with_, relation, name, source, on, when_clauses)
+            return (
+                None
+                if when_clauses is None
+                else Merge(with_, relation, name, source, on, when_clauses)
+            )
     return None
 
 
 def query(body: str, node: dict[str, Any]) -> tuple[str, str] | None:
     """The WITH and the query of an INSERT."""
-    expected = {"with": shape(node.get("withClause"), False), "query": shape(node.get("selectStmt"), False)}
+    expected = {
+        "with": shape(node.get("withClause"), False),
+        "query": shape(node.get("selectStmt"), False),
+    }
     starts = [m.start() for m in re.finditer(r"\b(?:select|with|values|table)\b|\(", body, re.I)]
-    ends = [*(m.start() for m in re.finditer(r"\bon\s+conflict\b|\breturning\b", body, re.I)), len(body)]
+    ends = [
+        *(m.start() for m in re.finditer(r"\bon\s+conflict\b|\breturning\b", body, re.I)),
+        len(body),
+    ]
     cuts = (
         (with_, start, end)
         for with_ in (_with(body, "insert") if expected["with"] else [""])
@@ -146,7 +161,10 @@ def _condition(text: str, at: int, expected: Any) -> tuple[str, int] | None:
     ands = [m.end() for m in re.finditer(r"\band\b", text, re.I) if m.start() >= at]
     thens = [m.start() for m in re.finditer(r"\bthen\b", text, re.I) if m.start() >= at]
     for start, end in itertools.islice(((a, t) for a in ands for t in thens if a <= t), _TRIES):
-        if shape(_select(f"SELECT 1 WHERE ({text[start:end]}\n)").get("whereClause"), False) == expected:
+        if (
+            shape(_select(f"SELECT 1 WHERE ({text[start:end]}\n)").get("whereClause"), False)
+            == expected
+        ):
             return text[start:end], end
     return None
 
@@ -165,7 +183,9 @@ def _select(sql: str) -> dict[str, Any]:
     select = (_parsed(sql) or {}).get("SelectStmt")
     expected_keys = {"targetList", "fromClause", "whereClause", "withClause", "limitOption", "op"}
     plain = (
-        isinstance(select, dict) and select.keys() <= expected_keys and len(select.get("targetList", ())) == 1
+        isinstance(select, dict)
+        and select.keys() <= expected_keys
+        and len(select.get("targetList", ())) == 1
     )
     return select if plain and isinstance(select, dict) else {}
 
@@ -181,7 +201,9 @@ def _matches(sql: str, expected: dict[str, Any]) -> bool:
 
 
 def _are(with_: str, source: str, on: str, expected: dict[str, Any]) -> bool:
-    """Each piece by itself, for they are put together in another order: half a parenthesis in each would fit in this one."""
+    """Each piece by itself, for they are put together in another order: half a parenthesis in each
+    would fit in this one.
+    """
     from_, where = _select(f"SELECT 1 FROM {source}\n"), _select(f"SELECT 1 WHERE ({on}\n)")
     return (
         _opens(with_, expected["with"])
@@ -201,7 +223,9 @@ def _with(body: str, verb: str) -> Iterator[str]:
 
 
 def _clauses(body: str, opener: str, where: str) -> Iterator[tuple[str, str]]:
-    """(items, condition): every way to cut the text at these words; the likely ones (last FROM, first WHERE after it) come early."""
+    """(items, condition): every way to cut the text at these words; the likely ones (last FROM,
+    first WHERE after it) come early.
+    """
     ends = [*(m.start() for m in re.finditer(r"\breturning\b", body, re.I)), len(body)]
     wheres = list(re.finditer(r"\bwhere\b", body, re.I)) if where else [None]
     openers = list(re.finditer(rf"\b{opener}\b", body, re.I)) if opener else [None]

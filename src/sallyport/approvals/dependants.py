@@ -1,8 +1,10 @@
-"""What depends on relations, as questions to PostgreSQL's own catalog (pg_depend, pg_inherits, pg_proc), for PostgreSQL 14 to 18.
+"""What depends on relations, as questions to PostgreSQL's own catalog (pg_depend, pg_inherits,
+pg_proc), for PostgreSQL 14 to 18.
 
-Formatted with ``oids`` (numbers, comma-separated), ``names`` (quoted literals), ``only`` and ``most``. pg_depend knows views, foreign keys, indexes, defaults,
-triggers, policies, and functions whose body is SQL's own (BEGIN ATOMIC). A function whose body is a string is not in it: those whose text has the name are
-listed apart, as what they are, a resemblance.
+Formatted with ``oids`` (numbers, comma-separated), ``names`` (quoted literals), ``only`` and
+``most``. pg_depend knows views, foreign keys, indexes, defaults, triggers, policies, and functions
+whose body is SQL's own (BEGIN ATOMIC). A function whose body is a string is not in it: those whose
+text has the name are listed apart, as what they are, a resemblance.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ COLUMNS: Final = """
     AND EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid IN ({oids}) AND a.attrelid = d.refobjid
                 AND a.attnum = d.refobjsubid AND a.attname IN ({names}))"""
 
-#: Descriptions of what depends on the relations, through views to any depth. A view's rule counts as its view.
+#: Descriptions of what depends on the relations, through views to any depth. A view's rule counts
+#: as its view.
 DEPENDANTS: Final = """
 WITH RECURSIVE dependant(classid, objid, objsubid) AS (
   SELECT d.classid, d.objid, d.objsubid FROM pg_catalog.pg_depend d

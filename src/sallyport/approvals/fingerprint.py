@@ -1,7 +1,10 @@
-"""The fingerprint of a statement: equal for statements that differ in nothing but constants, layout and comments.
+"""The fingerprint of a statement: equal for statements that differ in nothing but constants, layout
+and comments.
 
-SHA-256 over PostgreSQL's own parse tree without positions, and the declared types of the parameters. Strings and numbers of SELECT, INSERT,
-UPDATE, DELETE and MERGE are replaced by their type, for the type decides which function or operator of a name is called; TRUE, FALSE and NULL, names, types, the length of lists and every other kind of statement count as written. A grant by
+SHA-256 over PostgreSQL's own parse tree without positions, and the declared types of the
+parameters. Strings and numbers of SELECT, INSERT, UPDATE, DELETE and MERGE are replaced by their
+type, for the type decides which function or operator of a name is called; TRUE, FALSE and NULL,
+names, types, the length of lists and every other kind of statement count as written. A grant by
 fingerprint therefore gives the statement *with any constants*: people who give one must read it so.
 """
 
@@ -28,16 +31,22 @@ _KINDS: Final = ("ival", "fval", "sval", "bsval")
 
 
 def fingerprint(sql: str, types: Sequence[int] = ()) -> str:
-    """Hex digits. ``types``: as in Binding. Raises RefusedError (SP1101, SP1105) when the text cannot be read, or is so long that others would wait for it."""
+    """Hex digits. ``types``: as in Binding. Raises RefusedError (SP1101, SP1105) when the text
+    cannot be read, or is so long that others would wait for it.
+    """
     statements = parse(sql.encode(), _LONGEST)
-    shapes = [shape(statement.node, not _FREE.isdisjoint(statement.node)) for statement in statements]
+    shapes = [
+        shape(statement.node, not _FREE.isdisjoint(statement.node)) for statement in statements
+    ]
     return hashlib.sha256(
         b"sallyport fingerprint 2\0" + msgspec.json.encode([shapes, list(types)], order="sorted")
     ).hexdigest()
 
 
 def shape(node: Any, free: bool) -> Any:
-    """The tree without positions; ``free``: without the values of constants. Its depth is what the parser bounds."""
+    """The tree without positions; ``free``: without the values of constants. Its depth is what the
+    parser bounds.
+    """
     if isinstance(node, list):
         return [shape(item, free) for item in node]
     if not isinstance(node, dict):
@@ -52,7 +61,9 @@ def shape(node: Any, free: bool) -> Any:
 
 def _number(constant: Any) -> str:
     """int8 or numeric: what the parser could not take for an int4 (make_const in parse_node.c)."""
-    text = str(constant.get("fval", "") if isinstance(constant, dict) else constant).replace("_", "")
+    text = str(constant.get("fval", "") if isinstance(constant, dict) else constant).replace(
+        "_", ""
+    )
     try:
         value = int(text, 0 if text[:2].lower() in ("0x", "0o", "0b") else 10)
     except ValueError:

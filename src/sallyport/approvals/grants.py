@@ -1,4 +1,6 @@
-"""Grants: one reviewer's approval ahead of time, for one subject, one target and one rule, until a fixed moment. Pure."""
+"""Grants: one reviewer's approval ahead of time, for one subject, one target and one rule, until a
+fixed moment. Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def check(request: Request, minutes: float, scope: str) -> None:
     if scope not in SCOPES:
         raise DecisionError(ApprovalProblem.INVALID, f"scope must be one of {', '.join(SCOPES)}")
     if not 0 < minutes <= MAX_MINUTES:
-        raise DecisionError(ApprovalProblem.INVALID, f"a grant can last at most {MAX_MINUTES} minutes")
+        raise DecisionError(
+            ApprovalProblem.INVALID, f"a grant can last at most {MAX_MINUTES} minutes"
+        )
     for demand in request.demands:
         if demand.quorum > 1:
             raise DecisionError(
@@ -41,7 +45,8 @@ def check_alone(request: Request, decision: Decision) -> None:
         if demand.rule not in decision.rules:
             raise DecisionError(
                 ApprovalProblem.QUORUM,
-                f'rule "{demand.rule}" holds it too and needs {demand}, and a grant has one reviewer',
+                f'rule "{demand.rule}" holds it too and needs {demand}, and a grant has one'
+                " reviewer",
                 "Approve this statement only.",
             )
 
@@ -52,8 +57,9 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
     return Grant(
         id=new_id("gra"),
         scope=cast("Literal['statement', 'rule']", scope),
-        # Of the client's text, for that is what the reviewer lets the subject send again, with any constants. No mask is lost by it:
-        # each use is judged, and gets the masks that the subject has in that session, under the policy and catalog bound here.
+        # Of the client's text, for that is what the reviewer lets the subject send again, with any
+        # constants. No mask is lost by it: each use is judged, and gets the masks that the subject
+        # has in that session, under the policy and catalog bound here.
         fingerprint=fingerprint(binding.sql, binding.types) if scope == "statement" else "",
         example=binding.without_values.sql,
         rule=request.rule,
@@ -74,10 +80,14 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
 
 
 def find(grants: Iterable[Grant], binding: Binding, now: float) -> Grant | None:
-    """A grant in force that covers this statement: all the rules that hold it. The text is read only when one might."""
+    """A grant in force that covers this statement: all the rules that hold it. The text is read
+    only when one might.
+    """
     held = set(binding.rules)
     mine = [
-        g for g in grants if g.live(now) and held and held <= set(g.rules) and _environment(g) == _of(binding)
+        g
+        for g in grants
+        if g.live(now) and held and held <= set(g.rules) and _environment(g) == _of(binding)
     ]
     for grant in mine:
         if grant.scope == "rule":
@@ -91,7 +101,9 @@ def find(grants: Iterable[Grant], binding: Binding, now: float) -> Grant | None:
     return next((g for g in mine if g.scope == "statement" and g.fingerprint == print_), None)
 
 
-def request_for(grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...], now: float) -> Request:
+def request_for(
+    grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...], now: float
+) -> Request:
     """An approved request for one statement under the grant; to be used at once."""
     return Request(
         id=new_id("apr"),
@@ -107,7 +119,9 @@ def request_for(grant: Grant, binding: Binding, kind: str, touches: tuple[str, .
         mode="wait" if binding.session else "async",
         status=Status.APPROVED,
         decisions=(
-            replace(grant.decision, channel="grant", reason=f"grant {grant.id}", rules=binding.rules),
+            replace(
+                grant.decision, channel="grant", reason=f"grant {grant.id}", rules=binding.rules
+            ),
         ),
         grant=grant.id,
         further=tuple(Demand(name, grant.reviewers, 1) for name in binding.rules[1:]),
@@ -121,5 +135,11 @@ def _environment(grant: Grant) -> tuple[object, ...]:
 
 
 def _of(binding: Binding) -> tuple[object, ...]:
-    env = (binding.policy_version, binding.epoch, binding.search_path, binding.role, binding.settings)
+    env = (
+        binding.policy_version,
+        binding.epoch,
+        binding.search_path,
+        binding.role,
+        binding.settings,
+    )
     return (binding.target, binding.subject, binding.issuer, *env)

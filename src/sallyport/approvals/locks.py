@@ -1,8 +1,10 @@
 """Which locks a schema change takes, and on what: from its parse tree. Pure.
 
-Sources: PostgreSQL's documentation, "Explicit Locking" (13.3) and the pages of the commands; for ALTER TABLE ``AlterTableGetLockLevel`` in
-src/backend/commands/tablecmds.c, for storage parameters src/backend/access/common/reloptions.c. The locks of PostgreSQL 14 to 18 are the same here. What
-is not in the tables counts as the strongest. A test compares the tables with ``pg_locks`` of real servers.
+Sources: PostgreSQL's documentation, "Explicit Locking" (13.3) and the pages of the commands; for
+ALTER TABLE ``AlterTableGetLockLevel`` in src/backend/commands/tablecmds.c, for storage parameters
+src/backend/access/common/reloptions.c. The locks of PostgreSQL 14 to 18 are the same here. What is
+not in the tables counts as the strongest. A test compares the tables with ``pg_locks`` of real
+servers.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _SHARE: Final = "SHARE: others can read, nobody can write until it ends"
 _UPDATE: Final = "SHARE UPDATE EXCLUSIVE: others can read and write; other schema changes wait"
 _READ: Final = "EXCLUSIVE: others can read, nobody else can write until it ends"
 
-#: Forms of ALTER TABLE (and INDEX, VIEW, ...) that take less than ACCESS EXCLUSIVE. Those that decide by more than their kind are below.
+#: Forms of ALTER TABLE (and INDEX, VIEW, ...) that take less than ACCESS EXCLUSIVE. Those that
+#: decide by more than their kind are below.
 _ALTER: Final = {
     **dict.fromkeys(
         ("AT_ValidateConstraint", "AT_SetStatistics", "AT_ClusterOn", "AT_DropCluster", "AT_SetOptions", "AT_ResetOptions"), _UPDATE
@@ -48,8 +51,10 @@ _WEAK_OPTIONS: Final = frozenset(
 #: Kinds of objects that are no relations: nobody reads or writes them, so nobody waits.
 _NO_RELATION: Final = frozenset(
     f"OBJECT_{name}"
-    for name in _words("""AGGREGATE CAST COLLATION CONVERSION DOMAIN DOMCONSTRAINT FUNCTION LANGUAGE OPCLASS OPERATOR OPFAMILY PROCEDURE
-    ROUTINE ROLE SCHEMA STATISTIC_EXT TSCONFIGURATION TSDICTIONARY TSPARSER TSTEMPLATE TYPE DATABASE TABLESPACE EXTENSION""")
+    for name in _words(
+        """AGGREGATE CAST COLLATION CONVERSION DOMAIN DOMCONSTRAINT FUNCTION LANGUAGE OPCLASS OPERATOR OPFAMILY PROCEDURE
+    ROUTINE ROLE SCHEMA STATISTIC_EXT TSCONFIGURATION TSDICTIONARY TSPARSER TSTEMPLATE TYPE DATABASE TABLESPACE EXTENSION"""
+    )
 )
 _DROPS_MORE: Final = "ACCESS EXCLUSIVE on the tables that lose a column or constraint by it"
 #: By node; None where there are no locks on relations that others would feel.
@@ -64,15 +69,19 @@ _NODES: Final[dict[str, str | None]] = {
     "CreateStatsStmt": _UPDATE,
     "AlterDomainStmt": f"{_SHARE}; on every table that has the domain, where it gets a constraint",
     **dict.fromkeys(
-        _words("""AlterEnumStmt AlterFunctionStmt AlterOwnerStmt AlterStatsStmt AlterTypeStmt CompositeTypeStmt CreateDomainStmt CreateEnumStmt
+        _words(
+            """AlterEnumStmt AlterFunctionStmt AlterOwnerStmt AlterStatsStmt AlterTypeStmt CompositeTypeStmt CreateDomainStmt CreateEnumStmt
         CreateFunctionStmt CreateRangeStmt CreateSchemaStmt CreateSeqStmt CreateTableAsStmt DefineStmt GrantStmt GrantRoleStmt
-        AlterDefaultPrivilegesStmt""")
+        AlterDefaultPrivilegesStmt"""
+        )
     ),
 }
 
 
 def locks_of(sql: str) -> list[str]:
-    """The lock on the relations that the statement names, one line each kind; the strongest when it is not known."""
+    """The lock on the relations that the statement names, one line each kind; the strongest when it
+    is not known.
+    """
     try:
         statements = parse(sql.encode(), MAX_LENGTH)
     except RefusedError:
@@ -87,7 +96,9 @@ def locks_of(sql: str) -> list[str]:
 
 
 def columns_of(sql: str) -> list[str]:
-    """The columns that it is about, when it drops, renames or retypes columns and does nothing else; else []."""
+    """The columns that it is about, when it drops, renames or retypes columns and does nothing
+    else; else [].
+    """
     try:
         statements = parse(sql.encode(), MAX_LENGTH)
     except RefusedError:
@@ -144,7 +155,11 @@ def _alter(command: dict[str, Any]) -> Iterator[str]:
             yield _UPDATE if weak else EXCLUSIVE
         case "AT_DetachPartition":
             concurrent = definition.get("PartitionCmd", {}).get("concurrent")
-            yield f"{_UPDATE}; ACCESS EXCLUSIVE on the partition in the end" if concurrent else EXCLUSIVE
+            yield (
+                f"{_UPDATE}; ACCESS EXCLUSIVE on the partition in the end"
+                if concurrent
+                else EXCLUSIVE
+            )
         case _:
             yield _ALTER.get(subtype, EXCLUSIVE)
 
@@ -156,7 +171,9 @@ def _foreign(column: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _create_table(node: dict[str, Any]) -> Iterator[str]:
-    """A new table is nobody's yet; others are concerned where it refers to them or becomes part of them."""
+    """A new table is nobody's yet; others are concerned where it refers to them or becomes part of
+    them.
+    """
     if "partbound" in node:
         yield "ACCESS EXCLUSIVE on the partitioned table and its default partition"
     elif node.get("inhRelations"):
@@ -174,7 +191,11 @@ def _drop(node: dict[str, Any]) -> Iterator[str]:
     kind = str(node.get("removeType", ""))
     if kind in _NO_RELATION:
         if node.get("behavior") == "DROP_CASCADE":
-            yield _DROPS_MORE if kind != "OBJECT_SCHEMA" else f"{EXCLUSIVE}; on everything in the schema"
+            yield (
+                _DROPS_MORE
+                if kind != "OBJECT_SCHEMA"
+                else f"{EXCLUSIVE}; on everything in the schema"
+            )
     elif kind == "OBJECT_INDEX":
         yield _UPDATE if node.get("concurrent") else f"{EXCLUSIVE}; on its table as well"
     elif kind in ("OBJECT_TABLE", "OBJECT_FOREIGN_TABLE"):
@@ -197,7 +218,9 @@ def _reindex(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _vacuum(node: dict[str, Any]) -> Iterator[str]:
-    full = any(option.get("DefElem", {}).get("defname") == "full" for option in node.get("options", ()))
+    full = any(
+        option.get("DefElem", {}).get("defname") == "full" for option in node.get("options", ())
+    )
     yield EXCLUSIVE if full else _UPDATE
 
 

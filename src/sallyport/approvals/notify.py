@@ -1,13 +1,18 @@
-"""Telling people outside: signed webhooks and e-mail. They learn that something waits, never what is in it.
+"""Telling people outside: signed webhooks and e-mail. They learn that something waits, never what
+is in it.
 
-A message has the request's id, who asked, target, rule, kind, status and the console's address; never the statement, its values or a
-preview: those are read in the console, behind a sign-in. Nothing is decided by what comes back.
+A message has the request's id, who asked, target, rule, kind, status and the console's address;
+never the statement, its values or a preview: those are read in the console, behind a sign-in.
+Nothing is decided by what comes back.
 
-Webhook: ``POST`` of a JSON body with ``Sallyport-Timestamp`` (Unix seconds), ``Sallyport-Delivery`` (an id, the same for every retry) and
-``Sallyport-Signature: v1=<hex>``, the HMAC-SHA256 of ``<timestamp>.<body>`` with the shared secret. A receiver compares it in constant time
-(:func:`signature`) and drops old timestamps. Answers other than 2xx are tried again with growing pauses.
+Webhook: ``POST`` of a JSON body with ``Sallyport-Timestamp`` (Unix seconds), ``Sallyport-Delivery``
+(an id, the same for every retry) and ``Sallyport-Signature: v1=<hex>``, the HMAC-SHA256 of
+``<timestamp>.<body>`` with the shared secret. A receiver compares it in constant time
+(:func:`signature`) and drops old timestamps. Answers other than 2xx are tried again with growing
+pauses.
 
-Both work on one thread each behind a bounded queue: when it is full the message is dropped and the log says so; approvals never wait.
+Both work on one thread each behind a bounded queue: when it is full the message is dropped and the
+log says so; approvals never wait.
 """
 
 from __future__ import annotations
@@ -80,12 +85,16 @@ def signature(secret: Secret, timestamp: int, body: bytes) -> str:
 
 
 class Sender(threading.Thread):
-    """One thread, one bounded queue. ``send`` returns True when there is nothing more to do; False, or seconds to wait at least, is tried
-    again. What is queued when it is closed has a moment to go out.
+    """One thread, one bounded queue. ``send`` returns True when there is nothing more to do; False,
+    or seconds to wait at least, is tried again. What is queued when it is closed has a moment to go
+    out.
     """
 
     def __init__(
-        self, name: str, send: Callable[[dict[str, Any], str], bool | float], pauses: Sequence[float]
+        self,
+        name: str,
+        send: Callable[[dict[str, Any], str], bool | float],
+        pauses: Sequence[float],
     ) -> None:
         super().__init__(name=f"sallyport-{name}", daemon=True)
         self._kind, self._send, self._pauses = name, send, pauses
@@ -96,7 +105,9 @@ class Sender(threading.Thread):
         try:
             self._queue.put_nowait(body)
         except queue.Full:
-            _log.error("notification dropped: too many wait", channel=self._kind, request=body["id"])
+            _log.error(
+                "notification dropped: too many wait", channel=self._kind, request=body["id"]
+            )
 
     def run(self) -> None:
         while not self._stop_asked.is_set():
@@ -114,7 +125,12 @@ class Sender(threading.Thread):
             if answer is True:
                 return
             asked = float(answer)
-        _log.error("notification not delivered", channel=self._kind, request=body["id"], event_=body["event"])
+        _log.error(
+            "notification not delivered",
+            channel=self._kind,
+            request=body["id"],
+            event_=body["event"],
+        )
 
     def close(self) -> None:
         """Stop; what is not delivered within a moment is not."""
@@ -130,7 +146,9 @@ class Sender(threading.Thread):
 
 
 class Webhook:
-    """Posts to one address. ``events`` are those of :data:`EVENTS` that it wants. Raises SallyportError for an address that is neither https nor this machine."""
+    """Posts to one address. ``events`` are those of :data:`EVENTS` that it wants. Raises
+    SallyportError for an address that is neither https nor this machine.
+    """
 
     def __init__(
         self,
@@ -146,7 +164,9 @@ class Webhook:
         if parts.scheme != "https" and not (parts.scheme == "http" and allow_http):
             raise SallyportError(f"the webhook {url} is not https")
         if not secret:
-            raise SallyportError(f"the webhook {url} has no secret: what cannot be signed is not sent")
+            raise SallyportError(
+                f"the webhook {url} has no secret: what cannot be signed is not sent"
+            )
         self._url, self._secret, self._console = url, secret, console
         self._events = EVENTS & frozenset(events)
         self._client = httpx2.Client(
@@ -191,7 +211,9 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class MailSettings:
-    """``tls``: starttls | implicit | none (none only for a relay on this machine or network that takes plain mail)."""
+    """``tls``: starttls | implicit | none (none only for a relay on this machine or network that
+    takes plain mail).
+    """
 
     host: str
     port: int
@@ -271,7 +293,9 @@ def letter(body: dict[str, Any], settings: MailSettings, delivery: str) -> Email
         f"Rule: {', '.join(body['rules'])}",
         f"{body['wants']} must approve it, until "
         f"{time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(body['expires_at']))}.",
-        f"Decide at {body['url']}" if body["url"] else f"Decide: sallyport approvals show {body['id']}",
+        f"Decide at {body['url']}"
+        if body["url"]
+        else f"Decide: sallyport approvals show {body['id']}",
     ]
     mail.set_content("\n\n".join(plain(line, 600) for line in lines) + "\n")
     return mail

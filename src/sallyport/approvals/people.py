@@ -1,8 +1,10 @@
-"""Who is the same person. Used to keep people from approving their own statements, and from counting twice.
+"""Who is the same person. Used to keep people from approving their own statements, and from
+counting twice.
 
-:class:`Identities` turns a subject into *links*: every name that the person is known by. Two subjects that share a link are taken for one
-person. Sharing can only ever take permission away, so doubtful matches count: addresses are compared without case and without the
-``+tag`` of their local part, whether or not the issuer verified them.
+:class:`Identities` turns a subject into *links*: every name that the person is known by. Two
+subjects that share a link are taken for one person. Sharing can only ever take permission away, so
+doubtful matches count: addresses are compared without case and without the ``+tag`` of their local
+part, whether or not the issuer verified them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from sallyport.core.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """claims: claims (dotted for nested ones, ``act.sub``) whose values name the person behind a subject: another id, or an address.
+    """claims: claims (dotted for nested ones, ``act.sub``) whose values name the person behind a
+    subject: another id, or an address.
 
     aliases: any name (an address, an id, or ``issuer|id``) to a name for the person.
     """
@@ -26,7 +29,9 @@ class Identities:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def links(self, subject: Subject) -> tuple[str, ...]:
-        """Every name of this person, and of all who act for them (nobody in a chain of delegation approves for it), sorted."""
+        """Every name of this person, and of all who act for them (nobody in a chain of delegation
+        approves for it), sorted.
+        """
         names = self._names(subject)
         for actor in subject.actors:
             # Of another issuer: ``issuer|id`` (identity/subjects.py). The whole may also be an id.
@@ -49,9 +54,15 @@ class Identities:
         for value in filter(None, values):
             names.add(f"mail:{_mailbox(value)}")
             spoken.add(value)
-        folded = {_fold(name) for name in spoken} | {_mailbox(name) for name in spoken if "@" in name}
+        folded = {_fold(name) for name in spoken} | {
+            _mailbox(name) for name in spoken if "@" in name
+        }
         for name, person in self.aliases.items():
-            if _fold(name) in folded or ("@" in name and _mailbox(name) in folded) or name in spoken:
+            if (
+                _fold(name) in folded
+                or ("@" in name and _mailbox(name) in folded)
+                or name in spoken
+            ):
                 names.add(f"person:{_fold(person)}")
         return names
 
@@ -71,7 +82,9 @@ def _mailbox(address: str) -> str:
 
 
 def _values(claims: Mapping[str, Any], path: str) -> list[str]:
-    """The claim's values as text: a string, a number, or a list of such. A claim whose own name has dots wins over a nested one."""
+    """The claim's values as text: a string, a number, or a list of such. A claim whose own name has
+    dots wins over a nested one.
+    """
     value: Any = claims.get(path)
     if value is None:
         value = claims
@@ -79,5 +92,7 @@ def _values(claims: Mapping[str, Any], path: str) -> list[str]:
             value = value.get(step) if isinstance(value, Mapping) else None
     values = value if isinstance(value, (list, tuple)) else [value]
     return [
-        str(v) for v in values if isinstance(v, (str, int)) and not isinstance(v, bool) and str(v).strip()
+        str(v)
+        for v in values
+        if isinstance(v, (str, int)) and not isinstance(v, bool) and str(v).strip()
     ]

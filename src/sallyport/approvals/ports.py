@@ -1,7 +1,9 @@
-"""What the approvals need from above them, as Protocols. :mod:`sallyport.store.approvals` implements the store.
+"""What the approvals need from above them, as Protocols. :mod:`sallyport.store.approvals`
+implements the store.
 
-Every write is in the database when the call returns: what people decided, and that an approval was used, must not be forgotten by a crash
-after it took effect. A write that fails raises RefusedError (SP1801), and then nothing has changed.
+Every write is in the database when the call returns: what people decided, and that an approval was
+used, must not be forgotten by a crash after it took effect. A write that fails raises RefusedError
+(SP1801), and then nothing has changed.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class ApprovalStore(Protocol):
         decision: Decision | None = None,
         grant: Grant | None = None,
     ) -> bool:
-        """Write status and void reason, and in the same transaction a new decision and a new grant. On disk when it returns.
+        """Write status and void reason, and in the same transaction a new decision and a new grant.
+        On disk when it returns.
 
         False, with nothing changed, when the stored status is not ``expected``.
         """

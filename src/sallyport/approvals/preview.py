@@ -1,12 +1,15 @@
 """What a held statement would do, measured for its reviewer. The statement itself is never run.
 
-:func:`measure` asks over the gateway's own connection, as the role the statement would run as: PostgreSQL's plan (EXPLAIN without ANALYZE);
-the exact number of rows for INSERT, UPDATE, DELETE, MERGE (by action) and TRUNCATE; locks and dependants for schema changes. Rows are not in it:
-each reviewer may see others (:mod:`sallyport.approvals.sampling`), and nothing of them is stored.
+:func:`measure` asks over the gateway's own connection, as the role the statement would run as:
+PostgreSQL's plan (EXPLAIN without ANALYZE); the exact number of rows for INSERT, UPDATE, DELETE,
+MERGE (by action) and TRUNCATE; locks and dependants for schema changes. Rows are not in it: each
+reviewer may see others (:mod:`sallyport.approvals.sampling`), and nothing of them is stored.
 
-Every question is one simple-query message that begins with :func:`preamble`: one implicit transaction, read-only, with short timeouts for
-statement and locks. Nothing that others wait for is held longer, a failure leaves the connection clean, and questions of others may
-come between. What cannot be computed is said with its reason; a server's message is repeated only where it cannot quote data.
+Every question is one simple-query message that begins with :func:`preamble`: one implicit
+transaction, read-only, with short timeouts for statement and locks. Nothing that others wait for is
+held longer, a failure leaves the connection clean, and questions of others may come between. What
+cannot be computed is said with its reason; a server's message is repeated only where it cannot
+quote data.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ from sallyport.wire.sqlstate import condition_words
 
 log = structlog.get_logger("sallyport.approvals")
 
-#: One simple-query message in, the rows of all its statements out, as text. Raises SallyportError, with ``sqlstate`` where there is one.
+#: One simple-query message in, the rows of all its statements out, as text. Raises SallyportError,
+#: with ``sqlstate`` where there is one.
 Query = Callable[[str], Awaitable[Sequence[Sequence[str | None]]]]
 
 #: Milliseconds.
@@ -52,7 +56,8 @@ _PLANNED: Final = frozenset(
 _COUNTED: Final = frozenset({"insert", "update", "delete", "merge", "truncate"})
 #: Classes of errors whose text names objects and limits, never values (errcodes.txt).
 _QUOTABLE: Final = ("42", "53", "54", "55", "57", "25", "0A", "08", "3F")
-#: The same once it has run: names may then come from data (``email::regclass``), and people who may not see them read this.
+#: The same once it has run: names may then come from data (``email::regclass``), and people who may
+#: not see them read this.
 _QUOTABLE_RUN: Final = ("53", "57", "25", "08")
 
 
@@ -61,7 +66,8 @@ def preamble(
 ) -> str:
     """Settings of one question, for its own transaction only.
 
-    ``session``: those of the session, which say what constants mean. ``masked``: its text has masks in it.
+    ``session``: those of the session, which say what constants mean. ``masked``: its text has masks
+    in it.
     """
     path = ", ".join(map(quoted, search_path)) or "''"
     settings = {
@@ -89,7 +95,8 @@ def _written(name: str) -> str:
 
 @dataclass(slots=True)
 class Question:
-    """What is asked about one statement, ``sql`` as the target gets it; ``masked``: with masks in it.
+    """What is asked about one statement, ``sql`` as the target gets it; ``masked``: with masks in
+    it.
 
     ``types``: names of its parameters' types, for PREPARE; None without parameters.
     """
@@ -116,18 +123,24 @@ class Question:
             await self.let_go()
 
     async def let_go(self) -> None:
-        """Give back advisory locks: a statement may take some for its session, and then they outlive transaction and failure."""
+        """Give back advisory locks: a statement may take some for its session, and then they
+        outlive transaction and failure.
+        """
         try:
             await self.query(_LET_GO)
         except (SallyportError, OSError) as error:  # where the connection is lost, so are its locks
             log.info("preview connection lost", reason=explain(error))
 
-    async def rows_of(self, what: str, sql: str, prefix: str = "") -> Sequence[Sequence[str | None]] | None:
+    async def rows_of(
+        self, what: str, sql: str, prefix: str = ""
+    ) -> Sequence[Sequence[str | None]] | None:
         """Run ``prefix`` + statement, with the bind values when there are any."""
         return await self.ask(what, *self.with_values(sql, prefix), ran=not prefix)
 
     def message(self, *statements: str) -> str:
-        """One message that begins with :func:`preamble`. Raises SallyportError unless each of the statements is one."""
+        """One message that begins with :func:`preamble`. Raises SallyportError unless each of the
+        statements is one.
+        """
         _check(statements)
         return preamble(self.search_path, self.settings, self.masked) + ";\n".join(
             ("DEALLOCATE ALL", *statements)
@@ -153,7 +166,10 @@ async def measure(
     types: Sequence[int] = (),
     masked: bool = False,
 ) -> Preview:
-    """The preview of ``sql``, the text as the target gets it, under the session's ``settings``. ``masked``: it has masks in it. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
+    """The preview of ``sql``, the text as the target gets it, under the session's ``settings``.
+    ``masked``: it has masks in it. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises
+    nothing that :class:`SallyportError` does not cover.
+    """
     started = time.monotonic()
     question = Question(query, sql, search_path, settings, masked=masked)
     kind = canonical(facts.kind)
@@ -173,9 +189,13 @@ async def measure(
 
 
 async def bind(
-    question: Question, binds: Sequence[bytes | None] | None, formats: Sequence[int], declared: Sequence[int]
+    question: Question,
+    binds: Sequence[bytes | None] | None,
+    formats: Sequence[int],
+    declared: Sequence[int],
 ) -> bool:
-    """Make the statement's parameters literals, of the types that Parse ``declared`` (OIDs; 0 and what is missing are inferred).
+    """Make the statement's parameters literals, of the types that Parse ``declared`` (OIDs; 0 and
+    what is missing are inferred).
 
     False, with a problem, when that cannot be.
     """
@@ -185,7 +205,8 @@ async def bind(
     named = await question.ask(
         "the types of its parameters",
         "SELECT CASE WHEN t.oid = 0 THEN 'unknown' ELSE pg_catalog.format_type(t.oid, NULL) END"
-        f" FROM pg_catalog.unnest(ARRAY[{oids}]::pg_catalog.oid[]) WITH ORDINALITY AS t(oid, number) ORDER BY t.number",
+        f" FROM pg_catalog.unnest(ARRAY[{oids}]::pg_catalog.oid[]) WITH ORDINALITY AS t(oid,"
+        " number) ORDER BY t.number",
     )
     if named is None:
         return False
@@ -193,9 +214,9 @@ async def bind(
     asked = await question.ask(
         "the plan",
         f"PREPARE {_NAME}{declared_types} AS {question.sql}\n",
-        "SELECT t.type::pg_catalog.oid, t.type::pg_catalog.text FROM pg_catalog.pg_prepared_statements s,"
-        " pg_catalog.unnest(s.parameter_types) WITH ORDINALITY AS t(type, number)"
-        f" WHERE s.name = '{_NAME}' ORDER BY t.number",
+        "SELECT t.type::pg_catalog.oid, t.type::pg_catalog.text FROM"
+        " pg_catalog.pg_prepared_statements s, pg_catalog.unnest(s.parameter_types) WITH"
+        f" ORDINALITY AS t(type, number) WHERE s.name = '{_NAME}' ORDER BY t.number",
     )
     if asked is None:
         return False
@@ -209,7 +230,9 @@ async def bind(
 
 
 async def _plan(question: Question) -> str | None:
-    """ "" for one that is too long. None: the statement cannot be planned, so it could not run either."""
+    """ "" for one that is too long. None: the statement cannot be planned, so it could not run
+    either.
+    """
     rows = await question.rows_of("the plan", question.sql, "EXPLAIN (FORMAT JSON) ")
     if rows is None:
         return None
@@ -250,16 +273,18 @@ async def _schema_change(question: Question, facts: StatementFacts, preview: Pre
         return replace(preview, locks=tuple(locks))
     named = await question.ask(
         "what it concerns",
-        "SELECT n.nspname || '.' || c.relname, pg_catalog.pg_size_pretty(pg_catalog.pg_total_relation_size(c.oid)),"
-        " greatest(c.reltuples, 0)::pg_catalog.int8"
-        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        f" WHERE c.oid IN ({oids}) ORDER BY 1",
+        "SELECT n.nspname || '.' || c.relname,"
+        " pg_catalog.pg_size_pretty(pg_catalog.pg_total_relation_size(c.oid)),"
+        " greatest(c.reltuples, 0)::pg_catalog.int8 FROM pg_catalog.pg_class c JOIN"
+        f" pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid IN ({oids}) ORDER BY 1",
     )
     where = [f"{plain(r[0] or '')} ({r[1]}, about {r[2]} rows)" for r in named or ()]
     lines = [f"{lock} (on {', '.join(where)})" if where else lock for lock in locks]
     children = await question.ask("its partitions and children", CHILDREN.format(oids=oids))
     if lines and children and children[0][0] not in (None, "0"):
-        lines.append(f"The same on {children[0][0]} partitions or children, unless ONLY says otherwise")
+        lines.append(
+            f"The same on {children[0][0]} partitions or children, unless ONLY says otherwise"
+        )
     return replace(preview, locks=tuple(lines), dependants=await _dependants(question, oids))
 
 
@@ -269,7 +294,9 @@ async def _dependants(question: Question, oids: str) -> tuple[str, ...]:
     dependants = await question.ask(
         "what depends on it", DEPENDANTS.format(oids=oids, only=only, most=_LISTED + 1)
     )
-    named = await question.ask("which functions name it", MENTIONS.format(oids=oids, most=_LISTED + 1))
+    named = await question.ask(
+        "which functions name it", MENTIONS.format(oids=oids, most=_LISTED + 1)
+    )
     listed = [plain(row[0] or "", 300) for row in (*(dependants or ()), *(named or ()))]
     if len(listed) > _LISTED:
         listed[_LISTED:] = ["and more"]
@@ -277,14 +304,18 @@ async def _dependants(question: Question, oids: str) -> tuple[str, ...]:
 
 
 def _check(statements: Sequence[str]) -> None:
-    """Each is one statement for PostgreSQL's own grammar, or nothing is sent. Raises RefusedError."""
+    """Each is one statement for PostgreSQL's own grammar, or nothing is sent. Raises
+    RefusedError.
+    """
     for statement in statements:
         if len(parse(statement.encode(), MAX_LENGTH)) != 1:
             raise SallyportError("it is not one statement")
 
 
 def explain(error: Exception, ran: bool = False) -> str:
-    """Why a question failed, without values: conditions about data give their name only. ``ran``: something of the statement's own text ran."""
+    """Why a question failed, without values: conditions about data give their name only. ``ran``:
+    something of the statement's own text ran.
+    """
     sqlstate = str(getattr(error, "sqlstate", ""))
     if isinstance(error, RefusedError):
         return error.refusal.message

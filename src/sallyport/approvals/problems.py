@@ -1,4 +1,6 @@
-"""Why a decision is not taken, and what a client reads when an approval does not let its statement run."""
+"""Why a decision is not taken, and what a client reads when an approval does not let its statement
+run.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from sallyport.core.errors import Refusal, RefusedError, refuse
 
 
 class ApprovalProblem(Enum):
-    """Kinds of refused decisions, for entrances that answer with a status of their own (HTTP: 404, 409, 403, 422)."""
+    """Kinds of refused decisions, for entrances that answer with a status of their own (HTTP: 404,
+    409, 403, 422).
+    """
 
     UNKNOWN = "unknown"
     CLOSED = "closed"
@@ -32,7 +36,9 @@ class DecisionError(RefusedError):
 
 def closed(request: Request) -> DecisionError:
     """It is not pending any more."""
-    problem = ApprovalProblem.EXPIRED if request.status is Status.EXPIRED else ApprovalProblem.CLOSED
+    problem = (
+        ApprovalProblem.EXPIRED if request.status is Status.EXPIRED else ApprovalProblem.CLOSED
+    )
     why = f": {plain(request.void_reason)}" if request.void_reason else ""
     return DecisionError(
         problem,
@@ -42,7 +48,9 @@ def closed(request: Request) -> DecisionError:
 
 
 def refusal_of(request: Request) -> Refusal:
-    """What the client is told whose statement waited for ``request``. For every status but approved and pending."""
+    """What the client is told whose statement waited for ``request``. For every status but approved
+    and pending.
+    """
     match request.status:
         case Status.DENIED:
             denial = request.denial
@@ -56,7 +64,9 @@ def refusal_of(request: Request) -> Refusal:
         case Status.EXPIRED:
             return refuse(
                 "SP1403",
-                "nobody approved the statement in time" if not request.approvals else "the approval expired",
+                "nobody approved the statement in time"
+                if not request.approvals
+                else "the approval expired",
                 f"Approval request {request.id} was made for {request.held_by}.",
                 f"Send the statement again when {request.wants} can decide.",
             )

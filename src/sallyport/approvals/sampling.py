@@ -1,9 +1,12 @@
-"""Some of the rows that a held statement would change, as one reviewer may see them. Measured when somebody looks; nothing of it is kept.
+"""Some of the rows that a held statement would change, as one reviewer may see them. Measured when
+somebody looks; nothing of it is kept.
 
-The rows are what a SELECT gives that is made of the text as the target would get it. The judge decides about that SELECT as if the reviewer had
-sent it themselves, on this target, under the policy of now: what it does not allow is not shown, and what it masks is masked by the same plan and
-the same second lock as in a session. Where its conditions read columns that are masked for the reviewer, they would choose other rows than the
-statement does; then none are shown. It runs as every preview does: in a read-only transaction, with short timeouts, under the session's settings.
+The rows are what a SELECT gives that is made of the text as the target would get it. The judge
+decides about that SELECT as if the reviewer had sent it themselves, on this target, under the
+policy of now: what it does not allow is not shown, and what it masks is masked by the same plan and
+the same second lock as in a session. Where its conditions read columns that are masked for the
+reviewer, they would choose other rows than the statement does; then none are shown. It runs as
+every preview does: in a read-only transaction, with short timeouts, under the session's settings.
 """
 
 from __future__ import annotations
@@ -29,13 +32,16 @@ ROWS: Final = 10
 _CHARACTERS: Final = 200
 _SAMPLED: Final = frozenset({"update", "delete", "merge"})
 
-#: One simple-query message in; the body of the RowDescription and the DataRow messages of its last result out. Raises SallyportError.
+#: One simple-query message in; the body of the RowDescription and the DataRow messages of its last
+#: result out. Raises SallyportError.
 Fetch = Callable[[str], Awaitable[tuple[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Values as text, None for NULL. ``masked``: the columns that policy masks for this reviewer. ``problem``: why there are no rows."""
+    """Values as text, None for NULL. ``masked``: the columns that policy masks for this reviewer.
+    ``problem``: why there are no rows.
+    """
 
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str | None, ...], ...] = ()
@@ -43,7 +49,9 @@ class Sample:
     problem: str = ""
 
 
-async def sample(query: Query, fetch: Fetch, subject_judge: SubjectJudge, request: Request) -> Sample:
+async def sample(
+    query: Query, fetch: Fetch, subject_judge: SubjectJudge, request: Request
+) -> Sample:
     """``subject_judge``: the judge as the reviewer meets it, with the request's search_path."""
     binding = request.binding
     if canonical(request.kind) not in _SAMPLED:
@@ -63,9 +71,13 @@ async def sample(query: Query, fetch: Fetch, subject_judge: SubjectJudge, reques
         why = f": {plain(refusal.message)}" if refusal is not None else ""
         return Sample(problem=f"the policy does not allow you to see these rows{why}")
     if columns := _choosing_masked(subject_judge, verdict):
-        return Sample(problem=f"which rows they are depends on what is masked for you: {', '.join(columns)}")
+        return Sample(
+            problem=f"which rows they are depends on what is masked for you: {', '.join(columns)}"
+        )
     masked = binding.masks_applied or script.rewritten is not None
-    question = Question(query, binding.executed_sql, binding.search_path, binding.settings, masked=masked)
+    question = Question(
+        query, binding.executed_sql, binding.search_path, binding.settings, masked=masked
+    )
     try:
         if not await bind(question, binding.binds, binding.bind_formats, binding.types):
             return Sample(problem="; ".join(question.problems))
@@ -79,14 +91,20 @@ async def sample(query: Query, fetch: Fetch, subject_judge: SubjectJudge, reques
 
 
 def _choosing_masked(subject_judge: SubjectJudge, verdict: Verdict) -> list[str]:
-    """Columns that the sample's conditions read, and of which the reviewer sees the mask: schema.relation.column."""
+    """Columns that the sample's conditions read, and of which the reviewer sees the mask:
+    schema.relation.column.
+    """
     masks = subject_judge.subject_policy.masks
     read = {column for column, _ in verdict.facts.mentioned} | verdict.facts.mentioned_in_views
-    hidden = (column for column in read if column in masks and masks[column].filter is not Filter.ALLOW)
+    hidden = (
+        column for column in read if column in masks and masks[column].filter is not Filter.ALLOW
+    )
     return sorted(subject_judge.catalog.column_name(column) for column in hidden)
 
 
-def _masked(subject_judge: SubjectJudge, verdict: Verdict, description: bytes, data: bytes) -> Sample:
+def _masked(
+    subject_judge: SubjectJudge, verdict: Verdict, description: bytes, data: bytes
+) -> Sample:
     program = compile_result(subject_judge, verdict, description)
     if program is None or verdict.plan is None:
         return Sample(problem="the rows are not the ones that were judged")

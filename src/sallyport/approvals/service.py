@@ -1,17 +1,23 @@
-"""Approvals: asking, deciding, using. Every rule that keeps an approval honest is here; entrances only call it.
+"""Approvals: asking, deciding, using. Every rule that keeps an approval honest is here; entrances
+only call it.
 
 What it promises:
 
-- An approval is for one :class:`Binding`, is used once, and not after its deadline. Anything that moved voids it, and it says what.
-- Only members of a rule's reviewer groups decide, never the person who asked (by any name of theirs), each person once. One denial
-  denies, and says why. ``quorum`` approvals of different people satisfy a rule; where several rules hold a statement, all must be satisfied,
-  and a person's word counts for each rule that they are a reviewer of.
-- A decision is in the store before it takes effect. What cannot be stored has not happened: RefusedError SP1801.
-- Held statements (mode ``wait``) of an earlier process are voided when the service starts; asynchronous requests live on.
+- An approval is for one :class:`Binding`, is used once, and not after its deadline. Anything that
+  moved voids it, and it says what.
+- Only members of a rule's reviewer groups decide, never the person who asked (by any name of
+  theirs), each person once. One denial denies, and says why. ``quorum`` approvals of different
+  people satisfy a rule; where several rules hold a statement, all must be satisfied, and a person's
+  word counts for each rule that they are a reviewer of.
+- A decision is in the store before it takes effect. What cannot be stored has not happened:
+  RefusedError SP1801.
+- Held statements (mode ``wait``) of an earlier process are voided when the service starts;
+  asynchronous requests live on.
 
-Everything is synchronous and small. The store commits before the call returns, so nothing can come between a check and its effect;
-a decision is one row by a person, not a hot path. Methods may be called from any thread; callbacks of :meth:`Approvals.watch` run on
-the event loop on which they were registered.
+Everything is synchronous and small. The store commits before the call returns, so nothing can come
+between a check and its effect; a decision is one row by a person, not a hot path. Methods may be
+called from any thread; callbacks of :meth:`Approvals.watch` run on the event loop on which they
+were registered.
 """
 
 from __future__ import annotations
@@ -75,7 +81,7 @@ class Approvals:
             self._end(request, Status.VOIDED, ENDED)
         self.expire_due()
 
-    # -- asking ---------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
 
     def ask(
         self,
@@ -94,10 +100,12 @@ class Approvals:
     ) -> Request:
         """A new pending request, or the one that is pending for exactly this already.
 
-        ``further``: what other rules that hold it want, besides ``rule``, ``reviewers`` and ``quorum``. The binding gets the names of all.
+        ``further``: what other rules that hold it want, besides ``rule``, ``reviewers`` and
+        ``quorum``. The binding gets the names of all.
 
-        Raises RefusedError: SP1401 (too many open requests), SP1402 (async: denied a moment ago, with the reason), SP1105 (too large to be
-        reviewed), SP1801. ValueError for a request that nobody could ever approve, or that is not the subject's own.
+        Raises RefusedError: SP1401 (too many open requests), SP1402 (async: denied a moment ago,
+        with the reason), SP1105 (too large to be reviewed), SP1801. ValueError for a request that
+        nobody could ever approve, or that is not the subject's own.
         """
         if mode == "async":
             binding = replace(binding, session="")
@@ -122,17 +130,23 @@ class Approvals:
             self._changed("asked", request)
             return request
 
-    def claim(self, binding: Binding, *, kind: str = "", touches: Iterable[str] = ()) -> Request | None:
-        """An approved request that lets this statement run now, or None: then :meth:`ask`. Follow it with :meth:`use`.
+    def claim(
+        self, binding: Binding, *, kind: str = "", touches: Iterable[str] = ()
+    ) -> Request | None:
+        """An approved request that lets this statement run now, or None: then :meth:`ask`. Follow
+        it with :meth:`use`.
 
-        Finds what was approved asynchronously, and grants; ``binding.rules`` says which rules hold it.
-        Raises RefusedError SP1404, once, when the same statement was approved and something moved since; SP1801.
+        Finds what was approved asynchronously, and grants; ``binding.rules`` says which rules hold
+        it. Raises RefusedError SP1404, once, when the same statement was approved and something
+        moved since; SP1801.
         """
         with self._lock:
             self.expire_due()
             anywhere = replace(binding, session="")
             mine = [
-                r for r in self._open.values() if r.mode == "async" and r.binding.same_statement(anywhere)
+                r
+                for r in self._open.values()
+                if r.mode == "async" and r.binding.same_statement(anywhere)
             ]
             for request in (r for r in mine if r.status is Status.APPROVED):
                 moved = self._moved(request, anywhere)
@@ -143,7 +157,9 @@ class Approvals:
             grant = granting.find(self._grants.values(), binding, self._clock.now())
             return self._claim_grant(grant, binding, kind, tuple(touches)) if grant else None
 
-    def _claim_grant(self, grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...]) -> Request:
+    def _claim_grant(
+        self, grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...]
+    ) -> Request:
         request = granting.request_for(grant, binding, kind, touches, self._clock.now())
         self._store.add(request)
         self._grants[grant.id] = used = replace(grant, uses=grant.uses + 1)
@@ -152,7 +168,9 @@ class Approvals:
         return request
 
     def use(self, request_id: str, binding: Binding) -> Refusal | None:
-        """Spend the approval on this statement. None: it may run, now. Otherwise why not; never raises for the store."""
+        """Spend the approval on this statement. None: it may run, now. Otherwise why not; never
+        raises for the store.
+        """
         with self._lock:
             try:
                 return self._use(request_id, binding)
@@ -180,7 +198,7 @@ class Approvals:
         moved = request.binding.moved(binding)
         return ", ".join(moved)
 
-    # -- deciding -------------------------------------------------------------------------------------------
+    # -- deciding ----------------------------------------------------------------------------------
 
     def decide(
         self,
@@ -191,7 +209,9 @@ class Approvals:
         channel: str,
         address: str = "",
     ) -> Request:
-        """One person's word. The request as it is afterwards. Raises DecisionError (SP1405), RefusedError (SP1801)."""
+        """One person's word. The request as it is afterwards. Raises DecisionError (SP1405),
+        RefusedError (SP1801).
+        """
         with self._lock:
             request = self._find(request_id)
             decision = self._decision(request, reviewer, approve, reason, channel, address)
@@ -204,7 +224,9 @@ class Approvals:
         elif decided.complete:
             decided = replace(decided, status=Status.APPROVED)
         self._write(decided, request.status, decision=decision, grant=grant)
-        self._changed("decided" if decided.status is Status.PENDING else decided.status.value, decided)
+        self._changed(
+            "decided" if decided.status is Status.PENDING else decided.status.value, decided
+        )
         return decided
 
     def _decision(
@@ -215,16 +237,22 @@ class Approvals:
         if request.status is not Status.PENDING:
             raise closed(request)
         if any(same_person(d.links, links) for d in request.decisions):
-            raise DecisionError(ApprovalProblem.TWICE, "you have already decided about this request")
+            raise DecisionError(
+                ApprovalProblem.TWICE, "you have already decided about this request"
+            )
         reason = reason.strip()
         if not approve and not any(c.isprintable() and not c.isspace() for c in reason):
             raise DecisionError(
                 ApprovalProblem.NO_REASON, "a denial needs a reason", "The requester will read it."
             )
         if len(reason) > MAX_REASON:
-            raise DecisionError(ApprovalProblem.INVALID, f"the reason is longer than {MAX_REASON} characters")
+            raise DecisionError(
+                ApprovalProblem.INVALID, f"the reason is longer than {MAX_REASON} characters"
+            )
         now = self._clock.now()
-        return Decision(who.id, who.issuer, who.email, approve, reason, now, channel, address, links, rules)
+        return Decision(
+            who.id, who.issuer, who.email, approve, reason, now, channel, address, links, rules
+        )
 
     def why_not(self, request_id: str, who: Subject) -> str:
         """Why this person could not approve it at this moment, in words; "" when they could."""
@@ -235,14 +263,21 @@ class Approvals:
                 return error.refusal.message
             return ""
 
-    def _may_review(self, request: Request, who: Subject) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _may_review(
+        self, request: Request, who: Subject
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The person's links, and the rules that they are a reviewer of.
 
-        Raises DecisionError when they are a reviewer of none of the rules, or asked for it themselves.
+        Raises DecisionError when they are a reviewer of none of the rules, or asked for it
+        themselves.
         """
         if not who.id or (who.expires_at and who.expires_at <= self._clock.now()):
-            raise DecisionError(ApprovalProblem.NOT_REVIEWER, "your sign-in has expired", "Sign in again.")
-        rules = tuple(demand.rule for demand in request.demands if who.groups & set(demand.reviewers))
+            raise DecisionError(
+                ApprovalProblem.NOT_REVIEWER, "your sign-in has expired", "Sign in again."
+            )
+        rules = tuple(
+            demand.rule for demand in request.demands if who.groups & set(demand.reviewers)
+        )
         if not rules:
             raise DecisionError(
                 ApprovalProblem.NOT_REVIEWER,
@@ -260,7 +295,7 @@ class Approvals:
             )
         return links, rules
 
-    # -- grants ---------------------------------------------------------------------------------------------
+    # -- grants ------------------------------------------------------------------------------------
 
     def grant(
         self,
@@ -273,10 +308,12 @@ class Approvals:
         channel: str = "",
         address: str = "",
     ) -> Grant:
-        """Approve this request, and for ``minutes`` from now what its subject runs likewise. scope: statement | rule.
+        """Approve this request, and for ``minutes`` from now what its subject runs likewise. scope:
+        statement | rule.
 
-        A request that was approved or used already gives a grant all the same. Raises DecisionError (also where the rule wants more than one
-        person: a grant is one person's word), RefusedError (SP1801).
+        A request that was approved or used already gives a grant all the same. Raises DecisionError
+        (also where the rule wants more than one person: a grant is one person's word), RefusedError
+        (SP1801).
         """
         with self._lock:
             request = self._find(request_id)
@@ -307,7 +344,9 @@ class Approvals:
             return sorted(live, key=lambda grant: grant.created, reverse=True)
 
     def revoke(self, grant_id: str, who: Subject | None, reason: str = "") -> Grant:
-        """End a grant now; what it approved and was not used is void. ``who`` None: the gateway itself. DecisionError for an unknown one."""
+        """End a grant now; what it approved and was not used is void. ``who`` None: the gateway
+        itself. DecisionError for an unknown one.
+        """
         with self._lock:
             now = self._clock.now()
             grant = self._grants.get(grant_id)
@@ -322,21 +361,27 @@ class Approvals:
             return ended
 
     def disown(self, is_theirs: Callable[[Decision], bool], reason: str) -> None:
-        """A reviewer's word counts no longer: revoke the grants they gave, and void what they approved and was not used.
+        """A reviewer's word counts no longer: revoke the grants they gave, and void what they
+        approved and was not used.
 
-        ``is_theirs``: whether a decision is the reviewer's. Raises RefusedError (SP1801) when it is not stored; the grants are not
-        used any more in this process all the same.
+        ``is_theirs``: whether a decision is the reviewer's. Raises RefusedError (SP1801) when it is
+        not stored; the grants are not used any more in this process all the same.
         """
         with self._lock:
             self._void(
                 [g for g in self.grants() if is_theirs(g.decision)],
-                [r for r in self._open.values() if any(d.approve and is_theirs(d) for d in r.decisions)],
+                [
+                    r
+                    for r in self._open.values()
+                    if any(d.approve and is_theirs(d) for d in r.decisions)
+                ],
                 reason,
             )
 
     def void_of(self, is_theirs: Callable[[Requester], bool], reason: str) -> None:
-        """Nothing that these people asked for runs any more without being asked for again: revoke the grants they got, and void their
-        requests, but for those that end with the session that waits. Raises as :meth:`disown`.
+        """Nothing that these people asked for runs any more without being asked for again: revoke
+        the grants they got, and void their requests, but for those that end with the session that
+        waits. Raises as :meth:`disown`.
         """
         with self._lock:
             self._void(
@@ -344,7 +389,8 @@ class Approvals:
                 [
                     r
                     for r in self._open.values()
-                    if is_theirs(r.subject) and (r.mode == "async" or r.status is not Status.PENDING)
+                    if is_theirs(r.subject)
+                    and (r.mode == "async" or r.status is not Status.PENDING)
                 ],
                 reason,
             )
@@ -354,11 +400,13 @@ class Approvals:
         for grant in grants:
             del self._grants[grant.id]
         for grant in grants:
-            self._store.change_grant(replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}"))
+            self._store.change_grant(
+                replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}")
+            )
         for request in requests:
             self._end(request, Status.VOIDED, reason)
 
-    # -- endings --------------------------------------------------------------------------------------------
+    # -- endings -----------------------------------------------------------------------------------
 
     def withdraw(self, request_id: str, reason: str) -> Request:
         """Whoever asked is gone. What has ended already stays as it is."""
@@ -369,7 +417,9 @@ class Approvals:
         return self._end_if_open(request_id, Status.VOIDED, reason)
 
     def environment_moved(self, target: str, *, policy_version: str, epoch: str) -> list[Request]:
-        """Policy or catalog of a target are these now: void every open request and revoke every grant made under others."""
+        """Policy or catalog of a target are these now: void every open request and revoke every
+        grant made under others.
+        """
         ended = []
         with self._lock:
             for request in list(self._open.values()):
@@ -377,12 +427,17 @@ class Approvals:
                 if request.binding.target == target and (moved := self._moved(request, now)):
                     ended.append(self._end(request, Status.VOIDED, moved))
             for grant in self.grants():
-                if grant.target == target and (grant.policy_version, grant.epoch) != (policy_version, epoch):
+                if grant.target == target and (grant.policy_version, grant.epoch) != (
+                    policy_version,
+                    epoch,
+                ):
                     self.revoke(grant.id, None, "the policy or the catalog changed")
         return ended
 
     def expire_due(self) -> list[Request]:
-        """End what is past its deadline; the caller's timer calls it about every second. What has ended by it."""
+        """End what is past its deadline; the caller's timer calls it about every second. What has
+        ended by it.
+        """
         with self._lock:
             now = self._clock.now()
             due = [request for request in self._open.values() if request.expires_at <= now]
@@ -401,7 +456,7 @@ class Approvals:
         self._changed(status.value, ended)
         return ended
 
-    # -- looking --------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     def get(self, request_id: str) -> Request | None:
         with self._lock:
@@ -421,7 +476,8 @@ class Approvals:
     def watch(self, request_id: str, callback: Callback) -> Callable[[], None]:
         """Call ``callback`` on every change of one request, or of all with "". The result stops it.
 
-        It runs on the event loop of the caller, or, where there is none, on the thread that made the change.
+        It runs on the event loop of the caller, or, where there is none, on the thread that made
+        the change.
         """
         return self._watchers.add(request_id, callback)
 
@@ -433,14 +489,16 @@ class Approvals:
             self._changed("previewed", request)
             return request
 
-    # -- inside ---------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _find(self, id_: str) -> Request:
         """The request as of this moment: expired when it is due. Raises DecisionError."""
         self.expire_due()
         request = self._open.get(id_) or self._store.get(id_)
         if request is None:
-            raise DecisionError(ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id.")
+            raise DecisionError(
+                ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id."
+            )
         return request
 
     def _write(
@@ -460,7 +518,8 @@ class Approvals:
             else:
                 self._open[request.id] = stored
             raise DecisionError(
-                ApprovalProblem.CLOSED, f"{request.id} was changed by somebody else at the same time"
+                ApprovalProblem.CLOSED,
+                f"{request.id} was changed by somebody else at the same time",
             )
 
     def _changed(self, event: str, request: Request) -> None:
@@ -484,13 +543,19 @@ class Approvals:
         return next((r for r in same if r.status is Status.PENDING), None)
 
     def _told_before(self, binding: Binding) -> None:
-        """Async: what was denied stays denied until its deadline; what can never be used any more is void."""
+        """Async: what was denied stays denied until its deadline; what can never be used any more
+        is void.
+        """
         for request in list(self._open.values()):
             again = request.mode == "async" and request.binding.same_statement(binding)
             if again and (moved := self._moved(request, binding)):
                 self._end(request, Status.VOIDED, moved)
         last = self._store.latest(binding.digest)
-        if last is not None and last.status is Status.DENIED and self._clock.now() < last.expires_at:
+        if (
+            last is not None
+            and last.status is Status.DENIED
+            and self._clock.now() < last.expires_at
+        ):
             raise RefusedError(refusal_of(last))
 
     def _check_asked(
@@ -507,5 +572,11 @@ class Approvals:
 
 def _subject(who: Requester) -> Subject:
     return Subject(
-        who.id, who.issuer, frozenset(who.groups), who.agent, who.label, who.email, actors=who.actors
+        who.id,
+        who.issuer,
+        frozenset(who.groups),
+        who.agent,
+        who.label,
+        who.email,
+        actors=who.actors,
     )

@@ -1,16 +1,20 @@
 """Slack: one message for every request, with buttons; and proof that what comes back is Slack's.
 
-Built from Slack's public documentation (docs.slack.dev): ``chat.postMessage``, ``chat.update``, ``chat.postEphemeral``, ``views.open``,
-Block Kit, and "Verifying requests from Slack" (signature ``v0``). What it promises:
+Built from Slack's public documentation (docs.slack.dev): ``chat.postMessage``, ``chat.update``,
+``chat.postEphemeral``, ``views.open``, Block Kit, and "Verifying requests from Slack" (signature
+``v0``). What it promises:
 
-- A request counts as Slack's when its signature is right (constant time), its timestamp is within five minutes and not from before the gateway
-  started, and it was not seen before.
-- Slack cannot prove groups. Who a Slack user is, is only what configuration says: subject, issuer, e-mail and groups. Anybody else is nobody.
-  The person then passes the same authorization as everywhere (:mod:`sallyport.operations.approvals`).
-- Messages go out on one thread behind a bounded queue, in order. 429, 5xx and silence are tried again with growing pauses, never before
-  ``Retry-After``. What Slack refuses for good is logged. Approvals never wait for any of it.
+- A request counts as Slack's when its signature is right (constant time), its timestamp is within
+  five minutes and not from before the gateway started, and it was not seen before.
+- Slack cannot prove groups. Who a Slack user is, is only what configuration says: subject, issuer,
+  e-mail and groups. Anybody else is nobody. The person then passes the same authorization as
+  everywhere (:mod:`sallyport.operations.approvals`).
+- Messages go out on one thread behind a bounded queue, in order. 429, 5xx and silence are tried
+  again with growing pauses, never before ``Retry-After``. What Slack refuses for good is logged.
+  Approvals never wait for any of it.
 
-Where messages are is kept in memory: one from before a restart is brought up to date when somebody uses its buttons.
+Where messages are is kept in memory: one from before a restart is brought up to date when somebody
+uses its buttons.
 """
 
 from __future__ import annotations
@@ -46,7 +50,14 @@ _QUICK: Final = 2.0
 _LONGEST_PAUSE: Final = 600.0
 #: Errors of the Web API that pass by themselves.
 _PASSING: Final = frozenset(
-    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+    {
+        "ratelimited",
+        "rate_limited",
+        "internal_error",
+        "fatal_error",
+        "service_unavailable",
+        "request_timeout",
+    }
 )
 
 
@@ -62,8 +73,8 @@ class SlackPerson:
 
 @dataclass(frozen=True, slots=True)
 class SlackSettings:
-    """channel: id (or name) where messages go. team: the workspace's id; "" accepts any that the app is installed in.
-    people: by Slack user id.
+    """channel: id (or name) where messages go. team: the workspace's id; "" accepts any that the
+    app is installed in. people: by Slack user id.
     """
 
     signing_secret: Secret
@@ -107,7 +118,7 @@ class Slack:
         self._sender.close()
         self._client.close()
 
-    # -- going out ------------------------------------------------------------------------------------------
+    # -- going out ---------------------------------------------------------------------------------
 
     def notify(self, event: str, request: Request) -> None:
         """:class:`sallyport.approvals.ports.Notifier`."""
@@ -161,11 +172,16 @@ class Slack:
     def _call(
         self, method: str, values: dict[str, Any], timeout: float = _TIMEOUT
     ) -> tuple[bool | float, dict[str, Any]]:
-        """(True, the answer) when there is nothing to try again; (False or seconds to wait, {}) when there is."""
+        """(True, the answer) when there is nothing to try again; (False or seconds to wait, {})
+        when there is.
+        """
         headers = {"Authorization": f"Bearer {self._settings.bot_token.reveal()}"}
         try:
             answer = self._client.post(
-                f"{self._settings.api.rstrip('/')}/{method}", json=values, headers=headers, timeout=timeout
+                f"{self._settings.api.rstrip('/')}/{method}",
+                json=values,
+                headers=headers,
+                timeout=timeout,
             )
             said = answer.json() if answer.is_success else {}
         except (httpx2.HTTPError, OSError, ValueError) as error:
@@ -177,12 +193,14 @@ class Slack:
         problem = str(said.get("error", ""))[:100]
         if answer.status_code == 429 or answer.status_code >= 500 or problem in _PASSING:
             wait = _seconds(answer.headers.get("Retry-After", ""))
-            _log.warning("Slack wants a pause", method=method, status=answer.status_code, seconds=wait)
+            _log.warning(
+                "Slack wants a pause", method=method, status=answer.status_code, seconds=wait
+            )
             return wait or False, {}
         _log.error("Slack refused", method=method, status=answer.status_code, error=problem)
         return True, {}
 
-    # -- coming in ------------------------------------------------------------------------------------------
+    # -- coming in ---------------------------------------------------------------------------------
 
     def verify(self, timestamp: str, signature: str, body: bytes) -> str:
         """ "" when the request is Slack's and new; else why not, for the log."""
@@ -195,18 +213,29 @@ class Slack:
         if person is None or (settings.team and team != settings.team):
             return None
         return Subject(
-            person.subject, person.issuer, person.groups, agent="slack", label=user, email=person.email
+            person.subject,
+            person.issuer,
+            person.groups,
+            agent="slack",
+            label=user,
+            email=person.email,
         )
 
     def ask_reason(self, trigger: str, request_id: str) -> bool:
-        """Open the form for the reason; False when Slack did not. Blocks for at most about two seconds."""
+        """Open the form for the reason; False when Slack did not. Blocks for at most about two
+        seconds.
+        """
         view = slack_blocks.modal(request_id)
         done, said = self._call("views.open", {"trigger_id": trigger, "view": view}, _QUICK)
         return done is True and said.get("ok") is True
 
     def tell(self, channel: str, user: str, text: str) -> None:
-        """Say something that only this person sees. Blocks for at most about two seconds; not tried again."""
-        blocks = [{"type": "section", "text": {"type": "plain_text", "text": text[:2900], "emoji": False}}]
+        """Say something that only this person sees. Blocks for at most about two seconds; not tried
+        again.
+        """
+        blocks = [
+            {"type": "section", "text": {"type": "plain_text", "text": text[:2900], "emoji": False}}
+        ]
         values = {
             "channel": channel,
             "user": user,
@@ -217,7 +246,8 @@ class Slack:
 
 
 class Signatures:
-    """Slack's signatures, version 0: HMAC-SHA256 of ``v0:<timestamp>:<body>``. Each is good once. For any thread.
+    """Slack's signatures, version 0: HMAC-SHA256 of ``v0:<timestamp>:<body>``. Each is good once.
+    For any thread.
 
     Which ones were received is known since the start only: what was signed before that is refused.
     """
@@ -236,7 +266,10 @@ class Signatures:
         if abs(now - int(timestamp)) > MAX_AGE:
             return "the timestamp is more than five minutes away"
         if int(timestamp) < self._since:
-            return "it was signed before this gateway started, which cannot know whether it was received then"
+            return (
+                "it was signed before this gateway started, which cannot know whether it was"
+                " received then"
+            )
         expected = slack_signature(self._secret, timestamp, body)
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
             return "the signature is wrong"

@@ -1,9 +1,11 @@
 """What Slack is shown: Block Kit values made of a request. Pure; nothing here talks to anybody.
 
-Everything that came from outside stands in ``plain_text`` objects without emoji, where Slack interprets neither markup nor mentions
-(https://docs.slack.dev/reference/block-kit/composition-objects/text-object); characters that do not print are written as their code points,
-so that nothing reads differently from what runs. Bind values are never in it, only how many there are. A statement that is too long to be
-shown whole gets no Approve button: nobody approves what they cannot see.
+Everything that came from outside stands in ``plain_text`` objects without emoji, where Slack
+interprets neither markup nor mentions
+(https://docs.slack.dev/reference/block-kit/composition-objects/text-object); characters that do not
+print are written as their code points, so that nothing reads differently from what runs. Bind
+values are never in it, only how many there are. A statement that is too long to be shown whole gets
+no Approve button: nobody approves what they cannot see.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _WORDS: Final = {
 
 def shown_sql(sql: str) -> tuple[str, bool]:
     """The statement as people may read it, and whether that is all of it."""
-    shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\u{{{ord(c):x}}}" for c in sql[: _SQL + 1])
+    shown = "".join(
+        c if c.isprintable() or c in "\n\t" else f"\\u{{{ord(c):x}}}" for c in sql[: _SQL + 1]
+    )
     if len(shown) <= _SQL and shown.count("\n") < _LINES:
         return shown or " ", True
     return "\n".join(shown[:_SQL].split("\n")[:_LINES]) + " ...", False
@@ -42,15 +46,22 @@ def whole(request: Request) -> bool:
 
 
 def message(request: Request, url: str) -> dict[str, Any]:
-    """``text`` and ``blocks`` of the message, as the request is now. ``url``: its page in the console."""
-    blocks = [_section(_headline(request)), _fields(request), _section(shown_sql(request.binding.sql)[0])]
+    """``text`` and ``blocks`` of the message, as the request is now. ``url``: its page in the
+    console.
+    """
+    blocks = [
+        _section(_headline(request)),
+        _fields(request),
+        _section(shown_sql(request.binding.sql)[0]),
+    ]
     if notes := _notes(request):
         blocks.append({"type": "context", "elements": [_text(note) for note in notes]})
     if request.status is Status.PENDING:
         blocks.append(_buttons(request, url))
     else:
         blocks.append(_section(outcome(request)))
-    # For notifications and screen readers. Slack reads markup in it, so nothing of a stranger is in it.
+    # For notifications and screen readers. Slack reads markup in it, so nothing of a stranger is in
+    # it.
     state = "Approval requested" if request.status is Status.PENDING else _WORDS[request.status]
     return {"text": f"{state}: {request.id}", "blocks": blocks}
 
@@ -60,14 +71,18 @@ def outcome(request: Request) -> str:
     words = _WORDS.get(request.status, "Waiting")
     denial = request.denial
     if denial is not None:
-        return f"Denied by {plain(denial.email or denial.reviewer, 200)}: {plain(denial.reason, 1000)}"
+        return (
+            f"Denied by {plain(denial.email or denial.reviewer, 200)}: {plain(denial.reason, 1000)}"
+        )
     people = ", ".join(plain(d.email or d.reviewer, 200) for d in request.decisions[:10])
     why = f": {plain(request.void_reason, 500)}" if request.void_reason else ""
     return f"{words}{f' (approved by {people})' if people else ''}{why}"
 
 
 def modal(request_id: str) -> dict[str, Any]:
-    """Asks for the reason of a denial. ``private_metadata`` comes back with it and says which request it is about."""
+    """Asks for the reason of a denial. ``private_metadata`` comes back with it and says which
+    request it is about.
+    """
     return {
         "type": "modal",
         "callback_id": MODAL,
@@ -97,7 +112,10 @@ def _headline(request: Request) -> str:
     who = request.subject
     through = f" through {plain(who.agent, 200)}" if who.agent else ""
     name = plain(who.email or who.id, 200)
-    return f"{name}{through} requests: {plain(request.kind, 50)} on {plain(request.binding.target, 100)}"
+    return (
+        f"{name}{through} requests: {plain(request.kind, 50)} on"
+        f" {plain(request.binding.target, 100)}"
+    )
 
 
 def _fields(request: Request) -> dict[str, Any]:
@@ -116,7 +134,9 @@ def _fields(request: Request) -> dict[str, Any]:
     }
     return {
         "type": "section",
-        "fields": [_text(f"{name}: {plain(value, 400) or '(empty)'}") for name, value in facts.items()],
+        "fields": [
+            _text(f"{name}: {plain(value, 400) or '(empty)'}") for name, value in facts.items()
+        ],
     }
 
 
@@ -124,14 +144,19 @@ def _notes(request: Request) -> list[str]:
     notes = []
     if not whole(request):
         notes.append(
-            f"Shortened: the statement has {len(request.binding.sql)} characters. Approve it in the console."
+            f"Shortened: the statement has {len(request.binding.sql)} characters. Approve it in the"
+            " console."
         )
     if request.binding.masks_applied:
-        notes.append("Its masks are applied before it is sent. The console shows the resulting text.")
+        notes.append(
+            "Its masks are applied before it is sent. The console shows the resulting text."
+        )
     if request.binding.binds:
         notes.append(f"The console shows its {len(request.binding.binds)} values.")
     if request.preview is not None and request.preview.rows is not None:
-        notes.append(f"It would change {request.preview.rows} rows, as counted at the time of the request.")
+        notes.append(
+            f"It would change {request.preview.rows} rows, as counted at the time of the request."
+        )
     if request.in_transaction:
         notes.append("It waits inside an open transaction and keeps its locks.")
     return notes

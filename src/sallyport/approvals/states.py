@@ -1,8 +1,9 @@
 """The values of an approval: what it binds, what may become of it, who decided. Frozen, no I/O.
 
-A :class:`Binding` is everything that must be the same when the statement runs as when it was approved. Transitions between statuses
-are the table :data:`TRANSITIONS`; a status that is not listed there as a successor cannot follow. Times are Unix seconds (wall clock):
-a person's deadline does not stop while a machine sleeps.
+A :class:`Binding` is everything that must be the same when the statement runs as when it was
+approved. Transitions between statuses are the table :data:`TRANSITIONS`; a status that is not
+listed there as a successor cannot follow. Times are Unix seconds (wall clock): a person's deadline
+does not stop while a machine sleeps.
 """
 
 from __future__ import annotations
@@ -79,13 +80,16 @@ class Recorded(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What an approval is for. ``binds`` None: sent without parameters (simple query). ``session`` "": async, any session.
+    """What an approval is for. ``binds`` None: sent without parameters (simple query). ``session``
+    "": async, any session.
 
-    ``sql``: the text of this one statement, as the client sent it. ``sent``: what the target gets for it, with masks put into it; "" in
-    requests of older gateways. ``bind_formats``: as in Bind (0 text, 1 binary). ``rules``: every hold rule that matched.
-    ``settings``: those that change what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
-    ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server infers: ``$1 = x`` is another comparison
-    for another type. ``recorded``: None where recordings show it as it is.
+    ``sql``: the text of this one statement, as the client sent it. ``sent``: what the target gets
+    for it, with masks put into it; "" in requests of older gateways. ``bind_formats``: as in Bind
+    (0 text, 1 binary). ``rules``: every hold rule that matched. ``settings``: those that change
+    what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
+    ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server
+    infers: ``$1 = x`` is another comparison for another type. ``recorded``: None where recordings
+    show it as it is.
     """
 
     sql: str
@@ -112,7 +116,12 @@ class Binding:
             return self
         shown = self.recorded
         return replace(
-            self, sql=shown.sql, sent="", binds=shown.binds, bind_formats=shown.bind_formats, recorded=None
+            self,
+            sql=shown.sql,
+            sent="",
+            binds=shown.binds,
+            bind_formats=shown.bind_formats,
+            recorded=None,
         )
 
     @property
@@ -127,7 +136,9 @@ class Binding:
 
     @property
     def digest(self) -> str:
-        """SHA-256, hex, over a canonical encoding (MessagePack of the fields in order: lengths and types are in it)."""
+        """SHA-256, hex, over a canonical encoding (MessagePack of the fields in order: lengths and
+        types are in it).
+        """
         fields = tuple(getattr(self, name) for name in _WORDS)
         return hashlib.sha256(b"sallyport binding 3\0" + msgspec.msgpack.encode(fields)).hexdigest()
 
@@ -141,13 +152,17 @@ class Binding:
         return out
 
     def same_statement(self, binding: Binding) -> bool:
-        """The same text and values, of the same subject, for the same target: what people mean by 'the same again'."""
+        """The same text and values, of the same subject, for the same target: what people mean by
+        'the same again'.
+        """
         names = ("sql", "binds", "bind_formats", "types", "target", "subject", "issuer")
         return all(getattr(self, name) == getattr(binding, name) for name in names)
 
 
 def _change(name: str, before: Any, after: Any) -> str:
-    """What became of what, where both may be shown: settings are named, and their values kept out of it."""
+    """What became of what, where both may be shown: settings are named, and their values kept out
+    of it.
+    """
     if name in _SHOWN:
         return f" from {before} to {after}"
     if name == "settings":
@@ -157,7 +172,9 @@ def _change(name: str, before: Any, after: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one hold rule asks for: ``quorum`` different people, each a member of one of the groups ``reviewers``."""
+    """What one hold rule asks for: ``quorum`` different people, each a member of one of the groups
+    ``reviewers``.
+    """
 
     rule: str
     reviewers: tuple[str, ...]
@@ -169,7 +186,9 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asked. ``links``: every name this person is known by (:mod:`sallyport.approvals.people`)."""
+    """Who asked. ``links``: every name this person is known by
+    (:mod:`sallyport.approvals.people`).
+    """
 
     id: str
     issuer: str
@@ -183,8 +202,9 @@ class Requester:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One person's word. ``channel``: web | cli | rest | slack | grant ... ``address``: where it came from. ``links``: as in Requester.
-    ``rules``: the hold rules whose reviewer this person was when they said it; an approval counts for each of them.
+    """One person's word. ``channel``: web | cli | rest | slack | grant ... ``address``: where it
+    came from. ``links``: as in Requester. ``rules``: the hold rules whose reviewer this person was
+    when they said it; an approval counts for each of them.
     """
 
     reviewer: str
@@ -203,10 +223,11 @@ class Decision:
 class Preview:
     """What the statement would do, measured (:mod:`sallyport.approvals.preview`).
 
-    plan: PostgreSQL's plan as JSON text, "" when there is none. rows: rows it would touch, None when not counted.
-    actions: of MERGE, how many of them by what happens to them ("update 3"), one line each.
-    locks: for DDL, one line per lock. dependants: for DDL, objects that depend on what it changes.
-    problems: what could not be computed and why, one line each. seconds: how long all of it took.
+    plan: PostgreSQL's plan as JSON text, "" when there is none. rows: rows it would touch, None
+    when not counted. actions: of MERGE, how many of them by what happens to them ("update 3"), one
+    line each. locks: for DDL, one line per lock. dependants: for DDL, objects that depend on what
+    it changes. problems: what could not be computed and why, one line each. seconds: how long all
+    of it took.
     """
 
     plan: str = ""
@@ -222,11 +243,12 @@ class Preview:
 class Request:
     """One request for approval.
 
-    rule: the hold rule. reviewers: groups whose members may decide. quorum: different people who must approve.
-    further: what other hold rules that matched want on top; all of :attr:`demands` must be met.
-    kind: policy action (update, ...). touches: relations and the like, in words. expires_at: neither approved nor used after this.
-    in_transaction: it waits inside an open transaction and keeps its locks. void_reason: why it was withdrawn or voided.
-    grant: id of the grant that approved it, "" when people did.
+    rule: the hold rule. reviewers: groups whose members may decide. quorum: different people who
+    must approve. further: what other hold rules that matched want on top; all of :attr:`demands`
+    must be met. kind: policy action (update, ...). touches: relations and the like, in words.
+    expires_at: neither approved nor used after this. in_transaction: it waits inside an open
+    transaction and keeps its locks. void_reason: why it was withdrawn or voided. grant: id of the
+    grant that approved it, "" when people did.
     """
 
     id: str
@@ -301,11 +323,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Approval ahead of time: ``subject`` may run what ``rule`` holds on ``target`` until ``expires_at``, without asking each time.
+    """Approval ahead of time: ``subject`` may run what ``rule`` holds on ``target`` until
+    ``expires_at``, without asking each time.
 
-    scope: ``statement`` (this fingerprint: the same statement with any constants and bind values) or ``rule`` (all the rule holds).
-    It ends when policy or catalog move. ``example``: the statement it was given for. revoked_at: None while in force.
-    rules: every hold rule that the reviewer could satisfy alone; it covers what no other rule holds. settings: as in Binding.
+    scope: ``statement`` (this fingerprint: the same statement with any constants and bind values)
+    or ``rule`` (all the rule holds). It ends when policy or catalog move. ``example``: the
+    statement it was given for. revoked_at: None while in force. rules: every hold rule that the
+    reviewer could satisfy alone; it covers what no other rule holds. settings: as in Binding.
     """
 
     id: str
@@ -336,7 +360,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class FloodLimits:
-    """Bounds on asking. per_subject, total: pending requests. per_minute, per_hour: new requests of one subject. max_bytes: text and values of one."""
+    """Bounds on asking. per_subject, total: pending requests. per_minute, per_hour: new requests of
+    one subject. max_bytes: text and values of one.
+    """
 
     per_subject: int = 10
     total: int = 1000
@@ -347,6 +373,8 @@ class FloodLimits:
 
 
 def plain(text: str, limit: int = 500) -> str:
-    """A person's words, fit for one line of an error message: no control or direction characters, bounded."""
+    """A person's words, fit for one line of an error message: no control or direction characters,
+    bounded.
+    """
     shown = "".join(c if c.isprintable() else " " for c in text[:limit])
     return " ".join(shown.split()) + ("..." if len(text) > limit else "")

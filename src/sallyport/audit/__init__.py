@@ -1,1 +1,3 @@
-"""Recording: events, the hash chain, files, the writer, verification and replay. docs/recording.md tells the whole."""
+"""Recording: events, the hash chain, files, the writer, verification and replay. docs/recording.md
+tells the whole.
+"""

@@ -1,10 +1,12 @@
-"""What people do in the console, over REST and in Slack, recorded as sessions are: a recording of its own kind, in the same hash chain.
+"""What people do in the console, over REST and in Slack, recorded as sessions are: a recording of
+its own kind, in the same hash chain.
 
-:class:`ActionLog` opens a recording with the first action and another one on each UTC day, named ``act_...``. An action says who did what
-to what, from where, and what came of it; never a token, a cookie or a row. :func:`actions_of` reads them back.
+:class:`ActionLog` opens a recording with the first action and another one on each UTC day, named
+``act_...``. An action says who did what to what, from where, and what came of it; never a token, a
+cookie or a row. :func:`actions_of` reads them back.
 
-Refused attempts take only a token, no role, so of each subject only so many are recorded one by one; the others are counted
-(:data:`LEFT_OUT`).
+Refused attempts take only a token, no role, so of each subject only so many are recorded one by
+one; the others are counted (:data:`LEFT_OUT`).
 
 For one thread (the event loop's), as everything that calls the recorder.
 """
@@ -50,7 +52,9 @@ class RecordedAction:
 
 @dataclass(slots=True)
 class _Refusals:
-    """Refused attempts of one subject (None: of an address) since ``since``, on the recorder's clock."""
+    """Refused attempts of one subject (None: of an address) since ``since``, on the recorder's
+    clock.
+    """
 
     since: float
     subject: Subject | None
@@ -95,14 +99,18 @@ class ActionLog:
         reason: str = "",
         details: Mapping[str, str] | None = None,
     ) -> None:
-        """``subject`` None: nobody whom a token names. ``details`` are bounded here, not cleaned: callers leave secrets out."""
+        """``subject`` None: nobody whom a token names. ``details`` are bounded here, not cleaned:
+        callers leave secrets out.
+        """
         self.settle()
         if outcome == ev.REFUSED and self._is_left_out(subject, address, channel):
             return
         self._append(name, subject, address, channel, object_id, outcome, reason, details or {})
 
     def settle(self) -> None:
-        """Record how many refused attempts were left out in spans of time that are over. Called again and again."""
+        """Record how many refused attempts were left out in spans of time that are over. Called
+        again and again.
+        """
         now = self._recorder.clock.now()
         while self._refusals:
             key, refusals = next(iter(self._refusals.items()))
@@ -131,7 +139,8 @@ class ActionLog:
         number = refusals.count - MOST_REFUSED
         if number > 0:
             reason = (
-                f"{number} more refused within {REFUSED_SECONDS:.0f} seconds were not recorded one by one"
+                f"{number} more refused within {REFUSED_SECONDS:.0f} seconds were not recorded one"
+                " by one"
             )
             details = {"count": str(number)}
             self._append(
@@ -159,7 +168,9 @@ class ActionLog:
         kept = {key: _bounded(value) for key, value in details.items() if value}
         who = ev.subject_fields(subject or _NOBODY)
         reason = _bounded(reason)
-        self._current().action((name, who, address, channel, object_id[:200], outcome, reason, kept))
+        self._current().action(
+            (name, who, address, channel, object_id[:200], outcome, reason, kept)
+        )
 
     def _current(self) -> SessionRecording:
         recording, now = self._recording, self._recorder.clock.now()

@@ -48,7 +48,9 @@ class Output:
             raise self._lost("cut short")
 
     def _lost(self, what: str) -> RecordingLostError:
-        return RecordingLostError(errno.EIO, f"the recording was {what} while it was written", str(self.path))
+        return RecordingLostError(
+            errno.EIO, f"the recording was {what} while it was written", str(self.path)
+        )
 
 
 class Appender:
@@ -80,7 +82,9 @@ class Appender:
             total = sum(map(len, parts))
             if written != total:
                 os.ftruncate(output.descriptor, output.size)
-                raise OSError(errno.ENOSPC, "the file system took only part of a write", str(output.path))
+                raise OSError(
+                    errno.ENOSPC, "the file system took only part of a write", str(output.path)
+                )
             if self.fsync:
                 os.fdatasync(output.descriptor)
         except OSError:

@@ -47,7 +47,11 @@ def recording_path(directory: Path, session_id: str, file: str) -> Path:
     not a recording of this session below ``directory``: the index may have been tampered with.
     """
     day, _, name = file.rpartition("/")
-    if not _SESSION_ID.fullmatch(session_id) or name != session_id + SUFFIX or not _DAY.fullmatch(day):
+    if (
+        not _SESSION_ID.fullmatch(session_id)
+        or name != session_id + SUFFIX
+        or not _DAY.fullmatch(day)
+    ):
         raise RecordingError(
             f"the index names {file!r} for session {session_id!r}, which is not its recording"
         )
@@ -77,5 +81,9 @@ def recordings_since(directory: Path, since: float) -> dict[str, Path]:
     or later.
     """
     first = time.strftime("%Y/%m/%d", time.gmtime(max(since, 0.0)))
-    days = (day for day in sorted(directory.glob("????/??/??")) if str(day.relative_to(directory)) >= first)
+    days = (
+        day
+        for day in sorted(directory.glob("????/??/??"))
+        if str(day.relative_to(directory)) >= first
+    )
     return {path.stem: path for day in days for path in sorted(day.glob(f"*{SUFFIX}"))}

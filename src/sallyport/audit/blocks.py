@@ -167,7 +167,9 @@ class Block:
         return function(self.previous, self.sequence, self.events, self.first_event, self.raw)
 
     def split(self) -> list[msgspec.Raw]:
-        """Its encoded events. Raises msgspec.DecodeError when the content is not that many events."""
+        """Its encoded events. Raises msgspec.DecodeError when the content is not that many
+        events.
+        """
         if self.version == 1:
             return firstformat.split_events(self.raw or b"", self.events)
         return split_events(self.raw or b"", self.events)

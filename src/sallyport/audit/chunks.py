@@ -92,9 +92,10 @@ class ChunkWriter:
     given yet.
 
     ``indexing``: whether the recording still chooses statements for the index; kept here so that
-    native callers see it at no cost. ``failed``: nothing may pass, as it could not be recorded; it belongs to the
-    recording, and is kept here for the same reason. All methods but :meth:`take` belong to one thread. A method
-    that raises (MemoryError, OverflowError, UnicodeEncodeError) has appended nothing.
+    native callers see it at no cost. ``failed``: nothing may pass, as it could not be recorded; it
+    belongs to the recording, and is kept here for the same reason. All methods but :meth:`take`
+    belong to one thread. A method that raises (MemoryError, OverflowError, UnicodeEncodeError) has
+    appended nothing.
     """
 
     chunk: Any  # bytes when compiled
@@ -181,11 +182,15 @@ class ChunkWriter:
             if first:
                 self.announce()
 
-    def append_statement(self, at: float, number: int, sql: str, rest: bytes, refused: bool) -> None:
+    def append_statement(
+        self, at: float, number: int, sql: str, rest: bytes, refused: bool
+    ) -> None:
         """A Statement. ``rest``: its fields from ``outcome`` on, encoded."""
         if cython.compiled:
             size = 0
-            text = cython.cast("const unsigned char *", PyUnicode_AsUTF8AndSize(sql, cython.address(size)))
+            text = cython.cast(
+                "const unsigned char *", PyUnicode_AsUTF8AndSize(sql, cython.address(size))
+            )
             start = self.reserve(4 * HEADER_BYTES + size + len(rest))
             p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
             p = put_uint(put_float64(p, at), number)
@@ -202,18 +207,26 @@ class ChunkWriter:
         """An Answered."""
         if cython.compiled:
             length = 0
-            text = cython.cast("const unsigned char *", PyUnicode_AsUTF8AndSize(tag, cython.address(length)))
+            text = cython.cast(
+                "const unsigned char *", PyUnicode_AsUTF8AndSize(tag, cython.address(length))
+            )
             start = self.reserve(7 * HEADER_BYTES + len(data) + length)
             p = put_uint(put_array(start, 7), _ANSWERED)
             p = put_uint(put_float64(p, at), number)
-            p = put_raw(put_bin_header(p, len(data)), cython.cast("const unsigned char *", data), len(data))
+            p = put_raw(
+                put_bin_header(p, len(data)), cython.cast("const unsigned char *", data), len(data)
+            )
             p = put_uint(put_str(p, text, length), rows)
             p = put_float64(p, seconds)
             self.commit(p - start, 0, 0, rows)
         else:
-            self.append(_encode([_ANSWERED, at, number, data, tag, rows, float(seconds)]), 0, 0, rows)
+            self.append(
+                _encode([_ANSWERED, at, number, data, tag, rows, float(seconds)]), 0, 0, rows
+            )
 
-    def append_data(self, tag: int, at: float, number: int, data: bytes, start_at: int, size: int) -> None:
+    def append_data(
+        self, tag: int, at: float, number: int, data: bytes, start_at: int, size: int
+    ) -> None:
         """A Reply or CopyIn (``tag``) of ``size`` bytes of ``data`` from ``start_at`` on."""
         if start_at < 0 or size < 0 or size > len(data) - start_at:
             raise ValueError("the piece is not inside the data")
@@ -221,7 +234,9 @@ class ChunkWriter:
             start = self.reserve(5 * HEADER_BYTES + size)
             p = put_uint(put_array(start, 4), tag)
             p = put_uint(put_float64(p, at), number)
-            p = put_raw(put_bin_header(p, size), cython.cast("const unsigned char *", data) + start_at, size)
+            p = put_raw(
+                put_bin_header(p, size), cython.cast("const unsigned char *", data) + start_at, size
+            )
             self.commit(p - start)
         else:
             self.append(_encode([tag, float(at), number, data[start_at : start_at + size]]))
@@ -245,8 +260,8 @@ class ChunkWriter:
 
     # -- its own -----------------------------------------------------------
 
-    # Making a Chunk runs Python code, at which the other thread may get its turn: whatever it would look at is
-    # in order before.
+    # Making a Chunk runs Python code, at which the other thread may get its turn: whatever it would
+    # look at is in order before.
 
     def _take(self) -> Chunk | None:
         if self.full is not None:

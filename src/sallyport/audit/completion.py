@@ -1,13 +1,14 @@
 """Completes recordings from the journal that a gateway left behind when it died.
 
-At start, after :mod:`sallyport.audit.recovery` has brought index and recordings together and before any
-session. Statements that the journal (:mod:`sallyport.audit.journal`) has and their recording lacks are
-appended to it, each followed by a Recovered event: the gateway was about to send it, or did. A session that
-died before its recording's first block gets a recording made of its login and these. Then the journal is
-deleted.
+At start, after :mod:`sallyport.audit.recovery` has brought index and recordings together and before
+any session. Statements that the journal (:mod:`sallyport.audit.journal`) has and their recording
+lacks are appended to it, each followed by a Recovered event: the gateway was about to send it, or
+did. A session that died before its recording's first block gets a recording made of its login and
+these. Then the journal is deleted.
 
-A recording that is not sound is left as it is, since that must stay provable. What belongs into it stays in
-the journal's files, set aside as ``.kept``, and is logged as an error. Doing all of this twice adds nothing.
+A recording that is not sound is left as it is, since that must stay provable. What belongs into it
+stays in the journal's files, set aside as ``.kept``, and is logged as an error. Doing all of this
+twice adds nothing.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def complete_recordings(directory: Path, index: CompletionIndex, keys: KeyRing =
 
 
 def verify_journal(directory: Path, keys: KeyRing = NO_KEYS) -> Verification | None:
-    """What a gateway that is stopped left in its journal and the recordings below ``directory`` lack; None
-    when that is nothing. While a gateway runs, the journal is ahead of the recordings.
+    """What a gateway that is stopped left in its journal and the recordings below ``directory``
+    lack; None when that is nothing. While a gateway runs, the journal is ahead of the recordings.
     """
     place = directory / DIRECTORY
     result = Verification(DIRECTORY, place)
@@ -114,7 +115,9 @@ def verify_journal(directory: Path, keys: KeyRing = NO_KEYS) -> Verification | N
     kept = sorted(place.glob(f"*{KEPT_SUFFIX}"))
     if kept:
         text = f"holds statements that could not be put into their recordings: {kept[0].name}"
-        result.problems.append(VerificationProblem(DELETION, text + (" and more" if kept[1:] else "")))
+        result.problems.append(
+            VerificationProblem(DELETION, text + (" and more" if kept[1:] else ""))
+        )
     return result if result.problems or result.notes else None
 
 
@@ -162,7 +165,9 @@ def _complete(
     count = len(missing.statements)
     # The reason says where a torn block stood, which is not where the file ends any more.
     reason = before or recovered.row.reason
-    recovered.row.reason = f"{reason}; statements recovered from the journal, outcome not known: {count}"
+    recovered.row.reason = (
+        f"{reason}; statements recovered from the journal, outcome not known: {count}"
+    )
     return recovered, count
 
 
@@ -194,13 +199,17 @@ def _missing(directory: Path, id_: str, intents: SessionIntents, keys: KeyRing) 
     missing = _Missing(path)
     recorded = _recorded(missing.path, id_, min(intents.statements, default=0), keys)
     missing.statements = [
-        statement for number, statement in sorted(intents.statements.items()) if number not in recorded
+        statement
+        for number, statement in sorted(intents.statements.items())
+        if number not in recorded
     ]
     return missing
 
 
 def _recorded(path: Path, id_: str, first: int, keys: KeyRing) -> set[int]:
-    """Numbers of the statements in a recording, from its end back to one that is not above ``first``."""
+    """Numbers of the statements in a recording, from its end back to one that is not above
+    ``first``.
+    """
     numbers: set[int] = set()
     if not path.exists() or is_unwritten(path, id_):
         return numbers
@@ -221,7 +230,9 @@ def _recorded(path: Path, id_: str, first: int, keys: KeyRing) -> set[int]:
 
 
 def _append(missing: _Missing, id_: str, intents: SessionIntents, keys: KeyRing) -> None:
-    """Add the statements as one block, behind the login where the recording has none. Raises OSError."""
+    """Add the statements as one block, behind the login where the recording has none. Raises
+    OSError.
+    """
     output, cipher = Output(missing.path), None
     parts: list[bytes | memoryview] = []
     events: list[bytes] = []

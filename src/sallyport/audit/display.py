@@ -1,9 +1,9 @@
 """Recorded values as a person may safely see them.
 
 :func:`inert` makes any text harmless to show: terminal escapes, control characters, bidi overrides,
-zero-width and other invisible characters come out as visible escapes. :func:`show_value` turns one result
-value, text or binary, into text that PostgreSQL would print (for common types; hex for the rest). Nothing
-here raises for odd input.
+zero-width and other invisible characters come out as visible escapes. :func:`show_value` turns one
+result value, text or binary, into text that PostgreSQL would print (for common types; hex for the
+rest). Nothing here raises for odd input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from decimal import Decimal
 #: What became of a statement, by the verdict of the policy.
 _OUTCOMES = {"allow": "allowed", "hold": "held", "deny": "refused"}
 
-#: Cc control, Cf format (bidi, zero-width, tags), Cs surrogate, Co private, Cn unassigned, Zl/Zp separators.
+#: Cc control, Cf format (bidi, zero-width, tags), Cs surrogate, Co private, Cn unassigned, Zl/Zp
+#: separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
 _EPOCH = dt.datetime(2000, 1, 1)
@@ -33,7 +34,9 @@ def outcome_of(verdict: str) -> str:
 
 
 def inert(text: str, *, newlines: bool = False) -> str:
-    """``text`` with everything invisible or active escaped. ``newlines``: keep line feeds as they are."""
+    """``text`` with everything invisible or active escaped. ``newlines``: keep line feeds as they
+    are.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(character, newlines) for character in text)
@@ -44,7 +47,9 @@ def _escape(character: str, newlines: bool) -> str:
         return character
     if unicodedata.category(character) not in _HIDDEN:
         # Spaces other than the plain one, and blank letters, can hide or fake what is shown.
-        if (character.isspace() and character != " ") or character in "\u115f\u1160\u3164\uffa0\u2800\u034f":
+        if (
+            character.isspace() and character != " "
+        ) or character in "\u115f\u1160\u3164\uffa0\u2800\u034f":
             return f"\\u{{{ord(character):x}}}"
         return character
     if (short := _SHORT.get(character)) is not None:
@@ -53,10 +58,11 @@ def _escape(character: str, newlines: bool) -> str:
 
 
 def show_value(value: bytes, type_oid: int, format_code: int) -> str:
-    """One value of a DataRow (or a parameter) as text, not yet inert. ``format_code``: 0 text, 1 binary.
+    """One value of a DataRow (or a parameter) as text, not yet inert. ``format_code``: 0 text, 1
+    binary.
 
-    A statement that was described before it was bound announces text for what then comes in binary, so a
-    value that cannot be text of its type is tried as binary.
+    A statement that was described before it was bound announces text for what then comes in binary,
+    so a value that cannot be text of its type is tried as binary.
     """
     text_ok = _TEXT_FORMS.get(type_oid)
     binary = format_code == 1 or (text_ok is not None and not text_ok.fullmatch(value))
@@ -72,8 +78,9 @@ def show_value(value: bytes, type_oid: int, format_code: int) -> str:
 
 
 def show_parameter(value: bytes, type_oid: int, format_code: int) -> tuple[str, bool]:
-    """One value of Bind as text, not yet inert, and whether that is the value: False for ``\\x`` and hex of what only its type
-    could tell (binary of a type nobody declared, or that is not read here).
+    """One value of Bind as text, not yet inert, and whether that is the value: False for ``\\x``
+    and hex of what only its type could tell (binary of a type nobody declared, or that is not read
+    here).
     """
     if format_code == 0:
         return value.decode("utf-8", "backslashreplace"), True
@@ -89,8 +96,8 @@ def show_parameter(value: bytes, type_oid: int, format_code: int) -> tuple[str, 
 def show_parameters(
     values: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]
 ) -> list[tuple[str | None, bool]]:
-    """:func:`show_parameter` for all values of a Bind; None is NULL. ``formats``: none is text for all, one is for all.
-    ``types``: OIDs, 0 or absent where unknown.
+    """:func:`show_parameter` for all values of a Bind; None is NULL. ``formats``: none is text for
+    all, one is for all. ``types``: OIDs, 0 or absent where unknown.
     """
     codes = list(formats) * len(values) if len(formats) == 1 else [*formats, *[0] * len(values)]
     oids = [*types, *[0] * len(values)]
@@ -269,7 +276,8 @@ _BINARY: dict[int, Callable[[bytes], str]] = {
 _INTEGER = re.compile(rb"-?\d+")
 _NUMBER = re.compile(rb"-?(\d[\d.]*(e[-+]?\d+)?|NaN|Infinity)")
 _MOMENT = re.compile(rb"-?infinity|[\d]+[-:.\d]*.*", re.DOTALL)
-#: What text of these types looks like; anything else under format 0 is binary that was announced as text.
+#: What text of these types looks like; anything else under format 0 is binary that was announced as
+#: text.
 _TEXT_FORMS: dict[int, re.Pattern[bytes]] = {
     16: re.compile(rb"[tf]"),
     20: _INTEGER,

@@ -42,7 +42,9 @@ DONE, REFUSED, FAILED = "done", "refused", "failed"
 
 
 class SubjectFields(msgspec.Struct, frozen=True):
-    """The recorded part of a Subject. ``expires_at``: Unix seconds. ``actors``: who acts for it, the current one first."""
+    """The recorded part of a Subject. ``expires_at``: Unix seconds. ``actors``: who acts for it,
+    the current one first.
+    """
 
     id: str
     issuer: str
@@ -55,7 +57,9 @@ class SubjectFields(msgspec.Struct, frozen=True):
 
 
 def subject_fields(subject: Subject) -> SubjectFields:
-    """What of a subject is recorded. Claims are left out: they may hold anything, secrets included."""
+    """What of a subject is recorded. Claims are left out: they may hold anything, secrets
+    included.
+    """
     return SubjectFields(
         id=subject.id,
         issuer=subject.issuer,
@@ -102,7 +106,9 @@ class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
 
 
 class Reply(msgspec.Struct, array_like=True, tag=REPLY, frozen=True):
-    """Backend messages as the client got them, after masking. May begin or stop inside a message."""
+    """Backend messages as the client got them, after masking. May begin or stop inside a
+    message.
+    """
 
     at: float
     number: int
@@ -165,8 +171,8 @@ class Answered(msgspec.Struct, array_like=True, tag=ANSWERED, frozen=True):
 
 
 class Recovered(msgspec.Struct, array_like=True, tag=RECOVERED, frozen=True):
-    """The Statement before this was added after a crash, from the journal (:mod:`sallyport.audit.completion`):
-    it may have run, and its outcome is not known.
+    """The Statement before this was added after a crash, from the journal
+    (:mod:`sallyport.audit.completion`): it may have run, and its outcome is not known.
     """
 
     at: float
@@ -194,7 +200,9 @@ class Action(msgspec.Struct, array_like=True, tag=ACTION, frozen=True):
     details: dict[str, str] = {}
 
 
-Event = Login | Statement | Reply | CopyIn | Complete | Note | End | Gap | Answered | Action | Recovered
+Event = (
+    Login | Statement | Reply | CopyIn | Complete | Note | End | Gap | Answered | Action | Recovered
+)
 #: An event that is not encoded yet: ``(tag, at, ...)`` in the order of the struct's fields.
 RawEvent = tuple[Any, ...]
 
@@ -245,7 +253,12 @@ class EncodedVerdict(NamedTuple):
 def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
     """For all statements with this verdict."""
     before = _fields(
-        verdict.outcome, verdict.rule, verdict.code, verdict.policy_version, verdict.epoch, verdict.protocol
+        verdict.outcome,
+        verdict.rule,
+        verdict.code,
+        verdict.policy_version,
+        verdict.epoch,
+        verdict.protocol,
     )
     after = _fields(verdict.relations, verdict.masked)
     columns = _fields(verdict.columns)
@@ -280,7 +293,9 @@ def _fields(*values: object) -> bytes:
 
 
 def split_events(body: bytes, count: int) -> list[msgspec.Raw]:
-    """The ``count`` encoded events that stand back to back in ``body``. Raises msgspec.DecodeError."""
+    """The ``count`` encoded events that stand back to back in ``body``. Raises
+    msgspec.DecodeError.
+    """
     if count > len(body):
         raise msgspec.DecodeError(f"{count} events do not fit into {len(body)} bytes")
     try:

@@ -1,21 +1,24 @@
-"""The journal of intents: what may change something is written down before it is sent to the database.
+"""The journal of intents: what may change something is written down before it is sent to the
+database.
 
-A recording is written behind the session, so a gateway that is killed loses the last events of each. The
-journal closes that gap for statements that may change something: each is queued with :meth:`Journal.append`
-as it is judged, and the owner sends nothing of it before :meth:`Journal.write` returned. One write takes
-everything that was queued, of all sessions. When a recording has an event, the journal need not have it any
-more: a segment is deleted once the recordings have all of its intents.
+A recording is written behind the session, so a gateway that is killed loses the last events of
+each. The journal closes that gap for statements that may change something: each is queued with
+:meth:`Journal.append` as it is judged, and the owner sends nothing of it before
+:meth:`Journal.write` returned. One write takes everything that was queued, of all sessions. When a
+recording has an event, the journal need not have it any more: a segment is deleted once the
+recordings have all of its intents.
 
-One journal per recordings directory, in ``journal/`` below it, held by ``flock`` while a gateway runs::
+One journal per recordings directory, in ``journal/`` below it, held by ``flock`` while a gateway
+runs::
 
     segment = header frame*                         <started, Unix ms>-<number>.intents, mode 0600
     header  = "SALLYJNL" version u16 | length u16 of the key part | key part
     frame   = "SPJ1" length u32 | CRC-32 of body u32 | body (length bytes)
     body    = msgpack [session ids, events]         as many ids as events
 
-All integers are little-endian. Events are those of :mod:`sallyport.audit.events`: STATEMENT, and, before the
-first of a session in a segment, its LOGIN. The checksum tells a torn write from a whole one; it proves
-nothing against somebody who writes checksums as well.
+All integers are little-endian. Events are those of :mod:`sallyport.audit.events`: STATEMENT, and,
+before the first of a session in a segment, its LOGIN. The checksum tells a torn write from a whole
+one; it proves nothing against somebody who writes checksums as well.
 
 With a key-encryption key the version is 2: each segment has a random key, and the key part of its
 header is JSON ``{"kek": identifier, "key": base64 of it, wrapped}`` (:mod:`sallyport.audit.keys`).
@@ -72,9 +75,9 @@ class JournalError(SallyportError):
 
 
 class JournaledRecording(Protocol):
-    """What the journal needs of a session's recording. ``login``: its first event, encoded. ``accepted``: bytes
-    of events so far; ``written``: those that the recorder is done with. ``broken``: it was given up, and what
-    had not been written is lost to it.
+    """What the journal needs of a session's recording. ``login``: its first event, encoded.
+    ``accepted``: bytes of events so far; ``written``: those that the recorder is done with.
+    ``broken``: it was given up, and what had not been written is lost to it.
     """
 
     @property
@@ -167,12 +170,12 @@ class _Segment:
 
 
 class Journal:
-    """See the module docstring. ``append`` and ``take`` belong to the event loop; ``write``, ``tend`` and
-    ``close`` to one thread at a time, which may be another.
+    """See the module docstring. ``append`` and ``take`` belong to the event loop; ``write``,
+    ``tend`` and ``close`` to one thread at a time, which may be another.
 
-    ``sync``: a write reaches the disk before it returns (fdatasync). ``appended``: ordinal of the newest
-    intent. ``failed``: intents cannot be written; the owner sets it, and lets nothing change meanwhile.
-    ``kek``: wraps the keys of segments; None: they are not encrypted.
+    ``sync``: a write reaches the disk before it returns (fdatasync). ``appended``: ordinal of the
+    newest intent. ``failed``: intents cannot be written; the owner sets it, and lets nothing change
+    meanwhile. ``kek``: wraps the keys of segments; None: they are not encrypted.
     """
 
     def __init__(
@@ -196,7 +199,7 @@ class Journal:
         self._number = 0
         self._lock = -1
 
-    # -- the event loop's side ------------------------------------------------------------------------------
+    # -- the event loop's side ---------------------------------------------------------------------
 
     def append(self, recording: JournaledRecording, statement: bytes) -> int:
         """Queue an intent whose event ``recording`` has just accepted; gives its ordinal."""
@@ -212,10 +215,12 @@ class Journal:
         self._queue = []
         return batch
 
-    # -- the writer's side ----------------------------------------------------------------------------------
+    # -- the writer's side -------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Begin, or be ``failed`` from the start. Raises JournalError when another gateway has the directory."""
+        """Begin, or be ``failed`` from the start. Raises JournalError when another gateway has the
+        directory.
+        """
         try:
             self.reopen()
         except BlockingIOError:
@@ -257,7 +262,9 @@ class Journal:
         try:
             segment = self._current()
             if not os.fstat(segment.fd).st_nlink:
-                raise OSError(errno.EIO, "the journal was deleted while it was written", str(segment.path))
+                raise OSError(
+                    errno.EIO, "the journal was deleted while it was written", str(segment.path)
+                )
             data = _frame(batch, segment)
             _write_all(segment.fd, data)
             if self.sync:
@@ -268,8 +275,8 @@ class Journal:
         segment.size += len(data)
 
     def tend(self) -> None:
-        """Delete the segments whose intents the recordings have; not the one that is written to. Raises
-        OSError.
+        """Delete the segments whose intents the recordings have; not the one that is written to.
+        Raises OSError.
         """
         for segment in self._segments[:-1] if self._writable else list(self._segments):
             if segment.covered:
@@ -277,7 +284,9 @@ class Journal:
                 segment.path.unlink(missing_ok=True)
 
     def reopen(self) -> None:
-        """Begin, or begin again after a failure. Raises OSError while the disk does not take what it must."""
+        """Begin, or begin again after a failure. Raises OSError while the disk does not take what
+        it must.
+        """
         if self._lock < 0 or not self._is_locked():
             self._hold()
         self.tend()
@@ -297,7 +306,9 @@ class Journal:
         self._end_segment()
         self.tend()
         if self._segments:
-            _log.error("the journal keeps statements that are not recorded", segments=len(self._segments))
+            _log.error(
+                "the journal keeps statements that are not recorded", segments=len(self._segments)
+            )
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

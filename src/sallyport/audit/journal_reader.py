@@ -1,4 +1,6 @@
-"""Reads what a gateway that died left in its journal; the layout is in :mod:`sallyport.audit.journal`."""
+"""Reads what a gateway that died left in its journal; the layout is in
+:mod:`sallyport.audit.journal`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class JournalContents:
 
 
 def read_journal(recordings: Path, keys: KeyRing = NO_KEYS) -> JournalContents:
-    """What a gateway that died left in its journal, oldest first. Damage is a problem, never an error."""
+    """What a gateway that died left in its journal, oldest first. Damage is a problem, never an
+    error.
+    """
     contents = JournalContents()
     for path in sorted((recordings / DIRECTORY).glob(f"*{SUFFIX}")):
         contents.segments.append(path)
@@ -150,7 +154,9 @@ def _add(body: bytes, path: Path, contents: JournalContents) -> None:
         events = [ev.decode_event(raw) for raw in raws]
         pairs = list(zip(ids, events, strict=True))
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-        contents.problems.append(f"{path} holds something that this version of Sallyport does not know")
+        contents.problems.append(
+            f"{path} holds something that this version of Sallyport does not know"
+        )
         return
     for id_, event in pairs:
         intents = contents.sessions.setdefault(id_, SessionIntents())

@@ -1,6 +1,8 @@
-"""What the audit room needs from above it: a place to list sessions. :mod:`sallyport.store` implements it.
+"""What the audit room needs from above it: a place to list sessions. :mod:`sallyport.store`
+implements it.
 
-The recording file is the truth; the index only makes sessions findable and remembers the last hash of each.
+The recording file is the truth; the index only makes sessions findable and remembers the last hash
+of each.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ LIVE = "live"
 ENDED = "ended"
 #: The gateway stopped before the session's end was written.
 INTERRUPTED = "interrupted"
-#: Kinds of recordings. What people do in the console and over REST has recordings of its own, whose ids begin with ``ACTIONS_PREFIX``.
+#: Kinds of recordings. What people do in the console and over REST has recordings of its own, whose
+#: ids begin with ``ACTIONS_PREFIX``.
 SESSION, ACTIONS = "session", "actions"
 ACTIONS_PREFIX = "act"
-#: Values of SessionRow.searchable: every statement of the session is in the index, or some may not be.
+#: Values of SessionRow.searchable: every statement of the session is in the index, or some may not
+#: be.
 WHOLE = "whole"
 PART = "part"
 
@@ -31,10 +35,10 @@ class IndexUnreadableError(SallyportError):
 class SessionRow:
     """One session as the index knows it. Times are Unix seconds; ``ended`` is None while it runs.
 
-    ``bytes``: recorded bytes before compression. ``file``: path relative to the recordings directory (""
-    until the first write). ``last_hash``: hex hash of the newest block on disk ("" until then).
-    ``status``: live | ended | interrupted. ``searchable``: whole | part | "" (nothing): what of its statements the
-    index knows; the recording has them all.
+    ``bytes``: recorded bytes before compression. ``file``: path relative to the recordings
+    directory ("" until the first write). ``last_hash``: hex hash of the newest block on disk (""
+    until then). ``status``: live | ended | interrupted. ``searchable``: whole | part | ""
+    (nothing): what of its statements the index knows; the recording has them all.
     """
 
     id: str
@@ -65,13 +69,17 @@ class SessionRow:
 
 
 def kind_of(recording_id: str) -> str:
-    """session | actions. The id is part of the hash chain, so a recording cannot change its kind."""
+    """session | actions. The id is part of the hash chain, so a recording cannot change its
+    kind.
+    """
     return ACTIONS if recording_id.startswith(f"{ACTIONS_PREFIX}_") else SESSION
 
 
 @dataclass(frozen=True, slots=True)
 class StatementText:
-    """What is kept of a statement to find its session by. ``sql``: in one line, see :func:`one_line`. ``number``: of the first like it."""
+    """What is kept of a statement to find its session by. ``sql``: in one line, see
+    :func:`one_line`. ``number``: of the first like it.
+    """
 
     number: int
     outcome: str
@@ -91,13 +99,16 @@ def folded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SessionQuery:
-    """Which sessions: "", None and False mean any. ``subject``: part of the subject, label or agent, without regard to case.
+    """Which sessions: "", None and False mean any. ``subject``: part of the subject, label or
+    agent, without regard to case.
 
-    ``since``, ``until``: Unix seconds of the session's start, the second excluded. ``refused``: with a refused statement.
-    ``after``: (started, id) of the last row of the page before; rows come newest first.
-    ``text``, ``relation``, ``verdict``: with one statement that has them all. ``text``: part of its SQL, whatever case and layout.
-    ``relation``: ``schema.relation`` or the relation's name alone. ``verdict``: allow | deny | hold. ``kind``: session | actions.
-    ``running_since``: Unix seconds; those that had not ended before. ``oldest_first``: in that order, ``after`` with it.
+    ``since``, ``until``: Unix seconds of the session's start, the second excluded. ``refused``:
+    with a refused statement. ``after``: (started, id) of the last row of the page before; rows come
+    newest first. ``text``, ``relation``, ``verdict``: with one statement that has them all.
+    ``text``: part of its SQL, whatever case and layout. ``relation``: ``schema.relation`` or the
+    relation's name alone. ``verdict``: allow | deny | hold. ``kind``: session | actions.
+    ``running_since``: Unix seconds; those that had not ended before. ``oldest_first``: in that
+    order, ``after`` with it.
     """
 
     subject: str = ""
@@ -158,8 +169,8 @@ class SessionIndex(Protocol):
     """Where the recorder reports sessions."""
 
     def save(self, row: SessionRow) -> None:
-        """Insert or replace the row with this id. Called from any thread; must return at once and never
-        raise.
+        """Insert or replace the row with this id. Called from any thread; must return at once and
+        never raise.
         """
         ...
 

@@ -1,4 +1,6 @@
-"""Is it one file that cannot be written, or the storage? Answered by writing another file beside it."""
+"""Is it one file that cannot be written, or the storage? Answered by writing another file beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorageProbe:
-    """Used by the recorder's thread. One result counts for ``seconds``, whatever number of sessions asks."""
+    """Used by the recorder's thread. One result counts for ``seconds``, whatever number of sessions
+    asks.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -24,7 +28,9 @@ class StorageProbe:
         self._result = False
 
     def succeeds(self, error: OSError, directory: Path) -> bool:
-        """Whether a file in ``directory`` can be written, after ``error`` came of writing another one."""
+        """Whether a file in ``directory`` can be written, after ``error`` came of writing another
+        one.
+        """
         if error.errno in _NO_ROOM:
             return False
         now = time.monotonic()

@@ -90,7 +90,9 @@ class RecordingReader:
         self._file.close()
 
     def belongs_to(self, session_id: str) -> bool:
-        """Whether the header says so; one whose name was changed alone does not match its own hash."""
+        """Whether the header says so; one whose name was changed alone does not match its
+        own hash.
+        """
         expected = genesis(session_id, self.version, self.commitment)
         return self.session_id == session_id and self.genesis == expected
 
@@ -139,7 +141,9 @@ class RecordingReader:
             if len(head) < BLOCK_HEAD.size:
                 self.torn = offset
                 return
-            magic, flags, sequence, events, first, raw_length, stored, previous = BLOCK_HEAD.unpack(head)
+            magic, flags, sequence, events, first, raw_length, stored, previous = BLOCK_HEAD.unpack(
+                head
+            )
             possible = magic == self._magic and self._is_possible(raw_length, stored)
             if not possible or flags & ~COMPRESSED:
                 # After a power cut the tail may be zeros: space was given, content never came.
@@ -185,7 +189,9 @@ class RecordingReader:
             offset = following
 
     def start_of(self, hash_: bytes) -> int | None:
-        """Where the block with this hash begins, looked for from the end; None when there is none."""
+        """Where the block with this hash begins, looked for from the end; None when there
+        is none.
+        """
         for start, end in reversed(list(self.extents())):
             if os.pread(self._file.fileno(), HASH_BYTES, end - HASH_BYTES) == hash_:
                 return start

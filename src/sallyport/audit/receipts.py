@@ -136,7 +136,9 @@ def commitment(opening: bytes, sql: str, binds: Sequence[bytes | None]) -> bytes
     return hmac.digest(opening, b"".join(parts), hashlib.sha256)
 
 
-def find_statement(path: Path, session: str, number: int, keys: KeyRing = NO_KEYS) -> RecordedStatement:
+def find_statement(
+    path: Path, session: str, number: int, keys: KeyRing = NO_KEYS
+) -> RecordedStatement:
     """Reads a recording up to the statement and checks its chain so far. ``keys``: decrypt it.
     Raises RecordingError.
     """

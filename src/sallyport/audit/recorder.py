@@ -152,7 +152,9 @@ class Recorder:
     def start(self) -> None:
         """Start the writer thread. Sessions opened before are kept until then."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sallyport-recorder", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, name="sallyport-recorder", daemon=True
+            )
             self._thread.start()
 
     def close(self, timeout: float = 30.0) -> None:
@@ -170,7 +172,12 @@ class Recorder:
             self._thread = None
 
     def open_session(
-        self, session_id: str, subject: Subject, target: str, client_address: str, application_name: str = ""
+        self,
+        session_id: str,
+        subject: Subject,
+        target: str,
+        client_address: str,
+        application_name: str = "",
     ) -> SessionRecording:
         """Begin a recording with its login event.
 
@@ -208,7 +215,17 @@ class Recorder:
         session.failed = self.failed
         self._sessions[session.chunks] = session
         session.open(
-            (ev.LOGIN, at, started, session_id, who, target, client_address, application_name, self._gateway)
+            (
+                ev.LOGIN,
+                at,
+                started,
+                session_id,
+                who,
+                target,
+                client_address,
+                application_name,
+                self._gateway,
+            )
         )
         self._index.save(row)
         return session
@@ -224,7 +241,9 @@ class Recorder:
                 complete = began >= due or self._stopping
                 self._pass(complete=complete)
                 if complete:
-                    due = time.monotonic() + self._pause(time.monotonic() - began, time.thread_time() - spent)
+                    due = time.monotonic() + self._pause(
+                        time.monotonic() - began, time.thread_time() - spent
+                    )
                 self._tend(began)
             self._pass(complete=True)
             self._writer.finish()
@@ -250,7 +269,8 @@ class Recorder:
         intake = self._intake
         if not intake.dirty and not self._deferred and not self._writer.failing:
             intake.idle = True
-            if not intake.dirty and not self._stopping:  # again: an event may have come before idle was seen
+            # again: an event may have come before idle was seen
+            if not intake.dirty and not self._stopping:
                 self._wake.wait(min(CHECK, SAVE) if self._sessions else None)
             intake.idle = False
             self._wake.clear()

@@ -159,7 +159,9 @@ class SessionRecording:
         if self.chunks.indexing:
             self.texts.offered.append((judged.number, judged.sql, judged.verdict))
         try:
-            rest = ev.encode_statement_tail(encoded, judged.binds, judged.bind_formats, judged.bind_types)
+            rest = ev.encode_statement_tail(
+                encoded, judged.binds, judged.bind_formats, judged.bind_types
+            )
             sql, at = judged.sql, self._now()
             try:
                 self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
@@ -167,7 +169,9 @@ class SessionRecording:
                 sql = ev.clean(sql)
                 self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
             if judged.changes and self.journal is not None and judged.verdict.outcome == "allow":
-                self.intent = self.journal.append(self, ev.encode_statement(at, judged.number, sql, rest))
+                self.intent = self.journal.append(
+                    self, ev.encode_statement(at, judged.number, sql, rest)
+                )
         except (TypeError, ValueError, OverflowError) as error:
             self._break(error)
 
@@ -207,7 +211,9 @@ class SessionRecording:
         self.ending = reason
         self._add((ev.END, at, reason))
 
-    def _add(self, event: ev.RawEvent, *, statements: int = 0, refused: int = 0, rows: int = 0) -> None:
+    def _add(
+        self, event: ev.RawEvent, *, statements: int = 0, refused: int = 0, rows: int = 0
+    ) -> None:
         try:
             self.chunks.append(ev.encode_event(event), statements, refused, rows)
         except (TypeError, ValueError, OverflowError) as error:

@@ -102,7 +102,9 @@ class RecordingFile:
         self.written += chunk.size
         return chunk.size
 
-    def write_gap(self, now: float, appender: Appender, compressor: zstandard.ZstdCompressor) -> None:
+    def write_gap(
+        self, now: float, appender: Appender, compressor: zstandard.ZstdCompressor
+    ) -> None:
         """Write what the outage was, which is over then. Raises OSError."""
         outage = self.outage
         if outage is not None:

@@ -1,12 +1,14 @@
-"""Sessions that a gateway left behind when it died: their index rows are brought up to date at the next start.
+"""Sessions that a gateway left behind when it died: their index rows are brought up to date at the
+next start.
 
-The recording is the truth. What it holds beyond the block that the index remembers is checked and counted;
-an incomplete block at its end is moved to ``<session id>.torn`` beside it. From then on the file ends where
-the index says, so that :mod:`sallyport.audit.verify` finds whatever is cut off or added later.
+The recording is the truth. What it holds beyond the block that the index remembers is checked and
+counted; an incomplete block at its end is moved to ``<session id>.torn`` beside it. From then on
+the file ends where the index says, so that :mod:`sallyport.audit.verify` finds whatever is cut off
+or added later.
 
-A recording that does not continue what the index remembers is left as it is, and so is its row: verification
-then says what is wrong with it. What somebody appended, correctly chained, before the next start cannot be
-told from what the gateway wrote.
+A recording that does not continue what the index remembers is left as it is, and so is its row:
+verification then says what is wrong with it. What somebody appended, correctly chained, before the
+next start cannot be told from what the gateway wrote.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from sallyport.audit.summary import Counts, Summary, complete_row, row_of_login
 from sallyport.audit.texts import StatementTexts
 
 TORN_SUFFIX: Final = ".torn"
-#: The reason that versions gave which marked sessions as interrupted and did not read their recordings.
+#: The reason that versions gave which marked sessions as interrupted and did not read their
+#: recordings.
 ONLY_MARKED: Final = "the gateway stopped without ending the session"
 _REASON: Final = "the gateway stopped during the session"
 #: Rows that are written in one transaction.
@@ -165,8 +168,8 @@ def rebuild(path: Path, directory: Path, keys: KeyRing = NO_KEYS) -> Recovered |
 
 
 def _read_on(reader: RecordingReader, recovered: Recovered, *, counted: bool) -> None:
-    """Check and count what follows the block that the index remembers; everything, unless the row's counts
-    are those of that block (``counted``).
+    """Check and count what follows the block that the index remembers; everything, unless the row's
+    counts are those of that block (``counted``).
     """
     row, summary = recovered.row, Summary(keep_statements=True)
     chain, start = Chain(reader.genesis), reader.first
@@ -199,7 +202,9 @@ def _read_on(reader: RecordingReader, recovered: Recovered, *, counted: bool) ->
 def _follow(
     blocks: Iterator[Block], chain: Chain, summary: Summary, recovered: Recovered, *, skip: bool
 ) -> None:
-    """Add blocks while each continues the chain. ``skip``: the first is the one that the chain stands at."""
+    """Add blocks while each continues the chain. ``skip``: the first is the one that the chain
+    stands at.
+    """
     texts = StatementTexts()
     if skip:
         chain.advance(chain.hash, next(blocks).events)
@@ -213,7 +218,9 @@ def _follow(
             recovered.problem = f"block {chain.sequence} does not continue the one before it"
             break
         if not _add(summary, block):
-            recovered.problem = f"block {chain.sequence} holds an event that this version does not know"
+            recovered.problem = (
+                f"block {chain.sequence} holds an event that this version does not know"
+            )
             break
         chain.advance(block.hash, block.events)
         for statement in summary.take_statements():
@@ -263,7 +270,10 @@ def _hash_of(row: SessionRow) -> bytes:
 def _reason(path: Path) -> str:
     try:
         size = path.with_suffix(TORN_SUFFIX).stat().st_size
-        return f"{_REASON}; {size} bytes of an incomplete block were set aside at byte {path.stat().st_size}"
+        return (
+            f"{_REASON}; {size} bytes of an incomplete block were set aside at byte"
+            f" {path.stat().st_size}"
+        )
     except OSError:
         return _REASON
 

@@ -1,12 +1,12 @@
 """Turns a recording's events into what the agent saw, step by step.
 
-:func:`steps` reads events (:func:`sallyport.audit.verify.read_events`) and yields values: who came, what was
-asked and decided, columns, rows, errors, notices, COPY data, the end. ``at`` is seconds since login. Rows
-are yielded one by one, so memory does not grow with the result. Texts are as recorded: whoever shows them
-passes them through :func:`sallyport.audit.display.inert`.
+:func:`steps` reads events (:func:`sallyport.audit.verify.read_events`) and yields values: who came,
+what was asked and decided, columns, rows, errors, notices, COPY data, the end. ``at`` is seconds
+since login. Rows are yielded one by one, so memory does not grow with the result. Texts are as
+recorded: whoever shows them passes them through :func:`sallyport.audit.display.inert`.
 
-Backend messages are those of PostgreSQL's protocol 3 (section 54.7, Message Formats); a message may be
-spread over several Reply events. One longer than ``LONGEST`` is counted, not shown.
+Backend messages are those of PostgreSQL's protocol 3 (section 54.7, Message Formats); a message may
+be spread over several Reply events. One longer than ``LONGEST`` is counted, not shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from sallyport.audit import events as ev
 from sallyport.audit.display import show_parameters, show_value
 
 #: What became of a statement that only the journal had.
-RECOVERED: Final = "was recovered from the journal after a crash: it may have run, its outcome is not known"
+RECOVERED: Final = (
+    "was recovered from the journal after a crash: it may have run, its outcome is not known"
+)
 #: Bytes of one message that are still decoded.
 LONGEST: Final = 16 << 20
 #: The gateway's own NOTICE about masks (SP2001), whole; older recordings have it without DETAIL and
@@ -31,7 +33,8 @@ _MASKS: Final = re.compile(
     rb"N(.{4})(SNOTICE\0VNOTICE\0C00000\0M(\[SP2001\][^\0]*)\0(?:D[^\0]*\0)?(?:H[^\0]*\0)?\0)",
     re.DOTALL,
 )
-#: Result descriptions remembered per session, for statements that are executed again without Describe.
+#: Result descriptions remembered per session, for statements that are executed again without
+#: Describe.
 _REMEMBERED: Final = 500
 
 K = TypeVar("K")
@@ -46,8 +49,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A statement with its verdict. ``binds``: parameter values as text, None is NULL. ``binary``: which of them are shown as
-    ``\\x`` and hex, because nobody said what type the binary value has.
+    """A statement with its verdict. ``binds``: parameter values as text, None is NULL. ``binary``:
+    which of them are shown as ``\\x`` and hex, because nobody said what type the binary value has.
     """
 
     at: float
@@ -170,7 +173,9 @@ class _Player:
                 text = f"{event.name} {event.object}".strip()
                 why = f": {event.reason}" if event.reason else ""
                 yield Remark(
-                    at, "action", f"{who} ({event.channel}, {event.address}) {text}, {event.outcome}{why}"
+                    at,
+                    "action",
+                    f"{who} ({event.channel}, {event.address}) {text}, {event.outcome}{why}",
                 )
             case ev.Recovered():
                 yield Remark(at, "recovered", f"statement {event.number} {RECOVERED}")
@@ -183,7 +188,9 @@ class _Player:
                     else "nothing was lost"
                 )
                 yield Remark(
-                    at, "gap", f"could not be written for {event.seconds:.1f} s ({event.reason}): {lost}"
+                    at,
+                    "gap",
+                    f"could not be written for {event.seconds:.1f} s ({event.reason}): {lost}",
                 )
             case ev.End():
                 yield Closed(at, event.reason)
@@ -234,7 +241,9 @@ class _Player:
             number,
             tuple(
                 None if value is None else show_value(value, oid, format_code)
-                for value, oid, format_code in zip(values, columns.types, columns.formats, strict=True)
+                for value, oid, format_code in zip(
+                    values, columns.types, columns.formats, strict=True
+                )
             ),
         )
 
@@ -268,8 +277,9 @@ class _Stream:
 
 
 def mask_notice(data: bytes) -> str:
-    """What recorded reply bytes say of masks that an expression saw, or "". Found without decoding the messages before it; of a reply so
-    large that it was recorded in pieces, one that two pieces share is not.
+    """What recorded reply bytes say of masks that an expression saw, or "". Found without decoding
+    the messages before it; of a reply so large that it was recorded in pieces, one that two pieces
+    share is not.
     """
     if b"[SP2001]" not in data:
         return ""
@@ -293,7 +303,9 @@ _ERRORS = re.compile(rb"E(.{4})(?=S[^\0]{1,40}\0V(?:ERROR|FATAL|PANIC)\0)", re.D
 
 
 def error_fields(data: bytes) -> ErrorFields | None:
-    """The last ErrorResponse in recorded reply bytes; None without one. As :func:`mask_notice`, without decoding the messages before it."""
+    """The last ErrorResponse in recorded reply bytes; None without one. As :func:`mask_notice`,
+    without decoding the messages before it.
+    """
     for match in reversed(list(_ERRORS.finditer(data))):
         end = match.end(1) + int.from_bytes(match[1], "big") - 4
         if data[end - 2 : end] == b"\0\0":

@@ -121,7 +121,9 @@ class Retention(threading.Thread):
         while True:
             before = self._transparency.clock.now() - self._seconds
             try:
-                count = delete_expired(self._directory, self._index, self._transparency, before, self._forget)
+                count = delete_expired(
+                    self._directory, self._index, self._transparency, before, self._forget
+                )
             except (OSError, IndexUnreadableError, SallyportError) as error:
                 _log.error("old recordings cannot be deleted; tried again", reason=str(error))
             else:

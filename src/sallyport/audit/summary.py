@@ -40,9 +40,9 @@ class Counts:
 class Summary:
     """Of the blocks that were added, in order.
 
-    ``bytes``: before compression. ``lost_events``: how many the recording says it lacks. ``recovered``:
-    statements that were added from the journal. ``last_at``: of the
-    last event, on the events' clock. ``keep_statements``: for :meth:`take_statements`.
+    ``bytes``: before compression. ``lost_events``: how many the recording says it lacks.
+    ``recovered``: statements that were added from the journal. ``last_at``: of the last event, on
+    the events' clock. ``keep_statements``: for :meth:`take_statements`.
     """
 
     def __init__(self, *, keep_statements: bool = False) -> None:
@@ -86,7 +86,9 @@ class Summary:
 
 
 def complete_row(row: SessionRow, summary: Summary, login: ev.Login) -> None:
-    """Put what was counted into the row, and how the session ended when it did. ``last_hash`` is the caller's."""
+    """Put what was counted into the row, and how the session ended when it did. ``last_hash`` is
+    the caller's.
+    """
     row.statements, row.refused, row.rows = summary.counts.as_tuple()
     row.bytes = summary.bytes
     row.ended = summary.wall_time(summary.last_at, login)

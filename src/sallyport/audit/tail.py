@@ -1,7 +1,8 @@
 """The end of a recording, without reading what is before it.
 
-What a reviewer wants to see of a session is what it did last. Blocks are found by their headers and read from the last one backwards,
-each checked by its own hash; that the chain before them is whole is :func:`sallyport.audit.verify.verify`'s business.
+What a reviewer wants to see of a session is what it did last. Blocks are found by their headers and
+read from the last one backwards, each checked by its own hash; that the chain before them is whole
+is :func:`sallyport.audit.verify.verify`'s business.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ MOST: Final = 64 << 20
 def last_events(
     path: Path, session_id: str, statements: int, most: int = MOST, keys: KeyRing = NO_KEYS
 ) -> tuple[float, Iterator[ev.Event]]:
-    """When the session began (the clock of its events), and the events from about the ``statements``-th statement from the end on.
+    """When the session began (the clock of its events), and the events from about the
+    ``statements``-th statement from the end on.
 
-    There may be more statements than that, or fewer when they are spread over more than ``most`` bytes. Raises RecordingError.
+    There may be more statements than that, or fewer when they are spread over more than ``most``
+    bytes. Raises RecordingError.
     """
     with RecordingReader(path, keys) as reader:
         if not reader.belongs_to(session_id):

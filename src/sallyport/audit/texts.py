@@ -29,8 +29,8 @@ class _Chosen(NamedTuple):
 class StatementTexts:
     """Of one session. ``whole``: nothing was left out.
 
-    ``offered``: number, text (bytes: as the client sent it) and verdict of statements that are still to be chosen
-    from. Any thread may append to it; the one that takes does the choosing.
+    ``offered``: number, text (bytes: as the client sent it) and verdict of statements that are
+    still to be chosen from. Any thread may append to it; the one that takes does the choosing.
     """
 
     __slots__ = ("_characters", "_chosen", "_seen", "offered", "whole")
@@ -68,7 +68,9 @@ class StatementTexts:
             text = one_line(chosen.sql[: 4 * LONGEST])
             if len(text) > LONGEST or len(chosen.sql) > 4 * LONGEST:
                 self.whole = False
-            texts.append(StatementText(chosen.number, chosen.outcome, text[:LONGEST], chosen.relations))
+            texts.append(
+                StatementText(chosen.number, chosen.outcome, text[:LONGEST], chosen.relations)
+            )
         del self._chosen[:count]
         return texts
 

@@ -1,17 +1,18 @@
-"""Is a recording what the gateway wrote? Streams a file once and says what was done to it, and where.
+"""Is a recording what the gateway wrote? Streams a file once and says what was done to it, and
+where.
 
-:func:`verify` recomputes every block's hash and follows the chain. It finds edits, deletions, insertions and
-reorderings of blocks, changes inside a block, a recording that was renamed, a torn tail, and, given what the
-index remembers, a tail cut at a block's edge, a file that was rewritten as a whole, and an index row that says
-something else than the events. Block numbers count from 0. Whatever bytes the file holds, the answer is a
-:class:`Verification`.
+:func:`verify` recomputes every block's hash and follows the chain. It finds edits, deletions,
+insertions and reorderings of blocks, changes inside a block, a recording that was renamed, a torn
+tail, and, given what the index remembers, a tail cut at a block's edge, a file that was rewritten
+as a whole, and an index row that says something else than the events. Block numbers count from 0.
+Whatever bytes the file holds, the answer is a :class:`Verification`.
 
 The chain of an encrypted recording runs over what is stored, so its blocks are checked without a
 key as well; what only their content shows (events, counts, the end) is not checked then, and a note
 says so. A recording that was shredded is ``shredded``, not damaged.
 
-:func:`read_events` yields a recording's events for reading, checked the same way; it stops at the first
-thing that is wrong and tells what it was.
+:func:`read_events` yields a recording's events for reading, checked the same way; it stops at the
+first thing that is wrong and tells what it was.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ REPLACED: Final = "rewritten"
 UNREADABLE: Final = "unreadable"
 INDEX: Final = "index differs"
 WRONG_KEY: Final = "wrong key"
-#: Seconds by which the times of index and recording may differ; earlier versions took them from two clocks.
+#: Seconds by which the times of index and recording may differ; earlier versions took them from two
+#: clocks.
 _TOLERANCE: Final = 2.0
 #: Problems reported for one recording; the rest is counted.
 _LIMIT: Final = 20
@@ -63,8 +65,8 @@ class VerificationProblem:
 
 @dataclass(slots=True)
 class Verification:
-    """``problems`` is empty for a sound recording. ``notes``: what is worth knowing and proves nothing
-    wrong. ``shredded``: its key was deleted on purpose. ``ended``: the recording has the
+    """``problems`` is empty for a sound recording. ``notes``: what is worth knowing and proves
+    nothing wrong. ``shredded``: its key was deleted on purpose. ``ended``: the recording has the
     session's end.
     """
 
@@ -103,7 +105,9 @@ def verify(path: Path, row: SessionRow | None = None, keys: KeyRing = NO_KEYS) -
 
 
 class _State:
-    def __init__(self, reader: RecordingReader, result: Verification, row: SessionRow | None) -> None:
+    def __init__(
+        self, reader: RecordingReader, result: Verification, row: SessionRow | None
+    ) -> None:
         self.reader, self.result, self.row = reader, result, row
         self.remembered = _remembered(row)
         self.summary = Summary()
@@ -120,14 +124,18 @@ class _State:
         if len(self.result.problems) < _LIMIT:
             self.result.problems.append(VerificationProblem(kind, text, block))
         elif len(self.result.problems) == _LIMIT:
-            self.result.problems.append(VerificationProblem(kind, "and more; only the first are listed"))
+            self.result.problems.append(
+                VerificationProblem(kind, "and more; only the first are listed")
+            )
 
     def see_key(self) -> None:
         """What the key of an encrypted recording is good for."""
         key = self.reader.key
         if key is None:
             if key_path(self.reader.path).exists():
-                self.report(REPLACED, "it is not encrypted, and the key of an encrypted one is there")
+                self.report(
+                    REPLACED, "it is not encrypted, and the key of an encrypted one is there"
+                )
             return
         if key.state is KeyState.OPEN:
             return
@@ -155,7 +163,9 @@ class _State:
             self.sequences.append(block.sequence)
             if block.previous != self.previous and block.sequence == expected:
                 self.report(
-                    EDIT, "does not continue the block before it: one of the two was replaced", expected
+                    EDIT,
+                    "does not continue the block before it: one of the two was replaced",
+                    expected,
                 )
             self._count(block, expected)
         self.previous = block.hash
@@ -171,7 +181,9 @@ class _State:
         try:
             self.summary.add_block(block)
         except msgspec.DecodeError:
-            self.report(UNREADABLE, "holds an event that this version of Sallyport does not know", number)
+            self.report(
+                UNREADABLE, "holds an event that this version of Sallyport does not know", number
+            )
         if block.hash == self.remembered:
             self.counted = (*self.summary.counts.as_tuple(), self.summary.bytes)
 
@@ -183,7 +195,9 @@ class _State:
         torn, damaged = self.reader.torn, self.reader.damaged
         next_block = len(self.sequences)
         if damaged is not None:
-            self.report(EDIT, f"no block begins at byte {damaged}; what follows cannot be read", next_block)
+            self.report(
+                EDIT, f"no block begins at byte {damaged}; what follows cannot be read", next_block
+            )
         if torn is not None:
             where = f"the file stops inside a block that begins at byte {torn}"
             if row is not None and row.status == LIVE:
@@ -196,12 +210,17 @@ class _State:
             return
         if not ended and torn is None and (row is None or row.status != LIVE):
             if row is not None and row.status == ENDED:
-                self.report(TRUNCATED, "the session ended, but the recording has no end event", next_block)
+                self.report(
+                    TRUNCATED, "the session ended, but the recording has no end event", next_block
+                )
             else:
-                self.result.notes.append("no end event: the gateway stopped before the session was over")
+                self.result.notes.append(
+                    "no end event: the gateway stopped before the session was over"
+                )
         if self.summary.recovered:
             self.result.notes.append(
-                f"statements recovered from the journal, outcome not known: {self.summary.recovered}"
+                "statements recovered from the journal, outcome not known:"
+                f" {self.summary.recovered}"
             )
         if row is not None and self.result.ok:
             for text in differences(row, self.summary, self.counted):
@@ -216,13 +235,16 @@ class _State:
         if self.remembered not in self.hashes:
             self.report(
                 REPLACED if ended else TRUNCATED,
-                f"the block that the index remembers as newest ({str(row.last_hash)[:16]}…) is not in the file",
+                f"the block that the index remembers as newest ({str(row.last_hash)[:16]}…) is not"
+                " in the file",
             )
         elif row.status != LIVE and self.remembered != self.previous:
             self.report(INSERTION, "blocks follow the one that the index remembers as the last")
 
     def _order(self) -> None:
-        """Blocks carry numbers: gaps are deletions, descents are reorderings, repeats are insertions."""
+        """Blocks carry numbers: gaps are deletions, descents are reorderings, repeats are
+        insertions.
+        """
         seen = Counter(self.sequences)
         before = -1
         for number in sorted(seen):
@@ -248,8 +270,8 @@ def _remembered(row: SessionRow | None) -> bytes:
 
 
 def differences(row: SessionRow, summary: Summary, counted: tuple[int, ...]) -> Iterator[str]:
-    """What the index says otherwise than the recording does. ``counted``: statements, refused ones, rows and
-    bytes up to the block that the index remembers; () when it was not seen.
+    """What the index says otherwise than the recording does. ``counted``: statements, refused ones,
+    rows and bytes up to the block that the index remembers; () when it was not seen.
     """
     login = summary.login
     if login is None:
@@ -315,7 +337,9 @@ def read_events(
         expected = session_id if session_id is not None else path.stem
         previous = reader.genesis
         if not reader.belongs_to(expected):
-            raise RecordingError(f"{path} belongs to session {reader.session_id!r}, not to {expected!r}")
+            raise RecordingError(
+                f"{path} belongs to session {reader.session_id!r}, not to {expected!r}"
+            )
         reader.require_content()
         count = 0
         for number, block in enumerate(reader.blocks()):
@@ -329,7 +353,9 @@ def read_events(
             if block.raw is None:
                 reader.require_content()
                 tell(
-                    VerificationProblem(WRONG_KEY, "was not encrypted with the key of this recording", number)
+                    VerificationProblem(
+                        WRONG_KEY, "was not encrypted with the key of this recording", number
+                    )
                 )
                 return
             try:
@@ -338,7 +364,9 @@ def read_events(
             except msgspec.DecodeError:
                 tell(
                     VerificationProblem(
-                        UNREADABLE, "holds an event that this version of Sallyport does not know", number
+                        UNREADABLE,
+                        "holds an event that this version of Sallyport does not know",
+                        number,
                     )
                 )
                 return
@@ -347,5 +375,7 @@ def read_events(
             tell(VerificationProblem(EDIT, f"no block begins at byte {reader.damaged}", count))
         if reader.torn is not None:
             tell(
-                VerificationProblem(TRUNCATED, f"the file stops inside a block at byte {reader.torn}", count)
+                VerificationProblem(
+                    TRUNCATED, f"the file stops inside a block at byte {reader.torn}", count
+                )
             )

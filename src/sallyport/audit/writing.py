@@ -131,7 +131,9 @@ class RecordingWriter:
         for session in list(self.failing.values()):
             session.row.status = INTERRUPTED
             self._changed(session.file)
-            _log.error("recording incomplete at shutdown", session=session.row.id, bytes=session.backlog)
+            _log.error(
+                "recording incomplete at shutdown", session=session.row.id, bytes=session.backlog
+            )
         self.save_rows(live=True)
 
     def _write(self, file: RecordingFile) -> None:
@@ -143,7 +145,9 @@ class RecordingWriter:
         self._unsaved[file] = None
 
     def _index_texts(self, session: SessionRecording) -> None:
-        """What is on disk can be found. Once something was left out, the recording is read instead."""
+        """What is on disk can be found. Once something was left out, the recording is read
+        instead.
+        """
         row, texts = session.row, session.texts
         if row.searchable == WHOLE:
             chosen = texts.take()
@@ -235,7 +239,11 @@ class RecordingWriter:
 
     def _break(self, session: SessionRecording, error: str) -> None:
         """An event that cannot be encoded is a bug of the caller: the session stays failed."""
-        _log.error("an event cannot be recorded; the session is stopped", session=session.row.id, error=error)
+        _log.error(
+            "an event cannot be recorded; the session is stopped",
+            session=session.row.id,
+            error=error,
+        )
         self._stop(session, "an event could not be encoded")
 
     def _stop(self, session: SessionRecording, reason: str) -> None:

@@ -1,8 +1,10 @@
-"""``sallyport approvals list|show|approve|deny``: decide about held statements, over the REST interface of the running gateway.
+"""``sallyport approvals list|show|approve|deny``: decide about held statements, over the REST
+interface of the running gateway.
 
-The gateway checks who may decide; this only asks. The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN or the one that
-``sallyport login`` kept. A token goes to https and to this machine only. Exit status: 0; 1 when the gateway says no (unknown, not yours,
-not pending any more); 2 when it cannot be asked.
+The gateway checks who may decide; this only asks. The address is ``--url`` (or SALLYPORT_URL), the
+token SALLYPORT_TOKEN or the one that ``sallyport login`` kept. A token goes to https and to this
+machine only. Exit status: 0; 1 when the gateway says no (unknown, not yours, not pending any more);
+2 when it cannot be asked.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ Example: sallyport approvals deny apr_01m7xtb2 --reason "cancel them in the shop
 
 def register(app: typer.Typer) -> None:
     """Add ``approvals`` to the ``sallyport`` program."""
-    group = typer.Typer(no_args_is_help=True, help="Decide about statements that wait for a person.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Decide about statements that wait for a person."
+    )
     group.command("list", help=_HELP_LIST)(list_approvals)
     group.command("show", help=_HELP_SHOW)(show_approval)
     group.command("approve", help=_HELP_APPROVE)(approve)
@@ -52,9 +56,15 @@ def register(app: typer.Typer) -> None:
 
 def list_approvals(
     url: Url = LOCAL,
-    everything: Annotated[bool, typer.Option("--all", help="Also decided requests, newest first.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number of requests.")] = 50,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep running, and print new requests.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also decided requests, newest first.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=500, help="The maximum number of requests.")
+    ] = 50,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep running, and print new requests.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     def run() -> None:
@@ -82,7 +92,9 @@ def list_approvals(
 def show_approval(
     approval: ApprovalId,
     url: Url = LOCAL,
-    watch: Annotated[bool, typer.Option("--watch", help="Wait until the request is decided.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait until the request is decided.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     def run() -> None:
@@ -149,7 +161,7 @@ def _one(gateway: RestClient, approval: str) -> Any:
     return gateway.get(f"/approvals/{quote(approval, safe='')}")
 
 
-# -- showing: everything below is hostile text --------------------------------------------------------------------
+# -- showing: everything below is hostile text -----------------------------------------------------
 
 
 def _who(request: Mapping[str, Any]) -> str:
@@ -168,7 +180,8 @@ def _line(request: Mapping[str, Any]) -> str:
     left = max(0, int(unix_seconds(request["expires_at"]) - time.time()))
     until = f", {left // 60}m{left % 60:02d}s left" if request["status"] == "pending" else ""
     return inert(
-        f"{request['id']}  {request['status']}{votes}  {request['target']}  {touches}  by {_who(request)}  ({names}{until})"
+        f"{request['id']}  {request['status']}{votes}  {request['target']}  {touches}  by"
+        f" {_who(request)}  ({names}{until})"
     )
 
 
@@ -198,11 +211,18 @@ def _show(request: Mapping[str, Any]) -> None:
     for decision in request["decisions"]:
         word = "approved" if decision["approve"] else "denied"
         who = decision["email"] or decision["reviewer"]
-        echo(inert(f"{word} by {who} over {decision['channel']}: {decision['reason'] or 'no reason given'}"))
+        echo(
+            inert(
+                f"{word} by {who} over {decision['channel']}:"
+                f" {decision['reason'] or 'no reason given'}"
+            )
+        )
     if request["status"] == "pending":
         for rule in request["rules"]:
             approvers = f"{rule['quorum']} of {', '.join(rule['reviewers'])}"
-            echo(inert(f'{approvers} must approve it for "{rule["rule"]}"; {rule["approvals"]} did'))
+            echo(
+                inert(f'{approvers} must approve it for "{rule["rule"]}"; {rule["approvals"]} did')
+            )
         echo(f"  sallyport approvals approve {inert(request['id'])}")
         echo(f"  sallyport approvals deny {inert(request['id'])} --reason '...'")
 
@@ -220,12 +240,16 @@ def _show_sample(sample: Mapping[str, Any]) -> None:
     )
     for row in sample["rows"]:
         pairs = zip(sample["columns"], row, strict=True)
-        typer.echo("  " + inert(", ".join(f"{name}={'NULL' if v is None else v}" for name, v in pairs)))
+        typer.echo(
+            "  " + inert(", ".join(f"{name}={'NULL' if v is None else v}" for name, v in pairs))
+        )
 
 
 def _outcome(request: Mapping[str, Any]) -> None:
     if request["status"] == "pending":
-        votes = " and ".join(f"{rule['approvals']} of {rule['quorum']}" for rule in request["rules"])
+        votes = " and ".join(
+            f"{rule['approvals']} of {rule['quorum']}" for rule in request["rules"]
+        )
         typer.echo(f"{inert(request['id'])}: {votes} have approved")
         return
     last = request["decisions"][-1] if request["decisions"] else None

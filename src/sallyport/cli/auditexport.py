@@ -1,4 +1,6 @@
-"""``sallyport audit export``: the record for another system, one line an event, on standard output."""
+"""``sallyport audit export``: the record for another system, one line an event, on standard
+output.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ Examples:
     sallyport audit export --format ocsf --cursor /var/lib/siem/sallyport.cursor >> events.json
 """
 
-From = Annotated[str, typer.Option("--from", help="2026-11-29 or 2026-11-29T08:00, UTC; or with an offset.")]
+From = Annotated[
+    str, typer.Option("--from", help="2026-11-29 or 2026-11-29T08:00, UTC; or with an offset.")
+]
 To = Annotated[str, typer.Option("--to", help="As --from; this moment is excluded.")]
 
 
@@ -72,8 +76,12 @@ def export(
         list[str] | None,
         typer.Option(help="login, statement, end, gap, decision, action; repeatable."),
     ] = None,
-    verdict: Annotated[str, typer.Option(help="Only statements that got this: allow, hold or deny.")] = "",
-    since: Annotated[str, typer.Option(help="Continue after this cursor of an earlier export.")] = "",
+    verdict: Annotated[
+        str, typer.Option(help="Only statements that got this: allow, hold or deny.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option(help="Continue after this cursor of an earlier export.")
+    ] = "",
     cursor_file: Annotated[
         Path | None,
         typer.Option(
@@ -129,7 +137,9 @@ def _cursor(since: str, file: Path | None, query: ExportQuery) -> ExportCursor:
 
 
 def _write(sessions: Sessions, query: ExportQuery, cursor: ExportCursor, format_: str) -> bool:
-    """Whether a recording could not be read to its end. OSError when standard output cannot be written."""
+    """Whether a recording could not be read to its end. OSError when standard output cannot be
+    written.
+    """
     from sallyport.audit.display import inert
     from sallyport.operations.auditcef import cef_line
     from sallyport.operations.auditlog import audit_events, json_line
@@ -139,7 +149,9 @@ def _write(sessions: Sessions, query: ExportQuery, cursor: ExportCursor, format_
 
     def warn(recording: str, problem: str) -> None:
         damaged.append(recording)
-        typer.echo(f"warning: {inert(recording)}: {inert(problem)}; see 'sallyport audit verify'", err=True)
+        typer.echo(
+            f"warning: {inert(recording)}: {inert(problem)}; see 'sallyport audit verify'", err=True
+        )
 
     line = {"jsonl": json_line, "cef": cef_line, "ocsf": ocsf_line}[format_]
     out = sys.stdout.buffer
@@ -150,7 +162,9 @@ def _write(sessions: Sessions, query: ExportQuery, cursor: ExportCursor, format_
 
 
 def _keep(file: Path, text: str) -> None:
-    """Replace the file whole, so that what breaks off leaves the cursor before. Raises SallyportError."""
+    """Replace the file whole, so that what breaks off leaves the cursor before. Raises
+    SallyportError.
+    """
     draft = file.with_name(f".{file.name}.new")
     try:
         draft.write_text(f"{text}\n")

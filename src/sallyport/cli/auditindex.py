@@ -1,4 +1,6 @@
-"""``sallyport audit reindex``: make a lost or damaged index anew from the recordings, while no gateway runs."""
+"""``sallyport audit reindex``: make a lost or damaged index anew from the recordings, while no
+gateway runs.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def add(commands: typer.Typer) -> None:
             typer.Option("--config", "-c", help="The gateway's configuration. [./sallyport.yaml]"),
         ] = None,
         data: Annotated[
-            Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
+            Path | None,
+            typer.Option("--data", help="The data directory itself, instead of --config."),
         ] = None,
     ) -> None:
         from sallyport.store.mark import StoreMark
@@ -81,7 +84,9 @@ def _index_statements(directory: Path, recordings: Path, keys: KeyRing, fetch: F
 def locked(directory: Path) -> IO[bytes]:
     """The data directory's lock. Raises SallyportError while a gateway has it."""
     try:
-        fd = os.open(directory / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            directory / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         lock = os.fdopen(fd, "a+b")
     except OSError as error:
         raise SallyportError(f"cannot write in {directory}: {error.strerror}") from None
@@ -111,11 +116,16 @@ def _report(result: Reindexed, lost: str) -> None:
         typer.echo(f"The damaged database is now {result.set_aside}.")
     if result.locks:
         typer.echo(
-            f"{result.locks} locks made anew from the record of what people did: 'sallyport lock --all'."
+            f"{result.locks} locks made anew from the record of what people did: 'sallyport lock"
+            " --all'."
         )
     for recording in result.doubtful:
-        typer.echo(f"cannot be read to its end: {recording}. Locks, or their release, may be missing.")
+        typer.echo(
+            f"cannot be read to its end: {recording}. Locks, or their release, may be missing."
+        )
     tables = [name for name in result.lost if name != "locks"]
     if tables or (lost and result.set_aside is None):
         what = f"of {', '.join(tables)}" if tables else "approvals and policy versions"
-        typer.echo(f"Lost for good, unless there is a backup: {what}. Look at the locks before you start.")
+        typer.echo(
+            f"Lost for good, unless there is a backup: {what}. Look at the locks before you start."
+        )

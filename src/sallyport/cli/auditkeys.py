@@ -145,7 +145,9 @@ def shred(
             has_search = (directory / SEARCH_FILE).is_file()
             search = StatementSearch(directory, writable=True) if has_search else None
             try:
-                result = shred_recordings(recordings, index, rows, keys, who, reason.strip(), search)
+                result = shred_recordings(
+                    recordings, index, rows, keys, who, reason.strip(), search
+                )
             except OSError as error:
                 raise SallyportError(f"{error.filename}: {error.strerror}") from None
         finally:

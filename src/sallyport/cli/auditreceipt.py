@@ -62,7 +62,10 @@ def receipt(
     try:
         key = read_key(directory / FILE)
         recorded = find_statement(
-            recording_path(recordings, row.id, row.file), row.id, number, recording_keys(config, data)
+            recording_path(recordings, row.id, row.file),
+            row.id,
+            number,
+            recording_keys(config, data),
         )
         secret = open_secret(directory)
         note = str(receipt_of(recorded, row.id, secret).sign(key))
@@ -117,7 +120,9 @@ def check_receipt(
         raise typer.Exit(1)
 
 
-def _compare(signed: Receipt, opening: str, sql: str | None, recording: Path | None, keys: KeyRing) -> str:
+def _compare(
+    signed: Receipt, opening: str, sql: str | None, recording: Path | None, keys: KeyRing
+) -> str:
     """Why the receipt is not about this statement; "" when it is. Raises SallyportError."""
     from sallyport.audit.receipts import find_statement
     from sallyport.audit.tlog.notes import decode_base64

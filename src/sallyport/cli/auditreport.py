@@ -70,7 +70,8 @@ def report(
             typer.echo(_json(made))
         if made.integrity.failed or made.unread:
             typer.echo(
-                "the record is not intact, or not all of it could be read; the report says what", err=True
+                "the record is not intact, or not all of it could be read; the report says what",
+                err=True,
             )
             raise typer.Exit(1)
 
@@ -105,7 +106,9 @@ def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> Non
     try:
         engine = open_readonly(directory)
     except StoreError as error:
-        made.unread.append(("the store", f"{error}: approvals and policies are missing from this report"))
+        made.unread.append(
+            ("the store", f"{error}: approvals and policies are missing from this report")
+        )
     else:
         decisions = recorded_approvals(engine, made.since, made.until, MOST + 1)
         made.approvals, made.left_out["approvals"] = (
@@ -137,7 +140,9 @@ def _configuration(file: Path) -> list[tuple[str, str]]:
         lines.append((f"Target {name}", f"{place} as {target.user}, TLS {target.tls}"))
     if settings.console is not None:
         by_role = msgspec.structs.asdict(settings.console.roles)
-        roles = "; ".join(f"{role}: {', '.join(groups)}" for role, groups in by_role.items() if groups)
+        roles = "; ".join(
+            f"{role}: {', '.join(groups)}" for role, groups in by_role.items() if groups
+        )
         lines.append(("Console roles", roles))
     lines.append(("Durability of recordings", str(settings.recording.durability)))
     keys = key_settings(settings)

@@ -1,7 +1,9 @@
-"""``sallyport login --saml``: sign in at the console, in a browser on this machine, and take a session token over.
+"""``sallyport login --saml``: sign in at the console, in a browser on this machine, and take a
+session token over.
 
-The console sends the browser to this program's loopback with a code (RFC 8252 section 7.3); only who has the verifier, which never left
-this process, gets a token for it (PKCE, RFC 7636). Nothing that arrives here is more than that code.
+The console sends the browser to this program's loopback with a code (RFC 8252 section 7.3); only
+who has the verifier, which never left this process, gets a token for it (PKCE, RFC 7636). Nothing
+that arrives here is more than that code.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from sallyport.core.secret import Secret
 from sallyport.identity.client import Grant
 
 _SECONDS = 300.0
-_DONE = b"<!doctype html><title>Sallyport</title><p>You are logged in in the terminal. This page can be closed.</p>"
+_DONE = (
+    b"<!doctype html><title>Sallyport</title><p>You are logged in in the terminal. This page can be"
+    b" closed.</p>"
+)
 
 
 class _Listener(HTTPServer):
@@ -61,12 +66,14 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
-    """A session token of whoever signs in. url: the console's. minutes: its lifetime, 0 for as long as it may live. show: gets the address
-    to open. Raises SallyportError.
+    """A session token of whoever signs in. url: the console's. minutes: its lifetime, 0 for as long
+    as it may live. show: gets the address to open. Raises SallyportError.
     """
     client = RestClient(url, token=None)
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    challenge = (
+        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    )
     with _Listener(state) as listener:
         query = urlencode({"port": listener.server_port, "challenge": challenge, "state": state})
         page = f"{url.rstrip('/')}/connect/terminal?{query}"

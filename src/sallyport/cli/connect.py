@@ -1,5 +1,6 @@
-"""``sallyport connect``: psql, or any program that reads libpq's environment variables, with a fresh token as the password.
-``sallyport proxy``: a local port or socket for programs that keep a password; see :mod:`sallyport.cli.localproxy`.
+"""``sallyport connect``: psql, or any program that reads libpq's environment variables, with a
+fresh token as the password. ``sallyport proxy``: a local port or socket for programs that keep a
+password; see :mod:`sallyport.cli.localproxy`.
 
 Exit status: the program's own; 2 with the reason on standard error when there is no token.
 """
@@ -15,14 +16,25 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sallyport.cli import identity
-from sallyport.cli.identity import Audience, CaFile, ClientId, Issuer, Resource, Scope, SecretFile, TokenFile
+from sallyport.cli.identity import (
+    Audience,
+    CaFile,
+    ClientId,
+    Issuer,
+    Resource,
+    Scope,
+    SecretFile,
+    TokenFile,
+)
 from sallyport.core.address import is_loopback, parse_address
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.cli.tokensource import TokenSource
 
-Gateway = Annotated[str, typer.Option(envvar="SALLYPORT_GATEWAY", help="The gateway's address, host:port.")]
+Gateway = Annotated[
+    str, typer.Option(envvar="SALLYPORT_GATEWAY", help="The gateway's address, host:port.")
+]
 GatewayCa = Annotated[str, typer.Option(help="PEM file of the CA of the gateway's certificate.")]
 _LOCAL = "127.0.0.1:6432"
 _CONNECT = """Run psql, or another PostgreSQL program, through the gateway.
@@ -51,7 +63,9 @@ def register(app: typer.Typer) -> None:
 
 def connect(
     target: Annotated[str, typer.Argument(help="The target's name.")],
-    program: Annotated[list[str] | None, typer.Argument(help="The program to run, after --. [psql]")] = None,
+    program: Annotated[
+        list[str] | None, typer.Argument(help="The program to run, after --. [psql]")
+    ] = None,
     gateway: Gateway = _LOCAL,
     ca: GatewayCa = "",
     user: Annotated[str, typer.Option(help="The label that is recorded.")] = "",
@@ -65,7 +79,9 @@ def connect(
     ca_file: CaFile = "",
 ) -> None:
     try:
-        source = _source(token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file)
+        source = _source(
+            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file
+        )
         host, port = _address(gateway)
         token = source.fetch_now().token
     except SallyportError as error:
@@ -91,7 +107,8 @@ def proxy(
     target: Annotated[str, typer.Option(help="The target's name.")],
     listen: Annotated[str, typer.Option(help="Loopback address and port.")] = "127.0.0.1:6543",
     socket: Annotated[
-        Path | None, typer.Option(help="Directory for a Unix socket, in place of the port. No password.")
+        Path | None,
+        typer.Option(help="Directory for a Unix socket, in place of the port. No password."),
     ] = None,
     gateway: Gateway = _LOCAL,
     ca: GatewayCa = "",
@@ -108,12 +125,15 @@ def proxy(
     from sallyport.cli.localproxy import Door, LocalProxy, kept_password
 
     try:
-        source = _source(token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file)
+        source = _source(
+            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file
+        )
         host, port = _address(gateway)
         here = _address(listen)
         if not is_loopback(here[0]):
             raise SallyportError(
-                f"--listen {listen}: use a loopback address, because whoever reaches the port connects as you"
+                f"--listen {listen}: use a loopback address, because whoever reaches the port"
+                " connects as you"
             )
         password = None if socket is not None else kept_password(target)
         local = LocalProxy(Door(host, port, target, ca), source.fetch, password)

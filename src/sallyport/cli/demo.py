@@ -28,16 +28,19 @@ def demo(
         typer.Option(
             "--as",
             metavar="NAME",
-            help="Whose token --token prints: the name of an agent or person of the demo, such as dana-dba. "
-            "(In 'policy explain', --as takes groups.)",
+            help=(
+                "Whose token --token prints: the name of an agent or person of the demo, such as"
+                " dana-dba. "
+                "(In 'policy explain', --as takes groups.)"
+            ),
         ),
     ] = "claude-agent",
-    directory: Annotated[Path, typer.Option(help="The directory of its database, files and log.")] = Path(
-        "var/demo"
-    ),
+    directory: Annotated[
+        Path, typer.Option(help="The directory of its database, files and log.")
+    ] = Path("var/demo"),
 ) -> None:
-    """Start PostgreSQL with a small shop, an identity provider and the gateway; take a tour; stay until
-    Ctrl-C.
+    """Start PostgreSQL with a small shop, an identity provider and the gateway; take a tour; stay
+    until Ctrl-C.
 
     Everything listens on loopback only and ends with the command.
     """

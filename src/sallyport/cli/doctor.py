@@ -1,7 +1,8 @@
-"""``sallyport doctor``: looks at configuration, issuers, targets, reviewers and the data directory, and says what to do.
+"""``sallyport doctor``: looks at configuration, issuers, targets, reviewers and the data directory,
+and says what to do.
 
-Exit status: 0 when nothing keeps the gateway from working safely (warnings may remain), 1 when something does, 2 when configuration or policy
-cannot be read.
+Exit status: 0 when nothing keeps the gateway from working safely (warnings may remain), 1 when
+something does, 2 when configuration or policy cannot be read.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command("doctor", help=_DOCTOR)
     def doctor(
-        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
-            "sallyport.yaml"
-        ),
+        config: Annotated[
+            Path, typer.Option("--config", "-c", help="The gateway's configuration.")
+        ] = Path("sallyport.yaml"),
         target: Annotated[str, typer.Option(help="Only this target. [all]")] = "",
         from_agent: Annotated[
             bool,
@@ -63,10 +64,13 @@ def _doctor(config_path: Path, target: str, from_agent: bool, as_json: bool) -> 
     findings = examine(config, target, from_agent=from_agent)
     versions = {"sallyport": sallyport.__version__, "python": platform.python_version()}
     if as_json:
-        typer.echo(json.dumps({"versions": versions, "findings": [asdict(f) for f in findings]}, indent=2))
+        typer.echo(
+            json.dumps({"versions": versions, "findings": [asdict(f) for f in findings]}, indent=2)
+        )
     else:
         typer.echo(
-            f"ok       configuration {config_path}: read (sallyport {versions['sallyport']}, Python {versions['python']})"
+            f"ok       configuration {config_path}: read (sallyport {versions['sallyport']}, Python"
+            f" {versions['python']})"
         )
         for finding in findings:
             todo = f". {finding.do[0].upper()}{finding.do[1:]}" if finding.do else ""

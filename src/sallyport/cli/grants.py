@@ -1,7 +1,9 @@
-"""``sallyport grants``: the script that makes a target's database role as narrow as the policy, and the comparison with what it can do.
+"""``sallyport grants``: the script that makes a target's database role as narrow as the policy, and
+the comparison with what it can do.
 
-Nothing is changed: the target is only asked, over the gateway's own connection. Exit status: 0; 1 when ``--check`` finds that the role
-can do more than the policy ever allows; 2 when configuration, policy or role are wrong or the target cannot be reached.
+Nothing is changed: the target is only asked, over the gateway's own connection. Exit status: 0; 1
+when ``--check`` finds that the role can do more than the policy ever allows; 2 when configuration,
+policy or role are wrong or the target cannot be reached.
 """
 
 from __future__ import annotations
@@ -38,26 +40,32 @@ def register(app: typer.Typer) -> None:
     @app.command("grants", help=_GRANTS)
     def grants(
         target: Annotated[str, typer.Option(help="A target of the configuration.")] = "",
-        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
-            "sallyport.yaml"
-        ),
+        config: Annotated[
+            Path, typer.Option("--config", "-c", help="The gateway's configuration.")
+        ] = Path("sallyport.yaml"),
         role: Annotated[
             str, typer.Option(help="The database role. [the one the target's configuration names]")
         ] = "",
         check: Annotated[
             bool,
-            typer.Option("--check", help="Compare with the role's privileges; exit status 1 if it has more."),
+            typer.Option(
+                "--check", help="Compare with the role's privileges; exit status 1 if it has more."
+            ),
         ] = False,
         keep_public: Annotated[
             bool,
-            typer.Option("--keep-public", help="Leave what PUBLIC has, which other roles may need."),
+            typer.Option(
+                "--keep-public", help="Leave what PUBLIC has, which other roles may need."
+            ),
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
     ) -> None:
         _grants(config, target, role, check, keep_public, as_json)
 
 
-def _grants(config_path: Path, target: str, role: str, check: bool, keep_public: bool, as_json: bool) -> None:
+def _grants(
+    config_path: Path, target: str, role: str, check: bool, keep_public: bool, as_json: bool
+) -> None:
     from sallyport.app import load_target_privileges
     from sallyport.cli.quiet import log_to_stderr
     from sallyport.config import load_config
@@ -85,7 +93,9 @@ def _grants(config_path: Path, target: str, role: str, check: bool, keep_public:
         _check(want, live, as_json)
     else:
         which = f"{policy.filename} (version {policy.version})"
-        typer.echo(script(want, live, target=target, policy=which, keep_public=keep_public), nl=False)
+        typer.echo(
+            script(want, live, target=target, policy=which, keep_public=keep_public), nl=False
+        )
 
 
 def _check(want: RequiredPrivileges, live: Privileges, as_json: bool) -> None:
@@ -107,7 +117,8 @@ def _check(want: RequiredPrivileges, live: Privileges, as_json: bool) -> None:
         for warning in warnings_of(want, live):
             typer.echo(f"note: {inert(warning)}")
         typer.echo(
-            f"role {live.role} has {len(more)} privileges that the policy never needs, and lacks {len(less)} that it needs"
+            f"role {live.role} has {len(more)} privileges that the policy never needs, and lacks"
+            f" {len(less)} that it needs"
             + ("; sallyport grants prints the script that corrects this" if more or less else "")
         )
     if more:

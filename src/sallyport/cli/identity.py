@@ -1,9 +1,9 @@
 """``sallyport token`` and ``sallyport login``: get the token that goes where a password would.
 
-``token`` prints a token and nothing else, so that it can stand in ``PGPASSWORD=$(sallyport token ...)``. With
-a client id it asks the issuer (client credentials); without, it prints the one that ``login`` kept. ``login``
-is for people: it shows an address and a code, and keeps the token in a file that only its owner can read.
-Exit status: 0, or 2 with the reason on standard error.
+``token`` prints a token and nothing else, so that it can stand in ``PGPASSWORD=$(sallyport token
+...)``. With a client id it asks the issuer (client credentials); without, it prints the one that
+``login`` kept. ``login`` is for people: it shows an address and a code, and keeps the token in a
+file that only its owner can read. Exit status: 0, or 2 with the reason on standard error.
 """
 
 from __future__ import annotations
@@ -30,15 +30,22 @@ _SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
 _MARGIN = 10.0
 
 Issuer = Annotated[
-    str, typer.Option(envvar="SALLYPORT_ISSUER", help="The issuer, as in the gateway's configuration.")
+    str,
+    typer.Option(envvar="SALLYPORT_ISSUER", help="The issuer, as in the gateway's configuration."),
 ]
-ClientId = Annotated[str, typer.Option(envvar="SALLYPORT_CLIENT_ID", help="Who asks: the OAuth client id.")]
+ClientId = Annotated[
+    str, typer.Option(envvar="SALLYPORT_CLIENT_ID", help="Who asks: the OAuth client id.")
+]
 SecretFile = Annotated[
     Path | None,
-    typer.Option(help=f"File with the client's secret; without it, the variable {_SECRET_VARIABLE} has it."),
+    typer.Option(
+        help=f"File with the client's secret; without it, the variable {_SECRET_VARIABLE} has it."
+    ),
 ]
 Scope = Annotated[str, typer.Option(help="Scope to ask for.")]
-Resource = Annotated[str, typer.Option(help="Resource the token is for (RFC 8707), if the issuer wants one.")]
+Resource = Annotated[
+    str, typer.Option(help="Resource the token is for (RFC 8707), if the issuer wants one.")
+]
 Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers that want one.")]
 CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
 TokenFile = Annotated[
@@ -81,7 +88,8 @@ def token(
     header: Annotated[
         bool,
         typer.Option(
-            "--header", help="Print it as an HTTP header in JSON, as MCP clients' header helpers do."
+            "--header",
+            help="Print it as an HTTP header in JSON, as MCP clients' header helpers do.",
         ),
     ] = False,
     issuer: Issuer = "",
@@ -115,12 +123,15 @@ def token(
 
 
 def own_token() -> Secret:
-    """The token of whoever runs a command: of the client that the environment names, as for ``token``; or the one that
-    ``login`` kept.
+    """The token of whoever runs a command: of the client that the environment names, as for
+    ``token``; or the one that ``login`` kept.
     """
     from sallyport.cli.tokensource import TokenSource
 
-    issuer, client_id = os.environ.get("SALLYPORT_ISSUER", ""), os.environ.get("SALLYPORT_CLIENT_ID", "")
+    issuer, client_id = (
+        os.environ.get("SALLYPORT_ISSUER", ""),
+        os.environ.get("SALLYPORT_CLIENT_ID", ""),
+    )
     secret = client_secret(None) if client_id else None
     if secret is None:
         return kept().token
@@ -142,7 +153,10 @@ def login(
         bool,
         typer.Option(
             "--saml",
-            help="Sign in at the gateway's console, with SAML or as it offers, and keep a session token.",
+            help=(
+                "Sign in at the gateway's console, with SAML or as it offers, and keep a session"
+                " token."
+            ),
         ),
     ] = False,
     url: Url = LOCAL,
@@ -157,8 +171,8 @@ def login(
 ) -> None:
     """Log in with a browser and keep the token.
 
-    Shows an address and a code; open the address in any browser, on any machine, and enter the code. With --saml the
-    browser has to be on this machine: it brings the sign-in back to it.
+    Shows an address and a code; open the address in any browser, on any machine, and enter the
+    code. With --saml the browser has to be on this machine: it brings the sign-in back to it.
 
     Example:
 
@@ -177,7 +191,9 @@ def login(
 
     wants = {"scope": scope, "resource": resource, "audience": audience}
     try:
-        client = TokenClient(issuer, client_id, client_secret(secret_file), wants=wants, ca_file=ca_file)
+        client = TokenClient(
+            issuer, client_id, client_secret(secret_file), wants=wants, ca_file=ca_file
+        )
         grant = asyncio.run(client.device(_show))
     except GrantError as error:
         _fail(str(error))
@@ -189,7 +205,11 @@ def _keep_session_token(url: str, minutes: int) -> None:
     from sallyport.cli.browserlogin import sign_in
 
     def run() -> None:
-        _keep(sign_in(url, minutes, lambda page: typer.echo(f"Open {page}\nand sign in there", err=True)))
+        _keep(
+            sign_in(
+                url, minutes, lambda page: typer.echo(f"Open {page}\nand sign in there", err=True)
+            )
+        )
         typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
 
     run_request(run)
@@ -197,16 +217,22 @@ def _keep_session_token(url: str, minutes: int) -> None:
 
 def token_file() -> Path:
     """Where ``login`` keeps the token, below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(
+        os.path.expanduser("~"), ".local", "state"
+    )
     return Path(base) / "sallyport" / "token.json"
 
 
 def _show(prompt: DevicePrompt) -> None:
-    typer.echo(f"Open {prompt.complete_uri or prompt.uri}\nand confirm the code {prompt.code}", err=True)
+    typer.echo(
+        f"Open {prompt.complete_uri or prompt.uri}\nand confirm the code {prompt.code}", err=True
+    )
 
 
 def client_secret(file: Path | None) -> Secret | None:
-    """The client's secret, from the file or the environment. Ends the program when the file cannot be read."""
+    """The client's secret, from the file or the environment. Ends the program when the file cannot
+    be read.
+    """
     from sallyport.core.secret import Secret
 
     if file is None:

@@ -1,8 +1,10 @@
-"""``sallyport issuer``: an OpenID Connect issuer for trying the gateway with a database of one's own, without an identity
-provider. For development only: it listens on this machine's loopback, its clients are given on the command line, and
-its keys and (unless SALLYPORT_CLIENT_SECRET is set) their secret live as long as the command.
+"""``sallyport issuer``: an OpenID Connect issuer for trying the gateway with a database of one's
+own, without an identity provider. For development only: it listens on this machine's loopback, its
+clients are given on the command line, and its keys and (unless SALLYPORT_CLIENT_SECRET is set)
+their secret live as long as the command.
 
-Exit status: 0 after Ctrl-C or SIGTERM; 2 when it cannot listen or a client is not written as NAME=GROUP[,GROUP].
+Exit status: 0 after Ctrl-C or SIGTERM; 2 when it cannot listen or a client is not written as
+NAME=GROUP[,GROUP].
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from sallyport.demo.issuer import DemoClient, DevIssuer
 
 _SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
-_WARNING = "DEVELOPMENT ONLY: whoever knows the secret below and reaches this port gets tokens. Real data wants a real issuer."
+_WARNING = (
+    "DEVELOPMENT ONLY: whoever knows the secret below and reaches this port gets tokens. Real data"
+    " wants a real issuer."
+)
 _HELP = """Run an issuer of tokens for trying Sallyport without an identity provider. DEVELOPMENT ONLY.
 
 It prints what belongs into sallyport.yaml and how to fetch a token, and stays until Ctrl-C. Loopback only.
@@ -51,9 +56,13 @@ def issuer(
         list[str] | None,
         typer.Option(metavar="NAME=GROUP[,GROUP]", help="A person, and their groups."),
     ] = None,
-    listen: Annotated[str, typer.Option(help="Where to listen; port 0 takes a free one.")] = "127.0.0.1:8080",
+    listen: Annotated[
+        str, typer.Option(help="Where to listen; port 0 takes a free one.")
+    ] = "127.0.0.1:8080",
     audience: Annotated[str, typer.Option(help="Audience of the tokens.")] = "sallyport",
-    lifetime: Annotated[int, typer.Option(min=10, max=86400, help="Of a token, in seconds.")] = 3600,
+    lifetime: Annotated[
+        int, typer.Option(min=10, max=86400, help="Of a token, in seconds.")
+    ] = 3600,
 ) -> None:
     from sallyport.core.secret import Secret
     from sallyport.demo.issuer import DevIssuer
@@ -85,7 +94,8 @@ def _address(listen: str) -> tuple[str, int]:
         raise ConfigError(f"--listen: {error}. Write host:port, like 127.0.0.1:8080") from None
     if not is_loopback(address.host) or ":" in address.host:
         raise ConfigError(
-            f"--listen: this issuer is for development and listens on 127.0.0.1 only, not on {address.host}"
+            "--listen: this issuer is for development and listens on 127.0.0.1 only, not on"
+            f" {address.host}"
         )
     return "127.0.0.1", address.port
 
@@ -99,10 +109,13 @@ def _clients(programs: list[str], persons: list[str], secret: Secret) -> dict[st
         name, equals, groups = text.partition("=")
         listed = tuple(group for group in groups.split(",") if group)
         if not equals or not name.isprintable() or not name or " " in name or not listed:
-            raise ConfigError(f"--client or --person {text!r}: write NAME=GROUP[,GROUP], like claude=agents")
+            raise ConfigError(
+                f"--client or --person {text!r}: write NAME=GROUP[,GROUP], like claude=agents"
+            )
         if name in clients:
             raise ConfigError(
-                f"--client or --person {name!r} is given twice. Name all its groups at once: {name}=a,b"
+                f"--client or --person {name!r} is given twice. Name all its groups at once:"
+                f" {name}=a,b"
             )
         # without a secret nobody gets a token for a person but by the page
         clients[name] = (
@@ -139,7 +152,10 @@ def _console(running: DevIssuer) -> list[str]:
         return []
     groups = ", ".join(dict.fromkeys(group for person in running.people for group in person.groups))
     return [
-        f"console: {{client_id: {CONSOLE_CLIENT}, roles: {{reviewer: [{groups}], auditor: [{groups}]}}}}",
+        (
+            f"console: {{client_id: {CONSOLE_CLIENT}, roles: {{reviewer: [{groups}], auditor:"
+            f" [{groups}]}}}}"
+        ),
         "",
         "# People sign in to the console at http://127.0.0.1:8642, or in a terminal of their own:",
         f"#   sallyport login --issuer {running.url} --client-id {CONSOLE_CLIENT}",

@@ -1,8 +1,10 @@
-"""A local door for programs that keep a password: each connection goes to the gateway with a token that is fetched for it.
+"""A local door for programs that keep a password: each connection goes to the gateway with a token
+that is fetched for it.
 
-The local side asks for a password that was made once (a Unix socket asks for none: its directory is its owner's), the gateway's side
-speaks TLS, and behind the login bytes pass as they are. A session ends with its token, as everywhere; the next one gets a fresh one.
-Cancel requests pass: the keys are the gateway's.
+The local side asks for a password that was made once (a Unix socket asks for none: its directory is
+its owner's), the gateway's side speaks TLS, and behind the login bytes pass as they are. A session
+ends with its token, as everywhere; the next one gets a fresh one. Cancel requests pass: the keys
+are the gateway's.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)  # protocol section 54.7, 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The gateway. ``ca``: PEM file, "" for the system's. A loopback address without ``ca`` is reached without TLS."""
+    """The gateway. ``ca``: PEM file, "" for the system's. A loopback address without ``ca`` is
+    reached without TLS.
+    """
 
     host: str
     port: int
@@ -51,23 +55,35 @@ class _RefusedHereError(SallyportError):
 
 
 class LocalProxy:
-    """``fetch``: a token that is good now. ``password``: of local clients; None: nobody is asked."""
+    """``fetch``: a token that is good now. ``password``: of local clients; None: nobody is
+    asked.
+    """
 
-    def __init__(self, door: Door, fetch: Callable[[], Awaitable[Grant]], password: Secret | None) -> None:
+    def __init__(
+        self, door: Door, fetch: Callable[[], Awaitable[Grant]], password: Secret | None
+    ) -> None:
         self._door, self._fetch, self._password = door, fetch, password
 
-    async def run(self, address: tuple[str, int], socket: Path | None, tell: Callable[[str], None]) -> None:
-        """Serve until cancelled. ``tell`` gets the connection string. Raises SallyportError when it cannot listen."""
+    async def run(
+        self, address: tuple[str, int], socket: Path | None, tell: Callable[[str], None]
+    ) -> None:
+        """Serve until cancelled. ``tell`` gets the connection string. Raises SallyportError when it
+        cannot listen.
+        """
         host, port = address
         try:
             if socket is None:
                 server = await asyncio.start_server(self._serve, host, port)
                 port = server.sockets[0].getsockname()[1]
                 word = self._password.reveal() if self._password is not None else ""
-                tell(f"postgresql://sallyport:{word}@{host}:{port}/{self._door.target}?sslmode=disable")
+                tell(
+                    f"postgresql://sallyport:{word}@{host}:{port}/{self._door.target}?sslmode=disable"
+                )
             else:
                 _make_private(socket)
-                server = await asyncio.start_unix_server(self._serve, str(socket / f".s.PGSQL.{port}"))
+                server = await asyncio.start_unix_server(
+                    self._serve, str(socket / f".s.PGSQL.{port}")
+                )
                 tell(f"postgresql://sallyport@/{self._door.target}?host={socket}&port={port}")
         except OSError as error:
             raise SallyportError(f"cannot listen: {error.strerror}") from None
@@ -95,7 +111,9 @@ class LocalProxy:
     async def _log_in(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """A connection to the gateway that has accepted the token. None: it was a cancel request."""
+        """A connection to the gateway that has accepted the token. None: it was a cancel
+        request.
+        """
         while True:
             head = await reader.readexactly(4)
             length = int.from_bytes(head, "big")
@@ -129,7 +147,9 @@ class LocalProxy:
         await _authenticate(back, gateway, writer, token)
         return back, gateway
 
-    async def _check_password(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _check_password(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if self._password is None:
             return
         writer.write(backend.authentication_cleartext())
@@ -139,7 +159,9 @@ class LocalProxy:
         sent = frontend.parse_password(body).password.reveal()
         if not hmac.compare_digest(sent.encode(), self._password.reveal().encode()):
             hint = "It is in the connection string that sallyport proxy printed."
-            raise _RefusedHereError(refuse("SP1601", "the local proxy's password is another", hint=hint))
+            raise _RefusedHereError(
+                refuse("SP1601", "the local proxy's password is another", hint=hint)
+            )
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         door = self._door
@@ -176,7 +198,10 @@ async def _asked_for_tls(door: Door) -> Socket:
 
 
 async def _authenticate(
-    back: asyncio.StreamReader, gateway: asyncio.StreamWriter, client: asyncio.StreamWriter, token: Secret
+    back: asyncio.StreamReader,
+    gateway: asyncio.StreamWriter,
+    client: asyncio.StreamWriter,
+    token: Secret,
 ) -> None:
     while True:
         kind, body = await _message(back)
@@ -238,7 +263,9 @@ def _make_private(directory: Path) -> None:
     if status.st_uid != os.geteuid():
         raise SallyportError(f"{directory} belongs to somebody else: name a directory of your own")
     if status.st_mode & 0o077:
-        raise SallyportError(f"{directory} is open to others: chmod 700 it, or name another directory")
+        raise SallyportError(
+            f"{directory} is open to others: chmod 700 it, or name another directory"
+        )
 
 
 def kept_password(target: str) -> Secret:
@@ -256,7 +283,9 @@ def kept_password(target: str) -> Secret:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise SallyportError(f"the password cannot be kept in {path}: {type(error).__name__}") from None
+        raise SallyportError(
+            f"the password cannot be kept in {path}: {type(error).__name__}"
+        ) from None
     if len(text) < 16:
         raise SallyportError(f"{path} has no password in it: remove the file")
     return Secret(text)

@@ -1,7 +1,9 @@
-"""``sallyport lock``: keep a subject or an agent out at once, over the REST interface of the running gateway.
+"""``sallyport lock``: keep a subject or an agent out at once, over the REST interface of the
+running gateway.
 
-The gateway checks who may (the role operator, as for ending sessions); this only asks. See :mod:`sallyport.cli.rest` for address and token. Exit
-status: 0; 1 when the gateway says no (not permitted, not locked); 2 when it cannot be asked.
+The gateway checks who may (the role operator, as for ending sessions); this only asks. See
+:mod:`sallyport.cli.rest` for address and token. Exit status: 0; 1 when the gateway says no (not
+permitted, not locked); 2 when it cannot be asked.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def lock(
     subject: Annotated[str, typer.Option(help="The token's sub.")] = "",
     agent: Annotated[str, typer.Option(help="The token's azp or client_id.")] = "",
     token: Annotated[str, typer.Option(help="The token's jti, or the id of a session token.")] = "",
-    issuer: Annotated[str, typer.Option(help="Only of this issuer's tokens; alone: all of them. [any]")] = "",
+    issuer: Annotated[
+        str, typer.Option(help="Only of this issuer's tokens; alone: all of them. [any]")
+    ] = "",
     reason: Annotated[
         str, typer.Option(help="The reason. Required: the locked person or agent reads it.")
     ] = "",
@@ -48,7 +52,9 @@ def lock(
         ),
     ] = 0,
     release: Annotated[bool, typer.Option("--release", help="Release the lock.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="List released and expired locks, too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List released and expired locks, too.")
+    ] = False,
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
@@ -70,7 +76,9 @@ def lock(
 
 
 def _whom(names: Mapping[str, str], issuer: str) -> tuple[str, str, str]:
-    """Kind and name of what is meant, and the issuer that narrows it. Raises SallyportError for two at once."""
+    """Kind and name of what is meant, and the issuer that narrows it. Raises SallyportError for two
+    at once.
+    """
     said = [(kind, name) for kind, name in names.items() if name]
     if len(said) > 1:
         raise SallyportError("say one of --subject, --agent and --token: lock one after the other")
@@ -101,7 +109,8 @@ def _release(gateway: RestClient, kind: str, name: str, issuer: str, as_json: bo
     ]
     if not locks:
         typer.echo(
-            inert(f"sallyport: the {kind} {name} is not locked; 'sallyport lock' lists the locks"), err=True
+            inert(f"sallyport: the {kind} {name} is not locked; 'sallyport lock' lists the locks"),
+            err=True,
         )
         raise typer.Exit(1)
     for lock in locks:
@@ -127,6 +136,7 @@ def _line(lock: Mapping[str, Any]) -> str:
     else:
         state = f"{'until' if lock['in_force'] else 'expired'} {lock['expires_at']}"
     text = (
-        f"{lock['id']}  {lock['kind']} {lock['name']}{of}  {state}  locked by {lock['by']}: {lock['reason']}"
+        f"{lock['id']}  {lock['kind']} {lock['name']}{of}  {state}  locked by {lock['by']}:"
+        f" {lock['reason']}"
     )
     return inert(text)

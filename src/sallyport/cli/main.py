@@ -1,8 +1,8 @@
 """The ``sallyport`` program: finds its commands, runs one, turns errors into one clear line.
 
-Each command module defines ``register(app: typer.Typer) -> None``. Importing one is light; what is heavy is
-imported when a command runs. Exit status: 0 when done, 1 when the answer is no (a failed check), 2 for
-wrong usage, configuration or policy, 130 after Ctrl-C.
+Each command module defines ``register(app: typer.Typer) -> None``. Importing one is light; what is
+heavy is imported when a command runs. Exit status: 0 when done, 1 when the answer is no (a failed
+check), 2 for wrong usage, configuration or policy, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _outlive_hangups() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program. Errors made for people end in one line on standard error and exit status 2."""
+    """Run the program. Errors made for people end in one line on standard error and exit
+    status 2.
+    """
     if list(sys.argv[1:] if arguments is None else arguments)[:1] == ["serve"]:
         _outlive_hangups()
     try:

@@ -1,10 +1,11 @@
-"""``sallyport policy explain | test``: what would the policy say to this statement, and why; does it keep its
-promises. (``check``: :mod:`sallyport.cli.policycheck`; ``history``: :mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
+"""``sallyport policy explain | test``: what would the policy say to this statement, and why; does
+it keep its promises. (``check``: :mod:`sallyport.cli.policycheck`; ``history``:
+:mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
 
-``explain`` and ``test`` need the target's catalog, because patterns are matched against real names. It is
-read over the gateway's own connection by ``sallyport.app.load_target_catalog(config, target) ->
-CatalogSnapshot``; :func:`register` takes another source for tests. Exit status: 0; 1 when an expectation
-fails; 2 when the policy or the configuration is wrong.
+``explain`` and ``test`` need the target's catalog, because patterns are matched against real names.
+It is read over the gateway's own connection by ``sallyport.app.load_target_catalog(config, target)
+-> CatalogSnapshot``; :func:`register` takes another source for tests. Exit status: 0; 1 when an
+expectation fails; 2 when the policy or the configuration is wrong.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ masks are optional.
 
 
 def live_catalog(config: Config, target: str) -> CatalogSnapshot:
-    """The catalog as the gateway would see it now. SallyportError when the target cannot be reached."""
+    """The catalog as the gateway would see it now. SallyportError when the target cannot be
+    reached.
+    """
     from sallyport.app import load_target_catalog
     from sallyport.cli.quiet import log_to_stderr
 
@@ -101,7 +104,9 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
         _Explaining(config, catalog_source).test(file)
 
     policyhistory.add(commands)
-    policycoverage.add(commands, lambda config, target: _Explaining(config, catalog_source).judge(target))
+    policycoverage.add(
+        commands, lambda config, target: _Explaining(config, catalog_source).judge(target)
+    )
     app.add_typer(commands, name="policy")
 
 
@@ -125,7 +130,8 @@ class _Explaining:
             target = next(iter(self.config.targets))
         if target not in self.config.targets:
             raise ConfigError(
-                f"there is no target {target!r}. Use --target with one of {', '.join(self.config.targets)}"
+                f"there is no target {target!r}. Use --target with one of"
+                f" {', '.join(self.config.targets)}"
             )
         if target not in self._judges:
             catalog = self.source(self.config, target)
@@ -137,7 +143,8 @@ class _Explaining:
     def explanations(
         self, sql: str, subject: Subject, target: str, contained: bool = False
     ) -> list[Explanation]:
-        """One for each statement of the text, up to the first that is refused: what follows would not be reached.
+        """One for each statement of the text, up to the first that is refused: what follows would
+        not be reached.
 
         By the judge, as for a simple query. ``contained``: after they read an untrusted column.
         RefusedError when the text cannot be read at all.
@@ -171,15 +178,20 @@ class _Explaining:
         document = read_yaml(file)
         tests = document.data.get("tests")
         if not isinstance(tests, list) or not tests:
-            raise document.error(("tests",), "a list of tests is expected", "docs/policy.md shows one")
+            raise document.error(
+                ("tests",), "a list of tests is expected", "docs/policy.md shows one"
+            )
         failed = 0
         for i in range(len(tests)):
             name, problem = self._one_test(document, i)
             failed += bool(problem)
-            line = f"{'FAIL' if problem else 'ok  '} {name}" + (f"\n     {problem}" if problem else "")
+            line = f"{'FAIL' if problem else 'ok  '} {name}" + (
+                f"\n     {problem}" if problem else ""
+            )
             typer.echo(inert(line, newlines=True))
         typer.echo(
-            f"{len(tests) - failed} of {len(tests)} as expected (policy version {self.policy.version})"
+            f"{len(tests) - failed} of {len(tests)} as expected (policy version"
+            f" {self.policy.version})"
         )
         if failed:
             raise typer.Exit(1)
@@ -223,7 +235,8 @@ def subject_from(description: Any) -> Subject:
         description = {"groups": description}
     if not isinstance(description, dict):
         raise ConfigError(
-            "a subject is a list of groups or an object with id, issuer, groups, agent, actors and claims"
+            "a subject is a list of groups or an object with id, issuer, groups, agent, actors and"
+            " claims"
         )
     unknown = sorted(description.keys() - {"id", "issuer", "groups", "agent", "actors", "claims"})
     if unknown:
@@ -243,7 +256,8 @@ def subject_from(description: Any) -> Subject:
         or not all(isinstance(t, str) for t in [*groups, *actors, *texts])
     ):
         raise ConfigError(
-            "a subject's groups and actors are lists of texts, its claims an object, its id, issuer and agent texts"
+            "a subject's groups and actors are lists of texts, its claims an object, its id, issuer"
+            " and agent texts"
         )
     return Subject(
         texts[0] or "someone",

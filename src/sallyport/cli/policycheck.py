@@ -1,4 +1,6 @@
-"""``sallyport policy check``: is the policy valid, and does it fit the configuration, the databases and the people it names."""
+"""``sallyport policy check``: is the policy valid, and does it fit the configuration, the databases
+and the people it names.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ Example:
 
 @dataclass
 class _Findings:
-    """``missed``: why something was not compared. ``unreached``: of these, the targets that could not be asked."""
+    """``missed``: why something was not compared. ``unreached``: of these, the targets that could
+    not be asked.
+    """
 
     warnings: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -47,7 +51,8 @@ def add(commands: typer.Typer, source: CatalogSource) -> None:
     @commands.command("check", help=_HELP)
     def check(
         file: Annotated[
-            Path | None, typer.Argument(help="A policy file; without it, the one of the configuration.")
+            Path | None,
+            typer.Argument(help="A policy file; without it, the one of the configuration."),
         ] = None,
         config: Annotated[
             Path | None,
@@ -55,7 +60,9 @@ def add(commands: typer.Typer, source: CatalogSource) -> None:
                 "--config", "-c", help="The gateway's configuration. [without FILE: sallyport.yaml]"
             ),
         ] = None,
-        offline: Annotated[bool, typer.Option("--offline", help="Do not connect to any target.")] = False,
+        offline: Annotated[
+            bool, typer.Option("--offline", help="Do not connect to any target.")
+        ] = False,
         strict: Annotated[
             bool, typer.Option("--strict", help="Treat warnings as errors: exit status 1.")
         ] = False,
@@ -95,7 +102,9 @@ def _check(
 
     if file is not None:
         _not_a_configuration(file)
-    config = load_config(config_path or Path("sallyport.yaml")) if file is None or config_path else None
+    config = (
+        load_config(config_path or Path("sallyport.yaml")) if file is None or config_path else None
+    )
     policy = load_policy(file or Path(config.policy if config else ""))
     findings = _Findings(list(policy.warnings))
     if config is None:
@@ -113,7 +122,8 @@ def _check_together(
 
     check_together(config, policy)
     findings.warnings += [
-        f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
+        f"rule or mask for target pattern {p!r}: no such target"
+        for p in _unused_targets(config, policy)
     ]
     findings.warnings += _undecidable(config, policy)
     findings.warnings += _without_effect(config, policy)
@@ -169,7 +179,9 @@ def _compare(config: Config, policy: Policy, source: CatalogSource, findings: _F
         except (SallyportError, OSError) as error:
             findings.unreached.append(f"target {target}: {error}")
         else:
-            bound = bind(at_target(policy, target, config.targets[target].credential), catalog, target)
+            bound = bind(
+                at_target(policy, target, config.targets[target].credential), catalog, target
+            )
             findings.warnings += [*bound.warnings, *unfit_masks(bound)]
 
 
@@ -178,13 +190,16 @@ def _without_effect(config: Config, policy: Policy) -> Iterator[str]:
     from sallyport.policy.actions import DDL
     from sallyport.policy.model import applies_to_target
 
-    ephemeral = [name for name, target in config.targets.items() if target.credential == "ephemeral"]
+    ephemeral = [
+        name for name, target in config.targets.items() if target.credential == "ephemeral"
+    ]
     for rule in policy.rules:
         targets = [name for name in ephemeral if applies_to_target(rule.targets, name)]
         if rule.effect.value != "deny" and rule.named and targets and rule.actions <= DDL:
             yield (
-                f'rule "{rule.name}" (line {rule.line}): target {", ".join(targets)} has credential: ephemeral, where the schema cannot be'
-                " changed. Use a target with credential: static"
+                f'rule "{rule.name}" (line {rule.line}): target {", ".join(targets)} has'
+                " credential: ephemeral, where the schema cannot be changed. Use a target with"
+                " credential: static"
             )
 
 
@@ -197,7 +212,10 @@ def _undecidable(config: Config, policy: Policy) -> Iterator[str]:
         if rule.reviewers is None or not rule.reviewers.groups:
             yield f"{where}, as it names no reviewers. Add 'reviewers: {{groups: [...]}}'"
         elif config.console is None:
-            yield f"{where}, as the configuration has no 'console', where reviewers and commands decide"
+            yield (
+                f"{where}, as the configuration has no 'console', where reviewers and commands"
+                " decide"
+            )
         elif not config.console.roles.reviewer:
             yield f"{where}, as console.roles gives no group the role 'reviewer'"
 
@@ -212,7 +230,10 @@ def _unpresented(config: Config, policy: Policy) -> Iterator[str]:
     presented = presented_groups(open_readonly(config.data_directory))
     if presented:
         for group in sorted(policy.groups() - presented):
-            yield f"group {group!r}: no recorded session's token carried it so far. Is it spelt as in the tokens?"
+            yield (
+                f"group {group!r}: no recorded session's token carried it so far. Is it spelt as in"
+                " the tokens?"
+            )
 
 
 def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:

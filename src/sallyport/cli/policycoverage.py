@@ -1,4 +1,6 @@
-"""``sallyport policy coverage``: which columns of a target are masked, which are clear, and which of these look personal."""
+"""``sallyport policy coverage``: which columns of a target are masked, which are clear, and which
+of these look personal.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,22 @@ tag 'clear' in the policy: tags: {clear: ["public.products.notes"]}. With --stri
 
 
 def add(commands: typer.Typer, judge_of: Callable[[Path, str], Judge]) -> None:
-    """Add ``coverage`` to ``policy``. ``judge_of``: the judge of a configuration's target; raises ConfigError."""
+    """Add ``coverage`` to ``policy``. ``judge_of``: the judge of a configuration's target; raises
+    ConfigError.
+    """
 
     @commands.command("coverage", help=_HELP)
     def coverage(
         target: Annotated[str, typer.Option(help="A target of the configuration.")] = "",
         strict: Annotated[
-            bool, typer.Option("--strict", help="Exit status 1 when a column is clear and looks personal.")
+            bool,
+            typer.Option(
+                "--strict", help="Exit status 1 when a column is clear and looks personal."
+            ),
         ] = False,
-        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
-            "sallyport.yaml"
-        ),
+        config: Annotated[
+            Path, typer.Option("--config", "-c", help="The gateway's configuration.")
+        ] = Path("sallyport.yaml"),
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         from sallyport.policy.coverage import Coverage, column_data

@@ -1,4 +1,6 @@
-"""``sallyport policy history``: the policies that were in force, and what each changed. Reads the data directory beside a running gateway."""
+"""``sallyport policy history``: the policies that were in force, and what each changed. Reads the
+data directory beside a running gateway.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,15 @@ def add(commands: typer.Typer) -> None:
     @commands.command("history", help=_HELP)
     def history(
         version: Annotated[str, typer.Argument(help="Show what this version changed.")] = "",
-        against: Annotated[str, typer.Option(help="Compare with this version; 0 is the newest.")] = "",
-        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
-            "sallyport.yaml"
-        ),
+        against: Annotated[
+            str, typer.Option(help="Compare with this version; 0 is the newest.")
+        ] = "",
+        config: Annotated[
+            Path, typer.Option("--config", "-c", help="The gateway's configuration.")
+        ] = Path("sallyport.yaml"),
         data: Annotated[
-            Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
+            Path | None,
+            typer.Option("--data", help="The data directory itself, instead of --config."),
         ] = None,
         limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -73,7 +78,8 @@ def _list(versions: list[PolicyVersion], as_json: bool) -> None:
     for entry in versions:
         owner = f", owned by {inert(entry.owner)}" if entry.owner else ""
         typer.echo(
-            f"{entry.id:>5}  {entry.version}  {moment(entry.loaded)}  {inert(entry.source)}: {inert(entry.filename)}{owner}"
+            f"{entry.id:>5}  {entry.version}  {moment(entry.loaded)}  {inert(entry.source)}:"
+            f" {inert(entry.filename)}{owner}"
         )
     if not versions:
         typer.echo("No policy versions.")
@@ -90,7 +96,11 @@ def _show(kept: SqlPolicyVersions, version: str, against: str, as_json: bool) ->
     if as_json:
         typer.echo(
             json.dumps(
-                {"version": shown.id, "against": compared_with and compared_with.id, "diff": unified(lines)},
+                {
+                    "version": shown.id,
+                    "against": compared_with and compared_with.id,
+                    "diff": unified(lines),
+                },
                 indent=1,
             )
         )
@@ -110,4 +120,6 @@ def _find(kept: SqlPolicyVersions, text: str) -> int:
     for candidate in versions:
         if text == str(candidate.id) or (len(text) >= 4 and candidate.version.startswith(text)):
             return candidate.id
-    raise SallyportError(f"no version {text!r} of the policy was kept; 'sallyport policy history' lists them")
+    raise SallyportError(
+        f"no version {text!r} of the policy was kept; 'sallyport policy history' lists them"
+    )

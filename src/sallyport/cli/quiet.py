@@ -1,4 +1,6 @@
-"""What the gateway's modules log while a command uses them: on standard error, never among what the command prints."""
+"""What the gateway's modules log while a command uses them: on standard error, never among what the
+command prints.
+"""
 
 from __future__ import annotations
 

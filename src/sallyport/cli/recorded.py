@@ -1,4 +1,6 @@
-"""Opening what was recorded, for commands that read a data directory beside a running gateway, and telling what was wrong with it."""
+"""Opening what was recorded, for commands that read a data directory beside a running gateway, and
+telling what was wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _DEFAULT_CONFIG = Path("sallyport.yaml")
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="The gateway's configuration; its data directory is read. [./sallyport.yaml]"
+        "--config",
+        "-c",
+        help="The gateway's configuration; its data directory is read. [./sallyport.yaml]",
     ),
 ]
 DataDir = Annotated[
@@ -32,8 +36,8 @@ DataDir = Annotated[
 
 
 def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = False) -> Sessions:
-    """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError when there is
-    no data directory.
+    """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError
+    when there is no data directory.
     """
     from sallyport.operations.sessions import Sessions
     from sallyport.store.database import FILE, StoreError, open_readonly
@@ -76,7 +80,9 @@ def key_file(config: Path | None, data: Path | None) -> Path:
     """The file with the key of recordings. Raises SallyportError when it is not in a file."""
     reference = _key_settings(config, data).reference
     if reference.kind != "file":
-        raise SallyportError(f"the key of recordings is not in a file but in {reference}: replace it there")
+        raise SallyportError(
+            f"the key of recordings is not in a file but in {reference}: replace it there"
+        )
     return Path(reference.value)
 
 
@@ -112,8 +118,8 @@ def archive_fetcher(config: Path | None, data: Path | None) -> Fetch | None:
 
 #: What to do when there is nothing in the place that was looked at.
 WHERE = (
-    "Say which gateway's with --config sallyport.yaml (the demo's: --config var/demo/sallyport.yaml), "
-    "or --data DIRECTORY"
+    "Say which gateway's with --config sallyport.yaml (the demo's: --config"
+    " var/demo/sallyport.yaml), or --data DIRECTORY"
 )
 
 
@@ -132,7 +138,9 @@ def directories(config: Path | None, data: Path | None) -> tuple[Path, Path]:
 
 @contextmanager
 def errors_told() -> Iterator[list[VerificationProblem]]:
-    """Errors as one line on standard error; what was found wrong with a recording as well, with status 1."""
+    """Errors as one line on standard error; what was found wrong with a recording as well, with
+    status 1.
+    """
     problems: list[VerificationProblem] = []
     try:
         yield problems
@@ -143,6 +151,8 @@ def errors_told() -> Iterator[list[VerificationProblem]]:
         sys.stderr.close()
         raise typer.Exit(0) from None
     for problem in problems:
-        typer.echo(f"warning: the recording stops here: {problem}; see 'sallyport audit verify'", err=True)
+        typer.echo(
+            f"warning: the recording stops here: {problem}; see 'sallyport audit verify'", err=True
+        )
     if problems:
         raise typer.Exit(1)

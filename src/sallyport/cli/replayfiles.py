@@ -38,7 +38,9 @@ def write(
         ignored = on_problem if html is None else lambda problem: None
         texts = PsqlTranscript(rows).texts(sessions.replay(row.id, ignored))
         title = f"{row.subject} on {row.target}, session {row.id}"
-        write_private(cast, (f"{line}\n" for line in asciicast(texts, title, row.started, max_pause)))
+        write_private(
+            cast, (f"{line}\n" for line in asciicast(texts, title, row.started, max_pause))
+        )
 
 
 def play(steps: Iterable[Step], rows: int, pause: Callable[[float], None] | None) -> None:
@@ -54,7 +56,9 @@ def play(steps: Iterable[Step], rows: int, pause: Callable[[float], None] | None
 
 
 def write_private(file: Path, parts: Iterable[str]) -> None:
-    """Write the file with mode 0600, replacing it once all of it is there. Raises SallyportError."""
+    """Write the file with mode 0600, replacing it once all of it is there. Raises
+    SallyportError.
+    """
     draft = file.with_name(f".{file.name}.new")
     try:
         draft.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """The REST interface of a running gateway, for commands: address, token, and errors as one line.
 
-The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN, one for the client that SALLYPORT_ISSUER and
-SALLYPORT_CLIENT_ID name (as for ``sallyport token``), or the one that ``sallyport login`` kept. A token goes to https and to
-this machine only. What the gateway answers is hostile text until :func:`inert` made it harmless.
+The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN, one for the client that
+SALLYPORT_ISSUER and SALLYPORT_CLIENT_ID name (as for ``sallyport token``), or the one that
+``sallyport login`` kept. A token goes to https and to this machine only. What the gateway answers
+is hostile text until :func:`inert` made it harmless.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def _token() -> Secret:
 
 
 class RestClient:
-    """The REST interface, as somebody. token: gets their bearer token; None: there is none. Raises SallyportError for what is not an
-    answer, RejectedError for a no.
+    """The REST interface, as somebody. token: gets their bearer token; None: there is none. Raises
+    SallyportError for what is not an answer, RejectedError for a no.
     """
 
     def __init__(self, url: str, *, token: Callable[[], Secret] | None = _token) -> None:
@@ -67,21 +68,29 @@ class RestClient:
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._ask("POST", path, {}, body)
 
-    def _ask(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+    ) -> Any:
         import httpx2
 
         try:
-            # The environment's proxies and .netrc are not asked: the token goes to the gateway and nowhere else.
+            # The environment's proxies and .netrc are not asked: the token goes to the gateway and
+            # nowhere else.
             context = harden(httpx2.create_ssl_context(trust_env=False))
             with httpx2.Client(
                 verify=context, trust_env=False, timeout=_SECONDS, follow_redirects=False
             ) as client:
                 answer = client.request(
-                    method, f"{self._url}/api/v1{path}", params=dict(query), json=body, headers=self._headers
+                    method,
+                    f"{self._url}/api/v1{path}",
+                    params=dict(query),
+                    json=body,
+                    headers=self._headers,
                 )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SallyportError(
-                f"{self._url} cannot be reached ({type(error).__name__}): is the gateway's console on, and --url right?"
+                f"{self._url} cannot be reached ({type(error).__name__}): is the gateway's console"
+                " on, and --url right?"
             ) from None
         return _answer(answer, is_bearer="Authorization" in self._headers)
 
@@ -93,8 +102,9 @@ def _answer(answer: httpx2.Response, *, is_bearer: bool) -> Any:
         value = None
     if answer.status_code == 401 and is_bearer:
         raise SallyportError(
-            "the token is not accepted. It is taken from SALLYPORT_TOKEN, else for the client that SALLYPORT_ISSUER, SALLYPORT_CLIENT_ID "
-            "and SALLYPORT_CLIENT_SECRET name, else from 'sallyport login'"
+            "the token is not accepted. It is taken from SALLYPORT_TOKEN, else for the client that"
+            " SALLYPORT_ISSUER, SALLYPORT_CLIENT_ID and SALLYPORT_CLIENT_SECRET name, else from"
+            " 'sallyport login'"
         )
     if not isinstance(value, dict):
         raise SallyportError(
@@ -102,7 +112,9 @@ def _answer(answer: httpx2.Response, *, is_bearer: bool) -> Any:
         )
     if answer.is_success:
         return value
-    raise RejectedError(inert(value.get("detail") or value.get("title") or f"status {answer.status_code}"))
+    raise RejectedError(
+        inert(value.get("detail") or value.get("title") or f"status {answer.status_code}")
+    )
 
 
 def run_request(work: Callable[[], None]) -> None:

@@ -22,9 +22,9 @@ Then connect with any PostgreSQL client, the identity token in place of the pass
 def register(app: typer.Typer) -> None:
     @app.command(help=_SERVE)
     def serve(
-        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
-            "sallyport.yaml"
-        ),
+        config: Annotated[
+            Path, typer.Option("--config", "-c", help="The gateway's configuration.")
+        ] = Path("sallyport.yaml"),
         accept_lost_state: Annotated[
             bool,
             typer.Option(

@@ -1,8 +1,10 @@
-"""``sallyport sessions list|search|show|replay`` and ``sallyport audit verify|actions``: look at what was recorded.
+"""``sallyport sessions list|search|show|replay`` and ``sallyport audit verify|actions``: look at
+what was recorded.
 
-They read the data directory (``--data``, or the one that ``--config`` names) beside a running gateway and
-change nothing. Exit status: 0; 1 when ``audit verify`` found a problem or a recording is damaged; 2 when
-there is nothing to look at (no data directory, no such session), with what to do on standard error.
+They read the data directory (``--data``, or the one that ``--config`` names) beside a running
+gateway and change nothing. Exit status: 0; 1 when ``audit verify`` found a problem or a recording
+is damaged; 2 when there is nothing to look at (no data directory, no such session), with what to do
+on standard error.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def register(app: typer.Typer) -> None:
     sessions.command("show", help=_HELP_SHOW)(show_session)
     sessions.command("replay", help=_HELP_REPLAY)(replay_session)
     app.add_typer(sessions, name="sessions")
-    audit = typer.Typer(no_args_is_help=True, help="Verify recordings, and list management actions.")
+    audit = typer.Typer(
+        no_args_is_help=True, help="Verify recordings, and list management actions."
+    )
     audit.command("verify", help=_HELP_VERIFY)(verify)
     auditindex.add(audit)
     auditexport.add(audit)
@@ -119,25 +123,38 @@ def list_sessions(
     target: Annotated[str, typer.Option(help="Only to this target.")] = "",
     text: Annotated[
         str,
-        typer.Option(help="With a statement that contains this text, ignoring case and white space."),
+        typer.Option(
+            help="With a statement that contains this text, ignoring case and white space."
+        ),
     ] = "",
     relation: Annotated[
         str,
-        typer.Option(help="With a statement that touches this relation; the schema may be left out."),
+        typer.Option(
+            help="With a statement that touches this relation; the schema may be left out."
+        ),
     ] = "",
-    verdict: Annotated[str, typer.Option(help="With a statement of this verdict: allow, hold or deny.")] = "",
+    verdict: Annotated[
+        str, typer.Option(help="With a statement of this verdict: allow, hold or deny.")
+    ] = "",
     kind: Annotated[
         str,
         typer.Option(
-            help="session, or actions: the recordings of what people did in the console and over REST."
+            help=(
+                "session, or actions: the recordings of what people did in the console and over"
+                " REST."
+            )
         ),
     ] = "session",
 ) -> None:
     with errors_told():
         if status and status not in _STATUSES:
-            raise SallyportError(f"there is no status {status!r}. --status takes {', '.join(_STATUSES)}")
+            raise SallyportError(
+                f"there is no status {status!r}. --status takes {', '.join(_STATUSES)}"
+            )
         if verdict and verdict not in _VERDICTS:
-            raise SallyportError(f"there is no verdict {verdict!r}. --verdict takes {', '.join(_VERDICTS)}")
+            raise SallyportError(
+                f"there is no verdict {verdict!r}. --verdict takes {', '.join(_VERDICTS)}"
+            )
         if kind not in (SESSION, ACTIONS):
             raise SallyportError(f"there is no kind {kind!r}. --kind takes {SESSION}, {ACTIONS}")
         sessions = open_sessions(config, data)
@@ -148,7 +165,10 @@ def list_sessions(
             )  # fmt: skip
             rows = [match.row for match in page.matches]
             for id_ in page.unread:
-                typer.echo(f"warning: the recording of {id_} is damaged and was not searched whole", err=True)
+                typer.echo(
+                    f"warning: the recording of {id_} is damaged and was not searched whole",
+                    err=True,
+                )
         else:
             rows = sessions.recent(
                 limit=limit or None, status=status, subject=subject, target=target, kind=kind
@@ -203,8 +223,12 @@ def replay_session(
     instant: Annotated[bool, typer.Option("--instant", help="Do not wait.")] = False,
     max_pause: Annotated[float, typer.Option(min=0.0, help="The longest wait, in seconds.")] = 5.0,
     rows: Annotated[int, typer.Option(min=0, help="Rows shown of each result.")] = 50,
-    as_psql: Annotated[bool, typer.Option("--as-psql", help="As psql would have shown it.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained page to this file.")] = None,
+    as_psql: Annotated[
+        bool, typer.Option("--as-psql", help="As psql would have shown it.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one self-contained page to this file.")
+    ] = None,
     cast: Annotated[
         Path | None, typer.Option("--asciicast", help="Write an asciicast v2 to this file.")
     ] = None,
@@ -219,7 +243,9 @@ def replay_session(
 
         if as_json:
             for step in steps:
-                typer.echo(sessionview.as_json({"step": type(step).__name__.lower(), **_fields(step)}))
+                typer.echo(
+                    sessionview.as_json({"step": type(step).__name__.lower(), **_fields(step)})
+                )
             return
         pause: Callable[[float], None] | None = None
         if not instant:
@@ -252,11 +278,17 @@ def list_actions(
         from sallyport.operations.actions import ActionQuery, find_actions
 
         if outcome and outcome not in _OUTCOMES:
-            raise SallyportError(f"there is no outcome {outcome!r}. --outcome takes {', '.join(_OUTCOMES)}")
-        query = ActionQuery(subject=subject, name=action, object_id=on, outcome=outcome, limit=limit)
+            raise SallyportError(
+                f"there is no outcome {outcome!r}. --outcome takes {', '.join(_OUTCOMES)}"
+            )
+        query = ActionQuery(
+            subject=subject, name=action, object_id=on, outcome=outcome, limit=limit
+        )
         page = find_actions(open_sessions(config, data), query)
         for id_ in page.damaged:
-            typer.echo(f"warning: the recording {id_} is damaged; see 'sallyport audit verify'", err=True)
+            typer.echo(
+                f"warning: the recording {id_} is damaged; see 'sallyport audit verify'", err=True
+            )
         _show_actions(page.actions, as_json)
 
 
@@ -314,7 +346,9 @@ def verify(
                 typer.echo(f"    {inert(text)}")
         if not as_json:
             typer.echo(
-                f"{_count(checked, 'recording')}, {failed} with problems." if checked else "No recordings."
+                f"{_count(checked, 'recording')}, {failed} with problems."
+                if checked
+                else "No recordings."
             )
         if failed:
             raise typer.Exit(1)
@@ -332,4 +366,6 @@ def _console() -> Console:
     from rich.console import Console
 
     # Into a pipe there is no width to fit: do not cut what someone will search.
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+    return Console(
+        highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200
+    )

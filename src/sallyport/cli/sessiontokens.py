@@ -1,6 +1,8 @@
-"""``sallyport token exchange``, ``list`` and ``revoke``: session tokens, through the REST interface of the running gateway.
+"""``sallyport token exchange``, ``list`` and ``revoke``: session tokens, through the REST interface
+of the running gateway.
 
-See :mod:`sallyport.cli.rest` for address and token. Exit status: 0; 1 when the gateway says no; 2 when it cannot be asked.
+See :mod:`sallyport.cli.rest` for address and token. Exit status: 0; 1 when the gateway says no; 2
+when it cannot be asked.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def exchange(
         list[str] | None,
         typer.Option(help="The only address or network that may use it; repeatable."),
     ] = None,
-    minutes: Annotated[int, typer.Option(min=0, max=525_600, help="The lifetime; 0 for the longest.")] = 0,
+    minutes: Annotated[
+        int, typer.Option(min=0, max=525_600, help="The lifetime; 0 for the longest.")
+    ] = 0,
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
@@ -92,4 +96,6 @@ def _line(token: Mapping[str, Any]) -> str:
     target = token["target"] or "any target"
     networks = f"from {', '.join(token['networks'])}" if token["networks"] else "from anywhere"
     until = f"until {token['expires_at']}"
-    return inert(f"{token['id']}  {token['subject']} of {token['issuer']}  {target}  {networks}  {until}")
+    return inert(
+        f"{token['id']}  {token['subject']} of {token['issuer']}  {target}  {networks}  {until}"
+    )

@@ -48,7 +48,9 @@ def duration(seconds: float) -> str:
 
 
 def who(row: SessionRow) -> str:
-    return inert(row.subject) + (f" ({inert(row.label)})" if row.label and row.label != row.subject else "")
+    return inert(row.subject) + (
+        f" ({inert(row.label)})" if row.label and row.label != row.subject else ""
+    )
 
 
 #: Narrower than this, the list of sessions is told in fewer characters.
@@ -75,7 +77,13 @@ def _narrow(rows: list[SessionRow]) -> Table:
     table.add_column("status", no_wrap=True)
     for row in rows:
         via = f" via {inert(row.agent)}" if row.agent and row.agent != row.subject else ""
-        cells = [row.id[:_SHORT_ID], moment(row.started)[:16], _took(row), who(row) + via, inert(row.target)]
+        cells = [
+            row.id[:_SHORT_ID],
+            moment(row.started)[:16],
+            _took(row),
+            who(row) + via,
+            inert(row.target),
+        ]
         numbers = (Text(str(row.statements)), _refused(row), Text(str(row.rows)))
         table.add_row(*map(Text, cells), *numbers, _status(row))
     return table
@@ -101,9 +109,13 @@ def _wide(rows: list[SessionRow]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("status", no_wrap=True)
     for row in rows:
-        cells: list[RenderableType] = [Text(text) for text in (row.id, moment(row.started), _took(row))]
+        cells: list[RenderableType] = [
+            Text(text) for text in (row.id, moment(row.started), _took(row))
+        ]
         cells += [Text(text) for text in (who(row), inert(row.agent), inert(row.target))]
-        table.add_row(*cells, Text(str(row.statements)), _refused(row), Text(str(row.rows)), _status(row))
+        table.add_row(
+            *cells, Text(str(row.statements)), _refused(row), Text(str(row.rows)), _status(row)
+        )
     return table
 
 
@@ -167,7 +179,9 @@ def action_table(actions: Iterable[RecordedAction]) -> Table:
     table.add_column("details", overflow="fold", ratio=1)
     for recorded in actions:
         action = recorded.action
-        details = [f"{key}={_short(' '.join(value.split()))}" for key, value in action.details.items()]
+        details = [
+            f"{key}={_short(' '.join(value.split()))}" for key, value in action.details.items()
+        ]
         outcome = Text(action.outcome, style=_STYLES.get(action.outcome, ""))
         if action.reason:
             outcome.append(f": {inert(_short(action.reason))}", style="dim")
@@ -183,8 +197,8 @@ def action_table(actions: Iterable[RecordedAction]) -> Table:
 
 
 class ReplayView:
-    """Prints steps as a terminal session. ``limit``: rows of each result that are shown; the rest is
-    counted.
+    """Prints steps as a terminal session. ``limit``: rows of each result that are shown; the rest
+    is counted.
     """
 
     def __init__(
@@ -232,7 +246,9 @@ class ReplayView:
             case rp.Opened():
                 self._opened(step)
             case rp.Remark():
-                self._line(f"-- {step.kind}: {step.text}", "yellow" if step.kind == "gap" else "dim")
+                self._line(
+                    f"-- {step.kind}: {step.text}", "yellow" if step.kind == "gap" else "dim"
+                )
             case rp.Closed():
                 self._line(f"[+{step.at:.3f}] session over: {step.reason}", "bold")
 
@@ -244,10 +260,12 @@ class ReplayView:
         subject = login.subject
         self._name = inert(subject.agent or subject.label or subject.id)
         self._line(f"session {login.session}, {moment(login.started)}", "bold")
-        self._line(f"  {subject.id} of {subject.issuer}, groups {', '.join(subject.groups) or 'none'}")
         self._line(
-            f"  agent {subject.agent or '-'}, label {subject.label or '-'} (user name as the client gave it, not verified), "
-            f"application {login.application or '-'} (not verified)"
+            f"  {subject.id} of {subject.issuer}, groups {', '.join(subject.groups) or 'none'}"
+        )
+        self._line(
+            f"  agent {subject.agent or '-'}, label {subject.label or '-'} (user name as the client"
+            f" gave it, not verified), application {login.application or '-'} (not verified)"
         )
         if subject.actors:
             self._line(f"  acting for {subject.id}: {', for '.join(subject.actors)}")
@@ -259,11 +277,15 @@ class ReplayView:
         head = f"[+{step.at:.3f}] {self._name}"
         for place, line in enumerate(inert(statement.sql, newlines=True).split("\n")):
             prompt = f"{head}> " if place == 0 else f"{'.' * len(head)}> "
-            self._console.print(Text(prompt, style="cyan").append(line, style="bold white"), soft_wrap=True)
+            self._console.print(
+                Text(prompt, style="cyan").append(line, style="bold white"), soft_wrap=True
+            )
         for place, (value, binary) in enumerate(zip(step.binds, step.binary, strict=True), 1):
             self._line(f"  ${place} = {_bind(value, binary)}", "dim")
         if statement.outcome != "allow":
-            because = " ".join(filter(None, (statement.code, statement.rule and f'by "{statement.rule}"')))
+            because = " ".join(
+                filter(None, (statement.code, statement.rule and f'by "{statement.rule}"'))
+            )
             self._line(
                 f"  {outcome_of(statement.outcome)} {because}",
                 _STYLES.get(statement.outcome, "red"),
@@ -295,7 +317,10 @@ class ReplayView:
             table.add_column(Text(inert(name)), overflow="fold")
         for row in rows:
             table.add_row(
-                *(Text("NULL", style="dim") if cell is None else Text(_short(inert(cell))) for cell in row)
+                *(
+                    Text("NULL", style="dim") if cell is None else Text(_short(inert(cell)))
+                    for cell in row
+                )
             )
         self._console.print(table)
         if more:
@@ -309,7 +334,11 @@ def _bind(value: str | None, binary: bool) -> str:
     if not binary:
         return f"'{_short(value)}'"
     raw = bytes.fromhex(value[2:])
-    number = f", {int.from_bytes(raw, 'big', signed=True)} if an integer" if len(raw) in (2, 4, 8) else ""
+    number = (
+        f", {int.from_bytes(raw, 'big', signed=True)} if an integer"
+        if len(raw) in (2, 4, 8)
+        else ""
+    )
     return f"{_short(value)} (binary, type unknown{number})"
 
 
@@ -318,7 +347,9 @@ def _short(text: str) -> str:
 
 
 def as_json(value: object) -> str:
-    """One line of JSON, ASCII only (so inert in a terminal); bytes as base64, values of ours as objects."""
+    """One line of JSON, ASCII only (so inert in a terminal); bytes as base64, values of ours as
+    objects.
+    """
     return json.dumps(value, default=_plain).replace("\x7f", "\\u007f")
 
 

@@ -1,6 +1,8 @@
-"""Where a command gets the token for the gateway: a file, an issuer (client credentials), or what ``sallyport login`` kept.
+"""Where a command gets the token for the gateway: a file, an issuer (client credentials), or what
+``sallyport login`` kept.
 
-A file is read anew each time: pods and CI jobs find another token in it when the old one is about to expire.
+A file is read anew each time: pods and CI jobs find another token in it when the old one is about
+to expire.
 """
 
 from __future__ import annotations
@@ -45,14 +47,18 @@ class TokenSource:
                 raise SallyportError("no usable token; see above") from None
         if not self.issuer:
             raise SallyportError(
-                "--issuer is missing: the identity provider's address, as in the gateway's configuration"
+                "--issuer is missing: the identity provider's address, as in the gateway's"
+                " configuration"
             )
         if self.secret is None:
             raise SallyportError(
-                "the client's secret is missing: set SALLYPORT_CLIENT_SECRET, or name a file with --secret-file"
+                "the client's secret is missing: set SALLYPORT_CLIENT_SECRET, or name a file with"
+                " --secret-file"
             )
         wants = {"scope": self.scope, "resource": self.resource, "audience": self.audience}
-        client = TokenClient(self.issuer, self.client_id, self.secret, wants=wants, ca_file=self.ca_file)
+        client = TokenClient(
+            self.issuer, self.client_id, self.secret, wants=wants, ca_file=self.ca_file
+        )
         return await client.client_credentials()
 
     def fetch_now(self) -> Grant:
@@ -67,7 +73,9 @@ def _from_file(path: Path) -> Grant:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SallyportError(f"the token file {path} cannot be read: {type(error).__name__}") from None
+        raise SallyportError(
+            f"the token file {path} cannot be read: {type(error).__name__}"
+        ) from None
     if not text or not text.isascii() or not text.isprintable():
         raise SallyportError(f"the token file {path} has no token in it")
     return Grant(Secret(text), _expiry(text))
@@ -85,5 +93,7 @@ def _expiry(token: str) -> float:
 
 def state_directory() -> Path:
     """For what commands keep: ``$XDG_STATE_HOME/sallyport`` or ``~/.local/state/sallyport``."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(
+        os.path.expanduser("~"), ".local", "state"
+    )
     return Path(base) / "sallyport"

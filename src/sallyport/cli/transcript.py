@@ -1,6 +1,7 @@
 """A recorded session as psql would have shown it, for a terminal, a file or an asciicast.
 
-Everything recorded is shown inert (:func:`sallyport.audit.display.inert`): the escapes in it are visible, none acts.
+Everything recorded is shown inert (:func:`sallyport.audit.display.inert`): the escapes in it are
+visible, none acts.
 """
 
 from __future__ import annotations
@@ -71,8 +72,12 @@ class PsqlTranscript:
             case rp.Done(tag=tag):
                 return "" if tag.startswith(("SELECT ", "FETCH ")) else f"{inert(tag)}\n"
             case rp.Copied(direction=direction, data=data):
-                text = inert(data.decode("utf-8", "backslashreplace").removesuffix("\n"), newlines=True)
-                return "".join(f"{'>> ' if direction == 'in' else ''}{line}\n" for line in text.split("\n"))
+                text = inert(
+                    data.decode("utf-8", "backslashreplace").removesuffix("\n"), newlines=True
+                )
+                return "".join(
+                    f"{'>> ' if direction == 'in' else ''}{line}\n" for line in text.split("\n")
+                )
             case rp.Remark():
                 return f"-- {inert(step.kind)}: {inert(step.text)}\n"
             case rp.Closed(reason=reason):
@@ -83,7 +88,9 @@ class PsqlTranscript:
         statement = step.statement
         lines = inert(statement.sql.rstrip().rstrip(";"), newlines=True).split("\n")
         going_on = self._prompt.replace("=>", "->")
-        text = "".join(f"{going_on if place else self._prompt}{line}\n" for place, line in enumerate(lines))
+        text = "".join(
+            f"{going_on if place else self._prompt}{line}\n" for place, line in enumerate(lines)
+        )
         text = f"{text[:-1]};\n"
         for place, value in enumerate(step.binds, 1):
             text += f"-- ${place} = {'NULL' if value is None else inert(value)}\n"
@@ -103,11 +110,15 @@ class PsqlTranscript:
         names = [_short(name) for name in columns.names]
         cells = [["" if value is None else _short(value) for value in row] for row in rows]
         widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
-        head = "|".join(f" {_middle(name, width)} " for name, width in zip(names, widths, strict=True))
+        head = "|".join(
+            f" {_middle(name, width)} " for name, width in zip(names, widths, strict=True)
+        )
         lines = [head, "+".join("-" * (width + 2) for width in widths)]
         for row in cells:
             placed = zip(row, widths, columns.types, strict=True)
-            lines.append("|".join(f" {_side(cell, width, oid)} " for cell, width, oid in placed).rstrip())
+            lines.append(
+                "|".join(f" {_side(cell, width, oid)} " for cell, width, oid in placed).rstrip()
+            )
         count = len(rows) + more
         if more:
             lines.append(f"-- {more} more rows are in the recording")
@@ -133,8 +144,8 @@ def _side(text: str, width: int, oid: int) -> str:
 def asciicast(
     texts: Iterable[tuple[float, str]], title: str, started: float, max_pause: float
 ) -> Iterator[str]:
-    """Lines of an asciicast v2 (docs.asciinema.org/manual/asciicast/v2), without their line feeds. ``started``: Unix seconds.
-    ``max_pause``: seconds that a player waits at most.
+    """Lines of an asciicast v2 (docs.asciinema.org/manual/asciicast/v2), without their line feeds.
+    ``started``: Unix seconds. ``max_pause``: seconds that a player waits at most.
     """
     yield json.dumps(
         {

@@ -43,5 +43,7 @@ class Check:
             raise self.error(path, f"{url!r} is not a usable URL", "Write https://host/...")
         if parts.scheme == "http" and not is_loopback(host):
             raise self.error(
-                path, f"{url!r} is not https, so its keys could be forged on the way", "Write https://"
+                path,
+                f"{url!r} is not https, so its keys could be forged on the way",
+                "Write https://",
             )

@@ -49,7 +49,9 @@ def target(check: Check, name: str, target: TargetSettings) -> TargetSettings:
         if not getattr(target, key):
             raise check.error((*path, key), "the value is empty", "Write it, or remove the target")
     if not 0 < target.port < 65536:
-        raise check.error((*path, "port"), f"{target.port} is not a port", "Write 1 to 65535; 5432 is usual")
+        raise check.error(
+            (*path, "port"), f"{target.port} is not a port", "Write 1 to 65535; 5432 is usual"
+        )
     if not target.auth:
         raise check.error(
             (*path, "auth"), "the list is empty", "Name at least one, for example [scram-sha-256]"
@@ -75,7 +77,10 @@ def _administrator(check: Check, path: YamlPath, target: TargetSettings) -> Admi
             raise check.error((*path, "admin"), "nothing uses it with 'credential: static'", fix)
         return None
     if admin is None or not admin.user:
-        fix = "Add 'admin: {user: ..., password: ...}': a role with CREATEROLE that may grant what policy allows"
+        fix = (
+            "Add 'admin: {user: ..., password: ...}': a role with CREATEROLE that may grant what"
+            " policy allows"
+        )
         raise check.error((*path, "credential"), "'ephemeral' needs an administrator's role", fix)
     if admin.user == target.user:
         fix = "Make a role for each: the gateway reads the catalog as 'user'"

@@ -1,7 +1,8 @@
 """Whether a condition holds for only those whose claim has a written value: :func:`demands_value`.
 
-The CEL library gives no syntax tree, so this reads the few shapes that are wanted and believes nothing else: ``claims.NAME == "value"``,
-``"value" == claims.NAME`` and ``claims.NAME in ["value", ...]``, alone, as one of the parts of ``&&``, or as every part of ``||``.
+The CEL library gives no syntax tree, so this reads the few shapes that are wanted and believes
+nothing else: ``claims.NAME == "value"``, ``"value" == claims.NAME`` and ``claims.NAME in ["value",
+...]``, alone, as one of the parts of ``&&``, or as every part of ``||``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
 def demands_value(source: str, names: Collection[str]) -> bool:
-    """Whether the expression can only be true when one of the claims ``names`` has a value that is written in it. False when in doubt."""
+    """Whether the expression can only be true when one of the claims ``names`` has a value that is
+    written in it. False when in doubt.
+    """
     source = source.strip()
     while source.startswith("(") and _end(source) == len(source) - 1:
         source = source[1:-1].strip()

@@ -28,7 +28,10 @@ def addresses(check: Check, config: Config) -> None:
         except ValueError as error:
             raise check.error(path, str(error), "Write host:port, like 127.0.0.1:6432") from None
         if config.tls is None and not address.is_loopback:
-            what = f"{text} is not a loopback address and there is no TLS: tokens would travel in clear"
+            what = (
+                f"{text} is not a loopback address and there is no TLS: tokens would travel in"
+                " clear"
+            )
             fix = "Add 'tls: {certificate: ..., key: ...}', or listen on 127.0.0.1"
             raise check.error(path, what, fix)
 
@@ -47,11 +50,16 @@ def _forwarding(check: Check, console: Console) -> None:
     proxies(check, ("console", "trusted_proxies"), console.trusted_proxies)
     if bool(console.forwarding_header) != bool(console.trusted_proxies):
         path = "forwarding_header" if console.forwarding_header else "trusted_proxies"
-        fix = "Write both 'forwarding_header: X-Forwarded-For' and 'trusted_proxies: [ADDRESS]', or neither"
+        fix = (
+            "Write both 'forwarding_header: X-Forwarded-For' and 'trusted_proxies: [ADDRESS]', or"
+            " neither"
+        )
         raise check.error(("console", path), "one of two keys that belong together", fix)
     if console.forwarding_header and not _HEADER_NAME.fullmatch(console.forwarding_header):
         raise check.error(
-            ("console", "forwarding_header"), "this is not the name of a header", "Write X-Forwarded-For"
+            ("console", "forwarding_header"),
+            "this is not the name of a header",
+            "Write X-Forwarded-For",
         )
 
 
@@ -69,11 +77,15 @@ def console(check: Check, config: Config) -> Console | None:
     if console is None:
         if config.identity.saml:
             fix = "Add 'console: {listen: ...}'"
-            raise check.error(("identity", "saml"), "responses come to the console, and there is none", fix)
+            raise check.error(
+                ("identity", "saml"), "responses come to the console, and there is none", fix
+            )
         return None
     if console.client_id and not config.identity.oidc:
         raise check.error(
-            ("console", "client_id"), "a client of no issuer", "Add identity.oidc, or remove the key"
+            ("console", "client_id"),
+            "a client of no issuer",
+            "Add identity.oidc, or remove the key",
         )
     issuers = [provider.issuer for provider in config.identity.oidc]
     if console.issuer and console.issuer not in issuers:
@@ -83,13 +95,22 @@ def console(check: Check, config: Config) -> Console | None:
     if console.public_url:
         _public_url(check, console.public_url)
     if console.client_id and "openid" not in console.scopes:
-        raise check.error(("console", "scopes"), "without the scope openid there is no sign-in", "Add openid")
-    if console.client_id and console.client_id in [provider.audience for provider in config.identity.oidc]:
+        raise check.error(
+            ("console", "scopes"), "without the scope openid there is no sign-in", "Add openid"
+        )
+    if console.client_id and console.client_id in [
+        provider.audience for provider in config.identity.oidc
+    ]:
         fix = "Give the console a client of its own at the issuer"
-        what = "this is the audience of an issuer: sign-in tokens of the console would open the gateway"
+        what = (
+            "this is the audience of an issuer: sign-in tokens of the console would open the"
+            " gateway"
+        )
         raise check.error(("console", "client_id"), what, fix)
     if console.client_secret is not None and not console.client_id:
-        raise check.error(("console", "client_secret"), "a secret without a client", "Add 'client_id'")
+        raise check.error(
+            ("console", "client_secret"), "a secret without a client", "Add 'client_id'"
+        )
     for key in ("session_seconds", "idle_seconds"):
         if getattr(console, key) <= 0:
             raise check.error(("console", key), "must be more than 0", "Write seconds")

@@ -1,4 +1,6 @@
-"""Who may issue the tokens that open the gateway, and what a provider wants said about its tokens."""
+"""Who may issue the tokens that open the gateway, and what a provider wants said about its
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ _ONLY_ISSUER: Mapping[str, str] = {
     "gitlab": "https://gitlab.com",
     "kubernetes": "https://kubernetes.default.svc.cluster.local",
 }
-#: Providers that give a token for any audience to anybody in the world: claims of which the conditions must demand a value, and an example.
+#: Providers that give a token for any audience to anybody in the world: claims of which the
+#: conditions must demand a value, and an example.
 _OPEN_TO_ALL: Mapping[str, tuple[tuple[str, ...], str]] = {
     "google": (("hd", "email", "sub"), 'claims.hd == "example.com"'),
     "github-actions": (
@@ -69,7 +72,9 @@ def identity(check: Check, identity: Identity) -> Identity:
     named = identity.oauthbearer.issuer
     if named and named not in seen:
         raise check.error(
-            ("identity", "oauthbearer", "issuer"), "is not one of identity.oidc", "Write it as it is there"
+            ("identity", "oauthbearer", "issuer"),
+            "is not one of identity.oidc",
+            "Write it as it is there",
         )
     tokens = identity.session_tokens
     if not 0 <= tokens.lifetime <= MAX_LIFETIME or tokens.per_subject < 1:
@@ -92,7 +97,9 @@ def saml(check: Check, identity: Identity, issuers: Collection[str]) -> tuple[Sa
     taken = set(issuers)
     for i, idp in enumerate(identity.saml):
         path: YamlPath = ("identity", "saml", i)
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", idp.name) or idp.name in [c.name for c in completed]:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", idp.name) or idp.name in [
+            c.name for c in completed
+        ]:
             fix = "Write a name of small letters, digits and -, once: it stands in addresses"
             raise check.error((*path, "name"), f"{idp.name!r} is not usable", fix)
         if not idp.entity_id or idp.entity_id in taken:
@@ -115,7 +122,9 @@ def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
         if value := getattr(idp, key):
             check.readable((*path, key), value)
     if (idp.key is None) != (idp.certificate is None):
-        raise check.error((*path, "key"), "certificate and key belong together", "Write both, or neither")
+        raise check.error(
+            (*path, "key"), "certificate and key belong together", "Write both, or neither"
+        )
     if not 0 <= idp.clock_skew <= 300:
         raise check.error((*path, "clock_skew"), "must be 0 to 300 seconds", "60 is usual")
     if idp.session_seconds <= 0:
@@ -135,7 +144,9 @@ def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
     """Paths absolute, and what the provider and a pod's surroundings say."""
     name = issuer.issuer or _ONLY_ISSUER.get(issuer.provider or "", "")
     if not name:
-        raise check.error((*path, "issuer"), "the key 'issuer' is missing", "Write the iss of your tokens")
+        raise check.error(
+            (*path, "issuer"), "the key 'issuer' is missing", "Write the iss of your tokens"
+        )
     files = {}
     for key in ("ca", "jwks_file", "token_file"):
         value = getattr(issuer, key)
@@ -143,7 +154,9 @@ def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
             check.readable((*path, key), value)
         files[key] = check.absolute(value) if value else None
     url = issuer.jwks_url
-    in_pod = issuer.provider == "kubernetes" and not url and not files["jwks_file"] and not issuer.issuer
+    in_pod = (
+        issuer.provider == "kubernetes" and not url and not files["jwks_file"] and not issuer.issuer
+    )
     if in_pod:
         for key, file in (("ca", "ca.crt"), ("token_file", "token")):
             files[key] = files[key] or str(SERVICE_ACCOUNT / file)
@@ -186,16 +199,24 @@ def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
         names, example = _OPEN_TO_ALL[provider]
         if not any(demands_value(condition, names) for condition in issuer.require):
             what = (
-                f"anybody can get a token from {provider} for your audience; 'require' must say whose are accepted, by a value that"
-                f" {' or '.join(names)} has to be or a list of them"
+                f"anybody can get a token from {provider} for your audience; 'require' must say"
+                f" whose are accepted, by a value that {' or '.join(names)} has to be or a list of"
+                " them"
             )
-            raise check.error((*path, "require"), what, f"Write require: ['{example}']: ids, never names")
+            raise check.error(
+                (*path, "require"), what, f"Write require: ['{example}']: ids, never names"
+            )
     if provider == "entra" and re.search(r"/(?:common|organizations|consumers)(?:/|\Z)", name):
-        fix = "Write https://login.microsoftonline.com/TENANT_ID/v2.0, or https://sts.windows.net/TENANT_ID/ for v1 tokens"
+        fix = (
+            "Write https://login.microsoftonline.com/TENANT_ID/v2.0, or"
+            " https://sts.windows.net/TENANT_ID/ for v1 tokens"
+        )
         raise check.error((*path, "issuer"), "this is the issuer of every tenant", fix)
     if provider == "okta" and name.startswith("https:") and "/oauth2/" not in name:
         what = "access tokens of Okta's org authorization server are for Okta alone"
-        raise check.error((*path, "issuer"), what, "Write a custom one: https://ORG.okta.com/oauth2/default")
+        raise check.error(
+            (*path, "issuer"), what, "Write a custom one: https://ORG.okta.com/oauth2/default"
+        )
 
 
 def expressions(check: Check, path: YamlPath, issuer: OidcIssuer | SamlIdp) -> None:
@@ -208,7 +229,9 @@ def expressions(check: Check, path: YamlPath, issuer: OidcIssuer | SamlIdp) -> N
         for i, source in enumerate(value if isinstance(value, tuple) else (value,)):
             where: YamlPath = (*path, "claims", part, i) if several else (*path, "claims", part)
             if source == "":
-                raise check.error(where, "the value is empty", "Write the claim that your tokens carry")
+                raise check.error(
+                    where, "the value is empty", "Write the claim that your tokens carry"
+                )
             if isinstance(source, CelSource):
                 sources.append(((*where, "cel"), source.cel))
     if issuer.claims.subject == ():
@@ -225,14 +248,18 @@ def _issuer(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
     if issuer.jwks_url:
         check.url((*path, "jwks_url"), issuer.jwks_url)
     if not issuer.audience:
-        raise check.error((*path, "audience"), "the value is empty", "Write the value your tokens carry")
+        raise check.error(
+            (*path, "audience"), "the value is empty", "Write the value your tokens carry"
+        )
     if issuer.jwks_url and issuer.jwks_file:
         raise check.error((*path, "jwks_file"), "jwks_url and jwks_file are both there", "Keep one")
     if issuer.token_file and not issuer.jwks_url:
         raise check.error((*path, "token_file"), "it needs jwks_url", "Write where the keys are")
     expressions(check, path, issuer)
     if issuer.algorithms is not None and not issuer.algorithms:
-        raise check.error((*path, "algorithms"), "the list is empty", "Name some, or remove the key")
+        raise check.error(
+            (*path, "algorithms"), "the list is empty", "Name some, or remove the key"
+        )
     if not 0 <= issuer.clock_skew <= 300:
         raise check.error((*path, "clock_skew"), "must be 0 to 300 seconds", "30 is usual")
     if issuer.max_token_age < 0:

@@ -35,7 +35,9 @@ def load_config(path: Path | str) -> Config:
     _numbers(check, config)
     _watch(check, config.watch)
     if not config.policy:
-        raise check.error(("policy",), "the path is empty", "Write, for example, 'policy: policy.yaml'")
+        raise check.error(
+            ("policy",), "the path is empty", "Write, for example, 'policy: policy.yaml'"
+        )
     data = check.absolute(config.data)
     directory = config.recording.directory
     replaced: Config = msgspec.structs.replace(
@@ -95,7 +97,9 @@ def _encryption(check: Check, encryption: RecordingEncryption) -> RecordingEncry
     path: YamlPath = ("recording", "encryption")
     key = encryption.key and managed.local_secret(check, (*path, "key"), encryption.key)
     refs = enumerate(encryption.previous)
-    previous = tuple(managed.local_secret(check, (*path, "previous", number), ref) for number, ref in refs)
+    previous = tuple(
+        managed.local_secret(check, (*path, "previous", number), ref) for number, ref in refs
+    )
     replaced: RecordingEncryption = msgspec.structs.replace(encryption, key=key, previous=previous)
     return replaced
 
@@ -118,8 +122,12 @@ def _numbers(check: Check, config: Config) -> None:
     for key in ("keepalive_idle_seconds", "keepalive_interval_seconds", "keepalive_probes"):
         most = 127 if key == "keepalive_probes" else 32767  # the kernel's own bounds
         if getattr(config.network, key) > most:
-            raise check.error(("network", key), f"the system's bound is {most}", f"Write at most {most}")
+            raise check.error(
+                ("network", key), f"the system's bound is {most}", f"Write at most {most}"
+            )
     if config.limits.max_message_bytes > 2**30 - 1:
         raise check.error(
-            ("limits", "max_message_bytes"), "PostgreSQL's own bound is 1 GB", "Write at most 1073741823"
+            ("limits", "max_message_bytes"),
+            "PostgreSQL's own bound is 1 GB",
+            "Write at most 1073741823",
         )

@@ -1,6 +1,8 @@
-"""The shape of ``sallyport.yaml``: one frozen struct per section, and nothing that reads a file or a secret.
+"""The shape of ``sallyport.yaml``: one frozen struct per section, and nothing that reads a file or
+a secret.
 
-:data:`SECTIONS` lists them by the path of their keys; every key is described in docs/configuration.md, and a test compares.
+:data:`SECTIONS` lists them by the path of their keys; every key is described in
+docs/configuration.md, and a test compares.
 """
 
 from __future__ import annotations
@@ -30,7 +32,17 @@ from sallyport.core.address import Address, parse_address
 
 AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
 Algorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
 ]
 
 WatchAction = Literal["notify", "hold", "end", "lock"]
@@ -43,8 +55,8 @@ ApprovalEvent = Literal["asked", "approved", "denied", "expired", "withdrawn", "
 
 
 class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """PEM files of the gateway's own certificate chain and key. ``direct``: also accept TLS without an
-    SSLRequest (ALPN postgresql).
+    """PEM files of the gateway's own certificate chain and key. ``direct``: also accept TLS without
+    an SSLRequest (ALPN postgresql).
     """
 
     certificate: str
@@ -53,7 +65,9 @@ class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ConsoleRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Groups whose members have each role in the console and over REST. Nobody has a role that is not given here."""
+    """Groups whose members have each role in the console and over REST. Nobody has a role that is
+    not given here.
+    """
 
     viewer: tuple[str, ...] = ()
     reviewer: tuple[str, ...] = ()
@@ -62,9 +76,10 @@ class ConsoleRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The web console and REST interface. ``issuer`` "": the first of ``identity.oidc``. ``client_id`` "": nobody
-    can sign in, only bearer tokens count. ``public_url`` "": made from ``listen``. Seconds. ``forwarding_header``: of
-    requests from ``trusted_proxies``, lists who they come from.
+    """The web console and REST interface. ``issuer`` "": the first of ``identity.oidc``.
+    ``client_id`` "": nobody can sign in, only bearer tokens count. ``public_url`` "": made from
+    ``listen``. Seconds. ``forwarding_header``: of requests from ``trusted_proxies``, lists who they
+    come from.
     """
 
     listen: str = "127.0.0.1:8642"
@@ -88,7 +103,9 @@ class CelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 ClaimSource = str | CelSource
 ClaimSources = ClaimSource | tuple[ClaimSource, ...]
-Provider = Literal["entra", "google", "okta", "keycloak", "github-actions", "gitlab", "kubernetes", "spiffe"]
+Provider = Literal[
+    "entra", "google", "okta", "keycloak", "github-actions", "gitlab", "kubernetes", "spiffe"
+]
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,9 +118,10 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One identity provider. ``issuer`` "": that of the ``provider``, where there is only one. ``require``: CEL over ``claims``, all must
-    be true. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one claim each,
-    the short form of ``claims.groups`` and ``claims.agent``; empty once the configuration is checked.
+    """One identity provider. ``issuer`` "": that of the ``provider``, where there is only one.
+    ``require``: CEL over ``claims``, all must be true. ``clock_skew`` and ``max_token_age`` are
+    seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one claim each, the short form
+    of ``claims.groups`` and ``claims.agent``; empty once the configuration is checked.
     """
 
     audience: str
@@ -123,8 +141,9 @@ class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One SAML identity provider. ``entity_id``: its own. ``metadata``: a URL, or a file. ``sp_entity_id`` "": made from
-    ``console.public_url``. ``certificate`` and ``key``: PEM, ours. ``clock_skew`` and ``session_seconds`` are seconds.
+    """One SAML identity provider. ``entity_id``: its own. ``metadata``: a URL, or a file.
+    ``sp_entity_id`` "": made from ``console.public_url``. ``certificate`` and ``key``: PEM, ours.
+    ``clock_skew`` and ``session_seconds`` are seconds.
     """
 
     name: str
@@ -145,16 +164,16 @@ class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What becomes of a session whose token expires. ``grace``: seconds that its open transaction and
-    running statement still have; 0 ends both at once.
+    """What becomes of a session whose token expires. ``grace``: seconds that its open transaction
+    and running statement still have; 0 ends both at once.
     """
 
     grace: float = 60.0
 
 
 class SessionTokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens that the gateway issues in exchange for an identity. ``lifetime``: seconds, at most; 0: none are
-    issued or accepted. ``per_subject``: valid at once, at most.
+    """Tokens that the gateway issues in exchange for an identity. ``lifetime``: seconds, at most;
+    0: none are issued or accepted. ``per_subject``: valid at once, at most.
     """
 
     lifetime: float = 12 * 3600.0
@@ -162,8 +181,9 @@ class SessionTokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 class OAuthBearer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Clients that speak SASL OAUTHBEARER (libpq 18). ``user``: the user name that asks for it; "": nobody can. ``issuer`` "": the
-    first of ``identity.oidc``. ``scope``: what clients should ask it for.
+    """Clients that speak SASL OAUTHBEARER (libpq 18). ``user``: the user name that asks for it; "":
+    nobody can. ``issuer`` "": the first of ``identity.oidc``. ``scope``: what clients should ask it
+    for.
     """
 
     user: str = "oauth"
@@ -172,8 +192,8 @@ class OAuthBearer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
-    refused.
+    """``required_claims``: claim name -> accepted value or list of values; a token without one of
+    them is refused.
     """
 
     oidc: tuple[OidcIssuer, ...] = ()
@@ -192,9 +212,9 @@ class Administrator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TargetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods
-    the server may ask for. ``credential``: sessions log in as ``user`` (static), or each as a role of its own (ephemeral), which
-    ``admin`` makes. ``user`` "": Vault says who.
+    """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``:
+    methods the server may ask for. ``credential``: sessions log in as ``user`` (static), or each as
+    a role of its own (ephemeral), which ``admin`` makes. ``user`` "": Vault says who.
     """
 
     host: str
@@ -212,8 +232,8 @@ class TargetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds of the gateway itself (the policy has its own). Seconds and bytes; ``session_seconds`` and
-    ``idle_seconds`` 0: no bound.
+    """Bounds of the gateway itself (the policy has its own). Seconds and bytes; ``session_seconds``
+    and ``idle_seconds`` 0: no bound.
     """
 
     login_seconds: float = 30.0
@@ -325,9 +345,10 @@ class RecordingEncryption(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``directory``: default is ``recordings`` under ``data``. ``durability``: what has a statement that may
-    change something before the database gets it: the operating system (standard) or the disk (strict).
-    ``search_statements``: how many can be searched; 0: none, there is no index of statements.
+    """``directory``: default is ``recordings`` under ``data``. ``durability``: what has a statement
+    that may change something before the database gets it: the operating system (standard) or the
+    disk (strict). ``search_statements``: how many can be searched; 0: none, there is no index of
+    statements.
     """
 
     directory: str = ""
@@ -446,9 +467,10 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``mask_keys``: secrets of ``hash``
-    masks, by the name that the policy uses ("default" when it names none). ``proxy_protocol``: addresses or
-    networks of proxies whose connections begin with a PROXY protocol header (version 2).
+    """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``mask_keys``: secrets of
+    ``hash`` masks, by the name that the policy uses ("default" when it names none).
+    ``proxy_protocol``: addresses or networks of proxies whose connections begin with a PROXY
+    protocol header (version 2).
     """
 
     identity: Identity

@@ -29,7 +29,10 @@ def approvals(check: Check, config: Config) -> ApprovalSettings:
         secret = managed.secret(check, (*path, "webhooks", i, "secret"), hook.secret)
         webhooks.append(msgspec.structs.replace(hook, secret=secret))
     replaced: ApprovalSettings = msgspec.structs.replace(
-        settings, webhooks=tuple(webhooks), mail=_mail(check, settings.mail), slack=_slack(check, config)
+        settings,
+        webhooks=tuple(webhooks),
+        mail=_mail(check, settings.mail),
+        slack=_slack(check, config),
     )
     return replaced
 
@@ -79,7 +82,9 @@ def _slack(check: Check, config: Config) -> SlackSettings | None:
     if not slack.channel:
         raise check.error((*path, "channel"), "the value is empty", "Write a channel's id")
     check.url((*path, "api"), slack.api)
-    people = {user: _slack_person(check, config, user, entry) for user, entry in slack.people.items()}
+    people = {
+        user: _slack_person(check, config, user, entry) for user, entry in slack.people.items()
+    }
     replaced: SlackSettings = msgspec.structs.replace(
         slack,
         signing_secret=managed.secret(check, (*path, "signing_secret"), slack.signing_secret),
@@ -101,5 +106,7 @@ def _slack_person(
     if person.issuer and person.issuer not in issuers:
         fix = "Write one of them exactly, or remove the key: then it is the first"
         raise check.error((*path, "issuer"), "this issuer is not one of identity.oidc", fix)
-    replaced: SlackPersonSettings = msgspec.structs.replace(person, issuer=person.issuer or issuers[0])
+    replaced: SlackPersonSettings = msgspec.structs.replace(
+        person, issuer=person.issuer or issuers[0]
+    )
     return replaced

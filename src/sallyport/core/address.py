@@ -1,4 +1,6 @@
-"""Addresses to listen on: ``host:port``, and whether they can be reached from outside this machine."""
+"""Addresses to listen on: ``host:port``, and whether they can be reached from outside this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def parse_address(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"{text!r} is ambiguous; an IPv6 address is written in brackets, like [::1]:6432")
+        raise ValueError(
+            f"{text!r} is ambiguous; an IPv6 address is written in brackets, like [::1]:6432"
+        )
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"{text!r} is not an address")
     return Address(host, int(port))
@@ -45,7 +49,9 @@ def is_loopback(host: str) -> bool:
 
 
 def network_of(host: str) -> str:
-    """What a peer's address counts under where there is a bound per address: itself, or its /64 network in IPv6."""
+    """What a peer's address counts under where there is a bound per address: itself, or its /64
+    network in IPv6.
+    """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -58,7 +64,9 @@ def network_of(host: str) -> str:
 
 
 class Networks:
-    """Addresses and networks (CIDR) of proxies that are believed. ValueError for what is neither."""
+    """Addresses and networks (CIDR) of proxies that are believed. ValueError for what is
+    neither.
+    """
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._networks = [ipaddress.ip_network(text, strict=False) for text in texts]
@@ -74,9 +82,11 @@ class Networks:
 
 
 def forwarded_address(peer: str, values: Iterable[str], proxies: Networks) -> str:
-    """Who a request comes from. ``values``: of its forwarding header, each a list, the nearest last.
+    """Who a request comes from. ``values``: of its forwarding header, each a list, the nearest
+    last.
 
-    Only what believed proxies wrote counts: from the right, up to the first address that is none of them.
+    Only what believed proxies wrote counts: from the right, up to the first address that is none of
+    them.
     """
     address = peer
     names = [name.strip() for value in values for name in value.split(",")]

@@ -1,7 +1,9 @@
-"""CEL (Common Expression Language) expressions of configuration and policy: bounded, compiled once, evaluated without exceptions.
+"""CEL (Common Expression Language) expressions of configuration and policy: bounded, compiled once,
+evaluated without exceptions.
 
-CEL has no loops and no side effects; length and nesting are bounded here because the evaluator has no cost limit.
-:meth:`Expression.evaluate` gives :data:`FAILED` when the evaluation failed: callers take the restrictive side.
+CEL has no loops and no side effects; length and nesting are bounded here because the evaluator has
+no cost limit. :meth:`Expression.evaluate` gives :data:`FAILED` when the evaluation failed: callers
+take the restrictive side.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ MAX_NESTING = 16
 
 # Functions and methods that CEL's standard library offers and an expression may use.
 _FUNCTION_NAMES = (
-    "size contains startsWith endsWith matches has all exists exists_one map filter int uint double "
-    "string bool bytes timestamp duration type getDate getDayOfMonth getDayOfWeek getDayOfYear "
-    "getFullYear getHours getMilliseconds getMinutes getMonth getSeconds lowerAscii upperAscii trim "
-    "split join min max"
+    "size contains startsWith endsWith matches has all exists exists_one map filter int uint double"
+    " string bool bytes timestamp duration type getDate getDayOfMonth getDayOfWeek getDayOfYear"
+    " getFullYear getHours getMilliseconds getMinutes getMonth getSeconds lowerAscii upperAscii"
+    " trim split join min max"
 )
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 
-# What the evaluator raises for an expression that cannot be evaluated (missing key, wrong type, overflow,
-# unknown name).
+# What the evaluator raises for an expression that cannot be evaluated (missing key, wrong type,
+# overflow, unknown name).
 _FAILURES = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError)
 
 #: The result of an evaluation that failed. No expression gives it.
@@ -55,7 +57,9 @@ class Expression:
 
 
 def compile_expression(source: str, variables: Collection[str]) -> Expression:
-    """Compile an expression over ``variables``. ValueError (its text completes "the expression ...") when it is not usable."""
+    """Compile an expression over ``variables``. ValueError (its text completes "the expression
+    ...") when it is not usable.
+    """
     if len(source) > MAX_LENGTH:
         raise ValueError(f"is longer than {MAX_LENGTH} characters")
     if _nesting(source) > MAX_NESTING:

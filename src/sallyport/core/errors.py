@@ -1,7 +1,8 @@
 """Refusals and errors that people and agents read.
 
-Every refusal carries a stable code ``SPnnnn`` (listed in docs/refusals.md), a SQLSTATE, a message, and, for the
-agent that will try again, DETAIL (which rule or which unknown) and HINT (what would work instead).
+Every refusal carries a stable code ``SPnnnn`` (listed in docs/refusals.md), a SQLSTATE, a message,
+and, for the agent that will try again, DETAIL (which rule or which unknown) and HINT (what would
+work instead).
 """
 
 from __future__ import annotations
@@ -97,12 +98,16 @@ CODES: dict[str, Code] = _codes(
 )
 
 #: Said of names: the catalog may have moved since the gateway read it.
-UNKNOWN_NAMES = frozenset({"SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114"})
+UNKNOWN_NAMES = frozenset(
+    {"SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why something does not run, in PostgreSQL's own error fields. ``position`` is 1-based, in characters, or 0."""
+    """Why something does not run, in PostgreSQL's own error fields. ``position`` is 1-based, in
+    characters, or 0.
+    """
 
     code: Code
     message: str
@@ -121,7 +126,9 @@ class Refusal:
 
 
 def refuse(code: str, message: str, detail: str = "", hint: str = "", position: int = 0) -> Refusal:
-    """Make a refusal with a code from :data:`CODES` (KeyError for an unlisted code: a bug, found by any test)."""
+    """Make a refusal with a code from :data:`CODES` (KeyError for an unlisted code: a bug, found by
+    any test).
+    """
     return Refusal(CODES[code], message, detail, hint, position)
 
 

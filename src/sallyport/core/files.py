@@ -10,8 +10,9 @@ from sallyport.core.errors import ConfigError
 
 
 def read_trusted(path: Path) -> bytes:
-    """The content of a file that decides something. Raises OSError; ConfigError when every user of the machine
-    could have written it: the file is world-writable, or its directory is and is not sticky.
+    """The content of a file that decides something. Raises OSError; ConfigError when every user of
+    the machine could have written it: the file is world-writable, or its directory is and is not
+    sticky.
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
@@ -23,15 +24,16 @@ def read_trusted(path: Path) -> bytes:
 def _refuse_world_writable(path: Path, status: os.stat_result) -> None:
     if status.st_mode & stat.S_IWOTH:
         raise ConfigError(
-            f"{path}: every user of this machine can change this file (mode {stat.S_IMODE(status.st_mode):04o}). "
-            f"Run 'chmod o-w {path}', and check its content"
+            f"{path}: every user of this machine can change this file (mode"
+            f" {stat.S_IMODE(status.st_mode):04o}). Run 'chmod o-w {path}', and check its content"
         )
     directory = path.resolve().parent
     mode = directory.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise ConfigError(
-            f"{path}: every user of this machine can replace this file: its directory {directory} has mode "
-            f"{stat.S_IMODE(mode):04o}. Run 'chmod o-w {directory}', and check the file's content"
+            f"{path}: every user of this machine can replace this file: its directory {directory}"
+            f" has mode {stat.S_IMODE(mode):04o}. Run 'chmod o-w {directory}', and check the file's"
+            " content"
         )
 
 
@@ -96,7 +98,7 @@ def close_to_others(path: Path) -> int | None:
         path.chmod(mode & ~stat.S_IRWXO)
     except OSError as error:
         raise ConfigError(
-            f"{path} is open to every user of this machine, and that cannot be changed: {error.strerror}. "
-            f"Run 'chmod o-rwx {path}' as its owner"
+            f"{path} is open to every user of this machine, and that cannot be changed:"
+            f" {error.strerror}. Run 'chmod o-rwx {path}' as its owner"
         ) from None
     return mode

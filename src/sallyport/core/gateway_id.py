@@ -1,7 +1,8 @@
 """Which gateway this is: 8 hex digits that stand for its data directory, made once.
 
-Database roles that an earlier run left are known by them, so a copy of the directory, which may run beside the original, must not have the
-same: the id counts only in the place where it was made. What is lost with an id is little: what it left is swept by the clock.
+Database roles that an earlier run left are known by them, so a copy of the directory, which may run
+beside the original, must not have the same: the id counts only in the place where it was made. What
+is lost with an id is little: what it left is swept by the clock.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def gateway_id(data: Path) -> str:
         kept, _, place = file.read_text(encoding="ascii").strip().partition(" ")
         if re.fullmatch(r"[0-9a-f]{8}", kept) and place == here:
             return kept
-        log.warning("the data directory was copied or moved: the gateway takes a new id", before=kept[:8])
+        log.warning(
+            "the data directory was copied or moved: the gateway takes a new id", before=kept[:8]
+        )
     made = secrets.token_hex(4)
     file.write_text(f"{made} {here}", encoding="ascii")
     return made

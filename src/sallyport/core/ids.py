@@ -17,5 +17,7 @@ def _base32(number: int, length: int) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """``prefix_`` + 10 characters of milliseconds + 16 random ones (80 bits): sorts by creation time."""
+    """``prefix_`` + 10 characters of milliseconds + 16 random ones (80 bits): sorts by creation
+    time.
+    """
     return f"{prefix}_{_base32(time.time_ns() // 1_000_000, 10)}{_base32(secrets.randbits(80), 16)}"

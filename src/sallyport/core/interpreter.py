@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-#: Seconds after which a thread that wants the interpreter gets it, while something is computed beside the event loop.
+#: Seconds after which a thread that wants the interpreter gets it, while something is computed
+#: beside the event loop.
 _SWITCH = 0.0005
 _USUAL_SWITCH = sys.getswitchinterval()
 
@@ -22,7 +23,9 @@ T = TypeVar("T")
 
 @contextmanager
 def computing_beside() -> Iterator[None]:
-    """For threads beside the event loop's, which meanwhile gets the interpreter back ten times as soon as usual."""
+    """For threads beside the event loop's, which meanwhile gets the interpreter back ten times as
+    soon as usual.
+    """
     global _computing
     with _lock:
         _computing += 1

@@ -16,7 +16,9 @@ _REMOVED: Final = "[not recorded]"
 
 
 class Secret:
-    """Wraps a secret string. Only :meth:`reveal` gives it back; everything else shows ``<secret>``."""
+    """Wraps a secret string. Only :meth:`reveal` gives it back; everything else shows
+    ``<secret>``.
+    """
 
     __slots__ = ("_value",)
 

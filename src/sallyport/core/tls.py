@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
-#: TLS 1.2 suites with authenticated encryption only: no CBC, no static RSA (RFC 9325 section 4.2). TLS 1.3 has
-#: nothing else.
+#: TLS 1.2 suites with authenticated encryption only: no CBC, no static RSA (RFC 9325 section 4.2).
+#: TLS 1.3 has nothing else.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aDSS:!aNULL"
 
 

@@ -1,9 +1,10 @@
 """YAML that remembers its places: every value can say where in the file it stands.
 
-``load_yaml`` parses one document with the YAML 1.2 core types only (``on``, ``no`` and ``18:00`` are
-strings, not surprises), refuses duplicate keys, foreign tags and oversized files, and keeps the line of
-and column of every key. ``Document.convert`` turns a part of it into msgspec structs. Everything wrong is a
-:class:`~sallyport.core.errors.ConfigError` whose text reads ``file:line:column: where: what. What to do``.
+``load_yaml`` parses one document with the YAML 1.2 core types only (``on``, ``no`` and ``18:00``
+are strings, not surprises), refuses duplicate keys, foreign tags and oversized files, and keeps the
+line of and column of every key. ``Document.convert`` turns a part of it into msgspec structs.
+Everything wrong is a :class:`~sallyport.core.errors.ConfigError` whose text reads
+``file:line:column: where: what. What to do``.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ for _tag, _pattern, _first in (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One parsed file. ``lines`` maps a path such as ``("rules", 0, "allow")`` to its 1-based line, ``columns`` to the 1-based
-    column, in characters, where its key begins (its value, inside a list).
+    """One parsed file. ``lines`` maps a path such as ``("rules", 0, "allow")`` to its 1-based line,
+    ``columns`` to the 1-based column, in characters, where its key begins (its value, inside a
+    list).
     """
 
     filename: str
@@ -84,8 +86,8 @@ class Document:
         return value
 
     def convert(self, path: YamlPath, type_: type[T]) -> T:
-        """The value at ``path`` as ``type_`` (msgspec; unknown fields are errors). Raises ConfigError with
-        the line.
+        """The value at ``path`` as ``type_`` (msgspec; unknown fields are errors). Raises
+        ConfigError with the line.
         """
         try:
             return msgspec.convert(self.at(path), type_)
@@ -113,7 +115,9 @@ class Document:
         wrong = re.match(r"Invalid enum value '(.*)'$", what)
         if wrong:
             return self.error(
-                path, f"{wrong.group(1)!r} is not known", suggest(wrong.group(1), choices_listed) + choices
+                path,
+                f"{wrong.group(1)!r} is not known",
+                suggest(wrong.group(1), choices_listed) + choices,
             )
         mismatch = _MISMATCH.match(what)
         if mismatch:
@@ -138,7 +142,9 @@ _WORDS = {
 
 
 def _in_words(expected: str, got: str) -> str:
-    """``a list ([a, b]) is expected here, not a text`` for msgspec's ``array | null`` and ``str``."""
+    """``a list ([a, b]) is expected here, not a text`` for msgspec's ``array | null`` and
+    ``str``.
+    """
     kinds = [kind for kind in expected.split(" | ") if kind != "null"] or ["null"]
     words = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
     if got == "null":
@@ -162,8 +168,8 @@ def path_text(path: YamlPath) -> str:
 
 
 def read_yaml(path: Path) -> Document:
-    """Read and parse a file. ConfigError when it cannot be read, is not UTF-8, too large, or not valid
-    YAML.
+    """Read and parse a file. ConfigError when it cannot be read, is not UTF-8, too large, or not
+    valid YAML.
     """
     try:
         raw = read_trusted(path)
@@ -181,7 +187,9 @@ def decode_utf8(raw: bytes, filename: str) -> str:
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise ConfigError(f"{filename}:{line}:{column}: not valid UTF-8. Save the file as UTF-8") from None
+        raise ConfigError(
+            f"{filename}:{line}:{column}: not valid UTF-8. Save the file as UTF-8"
+        ) from None
 
 
 def load_yaml(text: str, filename: str) -> Document:
@@ -208,7 +216,8 @@ def load_yaml(text: str, filename: str) -> Document:
     data = builder.build(node, (), frozenset())
     if not isinstance(data, dict):
         raise ConfigError(
-            f"{filename}:1:1: a mapping of keys is expected at the top level. Write 'key: value' lines"
+            f"{filename}:1:1: a mapping of keys is expected at the top level. Write 'key: value'"
+            " lines"
         )
     return Document(filename, data, builder.lines, builder.columns)
 
@@ -221,7 +230,9 @@ class _Builder:
         self.nodes = 0
 
     def fail(self, node: yaml.Node, what: str) -> ConfigError:
-        return ConfigError(f"{self.filename}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {what}")
+        return ConfigError(
+            f"{self.filename}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {what}"
+        )
 
     def build(self, node: yaml.Node, path: YamlPath, above: frozenset[int]) -> Any:
         self.nodes += 1
@@ -238,7 +249,9 @@ class _Builder:
             return self._mapping(node, path, above)
         raise self.fail(node, f"the tag {node.tag!r} is not supported. Remove it")
 
-    def _mapping(self, node: yaml.MappingNode, path: YamlPath, above: frozenset[int]) -> dict[str, Any]:
+    def _mapping(
+        self, node: yaml.MappingNode, path: YamlPath, above: frozenset[int]
+    ) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -276,8 +289,9 @@ class _Builder:
 
 
 def _msgspec_path(text: str, data: Any, what: str) -> YamlPath:
-    """The path in a msgspec error (``$.rules[0].allow``) about ``data``. Where it says ``[...]``, some entry of a
-    mapping, it is the first one whose value is of the type that was found; it stops there when there is none.
+    """The path in a msgspec error (``$.rules[0].allow``) about ``data``. Where it says ``[...]``,
+    some entry of a mapping, it is the first one whose value is of the type that was found; it stops
+    there when there is none.
     """
     steps: list[str | int] = []
     for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", text):
@@ -318,7 +332,9 @@ def _fields_at(type_: Any, path: YamlPath) -> list[str]:
     nodes = [msgspec.inspect.type_info(type_)]
     for step in path:
         nodes = [below for node in nodes for below in _below(node, step)]
-    return sorted({f.encode_name for node in nodes for struct in _structs(node) for f in struct.fields})
+    return sorted(
+        {f.encode_name for node in nodes for struct in _structs(node) for f in struct.fields}
+    )
 
 
 def _literals_at(type_: Any, path: YamlPath) -> list[Any]:
@@ -327,7 +343,9 @@ def _literals_at(type_: Any, path: YamlPath) -> list[Any]:
     for step in path:
         nodes = [below for node in nodes for below in _below(node, step)]
     flat = [
-        n for node in nodes for n in (node.types if isinstance(node, msgspec.inspect.UnionType) else (node,))
+        n
+        for node in nodes
+        for n in (node.types if isinstance(node, msgspec.inspect.UnionType) else (node,))
     ]
     return [value for n in flat if isinstance(n, msgspec.inspect.LiteralType) for value in n.values]
 

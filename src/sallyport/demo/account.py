@@ -1,8 +1,9 @@
 """Which operating system user runs PostgreSQL, and where that user can reach files.
 
-PostgreSQL refuses to run as root, so root lends the work to an ordinary user that already exists. Such
-a user often cannot reach a checkout in root's home, so programs and data then move to a directory in the
-temporary space that only root may write to. Nothing here changes permissions of existing directories.
+PostgreSQL refuses to run as root, so root lends the work to an ordinary user that already exists.
+Such a user often cannot reach a checkout in root's home, so programs and data then move to a
+directory in the temporary space that only root may write to. Nothing here changes permissions of
+existing directories.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class PostgresError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """PostgreSQL's programs. ``tree``: all directories they need, for copying. ``name``: for people."""
+    """PostgreSQL's programs. ``tree``: all directories they need, for copying. ``name``: for
+    people.
+    """
 
     bin: Path
     tree: tuple[Path, ...]
@@ -40,7 +43,9 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The operating system user that runs PostgreSQL. ``switch``: we are root and become this user."""
+    """The operating system user that runs PostgreSQL. ``switch``: we are root and become
+    this user.
+    """
 
     name: str
     uid: int
@@ -54,7 +59,9 @@ class Account:
 
     def searches(self, path: Path) -> bool:
         """Whether this account can pass through ``path`` and every directory above it."""
-        return not self.switch or all(self._may(p, 0o1) for p in (path.resolve(), *path.resolve().parents))
+        return not self.switch or all(
+            self._may(p, 0o1) for p in (path.resolve(), *path.resolve().parents)
+        )
 
     def runs(self, program: Path) -> bool:
         """Whether this account can execute ``program`` where it is."""
@@ -82,7 +89,9 @@ def account() -> Account:
 
 
 def reachable_install(install: Install, who: Account) -> Install:
-    """``install``, or a copy of it in the temporary space when ``who`` cannot run it where it is."""
+    """``install``, or a copy of it in the temporary space when ``who`` cannot run it where
+    it is.
+    """
     program = install.program("postgres")
     if who.runs(program) and who.runs(install.program("initdb")):
         return install
@@ -101,8 +110,8 @@ def reachable_install(install: Install, who: Account) -> Install:
 
 
 def reachable_dir(preferred: Path, who: Account) -> Path:
-    """``preferred`` (made if missing), or a directory in the temporary space when ``who`` cannot pass through
-    it.
+    """``preferred`` (made if missing), or a directory in the temporary space when ``who`` cannot
+    pass through it.
     """
     preferred.mkdir(parents=True, exist_ok=True)
     if who.searches(preferred):

@@ -1,6 +1,8 @@
-"""The demo issuer's device grant (RFC 8628), for `sallyport login`: a page where somebody chooses who to be, as in :mod:`sallyport.demo.signin`.
+"""The demo issuer's device grant (RFC 8628), for `sallyport login`: a page where somebody chooses
+who to be, as in :mod:`sallyport.demo.signin`.
 
-Codes are for one use within ten minutes; the device code, which brings the token, is never on the page.
+Codes are for one use within ten minutes; the device code, which brings the token, is never on the
+page.
 """
 
 from __future__ import annotations
@@ -60,13 +62,16 @@ class DeviceFlow:
         code = dict(parse_qsl(query)).get("user_code", "").strip().upper()
         if not code:
             return page_with(
-                '<form action="/device"><p><label>Code <input name="user_code" required autofocus></label> <button>Next</button></p></form>'
+                '<form action="/device"><p><label>Code <input name="user_code" required'
+                " autofocus></label> <button>Next</button></p></form>"
             )
         self._waiting(code)
         return page_with(
             "".join(
-                f'<li><a href="/device/as?{escape(urlencode({"user_code": code, "as": person.client}))}"><b>{escape(person.name)}</b> '
-                f"<small>groups: {escape(', '.join(person.groups) or 'none')}; code {escape(code)}</small></a></li>"
+                "<li><a"
+                f' href="/device/as?{escape(urlencode({"user_code": code, "as": person.client}))}"><b>{escape(person.name)}</b> '
+                f"<small>groups: {escape(', '.join(person.groups) or 'none')}; code"
+                f" {escape(code)}</small></a></li>"
                 for person in people
             )
         )

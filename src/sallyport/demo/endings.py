@@ -1,4 +1,6 @@
-"""How a child process ended, in words for an error that must not be empty: one that is killed says nothing."""
+"""How a child process ended, in words for an error that must not be empty: one that is killed says
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
-"""A small OIDC issuer for demonstrations and tests: real discovery, keys and tokens, for this machine only.
+"""A small OIDC issuer for demonstrations and tests: real discovery, keys and tokens, for this
+machine only.
 
-It serves ``/.well-known/openid-configuration``, ``/jwks`` and ``POST /token`` (client_credentials, RFC 6749
-section 4.4) from a thread of its own, on a loopback address and a port that the system picks. Tokens are
-access tokens as in RFC 9068. ``/authorize`` lets people sign in to the console (:mod:`sallyport.demo.signin`).
+It serves ``/.well-known/openid-configuration``, ``/jwks`` and ``POST /token`` (client_credentials,
+RFC 6749 section 4.4) from a thread of its own, on a loopback address and a port that the system
+picks. Tokens are access tokens as in RFC 9068. ``/authorize`` lets people sign in to the console
+(:mod:`sallyport.demo.signin`).
 
-Whoever can reach it and knows a client's secret gets that client's groups, and the secrets of the demo are
-printed in its documentation. It refuses to listen anywhere but on loopback, and nothing but the demo, the command
-``sallyport issuer`` (for development, and it says so) and tests may start it.
+Whoever can reach it and knows a client's secret gets that client's groups, and the secrets of the
+demo are printed in its documentation. It refuses to listen anywhere but on loopback, and nothing
+but the demo, the command ``sallyport issuer`` (for development, and it says so) and tests may start
+it.
 """
 
 from __future__ import annotations
@@ -48,9 +51,11 @@ _HTML = "text/html; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class DemoClient:
-    """Someone who may ask for a token. subject: the ``sub`` of the tokens; groups: their groups claim.
+    """Someone who may ask for a token. subject: the ``sub`` of the tokens; groups: their groups
+    claim.
 
-    name: of a person, who may then sign in to the console; "" for a program. about: a few words on them.
+    name: of a person, who may then sign in to the console; "" for a program. about: a few words on
+    them.
     """
 
     subject: str
@@ -64,9 +69,16 @@ class DemoClient:
 
 #: Who lives in the demo. The secrets are public on purpose: see the module's contract.
 DEMO_CLIENTS: Mapping[str, DemoClient] = {
-    "claude-agent": DemoClient("claude-agent", Secret("demo"), ("claude-postgres",), agent="claude-code"),
+    "claude-agent": DemoClient(
+        "claude-agent", Secret("demo"), ("claude-postgres",), agent="claude-code"
+    ),
     "dana-dba": DemoClient(
-        "dana", Secret("demo"), ("dba",), "dana@example.com", name="Dana", about="DBA; reviewer: decides"
+        "dana",
+        Secret("demo"),
+        ("dba",),
+        "dana@example.com",
+        name="Dana",
+        about="DBA; reviewer: decides",
     ),
     "paul-privacy": DemoClient(
         "paul",
@@ -77,13 +89,28 @@ DEMO_CLIENTS: Mapping[str, DemoClient] = {
         about="privacy; no role: is told so",
     ),
     "vera-viewer": DemoClient(
-        "vera", Secret("demo"), ("staff",), "vera@example.com", name="Vera", about="viewer: looks on"
+        "vera",
+        Secret("demo"),
+        ("staff",),
+        "vera@example.com",
+        name="Vera",
+        about="viewer: looks on",
     ),
     "adam-auditor": DemoClient(
-        "adam", Secret("demo"), ("audit",), "adam@example.com", name="Adam", about="auditor: replays sessions"
+        "adam",
+        Secret("demo"),
+        ("audit",),
+        "adam@example.com",
+        name="Adam",
+        about="auditor: replays sessions",
     ),
     "olga-operator": DemoClient(
-        "olga", Secret("demo"), ("ops",), "olga@example.com", name="Olga", about="operator: ends sessions"
+        "olga",
+        Secret("demo"),
+        ("ops",),
+        "olga@example.com",
+        name="Olga",
+        about="operator: ends sessions",
     ),
 }
 
@@ -93,8 +120,8 @@ _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
 def new_signing_key(algorithm: str) -> SigningKey:
-    """A fresh private key for ``algorithm``; its ``kid`` is its thumbprint. ValueError for an unknown
-    algorithm.
+    """A fresh private key for ``algorithm``; its ``kid`` is its thumbprint. ValueError for an
+    unknown algorithm.
     """
     key: SigningKey
     if algorithm[:2] in ("RS", "PS"):
@@ -110,11 +137,12 @@ def new_signing_key(algorithm: str) -> SigningKey:
 
 
 class DevIssuer:
-    """The issuer. ``with DevIssuer() as issuer:`` or ``start()`` and ``stop()``; ``url`` is the issuer
-    identifier.
+    """The issuer. ``with DevIssuer() as issuer:`` or ``start()`` and ``stop()``; ``url`` is the
+    issuer identifier.
 
-    clients: by client id. audience: of every token. lifetime: of a token, seconds. algorithm: of its
-    signatures. now: the issuer's clock, Unix seconds. Raises ConfigError for a host that is not loopback.
+    clients: by client id. audience: of every token. lifetime: of a token, seconds. algorithm: of
+    its signatures. now: the issuer's clock, Unix seconds. Raises ConfigError for a host that is not
+    loopback.
     """
 
     def __init__(
@@ -166,7 +194,10 @@ class DevIssuer:
         return self.start()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -189,7 +220,11 @@ class DevIssuer:
             "authorization_endpoint": f"{self.url}/authorize",
             "device_authorization_endpoint": f"{self.url}/device_authorization",
             "grant_types_supported": ["client_credentials", "authorization_code", DEVICE_GRANT],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "token_endpoint_auth_methods_supported": [
+                "client_secret_basic",
+                "client_secret_post",
+                "none",
+            ],
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
@@ -201,7 +236,11 @@ class DevIssuer:
         """The public keys, newest first."""
         with self._lock:
             keys = list(self._keys)
-        return {"keys": [{**key.as_dict(private=False), "use": "sig", "alg": self.algorithm} for key in keys]}
+        return {
+            "keys": [
+                {**key.as_dict(private=False), "use": "sig", "alg": self.algorithm} for key in keys
+            ]
+        }
 
     def token(self, client_id: str) -> Secret:
         """A token for a client, without asking for its secret. KeyError for an unknown client."""
@@ -223,8 +262,8 @@ class DevIssuer:
         return self.sign(claims)
 
     def sign(self, claims: Mapping[str, Any], **header: Any) -> Secret:
-        """A token with exactly these claims, signed with the current key. ``header`` adds to or replaces its
-        header.
+        """A token with exactly these claims, signed with the current key. ``header`` adds to or
+        replaces its header.
         """
         key = self.signing_key
         full = {"alg": self.algorithm, "typ": "at+jwt", "kid": key.kid, **header}
@@ -232,7 +271,9 @@ class DevIssuer:
         return Secret(jwt.encode(full, dict(claims), key, registry=registry))
 
     def grant(self, form: Mapping[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
-        """Answer a token request: HTTP status and JSON body (RFC 6749 sections 4.1.3, 4.4, 5.1, 5.2)."""
+        """Answer a token request: HTTP status and JSON body (RFC 6749 sections 4.1.3, 4.4, 5.1,
+        5.2).
+        """
         if form.get("grant_type") == "authorization_code":
             return self._redeem(form)
         if form.get("grant_type") == DEVICE_GRANT:
@@ -246,8 +287,15 @@ class DevIssuer:
         )
         client = self.clients.get(client_id)
         expected = client.secret.reveal() if client else ""
-        if not hmac.compare_digest(expected.encode(), secret.encode()) or client is None or not expected:
-            return 401, {"error": "invalid_client", "error_description": "unknown client or wrong secret"}
+        if (
+            not hmac.compare_digest(expected.encode(), secret.encode())
+            or client is None
+            or not expected
+        ):
+            return 401, {
+                "error": "invalid_client",
+                "error_description": "unknown client or wrong secret",
+            }
         return 200, self._bearer(client_id)
 
     def _bearer(self, client_id: str) -> dict[str, Any]:
@@ -359,7 +407,9 @@ class _Handler(BaseHTTPRequestHandler):
             if path == "/authorize":
                 self._send(200, _HTML, issuer.flow.page(query, issuer.people))
             elif path == "/authorize/as":
-                self._send(303, "text/plain", "", issuer.flow.answer(query, issuer.people, issuer.url))
+                self._send(
+                    303, "text/plain", "", issuer.flow.answer(query, issuer.people, issuer.url)
+                )
             elif path == "/device":
                 self._send(200, _HTML, issuer.device.page(query, issuer.people))
             elif path == "/device/as":
@@ -380,7 +430,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header(
-            "Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'"
+            "Content-Security-Policy",
+            "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
         )
         self.end_headers()
         self.wfile.write(data)

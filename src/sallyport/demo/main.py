@@ -1,8 +1,9 @@
-"""``sallyport demo``: a database, an identity provider and the gateway on this machine, and a tour through
-them.
+"""``sallyport demo``: a database, an identity provider and the gateway on this machine, and a tour
+through them.
 
 :func:`run` returns the exit status: 0 when every step of the tour showed what it must (and, without
-``once``, when it was ended by Ctrl-C or SIGTERM), 1 when not, 2 when it could not start. Whatever happens, nothing is left running.
+``once``, when it was ended by Ctrl-C or SIGTERM), 1 when not, 2 when it could not start. Whatever
+happens, nothing is left running.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ _ENDS = (signal.SIGINT, signal.SIGTERM)
 def run(*, once: bool, directory: Path = DIRECTORY) -> int:
     """Run the demo; returns the exit status. Errors are printed, never raised."""
     console = show.console()
-    # SIGINT as well: a shell that starts the demo in the background has it ignored, and Python leaves that so.
+    # SIGINT as well: a shell that starts the demo in the background has it ignored, and Python
+    # leaves that so.
     before = {number: signal.signal(number, _interrupt) for number in _ENDS}
     stood = False
     try:
@@ -117,7 +119,9 @@ def _tour(console: Console, house: DemoStack) -> bool:
             problem = tour.previewed(step, reply, seen.get(step.sql))
         good = good and not problem
         wide = console.width >= 170
-        console.print(show.step(number, step, reply, raw, problem, wide=wide, seen=seen.get(step.sql)))
+        console.print(
+            show.step(number, step, reply, raw, problem, wide=wide, seen=seen.get(step.sql))
+        )
     good = _own_role(console, house, before, during, len(tour.STEPS) + 1) and good
     good = _replay(console, house, began, len(tour.STEPS) + 2) and good
     console.print()
@@ -125,7 +129,8 @@ def _tour(console: Console, house: DemoStack) -> bool:
         console.print("[bold green]Every step showed what it must.[/]")
     else:
         console.print(
-            f"[bold red]Not every step showed what it must.[/] The gateway's log: {house.gateway.log}"
+            "[bold red]Not every step showed what it must.[/] The gateway's log:"
+            f" {house.gateway.log}"
         )
     return good
 
@@ -133,8 +138,8 @@ def _tour(console: Console, house: DemoStack) -> bool:
 def _walk(
     house: DemoStack, tour_: Callable[[], list[tour.Reply]]
 ) -> tuple[list[tour.Reply], dict[str, Seen], tour.Reply]:
-    """Run the tour in a thread, and decide meanwhile about what it holds. Gives the replies, what the reviewer saw by statement, and the
-    database's roles while a statement waited.
+    """Run the tour in a thread, and decide meanwhile about what it holds. Gives the replies, what
+    the reviewer saw by statement, and the database's roles while a statement waited.
     """
     during = tour.Reply()
     outcomes: list[list[tour.Reply] | Exception] = []
@@ -145,7 +150,8 @@ def _walk(
         except (SallyportError, OSError, ValueError) as error:
             outcomes.append(error)
 
-    thread = threading.Thread(target=walk, name="tour", daemon=True)  # it ends with the gateway at the latest
+    # it ends with the gateway at the latest
+    thread = threading.Thread(target=walk, name="tour", daemon=True)
     desk = ReviewerClient(house.console_url, house.issuer.token(REVIEWER), "Dana, the DBA,")
     try:
         thread.start()
@@ -177,8 +183,13 @@ def _roles(house: DemoStack) -> tour.Reply:
 def _own_role(
     console: Console, house: DemoStack, before: tour.Reply, during: tour.Reply, number: int
 ) -> bool:
-    """The agent's session had a database role of its own: the roles before it, while it lasted and after it."""
-    title = "The agent's session had a database role of its own, with what policy can give it, as long as it lasted."
+    """The agent's session had a database role of its own: the roles before it, while it lasted and
+    after it.
+    """
+    title = (
+        "The agent's session had a database role of its own, with what policy can give it, as long"
+        " as it lasted."
+    )
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
     deadline = time.monotonic() + _LISTED_SECONDS
     after = _roles(house)
@@ -186,10 +197,14 @@ def _own_role(
         time.sleep(0.2)
         after = _roles(house)
     for words, reply in (("before", before), ("during", during), ("after", after)):
-        console.print(Padding(show.table(reply, f"the database's roles {words} the session"), (0, 0, 0, 3)))
+        console.print(
+            Padding(show.table(reply, f"the database's roles {words} the session"), (0, 0, 0, 3))
+        )
     good = [len(_sessions_of(reply)) for reply in (before, during, after)] == [0, 1, 0]
     console.print(
-        "   [green]✓ as it must be[/]" if good else "   [bold red]✗ not one role, for that time only[/]"
+        "   [green]✓ as it must be[/]"
+        if good
+        else "   [bold red]✗ not one role, for that time only[/]"
     )
     return good
 
@@ -199,7 +214,9 @@ def _sessions_of(reply: tour.Reply) -> list[str]:
 
 
 def _as_recorded(line: str) -> re.Pattern[str]:
-    """A line of SQL, in which each constant may have been masked: recordings hide what meets a masked column."""
+    """A line of SQL, in which each constant may have been masked: recordings hide what meets a
+    masked column.
+    """
     parts = re.split(r"('[^']*'|\b\d+\b)", line)
     constants = (f"(?:{re.escape(part)}|'\\[redacted\\]')" for part in parts[1::2])
     return re.compile("".join(re.escape(text) + next(constants, "") for text in parts[::2]))
@@ -207,7 +224,9 @@ def _as_recorded(line: str) -> re.Pattern[str]:
 
 def _replay(console: Console, house: DemoStack, began: float, number: int) -> bool:
     """The last step: the session made since ``began``, listed and replayed from its recording."""
-    title = "All of it was recorded, as the agent saw it, without the values that meet masked columns."
+    title = (
+        "All of it was recorded, as the agent saw it, without the values that meet masked columns."
+    )
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
     session, problem = _ended_session(house, began)
     if not session:
@@ -222,7 +241,9 @@ def _replay(console: Console, house: DemoStack, began: float, number: int) -> bo
     if len(lines) > 14:
         console.print(f"   [dim]... and {len(lines) - 14} lines more[/]")
     shown = (
-        _as_recorded(line).search(replayed.stdout) for step in tour.STEPS for line in step.sql.splitlines()
+        _as_recorded(line).search(replayed.stdout)
+        for step in tour.STEPS
+        for line in step.sql.splitlines()
     )
     complete = replayed.returncode == 0 and all(shown)
     if complete:
@@ -234,8 +255,8 @@ def _replay(console: Console, house: DemoStack, began: float, number: int) -> bo
 
 
 def _ended_session(house: DemoStack, began: float) -> tuple[str, str]:
-    """The id of the session that began last, once it is listed as ended; when that does not come, "" and
-    why.
+    """The id of the session that began last, once it is listed as ended; when that does not come,
+    "" and why.
     """
     deadline = time.monotonic() + _LISTED_SECONDS
     problem = "the session is not listed"
@@ -249,7 +270,9 @@ def _ended_session(house: DemoStack, began: float) -> tuple[str, str]:
             pass  # nothing is listed yet
         if listed.returncode:
             said = last_words(listed.stderr)
-            problem = f"the sessions could not be listed; the command {ending(listed.returncode)}: {said}"
+            problem = (
+                f"the sessions could not be listed; the command {ending(listed.returncode)}: {said}"
+            )
         time.sleep(0.2)
     return "", problem
 
@@ -263,8 +286,8 @@ def _sallyport(house: DemoStack, *words: str) -> subprocess.CompletedProcess[str
 
 
 def _invite(console: Console, house: DemoStack) -> None:
-    """Say how to connect, and as whom. Commands stand alone on their line, whole, however narrow the terminal:
-    they are there to be copied.
+    """Say how to connect, and as whom. Commands stand alone on their line, whole, however narrow
+    the terminal: they are there to be copied.
     """
     psql = shutil.which("psql") or str(bundled().program("psql"))
     sallyport = " ".join(shlex.quote(word) for word in _program())
@@ -276,7 +299,10 @@ def _invite(console: Console, house: DemoStack) -> None:
         "",
         f'PGPASSWORD="$({token})" {shlex.quote(psql)} "{where}"',
         "",
-        f"To be somebody else, add --as NAME after --token; NAME is one of {', '.join(house.issuer.clients)}.",
+        (
+            "To be somebody else, add --as NAME after --token; NAME is one of"
+            f" {', '.join(house.issuer.clients)}."
+        ),
         "What was recorded:",
         "",
         f"{sallyport} sessions list --config {config}",
@@ -285,9 +311,15 @@ def _invite(console: Console, house: DemoStack) -> None:
         f"The console: {house.console_url} (no passwords: choose who to be)",
         *(f"  {person.name:<5} {person.about}" for person in house.issuer.people),
         "",
-        "As the agent, run DELETE FROM payments WHERE order_id = 43; it waits. Decide about it there as Dana, or list it with",
+        (
+            "As the agent, run DELETE FROM payments WHERE order_id = 43; it waits. Decide about it"
+            " there as Dana, or list it with"
+        ),
         "",
-        f'SALLYPORT_TOKEN="$({token} --as {REVIEWER})" {sallyport} approvals list --url {house.console_url}',
+        (
+            f'SALLYPORT_TOKEN="$({token} --as {REVIEWER})" {sallyport} approvals list --url'
+            f" {house.console_url}"
+        ),
         "",
         "and approve ID, or deny ID --reason WHY, in the place of list.",
         f"The rules: {house.directory / 'policy.yaml'} (edit it: it is reloaded at once)",
@@ -312,13 +344,15 @@ def _stay(console: Console, house: DemoStack) -> int:
     log = house.database.log if house.gateway.alive else house.gateway.log
     what = "PostgreSQL" if house.gateway.alive else "The gateway"
     status = house.database.status if house.gateway.alive else house.gateway.process.poll()
-    console.print(f"[bold red]{what} {ending(status)}, which the demo did not ask for.[/] Its log: {log}")
+    console.print(
+        f"[bold red]{what} {ending(status)}, which the demo did not ask for.[/] Its log: {log}"
+    )
     return 1
 
 
 def token(client: str, directory: Path = DIRECTORY) -> str:
-    """A new token from the running demo's issuer, by the client_credentials grant. DemoError when that
-    fails.
+    """A new token from the running demo's issuer, by the client_credentials grant. DemoError when
+    that fails.
     """
     issuer = State.load(directory / STATE).issuer
     if not issuer:
@@ -327,12 +361,16 @@ def token(client: str, directory: Path = DIRECTORY) -> str:
             "or name the directory of the one that runs with --directory"
         )
     if client not in DEMO_CLIENTS:
-        raise DemoError(f"Nobody in the demo is called {client!r}. --as takes {', '.join(DEMO_CLIENTS)}")
+        raise DemoError(
+            f"Nobody in the demo is called {client!r}. --as takes {', '.join(DEMO_CLIENTS)}"
+        )
     form = {"grant_type": "client_credentials", "client_id": client, "client_secret": "demo"}
     try:
         answer = httpx2.post(f"{issuer}/token", data=form, timeout=_TOKEN_SECONDS, trust_env=False)
     except httpx2.HTTPError:
-        raise DemoError("The demo does not run. Start it in another terminal: sallyport demo") from None
+        raise DemoError(
+            "The demo does not run. Start it in another terminal: sallyport demo"
+        ) from None
     if answer.status_code != 200:
         said = f"{answer.status_code} {last_words(answer.text[:300])}"
         raise DemoError(f"The demo's issuer gives no token to {client!r}: it answered {said}")

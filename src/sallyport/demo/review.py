@@ -1,7 +1,9 @@
-"""The tour's reviewer: somebody with a token at the REST interface, who sees what waits and decides about it.
+"""The tour's reviewer: somebody with a token at the REST interface, who sees what waits and decides
+about it.
 
-:meth:`ReviewerClient.decide` waits until a statement is held and its preview is measured, decides, and gives what was seen. It raises ReviewError when nothing
-comes, or the gateway does not answer or does not take the decision.
+:meth:`ReviewerClient.decide` waits until a statement is held and its preview is measured, decides,
+and gives what was seen. It raises ReviewError when nothing comes, or the gateway does not answer or
+does not take the decision.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class ReviewError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What the reviewer does with a step's statement. ``reason``: recorded, and read by the agent when it is a denial."""
+    """What the reviewer does with a step's statement. ``reason``: recorded, and read by the agent
+    when it is a denial.
+    """
 
     approve: bool
     reason: str
@@ -35,7 +39,9 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the reviewer had before them. ``rows``: that the statement would change; None when it was not counted. ``plan``: in a few words."""
+    """What the reviewer had before them. ``rows``: that the statement would change; None when it
+    was not counted. ``plan``: in a few words.
+    """
 
     id: str
     who: str
@@ -47,7 +53,9 @@ class Seen:
 
 
 def in_words(plan: str) -> str:
-    """How an EXPLAIN (FORMAT JSON) goes about it: its node and the first one below; "" when there is none."""
+    """How an EXPLAIN (FORMAT JSON) goes about it: its node and the first one below; "" when there
+    is none.
+    """
     try:
         node = json.loads(plan)[0]["Plan"]
         below = node.get("Plans", [{}])[0]
@@ -63,12 +71,16 @@ class ReviewerClient:
     def __init__(self, url: str, token: Secret, name: str) -> None:
         self._url = url
         self._http = httpx2.Client(
-            base_url=f"{url}/api/v1", timeout=10, headers={"Authorization": f"Bearer {token.reveal()}"}
+            base_url=f"{url}/api/v1",
+            timeout=10,
+            headers={"Authorization": f"Bearer {token.reveal()}"},
         )
         self._name = name
 
     def decide(self, sql: str, review: Review, may_come: Callable[[], bool]) -> Seen | None:
-        """Decide about the request whose statement is ``sql``, once there is one with a preview. None when none can come any more."""
+        """Decide about the request whose statement is ``sql``, once there is one with a preview.
+        None when none can come any more.
+        """
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline:
             if not may_come():

@@ -1,7 +1,7 @@
 """Loads the demo shop (shop.sql) into a running :class:`~sallyport.demo.postgres.Cluster`.
 
-Takes about a second. The database is called ``shop``; the gateway's role is ``sallyport_agent``, which may
-log in and is nothing special otherwise.
+Takes about a second. The database is called ``shop``; the gateway's role is ``sallyport_agent``,
+which may log in and is nothing special otherwise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def fingerprint() -> str:
 def load(cluster: Cluster, client: Install, agent_password: str) -> None:
     """Create the role, the database and its rows. PostgresError when a statement fails.
 
-    client: an install that has psql. agent_password: for the role; letters, digits, ``-`` and ``_``.
+    client: an install that has psql. agent_password: for the role; letters, digits, ``-`` and
+    ``_``.
     """
     _check_password(agent_password)
     role = (
@@ -55,7 +56,9 @@ def load(cluster: Cluster, client: Install, agent_password: str) -> None:
 
 
 def add_administrator(cluster: Cluster, client: Install, password: str) -> None:
-    """The role that makes the roles of sessions; as it is now, and with this password, where it is there already. PostgresError as above."""
+    """The role that makes the roles of sessions; as it is now, and with this password, where it is
+    there already. PostgresError as above.
+    """
     _check_password(password)
     _run(cluster, client, DATABASE, _ADMINISTRATOR.format(password=password))
 

@@ -21,15 +21,27 @@ def console() -> Console:
 
 
 def step(
-    number: int, what: Step, reply: Reply, raw: Reply, problem: str, *, wide: bool, seen: Seen | None = None
+    number: int,
+    what: Step,
+    reply: Reply,
+    raw: Reply,
+    problem: str,
+    *,
+    wide: bool,
+    seen: Seen | None = None,
 ) -> RenderableType:
-    """One step: title, statement, what came back (with the real data where that is the point), verdict.
+    """One step: title, statement, what came back (with the real data where that is the point),
+    verdict.
 
     wide: there is room for two tables side by side. seen: what a reviewer had before them.
     """
     title = Text.assemble((f"{number}. ", "bold cyan"), (what.title, "bold"))
     sql = Text.assemble(("shop=> ", "dim"), f"{what.sql};".replace("\n", "\n       "))
-    verdict = Text(f"✗ {problem}", style="bold red") if problem else Text("✓ as it must be", style="green")
+    verdict = (
+        Text(f"✗ {problem}", style="bold red")
+        if problem
+        else Text("✓ as it must be", style="green")
+    )
     if reply.message:
         shown: RenderableType = refusal(reply)
     elif what.raw and reply != raw:
@@ -41,7 +53,9 @@ def step(
 
 
 def _waited(what: Step, reply: Reply, seen: Seen | None) -> list[RenderableType]:
-    """What the client was told before the answer; and, where it waited, what the reviewer saw and did meanwhile."""
+    """What the client was told before the answer; and, where it waited, what the reviewer saw and
+    did meanwhile.
+    """
     told: list[RenderableType] = [
         Text.assemble(("NOTICE:  ", "bold blue"), notice.replace("\n", "\n         "))
         for notice in reply.notices
@@ -53,7 +67,8 @@ def _waited(what: Step, reply: Reply, seen: Seen | None) -> list[RenderableType]
     word = "approves" if what.review.approve else "denies"
     review: RenderableType = Group(
         Text(
-            f"the reviewer sees {seen.id}: {seen.who} ({seen.agent}) wants to {seen.touches}; {rows}{plan}",
+            f"the reviewer sees {seen.id}: {seen.who} ({seen.agent}) wants to {seen.touches};"
+            f" {rows}{plan}",
             style="italic",
         ),
         Text(f"{seen.by} {word} it over the REST interface: {what.review.reason}", style="italic"),

@@ -1,8 +1,10 @@
-"""The demo issuer's authorization endpoint: code flow with PKCE (RFC 6749 section 4.1, RFC 7636), on a page that lists who lives in the demo.
+"""The demo issuer's authorization endpoint: code flow with PKCE (RFC 6749 section 4.1, RFC 7636),
+on a page that lists who lives in the demo.
 
-There are no passwords: whoever sees the page chooses who to be. That is the point of a demo, and why the issuer serves loopback only. The
-rest is real: the client and its redirect address are checked first (an error is never sent to an address that was not), codes are for one use
-within a minute, and only S256 is accepted.
+There are no passwords: whoever sees the page chooses who to be. That is the point of a demo, and
+why the issuer serves loopback only. The rest is real: the client and its redirect address are
+checked first (an error is never sent to an address that was not), codes are for one use within a
+minute, and only S256 is accepted.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-#: The console's client at this issuer. Public: PKCE proves that code and token go to the same browser.
+#: The console's client at this issuer. Public: PKCE proves that code and token go to the same
+#: browser.
 CONSOLE_CLIENT = "sallyport-console"
 _CALLBACK = "/sign-in/callback"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -28,7 +31,9 @@ _MAX_CODES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody on the page. ``client``: their name at the issuer. ``groups``, ``about``: what is said about them."""
+    """Somebody on the page. ``client``: their name at the issuer. ``groups``, ``about``: what is
+    said about them.
+    """
 
     client: str
     name: str
@@ -63,8 +68,10 @@ class CodeFlow:
         """HTML with a button for everybody. Raises BadRequestError."""
         asked = _checked(query)
         rows = "".join(
-            f'<li><a href="/authorize/as?{escape(urlencode({**asked, "as": person.client}))}"><b>{escape(person.name)}</b> '
-            f"<span>{escape(person.about)}</span><small>groups: {escape(', '.join(person.groups) or 'none')}</small></a></li>"
+            "<li><a"
+            f' href="/authorize/as?{escape(urlencode({**asked, "as": person.client}))}"><b>{escape(person.name)}</b> '
+            f"<span>{escape(person.about)}</span><small>groups:"
+            f" {escape(', '.join(person.groups) or 'none')}</small></a></li>"
             for person in people
         )
         return page_with(rows)
@@ -78,7 +85,11 @@ class CodeFlow:
         code = secrets.token_urlsafe(32)
         with self._lock:
             self._codes[code] = Code(
-                person, asked["redirect_uri"], asked["code_challenge"], asked.get("nonce", ""), self._now()
+                person,
+                asked["redirect_uri"],
+                asked["code_challenge"],
+                asked.get("nonce", ""),
+                self._now(),
             )
             while len(self._codes) > _MAX_CODES:
                 self._codes.popitem(last=False)
@@ -111,7 +122,11 @@ def _checked(query: str) -> dict[str, str]:
     if asked.get("client_id") != CONSOLE_CLIENT:
         raise BadRequestError("This issuer does not know the client.")
     parts = urlsplit(asked.get("redirect_uri", ""))
-    if parts.scheme not in ("http", "https") or parts.hostname not in _LOOPBACK or parts.path != _CALLBACK:
+    if (
+        parts.scheme not in ("http", "https")
+        or parts.hostname not in _LOOPBACK
+        or parts.path != _CALLBACK
+    ):
         raise BadRequestError("The client may not be answered at that address.")
     # urlsplit drops line ends; in a header they would not be dropped.
     plain = all(33 <= ord(char) < 127 for char in asked["redirect_uri"])

@@ -1,8 +1,8 @@
-"""Everything the demo runs, built in ``directory`` and torn down in order: PostgreSQL, an issuer, the
-gateway.
+"""Everything the demo runs, built in ``directory`` and torn down in order: PostgreSQL, an issuer,
+the gateway.
 
-The data survives in the directory, so a second start takes seconds; ``demo.json`` (mode 0600) keeps the
-passwords and where to fetch tokens. One demo at a time per directory.
+The data survives in the directory, so a second start takes seconds; ``demo.json`` (mode 0600) keeps
+the passwords and where to fetch tokens. One demo at a time per directory.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class DemoError(SallyportError):
 
 @dataclass
 class State:
-    """What demo.json holds. ``shop``: fingerprint of the data that was loaded, "" while there is none. ``console``: its port, kept."""
+    """What demo.json holds. ``shop``: fingerprint of the data that was loaded, "" while there is
+    none. ``console``: its port, kept.
+    """
 
     superuser_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     agent_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
@@ -72,7 +74,9 @@ def write_private(file: Path, text: str) -> None:
 
 
 class DemoStack:
-    """``with House(directory, say) as house:`` and it stands. ``say`` is told what happens, line by line."""
+    """``with House(directory, say) as house:`` and it stands. ``say`` is told what happens, line by
+    line.
+    """
 
     def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
         self.directory = directory.resolve()
@@ -96,7 +100,10 @@ class DemoStack:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.close()
 
@@ -112,7 +119,9 @@ class DemoStack:
 
     def _start_database(self, stack: ExitStack) -> Cluster:
         home = reachable_dir(self.directory, account())
-        cluster = Cluster(bundled(), home / "postgres", self.state.superuser_password, {"timezone": "UTC"})
+        cluster = Cluster(
+            bundled(), home / "postgres", self.state.superuser_password, {"timezone": "UTC"}
+        )
         fresh = self.state.shop != shop.fingerprint() or not cluster.initialised
         if fresh:
             self._say("Making a PostgreSQL 18 database with a small shop in it")
@@ -141,7 +150,8 @@ class DemoStack:
             try:
                 self.gateway.wait_saying(f"sallyport listens on 127.0.0.1:{self.port}")
             except ProcessError as problem:
-                # Whoever else looked for a port at the same moment (another demo, for one) may have been quicker.
+                # Whoever else looked for a port at the same moment (another demo, for one) may have
+                # been quicker.
                 if attempt + 1 == _PORT_ATTEMPTS or "cannot listen on" not in self.gateway.output:
                     raise DemoError(f"The gateway did not start. {problem}") from None
             else:
@@ -150,10 +160,14 @@ class DemoStack:
             self._say(f"Port {GATEWAY_PORT} is taken: the gateway listens on {self.port}")
 
     def _choose_ports(self) -> None:
-        """The usual ones where they are free; the console's is that of last time, so that a browser finds it again."""
+        """The usual ones where they are free; the console's is that of last time, so that a browser
+        finds it again.
+        """
         self.port = GATEWAY_PORT if _is_free(GATEWAY_PORT) else free_port()
         candidates = (self.state.console, CONSOLE_PORT)
-        self.state.console = next((port for port in candidates if port and _is_free(port)), 0) or free_port()
+        self.state.console = (
+            next((port for port in candidates if port and _is_free(port)), 0) or free_port()
+        )
         self.state.save(self._state_file)
 
     @property

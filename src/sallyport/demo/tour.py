@@ -1,9 +1,9 @@
-"""The tour: one session of a real client (psql) through the gateway, beside what the database itself would
-say.
+"""The tour: one session of a real client (psql) through the gateway, beside what the database
+itself would say.
 
-:func:`script` is what psql is asked to run; :func:`read` turns its output into one :class:`Reply` per
-statement; :data:`STEPS` say what each must look like. Nothing is printed here, and nothing is believed: a
-step holds only if its check finds what it must in what came back.
+:func:`script` is what psql is asked to run; :func:`read` turns its output into one :class:`Reply`
+per statement; :data:`STEPS` say what each must look like. Nothing is printed here, and nothing is
+believed: a step holds only if its check finds what it must in what came back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _PEOPLE = "SELECT id, name, email, ssn, birth_date FROM customers ORDER BY id LI
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one statement gave: a header and rows, or an error. ``notices``: what came before, message and DETAIL of each."""
+    """What one statement gave: a header and rows, or an error. ``notices``: what came before,
+    message and DETAIL of each.
+    """
 
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
@@ -47,10 +49,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """title: what to see. sql: the statement. raw: whether to show the database's own answer beside it.
+    """title: what to see. sql: the statement. raw: whether to show the database's own answer beside
+    it.
 
-    check: given the gateway's reply and the database's (empty unless raw), "" or what is wrong. review: what a reviewer does with it
-    while it waits.
+    check: given the gateway's reply and the database's (empty unless raw), "" or what is wrong.
+    review: what a reviewer does with it while it waits.
     """
 
     title: str
@@ -75,7 +78,11 @@ def _masked(reply: Reply, raw: Reply) -> str:
 
 def _computed(reply: Reply, raw: Reply) -> str:
     """The same groups with the same counts, computed from masked values, of which psql was told."""
-    if reply.message or not raw.rows or [row[:2] for row in reply.rows] != [row[:2] for row in raw.rows]:
+    if (
+        reply.message
+        or not raw.rows
+        or [row[:2] for row in reply.rows] != [row[:2] for row in raw.rows]
+    ):
         return "the answer is not what the masked values give"
     for (*_, masked), (*_, real) in zip(reply.rows, raw.rows, strict=True):
         if masked == real or masked[:4] != real[:4]:
@@ -110,7 +117,9 @@ def _denied(reply: Reply, raw: Reply) -> str:
 
 
 def previewed(step: Step, reply: Reply, seen: Seen | None) -> str:
-    """ "" when the reviewer's preview was right: as many rows as came back, or at least some where it was denied."""
+    """ "" when the reviewer's preview was right: as many rows as came back, or at least some where
+    it was denied.
+    """
     if seen is None:
         return "no reviewer saw it"
     if seen.rows is None:
@@ -129,14 +138,16 @@ _NO = Review(False, "payments are kept for ten years; export them instead")
 STEPS: tuple[Step, ...] = (
     Step("An agent reads customers. Personal data comes back masked.", _PEOPLE, _masked, raw=True),
     Step(
-        "A question about masked columns is answered. The database computes with what the masks show, and the agent is told.",
-        "SELECT split_part(email, '@', 2) AS host, count(*), max(birth_date) AS youngest FROM customers\n"
-        "WHERE birth_date < '1980-01-01' GROUP BY 1 ORDER BY 1",
+        "A question about masked columns is answered. The database computes with what the masks"
+        " show, and the agent is told.",
+        "SELECT split_part(email, '@', 2) AS host, count(*), max(birth_date) AS youngest FROM"
+        " customers\nWHERE birth_date < '1980-01-01' GROUP BY 1 ORDER BY 1",
         _computed,
         raw=True,
     ),
     Step(
-        "For ssn the policy says filter: deny. It may be selected, and nothing else: no guessing, row by row.",
+        "For ssn the policy says filter: deny. It may be selected, and nothing else: no guessing,"
+        " row by row.",
         "SELECT id, name FROM customers WHERE ssn LIKE '022-43%'",
         _refused("SP1201"),
     ),
@@ -148,13 +159,15 @@ STEPS: tuple[Step, ...] = (
     Step("DROP TABLE is refused.", "DROP TABLE customers CASCADE", _refused("SP1001", "SP1002")),
     Step(
         "Ordinary work goes through as it is. (Same session: the refusals above did not break it.)",
-        "SELECT status, count(*), sum(total) FROM orders WHERE placed_at > '2026-1-1' GROUP BY 1 ORDER BY 1",
+        "SELECT status, count(*), sum(total) FROM orders WHERE placed_at > '2026-1-1' GROUP BY 1"
+        " ORDER BY 1",
         _same,
         raw=True,
     ),
     Step(
         "This UPDATE waits until a person has seen it. The reviewer approves, and it runs.",
-        "UPDATE payments SET amount = 0 WHERE order_id BETWEEN 1 AND 9 RETURNING id, order_id, amount",
+        "UPDATE payments SET amount = 0 WHERE order_id BETWEEN 1 AND 9 RETURNING id, order_id,"
+        " amount",
         _ran,
         review=_YES,
     ),
@@ -177,8 +190,8 @@ class Login:
 
 
 def run(client: Install, login: Login, statements: Sequence[str]) -> list[Reply]:
-    """Run statements in one psql session. A session that could not even begin gives one error for all of
-    them. PostgresError when psql was killed, or failed without saying why.
+    """Run statements in one psql session. A session that could not even begin gives one error for
+    all of them. PostgresError when psql was killed, or failed without saying why.
     """
     done = psql(
         client,
@@ -213,7 +226,9 @@ def read(output: str, errors: str, count: int) -> list[Reply]:
         return [_error(early) for _ in range(count)]
     replies = [_error(bad) if "ERROR:" in bad or "FATAL:" in bad else _table(good)
                for good, bad in zip(outputs, problems, strict=True)]  # fmt: skip
-    return [replace(reply, notices=_notices(bad)) for reply, bad in zip(replies, problems, strict=True)]
+    return [
+        replace(reply, notices=_notices(bad)) for reply, bad in zip(replies, problems, strict=True)
+    ]
 
 
 def _notices(text: str) -> tuple[str, ...]:

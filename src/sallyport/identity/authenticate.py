@@ -1,14 +1,15 @@
-"""The one way in: from a token to a :class:`~sallyport.core.subject.Subject`, for every entrance (wire, web,
-MCP, CLI).
+"""The one way in: from a token to a :class:`~sallyport.core.subject.Subject`, for every entrance
+(wire, web, MCP, CLI).
 
-:meth:`Authenticator.authenticate` returns a subject whose token an issuer of the configuration signed for
-this gateway, or raises :class:`LoginRefused`; there is no third outcome. Until the signature has held, a
-refusal says only that the token is not valid here: nobody learns from guesses. After that the owner is told
-what is wrong with it. The log says more in both cases, and neither log, refusal, exception nor traceback
-frame above :meth:`~Authenticator.authenticate` holds the token.
+:meth:`Authenticator.authenticate` returns a subject whose token an issuer of the configuration
+signed for this gateway, or raises :class:`LoginRefused`; there is no third outcome. Until the
+signature has held, a refusal says only that the token is not valid here: nobody learns from
+guesses. After that the owner is told what is wrong with it. The log says more in both cases, and
+neither log, refusal, exception nor traceback frame above :meth:`~Authenticator.authenticate` holds
+the token.
 
-Each kind of token has a :class:`~sallyport.identity.verifier.Verifier`; here is what holds for all of them: failures are
-bounded and logged, locks are asked.
+Each kind of token has a :class:`~sallyport.identity.verifier.Verifier`; here is what holds for all
+of them: failures are bounded and logged, locks are asked.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ _VAGUE_HINT = (
 
 
 class LoginRefused(RefusedError):
-    """SP1601, SQLSTATE 28P01. ``refusal`` is what the client may see; ``reason`` is for logs and metrics.
-    Neither has token text.
+    """SP1601, SQLSTATE 28P01. ``refusal`` is what the client may see; ``reason`` is for logs and
+    metrics. Neither has token text.
     """
 
     def __init__(self, refusal: Refusal, reason: str) -> None:
@@ -56,8 +57,9 @@ class LoginRefused(RefusedError):
 
 
 class LockedError(LoginRefused):
-    """SP1608, SQLSTATE 28000: the token is good, but its ``subject`` or agent is locked. ``is_excessive``: its address
-    failed too often in this minute, so it is neither logged nor recorded.
+    """SP1608, SQLSTATE 28000: the token is good, but its ``subject`` or agent is locked.
+    ``is_excessive``: its address failed too often in this minute, so it is neither logged nor
+    recorded.
     """
 
     def __init__(self, lock: Lock, subject: Subject, *, is_excessive: bool = False) -> None:
@@ -68,9 +70,10 @@ class LockedError(LoginRefused):
 class Authenticator:
     """Checks tokens of every kind. For one event loop.
 
-    issuers, client_factory, limits, remembered, required_claims, only_id_tokens: of the :class:`JwtVerifier`, which is asked last.
-    verifiers: of other kinds of tokens, asked first. Raises ConfigError.
-    failures_per_minute: refused tokens of one address that are told why, and logged.
+    issuers, client_factory, limits, remembered, required_claims, only_id_tokens: of the
+    :class:`JwtVerifier`, which is asked last. verifiers: of other kinds of tokens, asked first.
+    Raises ConfigError. failures_per_minute: refused tokens of one address that are told why, and
+    logged.
     """
 
     def __init__(
@@ -115,12 +118,12 @@ class Authenticator:
         address: str = "",
         target: str | None = None,
     ) -> Subject:
-        """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or cli; for
-        the log. address: the client's, for the bound on failures; "" for none. target: what is to be
-        opened; None where that is not a target. A valid token passes that bound.
+        """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or
+        cli; for the log. address: the client's, for the bound on failures; "" for none. target:
+        what is to be opened; None where that is not a target. A valid token passes that bound.
 
-        Raises LoginRefused (LockedError). May wait for the issuer (bounded by ``CacheLimits.timeout`` per document) when
-        keys must be fetched.
+        Raises LoginRefused (LockedError). May wait for the issuer (bounded by
+        ``CacheLimits.timeout`` per document) when keys must be fetched.
         """
         outcome = await self._verify(token, label, address, target)
         return self.admit(outcome, label=label, entrance=entrance, address=address)
@@ -128,8 +131,8 @@ class Authenticator:
     def admit(
         self, outcome: Subject | IdentityProblem, *, label: str, entrance: str, address: str = ""
     ) -> Subject:
-        """What :meth:`authenticate` does once it is known whose identity was shown, and how: for identities that are no bearer
-        tokens. Raises LoginRefused (LockedError).
+        """What :meth:`authenticate` does once it is known whose identity was shown, and how: for
+        identities that are no bearer tokens. Raises LoginRefused (LockedError).
         """
         if isinstance(outcome, Subject) and outcome.issuer in self.retired:
             outcome = IdentityProblem(_retired(outcome))
@@ -159,16 +162,24 @@ class Authenticator:
             **outcome.whose,
         )
         refusal = refuse(
-            "SP1601", outcome.message or _VAGUE, hint=outcome.hint or ("" if outcome.message else _VAGUE_HINT)
+            "SP1601",
+            outcome.message or _VAGUE,
+            hint=outcome.hint or ("" if outcome.message else _VAGUE_HINT),
         )
         raise LoginRefused(refusal, outcome.reason)
 
     def refuse_locked(self, subject: Subject, *, entrance: str, address: str = "") -> None:
-        """Raises LockedError, or LoginRefused (SP1610) for a session token that was revoked. Asked again where time passes between a login's check and its session. ``address``: where
-        it counts as a failure, so that whoever is locked cannot fill the log and the record.
+        """Raises LockedError, or LoginRefused (SP1610) for a session token that was revoked. Asked
+        again where time passes between a login's check and its session. ``address``: where it
+        counts as a failure, so that whoever is locked cannot fill the log and the record.
         """
-        # An ID token's azp names the console's own client: locking an agent does not lock people out of it.
-        lock = self.locks.of(subject, agents=not self._only_id_tokens) if self.locks is not None else None
+        # An ID token's azp names the console's own client: locking an agent does not lock people
+        # out of it.
+        lock = (
+            self.locks.of(subject, agents=not self._only_id_tokens)
+            if self.locks is not None
+            else None
+        )
         if lock is None:
             tokens = self.session_tokens
             if subject.token_id and (tokens is None or not tokens.holds(subject.token_id)):
@@ -201,8 +212,8 @@ class Authenticator:
             raise LoginRefused(refuse("SP1601", _VAGUE, hint=_VAGUE_HINT), _retired(subject))
 
     async def probe(self) -> Mapping[str, str]:
-        """Try what every issuer's tokens are verified with: what is wrong, by issuer ("" when nothing is). For start-up checks;
-        never raises for it.
+        """Try what every issuer's tokens are verified with: what is wrong, by issuer ("" when
+        nothing is). For start-up checks; never raises for it.
         """
         problems: dict[str, str] = {}
         for verifier in self.verifiers:
@@ -245,7 +256,9 @@ class Authenticator:
     def _verify_session_token(
         self, text: str, label: str, address: str, target: str | None
     ) -> Subject | IdentityProblem:
-        """What the configuration asks of the identity is asked again: it may have changed since the exchange."""
+        """What the configuration asks of the identity is asked again: it may have changed since the
+        exchange.
+        """
         if self.session_tokens is None:
             return IdentityProblem("session tokens are not accepted here")
         subject = self.session_tokens.verify(text, address, target)
@@ -254,12 +267,16 @@ class Authenticator:
         return self.still_accepted(subject) or replace(subject, label=printable(label, 256))
 
     def still_accepted(self, subject: Subject) -> IdentityProblem | None:
-        """What the configuration in force has against a subject that was verified earlier, or elsewhere; None: nothing."""
+        """What the configuration in force has against a subject that was verified earlier, or
+        elsewhere; None: nothing.
+        """
         if subject.issuer in self.retired:
             return IdentityProblem(_retired(subject))
         verifier = next((v for v in self.verifiers if subject.issuer in v.issuers), None)
         if verifier is None:
-            return IdentityProblem(f"unknown issuer {printable(subject.issuer, 200)} of a verified identity")
+            return IdentityProblem(
+                f"unknown issuer {printable(subject.issuer, 200)} of a verified identity"
+            )
         return verifier.still_accepted(subject)
 
 

@@ -1,7 +1,8 @@
-"""Which claims say who somebody is: a mapping that is apart from how an issuer's tokens are checked.
+"""Which claims say who somebody is: a mapping that is apart from how an issuer's tokens are
+checked.
 
-Each part of a :class:`~sallyport.core.subject.Subject` comes from *sources*: the name or dotted path of a claim, or a CEL
-expression over ``claims``. SAML attributes are mapped in the same way.
+Each part of a :class:`~sallyport.core.subject.Subject` comes from *sources*: the name or dotted
+path of a claim, or a CEL expression over ``claims``. SAML attributes are mapped in the same way.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ VARIABLES = ("claims",)
 
 @dataclass(frozen=True, slots=True)
 class ClaimMapping:
-    """subject, agent, actor: the first source with a value counts. groups: the union of all. Raises ConfigError for an
-    empty name or no source for the subject.
+    """subject, agent, actor: the first source with a value counts. groups: the union of all. Raises
+    ConfigError for an empty name or no source for the subject.
     """
 
     subject: tuple[Source, ...] = ("sub",)
@@ -35,7 +36,9 @@ class ClaimMapping:
             raise ConfigError("claims.subject is empty: without a subject nobody can log in")
         for part in ("subject", "groups", "agent", "actor"):
             if "" in getattr(self, part):
-                raise ConfigError(f"claims.{part} has an empty name: write the claim that your tokens carry")
+                raise ConfigError(
+                    f"claims.{part} has an empty name: write the claim that your tokens carry"
+                )
 
 
 def cel(source: str) -> Expression:
@@ -47,7 +50,9 @@ def cel(source: str) -> Expression:
 
 
 def value_at(claims: Mapping[str, Any], source: Source) -> Any:
-    """What a source says: None when there is nothing, a Problem when the expression could not be evaluated."""
+    """What a source says: None when there is nothing, a Problem when the expression could not be
+    evaluated.
+    """
     if isinstance(source, str):
         return claim_at(claims, source)
     value = source.evaluate({"claims": claims})
@@ -69,14 +74,17 @@ def first_value(claims: Mapping[str, Any], sources: Sequence[Source]) -> Any:
     return None
 
 
-def require_problem(claims: Mapping[str, Any], require: Sequence[Expression]) -> IdentityProblem | None:
+def require_problem(
+    claims: Mapping[str, Any], require: Sequence[Expression]
+) -> IdentityProblem | None:
     """Each expression must be true. What cannot be evaluated, or is no truth value, is not true."""
     for expression in require:
         if expression.evaluate({"claims": claims}) is not True:
             return IdentityProblem(
                 f"require: {expression.source}",
                 "the token does not meet a condition of this gateway",
-                "Log in with the account or client that the gateway's operator expects; the log names the condition.",
+                "Log in with the account or client that the gateway's operator expects; the log"
+                " names the condition.",
             )
     return None
 
@@ -84,8 +92,9 @@ def require_problem(claims: Mapping[str, Any], require: Sequence[Expression]) ->
 def claim_at(claims: Mapping[str, Any], path: str) -> Any:
     """The claim called ``path``, or None.
 
-    A claim of exactly that name wins (``https://example.com/groups``); otherwise dots lead into nested
-    objects (``realm_access.roles``, ``kubernetes.io.namespace``), names that contain dots themselves being tried longest first.
+    A claim of exactly that name wins (``https://example.com/groups``); otherwise dots lead into
+    nested objects (``realm_access.roles``, ``kubernetes.io.namespace``), names that contain dots
+    themselves being tried longest first.
     """
     if path in claims:
         return claims[path]

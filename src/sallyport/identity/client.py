@@ -1,9 +1,11 @@
-"""Getting a token from an issuer, as a client: for ``sallyport token``, ``sallyport login`` and the demo.
+"""Getting a token from an issuer, as a client: for ``sallyport token``, ``sallyport login`` and the
+demo.
 
-Two grants: client credentials (RFC 6749 section 4.4), for programs that have a secret, and the device grant
-(RFC 8628), for people: the issuer's page is opened in any browser, the password never comes near this
-machine. The gateway itself uses none of this. Tokens travel as :class:`~sallyport.core.secret.Secret`;
-failures are :class:`GrantError`, whose text says what the issuer said and never holds a token or a secret.
+Two grants: client credentials (RFC 6749 section 4.4), for programs that have a secret, and the
+device grant (RFC 8628), for people: the issuer's page is opened in any browser, the password never
+comes near this machine. The gateway itself uses none of this. Tokens travel as
+:class:`~sallyport.core.secret.Secret`; failures are :class:`GrantError`, whose text says what the
+issuer said and never holds a token or a secret.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class DevicePrompt:
-    """What a person must do: open ``uri`` and enter ``code``; ``complete_uri`` (or "") has the code in it."""
+    """What a person must do: open ``uri`` and enter ``code``; ``complete_uri`` (or "") has the code
+    in it.
+    """
 
     uri: str
     code: str
@@ -50,11 +54,11 @@ class DevicePrompt:
 
 
 class TokenClient:
-    """One client of one issuer. secret: None for a public client. ca_file: CA of the issuer, instead of the
-    system's.
+    """One client of one issuer. secret: None for a public client. ca_file: CA of the issuer,
+    instead of the system's.
 
-    wants: further request parameters, such as ``scope``, ``resource`` (RFC 8707) or ``audience``; empty ones
-    are left out.
+    wants: further request parameters, such as ``scope``, ``resource`` (RFC 8707) or ``audience``;
+    empty ones are left out.
     """
 
     def __init__(
@@ -90,12 +94,18 @@ class TokenClient:
         return self._grant(answer)
 
     async def device(self, show: Callable[[DevicePrompt], None]) -> Grant:
-        """A token for a person, who is told what to do by ``show``; waits for them. Raises GrantError."""
+        """A token for a person, who is told what to do by ``show``; waits for them. Raises
+        GrantError.
+        """
         try:
             async with new_client(self._ca_file) as http:
                 provider = await discover(http, self._issuer, timeout=_TIMEOUT)
                 status, started = await provider.post(
-                    http, "device_authorization_endpoint", self._wants, self._client, timeout=_TIMEOUT
+                    http,
+                    "device_authorization_endpoint",
+                    self._wants,
+                    self._client,
+                    timeout=_TIMEOUT,
                 )
                 if status != 200:
                     raise GrantError(_complaint(started))
@@ -109,10 +119,14 @@ class TokenClient:
     ) -> Grant:
         form = {"grant_type": _DEVICE_GRANT, "device_code": str(started.get("device_code", ""))}
         interval = min(max(_number(started, "interval", _DEFAULT_INTERVAL), 1.0), _MAX_INTERVAL)
-        deadline = self._clock.monotonic() + min(_number(started, "expires_in", _MAX_WAIT), _MAX_WAIT)
+        deadline = self._clock.monotonic() + min(
+            _number(started, "expires_in", _MAX_WAIT), _MAX_WAIT
+        )
         while self._clock.monotonic() < deadline:
             await asyncio.sleep(interval)
-            status, answer = await provider.post(http, "token_endpoint", form, self._client, timeout=_TIMEOUT)
+            status, answer = await provider.post(
+                http, "token_endpoint", form, self._client, timeout=_TIMEOUT
+            )
             if status == 200:
                 return self._grant(answer)
             if answer.get("error") == "slow_down":  # RFC 8628 section 3.5

@@ -1,7 +1,8 @@
-"""Talking to an OIDC provider as a client: its discovery document, and its endpoints with the client's authentication.
+"""Talking to an OIDC provider as a client: its discovery document, and its endpoints with the
+client's authentication.
 
-One place for the gateway's keys, the console's sign-in and the command line. Sources: OpenID Connect Discovery 1.0 sections 3 and
-4, RFC 6749 section 2.3.1, RFC 9700 section 2.
+One place for the gateway's keys, the console's sign-in and the command line. Sources: OpenID
+Connect Discovery 1.0 sections 3 and 4, RFC 6749 section 2.3.1, RFC 9700 section 2.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ async def discover(
 ) -> ProviderDocument:
     """The document of ``issuer``. Raises FetchError, also when it is about another issuer."""
     document = await fetch_json(http, discovery_url(issuer), timeout=timeout, max_bytes=max_bytes)
-    # Section 4.3: the document must be about the very issuer that was asked, or one tenant could speak for
-    # another.
+    # Section 4.3: the document must be about the very issuer that was asked, or one tenant could
+    # speak for another.
     if document.value.get("issuer") != issuer:
         about = printable(str(document.value.get("issuer")), 200)
         raise FetchError(
-            f"the discovery document of {issuer} is about {about!r}: set the issuer to exactly the value in the document"
+            f"the discovery document of {issuer} is about {about!r}: set the issuer to exactly the"
+            " value in the document"
         )
     return ProviderDocument(issuer, document.value)
 
@@ -70,7 +72,9 @@ class ProviderDocument:
         *,
         timeout: float,  # noqa: ASYNC109
     ) -> tuple[int, dict[str, Any]]:
-        """POST to the endpoint ``name`` as ``client``: status and JSON object. Raises FetchError."""
+        """POST to the endpoint ``name`` as ``client``: status and JSON object. Raises
+        FetchError.
+        """
         url, basic, form = self.endpoint(name), None, dict(form)
         methods = self.fields.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
         if client.secret is None:

@@ -1,7 +1,8 @@
 """Failed logins by address, at every entrance together.
 
-A valid token always passes: somebody else behind the same address must not be able to keep its owner out. What the bound takes away is the
-rest: whoever goes on sending bad tokens learns nothing from the answers and fills no log.
+A valid token always passes: somebody else behind the same address must not be able to keep its
+owner out. What the bound takes away is the rest: whoever goes on sending bad tokens learns nothing
+from the answers and fills no log.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _ALL = 20
 
 
 class FailedLogins:
-    """At most ``maximum`` in a minute for one address (IPv6: one /64 network), and twenty times as many for all."""
+    """At most ``maximum`` in a minute for one address (IPv6: one /64 network), and twenty times as
+    many for all.
+    """
 
     def __init__(self, clock: Clock, maximum: int) -> None:
         self._clock, self._maximum = clock, maximum
@@ -32,7 +35,8 @@ class FailedLogins:
         """Whether this address has failed too often in this minute."""
         self._roll()
         return (
-            self._counts.get(network_of(address), 0) >= self._maximum or self._total >= self._maximum * _ALL
+            self._counts.get(network_of(address), 0) >= self._maximum
+            or self._total >= self._maximum * _ALL
         )
 
     def count(self, address: str) -> None:

@@ -1,9 +1,9 @@
 """Fetching a JSON document from an identity provider, bounded in every direction.
 
-https only (http for loopback), redirects only within one origin and at most three, at most ``max_bytes`` of
-body with no content encoding, and one deadline for all of it: a server that sends a byte a second holds
-nobody longer than that. Proxy settings and ``.netrc`` of the environment are not used: whom the gateway
-trusts is said in its configuration only.
+https only (http for loopback), redirects only within one origin and at most three, at most
+``max_bytes`` of body with no content encoding, and one deadline for all of it: a server that sends
+a byte a second holds nobody longer than that. Proxy settings and ``.netrc`` of the environment are
+not used: whom the gateway trusts is said in its configuration only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from sallyport.core.tls import harden
 from sallyport.identity.jwt import json_object
 from sallyport.identity.settings import IssuerSettings, url_problem
 
-#: Makes the HTTP client for one fetch; the fetch closes it. Tests and unusual networks pass their own.
+#: Makes the HTTP client for one fetch; the fetch closes it. Tests and unusual networks pass their
+#: own.
 ClientFactory = Callable[[IssuerSettings], httpx2.AsyncClient]
 
 _MAX_REDIRECTS = 3
@@ -37,8 +38,8 @@ class FetchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A fetched JSON object. max_age: seconds from Cache-Control, 0 for no-store and no-cache, None when not
-    said.
+    """A fetched JSON object. max_age: seconds from Cache-Control, 0 for no-store and no-cache, None
+    when not said.
     """
 
     value: dict[str, Any]
@@ -46,7 +47,9 @@ class Document:
 
 
 def default_client(settings: IssuerSettings) -> httpx2.AsyncClient:
-    """The client that fetches an issuer's keys. Raises FetchError when its ``ca_file`` or ``token_file`` cannot be used."""
+    """The client that fetches an issuer's keys. Raises FetchError when its ``ca_file`` or
+    ``token_file`` cannot be used.
+    """
     client = new_client(settings.ca_file)
     if settings.token_file:
         client.headers["Authorization"] = f"Bearer {_bearer(settings.token_file)}"
@@ -58,14 +61,18 @@ def _bearer(token_file: str) -> str:
         with open(token_file, encoding="ascii") as file:
             token = file.read(65_536).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise FetchError(f"token_file {token_file} cannot be read: {type(error).__name__}") from None
+        raise FetchError(
+            f"token_file {token_file} cannot be read: {type(error).__name__}"
+        ) from None
     if not token or not token.isprintable() or " " in token:
         raise FetchError(f"token_file {token_file} does not hold one token")
     return token
 
 
 def new_client(ca_file: str = "") -> httpx2.AsyncClient:
-    """A client that trusts the system's CAs, or only ``ca_file``. Raises FetchError for an unusable file."""
+    """A client that trusts the system's CAs, or only ``ca_file``. Raises FetchError for an unusable
+    file.
+    """
     try:
         context = _context(ca_file, os.stat(ca_file).st_mtime_ns if ca_file else 0)
     except OSError as error:
@@ -79,12 +86,24 @@ def _context(ca_file: str, changed: int) -> ssl.SSLContext:
     return harden(ssl.create_default_context(cafile=ca_file or None))
 
 
-async def fetch_json(client: httpx2.AsyncClient, url: str, *, timeout: float, max_bytes: int) -> Document:  # noqa: ASYNC109
+async def fetch_json(
+    client: httpx2.AsyncClient,
+    url: str,
+    *,
+    timeout: float,  # noqa: ASYNC109
+    max_bytes: int,
+) -> Document:
     """GET one JSON object within ``timeout`` seconds. Raises FetchError."""
     return await _within(timeout, url, _get(client, url, max_bytes))
 
 
-async def fetch_bytes(client: httpx2.AsyncClient, url: str, *, timeout: float, max_bytes: int) -> bytes:  # noqa: ASYNC109
+async def fetch_bytes(
+    client: httpx2.AsyncClient,
+    url: str,
+    *,
+    timeout: float,  # noqa: ASYNC109
+    max_bytes: int,
+) -> bytes:
     """GET a document of any type within ``timeout`` seconds. Raises FetchError."""
     body, _ = await _within(timeout, url, _get_bytes(client, url, max_bytes, "*/*"))
     return body
@@ -99,8 +118,8 @@ async def post_form(
     timeout: float = 30.0,  # noqa: ASYNC109
     max_bytes: int = 262_144,
 ) -> tuple[int, dict[str, Any]]:
-    """POST a form, get status and JSON object. basic: user and password. Redirects are errors. Raises
-    FetchError.
+    """POST a form, get status and JSON object. basic: user and password. Redirects are errors.
+    Raises FetchError.
     """
     return await _within(timeout, url, _post(client, url, form, basic, max_bytes))
 
@@ -112,7 +131,9 @@ async def _within(seconds: float, url: str, work: Coroutine[Any, Any, T]) -> T:
     except TimeoutError:
         raise FetchError(f"{url} did not answer within {seconds:g} s") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise FetchError(f"{url} cannot be fetched: {type(error).__name__}: {str(error)[:200]}") from None
+        raise FetchError(
+            f"{url} cannot be fetched: {type(error).__name__}: {str(error)[:200]}"
+        ) from None
 
 
 async def _post(
@@ -131,12 +152,16 @@ async def _post(
     ) as response:
         value = json_object(await _body(response, max_bytes))
         if value is None:
-            raise FetchError(f"{url} answered with status {response.status_code} and no JSON object")
+            raise FetchError(
+                f"{url} answered with status {response.status_code} and no JSON object"
+            )
         return response.status_code, value
 
 
 async def _get(client: httpx2.AsyncClient, url: str, max_bytes: int) -> Document:
-    body, max_age = await _get_bytes(client, url, max_bytes, "application/json, application/jwk-set+json")
+    body, max_age = await _get_bytes(
+        client, url, max_bytes, "application/json, application/jwk-set+json"
+    )
     value = json_object(body)
     if value is None:
         raise FetchError(f"{url} is not a JSON object")
@@ -172,7 +197,9 @@ def _next_url(response: httpx2.Response) -> str:
 async def _body(response: httpx2.Response, max_bytes: int) -> bytes:
     # A content encoding could make a small response huge before it can be counted.
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise FetchError(f"{response.request.url} answered with a content encoding that was not asked for")
+        raise FetchError(
+            f"{response.request.url} answered with a content encoding that was not asked for"
+        )
     body = bytearray()
     async for chunk in response.aiter_raw(65_536):
         body += chunk

@@ -1,12 +1,12 @@
 """A compact JWT, taken apart without trusting it, and checked against a key (RFC 7515, 7519, 8725).
 
-:func:`parse` is strict and bounded: three base64url parts, JSON objects without duplicate names, at most 16
-kB. It tells nothing about who made the token. :func:`signature_is_valid` does, for exactly one key.
-:func:`time_problem` and :func:`audience_problem` read verified claims.
+:func:`parse` is strict and bounded: three base64url parts, JSON objects without duplicate names, at
+most 16 kB. It tells nothing about who made the token. :func:`signature_is_valid` does, for exactly
+one key. :func:`time_problem` and :func:`audience_problem` read verified claims.
 
-Nothing here raises for bad input and nothing chains exceptions: a decoder's exception holds the text it
-failed on, and a token must not travel in a traceback. Failures are :class:`IdentityProblem` values; ``reason`` is for
-the log and never has token text.
+Nothing here raises for bad input and nothing chains exceptions: a decoder's exception holds the
+text it failed on, and a token must not travel in a traceback. Failures are :class:`IdentityProblem`
+values; ``reason`` is for the log and never has token text.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from sallyport.identity.settings import IssuerSettings
 
 MAX_TOKEN_CHARS = 16_384
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
-#: Media types of tokens that speak for someone at a resource server (RFC 9068, RFC 7519, JWT-SVID section 2.3). Logout tokens, DPoP
-#: proofs, security events and the like have types of their own and are refused.
+#: Media types of tokens that speak for someone at a resource server (RFC 9068, RFC 7519, JWT-SVID
+#: section 2.3). Logout tokens, DPoP proofs, security events and the like have types of their own
+#: and are refused.
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt", "jose"})
 
 PublicKey = RSAKey | ECKey | OKPKey
@@ -74,8 +75,8 @@ def parse(text: str) -> ParsedToken | IdentityProblem:
 
 
 def _header_problem(header: Mapping[str, Any]) -> str:
-    # crit and b64 change what the signature means (RFC 7515 section 4.1.11, RFC 7797); cty: a token nested in
-    # a token.
+    # crit and b64 change what the signature means (RFC 7515 section 4.1.11, RFC 7797); cty: a token
+    # nested in a token.
     for name in ("crit", "b64", "cty", "enc", "zip"):
         if name in header:
             return f"header parameter {name}"
@@ -105,11 +106,13 @@ def _no_constant(name: str) -> Any:
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:
-    """Decode a JSON object strictly (UTF-8, no duplicate names, no NaN, no lone surrogates); None for
-    anything else.
+    """Decode a JSON object strictly (UTF-8, no duplicate names, no NaN, no lone surrogates); None
+    for anything else.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
@@ -117,7 +120,9 @@ def json_object(data: bytes) -> dict[str, Any] | None:
 
 
 def key_fits(key: PublicKey, algorithm: str) -> bool:
-    """Whether this key may check a signature of this algorithm: type, curve, and the key's own ``alg``."""
+    """Whether this key may check a signature of this algorithm: type, curve, and the key's own
+    ``alg``.
+    """
     model = JWSRegistry.algorithms.get(algorithm)
     if model is None or not isinstance(key, _KEY_TYPES.get(algorithm[:2], ())):
         return False
@@ -134,14 +139,16 @@ _KEY_TYPES: dict[str, type[PublicKey]] = {"RS": RSAKey, "PS": RSAKey, "ES": ECKe
 def signature_is_valid(token: ParsedToken, key: PublicKey) -> bool:
     """Whether ``key`` made this token's signature. The caller has checked :func:`key_fits`."""
     try:
-        return bool(JWSRegistry.algorithms[token.algorithm].verify(token.signed, token.signature, key))
+        return bool(
+            JWSRegistry.algorithms[token.algorithm].verify(token.signed, token.signature, key)
+        )
     except (JoseError, ValueError):
         return False
 
 
 def audience_problem(claims: Mapping[str, Any], settings: IssuerSettings) -> IdentityProblem | None:
-    """``aud`` (RFC 7519 section 4.1.3) is a string or a list of strings and must contain the gateway's
-    audience exactly.
+    """``aud`` (RFC 7519 section 4.1.3) is a string or a list of strings and must contain the
+    gateway's audience exactly.
     """
     audience = claims.get("aud")
     if isinstance(audience, str):
@@ -167,16 +174,20 @@ _OF_ID_TOKENS = frozenset({"nonce", "at_hash", "c_hash"})
 
 
 def is_id_token(claims: Mapping[str, Any]) -> bool:
-    """Whether the claims are those of an ID token: by the claims that only these have, or as Keycloak says it (``typ``)."""
+    """Whether the claims are those of an ID token: by the claims that only these have, or as
+    Keycloak says it (``typ``).
+    """
     return not _OF_ID_TOKENS.isdisjoint(claims) or claims.get("typ") == "ID"
 
 
 def party_problem(
     claims: Mapping[str, Any], settings: IssuerSettings, only_id_tokens: bool
 ) -> IdentityProblem | None:
-    """An ID token is for the client that ``azp`` names (OpenID Connect Core section 3.1.3.7, rule 5), whomever else ``aud`` lists.
+    """An ID token is for the client that ``azp`` names (OpenID Connect Core section 3.1.3.7, rule
+    5), whomever else ``aud`` lists.
 
-    ``only_id_tokens``: that is all the caller takes. In an access token azp is the program that acts, which may be any.
+    ``only_id_tokens``: that is all the caller takes. In an access token azp is the program that
+    acts, which may be any.
     """
     party = claims.get("azp")
     if party is None or party == settings.audience or not (only_id_tokens or is_id_token(claims)):
@@ -191,16 +202,22 @@ def party_problem(
 _NEW_TOKEN = "Get a new token from the issuer and connect again."  # noqa: S105 - a sentence, not a token
 
 
-def time_problem(claims: Mapping[str, Any], settings: IssuerSettings, now: float) -> IdentityProblem | None:
-    """``exp`` (required), ``nbf``, ``iat`` against ``now`` (Unix seconds), each within the issuer's clock
-    skew.
+def time_problem(
+    claims: Mapping[str, Any], settings: IssuerSettings, now: float
+) -> IdentityProblem | None:
+    """``exp`` (required), ``nbf``, ``iat`` against ``now`` (Unix seconds), each within the issuer's
+    clock skew.
     """
     times: dict[str, float] = {}
     for name in ("exp", "nbf", "iat"):
         value = claims.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _representable(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not _representable(value)
+        ):
             return IdentityProblem(
                 f"{name} is not a time", f"the token's {name} claim is not a time", _NEW_TOKEN
             )
@@ -220,12 +237,15 @@ def time_problem(claims: Mapping[str, Any], settings: IssuerSettings, now: float
             return IdentityProblem(
                 f"{name} in the future",
                 f"the token is not valid until {_duration(ahead)} from now",
-                "Wait, or set the clocks: the issuer's and the gateway's clock differ if the token is new.",
+                "Wait, or set the clocks: the issuer's and the gateway's clock differ if the token"
+                " is new.",
             )
     return _age_problem(times, settings, now)
 
 
-def _age_problem(times: Mapping[str, float], settings: IssuerSettings, now: float) -> IdentityProblem | None:
+def _age_problem(
+    times: Mapping[str, float], settings: IssuerSettings, now: float
+) -> IdentityProblem | None:
     if not settings.max_token_age:
         return None
     if "iat" not in times:
@@ -241,8 +261,8 @@ def _age_problem(times: Mapping[str, float], settings: IssuerSettings, now: floa
 
 
 def usable_until(claims: Mapping[str, Any], settings: IssuerSettings) -> float:
-    """The moment (Unix seconds, gateway's clock) from which :func:`time_problem` refuses these verified
-    claims.
+    """The moment (Unix seconds, gateway's clock) from which :func:`time_problem` refuses these
+    verified claims.
     """
     end = float(claims["exp"])
     if settings.max_token_age:

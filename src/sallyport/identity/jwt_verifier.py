@@ -1,7 +1,9 @@
-"""JWTs of OIDC issuers: the :class:`~sallyport.identity.verifier.Verifier` of access tokens and ID tokens.
+"""JWTs of OIDC issuers: the :class:`~sallyport.identity.verifier.Verifier` of access tokens and ID
+tokens.
 
-A verified token is remembered by its SHA-256 until it runs out, so that connection pools reconnect cheaply;
-what is remembered is forgotten as soon as the issuer no longer publishes the key that signed it.
+A verified token is remembered by its SHA-256 until it runs out, so that connection pools reconnect
+cheaply; what is remembered is forgotten as soon as the issuer no longer publishes the key that
+signed it.
 """
 
 from __future__ import annotations
@@ -46,10 +48,11 @@ class _Verified:
 class JwtVerifier:
     """For one event loop.
 
-    issuers: each ``issuer`` once, else ConfigError. client_factory: makes the HTTP client for a key fetch.
-    limits: of the key cache. remembered: how many verified tokens are kept. required_claims: claim name
-    or path -> value or list of values; a token must have one of them, whoever its issuer is. only_id_tokens:
-    every token is an ID token of the client that is the issuer's audience, as at the console's sign-in.
+    issuers: each ``issuer`` once, else ConfigError. client_factory: makes the HTTP client for a key
+    fetch. limits: of the key cache. remembered: how many verified tokens are kept. required_claims:
+    claim name or path -> value or list of values; a token must have one of them, whoever its issuer
+    is. only_id_tokens: every token is an ID token of the client that is the issuer's audience, as
+    at the console's sign-in.
     """
 
     def __init__(
@@ -71,7 +74,9 @@ class JwtVerifier:
         self.sources: dict[str, KeySource] = {}
         for settings in issuers:
             if settings.issuer in self.sources:
-                raise ConfigError(f"identity.oidc lists the issuer {settings.issuer!r} twice: keep one entry")
+                raise ConfigError(
+                    f"identity.oidc lists the issuer {settings.issuer!r} twice: keep one entry"
+                )
             self.sources[settings.issuer] = KeySource(settings, self._clock, client_factory, limits)
 
     @property
@@ -155,18 +160,23 @@ class JwtVerifier:
         try:
             ring = await source.having(parsed.kid)
         except KeysUnavailableError as error:
-            return IdentityProblem(f"issuer {settings.issuer}: {error}", _UNREACHABLE, _UNREACHABLE_HINT)
+            return IdentityProblem(
+                f"issuer {settings.issuer}: {error}", _UNREACHABLE, _UNREACHABLE_HINT
+            )
         key = ring.find(parsed.algorithm, parsed.kid)
         if key is None:
             kid = "none" if parsed.kid is None else printable(parsed.kid, 64)
             return IdentityProblem(
-                f"issuer {settings.issuer} has not exactly one key for {parsed.algorithm}, kid {kid}"
+                f"issuer {settings.issuer} has not exactly one key for {parsed.algorithm}, kid"
+                f" {kid}"
             )
         if not signature_is_valid(parsed, key.key):
             return IdentityProblem(f"issuer {settings.issuer}: the signature is wrong")
         outcome = self._accept(parsed, source, key.thumbprint, label)
         return (
-            replace(outcome, whose=_whose(parsed.claims)) if isinstance(outcome, IdentityProblem) else outcome
+            replace(outcome, whose=_whose(parsed.claims))
+            if isinstance(outcome, IdentityProblem)
+            else outcome
         )
 
     def _accept(

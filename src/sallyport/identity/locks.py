@@ -1,15 +1,19 @@
-"""Locks: a subject, agent, token or issuer that may not be here, from now until a moment or until somebody releases it.
+"""Locks: a subject, agent, token or issuer that may not be here, from now until a moment or until
+somebody releases it.
 
-A token is its ``jti``, or the id of a session token that Sallyport issued; a lock on the token that it was exchanged for holds for it too.
-An issuer is its URL.
-A subject is a token's ``sub`` (of one issuer, or of any). An agent is the token's ``azp`` or ``client_id``, or what the issuer's
-``claims.agent`` names, or an actor of its chain; never the label that a connection gives itself. :class:`Locks` is asked with every login and every token, after the
-token was verified: only whose it is reads that it is locked, and why.
+A token is its ``jti``, or the id of a session token that Sallyport issued; a lock on the token that
+it was exchanged for holds for it too. An issuer is its URL. A subject is a token's ``sub`` (of one
+issuer, or of any). An agent is the token's ``azp`` or ``client_id``, or what the issuer's
+``claims.agent`` names, or an actor of its chain; never the label that a connection gives itself.
+:class:`Locks` is asked with every login and every token, after the token was verified: only whose
+it is reads that it is locked, and why.
 
-Who is locked is locked by every name that the configuration ties together (``links``: another id, an address, an alias), as for approvals. Names
-that only a token tells, such as an address, are learned from live sessions and from attempts to come in, and forgotten with the process.
+Who is locked is locked by every name that the configuration ties together (``links``: another id,
+an address, an alias), as for approvals. Names that only a token tells, such as an address, are
+learned from live sessions and from attempts to come in, and forgotten with the process.
 
-What is in force is held in memory, so that asking costs a dictionary look-up; the store (:class:`LockStore`) keeps it for the next start.
+What is in force is held in memory, so that asking costs a dictionary look-up; the store
+(:class:`LockStore`) keeps it for the next start.
 """
 
 from __future__ import annotations
@@ -34,8 +38,9 @@ _MOST_NAMES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """kind: subject | agent | token | issuer. name: of that. issuer: of its tokens, "" means any. Times are Unix seconds; expires_at None:
-    until it is released. by, by_issuer, address: who locked it, and from where. released_by "": it is in force, or it expired.
+    """kind: subject | agent | token | issuer. name: of that. issuer: of its tokens, "" means any.
+    Times are Unix seconds; expires_at None: until it is released. by, by_issuer, address: who
+    locked it, and from where. released_by "": it is in force, or it expired.
     """
 
     id: str
@@ -78,7 +83,9 @@ class Lock:
 
 
 class LockStore(Protocol):
-    """Where locks outlive the process. Each call is on the disk when it returns; raises RefusedError (SP1801) when it cannot be."""
+    """Where locks outlive the process. Each call is on the disk when it returns; raises
+    RefusedError (SP1801) when it cannot be.
+    """
 
     def add(self, lock: Lock) -> None:
         """A new lock, and the end of the one before it with the same key."""
@@ -98,8 +105,8 @@ class LockStore(Protocol):
 
 
 class Locks:
-    """Those in force. For one event loop; the store is called from other threads. ``links``: every name of the person behind a subject.
-    ``issuers``: whose tokens are accepted.
+    """Those in force. For one event loop; the store is called from other threads. ``links``: every
+    name of the person behind a subject. ``issuers``: whose tokens are accepted.
     """
 
     def __init__(
@@ -142,8 +149,15 @@ class Locks:
         return sorted(self._locks.values(), key=lambda lock: lock.created, reverse=True)
 
     def of(self, subject: Subject, *, agents: bool = True) -> Lock | None:
-        """The lock that keeps ``subject`` out, or None. ``agents`` False: somebody at the console, whose token names the console's client."""
-        keys = [(kind, name) for kind in KINDS if agents or kind != AGENT for name in _names(subject, kind)]
+        """The lock that keeps ``subject`` out, or None. ``agents`` False: somebody at the console,
+        whose token names the console's client.
+        """
+        keys = [
+            (kind, name)
+            for kind in KINDS
+            if agents or kind != AGENT
+            for name in _names(subject, kind)
+        ]
         now = self._clock.now()
         for kind, name in keys:
             for issuer in ("", subject.issuer):
@@ -155,11 +169,18 @@ class Locks:
             return None
         names = frozenset(self._links(subject))
         return next(
-            (lock for lock in self._locks.values() if lock.in_force(now) and self.ties(lock, names)), None
+            (
+                lock
+                for lock in self._locks.values()
+                if lock.in_force(now) and self.ties(lock, names)
+            ),
+            None,
         )
 
     def covers(self, lock: Lock, subject: Subject) -> bool:
-        """Whether ``lock``, in force or about to be, is about this subject or another identity of the same person."""
+        """Whether ``lock``, in force or about to be, is about this subject or another identity of
+        the same person.
+        """
         return is_locked_by(subject, lock) or self.ties(lock, self._links(subject))
 
     def ties(self, lock: Lock, names: Iterable[str]) -> bool:
@@ -182,12 +203,16 @@ class Locks:
         if lock.kind != SUBJECT:
             return set()
         issuers = (lock.issuer,) if lock.issuer else self._issuers
-        return {name for issuer in issuers for name in self._links(Subject(lock.name, issuer, frozenset()))}
+        return {
+            name
+            for issuer in issuers
+            for name in self._links(Subject(lock.name, issuer, frozenset()))
+        }
 
 
 def token_names(subject: Subject) -> list[str]:
-    """Every id of the token that the subject came with: a session token's own, and the ``jti`` (RFC 7519
-    section 4.1.7) of the one that it was exchanged for.
+    """Every id of the token that the subject came with: a session token's own, and the ``jti`` (RFC
+    7519 section 4.1.7) of the one that it was exchanged for.
     """
     names = [subject.token_id, subject.claims.get("jti")]
     return [name for name in dict.fromkeys(names) if isinstance(name, str) and name]

@@ -2,17 +2,18 @@
 
 Sources: OpenID Connect Discovery 1.0 sections 3 and 4, RFC 7517 (JWK).
 
-- First use fetches; logins share one fetch, and ``max_waiting`` at most wait for it: the next ones are
-  refused at once, so that a slow issuer does not keep those of others out. Start-up needs no issuer.
-- A set is fresh for its Cache-Control max-age within bounds; in the last fifth of that time a login starts a
-  refresh in the background and does not wait for it.
-- A ``kid`` that is not in the set is reason for one fetch, at most every ``min_interval`` seconds however
-  many ask.
-- While the issuer cannot be reached, the last set keeps serving for ``max_stale`` seconds after it ran out;
-  then :class:`KeysUnavailableError`. After a failure the next try comes no sooner than ``retry_interval``,
-  and nobody who can be served from the cache waits for it.
-- Keys that cannot be used (symmetric, for encryption, RSA under 2048 bits, unknown, damaged) are left out;
-  private parts that an issuer publishes by accident are not kept.
+- First use fetches; logins share one fetch, and ``max_waiting`` at most wait for it: the next ones
+  are refused at once, so that a slow issuer does not keep those of others out. Start-up needs no
+  issuer.
+- A set is fresh for its Cache-Control max-age within bounds; in the last fifth of that time a login
+  starts a refresh in the background and does not wait for it.
+- A ``kid`` that is not in the set is reason for one fetch, at most every ``min_interval`` seconds
+  however many ask.
+- While the issuer cannot be reached, the last set keeps serving for ``max_stale`` seconds after it
+  ran out; then :class:`KeysUnavailableError`. After a failure the next try comes no sooner than
+  ``retry_interval``, and nobody who can be served from the cache waits for it.
+- Keys that cannot be used (symmetric, for encryption, RSA under 2048 bits, unknown, damaged) are
+  left out; private parts that an issuer publishes by accident are not kept.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class KeysUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CacheLimits:
-    """Seconds, but for ``max_bytes`` (per document), ``max_keys`` (per set) and ``max_waiting``: logins that
-    wait for one fetch. A slow issuer must not hold those of others.
+    """Seconds, but for ``max_bytes`` (per document), ``max_keys`` (per set) and ``max_waiting``:
+    logins that wait for one fetch. A slow issuer must not hold those of others.
     """
 
     default_ttl: float = 600.0
@@ -76,7 +77,9 @@ class KeyRing:
 
     def find(self, algorithm: str, kid: str | None) -> SigningKey | None:
         """The one key that fits; None when there is none or more than one."""
-        fitting = [key for key in self.keys if kid in (None, key.kid) and key_fits(key.key, algorithm)]
+        fitting = [
+            key for key in self.keys if kid in (None, key.kid) and key_fits(key.key, algorithm)
+        ]
         return fitting[0] if len(fitting) == 1 else None
 
     def knows(self, kid: str | None) -> bool:
@@ -129,8 +132,8 @@ class KeySource:
         return self._usable()
 
     async def having(self, kid: str | None) -> KeyRing:
-        """The keys, fetched again first when ``kid`` is not among them and the rate limit allows. Raises
-        KeysUnavailableError.
+        """The keys, fetched again first when ``kid`` is not among them and the rate limit allows.
+        Raises KeysUnavailableError.
         """
         ring = await self.current()
         if ring.knows(kid) or not (self._flight is not None or self._interval_passed()):
@@ -174,7 +177,8 @@ class KeySource:
             raise KeysUnavailableError(f"{self._waiting} logins wait for its keys already")
         self._waiting += 1
         try:
-            # Shielded: a login that is cancelled must not take the keys away from the others that wait.
+            # Shielded: a login that is cancelled must not take the keys away from the others that
+            # wait.
             await asyncio.shield(self._start())
         finally:
             self._waiting -= 1
@@ -198,7 +202,10 @@ class KeySource:
         self.failures += 1
         self._error, self._last_failure = why, self._clock.monotonic()
         _log.warning(
-            "issuer_keys_unavailable", issuer=self.settings.issuer, error=why, cached=self._ring is not None
+            "issuer_keys_unavailable",
+            issuer=self.settings.issuer,
+            error=why,
+            cached=self._ring is not None,
         )
 
     async def _load(self) -> tuple[KeyRing, float]:
@@ -217,7 +224,9 @@ class KeySource:
                         client, settings.issuer, timeout=limits.timeout, max_bytes=limits.max_bytes
                     )
                     url = provider.endpoint("jwks_uri")
-                document = await fetch_json(client, url, timeout=limits.timeout, max_bytes=limits.max_bytes)
+                document = await fetch_json(
+                    client, url, timeout=limits.timeout, max_bytes=limits.max_bytes
+                )
         uses = {"sig", "jwt-svid"} if settings.provider == "spiffe" else {"sig"}
         ring = key_ring(document.value, settings.algorithms, limits.max_keys, uses)
         if not ring.keys:
@@ -244,8 +253,8 @@ def key_ring(
     max_keys: int,
     uses: Collection[str] = ("sig",),
 ) -> KeyRing:
-    """The usable keys of a JWK set. uses: accepted values of ``use`` (a missing one is accepted, too). Damaged and foreign entries are skipped. Raises FetchError for no set at
-    all.
+    """The usable keys of a JWK set. uses: accepted values of ``use`` (a missing one is accepted,
+    too). Damaged and foreign entries are skipped. Raises FetchError for no set at all.
     """
     entries = document.get("keys")
     if not isinstance(entries, list):
@@ -288,7 +297,8 @@ def _signing_key(entry: object, uses: Collection[str]) -> SigningKey | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)  # small keys are refused below, not warned about
+            # small keys are refused below, not warned about
+            warnings.simplefilter("ignore", SecurityWarning)
             key = key_type.import_key(public)
             thumbprint = key.thumbprint()
     except (JoseError, ValueError, TypeError, KeyError):

@@ -1,7 +1,9 @@
-"""Providers whose tokens are known: which of their claims say who somebody is, and what must be refused.
+"""Providers whose tokens are known: which of their claims say who somebody is, and what must be
+refused.
 
-A preset is a default for ``claims`` and a check of verified claims; what an operator writes wins over the default. Sources are named at
-each. What a provider wants in the configuration itself is checked in :mod:`sallyport.config.issuers`.
+A preset is a default for ``claims`` and a check of verified claims; what an operator writes wins
+over the default. Sources are named at each. What a provider wants in the configuration itself is
+checked in :mod:`sallyport.config.issuers`.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from typing import Any
 from sallyport.identity.claims import ClaimMapping, cel, claim_at
 from sallyport.identity.problems import IdentityProblem
 
-#: SPIFFE-ID, section 2: at most 2048 bytes; lower-case trust domain; path segments without dots alone.
+#: SPIFFE-ID, section 2: at most 2048 bytes; lower-case trust domain; path segments without dots
+#: alone.
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """claims: the default mapping. problem: what is wrong with verified claims of this provider, or None."""
+    """claims: the default mapping. problem: what is wrong with verified claims of this provider, or
+    None.
+    """
 
     claims: ClaimMapping
     problem: Callable[[Mapping[str, Any]], IdentityProblem | None]
@@ -32,8 +37,8 @@ def preset_problem(provider: str, claims: Mapping[str, Any]) -> IdentityProblem 
 
 
 def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> IdentityProblem | None:
-    """Too many groups for a token: the issuer points elsewhere instead (OIDC Core section 5.6.2, distributed
-    claims; Microsoft Entra: more than 200 groups in a JWT, 6 in the implicit flow).
+    """Too many groups for a token: the issuer points elsewhere instead (OIDC Core section 5.6.2,
+    distributed claims; Microsoft Entra: more than 200 groups in a JWT, 6 in the implicit flow).
     """
     elsewhere = claims.get("_claim_names")
     kept_away = [path for path in paths if isinstance(elsewhere, Mapping) and path in elsewhere]
@@ -43,9 +48,10 @@ def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> Identity
         return None
     return IdentityProblem(
         "groups claim is distributed",
-        f"the token does not list the groups: there are too many (claim {kept_away[0]} is kept elsewhere)",
-        "Use app roles (Microsoft Entra: App roles, the roles claim), or have the issuer send only the groups that are "
-        "assigned to this application.",
+        f"the token does not list the groups: there are too many (claim {kept_away[0]} is kept"
+        " elsewhere)",
+        "Use app roles (Microsoft Entra: App roles, the roles claim), or have the issuer send only"
+        " the groups that are assigned to this application.",
     )
 
 
@@ -54,26 +60,36 @@ def _nothing(claims: Mapping[str, Any]) -> IdentityProblem | None:
 
 
 def _entra(claims: Mapping[str, Any]) -> IdentityProblem | None:
-    # Learn: "Access token claims reference". The pairwise sub differs by application; oid and tid do not.
+    # Learn: "Access token claims reference". The pairwise sub differs by application; oid and tid
+    # do not.
     issuer, tenant = claims.get("iss"), claims.get("tid")
-    if not isinstance(tenant, str) or not isinstance(issuer, str) or tenant not in issuer.split("/"):
+    if (
+        not isinstance(tenant, str)
+        or not isinstance(issuer, str)
+        or tenant not in issuer.split("/")
+    ):
         return _refused(
-            "tid is not the issuer's tenant", "the token's tid claim is not the tenant of its issuer"
+            "tid is not the issuer's tenant",
+            "the token's tid claim is not the tenant of its issuer",
         )
     return None
 
 
 def _google(claims: Mapping[str, Any]) -> IdentityProblem | None:
-    # Google: "OpenID Connect", ID token claims. hd is missing for consumer accounts; an address may be unverified.
+    # Google: "OpenID Connect", ID token claims. hd is missing for consumer accounts; an address may
+    # be unverified.
     if "email" in claims and claims.get("email_verified") is not True:
         return _refused("email is not verified", "the account's e-mail address is not verified")
     return None
 
 
 def _keycloak(claims: Mapping[str, Any]) -> IdentityProblem | None:
-    # Keycloak: the claim typ is Bearer, ID, Refresh, Offline or Logout, and only Bearer opens anything.
+    # Keycloak: the claim typ is Bearer, ID, Refresh, Offline or Logout, and only Bearer opens
+    # anything.
     if claims.get("typ", "Bearer") != "Bearer":
-        return _refused(f"typ {str(claims['typ'])[:20]!r}", "the token is not an access token (typ claim)")
+        return _refused(
+            f"typ {str(claims['typ'])[:20]!r}", "the token is not an access token (typ claim)"
+        )
     return None
 
 
@@ -83,7 +99,8 @@ def _names_an_id(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Identity
             value = claims.get(name)
             if not isinstance(value, str) or not value.isdecimal() or not value.isascii():
                 return _refused(
-                    f"{name} is not a number", f"the token's {name} claim is missing or is not a number"
+                    f"{name} is not a number",
+                    f"the token's {name} claim is missing or is not a number",
                 )
         return None
 
@@ -91,7 +108,8 @@ def _names_an_id(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Identity
 
 
 def _kubernetes(claims: Mapping[str, Any]) -> IdentityProblem | None:
-    # Kubernetes: "Managing Service Accounts", bound tokens. Those of Secrets have no kubernetes.io object and never expire.
+    # Kubernetes: "Managing Service Accounts", bound tokens. Those of Secrets have no kubernetes.io
+    # object and never expire.
     namespace = claim_at(claims, "kubernetes.io.namespace")
     account = claim_at(claims, "kubernetes.io.serviceaccount.name")
     if not isinstance(namespace, str) or not isinstance(account, str):
@@ -101,7 +119,8 @@ def _kubernetes(claims: Mapping[str, Any]) -> IdentityProblem | None:
         )
     if claims.get("sub") != f"system:serviceaccount:{namespace}:{account}":
         return _refused(
-            "sub is not the service account", "the token's sub is not the service account that it names"
+            "sub is not the service account",
+            "the token's sub is not the service account that it names",
         )
     return None
 
@@ -110,13 +129,17 @@ def _spiffe(claims: Mapping[str, Any]) -> IdentityProblem | None:
     # JWT-SVID, section 3.1: sub is the SPIFFE ID of the workload.
     sub = claims.get("sub")
     if not isinstance(sub, str) or len(sub) > 2048 or not _SPIFFE_ID.match(sub):
-        return _refused("sub is not a SPIFFE ID", "the token's sub is not the SPIFFE ID of a workload")
+        return _refused(
+            "sub is not a SPIFFE ID", "the token's sub is not the SPIFFE ID of a workload"
+        )
     return None
 
 
 def _refused(reason: str, message: str) -> IdentityProblem:
     return IdentityProblem(
-        reason, message, "Get a token of the kind that this gateway's operator documents for this provider."
+        reason,
+        message,
+        "Get a token of the kind that this gateway's operator documents for this provider.",
     )
 
 
@@ -135,7 +158,8 @@ PRESETS: Mapping[str, Preset] = {
         ),
         _google,
     ),
-    # sub is the login name, which may change hands; uid is the user's id. Clients have no uid, and sub is the client id.
+    # sub is the login name, which may change hands; uid is the user's id. Clients have no uid, and
+    # sub is the client id.
     "okta": Preset(ClaimMapping(subject=("uid", "sub"), agent=("cid",)), _nothing),
     "keycloak": Preset(ClaimMapping(groups=("realm_access.roles",)), _keycloak),
     "github-actions": Preset(
@@ -143,11 +167,12 @@ PRESETS: Mapping[str, Preset] = {
             subject=(cel("'repository_id:' + claims.repository_id"),),
             groups=(
                 cel(
-                    "['repository_id:' + claims.repository_id, 'repository_owner_id:' + claims.repository_owner_id]"
+                    "['repository_id:' + claims.repository_id, 'repository_owner_id:' +"
+                    " claims.repository_owner_id]"
                 ),
                 cel(
-                    "has(claims.environment) ? "
-                    "['repository_id:' + claims.repository_id + ':environment:' + claims.environment] : []"
+                    "has(claims.environment) ? ['repository_id:' + claims.repository_id +"
+                    " ':environment:' + claims.environment] : []"
                 ),
             ),
             agent=(cel("'github-actions'"),),
@@ -165,9 +190,9 @@ PRESETS: Mapping[str, Preset] = {
                     "['project_id:' + claims.project_id + ':protected'] : []"
                 ),
                 cel(
-                    "has(claims.environment) && has(claims.environment_protected) && "
-                    "claims.environment_protected == 'true' ? "
-                    "['project_id:' + claims.project_id + ':environment:' + claims.environment] : []"
+                    "has(claims.environment) && has(claims.environment_protected) &&"
+                    " claims.environment_protected == 'true' ? ['project_id:' + claims.project_id +"
+                    " ':environment:' + claims.environment] : []"
                 ),
             ),
             agent=(cel("'gitlab-ci'"),),
@@ -179,8 +204,9 @@ PRESETS: Mapping[str, Preset] = {
         ClaimMapping(
             groups=(
                 cel(
-                    "['k8s:' + claims['kubernetes.io'].namespace, 'k8s:' + claims['kubernetes.io'].namespace + ':' + "
-                    "claims['kubernetes.io'].serviceaccount.name]"
+                    "['k8s:' + claims['kubernetes.io'].namespace, 'k8s:' +"
+                    " claims['kubernetes.io'].namespace + ':' +"
+                    " claims['kubernetes.io'].serviceaccount.name]"
                 ),
             ),
             agent=("sub",),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class IdentityProblem:
-    """Why a token is refused. reason: for the log. message, hint: for the token's owner; only set once the
-    signature held. whose: more for the log, then: issuer, subject and audience, as the token says.
+    """Why a token is refused. reason: for the log. message, hint: for the token's owner; only set
+    once the signature held. whose: more for the log, then: issuer, subject and audience, as the
+    token says.
     """
 
     reason: str
@@ -19,8 +20,8 @@ class IdentityProblem:
 
 
 def printable(text: str, limit: int) -> str:
-    """Text that is safe in a log line or an error: control and invisible characters become ``?``, cut at
-    ``limit``.
+    """Text that is safe in a log line or an error: control and invisible characters become ``?``,
+    cut at ``limit``.
     """
     clean = "".join(char if char.isprintable() else "?" for char in text[:limit])
     return clean + "..." if len(text) > limit else clean

@@ -1,11 +1,13 @@
-"""Session tokens: what Sallyport issues in exchange for a verified identity, short enough for any password field.
+"""Session tokens: what Sallyport issues in exchange for a verified identity, short enough for any
+password field.
 
-A token is opaque: :data:`PREFIX` and 32 characters of 190 random bits. Only its SHA-256 is kept, which with so
-many bits nobody can search. It stands for the subject it was issued to, with the groups that subject had then,
-never for longer than the identity it came from, and perhaps for one target and some networks only.
+A token is opaque: :data:`PREFIX` and 32 characters of 190 random bits. Only its SHA-256 is kept,
+which with so many bits nobody can search. It stands for the subject it was issued to, with the
+groups that subject had then, never for longer than the identity it came from, and perhaps for one
+target and some networks only.
 
-What is valid is held in memory, so that asking costs a look-up; :class:`SessionTokenStore` keeps it for the
-next start.
+What is valid is held in memory, so that asking costs a look-up; :class:`SessionTokenStore` keeps it
+for the next start.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ class IssueError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class SessionToken:
-    """One of them, without its text. digest: SHA-256 of that, hex. subject: whom it stands for, with ``token_id``
-    and ``expires_at`` of the session token. target "": any. networks (CIDR) (): from anywhere. Times are Unix
-    seconds. address: who asked for it.
+    """One of them, without its text. digest: SHA-256 of that, hex. subject: whom it stands for,
+    with ``token_id`` and ``expires_at`` of the session token. target "": any. networks (CIDR) ():
+    from anywhere. Times are Unix seconds. address: who asked for it.
     """
 
     id: str
@@ -58,7 +60,9 @@ class SessionToken:
 
 
 class SessionTokenStore(Protocol):
-    """Where they outlive the process. Each call is on the disk when it returns; RefusedError (SP1801) otherwise."""
+    """Where they outlive the process. Each call is on the disk when it returns; RefusedError
+    (SP1801) otherwise.
+    """
 
     def add(self, token: SessionToken) -> None: ...
 
@@ -81,7 +85,9 @@ class SessionTokens:
     lifetime: seconds, at most; 0: none are issued or accepted. per_subject: valid at once, at most.
     """
 
-    def __init__(self, store: SessionTokenStore, clock: Clock, lifetime: float, per_subject: int) -> None:
+    def __init__(
+        self, store: SessionTokenStore, clock: Clock, lifetime: float, per_subject: int
+    ) -> None:
         self.store = store
         self.lifetime, self.per_subject = lifetime, per_subject
         self._clock = clock
@@ -98,19 +104,26 @@ class SessionTokens:
         seconds: float = 0.0,
         address: str = "",
     ) -> tuple[Secret, SessionToken]:
-        """Make one; the caller stores it, then :meth:`add` makes it valid. seconds 0: as long as it may live.
+        """Make one; the caller stores it, then :meth:`add` makes it valid. seconds 0: as long as it
+        may live.
 
         Raises IssueError.
         """
         now = self._clock.now()
         if not self.lifetime:
-            raise IssueError("This gateway issues no session tokens (identity.session_tokens.lifetime is 0).")
+            raise IssueError(
+                "This gateway issues no session tokens (identity.session_tokens.lifetime is 0)."
+            )
         if subject.token_id:
-            raise IssueError("A session token cannot be exchanged for another one: send the identity token.")
+            raise IssueError(
+                "A session token cannot be exchanged for another one: send the identity token."
+            )
         if subject.expires_at <= now:
             raise IssueError("The identity for this session token has expired: sign in again.")
         theirs = [
-            t for t in self.active() if (t.subject.issuer, t.subject.id) == (subject.issuer, subject.id)
+            t
+            for t in self.active()
+            if (t.subject.issuer, t.subject.id) == (subject.issuer, subject.id)
         ]
         if len(theirs) >= self.per_subject:
             raise IssueError(
@@ -120,12 +133,16 @@ class SessionTokens:
         try:
             Networks(networks)
         except ValueError as error:
-            raise IssueError(f"networks: {error}. Write addresses or networks, like 10.1.0.0/16.") from None
+            raise IssueError(
+                f"networks: {error}. Write addresses or networks, like 10.1.0.0/16."
+            ) from None
         ends = min(subject.expires_at, now + self.lifetime, now + (seconds or self.lifetime))
         text = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
         id_ = new_id("tok")
         bound = replace(subject, token_id=id_, expires_at=ends, label="")
-        return Secret(text), SessionToken(id_, digest_of(text), bound, target, networks, now, address)
+        return Secret(text), SessionToken(
+            id_, digest_of(text), bound, target, networks, now, address
+        )
 
     def add(self, token: SessionToken) -> None:
         """Valid from now on."""
@@ -148,12 +165,15 @@ class SessionTokens:
         return any(token.id == token_id for token in self.active())
 
     def verify(self, text: str, address: str, target: str | None) -> Subject | IdentityProblem:
-        """Whom ``text`` stands for. address: the client's, "" for a Unix socket. target: what is to be opened, None where
-        that is not a target. Whoever does not have a valid one learns nothing.
+        """Whom ``text`` stands for. address: the client's, "" for a Unix socket. target: what is to
+        be opened, None where that is not a target. Whoever does not have a valid one learns
+        nothing.
         """
         token = self._tokens.get(digest_of(text))
         if token is None or not token.is_valid(self._clock.now()):
-            return IdentityProblem("no such session token, or it was revoked or has expired", "", _AGAIN)
+            return IdentityProblem(
+                "no such session token, or it was revoked or has expired", "", _AGAIN
+            )
         whose = {"issuer": token.subject.issuer, "subject": token.subject.id, "token": token.id}
         if token.target and token.target != target:
             reason = f"the session token is for the target {token.target} only"

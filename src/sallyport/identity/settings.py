@@ -1,8 +1,8 @@
 """What an operator says about an identity provider; checked once, then read-only.
 
 :class:`IssuerSettings` is one entry of ``identity.oidc`` in ``sallyport.yaml``. Making one raises
-:class:`~sallyport.core.errors.ConfigError` when it could not be used safely: an issuer that is not https
-(loopback excepted), an algorithm that is symmetric or unknown, no audience.
+:class:`~sallyport.core.errors.ConfigError` when it could not be used safely: an issuer that is not
+https (loopback excepted), an algorithm that is symmetric or unknown, no audience.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from sallyport.core.cel import Expression
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping
 
-#: Every signature algorithm Sallyport knows (RFC 7518 section 3.1, RFC 8037, RFC 9864): asymmetric only.
-#: ``none`` and the HMAC family are not here and cannot be configured: with them, whoever can check a token
-#: can make one.
+#: Every signature algorithm Sallyport knows (RFC 7518 section 3.1, RFC 8037, RFC 9864): asymmetric
+#: only. ``none`` and the HMAC family are not here and cannot be configured: with them, whoever can
+#: check a token can make one.
 ALGORITHMS: tuple[str, ...] = (
     "RS256",
     "RS384",
@@ -39,13 +39,15 @@ _MAX_SKEW = 300.0
 class IssuerSettings:
     """One OIDC issuer whose tokens open the gateway.
 
-    issuer: exactly as in the token's ``iss`` and in the discovery document. audience: what ``aud`` must
-    contain. claims: who somebody is, by which claims. require: what must be true of the claims of every token.
-    provider: whose tokens these are (:mod:`sallyport.identity.presets`), "" for any. algorithms: accepted ``alg`` values. jwks_url: where the keys are, for
-    issuers without discovery. clock_skew: seconds by which the clocks may differ (0 to 300). max_token_age:
-    refuse tokens issued longer ago than this many seconds, whatever their ``exp`` says; 0: no such limit.
-    ca_file: PEM file of the CA that signed the issuer's certificate, instead of the system's. jwks_file: the keys are in this
-    file and nothing is fetched. token_file: what authorizes to fetch the keys, read anew each time (Kubernetes).
+    issuer: exactly as in the token's ``iss`` and in the discovery document. audience: what ``aud``
+    must contain. claims: who somebody is, by which claims. require: what must be true of the claims
+    of every token. provider: whose tokens these are (:mod:`sallyport.identity.presets`), "" for
+    any. algorithms: accepted ``alg`` values. jwks_url: where the keys are, for issuers without
+    discovery. clock_skew: seconds by which the clocks may differ (0 to 300). max_token_age: refuse
+    tokens issued longer ago than this many seconds, whatever their ``exp`` says; 0: no such limit.
+    ca_file: PEM file of the CA that signed the issuer's certificate, instead of the system's.
+    jwks_file: the keys are in this file and nothing is fetched. token_file: what authorizes to
+    fetch the keys, read anew each time (Kubernetes).
 
     Raises ConfigError when a value is unusable.
     """
@@ -78,11 +80,14 @@ class IssuerSettings:
             return f"jwks_url {problem}"
         if not self.audience:
             return (
-                "audience is missing: set the value that tokens for this gateway carry in their aud claim; "
-                "without it a token meant for any other service would open the gateway"
+                "audience is missing: set the value that tokens for this gateway carry in their aud"
+                " claim; without it a token meant for any other service would open the gateway"
             )
         if self.token_file and not self.jwks_url:
-            return "token_file needs jwks_url: the token must not go to an address that a document names"
+            return (
+                "token_file needs jwks_url: the token must not go to an address that a document"
+                " names"
+            )
         if self.jwks_file and self.jwks_url:
             return "jwks_file and jwks_url are both set: keep one"
         unknown = [name for name in self.algorithms if name not in ALGORITHMS]
@@ -96,7 +101,9 @@ class IssuerSettings:
 
 
 def url_problem(url: str) -> str:
-    """Why keys must not be fetched from this URL ("" when they may): https only, and http for loopback."""
+    """Why keys must not be fetched from this URL ("" when they may): https only, and http for
+    loopback.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname

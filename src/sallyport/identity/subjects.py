@@ -1,7 +1,7 @@
 """From verified claims to a :class:`~sallyport.core.subject.Subject`.
 
-Claims are mapped as the issuer's settings say. A claim of a shape that is not understood refuses the login:
-dropping it could drop the very group that a deny rule names.
+Claims are mapped as the issuer's settings say. A claim of a shape that is not understood refuses
+the login: dropping it could drop the very group that a deny rule names.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _MAX_NAME = 1024
 MAX_ACTORS = 8
 
 
-def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) -> Subject | IdentityProblem:
-    """The identity that verified ``claims`` describe. ``label``: the client's own name for itself; recorded,
-    not trusted.
+def subject_of(
+    claims: Mapping[str, Any], settings: IssuerSettings, label: str
+) -> Subject | IdentityProblem:
+    """The identity that verified ``claims`` describe. ``label``: the client's own name for itself;
+    recorded, not trusted.
 
-    ``expires_at`` is the moment from which the gateway no longer honours the token: ``exp`` (or issue time
-    plus ``max_token_age``) plus the clock skew.
+    ``expires_at`` is the moment from which the gateway no longer honours the token: ``exp`` (or
+    issue time plus ``max_token_age``) plus the clock skew.
     """
     problem = _purpose_problem(claims)
     if problem:
@@ -51,7 +53,9 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What claims say about somebody. actors: the current one first (RFC 8693 section 4.1). client: whom the token was given to."""
+    """What claims say about somebody. actors: the current one first (RFC 8693 section 4.1). client:
+    whom the token was given to.
+    """
 
     id: str
     groups: frozenset[str]
@@ -91,13 +95,19 @@ def mapped(
     return Mapped(id_, groups, client, actors)
 
 
-def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> IdentityProblem | None:
-    """Each claim that ``required`` names must be, or list, its value or one of its list of values."""
+def required_problem(
+    claims: Mapping[str, Any], required: Mapping[str, Any]
+) -> IdentityProblem | None:
+    """Each claim that ``required`` names must be, or list, its value or one of its list of
+    values.
+    """
     for path, accepted in required.items():
         claim = claim_at(claims, path)
         values = claim if isinstance(claim, list) else [claim]
         accepted_values = accepted if isinstance(accepted, list | tuple) else [accepted]
-        if not any(_same(value, accepted_value) for value in values for accepted_value in accepted_values):
+        if not any(
+            _same(value, accepted_value) for value in values for accepted_value in accepted_values
+        ):
             return IdentityProblem(
                 f"required claim {path}",
                 f"the token's {path} claim is not what this gateway requires",
@@ -108,11 +118,17 @@ def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> 
 
 def _same(value: object, accepted: object) -> bool:
     # In Python True == 1; in a token they differ.
-    return value is not None and isinstance(value, bool) == isinstance(accepted, bool) and value == accepted
+    return (
+        value is not None
+        and isinstance(value, bool) == isinstance(accepted, bool)
+        and value == accepted
+    )
 
 
 def _purpose_problem(claims: Mapping[str, Any]) -> IdentityProblem | None:
-    """Tokens that no bearer may use: bound to a key (RFC 7800, 8705, 9449), or announcing a logout."""
+    """Tokens that no bearer may use: bound to a key (RFC 7800, 8705, 9449), or announcing a
+    logout.
+    """
     if "cnf" in claims:
         return IdentityProblem(
             "sender-constrained token",
@@ -126,11 +142,14 @@ def _purpose_problem(claims: Mapping[str, Any]) -> IdentityProblem | None:
     return None
 
 
-def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset[str] | IdentityProblem:
-    """The groups of all sources: an array of strings, or one string. That of a claim is split at white space (as ``scope`` is,
-    RFC 8693 section 4.2), that of an expression is one group.
+def groups_of(
+    claims: Mapping[str, Any], sources: Sequence[Source]
+) -> frozenset[str] | IdentityProblem:
+    """The groups of all sources: an array of strings, or one string. That of a claim is split at
+    white space (as ``scope`` is, RFC 8693 section 4.2), that of an expression is one group.
 
-    Commas do not separate: a directory's distinguished names contain them. A missing claim means no groups.
+    Commas do not separate: a directory's distinguished names contain them. A missing claim means no
+    groups.
     """
     problem = overage_problem(claims, [source for source in sources if isinstance(source, str)])
     if problem is not None:
@@ -157,9 +176,11 @@ def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset
 def actors_of(
     claims: Mapping[str, Any], sources: Sequence[Source], issuer: str
 ) -> tuple[str, ...] | IdentityProblem:
-    """Who acts for the subject: an ``act`` chain (RFC 8693 section 4.1), a name, or a list of names; the current actor first.
+    """Who acts for the subject: an ``act`` chain (RFC 8693 section 4.1), a name, or a list of
+    names; the current actor first.
 
-    An actor of another issuer is called ``issuer|sub``. What is not understood refuses: it could be the actor that a rule denies.
+    An actor of another issuer is called ``issuer|sub``. What is not understood refuses: it could be
+    the actor that a rule denies.
     """
     value = first_value(claims, sources)
     if value is None or isinstance(value, IdentityProblem):
@@ -167,7 +188,11 @@ def actors_of(
     title = _title(sources)
     actors: list[str] = []
     if isinstance(value, str | list):
-        actors = [name for entry in ([value] if isinstance(value, str) else value) if (name := _name(entry))]
+        actors = [
+            name
+            for entry in ([value] if isinstance(value, str) else value)
+            if (name := _name(entry))
+        ]
         if len(actors) != (1 if isinstance(value, str) else len(value)):
             return _unusable(title, "a name or a list of names")
     while not isinstance(value, str | list) and value is not None and len(actors) <= MAX_ACTORS:
@@ -210,7 +235,9 @@ def _email(claims: Mapping[str, Any]) -> str:
 
 
 def _name(value: Any) -> str | None:
-    """A string fit for logs, policies and screens (no control or invisible characters); None otherwise."""
+    """A string fit for logs, policies and screens (no control or invisible characters); None
+    otherwise.
+    """
     if isinstance(value, str) and len(value) <= _MAX_NAME and value.isprintable():
         return value
     return None

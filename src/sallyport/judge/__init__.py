@@ -1,13 +1,17 @@
-"""The one door: statement text -> facts -> decision -> mask plan -> :class:`Verdict`, and the cache of verdicts.
+"""The one door: statement text -> facts -> decision -> mask plan -> :class:`Verdict`, and the cache
+of verdicts.
 
-A :class:`Judge` serves one target. It holds the current catalog snapshot and bound policy; ``generation`` moves whenever
-either changed. A :class:`SubjectJudge` is the judge as one kind of session sees it (a subject's rule set and masks, and a search_path):
-everything a verdict depends on besides the text is fixed in it, so that its cache is keyed by the exact text alone.
-Sessions that share subject rules and search_path share the view.
+A :class:`Judge` serves one target. It holds the current catalog snapshot and bound policy;
+``generation`` moves whenever either changed. A :class:`SubjectJudge` is the judge as one kind of
+session sees it (a subject's rule set and masks, and a search_path): everything a verdict depends on
+besides the text is fixed in it, so that its cache is keyed by the exact text alone. Sessions that
+share subject rules and search_path share the view.
 
-A permit (:mod:`sallyport.judge.permit`) is the proof of a verdict that lets a statement go: what writes to a target takes one.
+A permit (:mod:`sallyport.judge.permit`) is the proof of a verdict that lets a statement go: what
+writes to a target takes one.
 
-Fails closed: whatever cannot be parsed, resolved or decided comes back as a refusal; an unexpected error is SP1804, logged.
+Fails closed: whatever cannot be parsed, resolved or decided comes back as a refusal; an unexpected
+error is SP1804, logged.
 """
 
 from sallyport.judge.containments import Containments, ContainmentStore, UntrustedRead

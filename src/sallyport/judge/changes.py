@@ -1,6 +1,8 @@
-"""Which statements may change something at the database: their intent is journaled before they are sent.
+"""Which statements may change something at the database: their intent is journaled before they are
+sent.
 
-A statement reads only when everything that is known of it says so; whatever is not known counts as a change.
+A statement reads only when everything that is known of it says so; whatever is not known counts as
+a change.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from sallyport.policy.needs import chain
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.facts import EffectKind, StatementFacts
 
-#: Kinds of statements that change nothing by themselves: they read, or concern the session alone. COMMIT is
-#: among them, since what it makes durable was journaled statement by statement.
+#: Kinds of statements that change nothing by themselves: they read, or concern the session alone.
+#: COMMIT is among them, since what it makes durable was journaled statement by statement.
 _UNCHANGING: Final = READ | SESSION
 #: Relations that PostgreSQL reads by itself, without code that somebody wrote.
 _PLAIN_KINDS: Final = frozenset("rpvmtS")
@@ -22,9 +24,9 @@ _RUNS_NAMED: Final = frozenset({EffectKind.EXECUTE, EffectKind.EXPLAIN, EffectKi
 
 
 def may_change(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
-    """Whether the statement, or one that it wraps, may change something. PREPARE and DECLARE count as what they
-    wrap, so that the journal has the text that an EXECUTE or FETCH in it stands for. What EXECUTE and FETCH run
-    is not looked at: see :func:`runs_named`.
+    """Whether the statement, or one that it wraps, may change something. PREPARE and DECLARE count
+    as what they wrap, so that the journal has the text that an EXECUTE or FETCH in it stands for.
+    What EXECUTE and FETCH run is not looked at: see :func:`runs_named`.
     """
     return any(_changes(level, catalog) for level in chain(facts))
 
@@ -35,13 +37,23 @@ def runs_named(facts: StatementFacts) -> bool:
 
 
 def _changes(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
-    if canonical(facts.kind) not in _UNCHANGING or facts.functions or facts.followed or facts.unknowns:
+    if (
+        canonical(facts.kind) not in _UNCHANGING
+        or facts.functions
+        or facts.followed
+        or facts.unknowns
+    ):
         return True
-    return any(access.action != "select" or runs_code(access.relation, catalog) for access in facts.accesses)
+    return any(
+        access.action != "select" or runs_code(access.relation, catalog)
+        for access in facts.accesses
+    )
 
 
 def runs_code(oid: int, catalog: CatalogSnapshot) -> bool:
-    """Whether reading the relation may run functions that users made (row security, rules, foreign tables)."""
+    """Whether reading the relation may run functions that users made (row security, rules, foreign
+    tables).
+    """
     relation = catalog.relations.get(oid)
     if relation is None or relation.kind not in _PLAIN_KINDS or relation.has_rules:
         return True

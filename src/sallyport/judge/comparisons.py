@@ -1,5 +1,5 @@
-"""Comparisons with masked columns: those of a write's own target, for which no subselect can stand, and those with constants that
-``filter: equality`` lets see the value.
+"""Comparisons with masked columns: those of a write's own target, for which no subselect can stand,
+and those with constants that ``filter: equality`` lets see the value.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sallyport.sql.tokens import Tokens
 def moved_comparisons(
     relations: MaskedRelations, tokens: Tokens, facts: StatementFacts, variable: RangeVariable
 ) -> list[tuple[int, Cut, str]]:
-    """Comparisons that go with the rows of a range variable into WHERE of its subselect: position of the reference, the cut where the
-    comparison was, and its text.
+    """Comparisons that go with the rows of a range variable into WHERE of its subselect: position
+    of the reference, the cut where the comparison was, and its text.
     """
     moved = []
     for comparison in facts.comparisons:
@@ -56,15 +56,17 @@ def compared_in_target(relations: MaskedRelations, facts: StatementFacts) -> lis
 
 
 def typed_comparison(relations: MaskedRelations, tokens: Tokens, comparison: Comparison) -> Cut:
-    """The comparison with parameters of the column's type: declared as another one they would convert the column, which could fail by
-    its value. Raises RefusedError (SP1206).
+    """The comparison with parameters of the column's type: declared as another one they would
+    convert the column, which could fail by its value. Raises RefusedError (SP1206).
     """
     column, first = relations.catalog.column(comparison.column), tokens.at(comparison.reference)
     if column is None or first < 0:
         raise cannot_rewrite("The gateway cannot locate a comparison in the statement's text.")
     last = name_end(tokens, first, comparison.parts)
     name = tokens.sql[tokens.starts[first] : tokens.ends[last]].decode()
-    condition = moved_condition(tokens, comparison, name, _compared_type(relations, column, comparison))
+    condition = moved_condition(
+        tokens, comparison, name, _compared_type(relations, column, comparison)
+    )
     if condition is None:
         raise cannot_rewrite("A masked column is compared in a form that is not supported.")
     return condition[0]._replace(text=condition[1].encode())
@@ -79,12 +81,19 @@ def _compared_type(relations: MaskedRelations, column: Column, comparison: Compa
 
 
 def chosen_by_masks(relations: MaskedRelations, facts: StatementFacts) -> list[Influence]:
-    """References to a write target's own columns in WHERE, with ``write_filter: masked``, one for each position. Raises RefusedError (SP1206)."""
+    """References to a write target's own columns in WHERE, with ``write_filter: masked``, one for
+    each position. Raises RefusedError (SP1206).
+    """
     by_position: dict[int, Influence] = {}
     for influence in facts.influences:
         mask = relations.applied.get(influence.column)
         equality = mask is not None and mask.filter in EQUALITY and influence.equality
-        if mask is not None and mask.write_filter and influence.clause is Clause.WHERE and not equality:
+        if (
+            mask is not None
+            and mask.write_filter
+            and influence.clause is Clause.WHERE
+            and not equality
+        ):
             first_influence = by_position.setdefault(influence.position, influence)
             if relations.applied[first_influence.column].spec != mask.spec:
                 raise cannot_rewrite(
@@ -97,8 +106,8 @@ def chosen_by_masks(relations: MaskedRelations, facts: StatementFacts) -> list[I
 def masked_reference(
     relations: MaskedRelations, tokens: Tokens, facts: StatementFacts, influence: Influence
 ) -> Cut:
-    """The mask in the place of a reference to a write target's column; only where no other relation could get the row. Raises
-    RefusedError (SP1206).
+    """The mask in the place of a reference to a write target's column; only where no other relation
+    could get the row. Raises RefusedError (SP1206).
     """
     catalog = relations.catalog
     column = catalog.column(influence.column)
@@ -113,10 +122,14 @@ def masked_reference(
     text = tokens.sql[tokens.starts[first] : tokens.ends[last]]
     if first < 0 or not _is_name(tokens, last, column.name):
         raise cannot_rewrite("WHERE uses a masked column within a row.", "Name the column.")
-    shown = mask_expression(mask.spec, text.decode(), column.type_oid, catalog.types, catalog.encoding)
+    shown = mask_expression(
+        mask.spec, text.decode(), column.type_oid, catalog.types, catalog.encoding
+    )
     return Cut(tokens.starts[first], tokens.ends[last], f"({shown})".encode())
 
 
 def _is_name(tokens: Tokens, number: int, name: str) -> bool:
-    """Whether a token is the name, as an identifier that is folded to lower case or a quoted one."""
+    """Whether a token is the name, as an identifier that is folded to lower case or a
+    quoted one.
+    """
     return name.encode() == tokens.word(number) or quoted(name).encode() == tokens.text(number)

@@ -32,7 +32,9 @@ class Prepared:
 
 
 class Judge:
-    """The current catalog and policy of one target, and the views over them. ``generation`` moves with either."""
+    """The current catalog and policy of one target, and the views over them. ``generation`` moves
+    with either.
+    """
 
     def __init__(
         self,
@@ -78,15 +80,20 @@ class Judge:
     def warnings(self) -> tuple[str, ...]:
         return tuple(self._bound.warnings)
 
-    def update(self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None) -> bool:
-        """Take a new policy or catalog. Returns whether anything moved; raises ConfigError and keeps the old on a bad policy."""
+    def update(
+        self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None
+    ) -> bool:
+        """Take a new policy or catalog. Returns whether anything moved; raises ConfigError and
+        keeps the old on a bad policy.
+        """
         return self.take(self.prepared(policy=policy, catalog=catalog))
 
     def prepared(
         self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None
     ) -> Prepared | None:
-        """A new policy or catalog, bound, and the views of the sessions there are; None where nothing is new. Changes nothing: any
-        thread may do it, while no other prepares. Raises ConfigError on a bad policy.
+        """A new policy or catalog, bound, and the views of the sessions there are; None where
+        nothing is new. Changes nothing: any thread may do it, while no other prepares. Raises
+        ConfigError on a bad policy.
         """
         policy, catalog = policy or self.policy, catalog or self.catalog
         if policy.version == self.policy.version and catalog.epoch == self.catalog.epoch:
@@ -106,8 +113,8 @@ class Judge:
         return prepared
 
     def take(self, prepared: Prepared | None) -> bool:
-        """Put what was prepared in force, at once for every session. Whether anything moved. Raises ValueError for what was prepared
-        before something else was taken.
+        """Put what was prepared in force, at once for every session. Whether anything moved. Raises
+        ValueError for what was prepared before something else was taken.
         """
         if prepared is None:
             return False
@@ -132,7 +139,9 @@ class Judge:
         self.catalog.retire()
 
     def beside(self, catalog: CatalogSnapshot) -> Judge:
-        """A judge by the same policy over the catalog as one open transaction sees it; what is counted is counted here."""
+        """A judge by the same policy over the catalog as one open transaction sees it; what is
+        counted is counted here.
+        """
         catalog = catalog.following(self.catalog)
         if catalog is self.catalog:  # what is made of it goes with the transaction
             catalog = replace(catalog)
@@ -150,16 +159,23 @@ class Judge:
         return made
 
     def tick(self) -> None:
-        """Time has passed: where rules opened or closed with it (access windows), sessions look again."""
+        """Time has passed: where rules opened or closed with it (access windows), sessions look
+        again.
+        """
         now = self._now()
         if any(
-            subject_judge.subject_policy.valid_until <= now for subject_judge in self._subject_judges.values()
+            subject_judge.subject_policy.valid_until <= now
+            for subject_judge in self._subject_judges.values()
         ):
             self._subject_judges = {}
             self.generation += 1
 
-    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
-        """(column, mask, filter, tags, exempt groups, for whom, except for whom) of every column that policy masks for somebody here."""
+    def masked_columns(
+        self,
+    ) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
+        """(column, mask, filter, tags, exempt groups, for whom, except for whom) of every column
+        that policy masks for somebody here.
+        """
         return self._bound.masked_columns()
 
     def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -178,8 +194,8 @@ class Judge:
         return self._bound.for_subject(subject, self._now(), self.containments.of(subject))
 
     def mask_settings(self, subject: Subject) -> dict[str, str]:
-        """Settings that the subject's sessions start with at the target, so that masks can be applied there: pinned ones, and the
-        keys of hash masks, which are secrets.
+        """Settings that the subject's sessions start with at the target, so that masks can be
+        applied there: pinned ones, and the keys of hash masks, which are secrets.
         """
         masks = self.subject_policy(subject).masks
         if not masks and not self._bound.may_redact(subject):
@@ -192,7 +208,9 @@ class Judge:
         return settings
 
     def subject_judge(self, subject: Subject, search_path: tuple[str, ...]) -> SubjectJudge:
-        """The subject's judge for this subject now. Sessions whose rules, masks and path are equal share one."""
+        """The subject's judge for this subject now. Sessions whose rules, masks and path are equal
+        share one.
+        """
         subject_policy = self.subject_policy(subject)
         key = (subject_policy.key, search_path)
         subject_judge = self._subject_judges.get(key)
@@ -205,21 +223,29 @@ class Judge:
             )
         return subject_judge
 
-    def _grounds(self, policy: Policy, catalog: CatalogSnapshot, identifiers: frozenset[str]) -> Grounds:
-        return Grounds(policy, catalog, self.keys, identifiers, self.max_statement_bytes, self.times)
+    def _grounds(
+        self, policy: Policy, catalog: CatalogSnapshot, identifiers: frozenset[str]
+    ) -> Grounds:
+        return Grounds(
+            policy, catalog, self.keys, identifiers, self.max_statement_bytes, self.times
+        )
 
 
 def _identifiers(
-    catalog: CatalogSnapshot, before: CatalogSnapshot | None = None, previous: frozenset[str] = frozenset()
+    catalog: CatalogSnapshot,
+    before: CatalogSnapshot | None = None,
+    previous: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
-    """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING). ``previous``: those of the
-    catalog ``before``, which may still come.
+    """Names that an error message may keep: anything else in its name fields could be data (RAISE
+    ... USING). ``previous``: those of the catalog ``before``, which may still come.
     """
     if before is None:
         relations: Iterable[Relation] = catalog.relations.values()
         types: Iterable[Type] = catalog.types.values()
     else:
-        relations = (r for oid in catalog.changed_relations(before) if (r := catalog.relations.get(oid)))
+        relations = (
+            r for oid in catalog.changed_relations(before) if (r := catalog.relations.get(oid))
+        )
         types = (t for oid in catalog.changed_types(before) if (t := catalog.types.get(oid)))
     names = set(catalog.schemas)
     for relation in relations:

@@ -1,8 +1,9 @@
 """What a recording, the index and whoever watches may see of a statement's text and bind values.
 
-In a statement that touches relations with masked columns a literal stays as it was sent only where the lineage knows that it meets
-nothing but unmasked columns. One that is compared with the whole of a masked column by ``=``, or written to it, is masked as that
-column is; any other, and whatever the lineage does not know, is replaced by :data:`HIDDEN`, comments included.
+In a statement that touches relations with masked columns a literal stays as it was sent only where
+the lineage knows that it meets nothing but unmasked columns. One that is compared with the whole of
+a masked column by ``=``, or written to it, is masked as that column is; any other, and whatever the
+lineage does not know, is replaced by :data:`HIDDEN`, comments included.
 """
 
 from __future__ import annotations
@@ -72,10 +73,11 @@ class _Readings(Struct, frozen=True):
 
 
 class Literals(Struct):
-    """Of one judged text. Nothing of it is read before somebody asks: the judge seldom does, and the recorder once.
+    """Of one judged text. Nothing of it is read before somebody asks: the judge seldom does, and
+    the recorder once.
 
-    ``sql``: the script. ``facts``: of the statement in it; None: nothing of its values is shown. ``is_template``: the text that was
-    judged has parameters in the place of literals.
+    ``sql``: the script. ``facts``: of the statement in it; None: nothing of its values is shown.
+    ``is_template``: the text that was judged has parameters in the place of literals.
     """
 
     masking: Masking
@@ -100,7 +102,9 @@ class Literals(Struct):
     def bind(
         self, values: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]
     ) -> tuple[tuple[bytes | None, ...], tuple[int, ...]]:
-        """Bind values and their formats (one for each) as they may be recorded. ``types``: OIDs of the parameters, 0: not known."""
+        """Bind values and their formats (one for each) as they may be recorded. ``types``: OIDs of
+        the parameters, 0: not known.
+        """
         shown: list[bytes | None] = []
         codes: list[int] = []
         by_number = {} if self.is_template else self._read().by_number
@@ -141,13 +145,17 @@ class Literals(Struct):
 
     @property
     def hides_text(self) -> bool:
-        """Whether the text, of the statement or of the script that it is alone in, is not recorded as it was sent."""
+        """Whether the text, of the statement or of the script that it is alone in, is not recorded
+        as it was sent.
+        """
         return self._read().hides_text
 
     def _read(self) -> _Readings:
         readings = self.readings
         if readings is None:
-            readings = self.readings = self._of_parameters() if self.is_template else self._of_statement()
+            readings = self.readings = (
+                self._of_parameters() if self.is_template else self._of_statement()
+            )
         return readings
 
     def _of_parameters(self) -> _Readings:
@@ -172,7 +180,8 @@ class Literals(Struct):
 
     def _of_statement(self) -> _Readings:
         facts, start, end = self.facts, 0, len(self.sql)
-        if facts is not None and facts.start >= 0:  # of a statement inside another one the place is not known
+        # of a statement inside another one the place is not known
+        if facts is not None and facts.start >= 0:
             start, end = facts.start, facts.end
         sql, around = self.sql[start:end], self.sql[:start] + self.sql[end:]
         try:
@@ -237,7 +246,11 @@ class Literals(Struct):
                     key = at if at in by_position else previous + offset if signed else at
                     is_listed = key in listed
                     treatment = by_position.get(key)
-                    if key not in by_position and before[1] == "," and not isinstance(before[0], str):
+                    if (
+                        key not in by_position
+                        and before[1] == ","
+                        and not isinstance(before[0], str)
+                    ):
                         treatment, is_listed = before[0], True
                     if treatment is not _KEEP:
                         shown, hides_any = self._literal(treatment, token), True
@@ -247,7 +260,9 @@ class Literals(Struct):
                         current = treatment
                 elif _PARAMETER.fullmatch(token):
                     number = int(token[1:])
-                    treatment = self._of_parameter(number, by_position.get(start + offset), by_number)
+                    treatment = self._of_parameter(
+                        number, by_position.get(start + offset), by_number
+                    )
                     if by_number.setdefault(number, treatment) != treatment:
                         by_number[number] = treatment = None
                     if treatment is not _KEEP:
@@ -268,12 +283,16 @@ class Literals(Struct):
     def _of_parameter(
         self, number: int, treatment: Treatment, by_number: Mapping[int, Treatment]
     ) -> Treatment:
-        """``treatment``, or in a long list, of which the analysis saw the first parameters only, that of the one which stands for it."""
+        """``treatment``, or in a long list, of which the analysis saw the first parameters only,
+        that of the one which stands for it.
+        """
         stands_for = number if self.facts is None else self.facts.meant_by(number)
         return treatment if stands_for == number else by_number.get(stands_for)
 
     def _treatments(self) -> tuple[dict[int, Treatment], set[int]]:
-        """Of literals and parameters by their byte offset in the script; and the offsets of those that begin a list."""
+        """Of literals and parameters by their byte offset in the script; and the offsets of those
+        that begin a list.
+        """
         by_position: dict[int, Treatment] = {}
         listed: set[int] = set()
         for level in chain(self.facts) if self.facts is not None else ():
@@ -332,7 +351,9 @@ def _treatment(masking: Masking, columns: frozenset[ColumnId], is_whole: bool) -
 
 
 def is_literal(token: bytes) -> bool:
-    """Whether a token of PostgreSQL's scanner is a value: a string of any kind, a number, TRUE or FALSE."""
+    """Whether a token of PostgreSQL's scanner is a value: a string of any kind, a number, TRUE or
+    FALSE.
+    """
     first = token[:1]
     if first in (b"'", b".") or first.isdigit():
         return token not in (b".", b"..")
@@ -342,8 +363,9 @@ def is_literal(token: bytes) -> bool:
 
 
 def blanked(sql: bytes, names: Container[str] | None = None, unknown: Container[int] = ()) -> str:
-    """The text without any of its literals and comments. ``names``: the quoted identifiers that may stay; None: all of them.
-    ``unknown``: where names stand that mean nothing, as values do that somebody forgot to quote.
+    """The text without any of its literals and comments. ``names``: the quoted identifiers that may
+    stay; None: all of them. ``unknown``: where names stand that mean nothing, as values do that
+    somebody forgot to quote.
     """
     try:
         spans = token_spans(sql)

@@ -1,4 +1,6 @@
-"""What of a subject's masks concerns a relation, and where a subselect has to stand for it in a statement."""
+"""What of a subject's masks concerns a relation, and where a subselect has to stand for it in a
+statement.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ _TABLEOID = -6
 class MaskedRelations:
     """One subject's masks over one catalog.
 
-    ``names``: those that definitions in the catalog are read under. ``path``: schemas in the order in which a session looks names up.
-    ``applied``: the masks that expressions see; with ``filter: allow`` they see the value, and what comes back is masked.
+    ``names``: those that definitions in the catalog are read under. ``path``: schemas in the order
+    in which a session looks names up. ``applied``: the masks that expressions see; with ``filter:
+    allow`` they see the value, and what comes back is masked.
     """
 
     policy: SubjectPolicy
@@ -45,7 +48,9 @@ class MaskedRelations:
         self.applied, self.oids = masks.applied, masks.ordered_relations
 
     def masks_of(self, relation: Relation) -> Mapping[int, MaskSpec]:
-        """The masks of a relation's columns by attribute number, generated and composite columns included."""
+        """The masks of a relation's columns by attribute number, generated and composite columns
+        included.
+        """
         remembered = self._masks.get(relation.oid)
         if remembered is None:
             masks = self.applied
@@ -53,7 +58,8 @@ class MaskedRelations:
             specs = {
                 column.attnum: spec
                 for column, item in zip(relation.columns, fields, strict=True)
-                if (spec := column_spec(item.value.sources, item.value.dependence, masks)) is not None
+                if (spec := column_spec(item.value.sources, item.value.dependence, masks))
+                is not None
             }
             remembered = self._masks[relation.oid] = specs
         return remembered
@@ -61,7 +67,9 @@ class MaskedRelations:
     def is_masked(self, relation: Relation) -> bool:
         if self.masks_of(relation):
             return True
-        return relation.kind == "v" and not view_facts(self.names, relation).read.isdisjoint(self.applied)
+        return relation.kind == "v" and not view_facts(self.names, relation).read.isdisjoint(
+            self.applied
+        )
 
     def concerns(self, facts: StatementFacts) -> bool:
         """Whether anything in a statement could have to be replaced; cheap."""
@@ -82,7 +90,9 @@ class MaskedRelations:
     def replaced(self, facts: StatementFacts, explained: bool) -> list[RangeVariable]:
         """The range variables that a subselect must stand for."""
         return [
-            variable for variable in facts.range_variables if self._is_replaced(variable, facts, explained)
+            variable
+            for variable in facts.range_variables
+            if self._is_replaced(variable, facts, explained)
         ]
 
     def _is_replaced(self, variable: RangeVariable, facts: StatementFacts, explained: bool) -> bool:
@@ -100,7 +110,9 @@ class MaskedRelations:
             return False
         return not self._is_plain(facts, relation, masks)
 
-    def _is_plain(self, facts: StatementFacts, relation: Relation, masks: Mapping[int, MaskSpec]) -> bool:
+    def _is_plain(
+        self, facts: StatementFacts, relation: Relation, masks: Mapping[int, MaskSpec]
+    ) -> bool:
         shape = facts.plain
         if shape is None or shape.relation != relation.oid:
             return False
@@ -124,17 +136,23 @@ class MaskedRelations:
         unique = {column.name for column in relation.columns if column.attnum in key}
         return bool(unique) and unique <= set(shape.order)
 
-    def substitute(self, variable: RangeVariable, facts: StatementFacts, relation: Relation) -> str | None:
+    def substitute(
+        self, variable: RangeVariable, facts: StatementFacts, relation: Relation
+    ) -> str | None:
         """What stands in the place of a system view."""
         everything = relation.oid in facts.positional or variable.has_column_aliases
         names = [c.name for c in relation.columns if ColumnId(relation.oid, c.attnum) in facts.read]
-        if ColumnId(relation.oid, _TABLEOID) in facts.system_columns and relation.oid not in facts.starred:
+        if (
+            ColumnId(relation.oid, _TABLEOID) in facts.system_columns
+            and relation.oid not in facts.starred
+        ):
             names.append("tableoid")
         return system_views.substitute(relation, None if everything else names, self.oids)
 
     def is_wrapped(self, view: Relation) -> bool:
-        """Whether masks go around a view, by where its columns come from, because they cannot go into it: policy trusts the view, or
-        nothing in it could store, order or decide by a masked column.
+        """Whether masks go around a view, by where its columns come from, because they cannot go
+        into it: policy trusts the view, or nothing in it could store, order or decide by a masked
+        column.
         """
         if self.policy.trusts_view(view):
             return True
@@ -142,7 +160,9 @@ class MaskedRelations:
         if not self.why_opaque(view, facts):
             return False
         used = facts.computed_with | facts.read_in_functions
-        return len(facts.range_variables) == 1 and not facts.unknowns and used.isdisjoint(self.applied)
+        return (
+            len(facts.range_variables) == 1 and not facts.unknowns and used.isdisjoint(self.applied)
+        )
 
     def why_opaque(self, view: Relation, facts: StatementFacts) -> str:
         """Why a view's definition cannot stand in its place, or ""."""
@@ -167,6 +187,10 @@ class MaskedRelations:
             type_ = types.get(column.type_oid)
             if type_ is None or type_.kind == "d":
                 return False
-            if column.attnum in masks and column.typmod != -1 and column.type_oid not in _CUT_TO_LENGTH:
+            if (
+                column.attnum in masks
+                and column.typmod != -1
+                and column.type_oid not in _CUT_TO_LENGTH
+            ):
                 return False
         return True

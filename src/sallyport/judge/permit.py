@@ -1,6 +1,8 @@
-"""The proof that a statement was judged. What writes a statement to a target takes one, and nobody but the judge makes them.
+"""The proof that a statement was judged. What writes a statement to a target takes one, and nobody
+but the judge makes them.
 
-A permit is necessary, not sufficient: a limit, a recording that failed or a name that may have moved still refuse what has one.
+A permit is necessary, not sufficient: a limit, a recording that failed or a name that may have
+moved still refuse what has one.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from typing import Final
 from sallyport.core.errors import Refusal
 
 #: The modules that decide.
-_MAKERS: Final = frozenset(f"sallyport.judge.{name}" for name in ("permit", "statements", "verdict"))
+_MAKERS: Final = frozenset(
+    f"sallyport.judge.{name}" for name in ("permit", "statements", "verdict")
+)
 
 
 class ParsePermit:
-    """``sql`` was judged and may be prepared, described and bound. It may not run: perhaps it waits for approval.
+    """``sql`` was judged and may be prepared, described and bound. It may not run: perhaps it waits
+    for approval.
 
     Raises TypeError when anything outside the judge makes one.
     """
@@ -41,6 +46,8 @@ class RunPermit(ParsePermit):
 
 
 def permit_approved(held: ParsePermit, spend: Callable[[], Refusal | None]) -> RunPermit | Refusal:
-    """The permit for a held statement that people let run. ``spend``: uses up their approval, or says why it does not hold."""
+    """The permit for a held statement that people let run. ``spend``: uses up their approval, or
+    says why it does not hold.
+    """
     refusal = spend()
     return RunPermit(held.sql) if refusal is None else refusal

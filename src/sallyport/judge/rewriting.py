@@ -1,10 +1,13 @@
 """Masks at the scan: the text that is sent in the place of one that computes with masked columns.
 
-Whatever an expression sees of a masked column is the mask's value, computed in the scan: every range variable of a relation with masks
-becomes a subselect that applies them. The second branch, which gives no row, keeps PostgreSQL from flattening the subselect, so that no
-node of the plan above the scan holds the raw column; the planner proves it empty and drops it (docs/adr/0007-masks-at-the-scan.md).
+Whatever an expression sees of a masked column is the mask's value, computed in the scan: every
+range variable of a relation with masks becomes a subselect that applies them. The second branch,
+which gives no row, keeps PostgreSQL from flattening the subselect, so that no node of the plan
+above the scan holds the raw column; the planner proves it empty and drops it
+(docs/adr/0007-masks-at-the-scan.md).
 
-Plain statements (:mod:`sallyport.sql.plain`) go as they came, and their rows are masked on the way back.
+Plain statements (:mod:`sallyport.sql.plain`) go as they came, and their rows are masked on the way
+back.
 """
 
 from __future__ import annotations
@@ -64,8 +67,9 @@ _COUNTS_BUFFERS = 180000
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What is done to one statement. ``cuts``: in the script's text. ``relations``: OIDs of those that subselects stand for.
-    ``positions``: of the range variables. ``compared``: of references that are compared with constants inside their subselect.
+    """What is done to one statement. ``cuts``: in the script's text. ``relations``: OIDs of those
+    that subselects stand for. ``positions``: of the range variables. ``compared``: of references
+    that are compared with constants inside their subselect.
     """
 
     cuts: tuple[Cut, ...] = ()
@@ -76,7 +80,9 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """One statement or view body whose text is cut. ``explained``: nothing in it counts as plain."""
+    """One statement or view body whose text is cut. ``explained``: nothing in it counts as
+    plain.
+    """
 
     tokens: Tokens
     facts: StatementFacts
@@ -104,7 +110,9 @@ class Rewriter:
             return Replacement()
         explained = self._is_never_plain(facts)
         replaced = any(self.relations.replaced(level, explained) for level in levels)
-        writes = facts.kind == "explain" and any(self.relations.writes_masked(level) for level in levels)
+        writes = facts.kind == "explain" and any(
+            self.relations.writes_masked(level) for level in levels
+        )
         if not (replaced or writes or any(map(self._is_cut, levels))):
             return Replacement()
         if any(level.tells_text for level in levels):
@@ -118,7 +126,8 @@ class Rewriter:
         if replaced and facts.kind == "create_materialized_view":
             raise cannot_rewrite(
                 "The materialized view would store masked values for everybody.",
-                "Ask somebody for whom the columns are not masked to create it. They stay masked for you.",
+                "Ask somebody for whom the columns are not masked to create it. They stay masked"
+                " for you.",
             )
         return Replacement(
             tuple(cut for part in parts for cut in part.cuts),
@@ -128,10 +137,14 @@ class Rewriter:
         )
 
     def check_executed(self, sql: bytes, facts: StatementFacts) -> None:
-        """EXPLAIN EXECUTE, in which nothing is changed. Raises RefusedError (SP1201) where it would tell how large masked values are."""
+        """EXPLAIN EXECUTE, in which nothing is changed. Raises RefusedError (SP1201) where it would
+        tell how large masked values are.
+        """
         levels = [level for level in chain(facts) if level.range_variables]
         writes = any(self.relations.writes_masked(level) for level in levels)
-        if not writes and not any(self.relations.replaced(level, explained=True) for level in levels):
+        if not writes and not any(
+            self.relations.replaced(level, explained=True) for level in levels
+        ):
             return
         if (
             explain_cuts(Tokens(sql), facts, writes)
@@ -142,7 +155,9 @@ class Rewriter:
     def proved(
         self, sql: bytes, statements: Iterable[StatementFacts], verdicts: Iterable[Verdict]
     ) -> Rewritten:
-        """The script as it is sent. Raises RefusedError (SP1206) when that is not what it should be, a fault of the gateway."""
+        """The script as it is sent. Raises RefusedError (SP1206) when that is not what it should
+        be, a fault of the gateway.
+        """
         rewritten = rewritten_text(sql, [cut for verdict in verdicts for cut in verdict.cuts])
         if any(level.tells_text for facts in statements for level in chain(facts)):
             raise cannot_rewrite(*_TELLS_TEXT)
@@ -150,7 +165,9 @@ class Rewriter:
         positions: set[int] = set()
         for facts in statements:
             for level in chain(facts):
-                variables.update((variable.position, variable) for variable in level.range_variables)
+                variables.update(
+                    (variable.position, variable) for variable in level.range_variables
+                )
                 positions.update(
                     variable.position
                     for variable in self.relations.replaced(level, self._is_never_plain(facts))
@@ -176,9 +193,11 @@ class Rewriter:
     # -- what is replaced
 
     def _is_never_plain(self, facts: StatementFacts) -> bool:
-        """Whether rows are not only masked on their way back: EXPLAIN tells of what it reads, and what is stored are masks' values.
+        """Whether rows are not only masked on their way back: EXPLAIN tells of what it reads, and
+        what is stored are masks' values.
 
-        Under names that are masked as well a plain copy keeps the values; one that masks would change on the way is refused.
+        Under names that are masked as well a plain copy keeps the values; one that masks would
+        change on the way is refused.
         """
         if facts.kind == "explain":
             return True
@@ -208,7 +227,9 @@ class Rewriter:
         """Whether something else than range variables is replaced."""
         if facts.counter_calls and self.relations.oids:
             return True
-        return bool(chosen_by_masks(self.relations, facts) or compared_in_target(self.relations, facts))
+        return bool(
+            chosen_by_masks(self.relations, facts) or compared_in_target(self.relations, facts)
+        )
 
     # -- cutting
 
@@ -243,19 +264,32 @@ class Rewriter:
         return Replacement(tuple(cuts), relations, frozenset(aliases), frozenset(compared))
 
     def _group_cuts(self, level: _Level, aliases: Mapping[int, str]) -> list[Cut]:
-        qualified = {reference.position: reference.parts for reference in level.facts.schema_references}
+        qualified = {
+            reference.position: reference.parts for reference in level.facts.schema_references
+        }
         return [
             cut
             for grouping in level.facts.groupings
-            for cut in group_cuts(level.tokens, grouping, aliases, qualified, self.relations.catalog)
+            for cut in group_cuts(
+                level.tokens, grouping, aliases, qualified, self.relations.catalog
+            )
         ]
 
     def _replace(
-        self, level: _Level, variable: RangeVariable, relation: Relation, alias: str, compared: set[int]
+        self,
+        level: _Level,
+        variable: RangeVariable,
+        relation: Relation,
+        alias: str,
+        compared: set[int],
     ) -> list[Cut]:
-        """The cuts for one range variable; references that are compared inside its subselect are added to ``compared``."""
+        """The cuts for one range variable; references that are compared inside its subselect are
+        added to ``compared``.
+        """
         standing = (
-            self.relations.substitute(variable, level.facts, relation) if is_substituted(relation) else None
+            self.relations.substitute(variable, level.facts, relation)
+            if is_substituted(relation)
+            else None
         )
         if standing is not None:
             view = self.subselects.proved(standing)
@@ -275,7 +309,9 @@ class Rewriter:
 
         def subselect(only: str, sample: str) -> str:
             rows = f"{only}{source(relation)}{sample}{' WHERE ' if moved else ''}{conditions}"
-            return self.subselects.proved(self.subselects.text(relation, columns, variable.locked, rows))
+            return self.subselects.proved(
+                self.subselects.text(relation, columns, variable.locked, rows)
+            )
 
         cuts = [cut for _, cut, _ in moved]
         return [*cuts, *replace_range(level.tokens, variable, subselect, alias)]
@@ -283,11 +319,13 @@ class Rewriter:
     def _typed_rows(
         self, level: _Level, replaced: list[RangeVariable], aliases: Mapping[int, str]
     ) -> dict[int, Cut]:
-        """Whole rows of subselects as rows of the relation's type, by position. An outer join's NULL would become a row of NULLs, a
-        domain's check could refuse a mask's value, and a type with a length could lose a part: those rows stay without a type.
+        """Whole rows of subselects as rows of the relation's type, by position. An outer join's
+        NULL would become a row of NULLs, a domain's check could refuse a mask's value, and a type
+        with a length could lose a part: those rows stay without a type.
         """
         relations = {
-            variable.position: self.relations.catalog.relations[variable.relation] for variable in replaced
+            variable.position: self.relations.catalog.relations[variable.relation]
+            for variable in replaced
         }
         ungrouped = frozenset(at for grouping in level.facts.groupings for at in grouping.rows)
         cuts = {}
@@ -337,7 +375,8 @@ class Rewriter:
     def _opaque_view(view: Relation, why: str) -> RefusedError:
         return cannot_rewrite(
             f"{view.qualified} is a view over masked columns, and {why}.",
-            f"Query the tables under it, or ask for 'views: {{{view.qualified}: trusted}}' in the policy.",
+            f"Query the tables under it, or ask for 'views: {{{view.qualified}: trusted}}' in the"
+            " policy.",
         )
 
 
@@ -350,7 +389,9 @@ def rewritten_text(text: bytes, cuts: Iterable[Cut]) -> Rewritten:
 
 
 def _aliases(variables: Iterable[RangeVariable], replaced: list[RangeVariable]) -> dict[int, str]:
-    """What each replaced range variable is called, by position: as before, or another name where two without an alias share it."""
+    """What each replaced range variable is called, by position: as before, or another name where
+    two without an alias share it.
+    """
     bare = Counter(
         (range_variable.level, range_variable.name)
         for range_variable in variables

@@ -1,4 +1,6 @@
-"""From facts to verdicts: what policy says, which masks the rows get, and what the session must know of the statement."""
+"""From facts to verdicts: what policy says, which masks the rows get, and what the session must
+know of the statement.
+"""
 
 from __future__ import annotations
 
@@ -74,14 +76,16 @@ _TEXT = frozenset((25, 1043, 1042, 19))
 
 #: What the NOTICE of :meth:`Statements._notice` says besides which columns.
 MASKS_DETAIL = (
-    'Different people can share a mask: "no rows" does not mean nobody, and equal masks do not mean '
-    "the same person."
+    'Different people can share a mask: "no rows" does not mean nobody, and equal masks do not mean'
+    " the same person."
 )
 MASKS_HINT = "Join, group and count by a column that is not masked, such as a key."
 
 
 class Statements:
-    """Decides statements for one subject's rules and masks over one catalog. Never raises: what goes wrong is a refusal."""
+    """Decides statements for one subject's rules and masks over one catalog. Never raises: what
+    goes wrong is a refusal.
+    """
 
     def __init__(
         self,
@@ -91,7 +95,9 @@ class Statements:
         keys: Mapping[str, Secret],
         record: str,
     ) -> None:
-        """``keys``: of hash masks. ``record``: :attr:`sallyport.policy.model.Policy.record_statements`."""
+        """``keys``: of hash masks. ``record``:
+        :attr:`sallyport.policy.model.Policy.record_statements`.
+        """
         self._masking = Masking(subject_policy.masks, catalog, keys)
         self._record = record
         self.subject_policy, self.catalog = subject_policy, catalog
@@ -101,13 +107,15 @@ class Statements:
         self._masked_relations = subject_policy.masks.relations
         self._visible = subject_policy.masks.visible
         shown = (catalog.relation_by_name.get(("pg_catalog", name)) for name in STATEMENT_TEXTS)
-        self._statement_texts = frozenset([relation.oid for relation in shown if relation is not None])
+        self._statement_texts = frozenset(
+            [relation.oid for relation in shown if relation is not None]
+        )
 
     def script(
         self, sql: bytes, facts: tuple[StatementFacts, ...], is_template: bool = False
     ) -> ScriptVerdict:
-        """The verdicts of one text, in order; what comes behind a refused statement is not decided. ``is_template``: its parameters
-        stand for literals.
+        """The verdicts of one text, in order; what comes behind a refused statement is not decided.
+        ``is_template``: its parameters stand for literals.
         """
         verdicts: list[Verdict] = []
         text = sql.decode()
@@ -169,7 +177,9 @@ class Statements:
         as_sent: bool = False,
         is_template: bool = False,
     ) -> Verdict:
-        """``text``: of ``sql``, the whole script; decoded once for all its statements. ``as_sent``: nothing is changed in it."""
+        """``text``: of ``sql``, the whole script; decoded once for all its statements. ``as_sent``:
+        nothing is changed in it.
+        """
         try:
             return self._decide(sql, text, facts, as_sent, is_template)
         except Exception as error:  # noqa: BLE001  logged, and a refusal
@@ -189,7 +199,9 @@ class Statements:
         )
 
     def explained(self, sql: bytes, facts: StatementFacts, rewritten: bool) -> Verdict:
-        """EXPLAIN EXECUTE of what was prepared, which is the text as it was sent. ``rewritten``: with masks in it."""
+        """EXPLAIN EXECUTE of what was prepared, which is the text as it was sent. ``rewritten``:
+        with masks in it.
+        """
         verdict = self.statement(sql, sql.decode(), facts, as_sent=True)
         if verdict.refusal is None and not rewritten and self._reads_masked(facts):
             return self._refused(verdict, EXPLAINS_RAW)
@@ -207,7 +219,9 @@ class Statements:
         self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool, is_template: bool
     ) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, text)
-        held = decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
+        held = (
+            decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
+        )
         replacement, sent = Replacement(), sql[facts.start : facts.end]
         parameters: tuple[ComparedParameter, ...] = ()
         if (refusal is None or held) and not as_sent:
@@ -224,7 +238,9 @@ class Statements:
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner, replacement.relations)
         kinds = frozenset([effect.kind for effect in facts.effects])
-        moves_path = any(e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects) or any(
+        moves_path = any(
+            e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects
+        ) or any(
             isinstance(name, int) or name.lower() in ("search_path", "") for name in facts.set_names
         )
         changes_settings = _changes_settings(facts)
@@ -281,7 +297,9 @@ class Statements:
         )
 
     def _inner(self, sql: bytes, facts: StatementFacts, replaced: frozenset[int]) -> Verdict:
-        """The plan of a prepared or declared statement. Its permission was decided with the outer statement's."""
+        """The plan of a prepared or declared statement. Its permission was decided with the outer
+        statement's.
+        """
         plan = self.plan(facts.columns, replaced)
         relations = self._relations(facts)
         opaque = self._opaque(facts, relations)
@@ -329,7 +347,9 @@ class Statements:
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
         masks = self.subject_policy.masks
-        masked = {source for column in facts.columns or () for source in column.sources if source in masks}
+        masked = {
+            source for column in facts.columns or () for source in column.sources if source in masks
+        }
         return tuple(sorted(self.catalog.column_name(source) for source in masked))
 
     def plan(
@@ -340,8 +360,8 @@ class Statements:
         return build_plan(columns, self.subject_policy.masks, replaced)
 
     def _notice(self, facts: StatementFacts, compared: frozenset[int] = frozenset()) -> bytes:
-        """The NoticeResponse that names the masks which the statement's expressions see, or whose values it stores; b"" for none.
-        ``compared``: positions of references that see the value.
+        """The NoticeResponse that names the masks which the statement's expressions see, or whose
+        values it stores; b"" for none. ``compared``: positions of references that see the value.
         """
         masks = self.subject_policy.masks
         if not self.subject_policy.notices:
@@ -353,13 +373,20 @@ class Statements:
             if column in masks and at not in compared
         }
         seen |= {
-            column for level in chain(facts) for flow in level.flows for column in flow.sources & masks.keys()
+            column
+            for level in chain(facts)
+            for flow in level.flows
+            for column in flow.sources & masks.keys()
         }
         for level in chain(facts):
-            seen |= (level.distinguished | level.mentioned_in_views | level.used_in_rows) & masks.keys()
+            seen |= (
+                level.distinguished | level.mentioned_in_views | level.used_in_rows
+            ) & masks.keys()
         if not seen:
             return b""
-        name_resolver = sorted(f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen)
+        name_resolver = sorted(
+            f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen
+        )
         return notice_response(
             "NOTICE",
             "00000",
@@ -376,7 +403,9 @@ class Statements:
         return relations
 
     def _relation_names(self, facts: StatementFacts, touched: set[int]) -> tuple[str, ...]:
-        """What the statement itself names before what views bring in, so that the bound cuts the latter."""
+        """What the statement itself names before what views bring in, so that the bound cuts the
+        latter.
+        """
         relations = self.catalog.relations
         named = {access.relation for access in facts.accesses if not access.indirect}
         order = [*sorted(named), *sorted(touched - named)]
@@ -400,9 +429,12 @@ class Statements:
         columns = (column for column in sorted(used) if self.catalog.column(column) is not None)
         return tuple(map(self.catalog.column_name, islice(columns, COLUMNS)))
 
-    def _scrub(self, facts: StatementFacts, plan: MaskPlan | None, opaque: bool, relations: set[int]) -> bool:
-        """Whether the server meets values that a mask hides: those that it writes, those that it sends and the gateway masks, and those
-        that expressions may see. All other expressions see the masks' values.
+    def _scrub(
+        self, facts: StatementFacts, plan: MaskPlan | None, opaque: bool, relations: set[int]
+    ) -> bool:
+        """Whether the server meets values that a mask hides: those that it writes, those that it
+        sends and the gateway masks, and those that expressions may see. All other expressions see
+        the masks' values.
         """
         if not self.has_masks:
             return False
@@ -410,7 +442,9 @@ class Statements:
             return True
         actions = {access.action for level in chain(facts) for access in level.accesses}
         if actions <= _READING:
-            return (plan is not None and plan.masked) or self._computes_with_values(facts, relations)
+            return (plan is not None and plan.masked) or self._computes_with_values(
+                facts, relations
+            )
         return not self._masked_relations.isdisjoint(relations)
 
     def _literals(
@@ -421,7 +455,9 @@ class Statements:
         relations: set[int],
         is_template: bool = False,
     ) -> Literals | None:
-        """How the statement's values are recorded; None: as they are. It touches what is masked unless it is certain not to."""
+        """How the statement's values are recorded; None: as they are. It touches what is masked
+        unless it is certain not to.
+        """
         if self._record == FINGERPRINTS:
             return Literals(self._masking, sql, None, is_template)
         if self._record == FULL or not self.has_masks:
@@ -431,7 +467,9 @@ class Statements:
             or facts.unknowns
             or not self._masked_relations.isdisjoint(relations)
             or not self._statement_texts.isdisjoint(relations)
-            or any(effect.kind in _NAMES_ANOTHER for level in chain(facts) for effect in level.effects)
+            or any(
+                effect.kind in _NAMES_ANOTHER for level in chain(facts) for effect in level.effects
+            )
         ):
             return Literals(self._masking, sql, facts, is_template)
         return None
@@ -459,12 +497,20 @@ class Statements:
         return frozenset(n for n, s in computed.items() if not s or not s.isdisjoint(masks))
 
     def _computes_with_values(self, facts: StatementFacts, relations: set[int]) -> bool:
-        """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""
-        if self._visible and any(not level.touched.isdisjoint(self._visible) for level in chain(facts)):
+        """With ``filter: allow``, and in a view that policy trusts, expressions see what masks
+        hide.
+        """
+        if self._visible and any(
+            not level.touched.isdisjoint(self._visible) for level in chain(facts)
+        ):
             return True
         for oid in relations:
             relation = self.catalog.relations.get(oid)
-            if relation is not None and relation.kind == "v" and self.subject_policy.trusts_view(relation):
+            if (
+                relation is not None
+                and relation.kind == "v"
+                and self.subject_policy.trusts_view(relation)
+            ):
                 return True
         return False
 
@@ -483,8 +529,9 @@ class Statements:
 
 
 def _moves_at(verdicts: list[Verdict], refused: int, count: int) -> int:
-    """The first statement that changes what those behind it mean, of a script that does not run as it is; -1 where none does before the
-    refusal, or where that says more than that the rest is unknown. A held one is at that place itself.
+    """The first statement that changes what those behind it mean, of a script that does not run as
+    it is; -1 where none does before the refusal, or where that says more than that the rest is
+    unknown. A held one is at that place itself.
     """
     if refused < 0:
         return -1
@@ -500,7 +547,9 @@ def _moves(verdict: Verdict) -> bool:
 
 
 def _ends_at(facts: tuple[StatementFacts, ...]) -> int:
-    """The first statement that ends a transaction, or a part of it, and has others behind it; -1 for none."""
+    """The first statement that ends a transaction, or a part of it, and has others behind it; -1
+    for none.
+    """
     ends = (
         i
         for i, statement in enumerate(facts[:-1])
@@ -527,18 +576,24 @@ def _sent(sql: bytes, facts: StatementFacts, cuts: tuple[Cut, ...]) -> bytes:
 
 def _changes_settings(facts: StatementFacts) -> bool:
     bound = any(
-        isinstance(setting.name, int) or changes_meaning(setting.name) for setting in facts.bound_settings
+        isinstance(setting.name, int) or changes_meaning(setting.name)
+        for setting in facts.bound_settings
     )
-    return bound or any(changes_meaning(change.name) for level in chain(facts) for change in level.settings)
+    return bound or any(
+        changes_meaning(change.name) for level in chain(facts) for change in level.settings
+    )
 
 
 def _changes_unreported(facts: StatementFacts) -> bool:
     """A RESET goes back to what the session started with, so it alone makes nothing unknown."""
     changes = [change for level in chain(facts) for change in level.settings]
     bound = any(
-        isinstance(setting.name, int) or is_unreported(setting.name) for setting in facts.bound_settings
+        isinstance(setting.name, int) or is_unreported(setting.name)
+        for setting in facts.bound_settings
     )
-    return bound or any(change.value is not None and is_unreported(change.name) for change in changes)
+    return bound or any(
+        change.value is not None and is_unreported(change.name) for change in changes
+    )
 
 
 def _worst(outcome: Outcome) -> Outcome:

@@ -31,7 +31,8 @@ from sallyport.wire.scan import outline
 
 log = structlog.get_logger("sallyport.judge")
 
-#: Bounds of one subject's judge's cache: entries and bytes of text. When either is passed the oldest half goes.
+#: Bounds of one subject's judge's cache: entries and bytes of text. When either is passed the
+#: oldest half goes.
 _CACHE_ENTRIES = 4096
 _CACHE_BYTES = 16 << 20
 
@@ -47,7 +48,9 @@ JUDGE_BOUNDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, math.inf)
 
 @dataclass(slots=True)
 class JudgeTimes:
-    """How long judging took that no cache answered. ``buckets``: upper bound -> count (not cumulative)."""
+    """How long judging took that no cache answered. ``buckets``: upper bound -> count (not
+    cumulative).
+    """
 
     count: int = 0
     seconds: float = 0.0
@@ -62,8 +65,8 @@ class JudgeTimes:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What every subject's judge of one policy over one catalog stands on. ``identifiers``: names that an error message may keep.
-    ``keys``: of hash masks, by name.
+    """What every subject's judge of one policy over one catalog stands on. ``identifiers``: names
+    that an error message may keep. ``keys``: of hash masks, by name.
     """
 
     policy: Policy
@@ -75,10 +78,16 @@ class Grounds:
 
 
 class SubjectJudge:
-    """The judge for one rule set, one search_path, one policy and one catalog. Immutable but for its cache."""
+    """The judge for one rule set, one search_path, one policy and one catalog. Immutable but for
+    its cache.
+    """
 
     def __init__(
-        self, grounds: Grounds, subject_policy: SubjectPolicy, search_path: tuple[str, ...], generation: int
+        self,
+        grounds: Grounds,
+        subject_policy: SubjectPolicy,
+        search_path: tuple[str, ...],
+        generation: int,
     ) -> None:
         self.generation = generation
         self.subject_policy = subject_policy
@@ -126,8 +135,9 @@ class SubjectJudge:
     def judge(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict:
         """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal.
 
-        ``void``: numbers of the parameters that were declared to be of type void; see :attr:`Context.void`. Rare, so not cached, and
-        always judged at once: long texts are refused.
+        ``void``: numbers of the parameters that were declared to be of type void; see
+        :attr:`Context.void`. Rare, so not cached, and always judged at once: long texts are
+        refused.
         """
         if void:
             length = min(self.context.max_length, _SOON_BYTES)
@@ -138,16 +148,22 @@ class SubjectJudge:
         return self._safely(sql, self.context)
 
     def check_declared_types(self, verdict: Verdict, declared: Sequence[int]) -> Refusal | None:
-        """Why the statement may not be prepared with parameters of these types (pg_type OIDs; 0: not declared), or None."""
+        """Why the statement may not be prepared with parameters of these types (pg_type OIDs; 0:
+        not declared), or None.
+        """
         if not verdict.facts.cast_parameters and not verdict.compared_parameters:
             return None
         try:
-            return check_declared_types(verdict.compared_parameters, verdict.facts, declared, self.catalog)
+            return check_declared_types(
+                verdict.compared_parameters, verdict.facts, declared, self.catalog
+            )
         except Exception as error:  # noqa: BLE001  logged, and a refusal
             return failure(error)
 
     def _safely(self, sql: bytes, context: Context) -> ScriptVerdict:
-        """:meth:`_fresh`, whose faults are refusals. Raises TooMuchWork where the context is hurried, and nothing else."""
+        """:meth:`_fresh`, whose faults are refusals. Raises TooMuchWork where the context is
+        hurried, and nothing else.
+        """
         try:
             return self._fresh(sql, context)
         except TooMuchWork as error:
@@ -177,7 +193,9 @@ class SubjectJudge:
             return self.judge(sql)
 
     def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
-        """The same where it is known, or takes some milliseconds at most; None otherwise, and it is to be judged on another thread."""
+        """The same where it is known, or takes some milliseconds at most; None otherwise, and it is
+        to be judged on another thread.
+        """
         cached = self.cache.get(sql)
         if cached is not None:
             return cached
@@ -199,7 +217,9 @@ class SubjectJudge:
         return shared
 
     def _judge_template(self, key: bytes, sql: bytes, context: Context) -> ScriptVerdict | None:
-        """The verdict for every text that differs from this one in its literals only; None where each must be judged by itself."""
+        """The verdict for every text that differs from this one in its literals only; None where
+        each must be judged by itself.
+        """
         started = time.perf_counter()
         verdict = self._judge(template.with_parameters(key), replace(context, template=True))
         if not verdict.plain:
@@ -233,16 +253,24 @@ class SubjectJudge:
             return fault(sql, error)
 
     def _judge_script(self, sql: bytes, context: Context) -> ScriptVerdict | None:
-        """The verdict on a script in which statements repeat but for their literals: each of those is judged once.
+        """The verdict on a script in which statements repeat but for their literals: each of those
+        is judged once.
 
-        None where nothing repeats, or something moves what names mean: then every statement has to be seen in its place.
+        None where nothing repeats, or something moves what names mean: then every statement has to
+        be seen in its place.
         """
         repeated = script.repeated(sql)
         templates: dict[bytes, ScriptVerdict | None] = {}
         for piece in repeated:
             if piece.key not in templates:
-                templates[piece.key] = self._template(piece.key, sql[piece.start : piece.end], context)
-        shared = [(piece, template) for piece in repeated if (template := templates[piece.key]) is not None]
+                templates[piece.key] = self._template(
+                    piece.key, sql[piece.start : piece.end], context
+                )
+        shared = [
+            (piece, template)
+            for piece in repeated
+            if (template := templates[piece.key]) is not None
+        ]
         if not shared or any(template.rewritten is not None for _, template in shared):
             return None
         rest = self._judge(script.without(sql, [piece for piece, _ in shared]), context)
@@ -253,19 +281,24 @@ class SubjectJudge:
         verdicts = list(rest.statements)
         until = verdicts[-1].facts.start if rest.refused >= 0 else len(sql)
         verdicts += [
-            _at(template.statements[0], sql, piece) for piece, template in shared if piece.start < until
+            _at(template.statements[0], sql, piece)
+            for piece, template in shared
+            if piece.start < until
         ]
         verdicts.sort(key=_start)
         refused = len(verdicts) - 1 if rest.refused >= 0 else -1
         rewritten = None if rest.rewritten is None else Rewritten(sql, rest.rewritten.cuts)
         count = rest.count + len(shared)
         permit = script_permit(sql, verdicts, refused, count)
-        return ScriptVerdict(sql, tuple(verdicts), refused, count=count, rewritten=rewritten, permit=permit)
+        return ScriptVerdict(
+            sql, tuple(verdicts), refused, count=count, rewritten=rewritten, permit=permit
+        )
 
     def explained(
         self, sql: bytes, prepared: bytes, void: frozenset[int], rewritten: bool
     ) -> Verdict | Refusal:
-        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once, so not of what takes long.
+        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once,
+        so not of what takes long.
 
         ``rewritten``: what was sent for that text has masks in it.
         """
@@ -299,10 +332,11 @@ def _at(verdict: Verdict, sql: bytes, piece: script.Piece) -> Verdict:
 
 
 def effective_search_path(setting: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...]:
-    """Schema names in lookup order: ``$user`` expanded, missing schemas dropped, pg_catalog first unless listed.
+    """Schema names in lookup order: ``$user`` expanded, missing schemas dropped, pg_catalog first
+    unless listed.
 
-    Source: PostgreSQL, src/backend/catalog/namespace.c, recomputeNamespacePath. No temporary schema is ever included: creating
-    temporary relations is refused.
+    Source: PostgreSQL, src/backend/catalog/namespace.c, recomputeNamespacePath. No temporary schema
+    is ever included: creating temporary relations is refused.
     """
     unique = catalog.usable_path(setting)
     return unique if "pg_catalog" in unique else ("pg_catalog", *unique)

@@ -34,7 +34,9 @@ class Subselects:
     _proved: set[str] = field(default_factory=set)
 
     def proved(self, text: str) -> str:
-        """``text``, which is one subselect and nothing else. Raises RefusedError (SP1206) where it is not, a fault of the gateway."""
+        """``text``, which is one subselect and nothing else. Raises RefusedError (SP1206) where it
+        is not, a fault of the gateway.
+        """
         if text in self._proved:
             return text
         if not is_subselect(text):
@@ -48,7 +50,9 @@ class Subselects:
     def columns(
         self, facts: StatementFacts, variable: RangeVariable, relation: Relation
     ) -> list[tuple[str, str, str]]:
-        """(name, expression, expression of the branch without rows) of what the statement reads of a relation, in its order."""
+        """(name, expression, expression of the branch without rows) of what the statement reads of
+        a relation, in its order.
+        """
         everything = relation.oid in facts.positional or variable.has_column_aliases
         masks, types = self.relations.masks_of(relation), self.relations.catalog.types
         columns = []
@@ -61,10 +65,14 @@ class Subselects:
             if spec is None:
                 columns.append((name, raw, raw))
             else:
-                shown = mask_expression(spec, raw, column.type_oid, types, self.relations.catalog.encoding)
+                shown = mask_expression(
+                    spec, raw, column.type_oid, types, self.relations.catalog.encoding
+                )
                 columns.append((name, shown, null_expression(column.type_oid, types)))
         system = sorted(
-            reference.attnum for reference in facts.system_columns if reference.relation == relation.oid
+            reference.attnum
+            for reference in facts.system_columns
+            if reference.relation == relation.oid
         )
         rows = any(reference.variable == variable.position for reference in facts.row_references)
         if system and (rows or relation.oid in facts.starred):
@@ -77,8 +85,12 @@ class Subselects:
             columns.append((_SYSTEM_NAMES[number], raw, raw))
         return columns
 
-    def text(self, relation: Relation, columns: list[tuple[str, str, str]], locked: bool, rows: str) -> str:
-        """One over ``rows``, which is what stands behind FROM. ``locked``: FOR UPDATE may lock them."""
+    def text(
+        self, relation: Relation, columns: list[tuple[str, str, str]], locked: bool, rows: str
+    ) -> str:
+        """One over ``rows``, which is what stands behind FROM. ``locked``: FOR UPDATE may lock
+        them.
+        """
         shown = ", ".join(_entry(name, expression) for name, expression, _ in columns)
         masks = self.relations.masks_of(relation)
         if locked:
@@ -91,10 +103,14 @@ class Subselects:
         return f"{first} UNION ALL SELECT {hidden} FROM {source(relation)} WHERE false"
 
     def _reads(self, spec: MaskSpec | None, column: Column) -> bool:
-        return spec is not None and reads_column(spec, column.type_oid, self.relations.catalog.types)
+        return spec is not None and reads_column(
+            spec, column.type_oid, self.relations.catalog.types
+        )
 
     def with_own_masks(self, view: Relation, facts: StatementFacts, body: str, locked: bool) -> str:
-        """``body`` with those masks around it that policy gives to the view's own columns, and that are not applied in it."""
+        """``body`` with those masks around it that policy gives to the view's own columns, and that
+        are not applied in it.
+        """
         own: dict[int, MaskSpec] = {}
         for column, output in zip(view.columns, facts.columns or (), strict=True):
             mask = self.relations.applied.get(ColumnId(view.oid, column.attnum))
@@ -110,7 +126,9 @@ class Subselects:
             if spec is None:
                 shown.append(f"{raw} AS {name}")
             else:
-                masked = mask_expression(spec, raw, column.type_oid, types, self.relations.catalog.encoding)
+                masked = mask_expression(
+                    spec, raw, column.type_oid, types, self.relations.catalog.encoding
+                )
                 shown.append(f"{masked} AS {name}")
             hidden.append(f"{null_expression(column.type_oid, types)} AS {name}")
         if locked:

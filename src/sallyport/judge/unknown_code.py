@@ -30,7 +30,9 @@ def runs_unknown_code(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
 
 def makes_temporary(facts: StatementFacts) -> bool:
     """Whether it makes, or renames, something in the temporary schema."""
-    return any(naming.schema == TEMPORARY for level in chain(facts) for naming in level.named_objects)
+    return any(
+        naming.schema == TEMPORARY for level in chain(facts) for naming in level.named_objects
+    )
 
 
 def runs_late_bodies(facts: StatementFacts) -> bool:

@@ -40,15 +40,16 @@ class ScannedColumn(Struct, frozen=True):
 
 
 class Verdict(Struct):
-    """What happens to one statement. Made once, shared by every session of the view: never changed after.
+    """What happens to one statement. Made once, shared by every session of the view: never changed
+    after.
 
-    plan: masks of the rows it returns (None: it returns none, and rows that come all the same are withheld).
-    runs_unknown_code: it may run code that was not read, whatever masks there are, and so leave
-    anything in the temporary schema.
-    inner: of PREPARE and DECLARE, the verdict whose plan EXECUTE and FETCH follow.
-    permit: to run it; where it is held, only to prepare it. None: it does not go to the server.
-    scrub: its errors and notices may quote masked values. opaque: it runs code that was not read (trusted functions,
-    triggers), so not even PostgreSQL's own analysis errors are told from raised ones.
+    plan: masks of the rows it returns (None: it returns none, and rows that come all the same are
+    withheld). runs_unknown_code: it may run code that was not read, whatever masks there are, and
+    so leave anything in the temporary schema. inner: of PREPARE and DECLARE, the verdict whose plan
+    EXECUTE and FETCH follow. permit: to run it; where it is held, only to prepare it. None: it does
+    not go to the server. scrub: its errors and notices may quote masked values. opaque: it runs
+    code that was not read (trusted functions, triggers), so not even PostgreSQL's own analysis
+    errors are told from raised ones.
     """
 
     facts: StatementFacts
@@ -116,7 +117,8 @@ class Verdict(Struct):
 
 
 class Part(Struct, frozen=True):
-    """Where a statement of a script is (bytes), what kind it is, and whether it opens the next transaction (AND CHAIN).
+    """Where a statement of a script is (bytes), what kind it is, and whether it opens the next
+    transaction (AND CHAIN).
 
     ``is_plain``: it does nothing to the session, so that those behind it mean what they mean before
     it. ``is_own``: the gateway drops something before a statement with CASCADE, which ``drops``:
@@ -133,13 +135,15 @@ class Part(Struct, frozen=True):
 
 
 class ScriptVerdict(Struct):
-    """Verdicts of a whole simple-query string or Parse text. ``refused``: index of the first statement that does not run, or -1.
+    """Verdicts of a whole simple-query string or Parse text. ``refused``: index of the first
+    statement that does not run, or -1.
 
     ``refusal`` without statements: the text could not be read at all (syntax error, too long).
     ``permit``: for the text as a whole; where its only statement is held, only to prepare it.
     ``plain``: exactly one statement, allowed, with no effect on the session: the hot path.
-    ``parts``: every statement, where those behind number ``moves_at`` can be judged only once that has run, or number ``ends_at`` ends a
-    transaction (or a part of it), which may take back what names mean. () where there is neither.
+    ``parts``: every statement, where those behind number ``moves_at`` can be judged only once that
+    has run, or number ``ends_at`` ends a transaction (or a part of it), which may take back what
+    names mean. () where there is neither.
     """
 
     sql: bytes
@@ -157,10 +161,13 @@ class ScriptVerdict(Struct):
     ends_at: int = -1
     needs_block: bool = False  # of one of its statements
     drops_first: bool = False  # what one of its statements reaches by CASCADE is dropped before it
-    traffic: Any = None  # what plain traffic needs of it, made when it is first asked (server.plain)
+    # what plain traffic needs of it, made when it is first asked (server.plain)
+    traffic: Any = None
 
     def sent(self, sql: bytes) -> bytes:
-        """What is sent for ``sql``, the text that was judged or, of a template, one that differs from it in its literals."""
+        """What is sent for ``sql``, the text that was judged or, of a template, one that differs
+        from it in its literals.
+        """
         if self.rewritten is None:
             return sql
         return self.rewritten.text if self.pieces is None else template.filled(self.pieces, sql)
@@ -172,20 +179,30 @@ class ScriptVerdict(Struct):
         return Rewritten(sql, template.cuts_in(sql, self.rewritten.cuts))
 
 
-def script_permit(sql: bytes, verdicts: Sequence[Verdict], refused: int, count: int) -> ParsePermit | None:
-    """For a text of ``count`` statements with these verdicts. ``refused``: as in :class:`ScriptVerdict`."""
+def script_permit(
+    sql: bytes, verdicts: Sequence[Verdict], refused: int, count: int
+) -> ParsePermit | None:
+    """For a text of ``count`` statements with these verdicts. ``refused``: as in
+    :class:`ScriptVerdict`.
+    """
     if refused < 0:
         return RunPermit(sql)
     return verdicts[0].permit if count == 1 else None
 
 
 def failure(error: Exception) -> Refusal:
-    """The refusal (SP1804, or SP1105 for too deep a text) where judging failed, with one line in the log: what and where, no values."""
+    """The refusal (SP1804, or SP1105 for too deep a text) where judging failed, with one line in
+    the log: what and where, no values.
+    """
     if isinstance(error, RecursionError):
         log.warning("statement nested too deeply to be judged")
         return too_deep().refusal
     frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    where = (
+        f"{frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+        if frames
+        else ""
+    )
     log.error("judge failed", error=type(error).__name__, where=where)
     return internal_refusal()
 
@@ -194,7 +211,10 @@ def internal_refusal() -> Refusal:
     return refuse(
         "SP1804",
         "the gateway failed while judging this statement, so it does not run",
-        hint="This is a fault of the gateway; its log says more. A simpler form of the statement may pass.",
+        hint=(
+            "This is a fault of the gateway; its log says more. A simpler form of the statement may"
+            " pass."
+        ),
     )
 
 

@@ -50,7 +50,9 @@ class CopyMasker:
             return Mismatch(-1, f"COPY data in {self._format} format", "another format")
         if int.from_bytes(body[1:3], "big") != self._program.columns:
             return Mismatch(
-                -1, f"{self._program.columns} columns", f"{int.from_bytes(body[1:3], 'big')} columns"
+                -1,
+                f"{self._program.columns} columns",
+                f"{int.from_bytes(body[1:3], 'big')} columns",
             )
         return None
 

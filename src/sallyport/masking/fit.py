@@ -16,7 +16,11 @@ def unfit_masks(bound: BoundPolicy) -> Iterator[str]:
     catalog = bound.catalog
     for entry in bound.masks:
         mask, native = entry.mask, NATIVE_MASKS[entry.mask.spec.kind]
-        if not native.types_in_words or mask.pack or not applies_to_target(mask.targets, bound.target):
+        if (
+            not native.types_in_words
+            or mask.pack
+            or not applies_to_target(mask.targets, bound.target)
+        ):
             continue
         for id_ in sorted(entry.columns):
             column = catalog.column(id_)
@@ -26,6 +30,7 @@ def unfit_masks(bound: BoundPolicy) -> Iterator[str]:
             if classify(oid, 0, catalog.types)[0] not in native.families:
                 type_ = catalog.types.get(column.type_oid)
                 yield (
-                    f"mask (line {mask.line}): {mask.spec.kind} is for {native.types_in_words} and shows {catalog.column_name(id_)}, "
-                    f"which is {type_.name if type_ else 'of another type'}, as NULL"
+                    f"mask (line {mask.line}): {mask.spec.kind} is for {native.types_in_words} and"
+                    f" shows {catalog.column_name(id_)}, which is"
+                    f" {type_.name if type_ else 'of another type'}, as NULL"
                 )

@@ -132,7 +132,11 @@ def classify(type_oid: int, format: int, types: Mapping[int, Type]) -> tuple[Fam
 
 
 def operation(
-    spec: MaskSpec | None, type_oid: int, format: int, types: Mapping[int, Type], keys: Mapping[str, Secret]
+    spec: MaskSpec | None,
+    type_oid: int,
+    format: int,
+    types: Mapping[int, Type],
+    keys: Mapping[str, Secret],
 ) -> Op:
     """The operation for a column of this type in this format (0 text, 1 binary); ``spec`` None
     keeps it.
@@ -216,7 +220,10 @@ def _truncate(precision: str, column: ColumnFormat) -> Masker | None:
     binary, zone = column.binary, column.family is Family.TIMESTAMPTZ
     if column.family is Family.DATE:
         return lambda value: _encode_date(
-            _floor_days(values.decode_date(value) if binary else values.parse_date(value), precision), binary
+            _floor_days(
+                values.decode_date(value) if binary else values.parse_date(value), precision
+            ),
+            binary,
         )
 
     def truncate(value: bytes) -> bytes:
@@ -229,7 +236,9 @@ def _truncate(precision: str, column: ColumnFormat) -> Masker | None:
 
 def _floor_days(days: int, precision: str) -> int:
     year, month, day = values.civil_of(days)
-    return values.days_of(year, 1 if precision == "year" else month, day if precision == "day" else 1)
+    return values.days_of(
+        year, 1 if precision == "year" else month, day if precision == "day" else 1
+    )
 
 
 def _encode_date(days: int, binary: bool) -> bytes:
@@ -237,7 +246,11 @@ def _encode_date(days: int, binary: bool) -> bytes:
 
 
 def _encode_timestamp(microseconds: int, zone: bool, binary: bool) -> bytes:
-    return values.encode_int(microseconds, 8) if binary else values.format_timestamp(microseconds, zone)
+    return (
+        values.encode_int(microseconds, 8)
+        if binary
+        else values.format_timestamp(microseconds, zone)
+    )
 
 
 # --- bucket ---------------------------------------------------------------------------------------
@@ -339,7 +352,9 @@ NATIVE_MASKS: Mapping[str, NativeMask] = {
         lambda spec, column, keys: frames.partial(spec.keep_first, spec.keep_last),
         "texts",
     ),
-    "email": NativeMask(frozenset({Family.TEXT}), lambda spec, column, keys: frames.email(), "texts"),
+    "email": NativeMask(
+        frozenset({Family.TEXT}), lambda spec, column, keys: frames.email(), "texts"
+    ),
     "hash": NativeMask(
         frozenset({Family.TEXT, Family.UUID}),
         lambda spec, column, keys: _call(_hash(keys.get(spec.key), column)),
@@ -350,7 +365,9 @@ NATIVE_MASKS: Mapping[str, NativeMask] = {
         lambda spec, column, keys: _call(_truncate(spec.precision, column)),
         "dates and timestamps",
     ),
-    "bucket": NativeMask(_NUMBERS, lambda spec, column, keys: _call(_bucket(spec.size, column)), "numbers"),
+    "bucket": NativeMask(
+        _NUMBERS, lambda spec, column, keys: _call(_bucket(spec.size, column)), "numbers"
+    ),
     "constant": NativeMask(
         frozenset(Family),
         lambda spec, column, keys: _constant(

@@ -60,7 +60,9 @@ def truncated(precision: str, column: str, family: Family) -> str | None:
 def _truncated_date(precision: str, column: str) -> str:
     first, last = (f"'{day}'::pg_catalog.date" for day in (_FIRST_DAY, _LAST_DAY))
     floor = f"pg_catalog.date_trunc('{precision}', {column}::pg_catalog.timestamp)"
-    year, month = (f"pg_catalog.extract('{part}', {column})::pg_catalog.int4" for part in ("year", "month"))
+    year, month = (
+        f"pg_catalog.extract('{part}', {column})::pg_catalog.int4" for part in ("year", "month")
+    )
     late_floor = {
         "year": f"pg_catalog.make_date({year}, 1, 1)",
         "month": f"pg_catalog.make_date({year}, {month}, 1)",
@@ -104,7 +106,9 @@ def _integer_bucket(step: int, scale: int, column: str, base: int) -> str | None
     else:
         floor = _bigint_floor(f"{column}::pg_catalog.int8", f"'{step // unit}'::pg_catalog.int8")
     value = f"({floor})::pg_catalog.{name}"
-    return f"CASE WHEN {column} OPERATOR(pg_catalog.>=) '{first}'::pg_catalog.{name} THEN {value} END"
+    return (
+        f"CASE WHEN {column} OPERATOR(pg_catalog.>=) '{first}'::pg_catalog.{name} THEN {value} END"
+    )
 
 
 def _bigint_floor(value: str, size: str) -> str:
@@ -171,7 +175,8 @@ def _shortest_decimal(column: str, name: str) -> str:
     few = f"{column}::pg_catalog.numeric"
     digits = (7, 8, 9) if name == "float4" else (16, 17)
     *more, most = (
-        f"pg_catalog.to_char({column}, '9.{'9' * (number - 1)}EEEE')::pg_catalog.numeric" for number in digits
+        f"pg_catalog.to_char({column}, '9.{'9' * (number - 1)}EEEE')::pg_catalog.numeric"
+        for number in digits
     )
     cases = (
         f" WHEN {decimal}::pg_catalog.{name} OPERATOR(pg_catalog.=) {column} THEN {decimal}"

@@ -113,7 +113,9 @@ def null_expression(type_oid: int, types: Mapping[int, Type]) -> str:
 def reads_column(spec: MaskSpec, type_oid: int, types: Mapping[int, Type]) -> bool:
     """Whether the mask's expression refers to the column; if not, it is a constant."""
     base = base_type(type_oid, types)
-    return not is_value_independent(spec) and _expression(spec, "c", base, types, "UTF8") is not None
+    return (
+        not is_value_independent(spec) and _expression(spec, "c", base, types, "UTF8") is not None
+    )
 
 
 def _expression(
@@ -207,9 +209,9 @@ def _partial(spec: MaskSpec, column: str, base: int, encoding: str) -> str | Non
     if last:
         parts.append(f"pg_catalog.right({text}, {last})")
     return (
-        f"CASE{_unless_null_or_long(column, base)}{_redact_malformed(text, encoding)}"
-        f" WHEN {length} OPERATOR(pg_catalog.<=) {first + last} THEN pg_catalog.repeat('*', {length})"
-        f" ELSE {' OPERATOR(pg_catalog.||) '.join(parts)} END"
+        f"CASE{_unless_null_or_long(column, base)}{_redact_malformed(text, encoding)} WHEN {length}"
+        f" OPERATOR(pg_catalog.<=) {first + last} THEN pg_catalog.repeat('*', {length}) ELSE"
+        f" {' OPERATOR(pg_catalog.||) '.join(parts)} END"
     )
 
 

@@ -1,7 +1,9 @@
-"""Who may do what in the console and over REST: roles, from groups, and the actions each role may take.
+"""Who may do what in the console and over REST: roles, from groups, and the actions each role may
+take.
 
-:class:`Access` answers :meth:`~Access.require` or raises :class:`ForbiddenError`; there is no third outcome. A subject without a role
-may do nothing but what concerns its own session tokens. Deciding an approval needs the reviewer's role here *and* passes the approvals service's own rules.
+:class:`Access` answers :meth:`~Access.require` or raises :class:`ForbiddenError`; there is no third
+outcome. A subject without a role may do nothing but what concerns its own session tokens. Deciding
+an approval needs the reviewer's role here *and* passes the approvals service's own rules.
 """
 
 from __future__ import annotations
@@ -17,10 +19,17 @@ VIEWER, REVIEWER, AUDITOR, OPERATOR = "viewer", "reviewer", "auditor", "operator
 ROLES: Final = (VIEWER, REVIEWER, AUDITOR, OPERATOR)
 
 _EVERYBODY: Final = frozenset(
-    {"overview.read", "sessions.list", "approvals.list", "policy.read", "policy.explain", "targets.read"}
+    {
+        "overview.read",
+        "sessions.list",
+        "approvals.list",
+        "policy.read",
+        "policy.explain",
+        "targets.read",
+    }
 )
-#: Actions by role. Statements of a session are read by whoever reviews, audits or operates; results, and what people did here, only by
-#: auditors. Who may end sessions may lock.
+#: Actions by role. Statements of a session are read by whoever reviews, audits or operates;
+#: results, and what people did here, only by auditors. Who may end sessions may lock.
 PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
     VIEWER: _EVERYBODY,
     REVIEWER: _EVERYBODY
@@ -59,7 +68,8 @@ PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
         "baselines.reset",
     },
 }
-#: What whoever has a valid token may do, with a role or without one: with session tokens of their own.
+#: What whoever has a valid token may do, with a role or without one: with session tokens of their
+#: own.
 OWN: Final = frozenset({"tokens.issue", "tokens.list", "tokens.revoke"})
 ACTIONS: Final = OWN.union(*PERMISSIONS.values())
 
@@ -70,14 +80,18 @@ class ForbiddenError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who signed in, with their roles (possibly none). ``address``: where they come from."""
+    """Somebody who signed in, with their roles (possibly none). ``address``: where they
+    come from.
+    """
 
     subject: Subject
     roles: frozenset[str]
     address: str = ""
 
     def may(self, action: str) -> bool:
-        return action in OWN or any(action in PERMISSIONS.get(role, frozenset()) for role in self.roles)
+        return action in OWN or any(
+            action in PERMISSIONS.get(role, frozenset()) for role in self.roles
+        )
 
     def require(self, action: str) -> None:
         """Raises ForbiddenError."""

@@ -1,6 +1,8 @@
-"""Finding what people did in the console and over REST, newest first, over all recordings of actions.
+"""Finding what people did in the console and over REST, newest first, over all recordings of
+actions.
 
-A recording of actions holds a day at most. They are read whole, from the newest on, until a page is full.
+A recording of actions holds a day at most. They are read whole, from the newest on, until a page is
+full.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ActionQuery:
-    """Which actions; "" and None mean any. subject: part of id or e-mail. name: an action, or what it begins with (``sessions``).
-    object_id: of what it was done to. outcome: done | refused | failed. since: Unix seconds. after: the last one of the page before.
+    """Which actions; "" and None mean any. subject: part of id or e-mail. name: an action, or what
+    it begins with (``sessions``). object_id: of what it was done to. outcome: done | refused |
+    failed. since: Unix seconds. after: the last one of the page before.
     """
 
     subject: str = ""
@@ -37,7 +40,9 @@ class ActionQuery:
         action, part = recorded.action, self.subject.lower()
         return (
             (part in action.subject.id.lower() or part in action.subject.email.lower())
-            and (not self.name or action.name == self.name or action.name.startswith(f"{self.name}."))
+            and (
+                not self.name or action.name == self.name or action.name.startswith(f"{self.name}.")
+            )
             and self.object_id in ("", action.object)
             and self.outcome in ("", action.outcome)
             and (self.since is None or recorded.time >= self.since)
@@ -46,7 +51,9 @@ class ActionQuery:
 
 @dataclass(slots=True)
 class ActionPage:
-    """``after``: for :attr:`ActionQuery.after`, None at the end. ``damaged``: recordings that could not be read to their end."""
+    """``after``: for :attr:`ActionQuery.after`, None at the end. ``damaged``: recordings that could
+    not be read to their end.
+    """
 
     actions: list[RecordedAction] = field(default_factory=list)
     after: Place | None = None
@@ -78,7 +85,9 @@ def _newest_first(
                 yield recorded
 
 
-def _of(sessions: Sessions, row: SessionRow, on_damage: Callable[[str], None]) -> list[RecordedAction]:
+def _of(
+    sessions: Sessions, row: SessionRow, on_damage: Callable[[str], None]
+) -> list[RecordedAction]:
     problems: list[object] = []
     try:
         actions = list(sessions.actions(row.id, problems.append))

@@ -1,10 +1,14 @@
-"""What people do with approvals: list, show, approve, deny, grant, revoke. Console, REST and chat entrances call these, nothing else.
+"""What people do with approvals: list, show, approve, deny, grant, revoke. Console, REST and chat
+entrances call these, nothing else.
 
-Each operation first asks the caller's roles (:mod:`sallyport.operations.access`): who may list sees that something waits; reviewers,
-auditors and operators see the statement; reviewers decide. The service then applies the rules of the request itself (reviewer groups, not
-one's own, once, in time), which no role lifts. Errors: ForbiddenError; DecisionError with a ``problem``; RefusedError (SP1801).
+Each operation first asks the caller's roles (:mod:`sallyport.operations.access`): who may list sees
+that something waits; reviewers, auditors and operators see the statement; reviewers decide. The
+service then applies the rules of the request itself (reviewer groups, not one's own, once, in
+time), which no role lifts. Errors: ForbiddenError; DecisionError with a ``problem``; RefusedError
+(SP1801).
 
-Values are :class:`~sallyport.approvals.states.Request` and Grant; :func:`request_data` and :func:`grant_data` are what goes out as JSON.
+Values are :class:`~sallyport.approvals.states.Request` and Grant; :func:`request_data` and
+:func:`grant_data` are what goes out as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ HTTP_STATUS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ApprovalOperations:
-    """``channel``: which entrance this is (web, rest, cli, slack); it is recorded with every decision."""
+    """``channel``: which entrance this is (web, rest, cli, slack); it is recorded with every
+    decision.
+    """
 
     service: Service
     channel: str
@@ -57,11 +63,15 @@ class ApprovalOperations:
         who.require("approvals.read")
         request = self.service.get(request_id)
         if request is None:
-            raise DecisionError(ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id.")
+            raise DecisionError(
+                ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id."
+            )
         return request
 
     async def sample(self, who: Principal, request_id: str, live: LiveGateway) -> Sample:
-        """Rows that the statement would change, masked for this person. Only who may decide it now sees any. DecisionError (unknown)."""
+        """Rows that the statement would change, masked for this person. Only who may decide it now
+        sees any. DecisionError (unknown).
+        """
         request = await asyncio.to_thread(self.show, who, request_id)
         why_not = await asyncio.to_thread(self.may_decide, who, request)
         if why_not:
@@ -78,10 +88,18 @@ class ApprovalOperations:
 
     def decide(self, who: Principal, request_id: str, approve: bool, reason: str) -> Request:
         who.require("approvals.decide")
-        return self.service.decide(request_id, who.subject, approve, reason, self.channel, who.address)
+        return self.service.decide(
+            request_id, who.subject, approve, reason, self.channel, who.address
+        )
 
     def grant(
-        self, who: Principal, request_id: str, minutes: float, *, scope: str = "statement", reason: str = ""
+        self,
+        who: Principal,
+        request_id: str,
+        minutes: float,
+        *,
+        scope: str = "statement",
+        reason: str = "",
     ) -> Grant:
         """Approve this one, and what is like it for a while. scope: statement | rule."""
         who.require("approvals.decide")
@@ -108,22 +126,27 @@ class ApprovalOperations:
     def watch(
         self, who: Principal, request_id: str, callback: Callable[[Request], None]
     ) -> Callable[[], None]:
-        """Be told of every change of one request, or of all with "", on this event loop. The result ends that."""
+        """Be told of every change of one request, or of all with "", on this event loop. The result
+        ends that.
+        """
         who.require("approvals.list" if not request_id else "approvals.read")
         return self.service.watch(request_id, callback)
 
     def may_decide(self, who: Principal, request: Request) -> str:
-        """Why this person could not decide it now, "" when they could. For showing buttons; :meth:`decide` asks again."""
+        """Why this person could not decide it now, "" when they could. For showing buttons;
+        :meth:`decide` asks again.
+        """
         if not who.may("approvals.decide"):
             return "deciding needs the role reviewer"
         return self.service.why_not(request.id, who.subject)
 
 
 def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
-    """A request as JSON values. ``whole`` False: without statement, values, preview and reasons, for lists.
+    """A request as JSON values. ``whole`` False: without statement, values, preview and reasons,
+    for lists.
 
-    ``sent``: what the database gets for ``sql``, with masks put into it; the same text where there are none.
-    Bind values are text where they are UTF-8 in text format, else ``{"base64": ...}``.
+    ``sent``: what the database gets for ``sql``, with masks put into it; the same text where there
+    are none. Bind values are text where they are UTF-8 in text format, else ``{"base64": ...}``.
     """
     binding, who = request.binding, request.subject
     data: dict[str, Any] = {
@@ -211,7 +234,11 @@ def grant_data(grant: Grant) -> dict[str, Any]:
         "example": grant.example,
         "rule": grant.rule,
         "rules": list(grant.rules),
-        "subject": {"id": grant.subject.id, "issuer": grant.subject.issuer, "email": grant.subject.email},
+        "subject": {
+            "id": grant.subject.id,
+            "issuer": grant.subject.issuer,
+            "email": grant.subject.email,
+        },
         "target": grant.target,
         "decision": decision_data(grant.decision),
         "request": grant.request,

@@ -1,8 +1,10 @@
-"""Audit events in ArcSight's Common Event Format (CEF, version 0: "ArcSight Common Event Format (CEF) Implementation Standard").
+"""Audit events in ArcSight's Common Event Format (CEF, version 0: "ArcSight Common Event Format
+(CEF) Implementation Standard").
 
-A line is ``CEF:0|vendor|product|version|event class|name|severity|extension``. In the header ``|`` and ``\\`` are escaped; in values of the
-extension ``=``, ``\\``, CR and LF are. Whatever else is invisible or acts on a terminal comes out as
-:func:`sallyport.audit.display.inert` writes it. Keys of the extension are this module's: nothing that was recorded becomes a key.
+A line is ``CEF:0|vendor|product|version|event class|name|severity|extension``. In the header ``|``
+and ``\\`` are escaped; in values of the extension ``=``, ``\\``, CR and LF are. Whatever else is
+invisible or acts on a terminal comes out as :func:`sallyport.audit.display.inert` writes it. Keys
+of the extension are this module's: nothing that was recorded becomes a key.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from sallyport.audit import events as ev
 from sallyport.audit.display import inert
 from sallyport.operations.auditlog import ACTION, DECISION, END, GAP, LOGIN, AuditEvent, event_data
 
-#: Characters of one value: the standard's own bound for custom strings. What is longer says so; JSON Lines has it all.
+#: Characters of one value: the standard's own bound for custom strings. What is longer says so;
+#: JSON Lines has it all.
 LONGEST: Final = 4000
 _NAMES: Final = {
     LOGIN: "Session opened",
@@ -25,7 +28,11 @@ _NAMES: Final = {
     ACTION: "Management action",
     DECISION: "Approval decided",
 }
-_VERDICTS: Final = {"allow": "Statement allowed", "hold": "Statement held", "deny": "Statement refused"}
+_VERDICTS: Final = {
+    "allow": "Statement allowed",
+    "hold": "Statement held",
+    "deny": "Statement refused",
+}
 _LOW, _MIDDLE, _HIGH, _HIGHEST = 1, 3, 6, 8
 
 
@@ -111,7 +118,11 @@ def _special(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
                 "duid": data["object"], "msg": details,
             }  # fmt: skip
         case ev.Login():
-            return {"act": "connect", "outcome": "done", "requestClientApplication": data["application"]}
+            return {
+                "act": "connect",
+                "outcome": "done",
+                "requestClientApplication": data["application"],
+            }
         case ev.End():
             return {"act": "disconnect", "reason": data["reason"]}
         case _:
@@ -145,7 +156,9 @@ def _statement(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def endpoint(data: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Host and port of the client, of :func:`event_data`; ("", None) for a Unix socket. Sessions have both, actions the host alone."""
+    """Host and port of the client, of :func:`event_data`; ("", None) for a Unix socket. Sessions
+    have both, actions the host alone.
+    """
     client = data.get("client")
     if client is None:
         return str(data.get("address", "")).strip("[]"), None

@@ -1,4 +1,6 @@
-"""Which controls of common frameworks a report gives evidence for. Written for auditors: what is not covered is said as plainly."""
+"""Which controls of common frameworks a report gives evidence for. Written for auditors: what is
+not covered is said as plainly.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ EVIDENCED, PARTLY, NOT_COVERED = "evidenced", "partly", "not covered"
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """``coverage``: evidenced | partly | not covered, for access through the gateway. ``why``: by which section, or what is missing."""
+    """``coverage``: evidenced | partly | not covered, for access through the gateway. ``why``: by
+    which section, or what is missing.
+    """
 
     framework: str
     control: str

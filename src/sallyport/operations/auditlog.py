@@ -1,8 +1,10 @@
-"""The record as one stream of events for other systems: logins, statements, ends, gaps, decisions and management actions.
+"""The record as one stream of events for other systems: logins, statements, ends, gaps, decisions
+and management actions.
 
-:func:`audit_events` reads recording after recording, oldest first, in memory that does not grow with them. Texts are those of the
-recordings, where values of masked columns are masked already. An event's id (``session:number``) never changes, so that a
-receiver can drop what it got twice; an :class:`ExportCursor` says what was read, so that the next export goes on from there.
+:func:`audit_events` reads recording after recording, oldest first, in memory that does not grow
+with them. Texts are those of the recordings, where values of masked columns are masked already. An
+event's id (``session:number``) never changes, so that a receiver can drop what it got twice; an
+:class:`ExportCursor` says what was read, so that the next export goes on from there.
 """
 
 from __future__ import annotations
@@ -52,9 +54,10 @@ _LONGEST_CURSOR: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """``time``: Unix seconds. ``session``: id of the recording; ``position``: the event's number in it, from 0. ``login``: who, of
-    a session; of an action, the login of the gateway's own recording. ``event``: a Login, Statement, End, Gap or Action. ``complete`` and
-    ``error``: of a statement, how it ended and what the client was told, None where that is not recorded.
+    """``time``: Unix seconds. ``session``: id of the recording; ``position``: the event's number in
+    it, from 0. ``login``: who, of a session; of an action, the login of the gateway's own
+    recording. ``event``: a Login, Statement, End, Gap or Action. ``complete`` and ``error``: of a
+    statement, how it ended and what the client was told, None where that is not recorded.
     """
 
     kind: str
@@ -79,8 +82,9 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """Which events; "", None and () mean any. ``since``, ``until``: Unix seconds, the second excluded. ``subject``: id or e-mail.
-    ``session``: id, or enough of its beginning. ``kinds``: of :data:`KINDS`. ``verdict``: allow | hold | deny.
+    """Which events; "", None and () mean any. ``since``, ``until``: Unix seconds, the second
+    excluded. ``subject``: id or e-mail. ``session``: id, or enough of its beginning. ``kinds``: of
+    :data:`KINDS`. ``verdict``: allow | hold | deny.
     """
 
     since: float | None = None
@@ -108,8 +112,9 @@ class ExportQuery:
 
 @dataclass(slots=True)
 class ExportCursor:
-    """What was exported: everything of sessions that began before ``mark`` (Unix seconds), but of those in ``read`` only so many
-    events. As text it is opaque and grows with sessions that are live or began within the last minute.
+    """What was exported: everything of sessions that began before ``mark`` (Unix seconds), but of
+    those in ``read`` only so many events. As text it is opaque and grows with sessions that are
+    live or began within the last minute.
     """
 
     mark: float = -math.inf
@@ -127,13 +132,15 @@ class ExportCursor:
             inflate = zlib.decompressobj()
             packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             plain = inflate.decompress(packed, _LONGEST_CURSOR)
-            version, mark, read = msgspec.json.decode(plain, type=tuple[int, float | None, dict[str, int]])
+            version, mark, read = msgspec.json.decode(
+                plain, type=tuple[int, float | None, dict[str, int]]
+            )
         except (ValueError, zlib.error):
             version, mark, read = 0, None, {}
         if version != 1 or any(count < 0 for count in read.values()):
             raise SallyportError(
-                "this is not a cursor of 'sallyport audit export'. Give the text after 'cursor:' that an export printed, or leave "
-                "--since out to export everything"
+                "this is not a cursor of 'sallyport audit export'. Give the text after 'cursor:'"
+                " that an export printed, or leave --since out to export everything"
             )
         return cls(-math.inf if mark is None else mark, read)
 
@@ -145,8 +152,9 @@ def audit_events(
     now: float,
     on_problem: Callable[[str, str], None],
 ) -> Iterator[AuditEvent]:
-    """Events behind ``cursor``, which says where to go on once all of them were taken. ``now``: Unix seconds. ``on_problem`` is told a
-    session and what is wrong with its recording, which is then read again next time. Raises SallyportError.
+    """Events behind ``cursor``, which says where to go on once all of them were taken. ``now``:
+    Unix seconds. ``on_problem`` is told a session and what is wrong with its recording, which is
+    then read again next time. Raises SallyportError.
     """
     mark = max(cursor.mark, now - _SETTLING)
     already = dict(cursor.read)
@@ -169,7 +177,9 @@ def audit_events(
 def _rows(
     sessions: Sessions, query: ExportQuery, mark: float, already: dict[str, int]
 ) -> Iterator[SessionRow]:
-    """Recordings that can have such events, oldest first; those that were read in part come before."""
+    """Recordings that can have such events, oldest first; those that were read in part come
+    before.
+    """
     if query.session:
         yield sessions.find(query.session)
         return
@@ -206,7 +216,9 @@ class _Open:
 class _Source:
     """One recording. ``is_complete``, once it was read: nothing can follow."""
 
-    def __init__(self, sessions: Sessions, row: SessionRow, on_problem: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, sessions: Sessions, row: SessionRow, on_problem: Callable[[str, str], None]
+    ) -> None:
         self._sessions, self._row, self._on_problem = sessions, row, on_problem
         self.is_complete = row.status not in (LIVE, NOT_INDEXED)
 
@@ -292,7 +304,9 @@ class EventJoiner:
             if not (first.complete or first.recovered or len(self._waiting) > most):
                 return
             self._waiting.popitem(last=False)
-            error = error_fields(first.reply) if first.complete and first.complete.sqlstate else None
+            error = (
+                error_fields(first.reply) if first.complete and first.complete.sqlstate else None
+            )
             yield replace(
                 self._event(STATEMENT, login, first.statement),
                 complete=first.complete,
@@ -302,7 +316,9 @@ class EventJoiner:
 
     def _event(self, kind: str, login: ev.Login, event: ev.Event) -> AuditEvent:
         position, self._position = self._position, self._position + 1
-        return AuditEvent(kind, login.started + event.at - login.at, self._session, position, login, event)
+        return AuditEvent(
+            kind, login.started + event.at - login.at, self._session, position, login, event
+        )
 
 
 def event_data(event: AuditEvent) -> dict[str, Any]:
@@ -341,7 +357,12 @@ def _details(event: AuditEvent) -> dict[str, Any]:
         case ev.End(reason=reason):
             return {"reason": reason}
         case ev.Gap() as gap:
-            return {"seconds": gap.seconds, "events": gap.events, "bytes": gap.bytes, "reason": gap.reason}
+            return {
+                "seconds": gap.seconds,
+                "events": gap.events,
+                "bytes": gap.bytes,
+                "reason": gap.reason,
+            }
         case _:
             return {}
 
@@ -373,5 +394,7 @@ def _statement_data(event: AuditEvent, statement: ev.Statement) -> dict[str, Any
 
 
 def json_line(event: AuditEvent) -> str:
-    """One line of JSON (RFC 8259), ASCII only, without its line feed: nothing in it acts on a terminal or ends the line."""
+    """One line of JSON (RFC 8259), ASCII only, without its line feed: nothing in it acts on a
+    terminal or ends the line.
+    """
     return json.dumps(event_data(event), allow_nan=False).replace("\x7f", "\\u007f")

@@ -1,8 +1,10 @@
-"""Audit events in the Open Cybersecurity Schema Framework (OCSF), version 1.8.0: schema.ocsf.io/1.8.0.
+"""Audit events in the Open Cybersecurity Schema Framework (OCSF), version 1.8.0:
+schema.ocsf.io/1.8.0.
 
-What happens in a session is Datastore Activity (class 6005), with the Security Control profile for the verdict; what people do in the
-console, over REST and in Slack is API Activity (class 6003). ``unmapped`` holds what OCSF has no place for, by the names that JSON Lines
-use. Tests validate every kind against the schema.
+What happens in a session is Datastore Activity (class 6005), with the Security Control profile for
+the verdict; what people do in the console, over REST and in Slack is API Activity (class 6003).
+``unmapped`` holds what OCSF has no place for, by the names that JSON Lines use. Tests validate
+every kind against the schema.
 """
 
 from __future__ import annotations
@@ -56,7 +58,11 @@ def ocsf_line(event: AuditEvent) -> str:
 
 
 def _base(
-    event: AuditEvent, class_uid: int, class_name: str, activity: tuple[int, str], level: tuple[int, str]
+    event: AuditEvent,
+    class_uid: int,
+    class_name: str,
+    activity: tuple[int, str],
+    level: tuple[int, str],
 ) -> dict[str, Any]:
     return {
         "category_uid": 6,
@@ -129,7 +135,9 @@ def _datastore_activity(event: AuditEvent, data: dict[str, Any]) -> dict[str, An
         _add_statement(made, data)
     elif isinstance(event.event, ev.Login):
         made["message"] = f"{data['subject']} connected to {data['target']}"
-        made["unmapped"] = {key: data[key] for key in ("label", "application", "gateway") if data[key]}
+        made["unmapped"] = {
+            key: data[key] for key in ("label", "application", "gateway") if data[key]
+        }
     else:
         made["message"] = data["reason"]
         made["unmapped"] = {key: data[key] for key in ("events", "bytes", "seconds") if key in data}
@@ -199,7 +207,9 @@ def _api_activity(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
     is_done = data["outcome"] == ev.DONE
     status = _SUCCESS if is_done else _FAILURE
     name = _OPERATION_NAMES.get(number, data["action"] or "Other")
-    made = _base(event, _API, "API Activity", (number, name), _INFORMATIONAL if is_done else _MEDIUM) | {
+    made = _base(
+        event, _API, "API Activity", (number, name), _INFORMATIONAL if is_done else _MEDIUM
+    ) | {
         "actor": _actor(event, data),
         "src_endpoint": _source(data),
         "api": {"operation": data["action"], "service": {"name": f"sallyport {data['channel']}"}},

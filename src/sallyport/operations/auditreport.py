@@ -1,4 +1,6 @@
-"""What an auditor asks of a period, gathered in one pass over the record; memory grows with identities and refusal kinds, not statements."""
+"""What an auditor asks of a period, gathered in one pass over the record; memory grows with
+identities and refusal kinds, not statements.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """``diff``: against the version before it, as ``diff -u`` marks lines. ``is_first``: there is none before it."""
+    """``diff``: against the version before it, as ``diff -u`` marks lines. ``is_first``: there is
+    none before it.
+    """
 
     version: str
     time: float
@@ -106,9 +110,10 @@ class Integrity:
 
 @dataclass(slots=True)
 class AuditReport:
-    """Times are Unix seconds; ``until`` is excluded. ``unmasked``: statements by (subject, relation) that read a relation with masked columns
-    and got none of them masked. ``spans``: (begin, statements by verdict), each of ``span`` seconds. ``left_out``: how much of a table
-    is not shown, by its name.
+    """Times are Unix seconds; ``until`` is excluded. ``unmasked``: statements by (subject,
+    relation) that read a relation with masked columns and got none of them masked. ``spans``:
+    (begin, statements by verdict), each of ``span`` seconds. ``left_out``: how much of a table is
+    not shown, by its name.
     """
 
     since: float
@@ -162,13 +167,17 @@ class Gathering:
         report.access = sorted(self._access.values(), key=lambda row: -row.verdicts.total())
         report.columns = sorted(self._columns.values(), key=lambda row: row.column)
         masked = {row.column.rpartition(".")[0] for row in report.columns}
-        report.unmasked = [(*key, count) for key, count in self._unmasked.most_common() if key[1] in masked]
+        report.unmasked = [
+            (*key, count) for key, count in self._unmasked.most_common() if key[1] in masked
+        ]
         report.refusals = sorted(self._refused.values(), key=lambda row: -row.count)
         if self._spans:
             last = max(self._spans)
             begin = max(int(report.since // report.span), last - _FEWEST_SPANS + 1)
             numbers = range(min(*self._spans, begin), last + 1)
-            report.spans = [(float(n * report.span), self._spans.get(n, Counter())) for n in numbers]
+            report.spans = [
+                (float(n * report.span), self._spans.get(n, Counter())) for n in numbers
+            ]
         for name in ("access", "columns", "unmasked", "refusals"):
             rows = getattr(report, name)
             report.left_out[name] += max(len(rows) - MOST, 0)
@@ -201,7 +210,13 @@ class Gathering:
         access = self._access.get(key)
         if access is None:
             access = Access(
-                who.id, who.issuer, who.email, who.agent, event.login.target, who.groups, first=event.time
+                who.id,
+                who.issuer,
+                who.email,
+                who.agent,
+                event.login.target,
+                who.groups,
+                first=event.time,
             )
             self._access[key] = access
         if event.session != self._session:
@@ -236,13 +251,17 @@ class Gathering:
         refused.count += 1
         refused.last, refused.session = event.time, event.session
         text = one_line(statement.sql)
-        refused.example = text if len(text) <= _TEXT else f"{text[:_TEXT]}… ({len(text)} characters)"
+        refused.example = (
+            text if len(text) <= _TEXT else f"{text[:_TEXT]}… ({len(text)} characters)"
+        )
 
 
 def policy_changes(
     versions: Iterable[PolicyVersion], since: float, until: float
 ) -> tuple[PolicyVersion | None, list[PolicyChange]]:
-    """The policy in force at the end of the period, and what was taken during it. ``versions``: oldest first."""
+    """The policy in force at the end of the period, and what was taken during it. ``versions``:
+    oldest first.
+    """
     before: PolicyVersion | None = None
     changes = []
     for version in versions:

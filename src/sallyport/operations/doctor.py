@@ -1,4 +1,6 @@
-"""What stands between a configuration and a gateway that works: one finding per check, with what to do. Nothing is changed anywhere."""
+"""What stands between a configuration and a gateway that works: one finding per check, with what to
+do. Nothing is changed anywhere.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +44,13 @@ _SKEW_SECONDS: Final = 5.0
 #: No line of pg_hba.conf lets this client in (invalid_authorization_specification).
 _NOT_LET_IN: Final = "28000"
 _CLOSE: Final = (
-    "let only the gateway's address reach it: pg_hba.conf ('hostssl all all GATEWAY/32 scram-sha-256', 'host all all all reject'),"
-    " a firewall, or a Kubernetes NetworkPolicy that admits the gateway's pods alone to its port"
+    "let only the gateway's address reach it: pg_hba.conf ('hostssl all all GATEWAY/32"
+    " scram-sha-256', 'host all all all reject'), a firewall, or a Kubernetes NetworkPolicy that"
+    " admits the gateway's pods alone to its port"
 )
 _RESTRICTIVE: Final = (
-    "SELECT DISTINCT p.polrelid::pg_catalog.regclass::text FROM pg_catalog.pg_policy p, pg_catalog.pg_roles r"
-    " WHERE r.oid = ANY (p.polroles) AND r.rolname = {role} ORDER BY 1"
+    "SELECT DISTINCT p.polrelid::pg_catalog.regclass::text FROM pg_catalog.pg_policy p,"
+    " pg_catalog.pg_roles r WHERE r.oid = ANY (p.polroles) AND r.rolname = {role} ORDER BY 1"
 )
 
 
@@ -66,11 +69,16 @@ def data_directory(path: Path) -> Iterator[Finding]:
     there = next(p for p in (path, *path.parents) if p.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield Finding(
-            about, "problem", f"{there} cannot be written", "give it to the gateway's user, or set 'data'"
+            about,
+            "problem",
+            f"{there} cannot be written",
+            "give it to the gateway's user, or set 'data'",
         )
         return
     if there == path and path.stat().st_mode & (stat.S_IRWXO):
-        yield Finding(about, "warning", "other users of this machine may look into it", f"chmod o= {path}")
+        yield Finding(
+            about, "warning", "other users of this machine may look into it", f"chmod o= {path}"
+        )
     free = shutil.disk_usage(there).free
     if free < _FREE_BYTES:
         yield Finding(
@@ -131,7 +139,9 @@ async def issuer(settings: IssuerSettings) -> list[Finding]:
 
 
 async def target(dialer: Dialer, policy: Policy) -> list[Finding]:
-    """Reach, TLS, version, clock, the role's powers, and its privileges beside what policy needs."""
+    """Reach, TLS, version, clock, the role's powers, and its privileges beside what policy
+    needs.
+    """
     place, about = dialer.target, f"target {dialer.target.name}"
     client = QueryClient(dialer, 60.0)
     findings: list[Finding] = []
@@ -148,19 +158,30 @@ async def target(dialer: Dialer, policy: Policy) -> list[Finding]:
         await client.close()
     findings.append(
         Finding(
-            about, "ok", f"PostgreSQL {_version(row[0])} as {place.user}, {len(catalog.relations)} relations"
+            about,
+            "ok",
+            f"PostgreSQL {_version(row[0])} as {place.user}, {len(catalog.relations)} relations",
         )
     )
     findings += _about_server(about, row, place.tls, place.host)
-    findings += [Finding(about, "warning", power, "docs/guarantees.md#the-second-wall") for power in powers]
+    findings += [
+        Finding(about, "warning", power, "docs/guarantees.md#the-second-wall") for power in powers
+    ]
     want = required_privileges(bind(policy, catalog, place.name), live)
     script = f"sallyport grants --target {place.name}"
     if more := excess(want, live):
         said = f"role {live.role} has {len(more)} privileges that the policy never needs"
-        findings.append(Finding(about, "warning", said, f"{script} prints the script that narrows it"))
+        findings.append(
+            Finding(about, "warning", said, f"{script} prints the script that narrows it")
+        )
     if less := missing(want, live):
-        said = f"role {live.role} lacks {len(less)} privileges that the policy can allow, the first: {less[0].privilege} on {less[0].on}"
-        findings.append(Finding(about, "warning", said, f"{script} prints the script that gives them"))
+        said = (
+            f"role {live.role} lacks {len(less)} privileges that the policy can allow, the first:"
+            f" {less[0].privilege} on {less[0].on}"
+        )
+        findings.append(
+            Finding(about, "warning", said, f"{script} prints the script that gives them")
+        )
     return findings
 
 
@@ -195,7 +216,9 @@ def _mend(kind: str) -> str:
         "timeout": "is the address right, and does a firewall let the gateway through?",
         "connection": "does the server run there, and do 'host' and 'port' say so?",
         "tls": "look at 'tls' and 'ca' of the target, and at the server's certificate",
-        "login": "look at 'user', 'password' and 'auth' of the target, and at the server's pg_hba.conf",
+        "login": (
+            "look at 'user', 'password' and 'auth' of the target, and at the server's pg_hba.conf"
+        ),
     }.get(kind, "look at the server's log")
 
 
@@ -205,7 +228,9 @@ async def administrator(name: str, dialer: Dialer, static_role: str) -> list[Fin
     client = QueryClient(dialer, 60.0)
     try:
         (row,) = await client.query(ABOUT)
-        (power,) = await client.query("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
+        (power,) = await client.query(
+            "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        )
         bound = await client.query(_RESTRICTIVE.format(role=quote_literal(static_role)))
     except UnreachableError as error:
         return [Finding(about, "problem", f"{error.kind}: {error.reason}", _mend(error.kind))]
@@ -215,7 +240,12 @@ async def administrator(name: str, dialer: Dialer, static_role: str) -> list[Fin
         await client.close()
     if row[3] != "t":
         return [
-            Finding(about, "problem", "may not make roles", f"ALTER ROLE {dialer.target.user} CREATEROLE")
+            Finding(
+                about,
+                "problem",
+                "may not make roles",
+                f"ALTER ROLE {dialer.target.user} CREATEROLE",
+            )
         ]
     findings = [Finding(about, "ok", "may make the roles of sessions")]
     if power[0] == "t":
@@ -233,7 +263,9 @@ async def administrator(name: str, dialer: Dialer, static_role: str) -> list[Fin
     return findings
 
 
-def reviewers(policy: Policy, has_console: bool, places: Sequence[tuple[str, str, int]]) -> Iterator[Finding]:
+def reviewers(
+    policy: Policy, has_console: bool, places: Sequence[tuple[str, str, int]]
+) -> Iterator[Finding]:
     """Can people hear of what waits, and decide? Without asking anything of the network."""
     held = [rule.name for rule in policy.rules if rule.effect is Outcome.HOLD]
     if not held:
@@ -262,14 +294,19 @@ async def reachable(about: str, host: str, port: int) -> Finding:
     except (OSError, TimeoutError) as error:
         said = f"{host}:{port} cannot be reached: {getattr(error, 'strerror', None) or 'no answer'}"
         return Finding(
-            about, "problem", said, "is the address right, and does a firewall let the gateway through?"
+            about,
+            "problem",
+            said,
+            "is the address right, and does a firewall let the gateway through?",
         )
     writer.close()
     return Finding(about, "ok", f"{host}:{port} answers")
 
 
 async def way_round(dialer: Dialer) -> Finding:
-    """From where this runs, can the database be had without the gateway? A password that nobody has is tried."""
+    """From where this runs, can the database be had without the gateway? A password that nobody has
+    is tried.
+    """
     place = dialer.target = replace(dialer.target, auth=(*dialer.target.auth, "trust"))
     about = f"the way round the gateway to {place.name} ({place.host}:{place.port})"
     try:
@@ -279,10 +316,18 @@ async def way_round(dialer: Dialer) -> Finding:
             return Finding(about, "ok", "closed: the database cannot be reached from here")
         if error.sqlstate == _NOT_LET_IN:
             return Finding(
-                about, "warning", "the port is open; the server lets nobody log in from here", _CLOSE
+                about,
+                "warning",
+                "the port is open; the server lets nobody log in from here",
+                _CLOSE,
             )
         return Finding(
-            about, "problem", "open: the database answers, and a password is all that is missing", _CLOSE
+            about,
+            "problem",
+            "open: the database answers, and a password is all that is missing",
+            _CLOSE,
         )
     link.abort()
-    return Finding(about, "problem", f"wide open: anybody here is {place.user}, without a password", _CLOSE)
+    return Finding(
+        about, "problem", f"wide open: anybody here is {place.user}, without a password", _CLOSE
+    )

@@ -1,4 +1,6 @@
-"""What the judge would say to a text, statement by statement: for ``policy explain``, the console and REST."""
+"""What the judge would say to a text, statement by statement: for ``policy explain``, the console
+and REST.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from sallyport.policy.explain import Explanation, explain, returned
 JUDGED_LATER = refuse(
     "SP1102",
     "what this statement means is known only when those before it have run",
-    "It is judged then, by the catalog and the search_path that they leave, and so are those behind it.",
+    "It is judged then, by the catalog and the search_path that they leave, and so are those"
+    " behind it.",
 )
 
 
@@ -39,7 +42,8 @@ def containing(judge: Judge, subject: Subject) -> Iterator[None]:
 def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
     """One for each statement, up to the first that is refused: what follows would not be reached.
 
-    By the judge itself, as for a simple query; nothing is run. Raises RefusedError when the text cannot be read at all.
+    By the judge itself, as for a simple query; nothing is run. Raises RefusedError when the text
+    cannot be read at all.
     """
     subject_judge = judge.subject_judge(subject, judge.catalog.default_search_path)
     text = sql.encode()
@@ -48,22 +52,33 @@ def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
         raise RefusedError(script.refusal)
     if script.refused > script.moves_at >= 0:
         verdicts = [*script.statements[:-1], replace(script.statements[-1], refusal=JUDGED_LATER)]
-        return [_explanation(subject_judge, verdict, verdict.sql, verdict.sent) for verdict in verdicts]
-    if script.count == 1:  # the verdict may be of a template, and have parameters in the place of literals
         return [
-            _explanation(subject_judge, verdict, text, script.sent(text)) for verdict in script.statements
+            _explanation(subject_judge, verdict, verdict.sql, verdict.sent) for verdict in verdicts
         ]
-    return [_explanation(subject_judge, verdict, verdict.sql, verdict.sent) for verdict in script.statements]
+    # the verdict may be of a template, and have parameters in the place of literals
+    if script.count == 1:
+        return [
+            _explanation(subject_judge, verdict, text, script.sent(text))
+            for verdict in script.statements
+        ]
+    return [
+        _explanation(subject_judge, verdict, verdict.sql, verdict.sent)
+        for verdict in script.statements
+    ]
 
 
-def _explanation(subject_judge: SubjectJudge, verdict: Verdict, sql: bytes, sent: bytes) -> Explanation:
+def _explanation(
+    subject_judge: SubjectJudge, verdict: Verdict, sql: bytes, sent: bytes
+) -> Explanation:
     """``sql``: the statement as the client wrote it. ``sent``: as the target would get it."""
     policy = subject_judge.subject_policy
     decision = verdict.decision or policy.decide(verdict.facts)
     plan = subject_judge.plan(returned(verdict.facts))
     specs = tuple(column.spec for column in plan.columns) if plan is not None else ()
     shown = sent.decode().strip() if verdict.cuts else ""
-    return explain(policy, verdict.facts, decision, verdict.refusal, specs, sql.decode().strip(), shown)
+    return explain(
+        policy, verdict.facts, decision, verdict.refusal, specs, sql.decode().strip(), shown
+    )
 
 
 def explanation_data(explanation: Explanation) -> dict[str, Any]:
@@ -78,16 +93,18 @@ def explanation_data(explanation: Explanation) -> dict[str, Any]:
         "outcome": explanation.outcome.value,
         "rule": explanation.rule,
         "by_gateway": explanation.by_gateway,
-        "refusal": None
-        if refusal is None
-        else {
-            "code": refusal.code.id,
-            "sqlstate": refusal.sqlstate,
-            "message": refusal.message,
-            "detail": refusal.detail,
-            "hint": refusal.hint,
-            "position": refusal.position,
-        },
+        "refusal": (
+            None
+            if refusal is None
+            else {
+                "code": refusal.code.id,
+                "sqlstate": refusal.sqlstate,
+                "message": refusal.message,
+                "detail": refusal.detail,
+                "hint": refusal.hint,
+                "position": refusal.position,
+            }
+        ),
         "needs": list(explanation.needs),
         "columns": [
             {

@@ -1,9 +1,11 @@
-"""Writes the GRANT/REVOKE script for :class:`~sallyport.operations.grants.RequiredPrivileges`: SQL that a person reads before running it.
+"""Writes the GRANT/REVOKE script for :class:`~sallyport.operations.grants.RequiredPrivileges`: SQL
+that a person reads before running it.
 
-Promises: one transaction; running it twice is the same as once; every name is quoted and qualified; comments hold no line breaks, so
-that no name can end one; nothing in a name is invisible or turns the line around (such names are written as ``U&"..."``, PostgreSQL's
-documentation, 4.1.1); a privilege stands beside the rules that need it. What PUBLIC has is taken away only where PUBLIC has it, and
-not at all with ``keep_public``.
+Promises: one transaction; running it twice is the same as once; every name is quoted and qualified;
+comments hold no line breaks, so that no name can end one; nothing in a name is invisible or turns
+the line around (such names are written as ``U&"..."``, PostgreSQL's documentation, 4.1.1); a
+privilege stands beside the rules that need it. What PUBLIC has is taken away only where PUBLIC has
+it, and not at all with ``keep_public``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _WIDTH = 130
 
 
 def quote(name: str) -> str:
-    """A name as a quoted identifier; with Unicode escapes where somebody who reads it could be deceived."""
+    """A name as a quoted identifier; with Unicode escapes where somebody who reads it could be
+    deceived.
+    """
     plain = quoted(name)
     if inert(name) == name:
         return plain
@@ -39,7 +43,9 @@ def quoted_routine(text: str) -> str:
 
 
 def comment(text: str, indent: str = "") -> Iterator[str]:
-    """``-- text`` in lines; control characters become spaces, so that a name cannot end the comment."""
+    """``-- text`` in lines; control characters become spaces, so that a name cannot end the
+    comment.
+    """
     line = "--" + indent
     for word in inert(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text)).split(" "):
         if len(line) + len(word) > _WIDTH and line.strip("- "):
@@ -50,7 +56,12 @@ def comment(text: str, indent: str = "") -> Iterator[str]:
 
 
 def script(
-    want: RequiredPrivileges, live: Privileges, *, target: str, policy: str, keep_public: bool = False
+    want: RequiredPrivileges,
+    live: Privileges,
+    *,
+    target: str,
+    policy: str,
+    keep_public: bool = False,
 ) -> str:
     """The whole script. ``policy``: its file and version, for the heading."""
     return "\n".join(_Writer(want, live, keep_public).lines(target, policy)) + "\n"
@@ -64,16 +75,19 @@ class _Writer:
 
     def lines(self, target: str, policy: str) -> Iterator[str]:
         yield from comment(
-            f"Role {self.role} of target {target}, database {quote(self.live.database)}: as narrow as policy {policy} allows."
+            f"Role {self.role} of target {target}, database {quote(self.live.database)}: as narrow"
+            f" as policy {policy} allows."
         )
         yield from comment(
-            f"Made by: sallyport grants --target {target}. Read it, then run it as a superuser in that database:"
+            f"Made by: sallyport grants --target {target}. Read it, then run it as a superuser in"
+            " that database:"
         )
         yield from comment("psql -X -v ON_ERROR_STOP=1 -f this-file", "   ")
         yield from comment(
-            "PostgreSQL cannot say everything that the policy says: masks, conditions, windows, approvals and who is asking stay"
-            " the gateway's. Masked columns are granted, because the gateway reads them in order to mask them; what is written"
-            " here is the second wall, for whoever gets past the gateway."
+            "PostgreSQL cannot say everything that the policy says: masks, conditions, windows,"
+            " approvals and who is asking stay the gateway's. Masked columns are granted, because"
+            " the gateway reads them in order to mask them; what is written here is the second"
+            " wall, for whoever gets past the gateway."
         )
         yield from ("", "BEGIN;", "SET LOCAL search_path = '';", "")
         yield from self._database()
@@ -86,14 +100,19 @@ class _Writer:
         for warning in warnings_of(self.want, self.live):
             yield from comment(f"- {warning}")
         if self.keep_public:
-            yield from comment("- what PUBLIC has: every role has it, this one too (made with --keep-public)")
+            yield from comment(
+                "- what PUBLIC has: every role has it, this one too (made with --keep-public)"
+            )
 
     def _database(self) -> Iterator[str]:
         database = quote(self.live.database)
         tables = "temporary tables" if self.want.temporary else "no temporary tables"
         yield from comment(f"The database: connecting, {tables}, no new schemas.")
         yield f"REVOKE ALL ON DATABASE {database} FROM {self.role};"
-        yield f"GRANT {', '.join(sorted(self.want.of_database))} ON DATABASE {database} TO {self.role};"
+        yield (
+            f"GRANT {', '.join(sorted(self.want.of_database))} ON DATABASE {database} TO"
+            f" {self.role};"
+        )
         yield ""
 
     def _from_nothing(self) -> Iterator[str]:
@@ -114,8 +133,9 @@ class _Writer:
         if not lines:
             return
         yield from comment(
-            "What PUBLIC has, every role has, so it must go as well. THIS CONCERNS OTHER ROLES: give those that need it their own"
-            " grants first, or leave this part out (--keep-public)."
+            "What PUBLIC has, every role has, so it must go as well. THIS CONCERNS OTHER ROLES:"
+            " give those that need it their own grants first, or leave this part out"
+            " (--keep-public)."
         )
         yield from lines
         yield ""
@@ -131,7 +151,11 @@ class _Writer:
             what = "SEQUENCE" if relation.kind == "S" else "TABLE"
             yield f"REVOKE ALL ON {what} {relation_name(relation)} FROM PUBLIC;"
         for oid, name in live.routines:
-            if oid in live.routines_public and oid not in live.support and oid not in self.want.functions:
+            if (
+                oid in live.routines_public
+                and oid not in live.support
+                and oid not in self.want.functions
+            ):
                 yield f"REVOKE ALL ON ROUTINE {quoted_routine(name)} FROM PUBLIC;"
 
     def _ordered(self, oids: frozenset[int]) -> list[Relation]:
@@ -153,7 +177,10 @@ class _Writer:
             privileges = self.want.sequences[relation.oid]
             because = dict.fromkeys(b for reasons in privileges.values() for b in reasons)
             yield from comment(f"{relation.qualified}: {', '.join(because)}")
-            yield f"GRANT {', '.join(sorted(privileges))} ON SEQUENCE {relation_name(relation)} TO {self.role};"
+            yield (
+                f"GRANT {', '.join(sorted(privileges))} ON SEQUENCE {relation_name(relation)} TO"
+                f" {self.role};"
+            )
             yield ""
         yield from self._functions()
 
@@ -166,7 +193,9 @@ class _Writer:
         for because, names in groups.items():
             yield from comment(f"{', '.join(names)}: {', '.join(because)}", "  ")
         yield from self._masked(relation, privileges.get("SELECT"))
-        said = ", ".join(privilege_text(relation, name, permit) for name, permit in privileges.items())
+        said = ", ".join(
+            privilege_text(relation, name, permit) for name, permit in privileges.items()
+        )
         yield f"GRANT {said} ON TABLE {relation_name(relation)} TO {self.role};"
         yield ""
 
@@ -180,13 +209,16 @@ class _Writer:
             and (permit.columns is None or c.attnum in permit.columns)
         ]
         if names:
-            yield from comment(f"masked by the gateway, not by PostgreSQL: {', '.join(names)}", "  ")
+            yield from comment(
+                f"masked by the gateway, not by PostgreSQL: {', '.join(names)}", "  "
+            )
 
     def _functions(self) -> Iterator[str]:
         trusted = self.want.reach.functions
         yield from self._executable("Functions that the policy trusts.", trusted)
         yield from self._executable(
-            "Functions in SQL that the gateway judges by their body, which reads only what is granted above; of views as well.",
+            "Functions in SQL that the gateway judges by their body, which reads only what is"
+            " granted above; of views as well.",
             self.want.functions - trusted,
         )
 

@@ -1,8 +1,11 @@
-"""The database role as narrow as the policy: the GRANT/REVOKE script, and what a role can do beyond it.
+"""The database role as narrow as the policy: the GRANT/REVOKE script, and what a role can do beyond
+it.
 
-:func:`required_privileges` turns a policy's reach into PostgreSQL's privileges, :func:`excess` and :func:`missing` compare them with what the role has,
-:mod:`sallyport.operations.grant_script` writes the script. Pure: nothing is run. The policy stays narrower than any script: PostgreSQL
-knows neither masks nor conditions, windows, reviewers or who is asking. Sources: PostgreSQL's documentation, GRANT and chapter 5.8.
+:func:`required_privileges` turns a policy's reach into PostgreSQL's privileges, :func:`excess` and
+:func:`missing` compare them with what the role has, :mod:`sallyport.operations.grant_script` writes
+the script. Pure: nothing is run. The policy stays narrower than any script: PostgreSQL knows
+neither masks nor conditions, windows, reviewers or who is asking. Sources: PostgreSQL's
+documentation, GRANT and chapter 5.8.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ _ORDER = (*_PRIVILEGES.values(), "REFERENCES", "TRIGGER", "MAINTAIN")
 class RequiredPrivileges:
     """What the role needs for everything that the policy can allow, and no more.
 
-    relations: OID to privilege to permit (tables, views and the like). sequences: OID to privilege to reasons. schemas: name to reason.
-    notes: about what a privilege cannot say exactly. temporary: temporary tables, which need TEMPORARY on the database.
+    relations: OID to privilege to permit (tables, views and the like). sequences: OID to privilege
+    to reasons. schemas: name to reason. notes: about what a privilege cannot say exactly.
+    temporary: temporary tables, which need TEMPORARY on the database.
     """
 
     catalog: CatalogSnapshot
@@ -64,7 +68,9 @@ class Difference:
 def required_privileges(
     bound: BoundPolicy, live: Privileges, rules: Sequence[BoundRule] | None = None
 ) -> RequiredPrivileges:
-    """The privileges for the policy's reach on its target. ``rules``: those for one subject; then for that one alone."""
+    """The privileges for the policy's reach on its target. ``rules``: those for one subject; then
+    for that one alone.
+    """
     reach, catalog = reach_of(bound, rules), bound.catalog
     relations: dict[int, Mapping[str, GrantedAction]] = {}
     sequences: dict[int, dict[str, tuple[str, ...]]] = {}
@@ -101,14 +107,20 @@ def _temporary(bound: BoundPolicy) -> bool:
     """Whether some rule lets somebody make temporary tables, and none denies it to everybody."""
     rules = [rule for rule in bound.policy.rules if applies_to_target(rule.targets, bound.target)]
     named = [
-        rule for rule in rules if TEMP in rule.actions and not (rule.relations or rule.columns or rule.tags)
+        rule
+        for rule in rules
+        if TEMP in rule.actions and not (rule.relations or rule.columns or rule.tags)
     ]
-    denied = any(r.effect is Outcome.DENY and r.when is None and r.subjects == SubjectMatch() for r in named)
+    denied = any(
+        r.effect is Outcome.DENY and r.when is None and r.subjects == SubjectMatch() for r in named
+    )
     return not denied and any(rule.gives for rule in named)
 
 
 def _of_sequence(actions: Mapping[str, GrantedAction]) -> dict[str, tuple[str, ...]]:
-    """``update`` is nextval, for which USAGE is enough; UPDATE would let the role set the sequence as well."""
+    """``update`` is nextval, for which USAGE is enough; UPDATE would let the role set the sequence
+    as well.
+    """
     names = {"select": "SELECT", "update": "USAGE"}
     return {name: actions[a].because for a, name in names.items() if a in actions}
 
@@ -118,24 +130,32 @@ def _of_relation(
 ) -> dict[str, GrantedAction]:
     privileges = {name: actions[a] for a, name in _PRIVILEGES.items() if a in actions}
     lock = actions.get("lock")
-    if lock is not None and "SELECT" in privileges and "UPDATE" not in privileges and relation.columns:
-        # FOR UPDATE and its like need UPDATE on some column; one that cannot be written does no harm
+    if (
+        lock is not None
+        and "SELECT" in privileges
+        and "UPDATE" not in privileges
+        and relation.columns
+    ):
+        # FOR UPDATE and its like need UPDATE on some column; one that cannot be written does no
+        # harm
         column = next((c for c in relation.columns if c.generated), relation.columns[0])
         privileges["UPDATE"] = GrantedAction(
             frozenset((column.attnum,)), (*lock.because, "SELECT ... FOR UPDATE needs it")
         )
         if not column.generated:
             notes.append(
-                f"{relation.qualified}: locking rows needs UPDATE on one column; {column.name} can then be changed directly"
+                f"{relation.qualified}: locking rows needs UPDATE on one column; {column.name} can"
+                " then be changed directly"
             )
     if lock is not None and not privileges.keys() & {"UPDATE", "DELETE", "TRUNCATE"}:
         notes.append(
-            f"{relation.qualified}: LOCK TABLE needs UPDATE, DELETE or TRUNCATE, which nothing else gives"
+            f"{relation.qualified}: LOCK TABLE needs UPDATE, DELETE or TRUNCATE, which nothing else"
+            " gives"
         )
     if relation.has_triggers and privileges.keys() & {"INSERT", "UPDATE", "DELETE", "TRUNCATE"}:
         notes.append(
-            f"{relation.qualified} has triggers: unless their functions are SECURITY DEFINER they run with the role's own"
-            " privileges, and what they write to must be granted as well"
+            f"{relation.qualified} has triggers: unless their functions are SECURITY DEFINER they"
+            " run with the role's own privileges, and what they write to must be granted as well"
         )
     return privileges
 
@@ -145,8 +165,9 @@ def _ddl_notes(reach: Reach) -> Iterator[str]:
         shown = sorted(reach.ddl)
         more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         yield (
-            f"the policy can allow changes of the schema ({', '.join(shown[:5])}{more}). They need ownership, or CREATE on a schema,"
-            " which this script does not give: deny them (packs: [no-ddl]), or grant them by hand after it"
+            f"the policy can allow changes of the schema ({', '.join(shown[:5])}{more}). They need"
+            " ownership, or CREATE on a schema, which this script does not give: deny them (packs:"
+            " [no-ddl]), or grant them by hand after it"
         )
 
 
@@ -156,7 +177,9 @@ def _schemas(
     sequences: Mapping[int, Mapping[str, tuple[str, ...]]],
     functions: frozenset[int],
 ) -> frozenset[str]:
-    """Schemas of everything granted, and of the types of its columns, so that values can be cast to them."""
+    """Schemas of everything granted, and of the types of its columns, so that values can be cast to
+    them.
+    """
     names = {catalog.relations[oid].schema for oid in (*relations, *sequences)}
     names |= {catalog.functions[oid].schema for oid in functions}
     for oid in relations:
@@ -170,7 +193,10 @@ def _schemas(
 
 def excess(want: RequiredPrivileges, live: Privileges) -> list[Difference]:
     """What the role can do that the policy never lets anyone do."""
-    catalog, out = want.catalog, [Difference("power", f"role {live.role}", power) for power in live.powers]
+    catalog, out = (
+        want.catalog,
+        [Difference("power", f"role {live.role}", power) for power in live.powers],
+    )
     out += [
         Difference(privilege, f"database {live.database}")
         for privilege in sorted(live.database_privileges - want.of_database)
@@ -231,8 +257,12 @@ def missing(want: RequiredPrivileges, live: Privileges) -> list[Difference]:
             if permit.columns is None:
                 out.append(Difference(privilege, catalog.relations[oid].qualified))
             else:
-                lacking = sorted(n for n in permit.columns if (oid, n, privilege) not in live.columns)
-                out += [Difference(privilege, f"column {_column(catalog, oid, n)}") for n in lacking]
+                lacking = sorted(
+                    n for n in permit.columns if (oid, n, privilege) not in live.columns
+                )
+                out += [
+                    Difference(privilege, f"column {_column(catalog, oid, n)}") for n in lacking
+                ]
     for oid, sequence in want.sequences.items():
         out += [
             Difference(privilege, f"sequence {catalog.relations[oid].qualified}")
@@ -262,29 +292,35 @@ def warnings_of(want: RequiredPrivileges, live: Privileges) -> list[str]:
     role = live.role
     out = [f"role {role} {power}" for power in live.powers]
     out += [
-        f"role {role} owns {what}: an owner can do anything with it and give privileges back to itself"
+        f"role {role} owns {what}: an owner can do anything with it and give privileges back to"
+        " itself"
         for what in live.owned
     ]
     out += [
-        f"role {role} is a member of {group} and has its privileges too: REVOKE {group} FROM the role"
+        f"role {role} is a member of {group} and has its privileges too: REVOKE {group} FROM the"
+        " role"
         for group in live.memberships
     ]
-    out += [f"role {role} has privileges on {what}, which are left as they are" for what in live.others]
+    out += [
+        f"role {role} has privileges on {what}, which are left as they are" for what in live.others
+    ]
     out += [
         f"default privileges give it more with every new object: ALTER DEFAULT PRIVILEGES {d}"
         for d in live.default_privileges
     ]
     out.append(
-        "every new function can be run by PUBLIC until somebody says otherwise: ALTER DEFAULT PRIVILEGES FOR ROLE (whoever"
-        " creates functions) REVOKE EXECUTE ON ROUTINES FROM PUBLIC"
+        "every new function can be run by PUBLIC until somebody says otherwise: ALTER DEFAULT"
+        " PRIVILEGES FOR ROLE (whoever creates functions) REVOKE EXECUTE ON ROUTINES FROM PUBLIC"
     )
     out.append(
-        "functions and views of pg_catalog stay as PostgreSQL ships them: over a direct connection the role can sleep, take advisory"
-        " locks, make large objects and read pg_stats for what it may read; the gateway refuses these"
+        "functions and views of pg_catalog stay as PostgreSQL ships them: over a direct connection"
+        " the role can sleep, take advisory locks, make large objects and read pg_stats for what it"
+        " may read; the gateway refuses these"
     )
     if live.support - want.functions:
         out.append(
-            f"{len(live.support - want.functions)} routines of extensions stay as they are: operators, casts, indexes and types need them"
+            f"{len(live.support - want.functions)} routines of extensions stay as they are:"
+            " operators, casts, indexes and types need them"
         )
     definers = [
         f
@@ -292,7 +328,8 @@ def warnings_of(want: RequiredPrivileges, live: Privileges) -> list[str]:
         if (f := want.catalog.functions.get(oid)) is not None and f.security_definer
     ]
     out += [
-        f"{f.schema}.{f.name} runs with its owner's privileges (SECURITY DEFINER), whatever the role may do"
+        f"{f.schema}.{f.name} runs with its owner's privileges (SECURITY DEFINER), whatever the"
+        " role may do"
         for f in definers
     ]
     return [*out, *want.notes]

@@ -1,4 +1,6 @@
-"""The running gateway as the console, REST and metrics see it: implements :class:`sallyport.operations.ports.LiveGateway`."""
+"""The running gateway as the console, REST and metrics see it: implements
+:class:`sallyport.operations.ports.LiveGateway`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class RunningGateway:
     def kill(self, session_id: str, reason: str) -> bool:
         for hosted in self._gateway.hosted():
             if hosted.id == session_id:
-                refusal = refuse("SP1803", f"an operator ended this session: {reason}", hint="Connect again.")
+                refusal = refuse(
+                    "SP1803", f"an operator ended this session: {reason}", hint="Connect again."
+                )
                 hosted.shut(refusal, f"ended by an operator: {reason}")
                 return True
         return False
@@ -84,13 +88,17 @@ class RunningGateway:
             f"{by} revoked it.",
             "Get a fresh token and connect again.",
         )
-        theirs = [hosted for hosted in self._gateway.hosted() if hosted.subject.token_id == token_id]
+        theirs = [
+            hosted for hosted in self._gateway.hosted() if hosted.subject.token_id == token_id
+        ]
         for hosted in theirs:
             hosted.shut(refusal, f"the session token was revoked by {by}")
         return len(theirs)
 
     def _disown(self, lock: Lock) -> None:
-        """What whoever is locked approved or asked for, and nobody used yet, must not run, not after the lock's release either."""
+        """What whoever is locked approved or asked for, and nobody used yet, must not run, not
+        after the lock's release either.
+        """
         approvals, locks = self._gateway.approvals, self._gateway.authenticator.locks
         if approvals is None:
             return
@@ -135,10 +143,17 @@ class RunningGateway:
     def policy(self) -> PolicyStatus:
         current = self._gateway.policy.current
         warnings = [
-            w for d in self._gateway.databases.values() if d.judge is not None for w in d.judge.warnings
+            w
+            for d in self._gateway.databases.values()
+            if d.judge is not None
+            for w in d.judge.warnings
         ]
         return PolicyStatus(
-            current.version, current.filename, current.text, tuple(warnings), self._gateway.policy_problem
+            current.version,
+            current.filename,
+            current.text,
+            tuple(warnings),
+            self._gateway.policy_problem,
         )
 
     def metrics(self) -> GatewayMetrics:
@@ -190,10 +205,19 @@ class RunningGateway:
             log=_log_metrics(gateway.log),
             task_failures={
                 **gateway.tasks.failures,
-                **{f"catalog of {name}": database.failures for name, database in gateway.databases.items()},
+                **{
+                    f"catalog of {name}": database.failures
+                    for name, database in gateway.databases.items()
+                },
             },
-            added={"there": dict(gateway.added.there.buckets), "back": dict(gateway.added.back.buckets)},
-            added_seconds={"there": gateway.added.there.seconds, "back": gateway.added.back.seconds},
+            added={
+                "there": dict(gateway.added.there.buckets),
+                "back": dict(gateway.added.back.buckets),
+            },
+            added_seconds={
+                "there": gateway.added.there.seconds,
+                "back": gateway.added.back.seconds,
+            },
         )
 
     def ready(self, target: str = "") -> str:
@@ -244,7 +268,11 @@ class RunningGateway:
         subject_judge = judge.subject_judge(subject, request.binding.search_path)
         sampled = await sample(database.query, database.fetch, subject_judge, request)
         log.info(
-            "sample", request=request.id, reviewer=subject.id, rows=len(sampled.rows), reason=sampled.problem
+            "sample",
+            request=request.id,
+            reviewer=subject.id,
+            rows=len(sampled.rows),
+            reason=sampled.problem,
         )
         return sampled
 
@@ -293,7 +321,12 @@ def _target(database: Database, sessions: int, problem: str) -> TargetStatus:
         problem = f"{problem}: {database.logins.problem}"
     if judge is None:
         return TargetStatus(
-            database.name, dialed.host, dialed.database, False, problem or "not read yet", sessions=sessions
+            database.name,
+            dialed.host,
+            dialed.database,
+            False,
+            problem or "not read yet",
+            sessions=sessions,
         )
     catalog = judge.catalog
     return TargetStatus(

@@ -1,7 +1,8 @@
 """What people do with locks: list, lock, release. Console and REST call these, nothing else.
 
-A lock is in force, and the sessions that it ends are over, before it is stored: an emergency does not wait for a disk. A release is stored
-first. Who may end sessions may lock; nobody locks themselves out. Errors: ForbiddenError, LockError, RefusedError (SP1801: not stored).
+A lock is in force, and the sessions that it ends are over, before it is stored: an emergency does
+not wait for a disk. A release is stored first. Who may end sessions may lock; nobody locks
+themselves out. Errors: ForbiddenError, LockError, RefusedError (SP1801: not stored).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ MAX_MINUTES: Final = 5_256_000
 
 
 class LockError(SallyportError):
-    """The lock is not made, or not released; the text says why. ``missing``: there is no such lock."""
+    """The lock is not made, or not released; the text says why. ``missing``: there is no
+    such lock.
+    """
 
     def __init__(self, text: str, *, missing: bool = False) -> None:
         super().__init__(text)
@@ -40,7 +43,9 @@ class LockError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class LockRequest:
-    """kind: subject | agent | token | issuer. issuer "": of any. minutes 0: until it is released."""
+    """kind: subject | agent | token | issuer. issuer "": of any. minutes 0: until it is
+    released.
+    """
 
     kind: str
     name: str
@@ -65,7 +70,9 @@ class LockOperations:
         return self.locks.store.recent(limit)
 
     async def lock(self, who: Principal, request: LockRequest) -> tuple[Lock, int]:
-        """The lock, and how many live sessions it ended. RefusedError: it is in force, but ends with the gateway's process."""
+        """The lock, and how many live sessions it ended. RefusedError: it is in force, but ends
+        with the gateway's process.
+        """
         who.require("locks.lock")
         lock = _checked(who, request, self.live.issuers(), self.locks)
         by = who.subject.email or who.subject.id
@@ -93,29 +100,37 @@ class LockOperations:
         lock = released(lock, time.time(), who.subject.email or who.subject.id)
         await asyncio.to_thread(self.locks.store.release, lock)
         self.locks.remove(lock)
-        log.warning("lock released", lock=lock.id, kind=lock.kind, name=lock.name, by=who.subject.id)
+        log.warning(
+            "lock released", lock=lock.id, kind=lock.kind, name=lock.name, by=who.subject.id
+        )
         return lock
 
 
 def _checked(who: Principal, request: LockRequest, issuers: Collection[str], locks: Locks) -> Lock:
-    """``issuers``: whose tokens are accepted; a lock on those of another would keep nobody out. Raises LockError."""
+    """``issuers``: whose tokens are accepted; a lock on those of another would keep nobody out.
+    Raises LockError.
+    """
     name, reason = request.name.strip(), printable(request.reason.strip(), MAX_REASON)
     if request.kind not in KINDS:
         raise LockError(f"Say what it is: one of {', '.join(KINDS)}.")
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise LockError(
-            f"Name the {request.kind}: as sessions show it, at most {MAX_NAME} characters, none invisible."
+            f"Name the {request.kind}: as sessions show it, at most {MAX_NAME} characters, none"
+            " invisible."
         )
     if not reason:
         raise LockError("Give a reason: the locked person or agent reads it.")
     if not 0 <= request.minutes <= MAX_MINUTES:
-        raise LockError(f"Minutes: from 1 to {MAX_MINUTES}, or 0 for a lock that stays until it is released.")
+        raise LockError(
+            f"Minutes: from 1 to {MAX_MINUTES}, or 0 for a lock that stays until it is released."
+        )
     issuer = request.issuer.strip()
     named = name if request.kind == ISSUER else issuer
     if named and named not in issuers:
         raise LockError(
-            f"No tokens of the issuer {printable(named, 200)!r} are accepted here. It is one of "
-            f"{', '.join(sorted(issuers))}, as they are written; without one, the name is locked whoever issued the token."
+            f"No tokens of the issuer {printable(named, 200)!r} are accepted here. It is one of"
+            f" {', '.join(sorted(issuers))}, as they are written; without one, the name is locked"
+            " whoever issued the token."
         )
     now, subject = time.time(), who.subject
     lock = Lock(

@@ -1,8 +1,9 @@
 """Pages of a recording: so that nobody has to read a large session whole.
 
-:meth:`Pager.page` gives the items from a position on, and where the next page begins. The iterator behind a page is kept, so that going
-forward costs what the page costs; going elsewhere reads from the beginning again and throws away what is before. At most ``kept``
-iterators (open files) are kept. Safe to call from several threads: an iterator in use is nobody else's.
+:meth:`Pager.page` gives the items from a position on, and where the next page begins. The iterator
+behind a page is kept, so that going forward costs what the page costs; going elsewhere reads from
+the beginning again and throws away what is before. At most ``kept`` iterators (open files) are
+kept. Safe to call from several threads: an iterator in use is nobody else's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """``start``: position of the first item. ``next``: where the next page begins, None when this was the last there is now."""
+    """``start``: position of the first item. ``next``: where the next page begins, None when this
+    was the last there is now.
+    """
 
     items: tuple[T, ...]
     start: int
@@ -44,9 +47,11 @@ class Pager:
         weigh: Callable[[T], int] | None = None,
         most: int = 0,
     ) -> Page[T]:
-        """At most ``size`` items from ``start`` on; with ``weigh``, a page also ends once its items weigh ``most``.
+        """At most ``size`` items from ``start`` on; with ``weigh``, a page also ends once its items
+        weigh ``most``.
 
-        ``key``: which sequence it is, and for whom. ``make`` begins it. Raises what the iterator raises.
+        ``key``: which sequence it is, and for whom. ``make`` begins it. Raises what the iterator
+        raises.
         """
         with self._lock:
             source = self._waiting.pop((key, start), None)

@@ -30,7 +30,8 @@ class PolicyVersions(Protocol):
 def compared(
     versions: PolicyVersions, id_: int, against: int | None = None
 ) -> tuple[PolicyVersion, PolicyVersion | None, list[DiffLine]]:
-    """A version, the one it is compared with (``against``, else the one before it), and what it changed of that.
+    """A version, the one it is compared with (``against``, else the one before it), and what it
+    changed of that.
 
     Raises UnknownVersionError.
     """

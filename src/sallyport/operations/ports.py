@@ -1,7 +1,9 @@
-"""What the console, the REST interface and the CLI need from a running gateway, as Protocols and values.
+"""What the console, the REST interface and the CLI need from a running gateway, as Protocols and
+values.
 
-:mod:`sallyport.app` implements :class:`LiveGateway` from the server's registry. Times are Unix seconds unless a name says otherwise. Texts are as clients sent them: whoever
-shows them passes them through :func:`sallyport.audit.display.inert`.
+:mod:`sallyport.app` implements :class:`LiveGateway` from the server's registry. Times are Unix
+seconds unless a name says otherwise. Texts are as clients sent them: whoever shows them passes them
+through :func:`sallyport.audit.display.inert`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from sallyport.policy.explain import Explanation
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A session that is connected now. ``state``: idle | active | in transaction | waiting for approval.
-    ``statement``: what runs or waits now, "" when nothing does.
+    """A session that is connected now. ``state``: idle | active | in transaction | waiting for
+    approval. ``statement``: what runs or waits now, "" when nothing does.
     """
 
     id: str
@@ -41,8 +43,9 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class MaskedColumn:
-    """A column that policy masks on a target. ``column``: ``schema.relation.column``. ``tags``: of the policy.
-    ``exempt``: the groups that see it as it is; () when nobody does. ``whom``, ``but``: for whom it is masked, except for whom, in words.
+    """A column that policy masks on a target. ``column``: ``schema.relation.column``. ``tags``: of
+    the policy. ``exempt``: the groups that see it as it is; () when nobody does. ``whom``, ``but``:
+    for whom it is masked, except for whom, in words.
     """
 
     column: str
@@ -64,8 +67,8 @@ class ClassifiedColumn:
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """One target. ``problem``: why it is not ``ready``, "" when it is. ``epoch`` "": no catalog was read yet. ``unmasked``: columns that are
-    classified and masked for nobody.
+    """One target. ``problem``: why it is not ``ready``, "" when it is. ``epoch`` "": no catalog was
+    read yet. ``unmasked``: columns that are classified and masked for nobody.
     """
 
     name: str
@@ -84,7 +87,9 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """The policy in force: ``text`` is what was read then, whatever the file says by now. ``problem``: why a newer file was not taken, "" when none waits."""
+    """The policy in force: ``text`` is what was read then, whatever the file says by now.
+    ``problem``: why a newer file was not taken, "" when none waits.
+    """
 
     version: str
     filename: str
@@ -112,18 +117,18 @@ class LogMetrics:
 class GatewayMetrics:
     """Counters since the gateway started, and gauges of this moment.
 
-    statements: by verdict (allow, deny, hold). refusals: by code (SPnnnn). masked: rows by masked column. judge_buckets: upper
-    bound in seconds -> statements judged within it (not cumulative; ``inf`` last). judge_seconds: their sum.
-    recorder_backlog: bytes. recordings_lost: sessions whose own recording could not be written any more.
-    recorder_lag: seconds, the age of the oldest event that is not on disk.
-    policy_problem: the policy in force is not the file's. policy_failures: files that were not taken.
-    logins: of agents, by outcome (accepted, or the code of the refusal). target_failures: failed logins
-    at targets, by target and kind (:data:`sallyport.server.upstream.FAILURES`). issuer_failures: by issuer,
-    failed fetches of keys and why the last one failed ("" when it did not).
-    task_failures: of what the gateway does beside its sessions, by task.
-    log: of the log of recordings' heads.
-    added: what the gateway adds, by direction (there, back): upper bound in seconds -> pieces handed on within it,
-    of those that were measured (:mod:`sallyport.server.latency`); added_seconds: their sums.
+    statements: by verdict (allow, deny, hold). refusals: by code (SPnnnn). masked: rows by masked
+    column. judge_buckets: upper bound in seconds -> statements judged within it (not cumulative;
+    ``inf`` last). judge_seconds: their sum. recorder_backlog: bytes. recordings_lost: sessions
+    whose own recording could not be written any more. recorder_lag: seconds, the age of the oldest
+    event that is not on disk. policy_problem: the policy in force is not the file's.
+    policy_failures: files that were not taken. logins: of agents, by outcome (accepted, or the code
+    of the refusal). target_failures: failed logins at targets, by target and kind
+    (:data:`sallyport.server.upstream.FAILURES`). issuer_failures: by issuer, failed fetches of keys
+    and why the last one failed ("" when it did not). task_failures: of what the gateway does beside
+    its sessions, by task. log: of the log of recordings' heads. added: what the gateway adds, by
+    direction (there, back): upper bound in seconds -> pieces handed on within it, of those that
+    were measured (:mod:`sallyport.server.latency`); added_seconds: their sums.
     """
 
     sessions: int = 0
@@ -153,7 +158,9 @@ class GatewayMetrics:
 
 
 class LiveGateway(Protocol):
-    """The running gateway. Called from its event loop; only :meth:`explain` may take longer than a moment."""
+    """The running gateway. Called from its event loop; only :meth:`explain` may take longer than a
+    moment.
+    """
 
     @property
     def containments(self) -> Containments:
@@ -165,17 +172,22 @@ class LiveGateway(Protocol):
         ...
 
     def kill(self, session_id: str, reason: str) -> bool:
-        """End a session: its client gets FATAL with SQLSTATE 57P01 and this reason. False: it is not connected."""
+        """End a session: its client gets FATAL with SQLSTATE 57P01 and this reason. False: it is
+        not connected.
+        """
         ...
 
     def end_locked(self, lock: Lock, by: str) -> int:
-        """End every session of whom ``lock`` names: their clients get FATAL SP1608 with its reason. What its subject
-        approved as a reviewer, and nobody used yet, is void. How many sessions there were.
+        """End every session of whom ``lock`` names: their clients get FATAL SP1608 with its reason.
+        What its subject approved as a reviewer, and nobody used yet, is void. How many sessions
+        there were.
         """
         ...
 
     def end_token(self, token_id: str, by: str) -> int:
-        """End every session of a session token that was revoked: FATAL SP1610. How many there were."""
+        """End every session of a session token that was revoked: FATAL SP1610. How many
+        there were.
+        """
         ...
 
     def issuers(self) -> Collection[str]:
@@ -185,7 +197,9 @@ class LiveGateway(Protocol):
     def targets(self) -> Sequence[TargetStatus]: ...
 
     def coverage(self, target: str) -> Sequence[ColumnCoverage]:
-        """What becomes of every column of a target's tables; () before its catalog was read. Raises LookupError when there is no such target."""
+        """What becomes of every column of a target's tables; () before its catalog was read. Raises
+        LookupError when there is no such target.
+        """
         ...
 
     def policy(self) -> PolicyStatus: ...
@@ -205,12 +219,16 @@ class LiveGateway(Protocol):
         ...
 
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:
-        """What the policy in force says, one explanation for each statement of ``sql``. Nothing is run.
+        """What the policy in force says, one explanation for each statement of ``sql``. Nothing is
+        run.
 
-        Raises RefusedError when the text cannot be read, or the target's catalog is not there; ConfigError for an unknown target.
+        Raises RefusedError when the text cannot be read, or the target's catalog is not there;
+        ConfigError for an unknown target.
         """
         ...
 
     async def sample(self, subject: Subject, request: Request) -> Sample:
-        """Some of the rows that a held statement would change, as policy shows them to ``subject``. Raises RefusedError."""
+        """Some of the rows that a held statement would change, as policy shows them to ``subject``.
+        Raises RefusedError.
+        """
         ...

@@ -1,8 +1,10 @@
-"""The privileges of one subject's database role, made from its part of the policy. Pure: nothing is run.
+"""The privileges of one subject's database role, made from its part of the policy. Pure: nothing is
+run.
 
-Promises: no more than :mod:`sallyport.operations.grants` computes for the rules that are for the subject (whenever they are in force), and
-USAGE on the schemas in which its names are looked up, so that names mean at the target what the gateway takes them to mean. What PUBLIC has
-already is not granted again.
+Promises: no more than :mod:`sallyport.operations.grants` computes for the rules that are for the
+subject (whenever they are in force), and USAGE on the schemas in which its names are looked up, so
+that names mean at the target what the gateway takes them to mean. What PUBLIC has already is not
+granted again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from sallyport.targets.privileges import Privileges
 
 
 def grant_set(policy: SubjectPolicy, live: Privileges) -> GrantSet:
-    """``live``: of the gateway's own role, which reads the catalog. Raises ValueError for a policy that is not bound."""
+    """``live``: of the gateway's own role, which reads the catalog. Raises ValueError for a policy
+    that is not bound.
+    """
     bound, standing = policy.whole, policy.standing
     if bound is None:
         raise ValueError("the subject's policy is not bound to a catalog")
@@ -32,12 +36,16 @@ def grant_set(policy: SubjectPolicy, live: Privileges) -> GrantSet:
         statements,
         _reads_only(want),
         looked_up,
-        lambda had: [f"{difference.privilege} on {difference.on}" for difference in missing(want, had)],
+        lambda had: [
+            f"{difference.privilege} on {difference.on}" for difference in missing(want, had)
+        ],
     )
 
 
 def _looked_up(policy: SubjectPolicy) -> frozenset[str]:
-    """The schemas that some search_path of a session of the subject's can name, and that are its to use."""
+    """The schemas that some search_path of a session of the subject's can name, and that are its to
+    use.
+    """
     catalog = policy.standing.catalog
     paths = (catalog.default_search_path, *policy.search_paths)
     schemas = {schema for path in paths for schema in catalog.usable_path(path)}
@@ -52,7 +60,9 @@ def _reads_only(want: RequiredPrivileges) -> bool:
     return all(set(p) == {"SELECT"} for p in (*want.relations.values(), *want.sequences.values()))
 
 
-def _statements(want: RequiredPrivileges, live: Privileges, schemas: frozenset[str]) -> Iterator[str]:
+def _statements(
+    want: RequiredPrivileges, live: Privileges, schemas: frozenset[str]
+) -> Iterator[str]:
     """``GRANT ... TO ``, without whom."""
     catalog = want.catalog
     if "CONNECT" not in live.database_public:
@@ -62,10 +72,15 @@ def _statements(want: RequiredPrivileges, live: Privileges, schemas: frozenset[s
             yield f"GRANT USAGE ON SCHEMA {quote(schema)} TO "
     for oid, privileges in sorted(want.relations.items()):
         relation = catalog.relations[oid]
-        said = ", ".join(privilege_text(relation, name, permit) for name, permit in privileges.items())
+        said = ", ".join(
+            privilege_text(relation, name, permit) for name, permit in privileges.items()
+        )
         yield f"GRANT {said} ON TABLE {relation_name(relation)} TO "
     for oid, names in sorted(want.sequences.items()):
-        yield f"GRANT {', '.join(sorted(names))} ON SEQUENCE {relation_name(catalog.relations[oid])} TO "
+        yield (
+            f"GRANT {', '.join(sorted(names))} ON SEQUENCE"
+            f" {relation_name(catalog.relations[oid])} TO "
+        )
     for oid, name in live.routines:
         if oid in want.functions and oid not in live.routines_public:
             yield f"GRANT EXECUTE ON ROUTINE {quoted_routine(name)} TO "

@@ -1,8 +1,9 @@
 """Finding sessions, by what the index knows of each and by their statements.
 
-:func:`search` goes through sessions from the newest on. Statements are looked up in the index; where the index does not hold all
-of a session's (recorded before there was one, more than its bounds, a gateway that died), its recording is read, event by event. A
-search with a time limit stops when the time is over and says how far it got; ``after`` goes on from there. Memory does not
+:func:`search` goes through sessions from the newest on. Statements are looked up in the index;
+where the index does not hold all of a session's (recorded before there was one, more than its
+bounds, a gateway that died), its recording is read, event by event. A search with a time limit
+stops when the time is over and says how far it got; ``after`` goes on from there. Memory does not
 grow with recordings or with how many there are.
 """
 
@@ -22,7 +23,8 @@ from sallyport.audit.verify import VerificationProblem
 #: Sessions that are looked at together.
 _CHUNK: Final = 100
 
-#: The events of a session's recording. The second argument is told what is wrong with it. Raises RecordingError.
+#: The events of a session's recording. The second argument is told what is wrong with it. Raises
+#: RecordingError.
 Events = Callable[[SessionRow, Callable[[VerificationProblem], None]], Iterable[ev.Event]]
 
 
@@ -36,7 +38,9 @@ class Searchable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A session that was looked for, and the first statement that makes it one (None: no statement was looked for)."""
+    """A session that was looked for, and the first statement that makes it one (None: no statement
+    was looked for).
+    """
 
     row: SessionRow
     statement: StatementText | None = None
@@ -44,9 +48,10 @@ class Match:
 
 @dataclass(slots=True)
 class SearchPage:
-    """``after``: where the search goes on (for :attr:`SessionQuery.after`), None at the end. There may be more behind it although
-    this page is short, or empty. ``recordings``: how many recordings were read for it. ``unread``: sessions that could not be
-    searched: a damaged recording, or one that takes longer than the time limit.
+    """``after``: where the search goes on (for :attr:`SessionQuery.after`), None at the end. There
+    may be more behind it although this page is short, or empty. ``recordings``: how many recordings
+    were read for it. ``unread``: sessions that could not be searched: a damaged recording, or one
+    that takes longer than the time limit.
     """
 
     matches: list[Match] = field(default_factory=list)
@@ -82,7 +87,9 @@ def search(
         matching = index.matching([row.id for row in rows], query) if rows else {}
         for row in rows:
             try:
-                hit = matching.get(row.id) or (reader.first(row, page) if row.searchable != WHOLE else None)
+                hit = matching.get(row.id) or (
+                    reader.first(row, page) if row.searchable != WHOLE else None
+                )
             except _OutOfTimeError:
                 return page  # ``after`` is the session before this one
             page.after = _place(row)
@@ -118,7 +125,8 @@ class _Reader:
     def first(self, row: SessionRow, page: SearchPage) -> StatementText | None:
         """Raises _OutOfTimeError when the time is over: another page begins here.
 
-        The first recording of a page cannot be put off. It has the whole time; when that is not enough, it counts as unread.
+        The first recording of a page cannot be put off. It has the whole time; when that is not
+        enough, it counts as unread.
         """
         first = not page.recordings
         if first:

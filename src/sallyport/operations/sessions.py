@@ -1,9 +1,9 @@
-"""What people do with recorded sessions: list, show, replay, verify. The CLI and the console call these,
-nothing else.
+"""What people do with recorded sessions: list, show, replay, verify. The CLI and the console call
+these, nothing else.
 
-Every operation first asks ``authorize(action, session id or "")``, which raises when the caller may not; the
-CLI runs as whoever can read the data directory and needs no more. Results are values and iterators; nothing
-is printed here.
+Every operation first asks ``authorize(action, session id or "")``, which raises when the caller may
+not; the CLI runs as whoever can read the data directory and needs no more. Results are values and
+iterators; nothing is printed here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ from sallyport.audit.completion import verify_journal
 from sallyport.audit.follow import RecordingTail
 from sallyport.audit.keyfiles import KeyNotListedError, key_path, read_key_file
 from sallyport.audit.keys import NO_KEYS, KeyRing
-from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, SessionRow, StatementText
+from sallyport.audit.ports import (
+    ACTIONS,
+    IndexUnreadableError,
+    SessionQuery,
+    SessionRow,
+    StatementText,
+)
 from sallyport.audit.replay import Step, error_fields, mask_notice, steps
 from sallyport.audit.summary import row_of_login
 from sallyport.audit.tail import last_events
@@ -90,8 +96,8 @@ class SessionReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """What the log is compared with. ``key`` None: the one beside it. ``checkpoints``: names and texts
-    of those that were kept elsewhere. ``expected``: a log that is not there is a finding.
+    """What the log is compared with. ``key`` None: the one beside it. ``checkpoints``: names and
+    texts of those that were kept elsewhere. ``expected``: a log that is not there is a finding.
     """
 
     key: VerifyKey | None = None
@@ -105,9 +111,10 @@ class UnknownSessionError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its end is not
-    recorded. ``rows``: that came back, or else those of the command tag. ``masked``: columns masked in its rows. ``notice``: which masks its
-    expressions saw, and ``message``, ``detail``, ``hint``: why it was refused or failed, as the client was told.
+    """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its
+    end is not recorded. ``rows``: that came back, or else those of the command tag. ``masked``:
+    columns masked in its rows. ``notice``: which masks its expressions saw, and ``message``,
+    ``detail``, ``hint``: why it was refused or failed, as the client was told.
     """
 
     number: int
@@ -167,7 +174,9 @@ class Sessions:
         """Newest first. "" means any, limit None means all. kind: session | actions."""
         self._authorize("sessions.list", "")
         if self._index is not None:
-            return self._index.recent(limit=limit, status=status, subject=subject, target=target, kind=kind)
+            return self._index.recent(
+                limit=limit, status=status, subject=subject, target=target, kind=kind
+            )
         rows = [
             row
             for row in self._all()
@@ -181,18 +190,23 @@ class Sessions:
     def search(self, query: SessionQuery, seconds: float | None = None) -> SearchPage:
         """One page of sessions, newest first; ``wanted.after`` asks for the page behind a row.
 
-        ``seconds``: after so long it stops where it is. Who looks for what statements say must be allowed to read them.
+        ``seconds``: after so long it stops where it is. Who looks for what statements say must be
+        allowed to read them.
         """
         self._authorize("sessions.list", "")
         if query.text or query.relation:
             self._authorize("sessions.read", "")
 
-        def events(row: SessionRow, on_problem: Callable[[VerificationProblem], None]) -> Iterator[ev.Event]:
+        def events(
+            row: SessionRow, on_problem: Callable[[VerificationProblem], None]
+        ) -> Iterator[ev.Event]:
             return read_events(self._path(row), row.id, on_problem, self._keys)
 
         if self._index is None:
             rows = self._all()
-            return search(_Unindexed(rows[::-1] if query.oldest_first else rows), events, query, seconds)
+            return search(
+                _Unindexed(rows[::-1] if query.oldest_first else rows), events, query, seconds
+            )
         if query.verdict == "deny":  # the index counts refusals
             bare = not query.text and not query.relation
             query = replace(query, refused=True, verdict="" if bare else "deny")
@@ -225,7 +239,9 @@ class Sessions:
         while True:
             page = self.search(query)
             # Part of the subject finds too many: recent() means the whole of it.
-            result.matches += [match for match in page.matches if subject in ("", match.row.subject)]
+            result.matches += [
+                match for match in page.matches if subject in ("", match.row.subject)
+            ]
             result.recordings += page.recordings
             result.unread += page.unread
             if page.after is None or (limit is not None and len(result.matches) >= limit):
@@ -239,10 +255,14 @@ class Sessions:
 
     def as_caller(self, authorize: Authorize) -> Sessions:
         """The same recordings for somebody else."""
-        return Sessions(self._directory, self._index, authorize, self._index_problem, self._keys, self._fetch)
+        return Sessions(
+            self._directory, self._index, authorize, self._index_problem, self._keys, self._fetch
+        )
 
     def find(self, prefix: str) -> SessionRow:
-        """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""
+        """The session with this id, or the only one whose id begins so. Raises
+        UnknownSessionError.
+        """
         row = self._get(prefix)
         if row is None:
             row = self._get(self._complete(prefix))
@@ -254,12 +274,16 @@ class Sessions:
     def statements(
         self, session_id: str, on_problem: Callable[[VerificationProblem], None] | None = None
     ) -> Iterator[StatementLine]:
-        """Every statement of a session in order, with verdict, rows and time. Raises RecordingError."""
+        """Every statement of a session in order, with verdict, rows and time. Raises
+        RecordingError.
+        """
         row = self.find(session_id)
         return _lines(read_events(self._path(row), row.id, on_problem, self._keys))
 
     def latest(self, session_id: str, count: int) -> list[StatementLine]:
-        """The last ``count`` statements of a session, newest first; what is before them is not read. Raises RecordingError."""
+        """The last ``count`` statements of a session, newest first; what is before them is not
+        read. Raises RecordingError.
+        """
         row = self.find(session_id)
         began, events = last_events(self._path(row), row.id, count, keys=self._keys)
         return list(deque(_lines(events, began), maxlen=count))[::-1]
@@ -290,7 +314,9 @@ class Sessions:
         self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)
         return RecordingTail(self._path(row), row.id, self._keys)
 
-    def verify(self, session_id: str = "", *, anchor: Anchor | None = None) -> Iterator[Verification]:
+    def verify(
+        self, session_id: str = "", *, anchor: Anchor | None = None
+    ) -> Iterator[Verification]:
         """Check one session's recording, or with "" every one: those the index knows, those only on
         disk and those that only the log knows. ``anchor``: what the log is compared with. Of one
         session, the log itself is told of only when it is not sound.
@@ -307,7 +333,9 @@ class Sessions:
             except IndexUnreadableError as error:
                 problem = str(error)
         if problem:
-            yield Verification(INDEX, self._directory, problems=[VerificationProblem(UNREADABLE, problem)])
+            yield Verification(
+                INDEX, self._directory, problems=[VerificationProblem(UNREADABLE, problem)]
+            )
         log = self._log(anchor or Anchor())
         if log is not None:
             yield log.result
@@ -378,7 +406,9 @@ class Sessions:
         except RecordingError as error:
             if row is not None and not row.last_hash and is_unwritten(path, row.id):
                 return _missing(row, path)
-            return Verification(session_id, path, problems=[VerificationProblem(UNREADABLE, str(error))])
+            return Verification(
+                session_id, path, problems=[VerificationProblem(UNREADABLE, str(error))]
+            )
         if result.shredded:
             self._check_shredding(result)
         if self._index is not None and not indexed:
@@ -395,7 +425,9 @@ class Sessions:
             path = self._recordings().get(name)
             if path is None:
                 text = "the recording of that action is missing" if name else "no action is named"
-                result.problems.append(VerificationProblem(DELETION, f"its key was deleted, and {text}"))
+                result.problems.append(
+                    VerificationProblem(DELETION, f"its key was deleted, and {text}")
+                )
                 return
             actions = actions_of(name, read_events(path, name, keys=self._keys))
             if not any(shreds(recorded.action, result.session) for recorded in actions):
@@ -460,7 +492,9 @@ def _missing(row: SessionRow, path: Path) -> Verification:
     """The verdict on a recording that is not there, or has nothing in it."""
     result = Verification(row.id, path)
     if row.last_hash:
-        result.problems.append(VerificationProblem(DELETION, f"the recording {row.file} is missing"))
+        result.problems.append(
+            VerificationProblem(DELETION, f"the recording {row.file} is missing")
+        )
     else:
         result.notes.append("nothing was recorded")
     return result
@@ -503,7 +537,9 @@ def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[S
             waiting[event.number] = _completed(line, event, replies.get(event.number, b""))
         elif isinstance(event, ev.Recovered) and (line := waiting.get(event.number)) is not None:
             waiting[event.number] = replace(line, command=OUTCOME_UNKNOWN)
-        while waiting and (len(waiting) > _OPEN or next(iter(waiting.values())).seconds is not None):
+        while waiting and (
+            len(waiting) > _OPEN or next(iter(waiting.values())).seconds is not None
+        ):
             number, line = waiting.popitem(last=False)
             replies.pop(number, None)
             yield line
@@ -517,7 +553,9 @@ _COUNTED = ("INSERT ", "UPDATE ", "DELETE ", "MERGE ", "COPY ")
 def _completed(line: StatementLine, event: ev.Complete, reply: bytes) -> StatementLine:
     """``reply``: the last that was recorded of what the client got."""
     rows = counted_rows(event)
-    line = replace(line, command=event.command, rows=rows, sqlstate=event.sqlstate, seconds=event.seconds)
+    line = replace(
+        line, command=event.command, rows=rows, sqlstate=event.sqlstate, seconds=event.seconds
+    )
     error = error_fields(reply) if event.sqlstate else None
     if error is None:
         return line

@@ -106,8 +106,9 @@ def shred(
     search: SearchIndex | None = None,
 ) -> Shredded:
     """Shred recordings below ``directory``, all of which :func:`check_shreddable` allows. ``who``
-    says so, ``reason`` why. ``search`` None: there is no index of statements. Raises SallyportError when it cannot be recorded, and OSError: then
-    what was shredded until then is recorded, and nothing more is deleted.
+    says so, ``reason`` why. ``search`` None: there is no index of statements. Raises SallyportError
+    when it cannot be recorded, and OSError: then what was shredded until then is recorded, and
+    nothing more is deleted.
     """
     fresh = {row.id for row in rows if check_shreddable(directory, row)}
     recorder = Recorder(directory.parent, index, directory=directory, fsync=True, kek=keys.current)

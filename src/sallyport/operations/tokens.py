@@ -1,8 +1,10 @@
-"""What people do with session tokens: exchange an identity for one, list, revoke. Console and REST call these, nothing else.
+"""What people do with session tokens: exchange an identity for one, list, revoke. Console and REST
+call these, nothing else.
 
-Everybody has their own; those of others are listed by whoever may see locks, and revoked by whoever may lock. A token is stored before it is
-given out. A revocation is in force, and the sessions that it ends are over, before it is stored. Errors: ForbiddenError, TokenError,
-RefusedError (SP1801: not stored).
+Everybody has their own; those of others are listed by whoever may see locks, and revoked by whoever
+may lock. A token is stored before it is given out. A revocation is in force, and the sessions that
+it ends are over, before it is stored. Errors: ForbiddenError, TokenError, RefusedError (SP1801: not
+stored).
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class TokenError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """target "": any. networks: addresses or CIDR; (): from anywhere. minutes 0: as long as it may live."""
+    """target "": any. networks: addresses or CIDR; (): from anywhere. minutes 0: as long as it may
+    live.
+    """
 
     target: str = ""
     networks: tuple[str, ...] = ()
@@ -60,7 +64,9 @@ class TokenOperations:
         """A token for whoever asks. Nobody gets one for somebody else."""
         who.require("tokens.issue")
         if who.subject.issuer not in self.live.issuers():
-            raise TokenError("Tokens of your issuer do not open this gateway, so neither would this.")
+            raise TokenError(
+                "Tokens of your issuer do not open this gateway, so neither would this."
+            )
         if request.target and request.target not in {target.name for target in self.live.targets()}:
             raise TokenError(f"There is no target {request.target[:100]!r}.")
         try:
@@ -75,7 +81,12 @@ class TokenOperations:
             raise TokenError(str(error)) from None
         await asyncio.to_thread(self.tokens.store.add, token)
         self.tokens.add(token)
-        log.info("session token issued", token=token.id, subject=who.subject.id, issuer=who.subject.issuer)
+        log.info(
+            "session token issued",
+            token=token.id,
+            subject=who.subject.id,
+            issuer=who.subject.issuer,
+        )
         return secret, token
 
     async def revoke(self, who: Principal, token_id: str) -> tuple[SessionToken, int]:

@@ -1,8 +1,9 @@
 """Every action a policy can name, and the groups that stand for several.
 
-An action is the ``kind`` of a statement or the ``action`` of an access in :mod:`sallyport.sql.facts`,
-written with hyphens (``create_table`` and ``create-table`` mean the same). A kind that is not in this table
-is never allowed, whatever the rules say; deny and hold rules on ``ddl`` do match kinds that look like DDL.
+An action is the ``kind`` of a statement or the ``action`` of an access in
+:mod:`sallyport.sql.facts`, written with hyphens (``create_table`` and ``create-table`` mean the
+same). A kind that is not in this table is never allowed, whatever the rules say; deny and hold
+rules on ``ddl`` do match kinds that look like DDL.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ def _words(text: str) -> frozenset[str]:
 READ = frozenset({"select", "copy-out", "explain", "show", "declare", "fetch", "move", "close"})
 WRITE = frozenset({"insert", "update", "delete", "merge", "copy-in"})
 
-#: What only moves the session along. It needs no rule of its own for a subject that may do anything at all
-#: on the target; what it runs (FETCH, EXECUTE) was judged when it was declared or prepared. Deny and hold
-#: rules may still name it.
+#: What only moves the session along. It needs no rule of its own for a subject that may do anything
+#: at all on the target; what it runs (FETCH, EXECUTE) was judged when it was declared or prepared.
+#: Deny and hold rules may still name it.
 SESSION = _words(
     """
     begin start-transaction commit end rollback abort savepoint release rollback-to set-transaction
@@ -31,8 +32,8 @@ SESSION = _words(
     """
 )
 
-#: Statements that wrap another: the wrapper's action must be allowed on every relation that the inner
-#: statement touches.
+#: Statements that wrap another: the wrapper's action must be allowed on every relation that the
+#: inner statement touches.
 WRAPPERS = frozenset({"explain", "declare", "copy-out", "copy-in"})
 
 OTHER = _words(
@@ -56,7 +57,9 @@ _OBJECTS = _words(
     """
 )
 
-DDL = frozenset(f"{verb}-{thing}" for verb in ("create", "alter", "drop") for thing in _OBJECTS) | _words(
+DDL = frozenset(
+    f"{verb}-{thing}" for verb in ("create", "alter", "drop") for thing in _OBJECTS
+) | _words(
     """
     create-table-as select-into refresh-materialized-view comment security-label grant revoke
     grant-role revoke-role rename create alter drop alter-owner set-schema alter-depends drop-owned
@@ -71,7 +74,8 @@ GROUPS = {
     "all": READ | WRITE | DDL | OTHER | SESSION,
 }
 
-#: Making temporary tables and sequences, and all that is done with them. In no group: a rule names it.
+#: Making temporary tables and sequences, and all that is done with them. In no group: a rule names
+#: it.
 TEMP = "temp"
 
 ACTIONS = GROUPS["all"] | {TEMP}
@@ -98,7 +102,9 @@ def canonical(kind: str) -> str:
 
 
 def is_ddl(action: str) -> bool:
-    """Whether a (canonical) action is DDL, or an unlisted one that looks like it: for deny and hold rules."""
+    """Whether a (canonical) action is DDL, or an unlisted one that looks like it: for deny and hold
+    rules.
+    """
     return action in DDL or (
         action not in ACTIONS and action.partition("-")[0] in ("create", "alter", "drop")
     )

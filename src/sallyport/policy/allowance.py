@@ -1,7 +1,8 @@
 """How much one subject may still read: bounds of policy per result, per session and per hour.
 
-Counted in rows and bytes as the server sends them. What is over a bound is withheld and the statement cancelled; once a session's or an hour's
-bound is reached, further statements are refused. Pure: time is given.
+Counted in rows and bytes as the server sends them. What is over a bound is withheld and the
+statement cancelled; once a session's or an hour's bound is reached, further statements are refused.
+Pure: time is given.
 """
 
 from __future__ import annotations
@@ -68,12 +69,16 @@ class Allowance:
     bytes: int = 0
 
     def take(self, rows: int, size: int, result_rows: int, result_bytes: int) -> str:
-        """Count what just arrived; which bound it passes, in words, or "". ``result_...``: of the running result, this included."""
+        """Count what just arrived; which bound it passes, in words, or "". ``result_...``: of the
+        running result, this included.
+        """
         self.rows += rows
         self.bytes += size
         self.hour.add(rows, size)
         bounds = self.bounds
-        if (bounds.rows and result_rows > bounds.rows) or (bounds.bytes and result_bytes > bounds.bytes):
+        if (bounds.rows and result_rows > bounds.rows) or (
+            bounds.bytes and result_bytes > bounds.bytes
+        ):
             return _words(bounds.rows, bounds.bytes, "a result")
         return self._passed(strictly=True)
 
@@ -85,8 +90,18 @@ class Allowance:
     def _passed(self, *, strictly: bool) -> str:
         bounds, more = self.bounds, 0 if strictly else 1
         for rows, size, used, what in (
-            (bounds.rows_per_session, bounds.bytes_per_session, (self.rows, self.bytes), "a session"),
-            (bounds.rows_per_hour, bounds.bytes_per_hour, (self.hour.rows, self.hour.bytes), "an hour"),
+            (
+                bounds.rows_per_session,
+                bounds.bytes_per_session,
+                (self.rows, self.bytes),
+                "a session",
+            ),
+            (
+                bounds.rows_per_hour,
+                bounds.bytes_per_hour,
+                (self.hour.rows, self.hour.bytes),
+                "an hour",
+            ),
         ):
             if (rows and used[0] + more > rows) or (size and used[1] + more > size):
                 return _words(rows, size, what)

@@ -1,8 +1,8 @@
-"""A policy meets a catalog snapshot: patterns become relation OIDs and column ids, once per (policy,
-catalog, target).
+"""A policy meets a catalog snapshot: patterns become relation OIDs and column ids, once per
+(policy, catalog, target).
 
-A mask on a column is also a mask on the columns of the same name below it (partitions, children) and above it
-(parents), so that nobody reads around it.
+A mask on a column is also a mask on the columns of the same name below it (partitions, children)
+and above it (parents), so that nobody reads around it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def bind(
 
 
 #: pg_type OIDs of numbers, truth values, times, intervals and UUIDs.
-_WITHOUT_TEXT = frozenset((16, 20, 21, 23, 26, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950))
+_WITHOUT_TEXT = frozenset(
+    (16, 20, 21, 23, 26, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950)
+)
 
 
 class _Binder:
@@ -96,11 +98,15 @@ class _Binder:
         if rule.relations:
             relations = _union([self._index.relations(pattern) for pattern in rule.relations])
             if mine:
-                self._warn(rule.relations, self._index.relations, f'rule "{rule.name}" (line {rule.line})')
+                self._warn(
+                    rule.relations, self._index.relations, f'rule "{rule.name}" (line {rule.line})'
+                )
         if rule.columns or rule.tags:
             columns = _union([self._all_columns(rule.columns), *(tags[t] for t in rule.tags)])
             if mine:
-                self._warn(rule.columns, self._index.columns, f'rule "{rule.name}" (line {rule.line})')
+                self._warn(
+                    rule.columns, self._index.columns, f'rule "{rule.name}" (line {rule.line})'
+                )
         reach_columns = None if columns is None else self._close(columns)
         return BoundRule(
             rule,
@@ -108,7 +114,11 @@ class _Binder:
             columns,
             None if relations is None else self._relatives_of(relations),
             reach_columns,
-            None if reach_columns is None else frozenset([column.relation for column in reach_columns]),
+            (
+                None
+                if reach_columns is None
+                else frozenset([column.relation for column in reach_columns])
+            ),
         )
 
     def _mask(
@@ -123,7 +133,8 @@ class _Binder:
             for tag in mask.tags:
                 if not tags[tag]:
                     self.warnings.append(
-                        f"mask (line {mask.line}): no column of target {self.target} has the tag {tag!r}"
+                        f"mask (line {mask.line}): no column of target {self.target} has the tag"
+                        f" {tag!r}"
                     )
         closed = self._close(columns)
         return BoundMask(mask, closed, self._origins(mask, closed, column_tags))
@@ -165,7 +176,9 @@ class _Binder:
     def _relatives_of(self, relations: frozenset[int]) -> frozenset[int]:
         if relations not in self._relatives:
             near = relations & self._index.related
-            self._relatives[relations] = relations | relatives(near, self.catalog) if near else relations
+            self._relatives[relations] = (
+                relations | relatives(near, self.catalog) if near else relations
+            )
         return self._relatives[relations]
 
     def _warn(
@@ -175,7 +188,8 @@ class _Binder:
             if not meant(pattern):
                 near = self._nearest(pattern)
                 self.warnings.append(
-                    f"{where}: {pattern.text} matches nothing in target {self.target}{'. ' if near else ''}{near}".rstrip()
+                    f"{where}: {pattern.text} matches nothing in target"
+                    f" {self.target}{'. ' if near else ''}{near}".rstrip()
                 )
 
     def _nearest(self, pattern: Pattern) -> str:
@@ -185,7 +199,8 @@ class _Binder:
         relations = [r for r in self.catalog.relations.values() if not is_system_schema(r.schema)]
         same = [r for r in relations if (r.schema, r.name) == pattern.parts[:2]] or relations
         return suggest(
-            ".".join(pattern.parts), [f"{r.qualified}.{column.name}" for r in same for column in r.columns]
+            ".".join(pattern.parts),
+            [f"{r.qualified}.{column.name}" for r in same for column in r.columns],
         )
 
 
@@ -198,7 +213,9 @@ def _union(sets: Sequence[frozenset[_T]]) -> frozenset[_T]:
 
 
 def relatives(relations: frozenset[int], catalog: CatalogSnapshot) -> frozenset[int]:
-    """The relations, everything below them (partitions, children), and everything above all of these."""
+    """The relations, everything below them (partitions, children), and everything above all of
+    these.
+    """
     out = relations
     for down in (True, False):
         seen, todo = set(out), list(out)
@@ -211,15 +228,19 @@ def relatives(relations: frozenset[int], catalog: CatalogSnapshot) -> frozenset[
     return out
 
 
-def close_over_inheritance(columns: frozenset[ColumnId], catalog: CatalogSnapshot) -> frozenset[ColumnId]:
-    """The columns, those of the same name in everything below, and those of the same name in everything
-    above all of these.
+def close_over_inheritance(
+    columns: frozenset[ColumnId], catalog: CatalogSnapshot
+) -> frozenset[ColumnId]:
+    """The columns, those of the same name in everything below, and those of the same name in
+    everything above all of these.
     """
     down = _spread(columns, catalog, down=True)
     return _spread(down, catalog, down=False)
 
 
-def _spread(columns: frozenset[ColumnId], catalog: CatalogSnapshot, *, down: bool) -> frozenset[ColumnId]:
+def _spread(
+    columns: frozenset[ColumnId], catalog: CatalogSnapshot, *, down: bool
+) -> frozenset[ColumnId]:
     out = set(columns)
     todo = list(columns)
     while todo:
@@ -229,8 +250,16 @@ def _spread(columns: frozenset[ColumnId], catalog: CatalogSnapshot, *, down: boo
             continue
         for oid in relation.children if down else relation.parents:
             relative = catalog.relations.get(oid)
-            same = next((c for c in relative.columns if c.name == column.name), None) if relative else None
-            if relative is not None and same is not None and ColumnId(relative.oid, same.attnum) not in out:
+            same = (
+                next((c for c in relative.columns if c.name == column.name), None)
+                if relative
+                else None
+            )
+            if (
+                relative is not None
+                and same is not None
+                and ColumnId(relative.oid, same.attnum) not in out
+            ):
                 out.add(ColumnId(relative.oid, same.attnum))
                 todo.append(ColumnId(relative.oid, same.attnum))
     return frozenset(out)

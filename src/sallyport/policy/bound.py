@@ -1,5 +1,5 @@
-"""A policy as it is bound to a catalog snapshot (:mod:`sallyport.policy.bind`), and the part of it that is for one
-subject: which masks, which rules, which limits judge its statements.
+"""A policy as it is bound to a catalog snapshot (:mod:`sallyport.policy.bind`), and the part of it
+that is for one subject: which masks, which rules, which limits judge its statements.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ _REMEMBERED_SUBJECTS = 512
 class SubjectPolicy:
     """What the policy says to one subject on one target, now.
 
-    key: two with the same key (and policy version and catalog epoch) decide every statement alike; for the
-    verdict cache. masks: for columns the subject may not see. may_connect: some allow or hold rule is for
-    this subject on this target. search_paths: values that SET search_path may take. valid_until: Unix
-    seconds; from then on ask again, because a window may have opened or closed, or a condition has ``now``.
-    notices: the client is told by a NOTICE when a statement saw masked values.
+    key: two with the same key (and policy version and catalog epoch) decide every statement alike;
+    for the verdict cache. masks: for columns the subject may not see. may_connect: some allow or
+    hold rule is for this subject on this target. search_paths: values that SET search_path may
+    take. valid_until: Unix seconds; from then on ask again, because a window may have opened or
+    closed, or a condition has ``now``. notices: the client is told by a NOTICE when a statement saw
+    masked values.
     """
 
     key: Hashable
@@ -86,7 +87,9 @@ class SubjectPolicy:
         return tuple(rule for rule in rules if rule.gives)
 
     def trusts_function(self, function: Function) -> bool:
-        """Whether policy names this function as safe to call. System functions are never trusted here."""
+        """Whether policy names this function as safe to call. System functions are never trusted
+        here.
+        """
         return self.trusts_name(function.schema, function.name)
 
     def trusts_name(self, schema: str, name: str) -> bool:
@@ -94,8 +97,9 @@ class SubjectPolicy:
         return not is_system_schema(schema) and any(p.matches(schema, name) for p in self.functions)
 
     def trusts_view(self, relation: Relation) -> bool:
-        """Whether policy names this view as one to read as it is, though its body computes with masked columns.
-        Its columns keep their masks by lineage. False for everything that is not a view.
+        """Whether policy names this view as one to read as it is, though its body computes with
+        masked columns. Its columns keep their masks by lineage. False for everything that is not a
+        view.
         """
         return is_trusted_view(relation, self.trusted_views)
 
@@ -117,8 +121,8 @@ def _id(contained: Containment | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """The rules for some subjects. ``indexes``: of ``rules`` in the policy. ``skipped``: those for others. ``uses``: what their
-    conditions use.
+    """The rules for some subjects. ``indexes``: of ``rules`` in the policy. ``skipped``: those for
+    others. ``uses``: what their conditions use.
     """
 
     indexes: tuple[int, ...]
@@ -141,8 +145,9 @@ class _Selection:
 
 @dataclass(slots=True)
 class BoundPolicy:
-    """A policy bound to one catalog snapshot and one target. ``addressed``: whom its rules are for, each once.
-    ``warnings``: patterns that match nothing there. ``untrusted``: columns that contain who reads them.
+    """A policy bound to one catalog snapshot and one target. ``addressed``: whom its rules are for,
+    each once. ``warnings``: patterns that match nothing there. ``untrusted``: columns that contain
+    who reads them.
     """
 
     policy: Policy
@@ -163,9 +168,11 @@ class BoundPolicy:
     def version(self) -> str:
         return self.policy.version
 
-    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
-        """(``schema.relation.column``, mask, filter, tags, exempt groups, for whom, except for whom), once for each mask that names
-        the column; sorted.
+    def masked_columns(
+        self,
+    ) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
+        """(``schema.relation.column``, mask, filter, tags, exempt groups, for whom, except for
+        whom), once for each mask that names the column; sorted.
         """
         out = []
         for bound in self._masks_here():
@@ -179,7 +186,9 @@ class BoundPolicy:
         return sorted(out)
 
     def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(``schema.relation.column``, tags) of columns that are classified and that no mask names; sorted."""
+        """(``schema.relation.column``, tags) of columns that are classified and that no mask names;
+        sorted.
+        """
         masked = {column for bound in self._masks_here() for column in bound.columns}
         tagged = self.column_tags.items()
         return sorted(
@@ -198,8 +207,8 @@ class BoundPolicy:
     def for_subject(
         self, subject: Subject, now: float, contained: Containment | None = None
     ) -> SubjectPolicy:
-        """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
-        again. ``contained``: the subject and agent read untrusted text.
+        """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when
+        asked again. ``contained``: the subject and agent read untrusted text.
         """
         remembered = self._remembered.get(id(subject))
         if remembered is not None and remembered.holds(subject, now, contained):
@@ -211,7 +220,9 @@ class BoundPolicy:
         return made
 
     def forget(self) -> None:
-        """It is not in force any more: what was made for subjects, which refers to this, is not kept."""
+        """It is not in force any more: what was made for subjects, which refers to this, is not
+        kept.
+        """
         self._remembered.clear()
         self._selections.clear()
         self._combined.clear()
@@ -265,13 +276,18 @@ class BoundPolicy:
         return not windows or any(window.contains(now) for window in windows)
 
     def _select(self, subject: Subject) -> _Selection:
-        """The rules for this subject, whatever the time. Many rules are for the same few groups of subjects."""
-        key = tuple([match.matches(subject, restricts=restricts) for match, restricts in self.addressed])
+        """The rules for this subject, whatever the time. Many rules are for the same few groups of
+        subjects.
+        """
+        key = tuple(
+            [match.matches(subject, restricts=restricts) for match, restricts in self.addressed]
+        )
         selection = self._selections.get(key)
         if selection is None:
             addressed = dict(zip(self.addressed, key, strict=True))
             mine = [
-                applies_to_target(bound.rule.targets, self.target) and addressed[addressee(bound.rule)]
+                applies_to_target(bound.rule.targets, self.target)
+                and addressed[addressee(bound.rule)]
                 for bound in self.rules
             ]
             selection = self._selections[key] = _Selection.of(self.rules, mine)
@@ -353,7 +369,9 @@ def _valid_until(selected: _Selection, now: float, contained: Containment | None
 
 
 def _column_mask(mask: Mask, tags: tuple[str, ...], origin: str) -> ColumnMask:
-    return ColumnMask(mask.spec, mask.filter, tags, origin, mask.write_filter, mask.write, mask.copies)
+    return ColumnMask(
+        mask.spec, mask.filter, tags, origin, mask.write_filter, mask.write, mask.copies
+    )
 
 
 def redacted_mask(mask: ColumnMask) -> ColumnMask:
@@ -370,7 +388,9 @@ def redacted_mask(mask: ColumnMask) -> ColumnMask:
 
 
 def stricter_mask(a: ColumnMask, b: ColumnMask) -> ColumnMask:
-    """Two masks on one column: the stricter of each permission; two different specs become ``redact``."""
+    """Two masks on one column: the stricter of each permission; two different specs become
+    ``redact``.
+    """
     return ColumnMask(
         spec=a.spec if a.spec == b.spec else REDACT,
         filter=a.filter.stricter(b.filter),

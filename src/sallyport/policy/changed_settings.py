@@ -1,7 +1,9 @@
-"""Which settings a subject's session may have: one decision for SET, ``set_config`` and the parameters of a login.
+"""Which settings a subject's session may have: one decision for SET, ``set_config`` and the
+parameters of a login.
 
-Promises: a value that is let through never changes how the gateway's own reading of a statement and the server's differ: what the parser and
-the masks rely on is pinned (:mod:`sallyport.sql.settings`), and names are looked up under a search_path that the session knows.
+Promises: a value that is let through never changes how the gateway's own reading of a statement and
+the server's differ: what the parser and the masks rely on is pinned
+(:mod:`sallyport.sql.settings`), and names are looked up under a search_path that the session knows.
 """
 
 from __future__ import annotations
@@ -23,21 +25,29 @@ from sallyport.sql.settings import (
     show_allowed,
 )
 
-#: With none of them a name without its schema means what PostgreSQL itself defines: nothing of users' can come in between.
+#: With none of them a name without its schema means what PostgreSQL itself defines: nothing of
+#: users' can come in between.
 _ALWAYS: frozenset[tuple[str, ...]] = frozenset({(), ("",), ("pg_catalog",)})
 _ROLE = "Leave it out: what you may do depends on the policy, not on the role."
 #: What to do instead of changing a setting, by its name.
 _HINTS = {
-    "client_encoding": "Use UTF8. libpq: client_encoding=UTF8, or PGCLIENTENCODING=UTF8. "
-    "JDBC: it is UTF8 unless allowEncodingChanges is set. Npgsql: Client Encoding=UTF8.",
+    "client_encoding": (
+        "Use UTF8. libpq: client_encoding=UTF8, or PGCLIENTENCODING=UTF8. "
+        "JDBC: it is UTF8 unless allowEncodingChanges is set. Npgsql: Client Encoding=UTF8."
+    ),
     "role": _ROLE,
     "session_authorization": _ROLE,
 }
-#: Types whose values are written, and read, the same under every DateStyle: bool, numbers, texts, json, uuid.
-_WITHOUT_DATES = frozenset({16, 18, 19, 20, 21, 23, 25, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
+#: Types whose values are written, and read, the same under every DateStyle: bool, numbers, texts,
+#: json, uuid.
+_WITHOUT_DATES = frozenset(
+    {16, 18, 19, 20, 21, 23, 25, 114, 700, 701, 1042, 1043, 1700, 2950, 3802}
+)
 
 
-def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes = "") -> Refusal | None:
+def check_settings(
+    facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes = ""
+) -> Refusal | None:
     """The first refusal of :func:`check_change` among the changes that a statement makes."""
     for level in chain(facts):
         for change in level.settings:
@@ -52,8 +62,8 @@ def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | byte
 
 
 def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0) -> Refusal | None:
-    """SP1301 for a setting that may not change, SP1302 for a search_path that policy does not list. A RESET goes back to what the gateway
-    itself set in the StartupMessage.
+    """SP1301 for a setting that may not change, SP1302 for a search_path that policy does not list.
+    A RESET goes back to what the gateway itself set in the StartupMessage.
     """
     name, value = folded(change.name), change.value
     if value is None and not name:
@@ -91,7 +101,10 @@ def _check_custom(name: str, policy: SubjectPolicy, position: int) -> Refusal | 
     if is_listed(name, policy.settings, read):
         return None
     if not is_shown(name, policy.settings):
-        why = f"{name} is a custom setting: it could carry data, and row-level security may depend on it."
+        why = (
+            f"{name} is a custom setting: it could carry data, and row-level security may depend"
+            " on it."
+        )
         return _refuse(
             name,
             why,
@@ -125,7 +138,9 @@ def _check_read(name: str, policy: SubjectPolicy, position: int) -> Refusal | No
 
 
 def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:
-    """A shorter time than policy's is the session's own business; none (0) would be a longer one."""
+    """A shorter time than policy's is the session's own business; none (0) would be a
+    longer one.
+    """
     asked = milliseconds(value)
     if asked is not None and 1 <= asked <= int(limit * 1000):
         return None
@@ -139,7 +154,9 @@ def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:
 
 
 def _masks_dates(policy: SubjectPolicy) -> bool:
-    """Whether a masked column has values that DateStyle writes, as far as its type tells. Not knowing means yes."""
+    """Whether a masked column has values that DateStyle writes, as far as its type tells. Not
+    knowing means yes.
+    """
     for masked in policy.masks:
         column = policy.standing.catalog.column(masked)
         if column is None or column.type_oid not in _WITHOUT_DATES:
@@ -148,9 +165,9 @@ def _masks_dates(policy: SubjectPolicy) -> bool:
 
 
 def _changes_nothing(path: tuple[str, ...], catalog: CatalogSnapshot) -> bool:
-    """Whether names mean what they mean with the session's own search_path: it has the same schemas in the same
-    order, leaving out a ``"$user"`` that does not exist. A name of no known schema (``pg_temp`` among them) changes
-    something.
+    """Whether names mean what they mean with the session's own search_path: it has the same schemas
+    in the same order, leaving out a ``"$user"`` that does not exist. A name of no known schema
+    (``pg_temp`` among them) changes something.
     """
     if any(name != "$user" and name not in catalog.schemas for name in path):
         return False

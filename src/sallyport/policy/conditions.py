@@ -1,9 +1,11 @@
-"""Conditions of rules, in CEL (Common Expression Language), compiled once when the policy is loaded.
+"""Conditions of rules, in CEL (Common Expression Language), compiled once when the policy is
+loaded.
 
 A condition sees ``subject`` (id, issuer, agent, agents, actors, groups, claims, read_untrusted,
-read_untrusted_on), ``statement`` (kind, actions, relations,
-columns, functions, has_where), ``target`` and ``now``; docs/policy.md lists them. Bounds: :mod:`sallyport.core.cel`.
-:meth:`Condition.evaluate` returns None when the evaluation failed: callers take the restrictive side.
+read_untrusted_on), ``statement`` (kind, actions, relations, columns, functions, has_where),
+``target`` and ``now``; docs/policy.md lists them. Bounds: :mod:`sallyport.core.cel`.
+:meth:`Condition.evaluate` returns None when the evaluation failed: callers take the restrictive
+side.
 """
 
 from __future__ import annotations
@@ -56,9 +58,10 @@ _EXAMPLE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition. ``uses``: the variables it mentions (they decide how long a verdict may be
-    kept). ``reads_containment``: it names ``subject.read_untrusted``. Where it names nothing else
-    of the subject, ``uses`` lacks ``subject``: the answer is the same for all who are contained.
+    """A compiled condition. ``uses``: the variables it mentions (they decide how long a verdict may
+    be kept). ``reads_containment``: it names ``subject.read_untrusted``. Where it names nothing
+    else of the subject, ``uses`` lacks ``subject``: the answer is the same for all who are
+    contained.
     """
 
     source: str
@@ -85,13 +88,16 @@ class Condition:
 
 
 def compile_condition(source: str) -> Condition:
-    """Compile a condition. ValueError (its text completes "the condition ...") when it is not usable."""
+    """Compile a condition. ValueError (its text completes "the condition ...") when it is not
+    usable.
+    """
     expression = compile_expression(source, VARIABLES)
     for match in _FIELD.finditer(without_strings(source)):
         variable, name = match.groups()
         if name not in _EXAMPLE[variable]:
             raise ValueError(
-                f"uses {variable}.{name}, which does not exist; there are {', '.join(_EXAMPLE[variable])}"
+                f"uses {variable}.{name}, which does not exist; there are"
+                f" {', '.join(_EXAMPLE[variable])}"
             )
     # Finds conditions that give no truth value. What fails on empty data only real data can tell.
     result = expression.evaluate(_EXAMPLE)

@@ -1,7 +1,8 @@
 """Of every column of a target: is it masked, clear, or clear though it looks personal.
 
-Tables, partitioned and foreign tables and materialized views are listed. Partitions are not, since their parent's masks are theirs; views are
-not, since what they show is computed from their tables as those are masked.
+Tables, partitioned and foreign tables and materialized views are listed. Partitions are not, since
+their parent's masks are theirs; views are not, since what they show is computed from their tables
+as those are masked.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class Coverage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ColumnCoverage:
-    """``column``: ``schema.relation.column``. ``tags``: of the policy. ``looks_like``: the tag of ``pii-default`` that its name hints at. ``masks``:
-    of a masked one, each with for whom and except for whom.
+    """``column``: ``schema.relation.column``. ``tags``: of the policy. ``looks_like``: the tag of
+    ``pii-default`` that its name hints at. ``masks``: of a masked one, each with for whom and
+    except for whom.
     """
 
     column: str
@@ -43,9 +45,13 @@ class ColumnCoverage:
 
 
 def coverage(
-    catalog: CatalogSnapshot, masks: Iterable[BoundMask], column_tags: Mapping[ColumnId, tuple[str, ...]]
+    catalog: CatalogSnapshot,
+    masks: Iterable[BoundMask],
+    column_tags: Mapping[ColumnId, tuple[str, ...]],
 ) -> list[ColumnCoverage]:
-    """One for each column, by schema and relation, in the relation's own order. ``masks``: those of the target."""
+    """One for each column, by schema and relation, in the relation's own order. ``masks``: those of
+    the target.
+    """
     shown: dict[ColumnId, list[str]] = {}
     for bound in masks:
         for id_ in bound.columns:
@@ -63,7 +69,9 @@ def coverage(
             type_ = catalog.types.get(column.type_oid)
             masked = tuple(dict.fromkeys(shown.get(id_, ())))
             name = catalog.column_name(id_)
-            out.append(ColumnCoverage(name, type_.name if type_ else "", state, tags, looks_like, masked))
+            out.append(
+                ColumnCoverage(name, type_.name if type_ else "", state, tags, looks_like, masked)
+            )
     return out
 
 
@@ -72,7 +80,9 @@ def _listed(catalog: CatalogSnapshot) -> Iterator[Relation]:
         if relation.kind not in _LISTED_KINDS or is_system_schema(relation.schema):
             continue
         if not any(
-            catalog.relations[oid].kind == "p" for oid in relation.parents if oid in catalog.relations
+            catalog.relations[oid].kind == "p"
+            for oid in relation.parents
+            if oid in catalog.relations
         ):
             yield relation
 

@@ -1,10 +1,10 @@
 """Facts + rules -> :class:`~sallyport.policy.decision.Decision`. Pure.
 
-Most restrictive wins: any deny rule that matches; then anything that no rule allows; then hold rules; then
-allow. Every access needs a rule that covers it (allow, or hold, which is permission after approval).
-Accesses through a view's definition need none of their own: the view was allowed; deny and hold rules see
-them all the same. A condition that cannot be evaluated restricts: deny and hold rules match, nothing is
-allowed by it.
+Most restrictive wins: any deny rule that matches; then anything that no rule allows; then hold
+rules; then allow. Every access needs a rule that covers it (allow, or hold, which is permission
+after approval). Accesses through a view's definition need none of their own: the view was allowed;
+deny and hold rules see them all the same. A condition that cannot be evaluated restricts: deny and
+hold rules match, nothing is allowed by it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from typing import Any
 
 from sallyport.core.errors import refuse
 from sallyport.core.subject import Subject
-from sallyport.policy.actions import DDL, GROUPS, NO_RELATION, READ, SESSION, TEMP, canonical, is_ddl
+from sallyport.policy.actions import (
+    DDL,
+    GROUPS,
+    NO_RELATION,
+    READ,
+    SESSION,
+    TEMP,
+    canonical,
+    is_ddl,
+)
 from sallyport.policy.conditions import subject_variables, time_variable
 from sallyport.policy.containment import RELEASE_HINT, Containment
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
@@ -36,9 +45,9 @@ _REMEMBERED_RELATIONS = 10_000
 class BoundRule:
     """A rule with its patterns resolved. None: the rule does not restrict relations (columns).
 
-    ``relations`` and ``columns`` are what the rule gives. ``reach_relations`` and ``reach_columns`` are what it
-    restricts: these, and what shares their rows by inheritance or partitioning, below and above. ``column_relations``: those of
-    the latter columns.
+    ``relations`` and ``columns`` are what the rule gives. ``reach_relations`` and ``reach_columns``
+    are what it restricts: these, and what shares their rows by inheritance or partitioning, below
+    and above. ``column_relations``: those of the latter columns.
     """
 
     rule: Rule
@@ -59,8 +68,8 @@ class BoundRule:
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside their
-    time window. ``contained``: the subject and agent read untrusted text.
+    """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside
+    their time window. ``contained``: the subject and agent read untrusted text.
     """
 
     policy_version: str
@@ -70,13 +79,18 @@ class DecisionContext:
     now: float
     rules: tuple[BoundRule, ...]
     closed: tuple[BoundRule, ...] = ()
-    skipped: tuple[BoundRule, ...] = ()  # rules of the policy that are not for this subject or target
+    # rules of the policy that are not for this subject or target
+    skipped: tuple[BoundRule, ...] = ()
     contained: Containment | None = None
     possible: list[str] = field(default_factory=list, repr=False, compare=False)
-    _by_relation: dict[int, tuple[BoundRule, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _by_relation: dict[int, tuple[BoundRule, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def rules_for(self, need: Need) -> tuple[BoundRule, ...]:
-        """Those of ``rules`` that may concern it, in order. What is allowed of PostgreSQL's own relations does not go by names."""
+        """Those of ``rules`` that may concern it, in order. What is allowed of PostgreSQL's own
+        relations does not go by names.
+        """
         relation = self.catalog.relations.get(need.relation)
         if (
             relation is None
@@ -94,7 +108,9 @@ class DecisionContext:
 
 
 def traces(standing: DecisionContext, facts: StatementFacts) -> tuple[RuleTrace, ...]:
-    """What each rule of the policy says of a statement and why, for explanations: first those that were considered."""
+    """What each rule of the policy says of a statement and why, for explanations: first those that
+    were considered.
+    """
     return _Decider(standing, facts).traces()
 
 
@@ -217,7 +233,9 @@ class _Decider:
         for holder, its_need in holding:
             reviewers = holder.rule.reviewers
             people = (
-                f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}" if reviewers else "a reviewer"
+                f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}"
+                if reviewers
+                else "a reviewer"
             )
             held = its_need.text(self.standing.catalog)
             lines.append(
@@ -243,7 +261,9 @@ class _Decider:
     def _nothing_allows(self, uncovered: list[Need]) -> Decision:
         standing = self.standing
         what = uncovered[0].text(standing.catalog)
-        shut = next((b for b in standing.closed if self._covered(uncovered[0], (*standing.rules, b))), None)
+        shut = next(
+            (b for b in standing.closed if self._covered(uncovered[0], (*standing.rules, b))), None
+        )
         if shut is not None:
             windows = "; ".join(str(w) for w in shut.rule.windows)
             refusal = refuse(
@@ -257,7 +277,8 @@ class _Decider:
         refusal = refuse(
             "SP1001",
             f"{what} is not allowed",
-            f"No rule of policy {standing.policy_version} for target {standing.target} allows {listed}.",
+            f"No rule of policy {standing.policy_version} for target {standing.target} allows"
+            f" {listed}.",
             self._about_relations(uncovered[0]) or what_is_possible(standing),
         )
         return Decision(_DENY, "", refusal)
@@ -280,7 +301,9 @@ class _Decider:
         """With the columns, when some column of the relation would have been allowed."""
         catalog, text = self.standing.catalog, need.text(self.standing.catalog)
         rules = self.standing.rules_for(need)
-        missing = [c for c in sorted(need.columns) if not self._covered(_column_need(need, c), rules)]
+        missing = [
+            c for c in sorted(need.columns) if not self._covered(_column_need(need, c), rules)
+        ]
         if not missing or len(missing) == len(need.columns):
             return text
         names = [catalog.column_name(c).rpartition(".")[2] for c in missing]
@@ -292,18 +315,28 @@ class _Decider:
             rule = bound.rule
             if rule.effect is _ALLOW:
                 matched = next(
-                    (n for n in self.needs if not n.indirect and gives(bound, n, self.standing.catalog)), None
+                    (
+                        n
+                        for n in self.needs
+                        if not n.indirect and gives(bound, n, self.standing.catalog)
+                    ),
+                    None,
                 )
             else:
                 matched = self._restricts(bound)
             value = self._condition(bound) if matched is not None else True
-            hit = matched is not None and (value is True or (value is None and rule.effect is not _ALLOW))
+            hit = matched is not None and (
+                value is True or (value is None and rule.effect is not _ALLOW)
+            )
             out.append(RuleTrace(rule.name, rule.effect.value, hit, self._why(matched, value)))
         for bound in self.standing.closed:
             windows = "; ".join(str(w) for w in bound.rule.windows)
             out.append(
                 RuleTrace(
-                    bound.rule.name, bound.rule.effect.value, False, f"outside its time window ({windows})"
+                    bound.rule.name,
+                    bound.rule.effect.value,
+                    False,
+                    f"outside its time window ({windows})",
                 )
             )
         for bound in self.standing.skipped:
@@ -314,11 +347,15 @@ class _Decider:
 
     def _why(self, matched: Need | None, value: bool | None) -> str:
         if matched is None:
-            return f"does not concern {_listed([n.text(self.standing.catalog) for n in self.needs])}"
+            return (
+                f"does not concern {_listed([n.text(self.standing.catalog) for n in self.needs])}"
+            )
         what = matched.text(self.standing.catalog)
         if value is False:
             return f"concerns {what}, but its condition is false"
-        return f"concerns {what}" + (", and its condition cannot be evaluated" if value is None else "")
+        return f"concerns {what}" + (
+            ", and its condition cannot be evaluated" if value is None else ""
+        )
 
 
 def _column_need(need: Need, column: ColumnId) -> Need:
@@ -353,12 +390,18 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
 
 
 def _concerns(rule: Rule, schema: str, name: str) -> bool:
-    """Whether a deny or hold rule is about something by its name. Tags are about columns of any name."""
-    return bool(rule.tags) or any(p.concerns(schema, name) for p in (*rule.relations, *rule.columns))
+    """Whether a deny or hold rule is about something by its name. Tags are about columns of any
+    name.
+    """
+    return bool(rule.tags) or any(
+        p.concerns(schema, name) for p in (*rule.relations, *rule.columns)
+    )
 
 
 def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
-    """Whether an allow or hold rule concerns this need (columns may be missing: see :func:`covered`)."""
+    """Whether an allow or hold rule concerns this need (columns may be missing: see
+    :func:`covered`).
+    """
     if need.action not in bound.rule.actions and need.also.isdisjoint(bound.rule.actions):
         return False
     open_ended = bound.relations is None and bound.columns is None
@@ -379,12 +422,14 @@ def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
         return bound.rule.effect is _ALLOW and need.action in READ and _readable(need, catalog)
     if bound.relations is not None and need.relation not in bound.relations:
         return False
-    return bound.columns is None or any(column.relation == need.relation for column in bound.columns)
+    return bound.columns is None or any(
+        column.relation == need.relation for column in bound.columns
+    )
 
 
 def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
-    """System relations are readable as :mod:`sallyport.sql.relations` says, whatever relations a rule
-    names.
+    """System relations are readable as :mod:`sallyport.sql.relations` says, whatever relations a
+    rule names.
     """
     relation = catalog.relations[need.relation]
     class_ = classify_relation(relation)
@@ -402,17 +447,27 @@ def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> boo
     if not giving:
         return False
     relation = catalog.relations.get(need.relation)
-    if relation is None or is_system_schema(relation.schema) or any(b.columns is None for b in giving):
+    if (
+        relation is None
+        or is_system_schema(relation.schema)
+        or any(b.columns is None for b in giving)
+    ):
         return True
     if not need.columns:
         return need.action in READ  # count(*): as in PostgreSQL, permission on any column is enough
-    return need.columns <= frozenset[ColumnId]().union(*(b.columns for b in giving if b.columns is not None))
+    return need.columns <= frozenset[ColumnId]().union(
+        *(b.columns for b in giving if b.columns is not None)
+    )
 
 
-def _variables(standing: DecisionContext, facts: StatementFacts, needs: tuple[Need, ...]) -> dict[str, Any]:
+def _variables(
+    standing: DecisionContext, facts: StatementFacts, needs: tuple[Need, ...]
+) -> dict[str, Any]:
     catalog = standing.catalog
     relations = {r.qualified for n in needs if (r := catalog.relations.get(n.relation)) is not None}
-    relations |= {f"{n.place[0]}.{n.place[1]}" for n in needs if n.place is not None and all(n.place)}
+    relations |= {
+        f"{n.place[0]}.{n.place[1]}" for n in needs if n.place is not None and all(n.place)
+    }
     columns = {catalog.column_name(c) for n in needs for c in n.columns}
     functions = {f"{f.schema}.{f.name}" for level in chain(facts) for f in level.functions}
     targets = () if standing.contained is None else (standing.contained.target,)
@@ -447,12 +502,15 @@ def _what_is_possible(standing: DecisionContext) -> str:
     if held:
         parts.append(f"After approval you may: {_listed(held, '; ')}.")
     return (
-        " ".join(parts) or f"No rule allows you anything on {standing.target}. Ask the owner of the policy."
+        " ".join(parts)
+        or f"No rule allows you anything on {standing.target}. Ask the owner of the policy."
     )
 
 
 def _offer(rule: Rule) -> str:
-    where = [p.text for p in (*rule.relations, *rule.columns)] + [f"columns tagged {t}" for t in rule.tags]
+    where = [p.text for p in (*rule.relations, *rule.columns)] + [
+        f"columns tagged {t}" for t in rule.tags
+    ]
     condition = f" when {rule.when.source}" if rule.when else ""
     return ", ".join(rule.named) + (f" on {_listed(where)}" if where else "") + condition
 

@@ -17,9 +17,10 @@ class Outcome(Enum):
 class Filter(Enum):
     """What conditions, groups, order, joins and functions see of a masked column.
 
-    MASKED: the mask's value. DENY: nothing; naming the column anywhere but in plain output is refused.
-    EQUALITY: the value in ``col = constant`` and ``col = ANY(array)``, the mask's value elsewhere.
-    EQUALITY_JOINS: besides, joins, GROUP BY and DISTINCT see which values are equal. ALLOW: the value.
+    MASKED: the mask's value. DENY: nothing; naming the column anywhere but in plain output is
+    refused. EQUALITY: the value in ``col = constant`` and ``col = ANY(array)``, the mask's value
+    elsewhere. EQUALITY_JOINS: besides, joins, GROUP BY and DISTINCT see which values are equal.
+    ALLOW: the value.
     """
 
     MASKED = "masked"
@@ -54,8 +55,9 @@ EQUALITY = frozenset({Filter.EQUALITY, Filter.EQUALITY_JOINS})
 class MaskSpec:
     """``kind``: a name in :data:`sallyport.policy.mask_kinds.MASK_KINDS`.
 
-    Parameters by kind (others stay at their defaults): partial keep_first/keep_last (characters kept); hash ``key`` names the secret
-    (never the secret itself); date ``precision`` year|month|day; bucket ``size`` (a positive number); constant ``value``.
+    Parameters by kind (others stay at their defaults): partial keep_first/keep_last (characters
+    kept); hash ``key`` names the secret (never the secret itself); date ``precision``
+    year|month|day; bucket ``size`` (a positive number); constant ``value``.
     """
 
     kind: str
@@ -73,11 +75,13 @@ REDACT = MaskSpec("redact")
 
 @dataclass(frozen=True, slots=True)
 class ColumnMask:
-    """The mask of one column for one subject. ``origin``: the policy entry it comes from, for explanations.
+    """The mask of one column for one subject. ``origin``: the policy entry it comes from, for
+    explanations.
 
-    ``write_filter``: WHERE and SET of a write may choose rows by the mask's value (``write_filter: masked``).
-    ``write``: the column may be written, which tells whether a guess equals its value (``write: allow``).
-    ``copies``: the mask's value may be written to other relations (``copies: masked``).
+    ``write_filter``: WHERE and SET of a write may choose rows by the mask's value (``write_filter:
+    masked``). ``write``: the column may be written, which tells whether a guess equals its value
+    (``write: allow``). ``copies``: the mask's value may be written to other relations (``copies:
+    masked``).
     """
 
     spec: MaskSpec
@@ -101,8 +105,9 @@ class RuleTrace:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``rule``: the rule that decided ("" when nothing matched). ``refusal``: set when the outcome is not ALLOW.
-    ``holds``: of HOLD, every hold rule that matched, in the policy's order: all of them want to be satisfied.
+    """``rule``: the rule that decided ("" when nothing matched). ``refusal``: set when the outcome
+    is not ALLOW. ``holds``: of HOLD, every hold rule that matched, in the policy's order: all of
+    them want to be satisfied.
     """
 
     outcome: Outcome

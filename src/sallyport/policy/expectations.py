@@ -14,8 +14,8 @@ _ORDER = (Outcome.ALLOW, Outcome.HOLD, Outcome.DENY)
 
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``subject``: a group, a list of groups, or id, issuer, groups, agent and claims. ``masks``: result
-    column -> mask ("" for none). ``contained``: after the subject read an untrusted column.
+    """``subject``: a group, a list of groups, or id, issuer, groups, agent and claims. ``masks``:
+    result column -> mask ("" for none). ``contained``: after the subject read an untrusted column.
     """
 
     subject: Any
@@ -30,8 +30,8 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def differs(expected: Expectation, explained: list[Explanation], unreadable: Refusal | None) -> str:
-    """What is not as expected, in words; "" when all is. Of several statements the most restricted one
-    counts.
+    """What is not as expected, in words; "" when all is. Of several statements the most restricted
+    one counts.
     """
     worst = max(explained, key=lambda e: _ORDER.index(e.outcome), default=None)
     outcome = worst.outcome if worst is not None else Outcome.DENY if unreadable else Outcome.ALLOW
@@ -48,5 +48,8 @@ def differs(expected: Expectation, explained: list[Explanation], unreadable: Ref
         if column not in masks:
             return f"there is no result column {column!r}; there are {', '.join(masks) or 'none'}"
         if mask not in (masks[column], masks[column].partition("(")[0]):
-            return f"expected column {column!r} with mask {mask or 'none'}, got {masks[column] or 'none'}"
+            return (
+                f"expected column {column!r} with mask {mask or 'none'}, got"
+                f" {masks[column] or 'none'}"
+            )
     return ""

@@ -1,8 +1,8 @@
-"""What the policy says about one statement for one subject, rule by rule: the values behind ``sallyport
-policy explain``.
+"""What the policy says about one statement for one subject, rule by rule: the values behind
+``sallyport policy explain``.
 
-Decides nothing: decision, refusal and masks are given, as the judge made them for the wire; this adds where each
-output column comes from, and the rules that were not even considered and why.
+Decides nothing: decision, refusal and masks are given, as the judge made them for the wire; this
+adds where each output column comes from, and the rules that were not even considered and why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sallyport.sql.facts import OutputColumn, StatementFacts
 
 @dataclass(frozen=True, slots=True)
 class ColumnExplanation:
-    """One result column: its ``sources`` by real name, and how it comes back (``mask``: "" when as it is).
+    """One result column: its ``sources`` by real name, and how it comes back (``mask``: "" when as
+    it is).
 
     ``dependence``: identity (the value of one column), derived (computed) or opaque (not followed).
     """
@@ -37,9 +38,9 @@ class ColumnExplanation:
 class Explanation:
     """``sent``: the text that the target gets, where masks are put into it; else "".
 
-    ``needs``: every permission, as ``delete on public.orders``. ``rules``: considered first, then those
-    for others. ``rule``: the one that decided; "" when none did, or when the gateway itself refuses (``by_gateway``),
-    whatever the rules say.
+    ``needs``: every permission, as ``delete on public.orders``. ``rules``: considered first, then
+    those for others. ``rule``: the one that decided; "" when none did, or when the gateway itself
+    refuses (``by_gateway``), whatever the rules say.
     """
 
     outcome: Outcome
@@ -63,7 +64,9 @@ def explain(
     sql: str = "",
     sent: str = "",
 ) -> Explanation:
-    """Explain one statement. ``specs``: the mask plan of its output columns, or of those of the statement that it prepares or declares."""
+    """Explain one statement. ``specs``: the mask plan of its output columns, or of those of the
+    statement that it prepares or declares.
+    """
     catalog = policy.standing.catalog
     columns = returned(facts)
     by_gateway = refusal is not decision.refusal
@@ -72,10 +75,13 @@ def explain(
         rule="" if by_gateway else decision.rule,
         refusal=refusal,
         needs=tuple(
-            need.text(catalog) + (" (through a view)" if need.indirect else "") for need in needs_of(facts)
+            need.text(catalog) + (" (through a view)" if need.indirect else "")
+            for need in needs_of(facts)
         ),
         rules=traces(policy.standing, facts),
-        columns=tuple(_column(policy, c, s, bool(sent)) for c, s in zip(columns, specs, strict=True)),
+        columns=tuple(
+            _column(policy, c, s, bool(sent)) for c, s in zip(columns, specs, strict=True)
+        ),
         policy_version=policy.standing.policy_version,
         sql=sql,
         by_gateway=by_gateway,
@@ -84,7 +90,9 @@ def explain(
 
 
 def returned(facts: StatementFacts) -> tuple[OutputColumn, ...]:
-    """The statement's output columns; for PREPARE and DECLARE those that EXECUTE and FETCH will give."""
+    """The statement's output columns; for PREPARE and DECLARE those that EXECUTE and FETCH will
+    give.
+    """
     if facts.columns is None and facts.inner is not None:
         return facts.inner.columns or ()
     return facts.columns or ()

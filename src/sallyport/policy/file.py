@@ -46,7 +46,9 @@ class PolicyFile:
         try:
             self.current = self._load()
         except ConfigError as error:
-            self.current = self._in_place_of_the_file(error, last_good() if last_good is not None else None)
+            self.current = self._in_place_of_the_file(
+                error, last_good() if last_good is not None else None
+            )
             self.problem = str(error)
             self.failures = 1
 
@@ -68,7 +70,8 @@ class PolicyFile:
                 self._check(policy)
         except ConfigError as stored:
             raise ConfigError(
-                f"{error}. The version that was in force last, {version.version}, cannot be used either: {stored}"
+                f"{error}. The version that was in force last, {version.version}, cannot be used"
+                f" either: {stored}"
             ) from None
         return policy
 
@@ -90,8 +93,9 @@ class PolicyFile:
         return False, problem
 
     def reload(self) -> tuple[bool, str | None]:
-        """Load the file again. (True, None): a new policy is in force; (False, None): unchanged; (False,
-        text): invalid, old one kept. What failed for another reason than the file's text is due again.
+        """Load the file again. (True, None): a new policy is in force; (False, None): unchanged;
+        (False, text): invalid, old one kept. What failed for another reason than the file's text is
+        due again.
         """
         with self._lock:
             self._seen = self._mark()
@@ -101,7 +105,9 @@ class PolicyFile:
                 return self._not_taken(str(error))
             except Exception as error:  # noqa: BLE001  logged by the caller; the last good policy stays
                 self._seen = _TRY_AGAIN
-                return self._not_taken(f"{self.path}: it could not be read: {type(error).__name__}: {error}")
+                return self._not_taken(
+                    f"{self.path}: it could not be read: {type(error).__name__}: {error}"
+                )
             self.problem = ""
             if policy.version == self.current.version:
                 return False, None

@@ -11,12 +11,16 @@ from sallyport.policy.model import Policy, Rule
 
 
 def at_target(policy: Policy, target: str, credential: str) -> Policy:
-    """The policy as it holds at ``target``. credential: static | ephemeral, as the configuration says."""
+    """The policy as it holds at ``target``. credential: static | ephemeral, as the configuration
+    says.
+    """
     return _without_ddl(policy, target) if credential == "ephemeral" else policy
 
 
 def _without_ddl(policy: Policy, target: str) -> Policy:
-    """The policy where nobody changes the schema of ``target``: a role that lives as long as its session must own nothing."""
+    """The policy where nobody changes the schema of ``target``: a role that lives as long as its
+    session must own nothing.
+    """
     rule = Rule(
         name="ephemeral: no schema changes",
         effect=Outcome.DENY,

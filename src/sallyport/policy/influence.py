@@ -1,12 +1,13 @@
-"""What a statement may not do with masked columns, whatever rule allows it; and the checks beside the
-rules.
+"""What a statement may not do with masked columns, whatever rule allows it; and the checks beside
+the rules.
 
-``check_unknowns``: anything not understood is a refusal. ``check_functions``: functions outside pg_catalog
-need a line in policy. ``check_influence``: a raw value must not steer a write (SP1201) unless its ``filter`` says
-so. ``check_mentions``: with ``filter: deny`` a column is only selected as it is (SP1201).
-``check_functions_read``: bodies of functions do not read masked columns (SP1103). ``check_flows``: masked data is not copied to where it would be read
-unmasked (SP1202). Each returns the first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as
-PostgreSQL's do.
+``check_unknowns``: anything not understood is a refusal. ``check_functions``: functions outside
+pg_catalog need a line in policy. ``check_influence``: a raw value must not steer a write (SP1201)
+unless its ``filter`` says so. ``check_mentions``: with ``filter: deny`` a column is only selected
+as it is (SP1201). ``check_functions_read``: bodies of functions do not read masked columns
+(SP1103). ``check_flows``: masked data is not copied to where it would be read unmasked (SP1202).
+Each returns the first refusal or None. Positions in facts are byte offsets; refusals carry 1-based
+characters, as PostgreSQL's do.
 """
 
 from __future__ import annotations
@@ -70,8 +71,12 @@ def check_form(facts: StatementFacts, sql: str | bytes = "") -> Refusal | None:
     return None
 
 
-def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes) -> Refusal | None:
-    """Functions outside pg_catalog that policy does not name: what they do cannot be seen from outside."""
+def check_functions(
+    facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes
+) -> Refusal | None:
+    """Functions outside pg_catalog that policy does not name: what they do cannot be seen from
+    outside.
+    """
     for level in chain(facts):
         for use in level.functions:
             name = f"{use.schema}.{use.name}"
@@ -89,17 +94,24 @@ def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | byt
             return refuse(
                 "SP1103",
                 f"function {name} is not known to be safe",
-                f"{name} is not part of PostgreSQL, and the policy does not list it under 'functions'.",
-                "Leave the function out, or ask for it to be listed under 'functions' in the policy.",
+                f"{name} is not part of PostgreSQL, and the policy does not list it under"
+                " 'functions'.",
+                "Leave the function out, or ask for it to be listed under 'functions' in the"
+                " policy.",
                 character_position(sql, use.position),
             )
     return None
 
 
 def check_influence(
-    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
+    facts: StatementFacts,
+    masks: Mapping[ColumnId, ColumnMask],
+    catalog: CatalogSnapshot,
+    sql: str | bytes,
 ) -> Refusal | None:
-    """SP1201 for the first masked column whose raw value may not influence the statement the way it does."""
+    """SP1201 for the first masked column whose raw value may not influence the statement the way it
+    does.
+    """
     for level in chain(facts):
         for influence in level.influences:
             mask = masks.get(influence.column)
@@ -139,16 +151,22 @@ def _influence_words(clause: Clause, column: str, mask: ColumnMask) -> tuple[str
     if clause in _REFUSED_ROWS:
         return (
             "Whether the row is accepted would reveal which values exist.",
-            "Leave out the columns of that constraint, or ask for 'filter: allow' in the column's mask.",
+            (
+                "Leave out the columns of that constraint, or ask for 'filter: allow' in the"
+                " column's mask."
+            ),
         )
     if clause is Clause.PARTITION:
         return (
-            "A table that is partitioned by it returns rows partition by partition, which would "
-            "reveal values.",
+            (
+                "A table that is partitioned by it returns rows partition by partition, which would"
+                " reveal values."
+            ),
             "",
         )
     detail = (
-        f"In {clause.value} its value would decide which rows are written, or what is written or returned."
+        f"In {clause.value} its value would decide which rows are written, or what is written or"
+        " returned."
     )
     if clause is Clause.WHERE and mask.filter in EQUALITY:
         return (
@@ -166,7 +184,9 @@ def _influence_words(clause: Clause, column: str, mask: ColumnMask) -> tuple[str
 def check_writes(
     facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot
 ) -> Refusal | None:
-    """SP1201 for an UPDATE of a masked column: statistics, indexes and triggers tell whether it had the new value before."""
+    """SP1201 for an UPDATE of a masked column: statistics, indexes and triggers tell whether it had
+    the new value before.
+    """
     for level in chain(facts):
         for access in level.accesses:
             for column in sorted(access.columns) if access.action == "update" else ():
@@ -187,7 +207,9 @@ def check_writes(
 def check_refresh(
     facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot
 ) -> Refusal | None:
-    """SP1201 for REFRESH of a materialized view that computes with masked columns: it runs as it was written."""
+    """SP1201 for REFRESH of a materialized view that computes with masked columns: it runs as it
+    was written.
+    """
     if facts.kind != "refresh_materialized_view":
         return None
     for column, _ in facts.mentioned:
@@ -204,15 +226,22 @@ def check_refresh(
 
 
 def check_functions_read(
-    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
+    facts: StatementFacts,
+    masks: Mapping[ColumnId, ColumnMask],
+    catalog: CatalogSnapshot,
+    sql: str | bytes,
 ) -> Refusal | None:
-    """SP1103 where the body of a function that is called reads a masked column: no mask can stand in a body."""
+    """SP1103 where the body of a function that is called reads a masked column: no mask can stand
+    in a body.
+    """
     for level in chain(facts):
         for column in sorted(level.read_in_functions):
             if column not in masks:
                 continue
             name = catalog.column_name(column)
-            called = [catalog.functions[oid] for oid in sorted(level.followed) if oid in catalog.functions]
+            called = [
+                catalog.functions[oid] for oid in sorted(level.followed) if oid in catalog.functions
+            ]
             names = ", ".join(f"{function.schema}.{function.name}" for function in called[:_LISTED])
             at = next((use.position for use in level.functions), -1)
             return refuse(
@@ -229,7 +258,10 @@ def check_functions_read(
 
 
 def check_mentions(
-    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
+    facts: StatementFacts,
+    masks: Mapping[ColumnId, ColumnMask],
+    catalog: CatalogSnapshot,
+    sql: str | bytes,
 ) -> Refusal | None:
     """SP1201 for a column with ``filter: deny`` that is used other than in the plain output."""
     for level in chain(facts):
@@ -260,8 +292,8 @@ def check_flows(
     sql: str | bytes = "",
     bound_policy: BoundPolicy | None = None,
 ) -> Refusal | None:
-    """SP1202 for masked data that would be written to where it could be read (more) freely. ``bound_policy``: what the policy says of
-    names that do not exist yet.
+    """SP1202 for masked data that would be written to where it could be read (more) freely.
+    ``bound_policy``: what the policy says of names that do not exist yet.
     """
     for level in chain(facts):
         for flow in level.flows:
@@ -278,11 +310,15 @@ def check_flows(
 
 
 def _may_copy(flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask]) -> bool:
-    """With ``copies: masked`` a mask's values may be stored, but never over the values that a mask hides."""
+    """With ``copies: masked`` a mask's values may be stored, but never over the values that a mask
+    hides.
+    """
     mask = masks[source]
     if not mask.copies or mask.filter is Filter.ALLOW:
         return False
-    return flow.target is None or (flow.target.relation != source.relation and flow.target not in masks)
+    return flow.target is None or (
+        flow.target.relation != source.relation and flow.target not in masks
+    )
 
 
 def _flow_refusal(

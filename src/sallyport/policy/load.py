@@ -1,8 +1,8 @@
 """Policy files: YAML text -> :class:`~sallyport.policy.model.Policy`.
 
-Everything wrong is a ConfigError that names file, line, what and what to do. A policy is taken whole or not
-at all. Packs are policies of the same format that ship with Sallyport (``packs/*.yaml``); their rules come
-before the file's own.
+Everything wrong is a ConfigError that names file, line, what and what to do. A policy is taken
+whole or not at all. Packs are policies of the same format that ship with Sallyport
+(``packs/*.yaml``); their rules come before the file's own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def load_policy(path: Path | str) -> Policy:
         content = read_trusted(path)
     except OSError as error:
         raise ConfigError(
-            f"{path}: the policy cannot be read: {error.strerror}. Check the path and its permissions"
+            f"{path}: the policy cannot be read: {error.strerror}. Check the path and its"
+            " permissions"
         ) from None
     return parse_policy(decode_utf8(content, str(path)), str(path))
 
@@ -67,14 +68,18 @@ def parse_policy(text: str, filename: str) -> Policy:
     document = load_yaml(text, filename)
     shape = document.convert((), raw.RawPolicy)
     if shape.version != 1:
-        raise document.error(("version",), f"version {shape.version} is not supported", "Write 'version: 1'")
+        raise document.error(
+            ("version",), f"version {shape.version} is not supported", "Write 'version: 1'"
+        )
     digest = hashlib.sha256(text.encode())
     parts: list[Policy] = []
     contains: list[tuple[str, Document, raw.RawContain | None]] = []
     for i, name in enumerate(shape.packs):
         if name not in PACKS:
             raise document.error(
-                ("packs", i), f"unknown pack {name!r}", f"{suggest(name, PACKS)}Packs are {', '.join(PACKS)}"
+                ("packs", i),
+                f"unknown pack {name!r}",
+                f"{suggest(name, PACKS)}Packs are {', '.join(PACKS)}",
             )
         if name in shape.packs[:i]:
             raise document.error(("packs", i), f"pack {name!r} is listed twice", "Remove one")
@@ -133,7 +138,11 @@ class _Loader:
     """Gives meaning to one document, remembering where everything stands."""
 
     def __init__(
-        self, document: Document, shape: raw.RawPolicy, pack: str, other_tags: Iterable[Iterable[str]] = ()
+        self,
+        document: Document,
+        shape: raw.RawPolicy,
+        pack: str,
+        other_tags: Iterable[Iterable[str]] = (),
     ) -> None:
         self.document, self.shape, self.pack = document, shape, pack
         self.known_tags = set(shape.tags).union(*other_tags)
@@ -146,7 +155,9 @@ class _Loader:
             if raw_rule.name in names:
                 first = f"first on line {self.document.line(('rules', names[raw_rule.name]))}"
                 raise self.document.error(
-                    (*path, "name"), f"two rules are named {raw_rule.name!r} ({first})", "Rename one"
+                    (*path, "name"),
+                    f"two rules are named {raw_rule.name!r} ({first})",
+                    "Rename one",
                 )
             names[raw_rule.name] = i
             rules.append(self._rule(path, raw_rule))
@@ -155,11 +166,15 @@ class _Loader:
             tags={tag: self._tagged(("tags", tag), values) for tag, values in shape.tags.items()},
             rules=tuple(rules),
             masks=tuple(self._mask(("masks", i), m) for i, m in enumerate(shape.masks)),
-            functions=tuple(self._function(("functions", i), f) for i, f in enumerate(shape.functions)),
+            functions=tuple(
+                self._function(("functions", i), f) for i, f in enumerate(shape.functions)
+            ),
             search_paths=frozenset(
                 self._search_path(("search_paths", i), s) for i, s in enumerate(shape.search_paths)
             ),
-            settings=frozenset(self._setting(("settings", i), s) for i, s in enumerate(shape.settings)),
+            settings=frozenset(
+                self._setting(("settings", i), s) for i, s in enumerate(shape.settings)
+            ),
             limits=self._limits(),
             warnings=(*self._unused_tags(), *filter_warnings(self.document, shape.masks)),
             notices=shape.notices,
@@ -168,7 +183,7 @@ class _Loader:
         )
 
     # -- rules
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _rule(self, path: YamlPath, rule: raw.RawRule) -> Rule:
         effect, key, named = self._effect(path, rule)
@@ -215,12 +230,16 @@ class _Loader:
 
     def _effect(self, path: YamlPath, rule: raw.RawRule) -> tuple[Outcome, str, list[str]]:
         effects = [
-            (o, o.value, getattr(rule, o.value)) for o in Outcome if getattr(rule, o.value) is not None
+            (o, o.value, getattr(rule, o.value))
+            for o in Outcome
+            if getattr(rule, o.value) is not None
         ]
         if len(effects) != 1:
             have = "none" if not effects else " and ".join(key for _, key, _ in effects)
             fix = "Write one list of actions, for example 'allow: [read]'"
-            raise self.document.error(path, f"exactly one of allow, hold and deny is needed, not {have}", fix)
+            raise self.document.error(
+                path, f"exactly one of allow, hold and deny is needed, not {have}", fix
+            )
         effect, key, named = effects[0]
         if not named:
             raise self.document.error(
@@ -253,7 +272,10 @@ class _Loader:
 
     def _window(self, path: YamlPath, window: raw.RawWindow) -> Window:
         self._not_empty((*path, "days"), window.days)
-        start, end = self._minutes((*path, "from"), window.from_), self._minutes((*path, "to"), window.to)
+        start, end = (
+            self._minutes((*path, "from"), window.from_),
+            self._minutes((*path, "to"), window.to),
+        )
         if start == end:
             raise self.document.error(
                 (*path, "to"), "the window is empty", "Write different times for 'from' and 'to'"
@@ -265,7 +287,7 @@ class _Loader:
             raise self.document.error(
                 (*path, "timezone"), f"unknown time zone {window.timezone!r}", fix
             ) from None
-        days = frozenset(DAYS.index(d) for d in (window.days or DAYS))
+        days = frozenset(DAYS.index(d) for d in window.days or DAYS)
         return Window(days, start, end, window.timezone)
 
     def _minutes(self, path: YamlPath, text: str) -> int:
@@ -311,7 +333,9 @@ class _Loader:
     def _view(self, name: str, word: str) -> Pattern:
         path = ("views", name)
         if word != "trusted":
-            fix = f"{suggest(word, ['trusted'])}Write, for example, 'views: {{\"{name}\": trusted}}'"
+            fix = (
+                f"{suggest(word, ['trusted'])}Write, for example, 'views: {{\"{name}\": trusted}}'"
+            )
             raise self.document.error(path, f"unknown value {word!r}", fix)
         pattern = self._try(path, lambda: parse_pattern(name, 2, "public.customer_names"))
         if is_system_schema(pattern.parts[0]):
@@ -353,18 +377,23 @@ class _Loader:
         names = split_search_path(text)
         if not names or any(n.startswith("pg_temp") for n in names):
             raise self.document.error(
-                path, f"{text!r} is not a usable search_path", "Write schema names like 'app, public'"
+                path,
+                f"{text!r} is not a usable search_path",
+                "Write schema names like 'app, public'",
             )
         return names
 
     def _setting(self, path: YamlPath, text: str) -> str:
         if not is_pattern(text.lower()):
-            fix = "Write names like app.tenant, or app.* for all of app; sallyport is the gateway's own"
+            fix = (
+                "Write names like app.tenant, or app.* for all of app; sallyport is the"
+                " gateway's own"
+            )
             raise self.document.error(path, f"{text!r} is not a custom setting", fix)
         return text.lower()
 
     # -- parts
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _subjects(self, path: YamlPath, match: raw.RawSubjects | None) -> SubjectMatch:
         if match is None:
@@ -376,7 +405,9 @@ class _Loader:
             values = value if isinstance(value, list) else [value]
             if not values or any(not isinstance(v, (str, int, float, bool)) for v in values):
                 fix = "Write a text, number, true or false, or a list of them"
-                raise self.document.error((*path, "claims", name), "a claim's value must be plain", fix)
+                raise self.document.error(
+                    (*path, "claims", name), "a claim's value must be plain", fix
+                )
             claims.append((name, tuple(values)))
         return SubjectMatch(
             groups=frozenset(match.groups or ()),
@@ -421,7 +452,9 @@ class _Loader:
     def _not_empty(self, path: YamlPath, value: Any) -> None:
         if value is not None and not isinstance(value, str) and len(value) == 0:
             raise self.document.error(
-                path, "the list is empty and would match nothing", "Name at least one, or remove the key"
+                path,
+                "the list is empty and would match nothing",
+                "Name at least one, or remove the key",
             )
 
     def _try(self, path: YamlPath, make: Callable[[], T]) -> T:

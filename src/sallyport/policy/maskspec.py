@@ -1,4 +1,6 @@
-"""A mask entry: ``with:`` -> :class:`~sallyport.policy.decision.MaskSpec`, ``filter:`` -> ``Filter``."""
+"""A mask entry: ``with:`` -> :class:`~sallyport.policy.decision.MaskSpec`, ``filter:`` ->
+``Filter``.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,15 @@ from sallyport.policy.decision import Filter, MaskSpec
 from sallyport.policy.mask_kinds import MASK_KINDS
 
 _UNNAMED_FILTER = (
-    "this mask has no 'filter': conditions, groups and functions now see the mask's value (\"masked\"); "
-    'before, such columns could only be selected ("deny"). '
-    "Write 'filter: masked' or 'filter: deny' to say which you want"
+    "this mask has no 'filter': conditions, groups and functions now see the mask's value"
+    ' ("masked"); before, such columns could only be selected ("deny"). Write \'filter: masked\''
+    " or 'filter: deny' to say which you want"
 )
 
 _JOINS = (
-    "'equality: joins' works as 'equality' in this version: joins, groups and DISTINCT see the mask's value. "
-    "Where they must tell values apart, use 'with: hash', whose tokens are equal where values are"
+    "'equality: joins' works as 'equality' in this version: joins, groups and DISTINCT see the"
+    " mask's value. Where they must tell values apart, use 'with: hash', whose tokens are equal"
+    " where values are"
 )
 
 
@@ -32,8 +35,8 @@ def mask_filter(mask: raw.RawMask) -> Filter:
 
 
 def filter_warnings(document: Document, masks: list[raw.RawMask]) -> Iterator[str]:
-    """A warning for each entry without ``filter``, whose meaning changed when MASKED became the default, and for each that asks for
-    joins, which see the mask's value for now.
+    """A warning for each entry without ``filter``, whose meaning changed when MASKED became the
+    default, and for each that asks for joins, which see the mask's value for now.
     """
     for i, mask in enumerate(masks):
         if mask.filter is msgspec.UNSET:
@@ -50,7 +53,9 @@ def mask_spec(document: Document, path: YamlPath, value: str | dict[str, Any] | 
     if isinstance(value, dict):
         if len(value) != 1:
             raise document.error(
-                path, "one mask is expected", "Write, for example, 'with: {partial: {keep_last: 4}}'"
+                path,
+                "one mask is expected",
+                "Write, for example, 'with: {partial: {keep_last: 4}}'",
             )
         kind, parameters = next(iter(value.items()))
     return _spec_of(document, path, str(kind), parameters)
@@ -63,7 +68,9 @@ def _spec_of(document: Document, path: YamlPath, name: str, parameters: Any) -> 
         raise document.error(path, f"unknown mask {name!r}", fix)
     if kind.parameters is None:
         if parameters is not None:
-            raise document.error((*path, name), f"{name} has no parameters", f"Write 'with: {name}'")
+            raise document.error(
+                (*path, name), f"{name} has no parameters", f"Write 'with: {name}'"
+            )
         return MaskSpec(name)
     if parameters is not None:
         values = document.convert((*path, name), kind.parameters)

@@ -1,7 +1,7 @@
 """A policy as values: what :mod:`sallyport.policy.load` makes of a file, before it meets a catalog.
 
-Nothing here is resolved: patterns are still patterns. :func:`sallyport.policy.bind.bind` resolves them once
-per catalog snapshot.
+Nothing here is resolved: patterns are still patterns. :func:`sallyport.policy.bind.bind` resolves
+them once per catalog snapshot.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class SubjectMatch:
-    """Which subjects: every given part must hold; inside a part one of the values is enough. All empty:
-    everyone.
+    """Which subjects: every given part must hold; inside a part one of the values is enough. All
+    empty: everyone.
     """
 
     groups: frozenset[str] = frozenset()
@@ -35,8 +35,9 @@ class SubjectMatch:
     claims: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     def misses(self, subject: Subject, *, restricts: bool) -> str:
-        """Why the subject does not match, in words; "" when it does. restricts: what is matched takes something away, so that any of
-        the subject's programs counts as its agent; else only the one that acts now does.
+        """Why the subject does not match, in words; "" when it does. restricts: what is matched
+        takes something away, so that any of the subject's programs counts as its agent; else only
+        the one that acts now does.
         """
         if self.groups and not self.groups & subject.groups:
             return f"the subject is in none of the groups {_names(self.groups)}"
@@ -67,7 +68,9 @@ class SubjectMatch:
             )
             if names
         ]  # fmt: skip
-        parts += [f"claim {name} {' or '.join(map(str, accepted))}" for name, accepted in self.claims]
+        parts += [
+            f"claim {name} {' or '.join(map(str, accepted))}" for name, accepted in self.claims
+        ]
         return " and ".join(parts) or "everybody"
 
 
@@ -82,8 +85,8 @@ def _names(values: frozenset[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a rule is in force. ``start``/``end``: minutes after local midnight; an end before the start is
-    on the next day.
+    """When a rule is in force. ``start``/``end``: minutes after local midnight; an end before the
+    start is on the next day.
     """
 
     days: frozenset[int]  # 0 is Monday
@@ -98,7 +101,9 @@ class Window:
         if self.start < self.end:
             return day in self.days and self.start <= minute < self.end
         yesterday = (day - 1) % 7
-        return (day in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+        return (day in self.days and minute >= self.start) or (
+            yesterday in self.days and minute < self.end
+        )
 
     def __str__(self) -> str:
         days = ", ".join(DAYS[d] for d in sorted(self.days))
@@ -111,7 +116,9 @@ def _clock(minutes: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reviewers:
-    """Who may approve what a hold rule stops: members of any of the groups, ``quorum`` different people."""
+    """Who may approve what a hold rule stops: members of any of the groups, ``quorum`` different
+    people.
+    """
 
     groups: frozenset[str]
     quorum: int = 1
@@ -119,9 +126,10 @@ class Reviewers:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an approval
-    may wait and be used. ``mode``: wait (the client waits), async (refused at once, runs when sent again after approval).
-    ``restricts_only``: a hold rule that holds what other rules allow, and gives nothing itself.
+    """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an
+    approval may wait and be used. ``mode``: wait (the client waits), async (refused at once, runs
+    when sent again after approval). ``restricts_only``: a hold rule that holds what other rules
+    allow, and gives nothing itself.
     """
 
     name: str
@@ -168,8 +176,8 @@ def misses(rule: Rule, subject: Subject) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """One entry of ``masks``. ``exempt``: subjects that see the real values (None: nobody). ``write_filter``,
-    ``write``, ``copies``: as in :class:`~sallyport.policy.decision.ColumnMask`.
+    """One entry of ``masks``. ``exempt``: subjects that see the real values (None: nobody).
+    ``write_filter``, ``write``, ``copies``: as in :class:`~sallyport.policy.decision.ColumnMask`.
     """
 
     spec: MaskSpec
@@ -192,8 +200,9 @@ class Mask:
         return f"pack {self.pack}" if self.pack else f"{self.file} line {self.line}".lstrip()
 
     def origin(self, tags: Iterable[str], *names: str) -> str:
-        """How explanations name it for one column with these tags, called schema, relation, column: what of the
-        entry it was that matched (all of it, when only a partition or parent of the column does).
+        """How explanations name it for one column with these tags, called schema, relation, column:
+        what of the entry it was that matched (all of it, when only a partition or parent of the
+        column does).
         """
         tagged = [tag for tag in self.tags if tag in tags]
         named = [pattern.text for pattern in self.columns if pattern.matches(*names)]
@@ -203,8 +212,8 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class SubjectLimits:
-    """Bounds for one subject; None: no bound. Bytes are of result rows after masking; ``statement_timeout``
-    and ``session`` are seconds.
+    """Bounds for one subject; None: no bound. Bytes are of result rows after masking;
+    ``statement_timeout`` and ``session`` are seconds.
     """
 
     rows: int | None = None
@@ -219,7 +228,9 @@ class SubjectLimits:
 
     def stricter(self, limits: SubjectLimits) -> SubjectLimits:
         """The smaller bound of each pair."""
-        return SubjectLimits(*(_least(getattr(self, n), getattr(limits, n)) for n in self.__slots__))
+        return SubjectLimits(
+            *(_least(getattr(self, n), getattr(limits, n)) for n in self.__slots__)
+        )
 
 
 def _least(a: Any, b: Any) -> Any:
@@ -228,7 +239,9 @@ def _least(a: Any, b: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LimitEntry:
-    """Limits for some subjects and targets; all that match apply, the strictest value of each wins."""
+    """Limits for some subjects and targets; all that match apply, the strictest value of
+    each wins.
+    """
 
     limits: SubjectLimits
     subjects: SubjectMatch = SubjectMatch()
@@ -265,14 +278,16 @@ class InjectionScan:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs'
-    texts. ``text``: the file's.
+    """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its
+    packs' texts. ``text``: the file's.
 
     ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names
-    (``$user`` kept as it is). ``settings``: custom settings that sessions may set, in lower case, some as ``app.*``. ``notices``: a client is told by a NOTICE when a statement saw masked values.
-    ``record_statements``: full | literals-masked | fingerprints, what recordings keep of texts and bind values.
-    ``trusted_views``: views that are read as they are, though their bodies compute with masked columns.
-    ``untrusted``: columns that hold what strangers wrote; who reads one is contained.
+    (``$user`` kept as it is). ``settings``: custom settings that sessions may set, in lower case,
+    some as ``app.*``. ``notices``: a client is told by a NOTICE when a statement saw masked values.
+    ``record_statements``: full | literals-masked | fingerprints, what recordings keep of texts and
+    bind values. ``trusted_views``: views that are read as they are, though their bodies compute
+    with masked columns. ``untrusted``: columns that hold what strangers wrote; who reads one is
+    contained.
     """
 
     version: str
@@ -301,7 +316,9 @@ class Policy:
         return frozenset(m.spec.key for m in self.masks if m.spec.kind == "hash")
 
     def groups(self) -> frozenset[str]:
-        """Every group that the policy names; one that no token ever carries is probably misspelt."""
+        """Every group that the policy names; one that no token ever carries is probably
+        misspelt.
+        """
         out: set[str] = set()
         for rule in self.rules:
             out |= rule.subjects.groups | (rule.reviewers.groups if rule.reviewers else frozenset())

@@ -1,7 +1,8 @@
-"""Which relations and columns of a catalog snapshot a pattern means, found by name instead of by trying each.
+"""Which relations and columns of a catalog snapshot a pattern means, found by name instead of by
+trying each.
 
-One index per snapshot, shared by every policy that is bound to it: a part without a wildcard is looked up, one with a
-wildcard is tried on the names that begin (or end) like it.
+One index per snapshot, shared by every policy that is bound to it: a part without a wildcard is
+looked up, one with a wildcard is tried on the names that begin (or end) like it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class NameIndex:
     """The names of one catalog snapshot. What was looked up once is kept."""
 
     def __init__(self, catalog: CatalogSnapshot, before: NameIndex | None = None) -> None:
-        """``before``: of a snapshot that shares most relations with this; its answers are taken over."""
+        """``before``: of a snapshot that shares most relations with this; its answers are taken
+        over.
+        """
         self._catalog = catalog
         self._relations: dict[tuple[str, ...], tuple[Pattern, frozenset[int]]] = {}
         self._columns: dict[tuple[str, ...], tuple[Pattern, frozenset[ColumnId]]] = {}
@@ -124,8 +127,8 @@ class NameIndex:
 
     @classmethod
     def of(cls, catalog: CatalogSnapshot, before: CatalogSnapshot | None = None) -> NameIndex:
-        """The index of this snapshot, made when it is first asked for. ``before``: one that shares most relations with it, whose answers
-        are taken over.
+        """The index of this snapshot, made when it is first asked for. ``before``: one that shares
+        most relations with it, whose answers are taken over.
         """
         index: NameIndex | None = catalog.lookups.get(cls)
         if index is None:
@@ -133,9 +136,13 @@ class NameIndex:
             catalog.keep(cls, index)
         return index
 
-    def _take_over(self, before: NameIndex, gone: Sequence[Relation], come: Sequence[Relation]) -> None:
+    def _take_over(
+        self, before: NameIndex, gone: Sequence[Relation], come: Sequence[Relation]
+    ) -> None:
         lost = frozenset([relation.oid for relation in gone])
-        lost_columns = frozenset([ColumnId(r.oid, column.attnum) for r in gone for column in r.columns])
+        lost_columns = frozenset(
+            [ColumnId(r.oid, column.attnum) for r in gone for column in r.columns]
+        )
 
         def matching(pattern: Pattern) -> list[int]:
             return [r.oid for r in come if pattern.matches_relation(r.schema, r.name)]
@@ -148,7 +155,9 @@ class NameIndex:
             self._columns[parts] = pattern, _changed(ids, ids & lost_columns, more)
 
     def relations(self, pattern: Pattern) -> frozenset[int]:
-        """OIDs of the relations that ``schema.relation``, the first two parts of the pattern, means."""
+        """OIDs of the relations that ``schema.relation``, the first two parts of the pattern,
+        means.
+        """
         key = pattern.parts[:2]
         answer = self._relations.get(key)
         if answer is None:
@@ -168,7 +177,10 @@ class NameIndex:
         """The columns that ``schema.relation.column`` means."""
         answer = self._columns.get(pattern.parts)
         if answer is None:
-            answer = self._columns[pattern.parts] = pattern, frozenset(self._search_columns(pattern))
+            answer = self._columns[pattern.parts] = (
+                pattern,
+                frozenset(self._search_columns(pattern)),
+            )
         return answer[1]
 
     def _search_columns(self, pattern: Pattern) -> Iterator[ColumnId]:
@@ -181,7 +193,9 @@ class NameIndex:
         for name in meant:
             yield from self._columns_of(relations.intersection(by_name[name]), name.__eq__)
 
-    def _columns_of(self, relations: Iterable[int], matches: Callable[[str], Any]) -> Iterator[ColumnId]:
+    def _columns_of(
+        self, relations: Iterable[int], matches: Callable[[str], Any]
+    ) -> Iterator[ColumnId]:
         for oid in relations:
             for column in self._catalog.relations[oid].columns:
                 if matches(column.name):

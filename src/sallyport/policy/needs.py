@@ -1,5 +1,5 @@
-"""What a statement needs permission for: facts flattened into (action, relation, columns), wrappers and
-inner statements included.
+"""What a statement needs permission for: facts flattened into (action, relation, columns), wrappers
+and inner statements included.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from sallyport.sql.facts import StatementFacts
 
 
 class Need(Struct, frozen=True):
-    """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a view;
-    needs no rule, but deny and hold see it. ``place``: schema and name of something that is no relation yet, or
-    no relation at all (see :class:`sallyport.sql.facts.NamedObject`). ``also``: other names of the action.
+    """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a
+    view; needs no rule, but deny and hold see it. ``place``: schema and name of something that is
+    no relation yet, or no relation at all (see :class:`sallyport.sql.facts.NamedObject`). ``also``:
+    other names of the action.
     """
 
     action: str
@@ -30,7 +31,9 @@ class Need(Struct, frozen=True):
         """``delete on public.orders`` for messages."""
         if self.place is not None and self.place[0]:
             schema, name = self.place
-            return f"{self.action} on {schema}.{name}" if name else f"{self.action} on schema {schema}"
+            return (
+                f"{self.action} on {schema}.{name}" if name else f"{self.action} on schema {schema}"
+            )
         if not self.relation:
             return self.action
         relation = catalog.relations.get(self.relation)
@@ -46,7 +49,9 @@ def chain(facts: StatementFacts) -> Iterator[StatementFacts]:
 
 
 def has_where(facts: StatementFacts) -> bool | None:
-    """False when any level changes rows without WHERE; True when one has WHERE; None when nothing says."""
+    """False when any level changes rows without WHERE; True when one has WHERE; None when nothing
+    says.
+    """
     values = [level.has_where for level in chain(facts)]
     return False if False in values else True if True in values else None
 
@@ -83,7 +88,9 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
 
 
 def _is_temporary(need: Need, temporary: frozenset[int]) -> bool:
-    """Whether it is about a temporary relation of the session: whatever is done with it is one action."""
+    """Whether it is about a temporary relation of the session: whatever is done with it is one
+    action.
+    """
     return need.relation in temporary or (need.place is not None and need.place[0] == TEMPORARY)
 
 
@@ -93,9 +100,9 @@ def _wrapper_needs(kind: str, levels: list[StatementFacts]) -> list[Need]:
 
 
 def _unlisted_reads(level: StatementFacts) -> Iterator[Need]:
-    """Columns that the statement reads without a read access of their relation (RETURNING, WHERE of an
-    UPDATE): as in PostgreSQL, they need permission to select. A relation reached only through a view stays
-    indirect.
+    """Columns that the statement reads without a read access of their relation (RETURNING, WHERE of
+    an UPDATE): as in PostgreSQL, they need permission to select. A relation reached only through a
+    view stays indirect.
     """
     read = {a.relation for a in level.accesses if canonical(a.action) == "select"}
     named = {a.relation for a in level.accesses if not a.indirect}

@@ -1,8 +1,10 @@
-"""Everything a policy has to say about one statement, in the order in which it is said: one place for the judge and for ``explain``.
+"""Everything a policy has to say about one statement, in the order in which it is said: one place
+for the judge and for ``explain``.
 
-A form that no rule can allow is named before rules are: a rule would send its reader to the policy in vain. Then a rule that denies
-speaks first, for it was written for this very statement; then what was not understood, functions and settings; then missing
-permission and holds; last what masked columns would give away.
+A form that no rule can allow is named before rules are: a rule would send its reader to the policy
+in vain. Then a rule that denies speaks first, for it was written for this very statement; then what
+was not understood, functions and settings; then missing permission and holds; last what masked
+columns would give away.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from sallyport.policy.renames import check_names
 from sallyport.sql.facts import StatementFacts
 
 
-def outcome_of(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> tuple[Decision, Refusal | None]:
+def outcome_of(
+    policy: SubjectPolicy, facts: StatementFacts, sql: str
+) -> tuple[Decision, Refusal | None]:
     """The decision by rules, and what is refused in the end (None: it runs)."""
     decision = policy.decide(facts)
     form = check_form(facts, sql)

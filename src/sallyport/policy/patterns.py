@@ -1,8 +1,9 @@
-"""Patterns over real names: ``schema.relation``, ``schema.relation.column`` and ``schema.function``.
+"""Patterns over real names: ``schema.relation``, ``schema.relation.column`` and
+``schema.function``.
 
-``*`` and ``?`` work inside one part; everything else is literal and case-sensitive, as PostgreSQL stores
-it. A part with a dot in its name is written in double quotes (``public."odd.name"``). A schema part with a
-wildcard never means the system schemas: those are named outright.
+``*`` and ``?`` work inside one part; everything else is literal and case-sensitive, as PostgreSQL
+stores it. A part with a dot in its name is written in double quotes (``public."odd.name"``). A
+schema part with a wildcard never means the system schemas: those are named outright.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 
 
 def is_system_schema(schema: str) -> bool:
-    """PostgreSQL's own schemas: information_schema, and the reserved prefix ``pg_`` (catalog, toast, temporary)."""
+    """PostgreSQL's own schemas: information_schema, and the reserved prefix ``pg_`` (catalog,
+    toast, temporary).
+    """
     return schema == "information_schema" or schema.startswith("pg_")
 
 
@@ -48,7 +51,9 @@ class Pattern:
 
     def concerns(self, schema: str, name: str) -> bool:
         """Whether the schema and relation parts match; ``name`` "": the schema part does."""
-        return bool(self.regexes[0].fullmatch(schema) and (not name or self.regexes[1].fullmatch(name)))
+        return bool(
+            self.regexes[0].fullmatch(schema) and (not name or self.regexes[1].fullmatch(name))
+        )
 
 
 def has_wildcard(part: str) -> bool:
@@ -74,14 +79,17 @@ def parse_pattern(text: Any, parts: int, example: str) -> Pattern:
         at += 1
     if len(names) != parts:
         raise ValueError(
-            f"{text!r} has {len(names)} part{'s' if len(names) > 1 else ''}, not {parts} as in {example!r}"
+            f"{text!r} has {len(names)} part{'s' if len(names) > 1 else ''}, not {parts} as in"
+            f" {example!r}"
         )
     return Pattern(text, tuple(names), tuple(_regex(part) for part in names))
 
 
 @lru_cache(maxsize=4096)
 def _regex(part: str) -> re.Pattern[str]:
-    out = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", part))
+    out = "".join(
+        ".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", part)
+    )
     return re.compile(out, re.DOTALL)
 
 

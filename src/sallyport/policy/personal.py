@@ -1,8 +1,9 @@
-"""Whether a column's name says that it may hold personal data: wider than the masks of ``pii-default``, because it only makes people look.
+"""Whether a column's name says that it may hold personal data: wider than the masks of
+``pii-default``, because it only makes people look.
 
-What the pack names, in any spelling, looks personal whatever the policy. Beyond it, one word of the name is enough
-(``customer_mail_2``, ``partner_vorname``), unless its other words or its type say that it is about the data and not the data
-(``email_verified``, ``phone_type``).
+What the pack names, in any spelling, looks personal whatever the policy. Beyond it, one word of the
+name is enough (``customer_mail_2``, ``partner_vorname``), unless its other words or its type say
+that it is about the data and not the data (``email_verified``, ``phone_type``).
 """
 
 from __future__ import annotations
@@ -21,20 +22,33 @@ _WORDS = {
     word: tag
     for tag, words in {
         "pii.email": "email mail emails courriel correo",
-        "pii.phone": "phone phones telephone telefon telefono téléphone teléfono mobile handy fax whatsapp",
-        "pii.name": "firstname lastname surname fullname vorname nachname prenom prénom apellido apellidos "
-        "author driver owner doctor physician teacher lawyer spouse guardian cardholder",
+        "pii.phone": (
+            "phone phones telephone telefon telefono téléphone teléfono mobile handy fax whatsapp"
+        ),
+        "pii.name": (
+            "firstname lastname surname fullname vorname nachname prenom prénom apellido apellidos "
+            "author driver owner doctor physician teacher lawyer spouse guardian cardholder"
+        ),
         "pii.username": "username login nickname benutzername handle",
-        "pii.national_id": "ssn passport passeport pasaporte reisepass taxpayer steuernummer dni curp cpf",
+        "pii.national_id": (
+            "ssn passport passeport pasaporte reisepass taxpayer steuernummer dni curp cpf"
+        ),
         "pii.birth": "dob birth birthday birthdate geburtsdatum naissance nacimiento age",
-        "pii.address": "address adresse anschrift direccion dirección street strasse straße rue calle zip zipcode "
-        "postcode plz postleitzahl latitude longitude",
+        "pii.address": (
+            "address adresse anschrift direccion dirección street strasse straße rue calle zip"
+            " zipcode postcode plz postleitzahl latitude longitude"
+        ),
         "pii.member": "insurance versicherung seguro mutuelle membership",
-        "pii.health": "diagnosis diagnose diagnostic diagnostico disease illness allergy allergies medication "
-        "prescription patient krankheit maladie enfermedad religion ethnicity gender sex",
+        "pii.health": (
+            "diagnosis diagnose diagnostic diagnostico disease illness allergy allergies medication"
+            " prescription patient krankheit maladie enfermedad religion ethnicity gender sex"
+        ),
         "pii.bank": "iban bic salary gehalt salaire salario income",
         "secret.credential": "password passwort credential credentials secret apikey",
-        "pii.free_text": "notes remarks comments bemerkungen kommentare commentaires observaciones transcript biography bio",
+        "pii.free_text": (
+            "notes remarks comments bemerkungen kommentare commentaires observaciones transcript"
+            " biography bio"
+        ),
     }.items()
     for word in words.split()
 }
@@ -91,9 +105,13 @@ _ABOUT = frozenset(
         "score",
     ]
 )
-_ABOUT_FIRST = frozenset(["is", "has", "can", "was", "allow", "allows", "num", "count", "total", "last"])
+_ABOUT_FIRST = frozenset(
+    ["is", "has", "can", "was", "allow", "allows", "num", "count", "total", "last"]
+)
 #: Types whose values are no texts, numbers or dates of a person: by name in pg_catalog.
-_TYPES = frozenset(["bool", "timestamp", "timestamptz", "interval", "tsvector", "tsrange", "tstzrange"])
+_TYPES = frozenset(
+    ["bool", "timestamp", "timestamptz", "interval", "tsvector", "tsrange", "tstzrange"]
+)
 
 
 @cache
@@ -101,8 +119,12 @@ def _pack() -> Mapping[str, tuple[Pattern, ...]]:
     return pack_tags("pii-default")
 
 
-def personal_columns(catalog: CatalogSnapshot, relations: Iterable[Relation]) -> dict[ColumnId, str]:
-    """The columns of these relations that look personal, each with the tag of ``pii-default`` that its name hints at."""
+def personal_columns(
+    catalog: CatalogSnapshot, relations: Iterable[Relation]
+) -> dict[ColumnId, str]:
+    """The columns of these relations that look personal, each with the tag of ``pii-default`` that
+    its name hints at.
+    """
     index, out = NameIndex.of(catalog), dict[ColumnId, str]()
     for tag, patterns in _pack().items():
         for pattern in patterns:

@@ -1,5 +1,5 @@
-"""The shape of a policy file, key by key. Unknown keys are errors. :mod:`sallyport.policy.load` gives the
-values meaning.
+"""The shape of a policy file, key by key. Unknown keys are errors. :mod:`sallyport.policy.load`
+gives the values meaning.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class RawMask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: list[str] | None = None
     columns: list[str] | None = None
     filter: (
-        Literal["masked", "deny", "equality", "equality: joins", "allow"] | RawEquality | msgspec.UnsetType
+        Literal["masked", "deny", "equality", "equality: joins", "allow"]
+        | RawEquality
+        | msgspec.UnsetType
     ) = msgspec.UNSET
     write_filter: Literal["deny", "masked"] = "deny"
     write: Literal["deny", "allow"] = "deny"

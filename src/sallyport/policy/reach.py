@@ -1,8 +1,10 @@
-"""How far a policy reaches on one target: whatever its allow and hold rules could ever give to *anybody*.
+"""How far a policy reaches on one target: whatever its allow and hold rules could ever give to
+*anybody*.
 
-Promises: nothing that some subject may do at some time is left out (conditions, windows, reviewers and who is asking are taken as they
-suit best); taken away is only what a deny rule denies always and to everyone whom the giving rule is for. Behind a view with
-``security_invoker`` the reader's own role reads, so what such a view reads or writes is reached too. Pure.
+Promises: nothing that some subject may do at some time is left out (conditions, windows, reviewers
+and who is asking are taken as they suit best); taken away is only what a deny rule denies always
+and to everyone whom the giving rule is for. Behind a view with ``security_invoker`` the reader's
+own role reads, so what such a view reads or writes is reached too. Pure.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ ROW_ACTIONS = ("delete", "truncate", "lock")
 
 @dataclass(frozen=True, slots=True)
 class GrantedAction:
-    """An action on a relation that somebody may be allowed. ``columns``: attribute numbers, None for the whole relation.
+    """An action on a relation that somebody may be allowed. ``columns``: attribute numbers, None
+    for the whole relation.
 
     ``because``: the rules that give it, in words.
     """
@@ -41,16 +44,22 @@ class GrantedAction:
 
     def joined(self, permit: GrantedAction) -> GrantedAction:
         """What both give together."""
-        both = None if self.columns is None or permit.columns is None else self.columns | permit.columns
+        both = (
+            None
+            if self.columns is None or permit.columns is None
+            else self.columns | permit.columns
+        )
         return GrantedAction(both, tuple(dict.fromkeys((*self.because, *permit.because))))
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """``relations``: OID to action to permit. ``functions``: OIDs that policy trusts. ``followed``: of functions in SQL that are judged by
-    their body, those whose body, and what it calls, reads only what can be read. ``ddl``: actions on the schema that some rule gives.
+    """``relations``: OID to action to permit. ``functions``: OIDs that policy trusts. ``followed``:
+    of functions in SQL that are judged by their body, those whose body, and what it calls, reads
+    only what can be read. ``ddl``: actions on the schema that some rule gives.
 
-    ``masked``: columns that come back masked for somebody, with the entries of the policy that say so.
+    ``masked``: columns that come back masked for somebody, with the entries of the policy that say
+    so.
     """
 
     relations: Mapping[int, Mapping[str, GrantedAction]] = field(default_factory=dict)
@@ -61,7 +70,9 @@ class Reach:
 
 
 def reach_of(bound: BoundPolicy, rules: Sequence[BoundRule] | None = None) -> Reach:
-    """What the policy's rules can give to any subject on the target it is bound to. ``rules``: those for one subject; then to that one."""
+    """What the policy's rules can give to any subject on the target it is bound to. ``rules``:
+    those for one subject; then to that one.
+    """
     return _Reaching(bound, rules).reach()
 
 
@@ -73,7 +84,9 @@ class _Reaching:
         mine = [r for r in candidates if applies_to_target(r.rule.targets, bound.target)]
         self.givers = [r for r in mine if r.rule.gives]
         self.deniers = [
-            r for r in mine if r.rule.effect is Outcome.DENY and r.rule.when is None and not r.rule.windows
+            r
+            for r in mine
+            if r.rule.effect is Outcome.DENY and r.rule.when is None and not r.rule.windows
         ]
         self.found: dict[int, dict[str, GrantedAction]] = {}
 
@@ -110,7 +123,9 @@ class _Reaching:
     def _columns(
         self, giver: BoundRule, relation: Relation, action: str, deniers: list[BoundRule]
     ) -> frozenset[int] | None:
-        """Attribute numbers that the rule gives, None for all that there are or will be; empty for none."""
+        """Attribute numbers that the rule gives, None for all that there are or will be; empty for
+        none.
+        """
         nothing = frozenset[int]()
         if action in ROW_ACTIONS:
             need = Need(action, relation.oid)
@@ -119,7 +134,9 @@ class _Reaching:
             )
             return None if is_whole_relation else nothing
         named = [c.attnum for c in relation.columns]
-        columns = [n for n in named if giver.columns is None or ColumnId(relation.oid, n) in giver.columns]
+        columns = [
+            n for n in named if giver.columns is None or ColumnId(relation.oid, n) in giver.columns
+        ]
         kept = [n for n in columns if not self._denied(action, ColumnId(relation.oid, n), deniers)]
         if giver.columns is None and len(kept) == len(named):
             return None
@@ -146,16 +163,26 @@ class _Reaching:
             if "select" in self.found[view.oid]:
                 for access in facts.accesses:
                     if not access.indirect:
-                        attnums = frozenset(c.attnum for c in access.columns) or self._any(access.relation)
-                        self._reach_under(access.relation, "select", GrantedAction(attnums, because))
+                        attnums = frozenset(c.attnum for c in access.columns) or self._any(
+                            access.relation
+                        )
+                        self._reach_under(
+                            access.relation, "select", GrantedAction(attnums, because)
+                        )
             self._writes_under(view, facts, because)
 
     def _any(self, oid: int) -> frozenset[int] | None:
         """For count(*), which reads no column: PostgreSQL wants permission for one, whichever."""
         relation = self.catalog.relations.get(oid)
-        return frozenset((relation.columns[0].attnum,)) if relation is not None and relation.columns else None
+        return (
+            frozenset((relation.columns[0].attnum,))
+            if relation is not None and relation.columns
+            else None
+        )
 
-    def _writes_under(self, view: Relation, facts: StatementFacts, because: tuple[str, ...]) -> None:
+    def _writes_under(
+        self, view: Relation, facts: StatementFacts, because: tuple[str, ...]
+    ) -> None:
         direct = {a.relation for a in facts.accesses if not a.indirect}
         for action in ("insert", "update", "delete"):
             permit = self.found[view.oid].get(action)
@@ -199,14 +226,18 @@ class _Reaching:
         )
 
     def _followed(self) -> frozenset[int]:
-        """Functions that PostgreSQL asks the role's permission for: those of views too, which run with the reader's rights."""
+        """Functions that PostgreSQL asks the role's permission for: those of views too, which run
+        with the reader's rights.
+        """
         if not any("select" in giver.rule.actions for giver in self.givers):
             return frozenset()
         calls = [call_of(f, self.catalog) for f in self.catalog.functions.values() if f.body]
         views = [r for oid in self.found if (r := self.catalog.relations[oid]).kind == "v"]
         calls += [f"SELECT * FROM {quoted(r.schema, r.name)}" for r in views]
         functions: set[int] = set()
-        for path in dict.fromkeys((self.catalog.default_search_path, (), *self.bound.policy.search_paths)):
+        for path in dict.fromkeys(
+            (self.catalog.default_search_path, (), *self.bound.policy.search_paths)
+        ):
             context = Context(
                 self.catalog.usable_path(path), self.catalog.role, trusted_functions=self._trusts
             )
@@ -223,7 +254,9 @@ class _Reaching:
             return None
 
     def _reaches(self, facts: StatementFacts) -> bool:
-        """Whether somebody may run this: nothing in it is unknown, and all that it reads itself can be read."""
+        """Whether somebody may run this: nothing in it is unknown, and all that it reads itself can
+        be read.
+        """
         if facts.unknowns:
             return False
         for access in facts.accesses:
@@ -233,7 +266,10 @@ class _Reaching:
             permit = self.found.get(access.relation, {}).get(access.action)
             if permit is None:
                 return False
-            if permit.columns is not None and not {c.attnum for c in access.columns} <= permit.columns:
+            if (
+                permit.columns is not None
+                and not {c.attnum for c in access.columns} <= permit.columns
+            ):
                 return False
         return True
 

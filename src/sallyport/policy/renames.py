@@ -1,9 +1,11 @@
-"""What changes of names do to masks and rules: both go by name, so whatever gets another one must not slip out of them.
+"""What changes of names do to masks and rules: both go by name, so whatever gets another one must
+not slip out of them.
 
-``check_names`` asks for every subject, not only for the one who makes the change: a name is changed for all. SP1202: a column that somebody sees masked
-would stand where it is not. SP1205: a relation would leave a deny or hold rule, or come under an allow rule, because of its new name; or a view would be
-one that the policy trusts by name. Whoever wants the
-change writes the new name into the policy first; a pattern that matches nothing yet is a warning, not an error.
+``check_names`` asks for every subject, not only for the one who makes the change: a name is changed
+for all. SP1202: a column that somebody sees masked would stand where it is not. SP1205: a relation
+would leave a deny or hold rule, or come under an allow rule, because of its new name; or a view
+would be one that the policy trusts by name. Whoever wants the change writes the new name into the
+policy first; a pattern that matches nothing yet is a warning, not an error.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.facts import StatementFacts
 
 _FIRST = (
-    "Ask for the new name to be added to the policy first (it may match nothing yet), then send this again."
+    "Ask for the new name to be added to the policy first (it may match nothing yet), then send"
+    " this again."
 )
 
 
@@ -35,7 +38,9 @@ def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
         if not (level.after or level.joins or level.exposures or level.named_objects):
             continue
         if policy.whole is None:
-            return refuse("SP1205", "the policy as a whole is not at hand to judge a change of names")
+            return refuse(
+                "SP1205", "the policy as a whole is not at hand to judge a change of names"
+            )
         refusal = (
             _trusted(level, policy.whole)
             or _exposed(level, policy.whole)
@@ -48,7 +53,9 @@ def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
 
 
 def is_hidden(bound_policy: BoundPolicy, source: ColumnId, into: tuple[str, str, str]) -> bool:
-    """Whether a column called ``into`` may hold what is computed from ``source``: for everyone who sees that masked it shows nothing."""
+    """Whether a column called ``into`` may hold what is computed from ``source``: for everyone who
+    sees that masked it shows nothing.
+    """
     return all(
         any(
             _names(bound_policy, new, into) and _is_as_strict(new, old, rewritten=True)
@@ -74,12 +81,17 @@ def _over(bound_policy: BoundPolicy, column: ColumnId) -> Iterator[Mask]:
 
 def _names(bound_policy: BoundPolicy, mask: Mask, names: tuple[str, str, str]) -> bool:
     """Whether a mask means a column of this name, be there one or not."""
-    patterns = [*mask.columns, *(p for tag in mask.tags for p in bound_policy.policy.tags.get(tag, ()))]
+    patterns = [
+        *mask.columns,
+        *(p for tag in mask.tags for p in bound_policy.policy.tags.get(tag, ())),
+    ]
     return any(pattern.matches(*names) for pattern in patterns)
 
 
 def _is_as_strict(new: Mask, old: Mask, *, rewritten: bool) -> bool:
-    """Whether whoever has ``old`` sees no more through ``new``. ``rewritten``: the value is not the same, so what part of it shows matters."""
+    """Whether whoever has ``old`` sees no more through ``new``. ``rewritten``: the value is not the
+    same, so what part of it shows matters.
+    """
     if new.subjects not in (SubjectMatch(), old.subjects) or new.exempt not in (None, old.exempt):
         return False
     if rewritten:  # a mask that shows nothing shows nothing to conditions either; writing it tells
@@ -87,13 +99,17 @@ def _is_as_strict(new: Mask, old: Mask, *, rewritten: bool) -> bool:
         return hides and is_value_independent(new.spec)
     if not new.filter.is_as_strict_as(old.filter):
         return False
-    if any(getattr(new, key) and not getattr(old, key) for key in ("write_filter", "write", "copies")):
+    if any(
+        getattr(new, key) and not getattr(old, key) for key in ("write_filter", "write", "copies")
+    ):
         return False
     return is_value_independent(new.spec) or new.spec == old.spec
 
 
 def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
-    """``views: trusted`` is for the bodies that somebody read: no statement may put another one under the name."""
+    """``views: trusted`` is for the bodies that somebody read: no statement may put another one
+    under the name.
+    """
     made = [(n.schema, n.name) for n in facts.named_objects if n.action == "create_view" and n.name]
     for relation in facts.after:
         before = bound_policy.catalog.relations.get(relation.oid)
@@ -112,7 +128,9 @@ def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
 
 
 def _exposed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
-    """A view under a name that is known may be read by statements that were judged by another definition."""
+    """A view under a name that is known may be read by statements that were judged by another
+    definition.
+    """
     for exposure in facts.exposures:
         for source in sorted(exposure.sources):
             into = (exposure.schema, exposure.relation, exposure.name)
@@ -140,7 +158,9 @@ def _exposed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
 
 
 def _joined(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
-    """Rows that come under a parent: whoever may read that, may read them, and an UPDATE may move them beside each other."""
+    """Rows that come under a parent: whoever may read that, may read them, and an UPDATE may move
+    them beside each other.
+    """
     catalog = bound_policy.catalog
     for child_oid, parent_oid in facts.joins:
         child, parent = catalog.relations[child_oid], catalog.relations[parent_oid]
@@ -161,13 +181,19 @@ def _joined(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
 
 
 def _gives_more(rule: BoundRule, child: Relation, parent: Relation) -> bool:
-    if rule.relations is not None and parent.oid in rule.relations and child.oid not in rule.relations:
+    if (
+        rule.relations is not None
+        and parent.oid in rule.relations
+        and child.oid not in rule.relations
+    ):
         return True
     if rule.columns is None:
         return False
     names = {column.name: column.attnum for column in child.columns}
     columns = [c for c in parent.columns if ColumnId(parent.oid, c.attnum) in rule.columns]
-    return any(c.name in names and ColumnId(child.oid, names[c.name]) not in rule.columns for c in columns)
+    return any(
+        c.name in names and ColumnId(child.oid, names[c.name]) not in rule.columns for c in columns
+    )
 
 
 # names
@@ -177,7 +203,9 @@ def _renamed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
     """The policy bound to the catalog as it will be, compared with how it is bound now."""
     if not facts.after:
         return None
-    relations = dict(bound_policy.catalog.relations) | {relation.oid: relation for relation in facts.after}
+    relations = dict(bound_policy.catalog.relations) | {
+        relation.oid: relation for relation in facts.after
+    }
     future = replace(bound_policy.catalog, relations=MappingProxyType(relations))
     bound = bind(bound_policy.policy, future, bound_policy.target, bound_policy.catalog)
     return (
@@ -210,12 +238,18 @@ def _masks_lost(before: BoundPolicy, after: BoundPolicy, future: CatalogSnapshot
                 continue  # it goes, with what is in it
             has = list(_over(after, column))
             if not any(_is_as_strict(new, old.mask, rewritten=False) for new in has):
-                return _unmasked(before.catalog.column_name(column), future.column_name(column), old.mask)
+                return _unmasked(
+                    before.catalog.column_name(column), future.column_name(column), old.mask
+                )
     return None
 
 
 def _rules(bound_policy: BoundPolicy) -> Iterator[BoundRule]:
-    return (rule for rule in bound_policy.rules if applies_to_target(rule.rule.targets, bound_policy.target))
+    return (
+        rule
+        for rule in bound_policy.rules
+        if applies_to_target(rule.rule.targets, bound_policy.target)
+    )
 
 
 def _rules_moved(
@@ -228,7 +262,9 @@ def _rules_moved(
             moved |= {c.relation for c in _gone(old.reach_columns, new.reach_columns, relations)}
         if old.rule.gives:  # what it gives must not grow
             moved |= (new.relations or frozenset()) - (old.relations or frozenset())
-            moved |= {c.relation for c in (new.columns or frozenset()) - (old.columns or frozenset())}
+            moved |= {
+                c.relation for c in (new.columns or frozenset()) - (old.columns or frozenset())
+            }
         for oid in sorted(moved):
             was = before.catalog.relations.get(oid)
             if was is not None:
@@ -237,7 +273,9 @@ def _rules_moved(
 
 
 def _gone(
-    old: frozenset[ColumnId] | None, new: frozenset[ColumnId] | None, relations: Mapping[int, Relation]
+    old: frozenset[ColumnId] | None,
+    new: frozenset[ColumnId] | None,
+    relations: Mapping[int, Relation],
 ) -> Iterator[ColumnId]:
     for id_ in (old or frozenset()) - (new or frozenset()):
         relation = relations.get(id_.relation)

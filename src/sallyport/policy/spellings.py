@@ -1,6 +1,8 @@
-"""The ways in which schemas spell a name of several words: ``first_name``, ``firstName``, ``FirstName``, ``firstname``, ``FIRST_NAME``.
+"""The ways in which schemas spell a name of several words: ``first_name``, ``firstName``,
+``FirstName``, ``firstname``, ``FIRST_NAME``.
 
-Patterns are matched with case, as PostgreSQL stores names. A pack, which cannot know the spelling of a schema, means all of them.
+Patterns are matched with case, as PostgreSQL stores names. A pack, which cannot know the spelling
+of a schema, means all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ _LOWER_THEN_UPPER = re.compile(r"(?<=[^\W_A-Z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-
 
 
 def spellings(part: str) -> tuple[str, ...]:
-    """Every spelling of one part of a pattern that is written in lower case with underscores; wildcards stay. Each once."""
+    """Every spelling of one part of a pattern that is written in lower case with underscores;
+    wildcards stay. Each once.
+    """
     return tuple(dict.fromkeys(_spelled(part)))
 
 
@@ -39,6 +43,10 @@ def _capitalized(word: str) -> str:
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name in any spelling but the one without a boundary, in lower case: ``customerEMail2`` -> customer, e, mail2."""
+    """The words of a name in any spelling but the one without a boundary, in lower case:
+    ``customerEMail2`` -> customer, e, mail2.
+    """
     apart = _LOWER_THEN_UPPER.sub("_", name)
-    return tuple(word for word in apart.lower().replace("-", "_").replace(" ", "_").split("_") if word)
+    return tuple(
+        word for word in apart.lower().replace("-", "_").replace(" ", "_").split("_") if word
+    )

@@ -1,4 +1,6 @@
-"""The masks of one subject, and what is asked of all of them together: made once for all subjects that have the same."""
+"""The masks of one subject, and what is asked of all of them together: made once for all subjects
+that have the same.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class SubjectMasks(dict[ColumnId, ColumnMask]):
 
     @cached_property
     def compared_relations(self) -> frozenset[int]:
-        """OIDs of the relations with a column that may be compared with constants (``filter: equality``)."""
+        """OIDs of the relations with a column that may be compared with constants (``filter:
+        equality``).
+        """
         return frozenset([column.relation for column in self._with(EQUALITY)])
 
     def _with(self, filters: frozenset[Filter]) -> list[ColumnId]:

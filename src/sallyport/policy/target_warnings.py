@@ -1,5 +1,6 @@
-"""What a policy says of one target that cannot be meant, or costs more than it seems to: for ``policy check`` and the
-log. (Patterns of rules and masks that match nothing: :mod:`sallyport.policy.bind`.)
+"""What a policy says of one target that cannot be meant, or costs more than it seems to: for
+``policy check`` and the log. (Patterns of rules and masks that match nothing:
+:mod:`sallyport.policy.bind`.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ def is_trusted_view(relation: Relation, patterns: Iterable[Pattern]) -> bool:
 
 def target_warnings(policy: Policy, catalog: CatalogSnapshot, target: str) -> Iterator[str]:
     """Patterns of functions and of trusted views that match nothing in the target."""
-    functions = {(f.schema, f.name) for f in catalog.functions.values() if not is_system_schema(f.schema)}
+    functions = {
+        (f.schema, f.name) for f in catalog.functions.values() if not is_system_schema(f.schema)
+    }
     for pattern in policy.functions:
         if not any(pattern.matches(*name) for name in functions):
             yield f"functions: {pattern.text} matches nothing in target {target}"
@@ -36,18 +39,20 @@ def partition_key_warnings(
     target: str,
     partitioned: frozenset[int],
 ) -> Iterator[str]:
-    """Masks, with the columns they mean, over the key of a partitioned table: rows come partition by partition, so
-    their order would tell values. ``partitioned``: OIDs of those tables.
+    """Masks, with the columns they mean, over the key of a partitioned table: rows come partition
+    by partition, so their order would tell values. ``partitioned``: OIDs of those tables.
     """
     for mask, columns in masks:
         if not applies_to_target(mask.targets, target):
             continue
         where = f"mask of {mask.place}" if mask.pack else f"mask (line {mask.line})"
-        for column in sorted([c for c in columns if c.relation in partitioned] if partitioned else ()):
+        for column in sorted(
+            [c for c in columns if c.relation in partitioned] if partitioned else ()
+        ):
             relation = catalog.relations[column.relation]
             if column.attnum in relation.partition_key:
                 yield (
-                    f"{where}: {catalog.column_name(column)} is in the partition key of {relation.qualified}. "
-                    "Subjects with this mask cannot read the table's rows, because the order of the partitions "
-                    "tells values"
+                    f"{where}: {catalog.column_name(column)} is in the partition key of"
+                    f" {relation.qualified}. Subjects with this mask cannot read the table's rows,"
+                    " because the order of the partitions tells values"
                 )

@@ -1,7 +1,7 @@
 """The policies that were in force, as values, and how two of them differ.
 
-A version is kept when it differs from the one before; a policy that comes back is kept again, because it was in force again.
-Nothing here decides anything: the policy in force is the file's.
+A version is kept when it differs from the one before; a policy that comes back is kept again,
+because it was in force again. Nothing here decides anything: the policy in force is the file's.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _CONTEXT: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A policy that was taken at ``loaded`` (Unix seconds). ``version``: hash of its text and packs. ``source``: why it was taken.
-    ``owner``: who owns the file, and ``changed``: when it was last written (None: not known), both at that moment; they do not prove
-    who wrote it. ``id``: counts up; 0 until it is kept.
+    """A policy that was taken at ``loaded`` (Unix seconds). ``version``: hash of its text and
+    packs. ``source``: why it was taken. ``owner``: who owns the file, and ``changed``: when it was
+    last written (None: not known), both at that moment; they do not prove who wrote it. ``id``:
+    counts up; 0 until it is kept.
     """
 
     version: str
@@ -55,7 +56,9 @@ def version_of(policy: Policy, source: str, now: float) -> PolicyVersion:
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """``kind``: same | added | removed | gap (lines that are the same and are left out). Numbers from 1, 0 where there is none."""
+    """``kind``: same | added | removed | gap (lines that are the same and are left out). Numbers
+    from 1, 0 where there is none.
+    """
 
     kind: str
     text: str
@@ -71,7 +74,9 @@ def diff(before: str, after: str) -> list[DiffLine]:
     lines: list[DiffLine] = []
     for group in matcher.get_grouped_opcodes(_CONTEXT):
         if lines or group[0][1] > 0:
-            lines.append(DiffLine("gap", f"from line {group[0][3] + 1}", group[0][1] + 1, group[0][3] + 1))
+            lines.append(
+                DiffLine("gap", f"from line {group[0][3] + 1}", group[0][1] + 1, group[0][3] + 1)
+            )
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 lines += [DiffLine("same", old[i], i + 1, j1 + i - i1 + 1) for i in range(i1, i2)]

@@ -1,7 +1,7 @@
 """Letting a client in: who it is, which target it may reach, how its upstream session starts.
 
-Everything is decided here before a byte of SQL is read. A target that does not exist and one that policy does not open to the subject look the
-same from outside.
+Everything is decided here before a byte of SQL is read. A target that does not exist and one that
+policy does not open to the subject look the same from outside.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ OUT_OF_DESCRIPTORS = refuse(
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``: of the session. ``identity``: the
-    settings that tell the target who is asking.
+    """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``:
+    of the session. ``identity``: the settings that tell the target who is asking.
     """
 
     id: str
@@ -56,7 +56,9 @@ class Admitted:
 
 
 async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitted:
-    """Authenticate, choose, check limits, log in upstream. ``address``: the client's. Raises RefusedError."""
+    """Authenticate, choose, check limits, log in upstream. ``address``: the client's. Raises
+    RefusedError.
+    """
     gateway.check_open()
     subject = await gateway.authenticator.authenticate(
         request.token, label=request.label, entrance="wire", address=address, target=request.target
@@ -86,7 +88,9 @@ def _identity(subject: Subject, session: str, settings: dict[str, str]) -> dict[
     return identity
 
 
-async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subject) -> tuple[Database, Judge]:
+async def _choose_target(
+    gateway: Gateway, request: Authenticate, subject: Subject
+) -> tuple[Database, Judge]:
     unknown = refuse(
         "SP1603",
         f'target "{request.target}" does not exist, or you may not use it',
@@ -108,7 +112,9 @@ async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subje
             target=database.name,
             outside_window=policy.opening_rules != (),
         )
-        raise RefusedError(_outside_window(request.target, policy) if policy.opening_rules else unknown)
+        raise RefusedError(
+            _outside_window(request.target, policy) if policy.opening_rules else unknown
+        )
     return database, judge
 
 
@@ -127,8 +133,8 @@ def _outside_window(target: str, policy: SubjectPolicy) -> Refusal:
 
 
 def _settings(asked: Mapping[str, str], policy: SubjectPolicy) -> dict[str, str]:
-    """What the upstream session starts with: what the client may ask for, which is what SET may ask for, over what the gateway starts all
-    sessions with. Raises RefusedError.
+    """What the upstream session starts with: what the client may ask for, which is what SET may ask
+    for, over what the gateway starts all sessions with. Raises RefusedError.
     """
     for name, value in asked.items():
         refusal = check_change(SettingChange(name, value), policy)

@@ -1,8 +1,10 @@
-"""Connections that have not logged in yet (or, at the console, wait for a request): how many there may be, and which one makes room.
+"""Connections that have not logged in yet (or, at the console, wait for a request): how many there
+may be, and which one makes room.
 
-A connection costs its peer nothing, so there is a bound for all and one for each address. Where a bound is reached, the oldest silent
-connection of the address that holds most of them ends, and the new one takes its place. IPv6 peers count by /64 network, since whoever has
-an address there has all of them.
+A connection costs its peer nothing, so there is a bound for all and one for each address. Where a
+bound is reached, the oldest silent connection of the address that holds most of them ends, and the
+new one takes its place. IPv6 peers count by /64 network, since whoever has an address there has all
+of them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Arrival(Protocol):
-    """A connection. ``network``: what it counts under (:func:`sallyport.core.address.network_of`)."""
+    """A connection. ``network``: what it counts under
+    (:func:`sallyport.core.address.network_of`).
+    """
 
     @property
     def network(self) -> str: ...
@@ -37,7 +41,9 @@ class Arrivals(Generic[T]):
         self._network: dict[T, str] = {}  # under which each of them counts
 
     def admit(self, arrival: T) -> bool:
-        """Count a new connection, if need be in place of a silent one. False when there is no room for it."""
+        """Count a new connection, if need be in place of a silent one. False when there is no room
+        for it.
+        """
         network = arrival.network
         peers = self._by_network.get(network, {})
         if len(peers) >= self._per_address and not self._evict_from(peers):

@@ -1,9 +1,11 @@
-"""CancelRequests to targets: one outstanding per session, a few at a time per target, none for what does not run.
+"""CancelRequests to targets: one outstanding per session, a few at a time per target, none for what
+does not run.
 
-PostgreSQL cancels whatever the backend runs when the signal arrives, and closes the connection of the request once
-the signal is sent (processCancelRequest in backend_startup.c). While a request is on its way the session therefore
-neither forwards client messages nor handles answers: the next statement starts only when the signal can no longer
-hit it. A backend that reads a command ignores a signal that arrived before (ProcessInterrupts in postgres.c).
+PostgreSQL cancels whatever the backend runs when the signal arrives, and closes the connection of
+the request once the signal is sent (processCancelRequest in backend_startup.c). While a request is
+on its way the session therefore neither forwards client messages nor handles answers: the next
+statement starts only when the signal can no longer hit it. A backend that reads a command ignores a
+signal that arrived before (ProcessInterrupts in postgres.c).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from sallyport.session.machine import Session
 
 log = structlog.get_logger("sallyport.cancel")
 
-#: Between two cancels of one session (seconds): a second one comes when the statement survived the first.
+#: Between two cancels of one session (seconds): a second one comes when the statement survived the
+#: first.
 INTERVAL = 0.1
 
 UNANSWERED = refuse(
@@ -34,8 +37,9 @@ UNANSWERED = refuse(
 
 
 class StatementCancel:
-    """The cancel of one session. ``hold``: stop or resume reading its target. ``flush``: carry out what the session
-    wants now. ``shut``: end it, with a refusal for the client and a reason for the log.
+    """The cancel of one session. ``hold``: stop or resume reading its target. ``flush``: carry out
+    what the session wants now. ``shut``: end it, with a refusal for the client and a reason for the
+    log.
     """
 
     def __init__(
@@ -54,22 +58,27 @@ class StatementCancel:
         self._flush = flush
         self._shut = shut
         self._last = 0.0
-        self._delivered: asyncio.Event | None = None  # set when the request that is outstanding is done with
+        # set when the request that is outstanding is done with
+        self._delivered: asyncio.Event | None = None
 
     def is_due(self) -> bool:
-        """Whether a request that comes now has anything to do: a statement runs, and no other request is outstanding."""
+        """Whether a request that comes now has anything to do: a statement runs, and no other
+        request is outstanding.
+        """
         return self._delivered is None and self._session.awaits_server
 
     async def deliver_own(self) -> None:
-        """Cancel what runs because the gateway wants so: behind a request of the client that is outstanding."""
+        """Cancel what runs because the gateway wants so: behind a request of the client that is
+        outstanding.
+        """
         while self._delivered is not None:
             await self._delivered.wait()
         if self.is_due():
             await self.deliver()
 
     def deliver(self) -> Coroutine[Any, Any, None]:
-        """Cancel what runs now, unless it ends before the request could be sent. Call when :meth:`is_due`; the request is
-        outstanding from then on.
+        """Cancel what runs now, unless it ends before the request could be sent. Call when
+        :meth:`is_due`; the request is outstanding from then on.
         """
         self._delivered = asyncio.Event()
         return self._deliver(self._session.position, self._delivered)

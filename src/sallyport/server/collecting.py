@@ -1,8 +1,10 @@
 """Memory of catalogs: kept out of the cycle collector's way.
 
-A catalog with its look-up tables is some hundred thousand objects. Scanning them at every collection would stop all sessions again and again:
-what is loaded is therefore frozen (:func:`gc.freeze`). One that was replaced is freed without the collector
-(:meth:`~sallyport.sql.catalog.CatalogSnapshot.retire`); what is new in the next is frozen a while later.
+A catalog with its look-up tables is some hundred thousand objects. Scanning them at every
+collection would stop all sessions again and again: what is loaded is therefore frozen
+(:func:`gc.freeze`). One that was replaced is freed without the collector
+(:meth:`~sallyport.sql.catalog.CatalogSnapshot.retire`); what is new in the next is frozen a while
+later.
 """
 
 from __future__ import annotations
@@ -39,4 +41,6 @@ class Collecting:
         self._timer = None
         started = time.perf_counter()
         self.loaded()
-        log.debug("a new catalog is frozen", milliseconds=round((time.perf_counter() - started) * 1000))
+        log.debug(
+            "a new catalog is frozen", milliseconds=round((time.perf_counter() - started) * 1000)
+        )

@@ -64,7 +64,7 @@ class ClientConnection(asyncio.Protocol):
         self._lost = False
         self._peer = self._address = self._network = ""
 
-    # -- what the gateway's count of logins sees (Arrival) -------------------------------------------------------
+    # -- what the gateway's count of logins sees (Arrival) -----------------------------------------
 
     @property
     def network(self) -> str:
@@ -78,7 +78,7 @@ class ClientConnection(asyncio.Protocol):
     def evict(self) -> None:
         self._refuse(EVICTED)
 
-    # -- the transport -------------------------------------------------------------------------------------------
+    # -- the transport -----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -95,25 +95,31 @@ class ClientConnection(asyncio.Protocol):
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._too_slow)
 
     def _set_peer(self, host: str, port: int, proxy: str = "") -> None:
-        """``host`` "": a Unix socket. ``proxy``: the address of the proxy that names it. What that calls loopback is its own
-        machine: a token in clear needs both on this one.
+        """``host`` "": a Unix socket. ``proxy``: the address of the proxy that names it. What that
+        calls loopback is its own machine: a token in clear needs both on this one.
         """
         self._address, self._network = host, network_of(host)
         self._peer = f"{host}:{port}" if host else "local"
-        loopback = all(not address or is_loopback(address.partition("%")[0]) for address in (host, proxy))
+        loopback = all(
+            not address or is_loopback(address.partition("%")[0]) for address in (host, proxy)
+        )
         self._login = ClientLogin(
             tls=self._gateway.tls is not None, loopback=loopback, oauth=self._gateway.oauth
         )
 
     def _is_counted(self) -> bool:
-        """Count among those that have not logged in; False when there is no room, and the peer was told."""
+        """Count among those that have not logged in; False when there is no room, and the peer was
+        told.
+        """
         refusal = self._gateway.admit_arrival(self)
         if refusal is not None:
             self._refuse(refusal)
         return refusal is None
 
     def _receive_header(self, header: bytearray, data: bytes) -> None:
-        """What a trusted proxy says of its client; from then on this is that client's connection."""
+        """What a trusted proxy says of its client; from then on this is that client's
+        connection.
+        """
         header += data
         try:
             parsed = parse_proxy_header(header)
@@ -176,7 +182,7 @@ class ClientConnection(asyncio.Protocol):
         if self._host is not None:
             self._host.client_slow(False)
 
-    # -- login ---------------------------------------------------------------------------------------------------
+    # -- login -------------------------------------------------------------------------------------
 
     def _after_login_step(self) -> None:
         login = self._login
@@ -207,7 +213,8 @@ class ClientConnection(asyncio.Protocol):
             self.data_received(request.received)
 
     def _tls_ready(self, tls: TlsLayer) -> bool:
-        # Direct TLS is only PostgreSQL when ALPN says so: another protocol's client must not be answered.
+        # Direct TLS is only PostgreSQL when ALPN says so: another protocol's client must not be
+        # answered.
         if self._direct_tls and tls.alpn != ALPN:
             self._tls_failed("direct TLS without ALPN postgresql")
             return False
@@ -221,7 +228,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _too_slow(self) -> None:
         self._refuse(
-            refuse("SP1606", f"the login took more than {self._gateway.limits.login_seconds:g} seconds")
+            refuse(
+                "SP1606", f"the login took more than {self._gateway.limits.login_seconds:g} seconds"
+            )
         )
 
     async def _log_in(self, request: Authenticate) -> None:
@@ -234,7 +243,8 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.admit(admitted.subject)  # others may have come in meanwhile
             self._host_session(admitted, request, self._login)
         except RefusedError as error:
-            if not isinstance(error, LoginRefused):  # that one is in the log already, with its reason
+            # that one is in the log already, with its reason
+            if not isinstance(error, LoginRefused):
                 log.info(
                     "login refused",
                     peer=self._peer,
@@ -248,7 +258,9 @@ class ClientConnection(asyncio.Protocol):
         except BaseException:
             if admitted is not None:
                 admitted.link.abort()
-            self.shut(refuse("SP1804", "the gateway failed during this login"), "the gateway failed")
+            self.shut(
+                refuse("SP1804", "the gateway failed during this login"), "the gateway failed"
+            )
             raise
 
     def _host_session(self, admitted: Admitted, request: Authenticate, login: ClientLogin) -> None:
@@ -259,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
         self._gateway.pending.discard(self)
         host.begin(request.minor, login.take_rest())
 
-    # -- the end -------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     def _refuse(self, refusal: Refusal) -> None:
         tls = self._port.tls

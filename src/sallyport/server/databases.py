@@ -1,8 +1,9 @@
-"""One target as the gateway runs it: how to reach it, its catalog snapshot, and the judge over both.
+"""One target as the gateway runs it: how to reach it, its catalog snapshot, and the judge over
+both.
 
-The snapshot is loaded when it is first needed, brought up to date every few seconds, and whenever a session
-asks (unknown name, DDL, a result that does not match). While the target is down the last snapshot stays: statements then fail at
-the target, not by being judged on nothing.
+The snapshot is loaded when it is first needed, brought up to date every few seconds, and whenever a
+session asks (unknown name, DDL, a result that does not match). While the target is down the last
+snapshot stays: statements then fail at the target, not by being judged on nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from sallyport.targets.roles import role_warnings
 
 log = structlog.get_logger("sallyport.databases")
 
-#: CancelRequests that are on their way to one target at once. Each one is a connection, for which it forks.
+#: CancelRequests that are on their way to one target at once. Each one is a connection, for which
+#: it forks.
 CANCELS_AT_ONCE = 4
 
-#: Between two looks at a catalog that nobody forces: so many times as long as the last one took, and at most these seconds. Names that
-#: are not there must not keep the target busy.
+#: Between two looks at a catalog that nobody forces: so many times as long as the last one took,
+#: and at most these seconds. Names that are not there must not keep the target busy.
 _PAUSE, _LONGEST_PAUSE = 4.0, 1.0
 _QUERY_SECONDS = 60.0
 #: Of a question that is cheap (what changed, one name): a target that takes longer does not answer.
@@ -47,7 +49,9 @@ _SAMPLE_BYTES = 1 << 20
 
 
 class Database:
-    """``policy`` gives the policy in force; ``keys`` the secrets of hash masks; ``roles`` each session's own role, where it gets one."""
+    """``policy`` gives the policy in force; ``keys`` the secrets of hash masks; ``roles`` each
+    session's own role, where it gets one.
+    """
 
     def __init__(
         self,
@@ -77,7 +81,8 @@ class Database:
         self._client = QueryClient(dialer, _QUERY_SECONDS)
         # apart: what fails there must not disturb the catalog
         self._previews = QueryClient(dialer, _QUERY_SECONDS, _hash_keys(keys))
-        self.cancels = asyncio.Semaphore(CANCELS_AT_ONCE)  # of the CancelRequests on their way to it
+        # of the CancelRequests on their way to it
+        self.cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
         self._lock = asyncio.Lock()
         self._binding = asyncio.Lock()
         self._checked = self._attempted = 0.0
@@ -92,14 +97,17 @@ class Database:
         return self.judge
 
     async def refresh(self, *, force: bool = False) -> bool:
-        """Take what changed until now. Whether anything did; False too when the target cannot be asked and there is a snapshot.
+        """Take what changed until now. Whether anything did; False too when the target cannot be
+        asked and there is a snapshot.
 
-        Without ``force`` the target is asked at intervals: who asks too soon after the last time waits, and all who wait share an answer.
+        Without ``force`` the target is asked at intervals: who asks too soon after the last time
+        waits, and all who wait share an answer.
         """
         asked = time.monotonic()
         async with self._lock:
             if self._attempted > asked:
-                return False  # somebody else asked meanwhile; where there was no answer, there is none now either
+                # somebody else asked meanwhile; where there was no answer, there is none now either
+                return False
             if not force:
                 if self._checked > asked:
                     return False
@@ -124,8 +132,13 @@ class Database:
         log.warning("catalog not refreshed", target=self.name, reason=described(error))
 
     async def may_have(self, relation: str) -> bool:
-        """Is there a relation of this name at the target, in whatever schema? True too where that cannot be asked."""
-        name = f"pg_catalog.convert_from(pg_catalog.decode('{relation.encode().hex()}', 'hex'), 'UTF8')"
+        """Is there a relation of this name at the target, in whatever schema? True too where that
+        cannot be asked.
+        """
+        name = (
+            f"pg_catalog.convert_from(pg_catalog.decode('{relation.encode().hex()}', 'hex'),"
+            " 'UTF8')"
+        )
         async with self._lock:  # not inside the transaction in which the catalog is read
             try:
                 rows = await self._client.query(
@@ -134,7 +147,9 @@ class Database:
                     _CHEAP_SECONDS,
                 )
             except SallyportError as error:
-                log.warning("the target was not asked for a relation", target=self.name, reason=str(error))
+                log.warning(
+                    "the target was not asked for a relation", target=self.name, reason=str(error)
+                )
                 return True
         return bool(rows)
 
@@ -173,26 +188,45 @@ class Database:
             log.warning("policy", target=self.name, warning=warning)
         for warning in await role_warnings(self._client.query):
             log.warning("target role", target=self.name, warning=warning)
-        log.info("catalog loaded", target=self.name, epoch=snapshot.epoch, relations=len(snapshot.relations))
+        log.info(
+            "catalog loaded",
+            target=self.name,
+            epoch=snapshot.epoch,
+            relations=len(snapshot.relations),
+        )
         return True
 
-    async def _update(self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None) -> bool:
+    async def _update(
+        self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None
+    ) -> bool:
         """Sessions go on by the old policy and catalog until everything is made of the new ones."""
         async with self._binding:
             if self.judge is None:
                 return False
-            return self.judge.take(await compute_beside(self.judge.prepared, policy=policy, catalog=catalog))
+            return self.judge.take(
+                await compute_beside(self.judge.prepared, policy=policy, catalog=catalog)
+            )
 
     async def policy_changed(self) -> None:
-        """Bind the policy in force now. Raises ConfigError when it cannot be bound; the old one stays then."""
+        """Bind the policy in force now. Raises ConfigError when it cannot be bound; the old one
+        stays then.
+        """
         if await self._update(policy=self._policy()) and self.judge is not None:
             for warning in self.judge.warnings:
                 log.warning("policy", target=self.name, warning=warning)
 
     async def open_session(
-        self, settings: Mapping[str, str], judge: Judge, subject: Subject, session: str, *, minor: int = 0
+        self,
+        settings: Mapping[str, str],
+        judge: Judge,
+        subject: Subject,
+        session: str,
+        *,
+        minor: int = 0,
     ) -> UpstreamLink:
-        """A connection for a session, logged in with its credential. Raises RefusedError (SP1604)."""
+        """A connection for a session, logged in with its credential. Raises RefusedError
+        (SP1604).
+        """
         roles = self.roles
         if roles is None:
             return await self.dialer.open(settings, minor=minor)
@@ -206,7 +240,9 @@ class Database:
         return link
 
     async def renew_session(self, role: str, judge: Judge, renewed: Subject) -> Subject | Refusal:
-        """Let a session go on as ``renewed``, also in the database. ``role``: its own, "" when it has none."""
+        """Let a session go on as ``renewed``, also in the database. ``role``: its own, "" when it
+        has none.
+        """
         if self.roles is None or not role:
             return renewed
         return await self.roles.renew(role, judge, renewed)
@@ -221,7 +257,9 @@ class Database:
         return await self._previews.query(sql)
 
     async def fetch(self, sql: str) -> tuple[bytes, bytes]:
-        """A sample of rows for a reviewer: the body of its RowDescription, and DataRow messages. Raises QueryError, RefusedError."""
+        """A sample of rows for a reviewer: the body of its RowDescription, and DataRow messages.
+        Raises QueryError, RefusedError.
+        """
         return await self._previews.fetch(sql, _SAMPLE_BYTES)
 
     async def watch(self) -> None:
@@ -247,7 +285,11 @@ def _no_catalog(target: str) -> Refusal:
 
 
 def _hash_keys(keys: Mapping[str, Secret]) -> dict[str, str]:
-    """Settings that hash masks read in statements that are planned and counted before they run: of every key, for every subject."""
+    """Settings that hash masks read in statements that are planned and counted before they run: of
+    every key, for every subject.
+    """
     return {
-        setting: value for name, key in keys.items() for setting, value in hash_settings(name, key).items()
+        setting: value
+        for name, key in keys.items()
+        for setting, value in hash_settings(name, key).items()
     }

@@ -1,8 +1,10 @@
-"""Gives each session of a target a database role of its own, and takes it back: see :mod:`sallyport.targets.ephemeral`.
+"""Gives each session of a target a database role of its own, and takes it back: see
+:mod:`sallyport.targets.ephemeral`.
 
-Only this uses the administrator's credential. A role is made before the login and dropped when the connection has ended, however it ended. What a
-gateway left that was killed goes at the next start, or is swept by any other. When policy or catalog move, live sessions get the privileges
-of now. What cannot be made or checked is a session that does not start (SP1604).
+Only this uses the administrator's credential. A role is made before the login and dropped when the
+connection has ended, however it ended. What a gateway left that was killed goes at the next start,
+or is swept by any other. When policy or catalog move, live sessions get the privileges of now. What
+cannot be made or checked is a session that does not start (SP1604).
 """
 
 from __future__ import annotations
@@ -54,14 +56,19 @@ class _Live:
 
 
 class EphemeralRoles:
-    """``admin``: logs in as the administrator. ``static``: as the gateway's own role, which reads the catalog. ``gateway``: 8 hex digits
-    that stand for its data directory. ``problem``: why a role could not be made the last time; "" when it could. For operators.
+    """``admin``: logs in as the administrator. ``static``: as the gateway's own role, which reads
+    the catalog. ``gateway``: 8 hex digits that stand for its data directory. ``problem``: why a
+    role could not be made the last time; "" when it could. For operators.
     """
 
-    def __init__(self, target: str, admin: Dialer, static: Dialer, compute: Compute, gateway: str) -> None:
+    def __init__(
+        self, target: str, admin: Dialer, static: Dialer, compute: Compute, gateway: str
+    ) -> None:
         self.target = target
         self.problem = ""
-        self._admin = QueryClient(admin, _QUERY_SECONDS, {**_ADMIN, "application_name": "sallyport roles"})
+        self._admin = QueryClient(
+            admin, _QUERY_SECONDS, {**_ADMIN, "application_name": "sallyport roles"}
+        )
         self._static = QueryClient(static, _QUERY_SECONDS)
         self._compute = compute
         self._own = (gateway, secrets.token_hex(3))
@@ -77,10 +84,12 @@ class EphemeralRoles:
         self._clock = 0.0  # the server's, less ours
         self._database = ""
 
-    # -- a session -----------------------------------------------------------------------------------------------
+    # -- a session ---------------------------------------------------------------------------------
 
     async def open(self, judge: Judge, subject: Subject, session: str) -> Login:
-        """A role for one login within :data:`~sallyport.targets.ephemeral.LOGIN_SECONDS`. Raises RefusedError (SP1604)."""
+        """A role for one login within :data:`~sallyport.targets.ephemeral.LOGIN_SECONDS`. Raises
+        RefusedError (SP1604).
+        """
         try:
             login = await self._open(judge, subject, session)
         except (SallyportError, ValueError) as error:
@@ -108,7 +117,9 @@ class EphemeralRoles:
             until = time.time() + self._clock + sql.LOGIN_SECONDS
             settings = _settings(policy, grants, session)
             about = f"Sallyport session {session} of {subject.id[:200]}"
-            message = sql.create_session(name, grants.name, verifier, until, settings, about, self._version)
+            message = sql.create_session(
+                name, grants.name, verifier, until, settings, about, self._version
+            )
             self._live[name] = _Live(subject, grants.name, grants.is_read_only)
             try:
                 await self._admin.query(message)
@@ -121,8 +132,9 @@ class EphemeralRoles:
         return Login(name, password)
 
     async def renew(self, role: str, judge: Judge, renewed: Subject) -> Subject | Refusal:
-        """Give a live session the privileges of ``renewed``, the same identity with a fresh token; a Refusal (SP1611) when that cannot be:
-        then it keeps what it has. VALID UNTIL stays: it bounds the login, not the session.
+        """Give a live session the privileges of ``renewed``, the same identity with a fresh token;
+        a Refusal (SP1611) when that cannot be: then it keeps what it has. VALID UNTIL stays: it
+        bounds the login, not the session.
         """
         try:
             async with self._moving:
@@ -138,7 +150,9 @@ class EphemeralRoles:
                 live.subject = renewed
         except SallyportError as error:
             self._failed(error)
-            return _not_renewed("The gateway could not change the privileges of the session's database role.")
+            return _not_renewed(
+                "The gateway could not change the privileges of the session's database role."
+            )
         return renewed
 
     def release(self, role: str) -> None:
@@ -150,14 +164,16 @@ class EphemeralRoles:
         try:
             await self._admin.query(sql.drop_session(role))
         except SallyportError as error:
-            log.warning("a role is left to be swept", target=self.target, role=role, reason=str(error))
+            log.warning(
+                "a role is left to be swept", target=self.target, role=role, reason=str(error)
+            )
 
     def _failed(self, error: Exception) -> None:
         reason = getattr(error, "reason", "") or str(error)
         self.problem = reason
         log.error("no role for a session", target=self.target, reason=reason)
 
-    # -- grant roles ---------------------------------------------------------------------------------------------
+    # -- grant roles -------------------------------------------------------------------------------
 
     async def _grants(self, judge: Judge, policy: SubjectPolicy) -> sql.GrantSet:
         """The grant set of a subject, whose role is there. Raises SallyportError."""
@@ -170,7 +186,9 @@ class EphemeralRoles:
                     self._sets.clear()
                 if self._privileges is None:
                     self._privileges = await load_privileges(self._static.query)
-                grants = self._sets[key] = await compute_beside(self._compute, policy, self._privileges)
+                grants = self._sets[key] = await compute_beside(
+                    self._compute, policy, self._privileges
+                )
             if grants.name not in self._made:
                 await self._make(grants)
                 self._made.add(grants.name)
@@ -186,21 +204,25 @@ class EphemeralRoles:
         usable = {schema for schema, privilege in had.schemas if privilege == "USAGE"}
         if unusable := sorted(grants.schemas - usable):
             raise SallyportError(
-                f"{grants.name} may not use schema {', '.join(unusable)}, so names would mean something else for a session than for the"
-                " gateway. Let the administrator's role grant USAGE on it, or take it out of the search_path"
+                f"{grants.name} may not use schema {', '.join(unusable)}, so names would mean"
+                " something else for a session than for the gateway. Let the administrator's role"
+                " grant USAGE on it, or take it out of the search_path"
             )
         if lacking := grants.lacking(had):
             log.warning(
-                "sessions can do less than the policy allows: let the administrator's role grant it",
+                "sessions can do less than the policy allows: let the administrator's role"
+                " grant it",
                 target=self.target,
                 role=grants.name,
                 lacking=lacking[:20],
             )
 
-    # -- beside the sessions -------------------------------------------------------------------------------------
+    # -- beside the sessions -----------------------------------------------------------------------
 
     async def step(self, judge: Judge | None) -> None:
-        """Wait a moment, then give live sessions the privileges of now, and sweep when it is due; made again and again."""
+        """Wait a moment, then give live sessions the privileges of now, and sweep when it is due;
+        made again and again.
+        """
         await asyncio.sleep(_LOOK_SECONDS)
         if judge is None:
             return
@@ -223,7 +245,9 @@ class EphemeralRoles:
         (row,) = await self._admin.query(sql.ABOUT)
         version, clock, database, can = (value or "" for value in row)
         if can != "t":
-            raise SallyportError("the administrator's role may not make roles: ALTER ROLE ... CREATEROLE")
+            raise SallyportError(
+                "the administrator's role may not make roles: ALTER ROLE ... CREATEROLE"
+            )
         self._version, self._database = int(version), database
         self._clock = float(clock) - time.time()
 
@@ -231,7 +255,9 @@ class EphemeralRoles:
         generation, self._sets, self._privileges = judge.generation, {}, None
         for role, live in list(self._live.items()):
             async with self._moving:
-                await self._regrant(role, live, await self._grants(judge, judge.subject_policy(live.subject)))
+                await self._regrant(
+                    role, live, await self._grants(judge, judge.subject_policy(live.subject))
+                )
         self._generation = generation
 
     async def _regrant(self, role: str, live: _Live, grants: sql.GrantSet) -> None:

@@ -1,7 +1,8 @@
-"""What all connections share: targets, identity, recorder, policy, limits, and the registry of sessions.
+"""What all connections share: targets, identity, recorder, policy, limits, and the registry of
+sessions.
 
-Cancel keys are minted here: a client never sees the target's own. Policy is re-read when its file changes; an invalid
-one is logged and the old one stays.
+Cancel keys are minted here: a client never sees the target's own. Policy is re-read when its file
+changes; an invalid one is logged and the old one stays.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ _PEER_SECONDS = 1.0
 _BIND_SECONDS = 10.0
 #: Between two looks for sessions that became idle while the gateway drains (seconds).
 _DRAIN_POLL = 0.02
-#: Name of the tasks that deliver CancelRequests; a gateway that stops gives them this long (seconds).
+#: Name of the tasks that deliver CancelRequests; a gateway that stops gives them this long
+#: (seconds).
 CANCEL = "cancel"
 _CANCEL_SECONDS = 2.0
 
@@ -117,13 +119,16 @@ class Gateway:
         self.watch_reviewers = Reviewers(frozenset())  # of statements held by a finding
         self.watching: Watching | None = None
         self.measure: Measure | None = None  # makes the preview of a held statement
-        self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
+        # told of each policy taken, and why
+        self.on_policy: Callable[[Policy, str], None] | None = None
         self.state_problem = ""  # why the gateway's state is lost; nobody may log in
         self.log: TransparencyLog | None = None  # of recordings' heads
         self.check_state: Callable[[], str] = str  # asked while it runs
         self.late_streams: Callable[[], str] = str  # likewise
         self.judging = deep_thread("sallyport-judge")
-        self.pending: Arrivals[PendingLogin] = Arrivals(limits.max_logins, limits.max_logins_per_address)
+        self.pending: Arrivals[PendingLogin] = Arrivals(
+            limits.max_logins, limits.max_logins_per_address
+        )
         self.descriptors = Descriptors.raised()
         self.keep_alive = KeepAlive()
         self.proxies = Networks(())  # whose PROXY protocol headers are believed
@@ -153,10 +158,12 @@ class Gateway:
         """Where people decide about it; "" without a console."""
         return f"{self.console_url}/approvals/{request_id}" if self.console_url else ""
 
-    # -- tasks ---------------------------------------------------------------------------------------------------
+    # -- tasks -------------------------------------------------------------------------------------
 
     def environment_moved(self, database: Database) -> None:
-        """Policy or catalog changed: what was asked, approved or granted under the old ones is void."""
+        """Policy or catalog changed: what was asked, approved or granted under the old ones is
+        void.
+        """
         if self.approvals is not None and database.judge is not None:
             self.approvals.environment_moved(
                 database.name,
@@ -170,7 +177,9 @@ class Gateway:
             asyncio.get_running_loop().add_reader(self.lane.descriptor, self.lane.poll)
 
     async def run(self) -> None:
-        """Start what runs beside the sessions, and load the catalogs: a target that is down is tried again at its first login."""
+        """Start what runs beside the sessions, and load the catalogs: a target that is down is
+        tried again at its first login.
+        """
         self._open_lane()
         for database in self.databases.values():
             self.spawn(self._first_load(database), f"load {database.name}")
@@ -205,7 +214,9 @@ class Gateway:
             await self._first_load(database)
 
     async def _look_around(self) -> None:
-        """What is looked at every second. The store may not answer, say; that must stop nothing else."""
+        """What is looked at every second. The store may not answer, say; that must stop nothing
+        else.
+        """
         await asyncio.sleep(_POLICY_SECONDS)
         attempt = self.tasks.attempt
         attempt(self._look_at_state, "state")
@@ -238,7 +249,9 @@ class Gateway:
             session.leave_lane()  # it would run what it knows without asking
 
     def _look_at_policy(self) -> None:
-        if self.policy.changed() or (self._unbound and monotonic() > self._bound_at + _BIND_SECONDS):
+        if self.policy.changed() or (
+            self._unbound and monotonic() > self._bound_at + _BIND_SECONDS
+        ):
             self.reload_policy()
 
     def _look_at_catalogs(self) -> None:
@@ -269,7 +282,9 @@ class Gateway:
             session.check_idle(now, seconds)
 
     def reload_policy(self, source: str = CHANGED) -> None:
-        """Take a changed policy file, or say why not. ``source``: who asked. Sessions go on meanwhile."""
+        """Take a changed policy file, or say why not. ``source``: who asked. Sessions go on
+        meanwhile.
+        """
         self.spawn(self._reload_policy(source), "reload policy")
 
     async def _reload_policy(self, source: str) -> None:
@@ -286,7 +301,9 @@ class Gateway:
             self.on_policy(self.policy.current, source)
 
     async def _bind_policy(self, targets: list[str]) -> None:
-        """Let targets take the policy in force. One that cannot keeps the old one, and is asked again."""
+        """Let targets take the policy in force. One that cannot keeps the old one, and is asked
+        again.
+        """
         self._bound_at = monotonic()
         for name in targets:
             database = self.databases[name]
@@ -299,7 +316,7 @@ class Gateway:
                 self.policy.failures += 1
                 self.tasks.note(f"policy of {name}, where the old one stays in force", error)
 
-    # -- the registry --------------------------------------------------------------------------------------------
+    # -- the registry ------------------------------------------------------------------------------
 
     @property
     def sessions(self) -> int:
@@ -336,8 +353,8 @@ class Gateway:
             )
 
     def admit(self, subject: Subject, most: int | None = None) -> None:
-        """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806)
-        when no further session may start.
+        """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605,
+        SP1608, SP1801, SP1803, SP1806) when no further session may start.
         """
         limits = self.limits
         self.authenticator.refuse_retired(subject)
@@ -350,7 +367,9 @@ class Gateway:
         if self.state_problem:
             raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
         if len(self._sessions) >= limits.max_sessions:
-            raise RefusedError(refuse("SP1605", f"the gateway already has {limits.max_sessions} sessions"))
+            raise RefusedError(
+                refuse("SP1605", f"the gateway already has {limits.max_sessions} sessions")
+            )
         bound = limits.max_sessions_per_subject
         bound = bound if most is None else min(most, bound)
         if self._per_subject.get((subject.issuer, subject.id), 0) >= bound:
@@ -404,7 +423,9 @@ class Gateway:
                 )
 
     def cancel(self, pid: int, key: bytes) -> None:
-        """A CancelRequest. Nothing is answered, whether the key is right or not (protocol section 54.2.9)."""
+        """A CancelRequest. Nothing is answered, whether the key is right or not (protocol section
+        54.2.9).
+        """
         entry = self._sessions.get(pid)
         if entry is not None and hmac.compare_digest(entry[0], key):
             entry[1].cancel_requested()
@@ -412,16 +433,20 @@ class Gateway:
             self.strangers.info("cancel request with an unknown key")
 
     def admit_arrival(self, connection: PendingLogin) -> Refusal | None:
-        """Count a peer that has not logged in yet, or say why it must go. Also while sessions drain: what runs can still be cancelled, which
-        takes a connection.
+        """Count a peer that has not logged in yet, or say why it must go. Also while sessions
+        drain: what runs can still be cancelled, which takes a connection.
         """
         if not self.pending.admit(connection):
-            return refuse("SP1605", "too many connections are waiting to log in", hint="Connect again.")
+            return refuse(
+                "SP1605", "too many connections are waiting to log in", hint="Connect again."
+            )
         return None
 
-    # -- the end -------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
-    async def drain(self, seconds: float, on_each: Callable[[Closable], None], hurry: asyncio.Event) -> None:
+    async def drain(
+        self, seconds: float, on_each: Callable[[Closable], None], hurry: asyncio.Event
+    ) -> None:
         """Let nobody in, end sessions as they become idle, and come back when none is left,
         ``seconds`` have passed or ``hurry`` is set. A session in a transaction is not idle, nor
         is one that waits for approval.

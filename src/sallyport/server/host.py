@@ -1,5 +1,5 @@
-"""Hosts one session: moves bytes between a client's port and the session's connection to the target,
-and carries out what the sans-I/O session asks for. Nothing here looks into a message.
+"""Hosts one session: moves bytes between a client's port and the session's connection to the
+target, and carries out what the sans-I/O session asks for. Nothing here looks into a message.
 
 The two hot paths are :meth:`SessionHost.receive` and :meth:`SessionHost.receive_from_server`: of a
 plain statement they do no more than ask the session and write.
@@ -88,7 +88,8 @@ LOST_TARGET = refuse("SP1802", "the connection to the database was lost", hint="
 class SessionHost:
     """From the end of the login to the end of the session. See the module docstring.
 
-    ``peer``: the client's address, for people. Implements :class:`~sallyport.server.ports.HostedSession`.
+    ``peer``: the client's address, for people. Implements
+    :class:`~sallyport.server.ports.HostedSession`.
     """
 
     __slots__ = (
@@ -114,7 +115,12 @@ class SessionHost:
     )
 
     def __init__(
-        self, gateway: Gateway, admitted: Admitted, request: Authenticate, port: ClientPort, peer: str
+        self,
+        gateway: Gateway,
+        admitted: Admitted,
+        request: Authenticate,
+        port: ClientPort,
+        peer: str,
     ) -> None:
         self.peer, self.subject = peer, admitted.subject
         self._gateway, self._port = gateway, port
@@ -137,10 +143,15 @@ class SessionHost:
             SessionLimits(limits.max_message_bytes, limits.max_row_bytes),
         )
         session.id, session.backends = self._recorder.row.id, self._database.backends
-        # An approval is for a subject, in whichever session it runs: the session's id is no part of what it binds.
-        told = {name: value for name, value in admitted.identity.items() if name != "sallyport.session"}
+        # An approval is for a subject, in whichever session it runs: the session's id is no part of
+        # what it binds.
+        told = {
+            name: value for name, value in admitted.identity.items() if name != "sallyport.session"
+        }
         session.settings = TrackedSettings(link.login.parameters, {**request.settings, **told})
-        self._pacing = Pacing(port, link, self._recorder, gateway.recorder, limits, self._unrecordable)
+        self._pacing = Pacing(
+            port, link, self._recorder, gateway.recorder, limits, self._unrecordable
+        )
         self._liveness = Liveness(session, link, gateway.keep_alive.user_timeout)
         self._cancel = StatementCancel(
             session,
@@ -154,7 +165,14 @@ class SessionHost:
         if gateway.approvals is not None:
             session.can_hold = True
             self._waiting = HeldStatementWait(
-                gateway, gateway.approvals, session, self.subject, self._database, self.id, self.flush, port
+                gateway,
+                gateway.approvals,
+                session,
+                self.subject,
+                self._database,
+                self.id,
+                self.flush,
+                port,
             )
         self._lane: LaneAccess | None = None
         if gateway.lane is not None and min(port.plain_descriptor, link.plain_descriptor) >= 0:
@@ -163,8 +181,8 @@ class SessionHost:
         self.watched = watch_access(gateway, session, self._lane, self._waiting, self.flush, peer)
 
     def begin(self, minor: int, early: bytes) -> None:
-        """Greet the client and listen to the target. ``minor``: of the client's protocol version. ``early``: what the client
-        sent behind its login.
+        """Greet the client and listen to the target. ``minor``: of the client's protocol version.
+        ``early``: what the client sent behind its login.
         """
         gateway, link = self._gateway, self._link
         self._pid, key = gateway.register(self, self.subject, minor)
@@ -179,7 +197,11 @@ class SessionHost:
         if seconds:
             self._lifetime = asyncio.get_running_loop().call_later(seconds, self._lifetime_reached)
         log.info(
-            "session started", session=self.id, subject=self.subject.id, target=self.target, peer=self.peer
+            "session started",
+            session=self.id,
+            subject=self.subject.id,
+            target=self.target,
+            peer=self.peer,
         )
         self._port.write(greeting)
         link.attach(
@@ -191,7 +213,7 @@ class SessionHost:
             self._session.receive_from_client(early)
             self.flush()
 
-    # -- what others may see -------------------------------------------------------------------------------------
+    # -- what others may see -----------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -223,7 +245,9 @@ class SessionHost:
     @property
     def is_active(self) -> bool:
         """Whether an answer of the target is outstanding."""
-        return bool(self._session.pipeline.entries) or (self._lane is not None and not self._lane.is_idle)
+        return bool(self._session.pipeline.entries) or (
+            self._lane is not None and not self._lane.is_idle
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -238,7 +262,7 @@ class SessionHost:
             and not self._port.unsent
         )
 
-    # -- bytes ---------------------------------------------------------------------------------------------------
+    # -- bytes -------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client, in order."""
@@ -308,7 +332,7 @@ class SessionHost:
         """The client does not read, or reads again."""
         self._pacing.pause_server(PauseReason.CLIENT_SLOW, slow)
 
-    # -- commands ------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, CloseSession):
@@ -326,11 +350,16 @@ class SessionHost:
             self._gateway.spawn(self._answered(self._renew(command)), "renew token")
 
     async def _answered(self, work: Coroutine[Any, Any, None]) -> None:
-        """Carry out what the session waits for; where that fails, its client is told and does not wait for ever."""
+        """Carry out what the session waits for; where that fails, its client is told and does not
+        wait for ever.
+        """
         try:
             await work
         except Exception:
-            self.shut(refuse("SP1804", "the gateway failed while the statement waited"), "the gateway failed")
+            self.shut(
+                refuse("SP1804", "the gateway failed while the statement waited"),
+                "the gateway failed",
+            )
             raise
 
     async def _refresh(self, command: RefreshCatalog) -> None:
@@ -341,7 +370,9 @@ class SessionHost:
             read = await own_catalog(self._link, before, session.names.temporary.is_read)
             if read is not None:
                 catalog = session.names.temporary.added_to(*read)
-                session.use_transaction_catalog(await compute_beside(session.names.judge.beside, catalog))
+                session.use_transaction_catalog(
+                    await compute_beside(session.names.judge.beside, catalog)
+                )
                 refreshed = True
                 self._gateway.collecting.replaced()
         elif not command.relation or await database.may_have(command.relation):
@@ -394,7 +425,9 @@ class SessionHost:
         self.flush()
 
     async def _cancel_and_resume(self) -> None:
-        """Only when the server has taken the cancel may the next statement go there: it could be hit in place of this one."""
+        """Only when the server has taken the cancel may the next statement go there: it could be
+        hit in place of this one.
+        """
         await self._cancel.deliver_own()
         self._session.resume()
         self.flush()
@@ -410,23 +443,28 @@ class SessionHost:
         self._recorder.note("cancel", "the client asked to cancel the running statement")
         if self._waiting is not None and self._waiting.cancel():
             return
-        self._link.after_sending(self._deliver_cancel)  # a request must not overtake what it is to cancel
+        # a request must not overtake what it is to cancel
+        self._link.after_sending(self._deliver_cancel)
 
     def _deliver_cancel(self) -> None:
         if not self._is_ended and self._cancel.is_due():
             self._gateway.spawn(self._cancel.deliver(), CANCEL)
 
-    # -- limits --------------------------------------------------------------------------------------------------
+    # -- limits ------------------------------------------------------------------------------------
 
     def check_idle(self, now: float, seconds: float) -> None:
-        """End the session when nothing has happened in it for so long; ``now``: of the monotonic clock."""
+        """End the session when nothing has happened in it for so long; ``now``: of the monotonic
+        clock.
+        """
         if self._lane is not None:
             self._lane.sync()
             if not self._lane.is_idle:
                 return
         if self._liveness.idle_seconds(now) > seconds:
             self.shut(
-                refuse("SP1701", f"the session was idle for {seconds:g} seconds", hint="Connect again."),
+                refuse(
+                    "SP1701", f"the session was idle for {seconds:g} seconds", hint="Connect again."
+                ),
                 "idle",
             )
 
@@ -440,8 +478,9 @@ class SessionHost:
             self._link.abort()
 
     def check_expiry(self, now: float) -> None:
-        """See :class:`~sallyport.server.ports.HostedSession`. A transaction that is open, and what runs, have
-        ``identity.expiry.grace`` to end. A statement that waits for approval does not run yet, so it has none.
+        """See :class:`~sallyport.server.ports.HostedSession`. A transaction that is open, and what
+        runs, have ``identity.expiry.grace`` to end. A statement that waits for approval does not
+        run yet, so it has none.
         """
         ends = self.subject.expires_at
         if self._is_ended or not ends or now < ends:
@@ -450,15 +489,21 @@ class SessionHost:
         self.leave_lane()
         session = self._session
         if session.is_between_transactions and session.blocked is not Blocked.APPROVAL:
-            # Drivers read an error as the answer to what they send next; of one that comes unasked they only
-            # say that the connection was lost. Who sends nothing until the next look is idle.
+            # Drivers read an error as the answer to what they send next; of one that comes unasked
+            # they only say that the connection was lost. Who sends nothing until the next look is
+            # idle.
             if not is_news:
                 self.shut(EXPIRED, EXPIRED_REASON)
-        elif session.blocked is Blocked.APPROVAL or now >= ends + self._gateway.limits.expiry_grace_seconds:
+        elif (
+            session.blocked is Blocked.APPROVAL
+            or now >= ends + self._gateway.limits.expiry_grace_seconds
+        ):
             self.shut(EXPIRED_IN_TRANSACTION, EXPIRED_REASON)
 
     def _lifetime_reached(self) -> None:
-        self.shut(refuse("SP1701", "the session has reached its longest lifetime"), "lifetime reached")
+        self.shut(
+            refuse("SP1701", "the session has reached its longest lifetime"), "lifetime reached"
+        )
 
     def _unrecordable(self) -> None:
         self.shut(refuse("SP1801", "the session cannot be recorded any more"), "recording failed")
@@ -466,10 +511,12 @@ class SessionHost:
     def _not_journaled(self) -> None:
         """What was to be sent last could not be journaled, so it was not sent."""
         if not self._is_ended:
-            self._recorder.note("journal", "the last statements were not sent: they could not be journaled")
+            self._recorder.note(
+                "journal", "the last statements were not sent: they could not be journaled"
+            )
         self.shut(NOT_JOURNALED, "recording failed")
 
-    # -- the end -------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     def _server_lost(self) -> None:
         if self._link.is_silent:

@@ -1,13 +1,15 @@
 """Keeps what may change something from its target until the journal has it.
 
-Between a session and its target stands a :class:`WriteGate`. While the session's newest intent is not
-written, everything for the target waits there, in order; sessions that only read never wait. The
-:class:`IntentWriter` writes the intents of all sessions that came in one turn of the event loop at once:
-on the loop with ``durability: standard``, since handing bytes to the operating system takes microseconds, and
-on a thread with ``strict``, where whatever is queued during one fdatasync goes with the next.
+Between a session and its target stands a :class:`WriteGate`. While the session's newest intent is
+not written, everything for the target waits there, in order; sessions that only read never wait.
+The :class:`IntentWriter` writes the intents of all sessions that came in one turn of the event loop
+at once: on the loop with ``durability: standard``, since handing bytes to the operating system
+takes microseconds, and on a thread with ``strict``, where whatever is queued during one fdatasync
+goes with the next.
 
-When the journal cannot be written, what waited is never sent: its sessions end with SP1801. Until a write
-succeeds again, statements that may change something are refused (:mod:`sallyport.session.clearance`).
+When the journal cannot be written, what waited is never sent: its sessions end with SP1801. Until a
+write succeeds again, statements that may change something are refused
+(:mod:`sallyport.session.clearance`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ log = structlog.get_logger("sallyport.journal")
 
 #: Bytes that wait for the journal, beyond which their client is not read.
 _HIGH_WATER: Final = 512 * 1024
-#: Seconds between attempts to write a journal that failed, and between looks for segments to delete.
+#: Seconds between attempts to write a journal that failed, and between looks for segments to
+#: delete.
 _RETRY: Final = 0.5
 _TEND: Final = 1.0
 _FAILURES = (OSError, TypeError, ValueError, OverflowError)
@@ -43,7 +46,9 @@ class TargetLink(Protocol):
 
 
 class IntentWriter:
-    """Writes a gateway's journal. Everything but the writes of a ``sync`` journal happens on the event loop."""
+    """Writes a gateway's journal. Everything but the writes of a ``sync`` journal happens on the
+    event loop.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -54,12 +59,16 @@ class IntentWriter:
         self._thread = ThreadPoolExecutor(1, "sallyport-journal") if journal.sync else None
 
     def start(self) -> None:
-        """Look after the journal's segments from now on, and try again one that could not be opened."""
+        """Look after the journal's segments from now on, and try again one that could not be
+        opened.
+        """
         if self.journal.failed:
             self._retry()
         self._timer = asyncio.get_running_loop().call_later(_TEND, self._tend)
 
-    def gate(self, recording: SessionRecording, link: TargetLink, on_failed: Callable[[], None]) -> WriteGate:
+    def gate(
+        self, recording: SessionRecording, link: TargetLink, on_failed: Callable[[], None]
+    ) -> WriteGate:
         """A gate for one session; ``on_failed`` ends it."""
         return WriteGate(self, recording, link, on_failed)
 
@@ -95,7 +104,9 @@ class IntentWriter:
                 self._release(batch.last)
             return
         self._is_writing = True
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self.journal.write, batch)
+        writing = asyncio.get_running_loop().run_in_executor(
+            self._thread, self.journal.write, batch
+        )
         writing.add_done_callback(partial(self._synced, batch.last))
 
     def _synced(self, last: int, writing: asyncio.Future[None]) -> None:
@@ -112,7 +123,7 @@ class IntentWriter:
         waiting, self._waiting = self._waiting, []
         self._waiting += [gate for gate in waiting if not gate.release(last)]
 
-    # -- when it cannot be written --------------------------------------------------------------------------
+    # -- when it cannot be written -----------------------------------------------------------------
 
     def _fail(self, error: BaseException) -> None:
         self.journal.failed = True
@@ -149,7 +160,9 @@ class IntentWriter:
         if not self._is_closed:
             self._timer = asyncio.get_running_loop().call_later(_TEND, self._tend)
 
-    def _beside(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+    def _beside(
+        self, work: Callable[[], None], done: Callable[[BaseException | None], None]
+    ) -> None:
         """Do something where the journal is written, and say how it ended."""
         if self._thread is None:
             try:

@@ -13,7 +13,8 @@ class RecorderLag:
     """``accepted`` and ``written``: bytes since the start. ``now``: monotonic seconds."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[int, float]] = deque()  # (accepted, when), of what is not written yet
+        # (accepted, when), of what is not written yet
+        self._marks: deque[tuple[int, float]] = deque()
 
     def note(self, now: float, accepted: int, written: int) -> None:
         """Remember how much was accepted by now."""

@@ -2,14 +2,15 @@
 # cython: annotation_typing=False, infer_types=True
 """The lane: reads and writes the sockets of sessions with plain traffic, without entering Python.
 
-One :class:`Lane` per event loop has an epoll descriptor of its own, which the loop watches. A session whose
-traffic is plain (:attr:`sallyport.session.machine.Session.is_plain`) is entered with both its sockets, which
-their asyncio transports do not read meanwhile. What :class:`~sallyport.server.plain.PlainTraffic` recognises
-goes from socket to socket here; with the first bytes that it does not, the session leaves: its sockets go
-back to their transports, and its owner (:class:`LaneOwner`) gets what was read and what could not be written.
+One :class:`Lane` per event loop has an epoll descriptor of its own, which the loop watches. A
+session whose traffic is plain (:attr:`sallyport.session.machine.Session.is_plain`) is entered with
+both its sockets, which their asyncio transports do not read meanwhile. What
+:class:`~sallyport.server.plain.PlainTraffic` recognises goes from socket to socket here; with the
+first bytes that it does not, the session leaves: its sockets go back to their transports, and its
+owner (:class:`LaneOwner`) gets what was read and what could not be written.
 
-Back-pressure: while a socket does not take what is written, the other one is not read. Exists compiled only
-(types in ``lane.pxd``); see ``docs/adr`` for what was measured.
+Back-pressure: while a socket does not take what is written, the other one is not read. Exists
+compiled only (types in ``lane.pxd``); see ``docs/adr`` for what was measured.
 
 Source: epoll(7), recv(2), send(2).
 """
@@ -60,10 +61,12 @@ _ROUNDS = 4
 _EVENTS = 256
 #: Bytes of a buffer that an idle leg keeps.
 _KEPT = 16384
-#: Bytes that wait for the recorder from which on its owner is told, and after how many more it is told again.
+#: Bytes that wait for the recorder from which on its owner is told, and after how many more it is
+#: told again.
 _RECORDED = 65536
 _TOLD = 16384
-#: Turns of the event loop after which a second look is tried again where the last one found nothing.
+#: Turns of the event loop after which a second look is tried again where the last one found
+#: nothing.
 _LOOKS = 16
 #: Bytes that are read before other work of the event loop gets its turn.
 _BUDGET = 1048576
@@ -72,9 +75,11 @@ _BUDGET = 1048576
 class LaneOwner(Protocol):
     """Who entered a session. All calls come on the event loop, from within :meth:`Lane.poll`."""
 
-    def lane_left(self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes) -> None:
-        """The session is its owner's again. ``from_...``: was read and not handled. ``to_...``: was handled, and is
-        still to be written before anything else.
+    def lane_left(
+        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+    ) -> None:
+        """The session is its owner's again. ``from_...``: was read and not handled. ``to_...``: was
+        handled, and is still to be written before anything else.
         """
         ...
 
@@ -87,7 +92,9 @@ class LaneOwner(Protocol):
         ...
 
     def lane_broken(self, error: Exception) -> None:
-        """A fault of the gateway, or rows that do not fit: the session has to end; :meth:`lane_left` was called before."""
+        """A fault of the gateway, or rows that do not fit: the session has to end;
+        :meth:`lane_left` was called before.
+        """
         ...
 
 
@@ -126,7 +133,9 @@ class Leg:
 class LaneSession:
     """One session in the lane."""
 
-    def __init__(self, lane: Lane, owner: Any, traffic: PlainTraffic, client_fd: int, server_fd: int) -> None:
+    def __init__(
+        self, lane: Lane, owner: Any, traffic: PlainTraffic, client_fd: int, server_fd: int
+    ) -> None:
         self.lane = lane
         self.owner = owner
         self.traffic = traffic
@@ -140,7 +149,8 @@ class LaneSession:
         self.tell_at = 0  # bytes that were recorded when its owner is to be told again
 
     def enter(self) -> None:
-        """Take the sockets over. The session is plain, and neither transport reads or has anything to write.
+        """Take the sockets over. The session is plain, and neither transport reads or has anything
+        to write.
 
         Raises OSError, and then nothing was taken.
         """
@@ -185,7 +195,8 @@ class LaneSession:
 
 
 class Lane:
-    """See the module's docstring. ``descriptor``: to be watched for reading, and then :meth:`poll` called.
+    """See the module's docstring. ``descriptor``: to be watched for reading, and then :meth:`poll`
+    called.
 
     ``added``: what is told of every so many reads how long they were kept. Raises OSError.
     """
@@ -226,7 +237,9 @@ class Lane:
         return 0
 
     def rewatch(self, leg: Leg) -> int:
-        """Read it unless the other one does not take what is written, or nothing is to be read; write when something is left."""
+        """Read it unless the other one does not take what is written, or nothing is to be read;
+        write when something is left.
+        """
         session: LaneSession = leg.session
         events = 0
         if not session.held and leg.other.out.n == 0:
@@ -271,7 +284,9 @@ class Lane:
                 self.left.clear()
 
     def looks_again(self) -> bool:
-        """Whether a second look may find more: the last one did, or that was a while ago. The event loop would tell of it."""
+        """Whether a second look may find more: the last one did, or that was a while ago. The event
+        loop would tell of it.
+        """
         self.until_look -= 1
         if self.until_look <= 0:
             self.until_look = _LOOKS
@@ -288,7 +303,8 @@ class Lane:
             return 0
         if not leg.events & EPOLLIN:
             if events & ~EPOLLOUT and not leg.events:
-                session.leave()  # closed by its peer while it is not read: for the general way to see
+                # closed by its peer while it is not read: for the general way to see
+                session.leave()
             return 0
         if events & ~EPOLLOUT:
             self.receive(session, leg)
@@ -365,7 +381,9 @@ class Lane:
             if traffic.wants_more:
                 session.server.part.write(src, p, size - p)
             else:
-                session.leave(b"", PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p))
+                session.leave(
+                    b"", PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p)
+                )
         return 0
 
     def check_recorder(self, session: LaneSession) -> int:

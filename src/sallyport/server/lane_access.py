@@ -1,7 +1,7 @@
 """A hosted session's way into the lane and out of it.
 
-A session is in the lane while its traffic is plain. Whoever wants to do anything to it but look calls
-:meth:`LaneAccess.leave` first; to look at its numbers, :meth:`LaneAccess.sync`.
+A session is in the lane while its traffic is plain. Whoever wants to do anything to it but look
+calls :meth:`LaneAccess.leave` first; to look at its numbers, :meth:`LaneAccess.sync`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class LaneAccess:
     ) -> None:
         self._host, self._port, self._link, self._pacing = host, port, link, pacing
         traffic = PlainTraffic(host.session, lane.scratch)
-        self._lane_session = LaneSession(lane, self, traffic, port.plain_descriptor, link.plain_descriptor)
+        self._lane_session = LaneSession(
+            lane, self, traffic, port.plain_descriptor, link.plain_descriptor
+        )
         self._is_due = False  # to enter at the next turn of the event loop
         self._is_held = False  # nothing is read for the time being
 
@@ -75,7 +77,9 @@ class LaneAccess:
 
     @property
     def is_idle(self) -> bool:
-        """Outside the lane, or nothing is outstanding in it and everything was handed to the network."""
+        """Outside the lane, or nothing is outstanding in it and everything was handed to the
+        network.
+        """
         return not self._lane_session.inside or self._lane_session.is_idle
 
     def consider(self) -> None:
@@ -123,9 +127,11 @@ class LaneAccess:
         self._is_held = hold
         self._lane_session.hold(hold)
 
-    # -- called by the lane ------------------------------------------------------------------------------------
+    # -- called by the lane ------------------------------------------------------------------------
 
-    def lane_left(self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes) -> None:
+    def lane_left(
+        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+    ) -> None:
         """See :class:`~sallyport.server.lane.LaneOwner`."""
         host = self._host
         if to_server:

@@ -1,7 +1,9 @@
-"""What the gateway adds to the way of a statement: how long it keeps what it has read before it hands it on, each direction for itself.
+"""What the gateway adds to the way of a statement: how long it keeps what it has read before it
+hands it on, each direction for itself.
 
-One of ``SAMPLE_EVERY`` pieces (what one read from a socket brought) is measured, so that the measuring costs nothing; waiting for
-people, for judging on another thread and for slow peers is not in it. Counts are of measured pieces.
+One of ``SAMPLE_EVERY`` pieces (what one read from a socket brought) is measured, so that the
+measuring costs nothing; waiting for people, for judging on another thread and for slow peers is not
+in it. Counts are of measured pieces.
 """
 
 from __future__ import annotations

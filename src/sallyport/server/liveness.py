@@ -12,8 +12,8 @@ from sallyport.session.machine import Session
 
 
 class Liveness:
-    """Of one session, asked every second or so. ``seconds``: how long a target may leave what was sent to it
-    unacknowledged, or a refused statement unanswered.
+    """Of one session, asked every second or so. ``seconds``: how long a target may leave what was
+    sent to it unacknowledged, or a refused statement unanswered.
     """
 
     __slots__ = (
@@ -34,7 +34,8 @@ class Liveness:
         self._watch = PeerWatch(link.transport, seconds)
         self._active = monotonic()
         self._progress: tuple[int, ...] = ()
-        self._refused: Entry | None = None  # the refused statement whose answer is due, and since when
+        # the refused statement whose answer is due, and since when
+        self._refused: Entry | None = None
         self._refused_since = 0.0
 
     def idle_seconds(self, now: float) -> float:
@@ -50,8 +51,8 @@ class Liveness:
         return self._watch.state() is PeerState.VANISHED or self._is_refusal_overdue()
 
     def _is_refusal_overdue(self) -> bool:
-        """What takes the place of a refused statement fails at once. Where it does not, the target answers nothing at
-        all, and neither does the refusal reach the client.
+        """What takes the place of a refused statement fails at once. Where it does not, the target
+        answers nothing at all, and neither does the refusal reach the client.
         """
         oldest = self._session.pipeline.oldest
         refused = oldest if oldest is not None and oldest.refused_now else None

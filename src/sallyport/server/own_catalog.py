@@ -1,8 +1,10 @@
 """The catalog as a session's open transaction sees it, asked over the session's own connection.
 
-The session waits meanwhile and nothing of it is outstanding, so every answer that comes is ours. What the server says by itself in between
-(notices, notifications, settings) is given to the session afterwards; but not the settings that reading the catalog changes and puts back.
-Everything happens inside a savepoint that is rolled back: whether it works or not, the transaction is as it was, or the server says that it failed.
+The session waits meanwhile and nothing of it is outstanding, so every answer that comes is ours.
+What the server says by itself in between (notices, notifications, settings) is given to the session
+afterwards; but not the settings that reading the catalog changes and puts back. Everything happens
+inside a savepoint that is rolled back: whether it works or not, the transaction is as it was, or
+the server says that it failed.
 """
 
 from __future__ import annotations
@@ -90,7 +92,9 @@ class _Borrowed:
         return self._rows
 
     def give_back(self) -> None:
-        """What came by itself meanwhile goes to the session, and so does the end of the connection."""
+        """What came by itself meanwhile goes to the session, and so does the end of the
+        connection.
+        """
         on_data, on_lost = self._theirs
         if self._link.on_data is None and not self._over:
             return  # the session has ended and let go of the connection
@@ -108,7 +112,9 @@ class _Borrowed:
                 self._rows.append(row_values(self._input, start, end))
             elif kind == _ERROR:
                 fields = backend.parse_error_fields(bytes(self._input[start + 5 : end]))
-                self._error = self._error or QueryError(fields.get("M", "error"), fields.get("C", ""))
+                self._error = self._error or QueryError(
+                    fields.get("M", "error"), fields.get("C", "")
+                )
             elif kind == _READY and self._answer is not None and not self._answer.done():
                 self._answer.set_result(None)
             elif kind in _BY_ITSELF and not (

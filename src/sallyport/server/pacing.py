@@ -1,7 +1,8 @@
 """Back-pressure: which of a session's two sides is not read at the moment, and why.
 
-A client that does not read stops the reading of its target, a target that does not read stops the reading of its client, and
-a recorder that falls behind stops both. Each reason comes and goes by itself.
+A client that does not read stops the reading of its target, a target that does not read stops the
+reading of its client, and a recorder that falls behind stops both. Each reason comes and goes by
+itself.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class LaneHold(Protocol):
 
 
 class Pacing:
-    """Of one session. ``recorder``: of all sessions. ``on_unrecordable``: called once when this session's recording fails
-    while it is waited for.
+    """Of one session. ``recorder``: of all sessions. ``on_unrecordable``: called once when this
+    session's recording fails while it is waited for.
     """
 
     __slots__ = (

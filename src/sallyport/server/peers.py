@@ -1,9 +1,11 @@
-"""Peers that vanish without a word: TCP keepalive, and what TCP knows of data that nobody acknowledges.
+"""Peers that vanish without a word: TCP keepalive, and what TCP knows of data that nobody
+acknowledges.
 
-Keepalive finds the peer that vanished while nothing was on its way to it; the kernel then ends the connection by itself. Data that is on its
-way puts keepalive off, and TCP goes on sending for a quarter of an hour. Linux has TCP_USER_TIMEOUT for that, but it also ends connections
-whose peer is there and does not read (a client that shows rows in a pager, a COPY that waits for a lock), so that time is measured here,
-from TCP_INFO: only while segments or window probes stay without any answer.
+Keepalive finds the peer that vanished while nothing was on its way to it; the kernel then ends the
+connection by itself. Data that is on its way puts keepalive off, and TCP goes on sending for a
+quarter of an hour. Linux has TCP_USER_TIMEOUT for that, but it also ends connections whose peer is
+there and does not read (a client that shows rows in a pager, a COPY that waits for a lock), so that
+time is measured here, from TCP_INFO: only while segments or window probes stay without any answer.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ _SILENT_PROBES = 2
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """Whole seconds. A peer is gone after ``idle`` + ``probes`` * ``interval`` without a sign, or after
-    ``user_timeout`` in which it acknowledged nothing of what was sent.
+    """Whole seconds. A peer is gone after ``idle`` + ``probes`` * ``interval`` without a sign, or
+    after ``user_timeout`` in which it acknowledged nothing of what was sent.
     """
 
     idle: int = 30
@@ -49,9 +51,12 @@ class PeerState(Enum):
 
     PRESENT = 0
     LEFT = (
-        1  #: it has closed its side, whatever it sent before that nobody has read (poll(2), POLLRDHUP: Linux)
+        #: it has closed its side, whatever it sent before that nobody has read (poll(2), POLLRDHUP:
+        #: Linux)
+        1
     )
-    VANISHED = 2  #: the kernel has given the connection up, or should: nothing is acknowledged any more
+    #: the kernel has given the connection up, or should: nothing is acknowledged any more
+    VANISHED = 2
 
 
 class PeerWatch:

@@ -1,16 +1,19 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: annotation_typing=False, infer_types=True
-"""Plain traffic of one session, on raw memory: statements that were judged before, asked and answered whole.
+"""Plain traffic of one session, on raw memory: statements that were judged before, asked and
+answered whole.
 
-:class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement or behind an
-unnamed Parse of a known text, and the whole answer to it. It recognises them exactly, looks the verdict up, compares the answer's RowDescription
-with the compiled plan, masks the rows and records both. It decides nothing: what it does not recognise it
-leaves untouched (it says 0), upon which its owner calls :meth:`PlainTraffic.leave` and hands the bytes to
-:class:`~sallyport.session.machine.Session`, which gives the same bytes for everything that is handled here.
+:class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement or
+behind an unnamed Parse of a known text, and the whole answer to it. It recognises them exactly,
+looks the verdict up, compares the answer's RowDescription with the compiled plan, masks the rows
+and records both. It decides nothing: what it does not recognise it leaves untouched (it says 0),
+upon which its owner calls :meth:`PlainTraffic.leave` and hands the bytes to
+:class:`~sallyport.session.machine.Session`, which gives the same bytes for everything that is
+handled here.
 
-No I/O. While it is in use its Session is not: number, counters and outstanding statements are kept here and
-put back by :meth:`PlainTraffic.sync` and :meth:`PlainTraffic.leave`. Only ever used compiled: there is
-nothing to win without (types in ``plain.pxd``).
+No I/O. While it is in use its Session is not: number, counters and outstanding statements are kept
+here and put back by :meth:`PlainTraffic.sync` and :meth:`PlainTraffic.leave`. Only ever used
+compiled: there is nothing to win without (types in ``plain.pxd``).
 
 Source: PostgreSQL documentation, "Message Formats".
 """
@@ -86,12 +89,14 @@ _NAME = 63
 
 
 class PlainStatement:
-    """What is needed of one plain verdict: of a simple query (``script``), of a prepared statement (``prepared``), or
-    of a text that is parsed, bound and run in one go (``script``, and the ``types`` of its parameters as declared).
+    """What is needed of one plain verdict: of a simple query (``script``), of a prepared statement
+    (``prepared``), or of a text that is parsed, bound and run in one go (``script``, and the
+    ``types`` of its parameters as declared).
 
-    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of the others
-    those before the parameters and those behind them; of a prepared statement its text is among the first.
-    ``parsed``: of a query, the statements for its text when it is parsed, by the declaration of types.
+    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of
+    the others those before the parameters and those behind them; of a prepared statement its text
+    is among the first. ``parsed``: of a query, the statements for its text when it is parsed, by
+    the declaration of types.
     """
 
     def __init__(
@@ -125,7 +130,9 @@ class PlainStatement:
             self.before = b""
             self.after = encoded.rest
         else:
-            text: bytes = b"" if prepared is None else encode_event((self.shown(prepared.script),))[1:]
+            text: bytes = (
+                b"" if prepared is None else encode_event((self.shown(prepared.script),))[1:]
+            )
             declared = types if prepared is None else prepared.types
             self.before = text + encoded.before_binds
             self.after = encoded.after_formats + encode_event((declared,))[1:] + encoded.after_types
@@ -136,8 +143,8 @@ class PlainStatement:
 
 
 def plain_query(script: Any, subject_judge: Any) -> PlainStatement | None:
-    """The statement for Query messages of this text (or template); None where it is not plain, or may change
-    something: its intent is journaled first.
+    """The statement for Query messages of this text (or template); None where it is not plain, or
+    may change something: its intent is journaled first.
     """
     if not script.plain or not _may_pass(script.statements[0]):
         return None
@@ -145,7 +152,9 @@ def plain_query(script: Any, subject_judge: Any) -> PlainStatement | None:
 
 
 def plain_prepared(prepared: Any, subject_judge: Any) -> PlainStatement | None:
-    """The statement for Bind messages of this prepared statement; None as for :func:`plain_query`."""
+    """The statement for Bind messages of this prepared statement; None as for
+    :func:`plain_query`.
+    """
     verdict = prepared.verdict
     if prepared.inner or prepared.subject_judge is not subject_judge or verdict is None:
         return None
@@ -155,8 +164,8 @@ def plain_prepared(prepared: Any, subject_judge: Any) -> PlainStatement | None:
 
 
 def plain_parsed(query: Any, types: bytes, subject_judge: Any) -> PlainStatement | None:
-    """The statement for the text of a plain query when it is parsed with these parameter types, which end its Parse;
-    None where the judge would say no, or has to look at them in another way.
+    """The statement for the text of a plain query when it is parsed with these parameter types,
+    which end its Parse; None where the judge would say no, or has to look at them in another way.
     """
     script, verdict = query.script, query.verdict
     if type(script.permit) is not RunPermit:
@@ -170,13 +179,15 @@ def plain_parsed(query: Any, types: bytes, subject_judge: Any) -> PlainStatement
 
 
 def _may_pass(verdict: Any) -> bool:
-    """Only with the judge's permit (:mod:`sallyport.judge.permit`), what is known to read, and rows that are recorded as they are sent."""
+    """Only with the judge's permit (:mod:`sallyport.judge.permit`), what is known to read, and rows
+    that are recorded as they are sent.
+    """
     return type(verdict.permit) is RunPermit and verdict.is_quiet
 
 
 class Pending:
-    """A plain statement that was sent and is not answered yet. ``text``: as the client sent it; of a Bind alone, the
-    statement's name. ``prepared``: what a Parse makes, once somebody asks for it.
+    """A plain statement that was sent and is not answered yet. ``text``: as the client sent it; of
+    a Bind alone, the statement's name. ``prepared``: what a Parse makes, once somebody asks for it.
     """
 
     def __init__(self, statement: PlainStatement, number: int, text: bytes, step: int) -> None:
@@ -206,8 +217,8 @@ class Scratch:
 
 
 class PlainTraffic:
-    """See the module's docstring. ``piece``, ``piece_size``: what :meth:`ask` and :meth:`answer` want sent, in place of
-    what they were given; it is theirs, and valid until the next call.
+    """See the module's docstring. ``piece``, ``piece_size``: what :meth:`ask` and :meth:`answer`
+    want sent, in place of what they were given; it is theirs, and valid until the next call.
     """
 
     def __init__(self, session: Any, scratch: Scratch) -> None:
@@ -218,7 +229,8 @@ class PlainTraffic:
         self.statements = session.statements.confirmed
         self.uncounted: list[PlainStatement] = []
         self.offered = session.recorder.texts.offered
-        self.known: set[int] = set()  # of texts that were offered to the index under ``subject_judge``
+        # of texts that were offered to the index under ``subject_judge``
+        self.known: set[int] = set()
         self.subject_judge: Any = None
         self.first: Any = None
         self.last: Any = None
@@ -244,12 +256,15 @@ class PlainTraffic:
         self.bound: Any = None  # whose portal the server has; in a transaction it outlives its Sync
         self.running: Any = None
         self.parsing = 0  # outstanding ones that begin with Parse
-        self.parsed: Any = None  # whose Parse the server answered last, while the session does not know
+        # whose Parse the server answered last, while the session does not know
+        self.parsed: Any = None
 
-    # -- from the client -----------------------------------------------------------------------------------
+    # -- from the client ---------------------------------------------------------------------------
 
     def ask(self, src: Any, size: int) -> int:
-        """The request at ``src``: how long it is once it is asked; 0 when it is not plain, or not whole."""
+        """The request at ``src``: how long it is once it is asked; 0 when it is not plain, or not
+        whole.
+        """
         if self.pending >= _MOST_PENDING or size < 6:
             return 0
         if self.generation != self.judge.generation or self.chunks.failed:
@@ -288,7 +303,9 @@ class PlainTraffic:
         return stop
 
     def _known(self, src: Any, size: int, sql: bytes) -> Any:
-        """The statement for Query messages of this text, which is also at ``src``; None where it is not plain, or new."""
+        """The statement for Query messages of this text, which is also at ``src``; None where it is
+        not plain, or new.
+        """
         script = self.cache.get(sql)
         if script is None:
             script = self._templated(src, size, sql)
@@ -302,7 +319,9 @@ class PlainTraffic:
         return statement
 
     def _templated(self, src: Any, size: int, sql: bytes) -> Any:
-        """The verdict for every text that differs in its literals only; None where there is none."""
+        """The verdict for every text that differs in its literals only; None where there is
+        none.
+        """
         if size > MAX_BYTES:
             return None
         key = self.scratch.key
@@ -314,7 +333,9 @@ class PlainTraffic:
                 sql.decode()
             except UnicodeDecodeError:
                 return None
-        return self.templates.get(PyBytes_FromStringAndSize(cython.cast("const char *", key.data), n))
+        return self.templates.get(
+            PyBytes_FromStringAndSize(cython.cast("const char *", key.data), n)
+        )
 
     def _bundle(self, src: Any, size: int) -> int:
         """Bind (unnamed portal), maybe Describe of that portal, Execute of all its rows, Sync."""
@@ -369,7 +390,9 @@ class PlainTraffic:
         query = self._known(src + 6, end - 6, sql)
         if query is None:
             return 0
-        types = PyBytes_FromStringAndSize(cython.cast("const char *", src) + end + 1, stop - end - 1)
+        types = PyBytes_FromStringAndSize(
+            cython.cast("const char *", src) + end + 1, stop - end - 1
+        )
         statement = query.parsed.get(types)
         if statement is None:
             statement = plain_parsed(query, types, self.subject_judge)
@@ -380,7 +403,9 @@ class PlainTraffic:
             query.parsed[types] = statement
         sent = statement.script.sent(sql) if statement.is_rewritten else None
         pending = self._asked(statement, sql)
-        pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src) + stop, self.b_bound)
+        pending.bind = PyBytes_FromStringAndSize(
+            cython.cast("const char *", src) + stop, self.b_bound
+        )
         pending.is_bundle = pending.is_parsed = True
         pending.hidden = not self.b_described
         self.parsing += 1
@@ -446,12 +471,22 @@ class PlainTraffic:
         self.b_described = False
         if src[p] == 0x44:
             # Describe: length 6, 'P', empty name
-            if size - p < 7 + 15 or _uint32(src, p + 1) != 6 or src[p + 5] != 0x50 or src[p + 6] != 0:
+            if (
+                size - p < 7 + 15
+                or _uint32(src, p + 1) != 6
+                or src[p + 5] != 0x50
+                or src[p + 6] != 0
+            ):
                 return False
             self.b_described = True
             p += 7
         # Execute: length 9, empty name, zero rows; Sync: length 4
-        if src[p] != 0x45 or _uint32(src, p + 1) != 9 or src[p + 5] != 0 or _uint32(src, p + 6) != 0:
+        if (
+            src[p] != 0x45
+            or _uint32(src, p + 1) != 9
+            or src[p + 5] != 0
+            or _uint32(src, p + 6) != 0
+        ):
             return False
         p += 10
         if src[p] != 0x53 or _uint32(src, p + 1) != 4:
@@ -514,11 +549,16 @@ class PlainTraffic:
                 self._offer(statement, number, text)
         elif chunks.indexing and not statement.is_offered:
             statement.is_offered = True
-            self.offered.append((number, statement.shown(statement.prepared.script), statement.record))
+            self.offered.append(
+                (number, statement.shown(statement.prepared.script), statement.record)
+            )
         before = statement.before
         after = statement.after
-        # A parameter's length takes four bytes in the message, and its header at most five here; a format two, and one here.
-        start = chunks.reserve(7 * HEADER_BYTES + size + len(before) + 2 * self.b_bound + len(after))
+        # A parameter's length takes four bytes in the message, and its header at most five here; a
+        # format two, and one here.
+        start = chunks.reserve(
+            7 * HEADER_BYTES + size + len(before) + 2 * self.b_bound + len(after)
+        )
         p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
         p = put_uint(put_float64(p, now()), number)
         if text is not None:
@@ -531,7 +571,9 @@ class PlainTraffic:
     def _record_hidden(self, statement: PlainStatement, number: int, src: Any, text: Any) -> None:
         """As :meth:`_record_bundle`, of bind values that may not be recorded as they are."""
         prepared = statement.prepared
-        bind = parse_bind(PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, self.b_bound - 5))
+        bind = parse_bind(
+            PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, self.b_bound - 5)
+        )
         types = statement.types if prepared is None else prepared.types
         values, formats = statement.literals.bind(bind.params, bind.param_formats, types)
         shown = statement.shown(text if prepared is None else prepared.script)
@@ -539,13 +581,13 @@ class PlainTraffic:
             JudgedStatement(number, shown, statement.record, values, formats, types, False)
         )
 
-    # -- from the server -----------------------------------------------------------------------------------
+    # -- from the server ---------------------------------------------------------------------------
 
     def answer(self, src: Any, size: int) -> int:
         """What comes at ``src`` for the oldest statement: how much of it is handled.
 
-        0: nothing. Then ``wants_more`` says that it is plain so far, and to be shown again with what comes
-        behind it; otherwise it is not plain.
+        0: nothing. Then ``wants_more`` says that it is plain so far, and to be shown again with
+        what comes behind it; otherwise it is not plain.
         """
         self.wants_more = False
         pending = self.first
@@ -558,7 +600,11 @@ class PlainTraffic:
         if not self.a_whole and (not self.a_described or self.a_ended - self.a_described < _FLOW):
             self.wants_more = size <= _PART
             return 0
-        if pending.is_bundle != self.a_bound or pending.is_parsed != self.a_parsed or self.a_end > self.limit:
+        if (
+            pending.is_bundle != self.a_bound
+            or pending.is_parsed != self.a_parsed
+            or self.a_end > self.limit
+        ):
             return 0
         statement = pending.statement
         if (
@@ -584,10 +630,12 @@ class PlainTraffic:
         return self.a_end
 
     def _parse_answer(self, src: Any, size: int) -> bool:
-        """[ParseComplete] [BindComplete] [RowDescription | NoData] DataRow* CommandComplete ReadyForQuery
+        """[ParseComplete] [BindComplete] [RowDescription | NoData] DataRow* CommandComplete
+        ReadyForQuery
 
-        False: it is something else. ``a_whole``: all of it is there. Otherwise ``a_described`` is the end of the description, 0 when that is
-        not there, and ``a_ended`` the end of the whole rows.
+        False: it is something else. ``a_whole``: all of it is there. Otherwise ``a_described`` is
+        the end of the description, 0 when that is not there, and ``a_ended`` the end of the whole
+        rows.
         """
         p = 0
         self.a_whole = False
@@ -663,7 +711,9 @@ class PlainTraffic:
         return self.a_whole
 
     def _program(self, statement: PlainStatement, src: Any) -> Any:
-        """How rows with this description pass; None where they were never seen: they are compared with the plan elsewhere."""
+        """How rows with this description pass; None where they were never seen: they are compared
+        with the plan elsewhere.
+        """
         start = self.a_start + 5
         size = self.a_described - start
         if (
@@ -805,7 +855,9 @@ class PlainTraffic:
         return self.a_end
 
     def _record_answer(self, pending: Pending) -> int:
-        """An Answered event. ``piece``, up to ``body``: what the client gets; ParseComplete is of no statement."""
+        """An Answered event. ``piece``, up to ``body``: what the client gets; ParseComplete is of
+        no statement.
+        """
         chunks = self.chunks
         start_at = 5 if self.a_parsed else 0
         size = self.body
@@ -843,7 +895,7 @@ class PlainTraffic:
         p = put_float64(p, moment - pending.started)
         return chunks.commit(p - start, 0, 0, pending.rows)  # type: ignore[no-any-return]
 
-    # -- back to the session -------------------------------------------------------------------------------
+    # -- back to the session -----------------------------------------------------------------------
 
     def sync(self) -> None:
         """Put into the session what others look at; this goes on."""
@@ -935,7 +987,9 @@ def _entries(session: Any, pending: Pending) -> list[Entry]:
     if pending.is_parsed:
         session.statements.assume(b"", prepared, pending.step)
     session.portals.assume(b"", portal, pending.step)
-    execute = Entry(Expect.EXECUTE, number, verdict, None, None, pending.started, b"", prepared, portal)
+    execute = Entry(
+        Expect.EXECUTE, number, verdict, None, None, pending.started, b"", prepared, portal
+    )
     entries = [execute, Entry(Expect.SYNC)]
     if pending.flows:
         execute.program, execute.rows, execute.size = pending.program, pending.rows, pending.size
@@ -984,7 +1038,9 @@ def _parameters(src: Any, p: int) -> int:
 
 
 def _parameters_end(src: Any, p: int, stop: int) -> int:
-    """Where the parameters of a Bind end that begin at ``p`` with their formats; -1 for what makes no sense."""
+    """Where the parameters of a Bind end that begin at ``p`` with their formats; -1 for what makes
+    no sense.
+    """
     if p + 2 > stop:
         return -1
     count = (src[p] << 8) | src[p + 1]
@@ -1013,7 +1069,9 @@ def _parameters_end(src: Any, p: int, stop: int) -> int:
 
 
 def _put_parameters(out: Any, src: Any, p: int) -> Any:
-    """The values and formats of a Bind that :func:`_parameters_end` has checked, as two arrays; gives the position behind them."""
+    """The values and formats of a Bind that :func:`_parameters_end` has checked, as two arrays;
+    gives the position behind them.
+    """
     formats = p + 2
     count = (src[p] << 8) | src[p + 1]
     p = formats + 2 * count

@@ -1,4 +1,6 @@
-"""What the parts of the server ask of each other, as Protocols: a session's client, and the session that the gateway keeps."""
+"""What the parts of the server ask of each other, as Protocols: a session's client, and the session
+that the gateway keeps.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ class ClientPort(Protocol):
     """The client of a hosted session: a TCP connection, or a program in this process.
 
     Its bytes go to :meth:`~sallyport.server.host.SessionHost.receive`, its end to
-    :meth:`~sallyport.server.host.SessionHost.end`. Every call is cheap and does not block; none of them raises once the
-    client has gone.
+    :meth:`~sallyport.server.host.SessionHost.end`. Every call is cheap and does not block; none of
+    them raises once the client has gone.
     """
 
     def write(self, data: bytes | bytearray) -> None:
@@ -31,7 +33,9 @@ class ClientPort(Protocol):
         """Undo :meth:`pause`."""
 
     def close(self, *, at_once: bool = False) -> None:
-        """Deliver what was written, then close. ``at_once``: nobody is there to read it. Calling it again is allowed."""
+        """Deliver what was written, then close. ``at_once``: nobody is there to read it. Calling it
+        again is allowed.
+        """
 
     def peer_state(self) -> PeerState:
         """Whether the client is still there. Asked every second."""
@@ -42,7 +46,9 @@ class ClientPort(Protocol):
 
     @property
     def plain_descriptor(self) -> int:
-        """Number of the socket over which its bytes go as they are; -1 where there is none, or they are encrypted."""
+        """Number of the socket over which its bytes go as they are; -1 where there is none, or they
+        are encrypted.
+        """
 
 
 class Closable(Protocol):
@@ -81,7 +87,8 @@ class WatchedSession(Protocol):
 
 
 class HostedSession(Closable, Protocol):
-    """A session in the gateway's registry: implemented by :class:`sallyport.server.host.SessionHost`.
+    """A session in the gateway's registry: implemented by
+    :class:`sallyport.server.host.SessionHost`.
 
     ``peer``: the client's address, for people.
     """
@@ -130,4 +137,6 @@ class HostedSession(Closable, Protocol):
         """End the session when its token has expired; ``now``: Unix seconds. Asked every second."""
 
     def check_idle(self, now: float, seconds: float) -> None:
-        """End the session when nothing has happened in it for so long; ``now``: of the monotonic clock."""
+        """End the session when nothing has happened in it for so long; ``now``: of the monotonic
+        clock.
+        """

@@ -52,7 +52,9 @@ class LoginProbe:
             self._problem, self._failed = error.reason, time.monotonic()
             if before != self._problem:
                 log.error(
-                    "a new login at the target fails", target=self._dialer.target.name, reason=error.reason
+                    "a new login at the target fails",
+                    target=self._dialer.target.name,
+                    reason=error.reason,
                 )
             return
         link.write(frontend.terminate())

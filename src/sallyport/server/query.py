@@ -1,4 +1,6 @@
-"""The gateway's own questions to a target (catalog, previews), over the simple query protocol with text results."""
+"""The gateway's own questions to a target (catalog, previews), over the simple query protocol with
+text results.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ _OVERHEAD = 64 << 10
 
 
 class QueryError(SallyportError):
-    """One of the gateway's own questions has no answer. ``sqlstate``: of the target's error; "" where the gateway itself stopped asking, whose
-    words quote nothing.
+    """One of the gateway's own questions has no answer. ``sqlstate``: of the target's error; ""
+    where the gateway itself stopped asking, whose words quote nothing.
     """
 
     def __init__(self, message: str, sqlstate: str) -> None:
@@ -26,9 +28,13 @@ class QueryError(SallyportError):
 
 
 class QueryClient:
-    """One connection, opened when first needed and again after it was lost; one question at a time."""
+    """One connection, opened when first needed and again after it was lost; one question at
+    a time.
+    """
 
-    def __init__(self, dialer: Dialer, seconds: float, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, dialer: Dialer, seconds: float, settings: Mapping[str, str] | None = None
+    ) -> None:
         """``settings``: more of those that the connection starts with. They may be secret."""
         self._dialer = dialer
         self._seconds = seconds
@@ -51,17 +57,19 @@ class QueryClient:
         self._is_idle = True  # no transaction is open
 
     async def query(self, sql: str, seconds: float = 0.0) -> list[list[str | None]]:
-        """Rows as text. ``seconds``: how long it may take; 0: as long as any. Raises QueryError, RefusedError (SP1604) when the target cannot be
-        reached.
+        """Rows as text. ``seconds``: how long it may take; 0: as long as any. Raises QueryError,
+        RefusedError (SP1604) when the target cannot be reached.
         """
         async with self._lock:
             await self._ask(sql, 0, seconds)
             return self._rows
 
     async def fetch(self, sql: str, most: int) -> tuple[bytes, bytes]:
-        """The body of RowDescription and the DataRow messages as they came: of the one statement in ``sql`` that gives rows.
+        """The body of RowDescription and the DataRow messages as they came: of the one statement in
+        ``sql`` that gives rows.
 
-        Raises as :meth:`query`; QueryError as well when they have more than ``most`` bytes. Then the connection is given up, so that they are not read.
+        Raises as :meth:`query`; QueryError as well when they have more than ``most`` bytes. Then
+        the connection is given up, so that they are not read.
         """
         async with self._lock:
             await self._ask(sql, most)
@@ -111,7 +119,9 @@ class QueryClient:
                 self._description = bytes(self._input[start + 5 : end])
             elif kind == 0x45:
                 fields = backend.parse_error_fields(bytes(self._input[start + 5 : end]))
-                self._error = self._error or QueryError(fields.get("M", "error"), fields.get("C", ""))
+                self._error = self._error or QueryError(
+                    fields.get("M", "error"), fields.get("C", "")
+                )
             elif kind == 0x5A:
                 self._is_idle = self._input[start + 5] == 0x49  # I: protocol, ReadyForQuery
                 if self._answer is not None and not self._answer.done():

@@ -1,4 +1,6 @@
-"""Checks the token that a session is to go on under: the same identity, still let in, at the same target."""
+"""Checks the token that a session is to go on under: the same identity, still let in, at the same
+target.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ _AGAIN = "The session continues under its old token until that expires."
 
 
 async def check_renewal(
-    gateway: Gateway, judge: Judge, subject: Subject, token: Secret, database: Database, address: str
+    gateway: Gateway,
+    judge: Judge,
+    subject: Subject,
+    token: Secret,
+    database: Database,
+    address: str,
 ) -> Subject | Refusal:
     """Whom ``token`` makes of ``subject``, or why it may not be. ``address``: the client's."""
     target = database.name
@@ -34,14 +41,20 @@ async def check_renewal(
     except RefusedError as error:
         refusal = error.refusal
         return refuse(
-            "SP1611", f"the token is not accepted: {refusal.message}", refusal.detail or _AGAIN, refusal.hint
+            "SP1611",
+            f"the token is not accepted: {refusal.message}",
+            refusal.detail or _AGAIN,
+            refusal.hint,
         )
     if not is_same_identity(subject, renewed):
-        log.warning("token of somebody else in a session", subject=subject.id, token_subject=renewed.id)
+        log.warning(
+            "token of somebody else in a session", subject=subject.id, token_subject=renewed.id
+        )
         return refuse(
             "SP1611",
             "the token is of another identity",
-            f"Issuer, subject, agent and delegation must be those of the session's first token. {_AGAIN}",
+            "Issuer, subject, agent and delegation must be those of the session's first token."
+            f" {_AGAIN}",
             "Connect again to use another identity.",
         )
     return _binding_problem(judge, subject, renewed) or renewed
@@ -67,7 +80,9 @@ def was_locked(
 
 
 def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:
-    """Why the groups of the new token cannot be bound to this session: what was settled at its login would be another."""
+    """Why the groups of the new token cannot be bound to this session: what was settled at its
+    login would be another.
+    """
     policy = judge.subject_policy(renewed)
     if not policy.may_connect:
         why = "No rule of the policy allows you anything with the groups of the new token."
@@ -76,8 +91,12 @@ def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusa
         or judge.subject_policy(subject).limits.statement_timeout != policy.limits.statement_timeout
     ):
         why = "With the groups of the new token the session would have other settings."
-    elif _told(subject) != _told(renewed) and not judge.catalog.read_settings.isdisjoint((_GROUPS, ANY)):
-        why = f"The database decides by {_GROUPS}, which has the groups of the session's first token."
+    elif _told(subject) != _told(renewed) and not judge.catalog.read_settings.isdisjoint(
+        (_GROUPS, ANY)
+    ):
+        why = (
+            f"The database decides by {_GROUPS}, which has the groups of the session's first token."
+        )
     else:
         return None
     return refuse(
@@ -89,5 +108,7 @@ def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusa
 
 
 def _told(subject: Subject) -> str | None:
-    """The groups as the target was told them at the login, where nothing changes them until the session ends."""
+    """The groups as the target was told them at the login, where nothing changes them until the
+    session ends.
+    """
     return identity_settings(subject, "").get(_GROUPS)

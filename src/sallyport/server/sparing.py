@@ -1,7 +1,8 @@
-"""A log for what strangers cause: so many lines a minute, and then one that says how many there were.
+"""A log for what strangers cause: so many lines a minute, and then one that says how many there
+were.
 
-Whoever can reach the port can break off a TLS handshake or name a wrong cancel key as often as they like; that
-must not fill the disk, or hide what else the log says.
+Whoever can reach the port can break off a TLS handshake or name a wrong cancel key as often as they
+like; that must not fill the disk, or hide what else the log says.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tasks beside the sessions: each is kept while it runs; what it raises is logged and counted.
 
-What has to go on for ever (watching catalogs, the policy file, deadlines) is a step that :meth:`Tasks.repeat`
-makes again and again. Whatever a step raises, the next one is made: a watch that ends silently would leave
-sessions to a catalog or policy that is not the present one.
+What has to go on for ever (watching catalogs, the policy file, deadlines) is a step that
+:meth:`Tasks.repeat` makes again and again. Whatever a step raises, the next one is made: a watch
+that ends silently would leave sessions to a catalog or policy that is not the present one.
 """
 
 from __future__ import annotations

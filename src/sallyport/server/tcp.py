@@ -11,14 +11,16 @@ from sallyport.server.tls import TlsLayer
 WRITE_HIGH_WATER = 512 * 1024
 #: How long a peer may take to read the last bytes of its connection (seconds).
 _LINGER = 10.0
-#: How long what a client still sends is read and thrown away after its session has ended (seconds). A socket that is
-#: closed with unread bytes is reset, and a reset takes the last words with it (RFC 9112 section 9.6 has the same).
+#: How long what a client still sends is read and thrown away after its session has ended (seconds).
+#: A socket that is closed with unread bytes is reset, and a reset takes the last words with it (RFC
+#: 9112 section 9.6 has the same).
 _HALF_CLOSED = 1.0
 
 
 class TcpPort:
-    """Implements :class:`~sallyport.server.ports.ClientPort` over a transport. ``tls``: what encrypts, from its handshake on.
-    ``is_hosted``: a session has begun, whose end its client should be able to read whatever it is sending.
+    """Implements :class:`~sallyport.server.ports.ClientPort` over a transport. ``tls``: what
+    encrypts, from its handshake on. ``is_hosted``: a session has begun, whose end its client should
+    be able to read whatever it is sending.
     """
 
     __slots__ = ("_is_closed", "_is_lost", "_lingering", "_transport", "_watch", "is_hosted", "tls")

@@ -1,7 +1,8 @@
 """TLS as a transformation of bytes: one layer for both legs, without I/O.
 
-``receive`` takes ciphertext and gives plaintext, ``send`` takes plaintext and gives ciphertext; ``outgoing`` holds what the handshake (or a
-close) wants to send. Being apart from the transport, it can start on bytes that were already read, which direct TLS needs.
+``receive`` takes ciphertext and gives plaintext, ``send`` takes plaintext and gives ciphertext;
+``outgoing`` holds what the handshake (or a close) wants to send. Being apart from the transport, it
+can start on bytes that were already read, which direct TLS needs.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ class TlsLayer:
         return self._outgoing.read()
 
     def finish(self) -> bytes:
-        """The ciphertext that says that nothing follows (close_notify, RFC 8446 section 6.1); b"" where the
-        handshake is not over or the connection is broken. libpq takes a close without it for an error of the
-        cancel request that it waited for.
+        """The ciphertext that says that nothing follows (close_notify, RFC 8446 section 6.1); b""
+        where the handshake is not over or the connection is broken. libpq takes a close without it
+        for an error of the cancel request that it waited for.
         """
         if not self.established:
             return b""
@@ -92,7 +93,9 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLCertVerificationError as error:
-            raise HandshakeError(f"the certificate cannot be trusted: {error.verify_message}") from None
+            raise HandshakeError(
+                f"the certificate cannot be trusted: {error.verify_message}"
+            ) from None
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None) or "handshake failed"
             raise HandshakeError(f"TLS: {reason}") from None
@@ -117,14 +120,17 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"tls: the certificate {certificate} with the key {key} cannot be loaded: {error.strerror or error}. "
-            "Both must be PEM files, readable by the gateway, and belong together."
+            f"tls: the certificate {certificate} with the key {key} cannot be loaded:"
+            f" {error.strerror or error}. Both must be PEM files, readable by the gateway, and"
+            " belong together."
         ) from None
     return context
 
 
 def client_context(mode: str, ca: Path | None) -> ssl.SSLContext | None:
-    """For a target: verify-full checks chain and host name, require only encrypts (as libpq), disable is None."""
+    """For a target: verify-full checks chain and host name, require only encrypts (as libpq),
+    disable is None.
+    """
     if mode == "disable":
         return None
     context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))

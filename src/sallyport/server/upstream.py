@@ -24,22 +24,25 @@ from sallyport.wire import frontend, scram
 log = structlog.get_logger("sallyport.upstream")
 
 WRITE_HIGH_WATER = 512 * 1024
-#: SQLSTATEs a target may answer a login with that are the target's state, not the gateway's configuration.
+#: SQLSTATEs a target may answer a login with that are the target's state, not the gateway's
+#: configuration.
 _TEMPORARY = frozenset({"53300", "57P03", "57P01", "57P02"})
 #: invalid_password, invalid_authorization_specification: what a rotated or dropped credential gets.
 _NOT_AUTHENTICATED: Final = frozenset({"28P01", "28000"})
 #: invalid_parameter_value, which the values of startup parameters get that are none.
 _INVALID_PARAMETER: Final = "22023"
 _PARAMETER: Final = "parameter"
-#: How a login at a target can fail: the gateway has no password for it; the target does not answer in time, or
-#: cannot be connected to; TLS cannot be established (certificates included); it refuses the login.
+#: How a login at a target can fail: the gateway has no password for it; the target does not answer
+#: in time, or cannot be connected to; TLS cannot be established (certificates included); it refuses
+#: the login.
 FAILURES: Final = ("credential", "timeout", "connection", "tls", "login")
 _LOGIN_DIFFERS: Final = "The database asks for a way of logging in that the gateway does not use."
 
 
 class UnreachableError(RefusedError):
-    """SP1604. ``kind``: one of :data:`FAILURES`; or SP1301, where the client's startup parameters are why. ``reason``: for operators; it may quote the
-    target, never a credential. ``sqlstate``: of the target's own refusal, or "".
+    """SP1604. ``kind``: one of :data:`FAILURES`; or SP1301, where the client's startup parameters
+    are why. ``reason``: for operators; it may quote the target, never a credential. ``sqlstate``:
+    of the target's own refusal, or "".
     """
 
     def __init__(self, refusal: Refusal, kind: str, reason: str, sqlstate: str = "") -> None:
@@ -63,7 +66,9 @@ class UnansweredCancelError(SallyportError):
 
 
 class UpstreamLink(asyncio.Protocol):
-    """One connection to a target. After login ``on_data`` gets plaintext, ``on_lost`` is told when it ends."""
+    """One connection to a target. After login ``on_data`` gets plaintext, ``on_lost`` is told when
+    it ends.
+    """
 
     __slots__ = (
         "_lost",
@@ -139,7 +144,9 @@ class UpstreamLink(asyncio.Protocol):
         on_lost: Callable[[], None],
         on_pause: Callable[[bool], None] | None = None,
     ) -> None:
-        """Listen from here on: gets what came since the login, and is told at once when the connection is gone already."""
+        """Listen from here on: gets what came since the login, and is told at once when the
+        connection is gone already.
+        """
         self.on_data, self.on_lost, self.on_pause = on_data, on_lost, on_pause
         early = bytes(self.early)
         self.early.clear()
@@ -226,7 +233,9 @@ class UpstreamLink(asyncio.Protocol):
 
     @property
     def plain_descriptor(self) -> int:
-        """The same where its bytes go over it as they are; -1 where they are encrypted, or it is closing."""
+        """The same where its bytes go over it as they are; -1 where they are encrypted, or it is
+        closing.
+        """
         if self._tls is not None or self._lost or self.transport.is_closing():
             return -1
         return self.descriptor
@@ -287,8 +296,8 @@ class Dialer:
     async def open(
         self, settings: Mapping[str, str], *, minor: int = 0, login: Login | None = None
     ) -> UpstreamLink:
-        """Connect and log in, as ``login`` where there is one. Raises UnreachableError (SP1604), whose text never holds
-        the credential.
+        """Connect and log in, as ``login`` where there is one. Raises UnreachableError (SP1604),
+        whose text never holds the credential.
         """
         try:
             link = await self._open(settings, minor, login)
@@ -425,10 +434,12 @@ class Dialer:
         return self._no_login("login", detail, error)
 
     async def cancel(self, pid: int, key: bytes) -> None:
-        """Send a CancelRequest and wait until the server closes the connection, which it does once the signal is sent.
+        """Send a CancelRequest and wait until the server closes the connection, which it does once
+        the signal is sent.
 
-        Raises OSError when the request could not be sent, TimeoutError when the server did not take the connection in
-        time, and UnansweredCancelError when it took the request and did not close in time.
+        Raises OSError when the request could not be sent, TimeoutError when the server did not take
+        the connection in time, and UnansweredCancelError when it took the request and did not close
+        in time.
         """
         sent = False
         try:

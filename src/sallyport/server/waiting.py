@@ -1,7 +1,8 @@
 """One connection's held statement: asking people, telling the client, and bringing the answer back.
 
-The client gets a NOTICE at once and reminders; it may cancel, and its disappearance withdraws the request; a gateway that stops voids it.
-Whatever ends the wait ends it once. The session's recording gets the request, its preview, every decision with who, when, whence and why, and the end.
+The client gets a NOTICE at once and reminders; it may cancel, and its disappearance withdraws the
+request; a gateway that stops voids it. Whatever ends the wait ends it once. The session's recording
+gets the request, its preview, every decision with who, when, whence and why, and the end.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ _CATALOG_SECONDS = 30.0
 SETTINGS_CHANGED = refuse(
     "SP1003",
     "this needs approval, which cannot be requested from a session with changed settings",
-    "The session changed a setting that changes what statements mean and that PostgreSQL does not report "
-    "(such as bytea_output or default_text_search_config); it could be another when the approval is used.",
+    "The session changed a setting that changes what statements mean and that PostgreSQL does not"
+    " report (such as bytea_output or default_text_search_config); it could be another when the"
+    " approval is used.",
     "Send it from a session that has not changed such settings.",
 )
 CANCELLED = refuse(
@@ -65,8 +67,9 @@ CANCELLED = refuse(
 
 
 class HeldStatementWait:
-    """Made for a session once it has begun. ``flush`` writes what the session has for its peers. ``port``: the client's, polled
-    for disconnects: while a session waits its socket may not be read, so EOF would go unnoticed behind buffered data.
+    """Made for a session once it has begun. ``flush`` writes what the session has for its peers.
+    ``port``: the client's, polled for disconnects: while a session waits its socket may not be
+    read, so EOF would go unnoticed behind buffered data.
     """
 
     def __init__(
@@ -106,14 +109,17 @@ class HeldStatementWait:
         rules = self._rules(held)
         self._verdict, self._held, self._noted = held.verdict, held, 0
         try:
-            if not rules or any(rule.reviewers is None or not rule.reviewers.groups for rule in rules):
+            if not rules or any(
+                rule.reviewers is None or not rule.reviewers.groups for rule in rules
+            ):
                 raise RefusedError(_refusal(held))
             self._ask(held, rules)
         except RefusedError as error:
             self._answer(self._refusal_ruling(error.refusal))
 
     def _ask(self, held: HeldStatement, rules: list[Rule]) -> None:
-        """By all rules that hold it: who must agree for each, the shortest deadline, and waiting unless all of them are asynchronous.
+        """By all rules that hold it: who must agree for each, the shortest deadline, and waiting
+        unless all of them are asynchronous.
 
         An approval that waits is for one session, so it is the narrower one.
         """
@@ -134,7 +140,8 @@ class HeldStatementWait:
             if rule.reviewers is not None
         ]
         seconds = min(rule.expires for rule in rules)
-        if held.in_transaction and mode != "async":  # what was sent for approval keeps nothing locked
+        # what was sent for approval keeps nothing locked
+        if held.in_transaction and mode != "async":
             seconds = min(seconds, self._gateway.limits.held_in_transaction_seconds)
         request = self._approvals.ask(
             binding,
@@ -153,7 +160,9 @@ class HeldStatementWait:
         self._gateway.spawn(self._measure(request, held), "preview")
         if request.mode == "async":
             self._answer(
-                self._refusal_ruling(sent_for_approval(request, self._gateway.approval_address(request.id)))
+                self._refusal_ruling(
+                    sent_for_approval(request, self._gateway.approval_address(request.id))
+                )
             )
             return
         self._request = request.id
@@ -198,13 +207,17 @@ class HeldStatementWait:
     def _remind(self, seconds: float, request: Request) -> None:
         """One line, and less and less often: who waits was told everything at first."""
         until = time.strftime("%H:%M:%S UTC", time.gmtime(request.expires_at))
-        self._session.send_notice(f"this {request.kind} still waits for approval {request.id} until {until}")
+        self._session.send_notice(
+            f"this {request.kind} still waits for approval {request.id} until {until}"
+        )
         self._flush()
         longest = self._gateway.limits.held_reminder_seconds * _RAREST_REMINDER
         self._remind_after(min(2 * seconds, longest), request)
 
     def _poll_client(self) -> None:
-        """Is the client still there? Where it is not, its connection ends now, and with it the request."""
+        """Is the client still there? Where it is not, its connection ends now, and with it the
+        request.
+        """
         if self._port.peer_state() is not PeerState.PRESENT:
             self._port.close(at_once=True)
             return
@@ -226,7 +239,9 @@ class HeldStatementWait:
             self._answer(self._refusal_ruling(refusal_of(request)))
 
     def _let_run(self, request: Request) -> None:
-        """It runs once the catalog was looked at: what somebody made of a view or a function since it was judged voids the approval."""
+        """It runs once the catalog was looked at: what somebody made of a view or a function since
+        it was judged voids the approval.
+        """
         self._request, self._approved_pending_check = request.id, True
         if self._reminder is not None:
             self._reminder.cancel()
@@ -261,11 +276,15 @@ class HeldStatementWait:
         return Ruling(refusal, self._verdict)
 
     def _answer(self, ruling: Ruling, approved: str = "") -> None:
-        """``approved``: the request that lets it run. Where it was not needed (the policy of now allows or refuses it), it is void."""
+        """``approved``: the request that lets it run. Where it was not needed (the policy of now
+        allows or refuses it), it is void.
+        """
         self._release()
         self._session.on_ruling(ruling)
         if approved:
-            self._end(self._approvals.void, approved, "the statement was judged again and did not need it")
+            self._end(
+                self._approvals.void, approved, "the statement was judged again and did not need it"
+            )
             ended = self._approvals.get(approved)
             if ended is not None:
                 self._session.recorder.note("approval", _ended(ended))
@@ -281,7 +300,9 @@ class HeldStatementWait:
             note("approval", _ended(request))
 
     def _end(self, how: Callable[[str, str], Request], request_id: str, reason: str) -> None:
-        """Withdraw or void. What cannot be stored is logged: the wait is over all the same, and no approval for it can be used."""
+        """Withdraw or void. What cannot be stored is logged: the wait is over all the same, and no
+        approval for it can be used.
+        """
         try:
             how(request_id, reason)
         except RefusedError as error:
@@ -312,7 +333,9 @@ class HeldStatementWait:
         if not request:
             return False
         self._end(self._approvals.withdraw, request, "the client cancelled the statement")
-        self._session.recorder.note("approval", f"{request} withdrawn: the client cancelled the statement")
+        self._session.recorder.note(
+            "approval", f"{request} withdrawn: the client cancelled the statement"
+        )
         self._session.on_ruling(self._refusal_ruling(CANCELLED))
         self._flush()
         return True
@@ -329,13 +352,17 @@ class HeldStatementWait:
         word = "void" if self._gateway.stopping else "withdrawn"
         self._session.recorder.note("approval", f"{request} {word}: {reason}")
 
-    # -- describing ----------------------------------------------------------------------------------------------
+    # -- describing --------------------------------------------------------------------------------
 
     def _rules(self, held: HeldStatement) -> list[Rule]:
-        """The rules that hold it, in the policy's order; [] when the policy of now has not all of them."""
+        """The rules that hold it, in the policy's order; [] when the policy of now has not all of
+        them.
+        """
         names = _policy_rules(held)
         policy = self._session.names.subject_judge.policy
-        rules_by_name = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
+        rules_by_name = [
+            rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD
+        ]
         if len(rules_by_name) != len(names):
             return []
         if held.watch is not None:
@@ -404,7 +431,7 @@ def _refusal(held: HeldStatement) -> Refusal:
     return held.verdict.refusal or refuse("SP1003", "this waits for approval")
 
 
-# -- what the recording says ---------------------------------------------------------------------------------------------
+# -- what the recording says -----------------------------------------------------------------------
 
 
 def _policy_rules(held: HeldStatement) -> tuple[str, ...]:
@@ -426,11 +453,16 @@ def _asked(request: Request) -> str:
     until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(request.expires_at))
     inside = ", inside an open transaction" if request.in_transaction else ""
     touches = ", ".join(request.touches) or request.kind
-    return f"{request.id} asked for by {request.held_by} ({request.mode}{inside}): {touches}; {request.wants} decide until {until}"
+    return (
+        f"{request.id} asked for by {request.held_by} ({request.mode}{inside}): {touches};"
+        f" {request.wants} decide until {until}"
+    )
 
 
 def _measured(preview: Preview, hides_values: bool) -> str:
-    """``hides_values``: recordings do not show the statement as it is, which the plan and the database's errors quote."""
+    """``hides_values``: recordings do not show the statement as it is, which the plan and the
+    database's errors quote.
+    """
     parts = [f"{preview.rows} rows" if preview.rows is not None else "rows not counted"]
     parts += [f"lock {lock}" for lock in preview.locks]
     parts += [f"depends: {dependant}" for dependant in preview.dependants]
@@ -447,7 +479,10 @@ def _decided(request: Request, decision: Decision) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(decision.at))
     where = f" from {decision.address}" if decision.address else ""
     why = f": {plain(decision.reason, 2000)}" if decision.reason else ""
-    return f"{request.id} {word} by {who} ({decision.issuer}) at {when} over {decision.channel}{where}{why}"
+    return (
+        f"{request.id} {word} by {who} ({decision.issuer}) at {when} over"
+        f" {decision.channel}{where}{why}"
+    )
 
 
 def _ended(request: Request) -> str:

@@ -16,14 +16,18 @@ Buffer = bytes | bytearray
 _CLOSED_BY_ASK = 2
 
 
-def parse_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def parse_complete(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> None:
     if entry.refusal is not None or entry.prepared is None:
         raise ProtocolError("a refused statement was answered with success")
     session.statements.confirm(entry.name, entry.prepared)
     session.pipeline.entries.popleft()
 
 
-def bind_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def bind_complete(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> None:
     if entry.refusal is not None or entry.portal is None or entry.prepared is None:
         raise ProtocolError("a refused Bind was answered with success")
     actual = session.statements.confirmed.get(entry.portal.statement)
@@ -34,9 +38,11 @@ def bind_complete(session: SessionState, entry: Entry, buffer: Buffer, start: in
 
 
 def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bool:
-    """A Parse behind which this Bind was pipelined had failed, so the server bound the statement that had the name before.
+    """A Parse behind which this Bind was pipelined had failed, so the server bound the statement
+    that had the name before.
 
-    That one was judged too: its plan is taken for what comes, and the recording says so. False when it cannot be.
+    That one was judged too: its plan is taken for what comes, and the recording says so. False when
+    it cannot be.
     """
     if (
         actual is None
@@ -48,7 +54,9 @@ def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bo
     concerned = [e for e in session.pipeline.entries if e.portal is portal]
     if any(e.pending for e in concerned):
         return False
-    if actual.verdict.plan is not None and not any(e.kind is Expect.DESCRIBE_PORTAL for e in concerned):
+    if actual.verdict.plan is not None and not any(
+        e.kind is Expect.DESCRIBE_PORTAL for e in concerned
+    ):
         return False  # nobody asked what its rows are like, so they could not pass
     portal.prepared, portal.verdict = actual, actual.verdict
     for entry in concerned:
@@ -58,7 +66,9 @@ def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bo
     return True
 
 
-def close_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def close_complete(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> None:
     if entry.value == "S":
         session.statements.confirm(entry.name, None)
     else:
@@ -66,7 +76,9 @@ def close_complete(session: SessionState, entry: Entry, buffer: Buffer, start: i
     session.pipeline.entries.popleft()
 
 
-def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+def ready(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes | None:
     """ReadyForQuery. Of statements that are sent one by one the client gets only the last."""
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()
@@ -95,10 +107,16 @@ def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
     return message
 
 
-def own_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+def own_complete(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes:
     """What the gateway sent itself has worked. With a COMMIT the statement before it has ended."""
     series = session.series
-    if series is None or entry.own is None or bytes(buffer[start + 5 : end - 1]) != entry.own.value.encode():
+    if (
+        series is None
+        or entry.own is None
+        or bytes(buffer[start + 5 : end - 1]) != entry.own.value.encode()
+    ):
         raise ProtocolError("the transaction of a message was not opened or ended")
     if series.end is None or entry.own is not Own.COMMIT:
         return b""
@@ -107,7 +125,9 @@ def own_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int
 
 
 def own_error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
-    """What the gateway sent itself has failed: a COMMIT, by a deferred constraint. That is how the statement before it ended."""
+    """What the gateway sent itself has failed: a COMMIT, by a deferred constraint. That is how the
+    statement before it ended.
+    """
     series = session.series
     if series is None:
         raise ProtocolError("an error although nothing was asked")
@@ -137,11 +157,15 @@ def probe_value(buffer: Buffer, start: int) -> str | None:
     return buffer[start + 11 : start + 11 + length].decode("utf-8", "replace")
 
 
-def probe_ignored(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+def probe_ignored(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes:
     return b""
 
 
-def ask_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+def ask_complete(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes:
     """The portal of the question was closed, and then its statement."""
     entry.index += 1
     if entry.index == _CLOSED_BY_ASK:

@@ -1,4 +1,6 @@
-"""What may stand between an allowed statement and the server: a recording that failed, a limit, names that may have moved."""
+"""What may stand between an allowed statement and the server: a recording that failed, a limit,
+names that may have moved.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def looks_up_names(verdict: Verdict | None) -> bool:
 def clearance(
     session: SessionState, verdict: Verdict | None, may_wait: bool = True, is_planned: bool = False
 ) -> Refusal | Clearance:
-    """Whether an allowed statement may go now. WAIT: its message is read again later, for which the session is blocked.
+    """Whether an allowed statement may go now. WAIT: its message is read again later, for which the
+    session is blocked.
 
     ``verdict``: None for what carries no statement. Without ``may_wait`` the answer is never WAIT.
     ``is_planned``: its names were looked up before. Only worth calling when
@@ -60,7 +63,11 @@ def clearance(
     """
     if session.recorder.failed:
         return RECORDING_FAILED
-    if session.recorder.journal_failed and verdict is not None and (verdict.changes or verdict.runs_named):
+    if (
+        session.recorder.journal_failed
+        and verdict is not None
+        and (verdict.changes or verdict.runs_named)
+    ):
         return RECORDING_FAILED
     if verdict is None:
         return Clearance.GO

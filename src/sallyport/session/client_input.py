@@ -25,9 +25,9 @@ _READ = Blocked.NO
 
 
 class ClientInput:
-    """``received``: bytes that wait. ``blocked``: what the session waits for. ``is_held``: a CancelRequest is on its way to the
-    server and could hit whatever is forwarded; comes and goes beside ``blocked``. ``is_canceled``: the message that is read next was
-    canceled while it waited.
+    """``received``: bytes that wait. ``blocked``: what the session waits for. ``is_held``: a
+    CancelRequest is on its way to the server and could hit whatever is forwarded; comes and goes
+    beside ``blocked``. ``is_canceled``: the message that is read next was canceled while it waited.
     """
 
     __slots__ = ("blocked", "is_canceled", "is_held", "received")

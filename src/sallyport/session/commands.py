@@ -1,6 +1,7 @@
 """What a session asks its owner to do: the few things that must wait for I/O or another thread.
 
-A command that has a ``blocks`` pauses this session's client input, and nothing else, until ``Session.resume`` is called.
+A command that has a ``blocks`` pauses this session's client input, and nothing else, until
+``Session.resume`` is called.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from sallyport.session.held import HeldStatement
 class RefreshCatalog:
     """Compare the catalog with the server's, reload it when it moved.
 
-    ``own``: read it through the session's own connection instead, as its open transaction sees it, and give it to
-    ``Session.use_transaction_catalog``. ``relation``: nothing to do unless there is a relation of this name, in whatever schema.
+    ``own``: read it through the session's own connection instead, as its open transaction sees it,
+    and give it to ``Session.use_transaction_catalog``. ``relation``: nothing to do unless there is
+    a relation of this name, in whatever schema.
     """
 
     force: bool = False
@@ -39,7 +41,9 @@ class JudgeElsewhere:
 
 @dataclass(frozen=True, slots=True)
 class CancelUpstream:
-    """Send a CancelRequest for this session's own backend: a limit was exceeded. Blocks, or it could hit the next statement."""
+    """Send a CancelRequest for this session's own backend: a limit was exceeded. Blocks, or it
+    could hit the next statement.
+    """
 
     blocks: ClassVar[Blocked] = Blocked.LIMIT
 
@@ -54,7 +58,9 @@ class AskApproval:
 
 @dataclass(frozen=True, slots=True)
 class RenewToken:
-    """Check the token that the session is to go on under; the answer goes to ``Session.renewed``, then ``resume``."""
+    """Check the token that the session is to go on under; the answer goes to ``Session.renewed``,
+    then ``resume``.
+    """
 
     token: Secret
     blocks: ClassVar[Blocked] = Blocked.RENEWAL

@@ -1,4 +1,6 @@
-"""COPY sub-protocol (protocol section 54.2.6), the client's side of it. The server's side is in :mod:`sallyport.session.replies`."""
+"""COPY sub-protocol (protocol section 54.2.6), the client's side of it. The server's side is in
+:mod:`sallyport.session.replies`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ def client_data(session: SessionState, data: bytes | bytearray, start: int, end:
     entry = session.pipeline.copy_entry
     refusal = _contained(session, entry) or clearance(session, None)
     if entry is not None and isinstance(refusal, Refusal):
-        # What cannot be recorded does not run: the COPY fails at the server, and its error is replaced.
+        # What cannot be recorded does not run: the COPY fails at the server, and its error is
+        # replaced.
         entry.refusal, entry.refused_at = refusal, entry.index
         session.to_server.control(frontend.copy_fail(refusal.text))
         session.client_state, session.pipeline.copy_entry = ClientState.READY, None
@@ -55,12 +58,15 @@ def _writes_masked(session: SessionState, entry: Entry) -> bool:
         return verdict is None
     masks = session.names.subject_judge.subject_policy.masks
     return any(
-        not access.columns or not masks.keys().isdisjoint(access.columns) for access in verdict.facts.accesses
+        not access.columns or not masks.keys().isdisjoint(access.columns)
+        for access in verdict.facts.accesses
     )
 
 
 def client_done(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
-    """CopyDone and CopyFail both end COPY IN; the server answers with CommandComplete or an error."""
+    """CopyDone and CopyFail both end COPY IN; the server answers with CommandComplete or an
+    error.
+    """
     session.to_server.control(data[start:end])
     session.client_state = ClientState.READY
     session.pipeline.copy_entry = None
@@ -68,7 +74,7 @@ def client_done(session: SessionState, data: bytes | bytearray, start: int, end:
 
 
 def client_sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
-    """PostgreSQL ignores Sync while it reads CopyData (copyfromparse.c, CopyGetData). Should the COPY have failed meanwhile, a Sync sent
-    on would be answered, so it is not sent.
+    """PostgreSQL ignores Sync while it reads CopyData (copyfromparse.c, CopyGetData). Should the
+    COPY have failed meanwhile, a Sync sent on would be answered, so it is not sent.
     """
     return Handled.DONE

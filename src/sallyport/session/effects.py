@@ -1,7 +1,7 @@
 """What statements do to the session: names that appear and vanish, search_path, the catalog.
 
-``on_forwarded`` runs when a statement is forwarded, ``on_completed`` when the server said that it succeeded; see
-:mod:`sallyport.session.statements` for why there are two.
+``on_forwarded`` runs when a statement is forwarded, ``on_completed`` when the server said that it
+succeeded; see :mod:`sallyport.session.statements` for why there are two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from sallyport.session.state import SessionState
 from sallyport.session.statements import TOO_MANY, Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind
 
-#: PostgreSQL's NAMEDATALEN - 1: names of statements and portals are cut there, by bytes (hash tables with fixed-size keys).
+#: PostgreSQL's NAMEDATALEN - 1: names of statements and portals are cut there, by bytes (hash
+#: tables with fixed-size keys).
 NAME_BYTES = 63
 
 _RUNS_STATEMENT = frozenset({EffectKind.EXECUTE, EffectKind.EXPLAIN})
@@ -60,8 +61,8 @@ def key(name: str | bytes) -> bytes:
 def on_forwarded(
     session: SessionState, verdict: Verdict, pending: dict[int, PendingEffect], index: int
 ) -> Refusal | None:
-    """Follow a statement that is about to be forwarded; a refusal when it refers to what is not known. ``pending``: gets what its
-    answer must confirm, under ``index``.
+    """Follow a statement that is about to be forwarded; a refusal when it refers to what is not
+    known. ``pending``: gets what its answer must confirm, under ``index``.
     """
     session.names.on_forwarded(verdict)
     if verdict.changes_settings:
@@ -87,7 +88,9 @@ def on_forwarded(
     return None
 
 
-def _expect(session: SessionState, verdict: Verdict, effect: Effect) -> PendingEffect | Refusal | None:
+def _expect(
+    session: SessionState, verdict: Verdict, effect: Effect
+) -> PendingEffect | Refusal | None:
     """What one effect of a statement will be, as far as names go."""
     name = key(effect.name)
     kind = effect.kind
@@ -102,7 +105,9 @@ def _expect(session: SessionState, verdict: Verdict, effect: Effect) -> PendingE
     if kind is EffectKind.DECLARE:
         if portals.is_full(name):
             return TOO_MANY
-        portal = Portal(_prepared_inside(session, verdict), verdict.inner, session.names.subject_judge, True)
+        portal = Portal(
+            _prepared_inside(session, verdict), verdict.inner, session.names.subject_judge, True
+        )
         portals.assume(name, portal, step)
         return PendingEffect(kind, name, portal)
     if kind is EffectKind.EXECUTE:
@@ -123,7 +128,9 @@ def _expect(session: SessionState, verdict: Verdict, effect: Effect) -> PendingE
 
 def _prepared_inside(session: SessionState, verdict: Verdict) -> Prepared:
     """The statement that SQL's PREPARE or DECLARE stands around."""
-    return Prepared(verdict.sql, verdict.inner, session.names.subject_judge, inner=True, sent=verdict.sent)
+    return Prepared(
+        verdict.sql, verdict.inner, session.names.subject_judge, inner=True, sent=verdict.sent
+    )
 
 
 def is_ambiguous(session: SessionState, verdict: Verdict) -> bool:
@@ -151,18 +158,24 @@ def _execute(session: SessionState, name: bytes) -> PendingEffect | Refusal:
     if isinstance(verdict, Refusal):
         return verdict
     if verdict is not None and verdict.refusal is not None:
-        return SEND_IT_ITSELF  # Parse lets a held statement through, since its Execute waits; SQL's EXECUTE must not run it
+        # Parse lets a held statement through, since its Execute waits; SQL's EXECUTE must not run
+        # it
+        return SEND_IT_ITSELF
     return PendingEffect(EffectKind.EXECUTE, name, prepared, verdict)
 
 
 def _explain(session: SessionState, name: bytes, verdict: Verdict) -> PendingEffect | Refusal:
-    """EXPLAIN EXECUTE: what EXECUTE may do, and what EXPLAIN of that statement would be allowed to show."""
+    """EXPLAIN EXECUTE: what EXECUTE may do, and what EXPLAIN of that statement would be allowed to
+    show.
+    """
     executed = _execute(session, name)
     if isinstance(executed, Refusal) or not isinstance(executed.value, Prepared):
         return executed if isinstance(executed, Refusal) else SEND_IT_ITSELF
     prepared = executed.value
     rewritten = prepared.sent != prepared.script
-    judged = session.names.subject_judge.explained(verdict.sql, prepared.script, prepared.void, rewritten)
+    judged = session.names.subject_judge.explained(
+        verdict.sql, prepared.script, prepared.void, rewritten
+    )
     if isinstance(judged, Refusal):
         return judged
     if judged.refusal is not None:
@@ -180,12 +193,15 @@ def _fetch(session: SessionState, name: bytes) -> PendingEffect | Refusal:
     if isinstance(verdict, Refusal):
         return verdict
     if verdict is not None and verdict.refusal is not None:
-        return SEND_IT_ITSELF  # likewise Bind: FETCH runs a bound portal, DELETE ... RETURNING included
+        # likewise Bind: FETCH runs a bound portal, DELETE ... RETURNING included
+        return SEND_IT_ITSELF
     return PendingEffect(EffectKind.FETCH, name, portal, verdict)
 
 
 def current_verdict(session: SessionState, prepared: Prepared) -> Verdict | Refusal | None:
-    """The verdict of a prepared statement as of now: judged again when policy, catalog or search_path moved."""
+    """The verdict of a prepared statement as of now: judged again when policy, catalog or
+    search_path moved.
+    """
     if session.names.generation != session.names.judge.generation:
         session.rebind()
     if prepared.subject_judge is session.names.subject_judge:
@@ -206,15 +222,26 @@ def current_verdict(session: SessionState, prepared: Prepared) -> Verdict | Refu
 
 
 def current_portal_verdict(session: SessionState, portal: Portal) -> Verdict | Refusal | None:
-    """As :func:`current_verdict`, for a query that the server has open already: its text may mean other columns by now, its rows do not."""
+    """As :func:`current_verdict`, for a query that the server has open already: its text may mean
+    other columns by now, its rows do not.
+    """
     current = current_verdict(session, portal.prepared)
     if isinstance(current, Refusal) or current is portal.verdict:
         return current
-    if current is None or portal.verdict is None or current.facts.columns != portal.verdict.facts.columns:
+    if (
+        current is None
+        or portal.verdict is None
+        or current.facts.columns != portal.verdict.facts.columns
+    ):
         return MOVED_MEANWHILE
     late = current.facts.late_names or portal.verdict.facts.late_names
-    if late and portal.subject_judge.context.search_path != session.names.subject_judge.context.search_path:
-        return PATH_MOVED  # its tables are those of the old path, what its functions still read those of the new one
+    if (
+        late
+        and portal.subject_judge.context.search_path
+        != session.names.subject_judge.context.search_path
+    ):
+        # its tables are those of the old path, what its functions still read those of the new one
+        return PATH_MOVED
     return current
 
 

@@ -1,6 +1,8 @@
-"""What is expected back from the server, one entry per forwarded (or injected) message, oldest first.
+"""What is expected back from the server, one entry per forwarded (or injected) message, oldest
+first.
 
-The queue of entries is what keeps pipelining right: a server message always belongs to the oldest entry.
+The queue of entries is what keeps pipelining right: a server message always belongs to the oldest
+entry.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from sallyport.sql.rewrite.cuts import Rewritten
 
 @dataclass(slots=True, eq=False)
 class PendingEffect:
-    """What a statement was taken to create, run or read when it was forwarded. ``rows``: the verdict its rows follow."""
+    """What a statement was taken to create, run or read when it was forwarded. ``rows``: the
+    verdict its rows follow.
+    """
 
     kind: EffectKind
     name: bytes
@@ -27,8 +31,8 @@ class PendingEffect:
 
 
 def may_change(verdict: Verdict | None, pending: PendingEffect | None) -> bool:
-    """Whether running a statement may change something at the database. ``verdict``: None for an empty one. ``pending``: what it
-    runs by name.
+    """Whether running a statement may change something at the database. ``verdict``: None for an
+    empty one. ``pending``: what it runs by name.
     """
     if verdict is None or verdict.changes or not verdict.runs_named:
         return verdict is not None and verdict.changes
@@ -47,16 +51,16 @@ def untrusted(verdict: Verdict | None, pending: PendingEffect | None) -> tuple[s
 class Entry:
     """One expected reply.
 
-    kind: which replies may come. number: the statement's number in the recording, 0 for none. verdict: of the statement that is
-    answered now. script/index: of a simple query, all statements and the current one. refusal: what replaces the server's error
-    for the statement at ``refused_at``.
-    hidden: injected by the gateway; its replies are dropped. pending: effects that must be confirmed when rows come, by statement
-    index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
-    sql: of a simple query, the text as the client sent it.
-    shift: characters of the client's text before the statement, where that was sent by itself. own: of what the gateway sent.
-    question: of what the gateway asks.
-    copied: the server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the result.
-    variant: of a bundle, a hash of its bind values.
+    kind: which replies may come. number: the statement's number in the recording, 0 for none.
+    verdict: of the statement that is answered now. script/index: of a simple query, all statements
+    and the current one. refusal: what replaces the server's error for the statement at
+    ``refused_at``. hidden: injected by the gateway; its replies are dropped. pending: effects that
+    must be confirmed when rows come, by statement index. program: how rows pass (None: they may
+    not, KEEP: as they are). rows, size: of the result so far. sql: of a simple query, the text as
+    the client sent it. shift: characters of the client's text before the statement, where that was
+    sent by itself. own: of what the gateway sent. question: of what the gateway asks. copied: the
+    server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the
+    result. variant: of a bundle, a hash of its bind values.
     """
 
     __slots__ = (
@@ -132,7 +136,9 @@ class Entry:
 
     @property
     def rewriting(self) -> Rewritten | None:
-        """How the text that this answers became what was sent; None where it was sent as it came."""
+        """How the text that this answers became what was sent; None where it was sent as it
+        came.
+        """
         if self.script is not None:
             return self.script.rewriting(self.sql)
         if self.prepared is None or self.prepared.script_verdict is None:
@@ -151,7 +157,9 @@ class Entry:
 
     @property
     def may_copy_in(self) -> bool:
-        """Can the server still ask for COPY data because of this entry? Its COPY would then read, and swallow, whatever came behind."""
+        """Can the server still ask for COPY data because of this entry? Its COPY would then read,
+        and swallow, whatever came behind.
+        """
         if self.kind is Expect.EXECUTE:
             return self.refusal is None and not self.copied and _copies_in(self.verdict)
         if self.kind is not Expect.QUERY or self.script is None:
@@ -161,4 +169,6 @@ class Entry:
 
 
 def _copies_in(verdict: Verdict | None) -> bool:
-    return verdict is not None and any(effect.kind is EffectKind.COPY_IN for effect in verdict.effects)
+    return verdict is not None and any(
+        effect.kind is EffectKind.COPY_IN for effect in verdict.effects
+    )

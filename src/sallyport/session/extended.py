@@ -1,4 +1,6 @@
-"""Extended query (protocol section 54.2.3): Parse, Bind, Describe, Execute, Close, Flush, Sync, pipelined at will."""
+"""Extended query (protocol section 54.2.3): Parse, Bind, Describe, Execute, Close, Flush, Sync,
+pipelined at will.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     verdict = script.statements[0] if script.statements else None
     if verdict is not None and verdict.resolves_names and session.settle_names():
         return Handled.LATER
-    if verdict is not None and effects.is_ambiguous(session, verdict) and session.waits_for_answers():
+    if (
+        verdict is not None
+        and effects.is_ambiguous(session, verdict)
+        and session.waits_for_answers()
+    ):
         return Handled.LATER
     cleared = _clear_parse(session, script, message)
     if isinstance(cleared, Clearance):
@@ -54,12 +60,15 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
         return _refuse_parse(session, message.name, message.sql, verdict, cleared)
     _bound_queue(session)
     name = effects.key(message.name)
-    # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
+    # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes
+    # of it.
     prepared = _prepared(session, script, message) if len(script.statements) < 2 else None
     if prepared is not None and token_renewal is not None:
         prepared.token = token_renewal.token
     session.statements.assume(name, prepared, session.pipeline.step)
-    session.pipeline.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
+    session.pipeline.entries.append(
+        Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared)
+    )
     sent: bytes | bytearray = data[start:end]
     if script.rewritten is not None:
         sent = frontend.parse(message.name, script.sent(message.sql), message.param_types)
@@ -71,12 +80,16 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
 def _clear_parse(
     session: SessionState, script: ScriptVerdict, message: frontend.Parse
 ) -> Refusal | Clearance | ParsePermit:
-    """Whether a text may be prepared. A held one may be prepared, described and bound; its Execute waits for a person."""
+    """Whether a text may be prepared. A held one may be prepared, described and bound; its Execute
+    waits for a person.
+    """
     verdict = script.statements[0] if script.statements else None
     if holding.held_script(session, script) is None:
         if script.refused >= 0:
             stopped = script.statements[script.refused] if script.statements else None
-            refusal = script.refusal if stopped is None else holding.refusal_in(session, script, stopped)
+            refusal = (
+                script.refusal if stopped is None else holding.refusal_in(session, script, stopped)
+            )
             if refusal is not None:
                 return refusal
         elif session.needs_clearance:
@@ -113,7 +126,9 @@ def _refuse_parse(
 
 
 def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
-    """Bind: the statement it names is looked up, and judged again when something moved since its Parse."""
+    """Bind: the statement it names is looked up, and judged again when something moved since its
+    Parse.
+    """
     message = frontend.parse_bind(bytes(data[start + 5 : end]))
     statement = effects.key(message.statement)
     prepared = session.statements.lookup(statement)
@@ -125,7 +140,11 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
         return Handled.LATER
     verdict = current if isinstance(current, Verdict) else None
     if prepared is None or isinstance(current, Refusal):
-        refusal = current if isinstance(current, Refusal) else effects.unknown_statement(message.statement)
+        refusal = (
+            current
+            if isinstance(current, Refusal)
+            else effects.unknown_statement(message.statement)
+        )
         return _refuse_bind(session, prepared, verdict, refusal)
     cleared = _clear_bind(session, prepared, verdict, message)
     if isinstance(cleared, Clearance):
@@ -135,9 +154,13 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     session.pipeline.unsynced = True
     _bound_queue(session)
     name, subject_judge = effects.key(message.portal), session.names.subject_judge
-    portal = Portal(prepared, verdict, subject_judge, False, message.params, message.param_formats, statement)
+    portal = Portal(
+        prepared, verdict, subject_judge, False, message.params, message.param_formats, statement
+    )
     session.portals.assume(name, portal, session.pipeline.step)
-    session.pipeline.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
+    session.pipeline.entries.append(
+        Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal)
+    )
     session.to_server.prepare(cleared, data[start:end])
     if verdict is not None and verdict.runs_unknown_code:
         session.names.temporary.on_unknown_code()  # planning runs immutable functions
@@ -149,7 +172,9 @@ def _refuse_bind(
 ) -> Handled:
     session.pipeline.unsynced = True
     _bound_queue(session)
-    number = session.record_statement(prepared.script if prepared else b"", verdict, refusal, "extended")
+    number = session.record_statement(
+        prepared.script if prepared else b"", verdict, refusal, "extended"
+    )
     session.pipeline.entries.append(Entry(Expect.BIND, number, verdict, None, refusal, monotonic()))
     session.to_server.refuse_bind()
     return _skip(session)
@@ -158,7 +183,9 @@ def _refuse_bind(
 def _current_for_bind(
     session: SessionState, key: bytes, prepared: Prepared | None, name: bytes
 ) -> Verdict | Refusal | Clearance:
-    """The verdict in force of the statement that a Bind names. GO: it is an empty one. WAIT: what the name means is not certain."""
+    """The verdict in force of the statement that a Bind names. GO: it is an empty one. WAIT: what
+    the name means is not certain.
+    """
     canceled = holding.was_canceled(session)
     if canceled is not None:
         return canceled
@@ -203,23 +230,31 @@ def describe(session: SessionState, data: bytes | bytearray, start: int, end: in
     if message.kind == b"S":
         prepared = session.statements.lookup(name)
         verdict = prepared.verdict if prepared else None
-        entries.append(Entry(Expect.DESCRIBE_STATEMENT, 0, verdict, None, None, 0.0, name, prepared))
+        entries.append(
+            Entry(Expect.DESCRIBE_STATEMENT, 0, verdict, None, None, 0.0, name, prepared)
+        )
     else:
         portal = session.portals.lookup(name)
         if portal is None:
-            entries.append(Entry(Expect.DESCRIBE_PORTAL, refusal=effects.unknown_portal(message.name)))
+            entries.append(
+                Entry(Expect.DESCRIBE_PORTAL, refusal=effects.unknown_portal(message.name))
+            )
             session.to_server.refuse_describe()
             return Handled.DONE
         portal.asked = True
-        entries.append(Entry(Expect.DESCRIBE_PORTAL, 0, portal.verdict, None, None, 0.0, name, None, portal))
+        entries.append(
+            Entry(Expect.DESCRIBE_PORTAL, 0, portal.verdict, None, None, 0.0, name, None, portal)
+        )
     session.to_server.control(data[start:end])
     return Handled.DONE
 
 
 def execute(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
-    """Execute: rows pass only after a RowDescription of this very portal was compared with the plan.
+    """Execute: rows pass only after a RowDescription of this very portal was compared with the
+    plan.
 
-    A client need not ask for one (asyncpg describes the statement, once), so the gateway asks in its place and keeps the answer.
+    A client need not ask for one (asyncpg describes the statement, once), so the gateway asks in
+    its place and keeps the answer.
     """
     message = frontend.parse_execute(bytes(data[start + 5 : end]))
     name = effects.key(message.portal)
@@ -294,9 +329,15 @@ def _clear_execute(
 
 
 def _forward_execute(
-    session: SessionState, portal: Portal, name: bytes, sent_name: bytes, pending: dict[int, PendingEffect]
+    session: SessionState,
+    portal: Portal,
+    name: bytes,
+    sent_name: bytes,
+    pending: dict[int, PendingEffect],
 ) -> None:
-    """Expect what a portal that runs now answers, and ask for the description of its rows where nobody has."""
+    """Expect what a portal that runs now answers, and ask for the description of its rows where
+    nobody has.
+    """
     verdict, entries = portal.verdict, session.pipeline.entries
     number = session.record_statement(
         portal.prepared.script, verdict, None, "extended", portal, pending.get(0)
@@ -308,17 +349,21 @@ def _forward_execute(
     if not portal.asked and verdict is not None and (verdict.plan is not None or pending):
         portal.asked = True
         entries.append(
-            Entry(Expect.DESCRIBE_PORTAL, number, verdict, None, None, 0.0, name, None, portal, True)
+            Entry(
+                Expect.DESCRIBE_PORTAL, number, verdict, None, None, 0.0, name, None, portal, True
+            )
         )
         session.to_server.control(frontend.describe(b"P", sent_name))
-    entry = Entry(Expect.EXECUTE, number, verdict, None, None, monotonic(), name, portal.prepared, portal)
+    entry = Entry(
+        Expect.EXECUTE, number, verdict, None, None, monotonic(), name, portal.prepared, portal
+    )
     entry.pending = pending or None
     entries.append(entry)
 
 
 def _runs_on(session: SessionState, portal: Portal, pending: dict[int, PendingEffect]) -> bool:
-    """A portal of EXECUTE or FETCH keeps the rows of its first run, whatever the name in it means later (PORTAL_UTIL_SELECT), and
-    whatever names in that text mean later.
+    """A portal of EXECUTE or FETCH keeps the rows of its first run, whatever the name in it means
+    later (PORTAL_UTIL_SELECT), and whatever names in that text mean later.
     """
     named = pending.get(0)
     if named is None or named.rows is None:
@@ -330,7 +375,9 @@ def _runs_on(session: SessionState, portal: Portal, pending: dict[int, PendingEf
 
 
 def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal | Refusal:
-    """Judge again when policy, catalog or settings moved since Bind (a suspended or pipelined portal)."""
+    """Judge again when policy, catalog or settings moved since Bind (a suspended or pipelined
+    portal).
+    """
     if session.names.generation != session.names.judge.generation:
         session.rebind()
     if portal.subject_judge is session.names.subject_judge:
@@ -338,13 +385,16 @@ def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal
     current = effects.current_portal_verdict(session, portal)
     if current is not None and not isinstance(current, Refusal) and not current.plain:
         policy = session.names.subject_judge.subject_policy
-        current = check_settings_bound(current, policy, portal.params, portal.prepared.types) or current
+        current = (
+            check_settings_bound(current, policy, portal.params, portal.prepared.types) or current
+        )
     if isinstance(current, Refusal):
         return current
     if session.portals.confirmed.get(name) is not portal:
         return effects.MOVED_MEANWHILE
-    # Rows of an earlier Execute may still be on their way under the old plan: the new one gets a portal of its own. An approval was
-    # given under the old rules: what is left of the portal is asked about again.
+    # Rows of an earlier Execute may still be on their way under the old plan: the new one gets a
+    # portal of its own. An approval was given under the old rules: what is left of the portal is
+    # asked about again.
     again = replace(
         portal,
         verdict=current,
@@ -360,16 +410,24 @@ def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal
 
 
 def _refuse_execute(
-    session: SessionState, sql: bytes, verdict: Verdict | None, refusal: Refusal, portal: Portal | None = None
+    session: SessionState,
+    sql: bytes,
+    verdict: Verdict | None,
+    refusal: Refusal,
+    portal: Portal | None = None,
 ) -> Handled:
     number = session.record_statement(sql, verdict, refusal, "extended", portal)
-    session.pipeline.entries.append(Entry(Expect.EXECUTE, number, verdict, None, refusal, monotonic()))
+    session.pipeline.entries.append(
+        Entry(Expect.EXECUTE, number, verdict, None, refusal, monotonic())
+    )
     session.to_server.refuse_execute()
     return _skip(session)
 
 
 def _skip(session: SessionState) -> Handled:
-    """What was just forwarded fails at the server, which then ignores everything until Sync; so does the session, and records nothing of it."""
+    """What was just forwarded fails at the server, which then ignores everything until Sync; so
+    does the session, and records nothing of it.
+    """
     session.pipeline.unsynced = True
     session.client_state = ClientState.SKIPPING
     return Handled.DONE

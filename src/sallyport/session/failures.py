@@ -26,7 +26,9 @@ CASCADE_REACHES = refuse(
 )
 
 
-def error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+def error(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes | None:
     """An error ends the statement, and in a pipeline everything up to Sync."""
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     sqlstate = fields.get("C", "XX000")
@@ -41,7 +43,8 @@ def error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
     if entry.kind is Expect.QUERY:
         entry.program = entry.copy = None
         return replaced
-    if entry.kind is Expect.SYNC:  # COMMIT of the implicit transaction failed; ReadyForQuery follows
+    # COMMIT of the implicit transaction failed; ReadyForQuery follows
+    if entry.kind is Expect.SYNC:
         return replaced
     entries = session.pipeline.entries
     while entries and entries[0].kind is not Expect.SYNC:
@@ -59,7 +62,12 @@ def is_fatal(fields: dict[str, str]) -> bool:
 
 
 def readable(
-    session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
+    session: SessionState,
+    entry: Entry,
+    fields: dict[str, str],
+    buffer: Buffer,
+    start: int,
+    end: int,
 ) -> bytes:
     """An ErrorResponse or NoticeResponse as the client gets it."""
     replaced = _readable(session, entry, fields, buffer, start, end)
@@ -67,7 +75,12 @@ def readable(
 
 
 def _treated(
-    session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
+    session: SessionState,
+    entry: Entry,
+    fields: dict[str, str],
+    buffer: Buffer,
+    start: int,
+    end: int,
 ) -> bytes | None:
     fatal = is_fatal(fields)
     if (
@@ -76,16 +89,29 @@ def _treated(
         return None
     if entry.refusal is not None and entry.refused_now and not fatal:
         return _shifted(backend.refusal_error(entry.refusal), entry)
-    if fields.get("C") == _HAS_DEPENDANTS and entry.verdict is not None and entry.verdict.facts.cascades:
+    if (
+        fields.get("C") == _HAS_DEPENDANTS
+        and entry.verdict is not None
+        and entry.verdict.facts.cascades
+    ):
         detail = "" if session.names.subject_judge.has_masks else fields.get("D", "")
-        return backend.refusal_error(replace(CASCADE_REACHES, detail=detail or CASCADE_REACHES.detail))
+        return backend.refusal_error(
+            replace(CASCADE_REACHES, detail=detail or CASCADE_REACHES.detail)
+        )
     return _readable(session, entry, fields, buffer, start, end)
 
 
 def _readable(
-    session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
+    session: SessionState,
+    entry: Entry,
+    fields: dict[str, str],
+    buffer: Buffer,
+    start: int,
+    end: int,
 ) -> bytes | None:
-    """None when the message may pass as it is, else what the client gets: without data, and with a position in its own text."""
+    """None when the message may pass as it is, else what the client gets: without data, and with a
+    position in its own text.
+    """
     replaced = _scrubbed(session, entry, fields, buffer, start, end)
     rewriting = entry.rewriting if "P" in fields else None
     if rewriting is None and not (entry.shift and "P" in fields):
@@ -97,14 +123,23 @@ def _readable(
 
 
 def _shifted(message: bytes, entry: Entry) -> bytes:
-    """An error or notice with its position in the text that the client sent, of which the statement may be a part."""
+    """An error or notice with its position in the text that the client sent, of which the statement
+    may be a part.
+    """
     return backend.with_position(message, lambda at: at + entry.shift) if entry.shift else message
 
 
 def _scrubbed(
-    session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
+    session: SessionState,
+    entry: Entry,
+    fields: dict[str, str],
+    buffer: Buffer,
+    start: int,
+    end: int,
 ) -> bytes | None:
-    """None when the message may pass as it is, else the message with whatever could quote data taken out."""
+    """None when the message may pass as it is, else the message with whatever could quote data
+    taken out.
+    """
     if not session.names.subject_judge.has_masks:
         return None
     verdicts = [v for v in (entry.verdict, row_verdict(entry)) if v is not None]
@@ -121,7 +156,8 @@ def _scrubbed(
         return _rebuild(session, buffer, start, end)
     if not any(v.scrub for v in verdicts):
         return None
-    # Errors of analysis (class 42, with a cursor position in the query) name identifiers and types, never data.
+    # Errors of analysis (class 42, with a cursor position in the query) name identifiers and types,
+    # never data.
     analysis = fields.get("C", "").startswith("42") and bool(fields.get("P"))
     if analysis and not any(v.opaque for v in verdicts):
         return None
@@ -129,7 +165,9 @@ def _scrubbed(
 
 
 def _rebuild(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes:
-    body = backend.scrub_error(bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers)
+    body = backend.scrub_error(
+        bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers
+    )
     return bytes(buffer[start : start + 1]) + (len(body) + 4).to_bytes(4, "big") + body
 
 
@@ -137,9 +175,13 @@ def unasked_error(session: SessionState, buffer: Buffer, start: int, end: int) -
     return _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
 
 
-def notice(session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int) -> bytes | None:
+def notice(
+    session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
+) -> bytes | None:
     if entry is None:
-        return _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
+        return (
+            _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
+        )
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     series = session.series
     if series is not None and series.drops_warning(fields.get("C", "")):
@@ -156,7 +198,9 @@ _REPORTED_PINS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"
 def parameter_status(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
-    """A setting has changed. While statements are sent one by one the client gets it at their end, as from PostgreSQL."""
+    """A setting has changed. While statements are sent one by one the client gets it at their end,
+    as from PostgreSQL.
+    """
     status = backend.parse_parameter_status(bytes(buffer[start + 5 : end]))
     pinned = _REPORTED_PINS.get(status.name)
     if pinned is not None and status.value != pinned:
@@ -176,13 +220,17 @@ def parameter_status(
 def notification(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
-    """With the process id that the notifying client knows to be its own. Payloads come from other sessions, unmasked: whoever has masks gets the
-    channel and an empty payload.
+    """With the process id that the notifying client knows to be its own. Payloads come from other
+    sessions, unmasked: whoever has masks gets the channel and an empty payload.
     """
     parsed = backend.parse_notification(bytes(buffer[start + 5 : end]))
     payload = "" if session.names.subject_judge.has_masks else parsed.payload
     pid = session.backends.get(parsed.pid, parsed.pid)
-    body = b"%b%b\0%b\0" % (pid.to_bytes(4, "big", signed=True), parsed.channel.encode(), payload.encode())
+    body = b"%b%b\0%b\0" % (
+        pid.to_bytes(4, "big", signed=True),
+        parsed.channel.encode(),
+        payload.encode(),
+    )
     message = b"A" + (len(body) + 4).to_bytes(4, "big") + body
     if session.series is None:
         return message

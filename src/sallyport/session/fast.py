@@ -1,8 +1,9 @@
 """The short way for what most traffic is: one plain statement asked and answered whole.
 
-A simple Query, or Bind/Execute/Sync of the unnamed portal, that arrives as one buffer while nothing is out of the ordinary is one
-entry; an answer that arrives as one buffer is handled in one step. Both recognise their case exactly and otherwise leave everything untouched for
-the general way (:mod:`sallyport.session.machine`, :mod:`sallyport.session.replies`), which gives the same bytes.
+A simple Query, or Bind/Execute/Sync of the unnamed portal, that arrives as one buffer while nothing
+is out of the ordinary is one entry; an answer that arrives as one buffer is handled in one step.
+Both recognise their case exactly and otherwise leave everything untouched for the general way
+(:mod:`sallyport.session.machine`, :mod:`sallyport.session.replies`), which gives the same bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _STATUS = {ord("I"): b"I", ord("T"): b"T", ord("E"): b"E"}
 
 
 def query_request(session: SessionState, data: bytes) -> bytes | None:
-    """What to send for a Query of one plain statement that was judged before; None when this is something else."""
+    """What to send for a Query of one plain statement that was judged before; None when this is
+    something else.
+    """
     if data[-1] or len(data) != 1 + int.from_bytes(data[1:5], "big"):
         return None
     names, pipeline = session.names, session.pipeline
@@ -71,7 +74,9 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
 
 
 def bundle_request(session: SessionState, data: bytes) -> bytes | None:
-    """What to send for a Bind/[Describe]/Execute/Sync of a known statement; None when this is something else."""
+    """What to send for a Bind/[Describe]/Execute/Sync of a known statement; None when this is
+    something else.
+    """
     parts = bundle(data)
     names, pipeline = session.names, session.pipeline
     if parts is None or session.needs_clearance or names.generation != names.judge.generation:
@@ -79,7 +84,12 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     name, params, formats, bound, described = parts
     prepared = session.statements.lookup(name)
     subject_judge = names.subject_judge
-    if prepared is None or prepared.inner or prepared.subject_judge is not subject_judge or pipeline.unsynced:
+    if (
+        prepared is None
+        or prepared.inner
+        or prepared.subject_judge is not subject_judge
+        or pipeline.unsynced
+    ):
         return None
     verdict = prepared.verdict
     if verdict is None or not verdict.plain or verdict.runs_unknown_code or len(name) > 63:
@@ -117,7 +127,9 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
 
 
 def response(session: SessionState, data: bytes) -> bytes | None:
-    """What the client gets for a whole answer to the oldest entry; None when it is anything else."""
+    """What the client gets for a whole answer to the oldest entry; None when it is anything
+    else.
+    """
     entries, names = session.pipeline.entries, session.names
     entry = entries[0]
     kind = entry.kind
@@ -179,13 +191,17 @@ def response(session: SessionState, data: bytes) -> bytes | None:
 
 
 def expand_bundle(session: SessionState) -> None:
-    """The oldest entry is a bundle whose answer did not come whole: one entry for each of its messages, for the general way."""
+    """The oldest entry is a bundle whose answer did not come whole: one entry for each of its
+    messages, for the general way.
+    """
     bundle_ = session.pipeline.entries.popleft()
     prepared = bundle_.prepared
     verdict = bundle_.verdict
     if prepared is None or verdict is None:
         return
-    portal = Portal(prepared, verdict, session.names.subject_judge, statement=bundle_.name, asked=True)
+    portal = Portal(
+        prepared, verdict, session.names.subject_judge, statement=bundle_.name, asked=True
+    )
     entries = [Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal)]
     if not bundle_.hidden or verdict.plan is not None:
         entries.append(
@@ -198,7 +214,17 @@ def expand_bundle(session: SessionState) -> None:
             )
         )
     entries.append(
-        Entry(Expect.EXECUTE, bundle_.number, verdict, None, None, bundle_.started, b"", prepared, portal)
+        Entry(
+            Expect.EXECUTE,
+            bundle_.number,
+            verdict,
+            None,
+            None,
+            bundle_.started,
+            b"",
+            prepared,
+            portal,
+        )
     )
     entries.append(Entry(Expect.SYNC))
     session.pipeline.entries.extendleft(reversed(entries))

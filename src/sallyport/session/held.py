@@ -59,8 +59,9 @@ class WatchHold:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The answer for one held statement. ``refusal``: why it does not run, ``verdict``: as it was judged when it was asked about.
-    ``use``: spends the approval, or says why it does not hold any more.
+    """The answer for one held statement. ``refusal``: why it does not run, ``verdict``: as it was
+    judged when it was asked about. ``use``: spends the approval, or says why it does not hold any
+    more.
     """
 
     refusal: Refusal | None

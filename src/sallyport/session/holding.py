@@ -1,13 +1,15 @@
 """Statements that wait for a person: what is asked, and what the answer does to the session.
 
-A held statement pauses its own session: its message stays unread, and is read again when there is a ruling. It is judged again then, so a policy, a
-catalog or a search_path that moved meanwhile is seen; the ruling itself compares what was approved with what would run (``use``). One
-ruling answers one statement, once.
+A held statement pauses its own session: its message stays unread, and is read again when there is a
+ruling. It is judged again then, so a policy, a catalog or a search_path that moved meanwhile is
+seen; the ruling itself compares what was approved with what would run (``use``). One ruling answers
+one statement, once.
 
-What can be held: a simple Query of one statement, one of several that are sent one by one, and Execute of a bound portal. A held statement inside
-a batch that is sent as one, behind SQL-level PREPARE,
-DECLARE, EXPLAIN or COPY (query), or reached by SQL-level EXECUTE and FETCH through a name that Parse or Bind made, is refused with the advice
-to send it alone: approving a part of something, or something that can be run again and again, would approve more than the reviewer saw.
+What can be held: a simple Query of one statement, one of several that are sent one by one, and
+Execute of a bound portal. A held statement inside a batch that is sent as one, behind SQL-level
+PREPARE, DECLARE, EXPLAIN or COPY (query), or reached by SQL-level EXECUTE and FETCH through a name
+that Parse or Bind made, is refused with the advice to send it alone: approving a part of something,
+or something that can be run again and again, would approve more than the reviewer saw.
 """
 
 from __future__ import annotations
@@ -86,8 +88,9 @@ def refusal_in(session: SessionState, script: ScriptVerdict, verdict: Verdict) -
 
 
 def cancel_waiting(session: SessionState) -> bool:
-    """A CancelRequest came: the statement that waits, unread, for something inside the gateway will not run. False when none
-    waits, or one that was sent before it runs: that is what the request means.
+    """A CancelRequest came: the statement that waits, unread, for something inside the gateway will
+    not run. False when none waits, or one that was sent before it runs: that is what the request
+    means.
     """
     waiting = session.input
     if session.series is not None:
@@ -102,7 +105,9 @@ def cancel_waiting(session: SessionState) -> bool:
 
 
 def _cancel_series(session: SessionState, series: Series) -> bool:
-    """What runs is cancelled at the server, and none of the statements behind it will run, should it be too late for that."""
+    """What runs is cancelled at the server, and none of the statements behind it will run, should
+    it be too late for that.
+    """
     if series.is_over or series.failed:
         return False
     is_running = any(entry.kind is not Expect.PROBE for entry in session.pipeline.entries)
@@ -114,14 +119,16 @@ def _cancel_series(session: SessionState, series: Series) -> bool:
 
 
 def was_canceled(session: SessionState) -> Refusal | None:
-    """The refusal for the message that is read now, once, where it waited and was canceled meanwhile."""
+    """The refusal for the message that is read now, once, where it waited and was canceled
+    meanwhile.
+    """
     is_canceled, session.input.is_canceled = session.input.is_canceled, False
     return CANCELED if is_canceled else None
 
 
 def denied(session: SessionState) -> tuple[Refusal, Verdict | None] | None:
-    """Why the message that is read now was denied while it waited, and its verdict then; None if it was not. A denial stands even
-    where the policy in force would no longer ask.
+    """Why the message that is read now was denied while it waited, and its verdict then; None if it
+    was not. A denial stands even where the policy in force would no longer ask.
     """
     canceled = was_canceled(session)
     if canceled is not None:
@@ -134,7 +141,9 @@ def denied(session: SessionState) -> tuple[Refusal, Verdict | None] | None:
 
 
 def held_script(session: SessionState, script: ScriptVerdict) -> Verdict | None:
-    """The verdict of a script that is one held statement, when this gateway can ask anybody; else None."""
+    """The verdict of a script that is one held statement, when this gateway can ask anybody; else
+    None.
+    """
     if not session.can_hold or not script.statements:
         return None
     if script.refused < 0 and script.count == 1 and is_watched(session, script.statements[0]):
@@ -168,7 +177,9 @@ def rule(
     ``sql``: the client's text. ``sent``: what the target gets for it, or got with Parse.
     """
     if session.transaction_status == b"E" and not session.pipeline.entries:
-        return NO_APPROVAL  # the server refuses whatever comes: nobody is asked, and its own error is what the client sees
+        # the server refuses whatever comes: nobody is asked, and its own error is what the client
+        # sees
+        return NO_APPROVAL
     if session.watch_hold is not None and not session.can_hold:
         return session.watch_hold.refusal()
     if session.settings.in_flight:
@@ -202,15 +213,21 @@ def rule(
 
 
 def left_waiting(session: SessionState, held: HeldStatement) -> None:
-    """Nobody waits for the answer any more. What was asked for belongs into the recording all the same."""
+    """Nobody waits for the answer any more. What was asked for belongs into the recording all the
+    same.
+    """
     session.counters.waited -= 1  # it is counted as held from here on
     protocol = "simple" if held.portal is None else "extended"
     sql = held.sql.encode() if held.portal is None else held.portal.prepared.script
-    session.record_statement(sql, held.verdict, held.verdict.refusal or NO_APPROVAL, protocol, held.portal)
+    session.record_statement(
+        sql, held.verdict, held.verdict.refusal or NO_APPROVAL, protocol, held.portal
+    )
 
 
 def in_transaction(session: SessionState) -> bool:
-    """Does the wait keep what earlier statements locked? A pipeline before its Sync is a transaction too; what is not answered yet may have begun one."""
+    """Does the wait keep what earlier statements locked? A pipeline before its Sync is a
+    transaction too; what is not answered yet may have begun one.
+    """
     return (
         session.transaction_status != b"I"
         or session.pipeline.executed

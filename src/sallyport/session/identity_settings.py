@@ -1,8 +1,9 @@
 """Who is asking, as the target sees it: settings that a session's connection starts with. Pure.
 
-They are given in the StartupMessage, so RESET, RESET ALL and DISCARD ALL come back to them, ALTER ROLE and ALTER DATABASE ... SET give way to
-them (guc.c: PGC_S_CLIENT is above PGC_S_DATABASE_USER), and no statement that the gateway lets through changes them
-(:mod:`sallyport.sql.settings`). A value that does not fit is not given at all: two subjects must never look alike because of a cut.
+They are given in the StartupMessage, so RESET, RESET ALL and DISCARD ALL come back to them, ALTER
+ROLE and ALTER DATABASE ... SET give way to them (guc.c: PGC_S_CLIENT is above PGC_S_DATABASE_USER),
+and no statement that the gateway lets through changes them (:mod:`sallyport.sql.settings`). A value
+that does not fit is not given at all: two subjects must never look alike because of a cut.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Final
 
 from sallyport.core.subject import Subject
 
-#: Bytes of a value. PostgreSQL takes a StartupMessage of at most 10,000 (MAX_STARTUP_PACKET_LENGTH).
+#: Bytes of a value. PostgreSQL takes a StartupMessage of at most 10,000
+#: (MAX_STARTUP_PACKET_LENGTH).
 _LONGEST: Final = {"sallyport.groups": 4096}
 _LONG: Final = 1024
 #: NAMEDATALEN - 1: PostgreSQL cuts application_name there.
@@ -20,7 +22,9 @@ _SUBJECT_LENGTH: Final = 24
 
 
 def identity_settings(subject: Subject, session: str) -> dict[str, str]:
-    """By name; of those that do not fit (too long, with NUL, no UTF-8) there are none. ``session``: its id."""
+    """By name; of those that do not fit (too long, with NUL, no UTF-8) there are none. ``session``:
+    its id.
+    """
     values = {
         "sallyport.subject": subject.id,
         "sallyport.issuer": subject.issuer,
@@ -47,13 +51,18 @@ def _fits(name: str, value: str) -> bool:
 
 
 def array_literal(words: list[str]) -> str:
-    """As PostgreSQL reads it: ``current_setting('sallyport.groups')::text[]`` (documentation, 8.15.2)."""
-    return "{" + ",".join('"' + w.replace("\\", "\\\\").replace('"', '\\"') + '"' for w in words) + "}"
+    """As PostgreSQL reads it: ``current_setting('sallyport.groups')::text[]`` (documentation,
+    8.15.2).
+    """
+    return (
+        "{" + ",".join('"' + w.replace("\\", "\\\\").replace('"', '\\"') + '"' for w in words) + "}"
+    )
 
 
 def application_name(asked: str, subject: Subject, session: str) -> str:
-    """``<what the client calls itself> <subject>/<session>``, at most 63 bytes. What was asked for is cut first, then the subject; the
-    session's id is always whole. As PostgreSQL does (pg_clean_ascii), what is not printable ASCII becomes ``?``.
+    """``<what the client calls itself> <subject>/<session>``, at most 63 bytes. What was asked for
+    is cut first, then the subject; the session's id is always whole. As PostgreSQL does
+    (pg_clean_ascii), what is not printable ASCII becomes ``?``.
     """
     own = f"{_clean(subject.id)[:_SUBJECT_LENGTH]}/{session}"
     return f"{_clean(asked)[: _NAME_LENGTH - 1 - len(own)]} {own}".lstrip()

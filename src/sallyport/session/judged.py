@@ -11,7 +11,9 @@ from sallyport.session.ports import RecordedVerdict
 
 
 def allowed(subject_judge: SubjectJudge, verdict: Verdict, protocol: str) -> RecordedVerdict:
-    """Of a statement that runs, judged in this subject_judge. The same object for the same verdict."""
+    """Of a statement that runs, judged in this subject_judge. The same object for the same
+    verdict.
+    """
     record: RecordedVerdict | None = verdict.records.get(protocol)
     if (
         record is None
@@ -49,7 +51,9 @@ def _recorded(
 
 
 def _rule(verdict: Verdict, refusal: Refusal | None) -> str:
-    """The rule that decided: not the one that would have allowed what the gateway itself refuses."""
+    """The rule that decided: not the one that would have allowed what the gateway itself
+    refuses.
+    """
     if refusal is None or verdict.decision is None:
         return verdict.rule
     decided = verdict.decision.refusal

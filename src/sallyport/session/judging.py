@@ -13,11 +13,15 @@ from sallyport.session.state import SessionState
 def judge_script(
     session: SessionState, sql: bytes, void: frozenset[int] = frozenset()
 ) -> ScriptVerdict | None:
-    """The verdict on a text, or None when the session must wait first (the caller returns LATER). ``void``: as in View.judge."""
+    """The verdict on a text, or None when the session must wait first (the caller returns LATER).
+    ``void``: as in View.judge.
+    """
     names, judgement = session.names, session.judgement
     if names.generation != names.judge.generation:
         session.rebind()
-    script = names.subject_judge.cache.get(sql) if not void else names.subject_judge.judge(sql, void)
+    script = (
+        names.subject_judge.cache.get(sql) if not void else names.subject_judge.judge(sql, void)
+    )
     if script is None:
         script = _judge_soon(session, sql)
         if script is None:
@@ -26,7 +30,11 @@ def judge_script(
         return None
     if names.ddl_open and script.refused >= 0 and names.take_unreadable():
         return ScriptVerdict(sql, (), 0, CATALOG_UNKNOWN)
-    if script.refused >= 0 and names.transaction_judge is None and _may_be_newer(session, script, sql):
+    if (
+        script.refused >= 0
+        and names.transaction_judge is None
+        and _may_be_newer(session, script, sql)
+    ):
         relation = _missing_relation(script) if names.catalog is Catalog.CURRENT else ""
         session.block(RefreshCatalog(relation=relation))
         return None
@@ -48,8 +56,8 @@ def _judge_soon(session: SessionState, sql: bytes) -> ScriptVerdict | None:
 
 
 def _waits_for_catalog(session: SessionState, script: ScriptVerdict) -> bool:
-    """After DDL the catalog is read again before a refusal, too, is believed. In an open transaction names mean what only this
-    transaction sees: it is asked itself.
+    """After DDL the catalog is read again before a refusal, too, is believed. In an open
+    transaction names mean what only this transaction sees: it is asked itself.
     """
     names, pipeline = session.names, session.pipeline
     if names.catalog is not Catalog.STALE or pipeline.unsynced:
@@ -79,6 +87,8 @@ def _may_be_newer(session: SessionState, script: ScriptVerdict, sql: bytes) -> b
 
 
 def _missing_relation(script: ScriptVerdict) -> str:
-    """The name of a relation that the refused statement wants and that is not there; "" where that is not why."""
+    """The name of a relation that the refused statement wants and that is not there; "" where that
+    is not why.
+    """
     unknowns = script.statements[script.refused].facts.unknowns if script.statements else ()
     return next((unknown.relation for unknown in unknowns if unknown.relation), "")

@@ -1,9 +1,12 @@
-"""The client's side of a login, without I/O: TLS negotiation, exactly one StartupMessage, the token.
+"""The client's side of a login, without I/O: TLS negotiation, exactly one StartupMessage, the
+token.
 
-``receive(data)`` fills ``to_client`` and appends to ``requests`` what the owner must do. Nothing that arrived before TLS is ever read as if it
-had come through it (CVE-2021-23214), and what a peer sends before it is authenticated is bounded.
+``receive(data)`` fills ``to_client`` and appends to ``requests`` what the owner must do. Nothing
+that arrived before TLS is ever read as if it had come through it (CVE-2021-23214), and what a peer
+sends before it is authenticated is bounded.
 
-Source: protocol section 54.2.1, 54.2.11 (SSL), 54.2.12 (GSSAPI); PostgreSQL's src/backend/tcop/backend_startup.c.
+Source: protocol section 54.2.1, 54.2.11 (SSL), 54.2.12 (GSSAPI); PostgreSQL's
+src/backend/tcop/backend_startup.c.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ class CancelBackend:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Everything a login needs. ``settings``: startup parameters that name settings, by name in lower case, as asked for: nobody has judged them."""
+    """Everything a login needs. ``settings``: startup parameters that name settings, by name in
+    lower case, as asked for: nobody has judged them.
+    """
 
     token: Secret
     label: str
@@ -59,8 +64,8 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class OAuthOffer:
-    """Who connects with the user name ``user`` is asked for SASL OAUTHBEARER in place of a password, and told to get tokens where
-    ``discovery_url`` says, for ``scope``.
+    """Who connects with the user name ``user`` is asked for SASL OAUTHBEARER in place of a
+    password, and told to get tokens where ``discovery_url`` says, for ``scope``.
     """
 
     user: str
@@ -74,8 +79,8 @@ _MAX_PASSWORD = 65_535
 
 
 class ClientLogin:
-    """``tls``: a certificate is configured. ``loopback``: the peer is on this machine, so no TLS is needed. ``oauth``: None: nobody
-    is asked for OAUTHBEARER.
+    """``tls``: a certificate is configured. ``loopback``: the peer is on this machine, so no TLS is
+    needed. ``oauth``: None: nobody is asked for OAUTHBEARER.
     """
 
     def __init__(self, *, tls: bool, loopback: bool, oauth: OAuthOffer | None = None) -> None:
@@ -96,7 +101,9 @@ class ClientLogin:
         self._parameters: startup.Parameters | None = None
 
     def receive(self, data: bytes) -> None:
-        """Take bytes from the client. Raises nothing: what is wrong becomes an error message and a Close."""
+        """Take bytes from the client. Raises nothing: what is wrong becomes an error message and a
+        Close.
+        """
         if self.phase in (Phase.CLOSED, Phase.DONE):
             return
         self._input += data
@@ -159,7 +166,9 @@ class ClientLogin:
             return False
         if startup.is_direct_tls(self._input[0]) and not self.encrypted and not self._ssl_asked:
             if not self._tls:
-                raise ProtocolError("TLS was started, but this gateway has no certificate configured")
+                raise ProtocolError(
+                    "TLS was started, but this gateway has no certificate configured"
+                )
             self._start_tls(direct=True)
             return True
         packet, used = startup.parse_first(self._input)
@@ -227,8 +236,8 @@ class ClientLogin:
         self._password()
 
     def _answer(self, expected: str) -> bytes | None:
-        """The body of the client's next message, which has the type of a password; None when more bytes are needed, or the client
-        ended the connection.
+        """The body of the client's next message, which has the type of a password; None when more
+        bytes are needed, or the client ended the connection.
         """
         if len(self._input) < 5 or self._ends():
             return None
@@ -288,4 +297,6 @@ class ClientLogin:
         if asked is None:
             raise ProtocolError("a password before a StartupMessage")
         self.phase = Phase.WORKING
-        self.requests.append(Authenticate(token, self.label, asked.database, asked.settings, self._minor))
+        self.requests.append(
+            Authenticate(token, self.label, asked.database, asked.settings, self._minor)
+        )

@@ -1,7 +1,8 @@
 """Rows and COPY data longer than what is kept in memory for masking.
 
-A row that nothing is masked in passes piece by piece, as it comes, whatever its length. One that would have to be masked is not read:
-its result is withheld, and the statement is cancelled. Other messages of the server that are so long end the session.
+A row that nothing is masked in passes piece by piece, as it comes, whatever its length. One that
+would have to be masked is not read: its result is withheld, and the statement is cancelled. Other
+messages of the server that are so long end the session.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from sallyport.session.withhold import exceeded, over_allowance
 Buffer = bytes | bytearray
 
 DATA_ROW, COPY_DATA = 0x44, 0x64
-#: Other messages may have this much, whatever the bound of rows is (a RowDescription of 1,600 columns has 130 kB).
+#: Other messages may have this much, whatever the bound of rows is (a RowDescription of 1,600
+#: columns has 130 kB).
 OTHERS = 1 << 20
 
 
@@ -49,7 +51,9 @@ def refuse_message(session: SessionState, kind: int, size: int) -> None:
 
 
 def begin(session: SessionState, entry: Entry, program: Any, size: int) -> None:
-    """The next ``size`` bytes from the server are one row (or CopyData) of this entry: they pass as they come, or are dropped."""
+    """The next ``size`` bytes from the server are one row (or CopyData) of this entry: they pass as
+    they come, or are dropped.
+    """
     session.stream.long_left, session.stream.long_dropped = size, True
     if session.stream.withholding or over_allowance(session, entry, 1, size):
         return

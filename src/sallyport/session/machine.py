@@ -1,13 +1,17 @@
-"""The session after login: two byte streams in, two byte buffers out, no I/O (in the manner of h11).
+"""The session after login: two byte streams in, two byte buffers out, no I/O (in the manner of
+h11).
 
-``receive_from_client(data)`` and ``receive_from_server(data)`` fill ``to_client`` and ``to_server``, and append to ``commands``
-what must wait for something (see :mod:`sallyport.session.commands`). The owner flushes the buffers, carries out commands, and
-calls ``resume`` after one that blocks. Before either it asks ``try_fast_request`` and ``try_fast_response``, the short way for
-plain statements. Nothing here sleeps, allocates by what a length field claims, or raises for what a peer sent: a protocol
-violation ends as an error message for the client and a ``CloseSession`` command.
+``receive_from_client(data)`` and ``receive_from_server(data)`` fill ``to_client`` and
+``to_server``, and append to ``commands`` what must wait for something (see
+:mod:`sallyport.session.commands`). The owner flushes the buffers, carries out commands, and calls
+``resume`` after one that blocks. Before either it asks ``try_fast_request`` and
+``try_fast_response``, the short way for plain statements. Nothing here sleeps, allocates by what a
+length field claims, or raises for what a peer sent: a protocol violation ends as an error message
+for the client and a ``CloseSession`` command.
 
-A refused statement is replaced, on its way to the server, by one that fails there, and the server's error is replaced by ours on
-the way back: transaction state and the skipping of a pipeline are then PostgreSQL's own.
+A refused statement is replaced, on its way to the server, by one that fails there, and the server's
+error is replaced by ours on the way back: transaction state and the skipping of a pipeline are then
+PostgreSQL's own.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ __all__ = ["CLIENT_ENDED", "Session", "SessionLimits"]
 #: The reason of :class:`CloseSession` when the client said Terminate.
 CLIENT_ENDED = "the client ended the session"
 
-#: What a client may send before it knows whether COPY begins: Flush and Sync, which COPY ignores, and Terminate.
+#: What a client may send before it knows whether COPY begins: Flush and Sync, which COPY ignores,
+#: and Terminate.
 _BEFORE_COPY = frozenset(b"HSX")
 _READY, _CLOSED, _READ, _LATER = ClientState.READY, ClientState.CLOSED, Blocked.NO, Handled.LATER
 _BIND, _QUERY = 0x42, 0x51
@@ -39,10 +44,12 @@ class Session(SessionState):
 
     __slots__ = ()
 
-    # -- the short way -------------------------------------------------------------------------------------------
+    # -- the short way -----------------------------------------------------------------------------
 
     def try_fast_request(self, data: bytes) -> bytes | None:
-        """What to send to the server for all of ``data``, or None when it needs ``receive_from_client``."""
+        """What to send to the server for all of ``data``, or None when it needs
+        ``receive_from_client``.
+        """
         if (
             not self.input.is_open
             or self.client_state is not _READY
@@ -57,7 +64,9 @@ class Session(SessionState):
         return fast.query_request(self, data) if kind == _QUERY else None
 
     def try_fast_response(self, data: bytes) -> bytes | None:
-        """What the client gets for all of ``data``, or None when it needs ``receive_from_server``."""
+        """What the client gets for all of ``data``, or None when it needs
+        ``receive_from_server``.
+        """
         stream, waiting = self.stream, self.input
         if (
             stream.received
@@ -72,7 +81,7 @@ class Session(SessionState):
             return None
         return fast.response(self, data)
 
-    # -- the two inputs ------------------------------------------------------------------------------------------
+    # -- the two inputs ----------------------------------------------------------------------------
 
     def receive_from_client(self, data: bytes) -> None:
         """Bytes that the short way does not know."""
@@ -97,7 +106,11 @@ class Session(SessionState):
         if waiting.blocked is Blocked.COPY and not self._copy_may_begin():
             waiting.unblock()
             self._continue()
-        if self.series is not None and self.client_state is ClientState.COPY_IN and waiting.may_continue:
+        if (
+            self.series is not None
+            and self.client_state is ClientState.COPY_IN
+            and waiting.may_continue
+        ):
             self._continue()  # the client sent its data before it was asked for
         if (
             self.series is None
@@ -109,7 +122,9 @@ class Session(SessionState):
             self._continue()
 
     def resume(self, refreshed: bool = False) -> None:
-        """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog, and the catalog could be read."""
+        """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog, and
+        the catalog could be read.
+        """
         waiting = self.input
         is_waited_for = waiting.blocked is Blocked.REFRESH and (
             bool(waiting.received) or self.series is not None
@@ -125,7 +140,9 @@ class Session(SessionState):
         self.ruling = None  # it was for that statement only
 
     def hold_input(self) -> None:
-        """Forward nothing of the client's until :meth:`release_input`: a cancel on its way could hit it."""
+        """Forward nothing of the client's until :meth:`release_input`: a cancel on its way could
+        hit it.
+        """
         self.input.is_held = True
 
     def release_input(self) -> None:
@@ -151,7 +168,11 @@ class Session(SessionState):
                 handler = _CLIENT[self.client_state].get(kind)
                 if handler is None:
                     raise ProtocolError(_unexpected(kind, self.client_state))
-                if self.pipeline.copies_ahead and kind not in _BEFORE_COPY and self._copy_may_begin():
+                if (
+                    self.pipeline.copies_ahead
+                    and kind not in _BEFORE_COPY
+                    and self._copy_may_begin()
+                ):
                     self.input.blocked = Blocked.COPY
                     break
                 if handler(self, data, start, end) is _LATER:
@@ -172,7 +193,9 @@ class Session(SessionState):
         one_by_one.advance(self)
 
     def _copy_may_begin(self) -> bool:
-        """Is it open whether the server's COPY will read the next message? Then that waits, or what it means would be a guess."""
+        """Is it open whether the server's COPY will read the next message? Then that waits, or what
+        it means would be a guess.
+        """
         return self.pipeline.may_copy_in() and self.client_state is ClientState.READY
 
 
@@ -207,7 +230,8 @@ _HANDLERS: dict[str, Handler] = {
     "ignored": _ignored,
 }
 _CLIENT: dict[ClientState, dict[int, Handler]] = {
-    state: {ord(kind): _HANDLERS[name] for kind, name in row.items()} for state, row in CLIENT_TABLE.items()
+    state: {ord(kind): _HANDLERS[name] for kind, name in row.items()}
+    for state, row in CLIENT_TABLE.items()
 }
 
 

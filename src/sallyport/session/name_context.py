@@ -1,7 +1,9 @@
-"""What names in statements mean at the moment: search_path, the catalog, and the subject's judge that statements are judged by.
+"""What names in statements mean at the moment: search_path, the catalog, and the subject's judge
+that statements are judged by.
 
-Both can move under a session: by its own statements, whose effect is certain only once the server has answered, and by those of
-others. While either is uncertain nothing that resolves names is forwarded (:mod:`sallyport.session.clearance`).
+Both can move under a session: by its own statements, whose effect is certain only once the server
+has answered, and by those of others. While either is uncertain nothing that resolves names is
+forwarded (:mod:`sallyport.session.clearance`).
 """
 
 from __future__ import annotations
@@ -33,13 +35,14 @@ class Catalog(Enum):
 
 
 class NameContext:
-    """``search_path``: as it was known last. ``ddl_open``: DDL ran and its transaction is not known to be over.
-    ``refresh_due``: a transaction with DDL in it has ended; the catalog of all sessions is to be read again.
+    """``search_path``: as it was known last. ``ddl_open``: DDL ran and its transaction is not known
+    to be over. ``refresh_due``: a transaction with DDL in it has ended; the catalog of all sessions
+    is to be read again.
 
     ``judge``: over the catalog that everybody sees. ``transaction_judge``: over the one that the
     open transaction sees, after DDL in it. ``temporary``: what the session has in its temporary
-    schema. ``temporary_judge``: over the catalog with it, where there is something. ``subject_judge``: of
-    the judge that is in force, made at ``generation`` of ``judge``.
+    schema. ``temporary_judge``: over the catalog with it, where there is something.
+    ``subject_judge``: of the judge that is in force, made at ``generation`` of ``judge``.
     """
 
     __slots__ = (
@@ -74,15 +77,21 @@ class NameContext:
 
     @property
     def is_certain(self) -> bool:
-        """Whether names mean what :attr:`subject_judge` says, whatever is still on its way; but for what the
-        temporary schema may hold.
+        """Whether names mean what :attr:`subject_judge` says, whatever is still on its way; but for
+        what the temporary schema may hold.
         """
-        return self.path is not SearchPath.UNKNOWN and not self.ddl_open and self.catalog is Catalog.CURRENT
+        return (
+            self.path is not SearchPath.UNKNOWN
+            and not self.ddl_open
+            and self.catalog is Catalog.CURRENT
+        )
 
     @property
     def is_revertible(self) -> bool:
         """Whether the end of the transaction may change what names mean."""
-        return self.ddl_open or self.path is not SearchPath.KNOWN or self.transaction_judge is not None
+        return (
+            self.ddl_open or self.path is not SearchPath.KNOWN or self.transaction_judge is not None
+        )
 
     @property
     def is_settled(self) -> bool:
@@ -105,14 +114,16 @@ class NameContext:
         judge = self.transaction_judge or self.temporary_judge or self.judge
         self.subject_judge = judge.subject_judge(self.subject, self.search_path)
 
-    # -- the catalog ---------------------------------------------------------------------------------------------
+    # -- the catalog -------------------------------------------------------------------------------
 
     def mark_stale(self) -> None:
         if self.catalog is Catalog.CURRENT:
             self.catalog = Catalog.STALE
 
     def on_refreshed(self, refreshed: bool, was_asked_for: bool) -> None:
-        """The session goes on after a wait. ``refreshed``: the catalog was read again. ``was_asked_for``: it was waited for."""
+        """The session goes on after a wait. ``refreshed``: the catalog was read again.
+        ``was_asked_for``: it was waited for.
+        """
         if refreshed:
             self.catalog = Catalog.CURRENT
         elif self.catalog is not Catalog.CURRENT:
@@ -126,7 +137,9 @@ class NameContext:
         return True
 
     def use_transaction_judge(self, judge: Judge) -> None:
-        """Judge by ``judge``, which :meth:`Judge.beside` made of the catalog as the open transaction sees it, until it ends."""
+        """Judge by ``judge``, which :meth:`Judge.beside` made of the catalog as the open
+        transaction sees it, until it ends.
+        """
         if self.transaction_judge is not None:
             self.transaction_judge.retire()
         is_current = judge.policy.version == self.judge.policy.version
@@ -151,8 +164,8 @@ class NameContext:
         return Question.TEMPORARY if self.temporary.must_be_listed and not is_read_anyway else None
 
     def on_temporary_listed(self, listing: str) -> bool:
-        """The server listed what the temporary schema holds. True: the subject's judge must be taken again.
-        Raises ProtocolError.
+        """The server listed what the temporary schema holds. True: the subject's judge must be
+        taken again. Raises ProtocolError.
         """
         outcome = self.temporary.on_listed(listing)
         if outcome is Listing.CHANGED:
@@ -171,7 +184,9 @@ class NameContext:
         self.catalog = Catalog.UNREADABLE
 
     def on_transaction_ended(self) -> bool:
-        """ReadyForQuery outside any transaction, and nothing is outstanding. True: the subject's judge must be taken again."""
+        """ReadyForQuery outside any transaction, and nothing is outstanding. True: the subject's
+        judge must be taken again.
+        """
         self.ddl_open, self.refresh_due = False, True
         if self.temporary.is_read:
             self.mark_stale()
@@ -182,7 +197,7 @@ class NameContext:
         self.mark_stale()
         return True
 
-    # -- statements ----------------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def on_forwarded(self, verdict: Verdict) -> None:
         """A statement goes to the server."""
@@ -207,7 +222,9 @@ class NameContext:
             self.path = SearchPath.UNKNOWN
 
     def on_probed(self, path: tuple[str, ...], in_transaction: bool) -> bool:
-        """The server told its search_path. True: it is another, and the subject's judge must be taken again."""
+        """The server told its search_path. True: it is another, and the subject's judge must be
+        taken again.
+        """
         self.path = SearchPath.REVERTIBLE if in_transaction else SearchPath.KNOWN
         if path == self.search_path:
             return False

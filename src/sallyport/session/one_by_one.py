@@ -46,7 +46,12 @@ def _step(session: SessionState, series: Series) -> Handled:
         return Handled.DONE
     if series.is_canceled:
         series.is_canceled, session.input.is_canceled = False, True
-    if series.is_ours and part.kind in _CONTROL and part.kind != "begin" and _may_go(session, series, part):
+    if (
+        series.is_ours
+        and part.kind in _CONTROL
+        and part.kind != "begin"
+        and _may_go(session, series, part)
+    ):
         series.is_outside = True
         commits = part.kind == "commit" and not part.chains
         _send(session, series, Own.COMMIT if commits else Own.ROLLBACK)
@@ -66,7 +71,9 @@ def _end(session: SessionState, series: Series) -> Handled:
 
 
 def _may_go(session: SessionState, series: Series, part: Part) -> bool:
-    """Whether nothing stands against a statement for which our block is to be ended first: what is refused rolls that back."""
+    """Whether nothing stands against a statement for which our block is to be ended first: what is
+    refused rolls that back.
+    """
     if session.input.is_canceled:
         return False
     script = session.names.subject_judge.judge(series.sql[part.start : part.end])
@@ -99,12 +106,18 @@ def _text(series: Series, count: int) -> bytes:
 
 
 def _alike(session: SessionState, series: Series) -> int:
-    """How many parts can be sent as one message: those that mean the same in any order of sending and judging, and all of which may run."""
+    """How many parts can be sent as one message: those that mean the same in any order of sending
+    and judging, and all of which may run.
+    """
     if session.names.catalog is not Catalog.CURRENT or session.names.path is SearchPath.UNKNOWN:
         return 1
     rest = series.parts[series.index : series.index + _TOGETHER]
     count = sum(1 for _ in takewhile(lambda part: part.is_plain, rest))
-    if count < 2 or session.input.is_canceled or session.names.generation != session.names.judge.generation:
+    if (
+        count < 2
+        or session.input.is_canceled
+        or session.names.generation != session.names.judge.generation
+    ):
         return 1
     script = session.names.subject_judge.judge_soon(_text(series, count))
     return count if script is not None and script.refused < 0 and script.count == count else 1

@@ -1,4 +1,6 @@
-"""What was forwarded to the server and is not answered yet, and where in the extended-query pipeline the session is."""
+"""What was forwarded to the server and is not answered yet, and where in the extended-query
+pipeline the session is.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,13 @@ from sallyport.session.entries import Entry
 
 
 class Pipeline:
-    """``entries``: what is expected back, oldest first. ``step``: Syncs and scripts that were forwarded; what fails takes nothing of
-    a later step with it.
+    """``entries``: what is expected back, oldest first. ``step``: Syncs and scripts that were
+    forwarded; what fails takes nothing of a later step with it.
 
-    ``unsynced``: extended-query messages were forwarded since the last Sync. ``executed``: one of them was an Execute, so that a
-    transaction is open. ``copies_ahead``: a COPY FROM STDIN was forwarded whose answer may still be to come.
-    ``copy_entry``: of the COPY that the client is sending data for. ``copies_contained``: that was
-    judged for a subject that is contained.
+    ``unsynced``: extended-query messages were forwarded since the last Sync. ``executed``: one of
+    them was an Execute, so that a transaction is open. ``copies_ahead``: a COPY FROM STDIN was
+    forwarded whose answer may still be to come. ``copy_entry``: of the COPY that the client is
+    sending data for. ``copies_contained``: that was judged for a subject that is contained.
     """
 
     __slots__ = (

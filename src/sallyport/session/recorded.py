@@ -1,7 +1,8 @@
-"""A statement as recordings, the index and whoever watches may see it: its text, its bind values, and errors about it.
+"""A statement as recordings, the index and whoever watches may see it: its text, its bind values,
+and errors about it.
 
-:mod:`sallyport.judge.literals` says which values may stay. What was not judged (a text that cannot be read, EXECUTE of what is not
-known) is shown without any value, where this subject has masks.
+:mod:`sallyport.judge.literals` says which values may stay. What was not judged (a text that cannot
+be read, EXECUTE of what is not known) is shown without any value, where this subject has masks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.statements import Portal
 from sallyport.wire import backend
 
-#: Refusals that may quote the text: of what cannot be read or is not known, of settings, of protocol violations.
+#: Refusals that may quote the text: of what cannot be read or is not known, of settings, of
+#: protocol violations.
 _QUOTING = ("SP11", "SP13", "SP15")
 #: Bind values, their formats and the types of the parameters.
 Binds = tuple[Any, Any, Any]
@@ -58,7 +60,9 @@ def _without_values(
     if refusal is not None and verdict.facts.unknowns:
         unknown = {one.position - start for one in verdict.facts.unknowns}
         return blanked(sql, subject_judge.identifiers, unknown)
-    if verdict.runs_named and (pending is None or pending.rows is None or pending.rows.literals is not None):
+    if verdict.runs_named and (
+        pending is None or pending.rows is None or pending.rows.literals is not None
+    ):
         return blanked(sql)
     if verdict.literals is None:
         return sql.decode("utf-8", "replace")
@@ -98,17 +102,23 @@ def _binds(subject_judge: SubjectJudge, verdict: Verdict | None, portal: Portal)
 
 
 def hides_messages(subject_judge: SubjectJudge, entry: Entry | None) -> bool:
-    """Whether an error or notice that answers this may quote a value that recordings do not show."""
+    """Whether an error or notice that answers this may quote a value that recordings do not
+    show.
+    """
     if not subject_judge.hides_values or entry is None:
         return subject_judge.hides_values
     verdicts = [entry.verdict]
     if entry.script is not None:
         verdicts += entry.script.statements[: entry.index + 1]
-    return any(verdict is None or verdict.literals is not None or verdict.runs_named for verdict in verdicts)
+    return any(
+        verdict is None or verdict.literals is not None or verdict.runs_named
+        for verdict in verdicts
+    )
 
 
 def shown_message(subject_judge: SubjectJudge, entry: Entry | None, message: bytes) -> bytes:
-    """One message of an answer, as it is recorded: an ErrorResponse or NoticeResponse of the database without what could quote a value.
+    """One message of an answer, as it is recorded: an ErrorResponse or NoticeResponse of the
+    database without what could quote a value.
 
     The gateway's own refusals stay where they name objects, and no values.
     """

@@ -1,8 +1,10 @@
-"""``SET sallyport.token = '...'``: a fresh token for a session that goes on, understood by the gateway alone.
+"""``SET sallyport.token = '...'``: a fresh token for a session that goes on, understood by the
+gateway alone.
 
-The text that has the token ends here: what is judged, cached, recorded and sent to the server is :data:`RENEWED`, which changes nothing
-and is answered as the client expects (``SET``). Whatever else names ``sallyport.token`` (several statements in one message, SET LOCAL,
-``set_config``, function definitions) is refused, and its text is recorded nowhere either.
+The text that has the token ends here: what is judged, cached, recorded and sent to the server is
+:data:`RENEWED`, which changes nothing and is answered as the client expects (``SET``). Whatever
+else names ``sallyport.token`` (several statements in one message, SET LOCAL, ``set_config``,
+function definitions) is refused, and its text is recorded nowhere either.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ NOT_RECORDED: Final = b"/* a text that names sallyport.token, which is not recor
 _NAME: Final = "sallyport.token"
 #: What such a text looks like where it cannot be parsed.
 _LIKE_NAME: Final = re.compile(rb"sallyport\W{0,100}token", re.IGNORECASE)
-_HINT: Final = "Send SET sallyport.token = '<token>' by itself, without LOCAL and without parameters."
+_HINT: Final = (
+    "Send SET sallyport.token = '<token>' by itself, without LOCAL and without parameters."
+)
 
 NOT_ALONE: Final = refuse(
     "SP1107",
@@ -46,7 +50,9 @@ class Renewal:
 
 
 def find_renewal(sql: bytes) -> Renewal | Refusal | None:
-    """What a text means to the token: it sets it, it must not run, or (None) it does not name it."""
+    """What a text means to the token: it sets it, it must not run, or (None) it does not
+    name it.
+    """
     lowered = sql.lower()
     if not ((b"sallyport" in lowered and b"token" in lowered) or b'u&"' in lowered):
         return None
@@ -54,7 +60,9 @@ def find_renewal(sql: bytes) -> Renewal | Refusal | None:
         statements = parse(sql)
     except RefusedError:
         return NOT_READ if _LIKE_NAME.search(lowered) else None
-    if not any(text.lower() == _NAME for statement in statements for text in _texts(statement.node)):
+    if not any(
+        text.lower() == _NAME for statement in statements for text in _texts(statement.node)
+    ):
         return NOT_ALONE if _names_a_token(sql, lowered) else None
     return _renewal(statements[0].node) if len(statements) == 1 else NOT_ALONE
 
@@ -97,9 +105,10 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def renew(session: SessionState, token: Secret) -> Handled | Refusal | Subject | None:
-    """Have the token checked. LATER: its message is read again when that is done. A Subject: whom the session is to go on as
-    (:meth:`SessionState.take_subject`) once :data:`RENEWED` is forwarded. None: nothing is renewed in a failed transaction, where the
-    server refuses what is run.
+    """Have the token checked. LATER: its message is read again when that is done. A Subject: whom
+    the session is to go on as (:meth:`SessionState.take_subject`) once :data:`RENEWED` is
+    forwarded. None: nothing is renewed in a failed transaction, where the server refuses what is
+    run.
     """
     outcome, session.renewed = session.renewed, None
     if outcome is not None:

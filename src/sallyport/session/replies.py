@@ -1,9 +1,11 @@
-"""From the server to the client: which reply belongs to which statement, and how it passes (forward, drop, replace, mask).
+"""From the server to the client: which reply belongs to which statement, and how it passes
+(forward, drop, replace, mask).
 
-Rows are handled as spans of the receive buffer: one native call masks all rows of a buffer, and what passes unchanged is copied in
-one piece. No object is made per row.
+Rows are handled as spans of the receive buffer: one native call masks all rows of a buffer, and
+what passes unchanged is copied in one piece. No object is made per row.
 
-A handler returns None to forward the message as it is, or the bytes that take its place (b"" drops it).
+A handler returns None to forward the message as it is, or the bytes that take its place (b"" drops
+it).
 """
 
 from __future__ import annotations
@@ -37,12 +39,15 @@ _MESSAGES = frozenset({0x45, 0x4E})
 #: Longest message that PostgreSQL can make (MaxAllocSize).
 _LONGEST = 1 << 30
 _ASKING = frozenset({Expect.PROBE, Expect.ASK})
-#: CopyDone, EmptyQueryResponse, NoData, ParseComplete, BindComplete, CloseComplete, PortalSuspended.
+#: CopyDone, EmptyQueryResponse, NoData, ParseComplete, BindComplete, CloseComplete,
+#: PortalSuspended.
 _NO_BODY = frozenset(b"cIn123s")
 
 
 def receive(session: SessionState, data: bytes) -> None:
-    """Handle every whole message in what was received so far. Raises ProtocolError when the server's stream makes no sense."""
+    """Handle every whole message in what was received so far. Raises ProtocolError when the
+    server's stream makes no sense.
+    """
     stream = session.stream
     if stream.long_left:
         data = _pass(session, data)
@@ -70,7 +75,9 @@ def receive(session: SessionState, data: bytes) -> None:
 
 
 def _long(session: SessionState, buffer: Buffer, start: int) -> bool:
-    """An incomplete message that is longer than what is kept in memory. False: it is no row, and may be kept."""
+    """An incomplete message that is longer than what is kept in memory. False: it is no row, and
+    may be kept.
+    """
     kind, size = buffer[start], session.stream.needed
     if kind not in (_DATA_ROW, _COPY_DATA):
         if size <= max(session.limits.max_server_message, long_rows.OTHERS):
@@ -110,14 +117,20 @@ def _pass(session: SessionState, data: bytes) -> bytes:
 
 
 def _needs(buffer: Buffer, rest: int) -> int:
-    """How many bytes the incomplete message at ``rest`` has in all: no use in looking at it before they are there."""
+    """How many bytes the incomplete message at ``rest`` has in all: no use in looking at it before
+    they are there.
+    """
     if len(buffer) - rest < 5:
         return 0
     return 1 + int.from_bytes(buffer[rest + 1 : rest + 5], "big")
 
 
 def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
-    entries, stream, subject_judge = session.pipeline.entries, session.stream, session.names.subject_judge
+    entries, stream, subject_judge = (
+        session.pipeline.entries,
+        session.stream,
+        session.names.subject_judge,
+    )
     pending = -1  # start of what may be forwarded as it is and has not been copied yet
     pending_number = 0
     for kind, start, end, count in spans:
@@ -130,7 +143,12 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
             replaced = _rows(session, entry, buffer, start, end, count)
         else:
             replaced = _message(session, entry, kind, buffer, start, end, count)
-        if subject_judge.hides_values and number and not stream.withholding and _quotes(entry, kind):
+        if (
+            subject_judge.hides_values
+            and number
+            and not stream.withholding
+            and _quotes(entry, kind)
+        ):
             if pending >= 0:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
@@ -266,12 +284,19 @@ def _portal_program(session: SessionState, entry: Entry) -> Any:
 
 
 def _message(
-    session: SessionState, entry: Entry | None, kind: int, buffer: Buffer, start: int, end: int, count: int
+    session: SessionState,
+    entry: Entry | None,
+    kind: int,
+    buffer: Buffer,
+    start: int,
+    end: int,
+    count: int,
 ) -> bytes | None:
     handler = _ASYNC.get(kind)
     if handler is None:
         if entry is None:
-            if kind == 0x45:  # an ErrorResponse that nothing waits for: the server is ending the connection
+            # an ErrorResponse that nothing waits for: the server is ending the connection
+            if kind == 0x45:
                 return failures.unasked_error(session, buffer, start, end)
             raise ProtocolError(f"message type 0x{kind:02x} although nothing was asked")
         handler = _REPLIES[entry.kind].get(kind)
@@ -322,7 +347,9 @@ def _complete(session: SessionState) -> None:
         session.activity.completed(verdict, entry.number, entry.rows, entry.size, failed, variant)
     if entry.number:
         outcome = sqlstate or entry.withheld
-        session.recorder.complete(entry.number, tag, entry.rows, outcome, monotonic() - entry.started)
+        session.recorder.complete(
+            entry.number, tag, entry.rows, outcome, monotonic() - entry.started
+        )
     if sqlstate:
         return
     if entry.kind is Expect.EXECUTE:

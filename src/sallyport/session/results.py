@@ -23,7 +23,9 @@ Buffer = bytes | bytearray
 
 
 def row_verdict(entry: Entry) -> Verdict | None:
-    """The verdict that this statement's rows follow: its own, or that of what EXECUTE and FETCH name."""
+    """The verdict that this statement's rows follow: its own, or that of what EXECUTE and FETCH
+    name.
+    """
     pending = entry.pending_now
     return pending.rows if pending is not None and pending.rows is not None else entry.verdict
 
@@ -68,7 +70,9 @@ def _describe_portal(
         if isinstance(meant, Refusal):
             return withhold(session, meant)
         verdict = meant
-    portal.program = compile_result(session.names.subject_judge, verdict, bytes(buffer[start + 5 : end]))
+    portal.program = compile_result(
+        session.names.subject_judge, verdict, bytes(buffer[start + 5 : end])
+    )
     if portal.program is None:
         return withhold(session, MISMATCH)
     portal.described = True
@@ -82,13 +86,19 @@ def _dynamic(verdict: Verdict) -> bool:
 def _execute_behind(session: SessionState, entry: Entry) -> PendingEffect | None:
     """What the Execute of this portal, already forwarded behind this Describe, was taken to run."""
     for later in session.pipeline.entries:
-        if later.kind is Expect.EXECUTE and later.portal is entry.portal and later.pending is not None:
+        if (
+            later.kind is Expect.EXECUTE
+            and later.portal is entry.portal
+            and later.pending is not None
+        ):
             return later.pending.get(0)
     return None
 
 
 def _resolve_dynamic(session: SessionState, verdict: Verdict) -> Verdict | Refusal | None:
-    """EXECUTE and FETCH described before they are executed: the plan is that of what they name now."""
+    """EXECUTE and FETCH described before they are executed: the plan is that of what they
+    name now.
+    """
     for effect in verdict.effects:
         name = effects.key(effect.name)
         prepared: Any = None
@@ -105,8 +115,11 @@ def _resolve_dynamic(session: SessionState, verdict: Verdict) -> Verdict | Refus
 def statement_description(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
-    """Describe of a statement: shown, and compared, but rows follow the portal's own description."""
-    # By now it is known which statement has the name: a Parse behind which this was pipelined may have failed.
+    """Describe of a statement: shown, and compared, but rows follow the portal's own
+    description.
+    """
+    # By now it is known which statement has the name: a Parse behind which this was pipelined may
+    # have failed.
     actual = session.statements.confirmed.get(entry.name)
     verdict = actual.verdict if actual is not None else None
     refusal = None
@@ -115,7 +128,8 @@ def statement_description(
         refusal, verdict = (meant, None) if isinstance(meant, Refusal) else (None, meant)
     if (
         refusal is None
-        and compile_result(session.names.subject_judge, verdict, bytes(buffer[start + 5 : end])) is None
+        and compile_result(session.names.subject_judge, verdict, bytes(buffer[start + 5 : end]))
+        is None
     ):
         refusal = MISMATCH
     withheld = withhold(session, refusal) if refusal is not None else None
@@ -136,12 +150,18 @@ def portal_description(
     if session.pipeline.entries and session.pipeline.entries[0] is entry:
         session.pipeline.entries.popleft()
         following = session.pipeline.entries[0] if session.pipeline.entries else None
-        if following is not None and following.kind is Expect.EXECUTE and following.portal is entry.portal:
+        if (
+            following is not None
+            and following.kind is Expect.EXECUTE
+            and following.portal is entry.portal
+        ):
             following.program = entry.portal.program if entry.portal is not None else None
     return replaced
 
 
-def parameter_description(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def parameter_description(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> None:
     """Kept for the recording: what a binary parameter means is not seen from its bytes."""
     if entry.prepared is not None:
         entry.prepared.types = backend.parse_parameter_description(bytes(buffer[start + 5 : end]))
@@ -162,7 +182,9 @@ def command_complete(
     notice = _notice(entry)
     if session.series is not None:
         notice += session.series.cascade_notice()
-        return _complete_in_series(session, session.series, completed, notice + bytes(buffer[start:end]))
+        return _complete_in_series(
+            session, session.series, completed, notice + bytes(buffer[start:end])
+        )
     session.stream.completed = completed
     return notice + bytes(buffer[start:end]) if notice else None
 
@@ -170,7 +192,9 @@ def command_complete(
 def _complete_in_series(
     session: SessionState, series: Series, completed: Completion, message: bytes
 ) -> bytes:
-    """A statement that was sent by itself has ended: the last one only once its transaction was committed."""
+    """A statement that was sent by itself has ended: the last one only once its transaction was
+    committed.
+    """
     script, index = completed.entry.script, completed.entry.index
     is_last = script is None or index + 1 >= len(script.statements)
     if series.keeps_end and is_last and not session.stream.withholding:
@@ -192,7 +216,9 @@ def _complete_in_series(
 
 
 def _notice(entry: Entry) -> bytes:
-    """What the client is told of masks before the statement's end; of EXECUTE, what was prepared says it."""
+    """What the client is told of masks before the statement's end; of EXECUTE, what was prepared
+    says it.
+    """
     verdict = entry.verdict
     if verdict is not None and any(e.kind is EffectKind.EXECUTE for e in verdict.effects):
         verdict = row_verdict(entry)
@@ -207,7 +233,9 @@ def empty_query(session: SessionState, entry: Entry, buffer: Buffer, start: int,
     session.stream.completed = Completion(entry, "", "")
 
 
-def portal_suspended(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def portal_suspended(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> None:
     session.stream.completed = Completion(entry, "SUSPENDED", "")
 
 
@@ -230,7 +258,9 @@ def copy_in_response(
 
 
 def _end_copy_in(session: SessionState) -> bytes:
-    """The client was told of an error and sends no data. Its Sync messages were read by the COPY, so the server gets them again."""
+    """The client was told of an error and sends no data. Its Sync messages were read by the COPY,
+    so the server gets them again.
+    """
     session.to_server.control(frontend.copy_fail("the result before it was withheld"))
     entries = session.pipeline.entries
     if entries[0].kind is Expect.EXECUTE:
@@ -244,13 +274,17 @@ def copy_out_response(
 ) -> bytes | None:
     if session.stream.withholding:
         return b""
-    entry.copy = compile_copy_out(session.names.subject_judge, entry.verdict, bytes(buffer[start + 5 : end]))
+    entry.copy = compile_copy_out(
+        session.names.subject_judge, entry.verdict, bytes(buffer[start + 5 : end])
+    )
     if entry.copy is None:
         return withhold(session, MISMATCH)
     return None
 
 
-def copy_data_out(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+def copy_data_out(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes | None:
     if session.stream.withholding:
         return b""
     if entry.copy is None:
@@ -261,5 +295,7 @@ def copy_data_out(session: SessionState, entry: Entry, buffer: Buffer, start: in
     return scanned_copy(session, entry, masked, masked)
 
 
-def copy_done_out(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def copy_done_out(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> None:
     return None

@@ -1,19 +1,23 @@
-"""A simple Query whose statements are sent one at a time, as a value: where it is, and what is kept for its end.
+"""A simple Query whose statements are sent one at a time, as a value: where it is, and what is kept
+for its end.
 
-PostgreSQL runs the statements of one message in an implicit transaction block. What a statement behind a schema change means is known only
-once that has run, so the gateway opens a block of its own (BEGIN, which the client does not see), sends one statement after the other,
-each judged by what those before it left, and ends the block. Explicit blocks differ from implicit ones in few things, which
-:mod:`sallyport.session.one_by_one` makes good: BEGIN in one turns it into an explicit block without a warning, COMMIT and ROLLBACK warn,
-savepoints and AND CHAIN are errors.
+PostgreSQL runs the statements of one message in an implicit transaction block. What a statement
+behind a schema change means is known only once that has run, so the gateway opens a block of its
+own (BEGIN, which the client does not see), sends one statement after the other, each judged by what
+those before it left, and ends the block. Explicit blocks differ from implicit ones in few things,
+which :mod:`sallyport.session.one_by_one` makes good: BEGIN in one turns it into an explicit block
+without a warning, COMMIT and ROLLBACK warn, savepoints and AND CHAIN are errors.
 
-Parse, Bind and Execute of every statement before one Sync would be an implicit block as well, but another one: whether VACUUM, DECLARE and COMMIT
-mean in it what they mean in a Query depends on the minor version, parameters and COPY are read otherwise, and the catalog could not be
-read inside it, as it allows neither savepoints nor a Query.
+Parse, Bind and Execute of every statement before one Sync would be an implicit block as well, but
+another one: whether VACUUM, DECLARE and COMMIT mean in it what they mean in a Query depends on the
+minor version, parameters and COPY are read otherwise, and the catalog could not be read inside it,
+as it allows neither savepoints nor a Query.
 
-What PostgreSQL sends before ReadyForQuery only (settings that changed, notifications) is kept for the end of the whole message, and the
-last statement's end until COMMIT has worked.
+What PostgreSQL sends before ReadyForQuery only (settings that changed, notifications) is kept for
+the end of the whole message, and the last statement's end until COMMIT has worked.
 
-Source: PostgreSQL, src/backend/tcop/postgres.c (exec_simple_query), src/backend/access/transam/xact.c (TBLOCK_IMPLICIT_INPROGRESS).
+Source: PostgreSQL, src/backend/tcop/postgres.c (exec_simple_query),
+src/backend/access/transam/xact.c (TBLOCK_IMPLICIT_INPROGRESS).
 """
 
 from __future__ import annotations
@@ -39,13 +43,14 @@ class Series:
     """``index``: of the part that is sent next. ``characters``: of ``sql`` before it, at byte
     ``counted``. ``running``: the part that was sent last.
 
-    ``is_ours``: the block that is open was opened by the gateway, so the server's is the implicit one. ``begins``: the part that runs
-    is a BEGIN in it. ``is_outside``: our block was ended for the part that is sent next. ``failed``: nothing more of it runs.
-    ``failed_with``: the SQLSTATE with which ending our block for a COMMIT of the client's failed.
-    ``is_canceled``: the client asked to cancel the message while a part ran. ``number``: of the statement that ran last.
+    ``is_ours``: the block that is open was opened by the gateway, so the server's is the implicit
+    one. ``begins``: the part that runs is a BEGIN in it. ``is_outside``: our block was ended for
+    the part that is sent next. ``failed``: nothing more of it runs. ``failed_with``: the SQLSTATE
+    with which ending our block for a COMMIT of the client's failed. ``is_canceled``: the client
+    asked to cancel the message while a part ran. ``number``: of the statement that ran last.
 
-    ``kept``: what came at the end of our block and is said before the end of the client's COMMIT. ``end``, ``tail``: the last
-    statement's end, and the message that says so.
+    ``kept``: what came at the end of our block and is said before the end of the client's COMMIT.
+    ``end``, ``tail``: the last statement's end, and the message that says so.
     """
 
     sql: bytes
@@ -117,8 +122,8 @@ class Series:
         return notice_response("NOTICE", "00000", many, detail="\n".join(told))
 
     def on_ready(self, entry: Entry, status: bytes, message: bytes, told: dict[str, str]) -> bytes:
-        """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the client gets, b"" before the end.
-        ``told``: what the client knows of settings.
+        """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the
+        client gets, b"" before the end. ``told``: what the client knows of settings.
         """
         if entry.kind is Expect.OWN:
             self.is_ours = entry.own is Own.BEGIN and status == b"T"

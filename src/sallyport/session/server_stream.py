@@ -1,4 +1,6 @@
-"""What a session remembers of the server's bytes between two reads: an incomplete message, a long row, a withheld result."""
+"""What a session remembers of the server's bytes between two reads: an incomplete message, a long
+row, a withheld result.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ class Completion(NamedTuple):
 
 
 class ServerStream:
-    """``received``: the beginning of a message that is not complete, of which ``needed`` bytes must be there before it is worth
-    looking at.
+    """``received``: the beginning of a message that is not complete, of which ``needed`` bytes must
+    be there before it is worth looking at.
 
-    ``long_left``: bytes of a row that is too long for memory and still to come; ``long_dropped``: they do not reach the client.
-    ``deferred``: what the gateway says to the client once they have passed.
-    ``withholding``: a result was withheld; nothing reaches the client until ReadyForQuery. ``substitute``: what a handler gives the
-    client in place of what it withheld. ``completed``: the statement that has just ended.
+    ``long_left``: bytes of a row that is too long for memory and still to come; ``long_dropped``:
+    they do not reach the client. ``deferred``: what the gateway says to the client once they have
+    passed. ``withholding``: a result was withheld; nothing reaches the client until ReadyForQuery.
+    ``substitute``: what a handler gives the client in place of what it withheld. ``completed``: the
+    statement that has just ended.
     """
 
     __slots__ = (

@@ -1,7 +1,9 @@
-"""The only way from a session to its target. What carries a statement takes the judge's permit for it.
+"""The only way from a session to its target. What carries a statement takes the judge's permit for
+it.
 
-Messages that carry none have their own methods: those that name nothing but what was permitted before, the placeholders of refused
-messages, which fail at the server, and the gateway's own questions, BEGIN, COMMIT and ROLLBACK.
+Messages that carry none have their own methods: those that name nothing but what was permitted
+before, the placeholders of refused messages, which fail at the server, and the gateway's own
+questions, BEGIN, COMMIT and ROLLBACK.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from sallyport.session.states import Own, Question
 from sallyport.sql.temporary_listing import LISTING
 from sallyport.wire import frontend
 
-#: Replaces a refused statement. It always fails while it is analysed (there is no such column), has no effect before that, and
-#: leaves the same transaction state behind that the refused statement's own error would.
+#: Replaces a refused statement. It always fails while it is analysed (there is no such column), has
+#: no effect before that, and leaves the same transaction state behind that the refused statement's
+#: own error would.
 FAILING_SQL = b'SELECT "refused by sallyport"'
-#: Names that no client can create through the gateway: a Bind or Execute that must fail goes to them.
+#: Names that no client can create through the gateway: a Bind or Execute that must fail goes to
+#: them.
 NOWHERE = b"sallyport refused this"
 
 _LISTING = LISTING.encode()
@@ -40,7 +44,9 @@ class UnjudgedError(SallyportError):
 
 
 def permitted(permit: RunPermit, message: bytes) -> bytes:
-    """``message``, which runs the statement of ``permit``, for a caller who writes to the target without delay."""
+    """``message``, which runs the statement of ``permit``, for a caller who writes to the target
+    without delay.
+    """
     if type(permit) is not RunPermit:
         raise UnjudgedError("a statement without a permit")
     return message
@@ -59,7 +65,7 @@ class ServerWriter:
         taken, self.pending = self.pending, bytearray()
         return taken
 
-    # -- statements ----------------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def query(self, permits: Sequence[RunPermit], message: bytes | bytearray) -> None:
         """A Query. ``permits``: of all its statements, or one for a text without any."""
@@ -67,7 +73,9 @@ class ServerWriter:
         self.pending += message
 
     def query_until_refused(self, permits: Sequence[RunPermit], text: bytes) -> None:
-        """A Query of the statements before a refused one, which fails in its place. ``permits``: of all in ``text``."""
+        """A Query of the statements before a refused one, which fails in its place. ``permits``: of
+        all in ``text``.
+        """
         self._check(permits)
         self.pending += frontend.query(text + b"\n" + FAILING_SQL)
 
@@ -86,7 +94,7 @@ class ServerWriter:
         if not permits or any(type(permit) is not RunPermit for permit in permits):
             raise UnjudgedError("a statement without a permit")
 
-    # -- what carries none ---------------------------------------------------------------------------------------
+    # -- what carries none -------------------------------------------------------------------------
 
     def control(self, message: bytes | bytearray) -> None:
         """One message that names or ends something, or carries COPY data."""
@@ -98,7 +106,9 @@ class ServerWriter:
         self.pending += frontend.query(FAILING_SQL)
 
     def refuse_parse(self, *, is_named: bool) -> None:
-        """A failing Parse of the unnamed statement drops the old one; that of a name leaves everything as it is."""
+        """A failing Parse of the unnamed statement drops the old one; that of a name leaves
+        everything as it is.
+        """
         self.pending += frontend.parse(NOWHERE if is_named else b"", FAILING_SQL)
 
     def refuse_bind(self) -> None:

@@ -15,9 +15,11 @@ from sallyport.sql.named_by_text import UNCHANGED
 def check_settings_bound(
     verdict: Verdict, policy: SubjectPolicy, params: Sequence[bytes | None], types: Sequence[int]
 ) -> Refusal | None:
-    """``current_setting($1)`` may only name a setting that SHOW would show, ``set_config($1, $2, $3)`` only do what SET may.
+    """``current_setting($1)`` may only name a setting that SHOW would show, ``set_config($1, $2,
+    $3)`` only do what SET may.
 
-    ``types``: as declared in Parse; one whose values are not the text that was sent could turn it into another.
+    ``types``: as declared in Parse; one whose values are not the text that was sent could turn it
+    into another.
     """
     facts = verdict.facts
     for number in sorted({*facts.setting_parameters, *_that_set(facts)}):
@@ -25,7 +27,8 @@ def check_settings_bound(
         if declared and declared not in UNCHANGED:
             return refuse(
                 "SP1103",
-                f"parameter ${number} of set_config or current_setting has a type that may change its text",
+                f"parameter ${number} of set_config or current_setting has a type that may change"
+                " its text",
                 hint=f"Declare ${number} as text, or do not declare its type.",
             )
     for number in sorted(facts.setting_parameters):
@@ -39,7 +42,8 @@ def check_settings_bound(
             )
     for bound in facts.bound_settings:
         name = _text(bound.name, params)
-        if name is not None:  # else PostgreSQL says that it wants one; without a value it is a RESET
+        # else PostgreSQL says that it wants one; without a value it is a RESET
+        if name is not None:
             refusal = check_change(SettingChange(name, _text(bound.value, params)), policy)
             if refusal is not None:
                 return refusal

@@ -1,4 +1,6 @@
-"""Simple query (protocol section 54.2.2): one string, any number of statements, one ReadyForQuery."""
+"""Simple query (protocol section 54.2.2): one string, any number of statements, one
+ReadyForQuery.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _FUNCTION_CALL = refuse(
 
 
 def query(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
-    """A Query message: judge the script, then forward it whole, cut it before the first refused statement, or wait."""
+    """A Query message: judge the script, then forward it whole, cut it before the first refused
+    statement, or wait.
+    """
     series = session.series
     handled = _query(session, data, start, end)
     if handled is Handled.DONE and session.series is series:
@@ -99,9 +103,10 @@ def _judge_and_forward(
 
 
 def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
-    """Whether statements that cannot be judged in their place are reached by sending those before them: behind what changes names, or the
-    end of a transaction that has changed them. Behind messages that wait for a Sync there is no place for the gateway's own, and a script
-    that begins with what is held waits only where people can be asked.
+    """Whether statements that cannot be judged in their place are reached by sending those before
+    them: behind what changes names, or the end of a transaction that has changed them. Behind
+    messages that wait for a Sync there is no place for the gateway's own, and a script that begins
+    with what is held waits only where people can be asked.
     """
     if session.pipeline.unsynced:
         return False
@@ -110,7 +115,11 @@ def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
         return True
     if script.needs_block and script.refused < 0 and session.transaction_status == b"I":
         return session.series is None
-    if script.ends_at >= 0 and session.names.is_revertible and not 0 <= script.refused <= script.ends_at:
+    if (
+        script.ends_at >= 0
+        and session.names.is_revertible
+        and not 0 <= script.refused <= script.ends_at
+    ):
         return True
     if script.moves_at < 0:
         return False
@@ -122,7 +131,12 @@ def _is_held(session: SessionState, script: ScriptVerdict) -> bool:
 
 
 def _query_in_full(
-    session: SessionState, sql: bytes, script: ScriptVerdict, data: bytes | bytearray, start: int, end: int
+    session: SessionState,
+    sql: bytes,
+    script: ScriptVerdict,
+    data: bytes | bytearray,
+    start: int,
+    end: int,
 ) -> Handled:
     if script.refusal is not None:
         return _refuse_all(session, sql, script.refusal)
@@ -165,15 +179,23 @@ def _query_in_full(
 def _clear_held(
     session: SessionState, held: Verdict, sql: bytes, script: ScriptVerdict
 ) -> Refusal | Clearance | RunPermit:
-    """Whether a script of one held statement may go: what stands against any statement, then what people say."""
+    """Whether a script of one held statement may go: what stands against any statement, then what
+    people say.
+    """
     cleared = clearance(session, held)
-    return holding.rule(session, held, sql, script.sent(sql), None) if cleared is Clearance.GO else cleared
+    return (
+        holding.rule(session, held, sql, script.sent(sql), None)
+        if cleared is Clearance.GO
+        else cleared
+    )
 
 
 def _clear_statement(
     session: SessionState, script: ScriptVerdict, index: int, approved: Refusal | RunPermit | None
 ) -> Refusal | Clearance | RunPermit:
-    """Whether a statement of a script may go. ``approved``: what people say of a held one, which is alone."""
+    """Whether a statement of a script may go. ``approved``: what people say of a held one, which is
+    alone.
+    """
     verdict = script.statements[index]
     if isinstance(approved, Refusal):
         return approved
@@ -196,7 +218,9 @@ def _forward(
     refusal: Refusal | None,
     message: bytes | bytearray,
 ) -> None:
-    """Send the script as ``message``, or the statements that have a permit. ``refusal``: of the first that has none."""
+    """Send the script as ``message``, or the statements that have a permit. ``refusal``: of the
+    first that has none.
+    """
     refused = len(permits) if refusal is not None else script.refused
     first = script.statements[0]
     entry = Entry(Expect.QUERY, 0, first, script, None, monotonic())
@@ -204,7 +228,9 @@ def _forward(
     for index, verdict in enumerate(script.statements):
         text = verdict.sql if len(script.statements) > 1 else sql
         why_not = refusal if index == refused else None
-        number = session.record_statement(text, verdict, why_not, "simple", pending=pending.get(index))
+        number = session.record_statement(
+            text, verdict, why_not, "simple", pending=pending.get(index)
+        )
         if index == 0:
             entry.number = entry.first_number = number
         if index == refused:

@@ -1,10 +1,12 @@
-"""The state of one session, below the handlers: components, and the transitions that several handlers share. No I/O.
+"""The state of one session, below the handlers: components, and the transitions that several
+handlers share. No I/O.
 
-Every part that has rules of its own is a component: :class:`~sallyport.session.pipeline.Pipeline` (what is outstanding),
-:class:`~sallyport.session.name_context.NameContext` (what names mean), :class:`~sallyport.session.tracked_settings.TrackedSettings`,
+Every part that has rules of its own is a component: :class:`~sallyport.session.pipeline.Pipeline`
+(what is outstanding), :class:`~sallyport.session.name_context.NameContext` (what names mean),
+:class:`~sallyport.session.tracked_settings.TrackedSettings`,
 :class:`~sallyport.session.client_input.ClientInput` (what waits, and why),
-:class:`~sallyport.session.server_stream.ServerStream`. Handlers import this module; it imports none of them.
-:mod:`sallyport.session.machine` dispatches.
+:class:`~sallyport.session.server_stream.ServerStream`. Handlers import this module; it imports none
+of them. :mod:`sallyport.session.machine` dispatches.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ _CURRENT_CATALOG = Catalog.CURRENT
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """Bounds of one session's messages, in bytes. What may be read is policy's: :mod:`sallyport.policy.allowance`."""
+    """Bounds of one session's messages, in bytes. What may be read is policy's:
+    :mod:`sallyport.policy.allowance`.
+    """
 
     max_client_message: int = 64 << 20
     max_server_message: int = 64 << 20
@@ -53,8 +57,9 @@ class SessionLimits:
 
 @dataclass(slots=True)
 class OpenJudgement:
-    """A text whose verdict the session waits for. ``elsewhere``: it is judged on another thread. ``failure``: the refusal of it,
-    where that thread failed. ``retried``: for it the catalog was read again.
+    """A text whose verdict the session waits for. ``elsewhere``: it is judged on another thread.
+    ``failure``: the refusal of it, where that thread failed. ``retried``: for it the catalog was
+    read again.
     """
 
     elsewhere: tuple[SubjectJudge, bytes] | None = None
@@ -65,11 +70,12 @@ class OpenJudgement:
 class SessionState:
     """One authenticated client and its own connection to the target, both past their login.
 
-    ``to_client``, ``to_server``, ``commands``: what the owner is to send and to do. ``number``, ``running``: of the latest
-    statement, and its text. ``can_hold``: somebody can be asked to approve a held statement. ``ruling``: the answer for the held
-    statement that is read next. ``id``: of the recording.
-    ``unkept``: containments that must be stored before anything more goes to the server. ``series``: the message whose statements are being sent one by one. ``backends``: what clients of this
-    gateway were told to be their backend's process id, by the server's.
+    ``to_client``, ``to_server``, ``commands``: what the owner is to send and to do. ``number``,
+    ``running``: of the latest statement, and its text. ``can_hold``: somebody can be asked to
+    approve a held statement. ``ruling``: the answer for the held statement that is read next.
+    ``id``: of the recording. ``unkept``: containments that must be stored before anything more goes
+    to the server. ``series``: the message whose statements are being sent one by one. ``backends``:
+    what clients of this gateway were told to be their backend's process id, by the server's.
     """
 
     __slots__ = (
@@ -143,7 +149,7 @@ class SessionState:
         self.allowance: Allowance | None = None
         self._take_bounds()
 
-    # -- what others may see -------------------------------------------------------------------------------------
+    # -- what others may see -----------------------------------------------------------------------
 
     @property
     def blocked(self) -> Blocked:
@@ -153,7 +159,9 @@ class SessionState:
 
     @property
     def is_inside_series(self) -> bool:
-        """Whether a message whose statements are sent one by one goes on, and wants nothing of the client."""
+        """Whether a message whose statements are sent one by one goes on, and wants nothing of the
+        client.
+        """
         return self.series is not None and self.client_state is ClientState.READY
 
     @property
@@ -185,7 +193,9 @@ class SessionState:
 
     @property
     def needs_clearance(self) -> bool:
-        """Whether anything out of the ordinary may stand between an allowed statement and the server (:mod:`clearance`)."""
+        """Whether anything out of the ordinary may stand between an allowed statement and the
+        server (:mod:`clearance`).
+        """
         names = self.names
         return (
             self.recorder.failed
@@ -217,7 +227,7 @@ class SessionState:
             and not self.needs_clearance
         )
 
-    # -- what statements are judged by ---------------------------------------------------------------------------
+    # -- what statements are judged by -------------------------------------------------------------
 
     def rebind(self) -> None:
         """Take the policy and catalog in force now."""
@@ -231,12 +241,14 @@ class SessionState:
         self._take_bounds()
 
     def take_subject(self, subject: Subject) -> None:
-        """Go on as ``subject``, who is the same identity with a fresh token: everything from the next statement on is judged by its groups.
-        Portals and prepared statements are judged again.
+        """Go on as ``subject``, who is the same identity with a fresh token: everything from the
+        next statement on is judged by its groups. Portals and prepared statements are judged again.
         """
         self.names.subject = subject
         self.rebind()
-        self.recorder.note("token", f"renewed; groups: {', '.join(sorted(subject.groups)) or 'none'}")
+        self.recorder.note(
+            "token", f"renewed; groups: {', '.join(sorted(subject.groups)) or 'none'}"
+        )
 
     def _take_bounds(self) -> None:
         names = self.names
@@ -248,17 +260,21 @@ class SessionState:
             self.allowance = Allowance(bounds, names.judge.hourly_use(names.subject), *used)
 
     def use_transaction_catalog(self, judge: Judge) -> None:
-        """Until the open transaction ends statements are judged by ``judge``, which :meth:`Judge.beside` made of the catalog as it
-        sees it.
+        """Until the open transaction ends statements are judged by ``judge``, which
+        :meth:`Judge.beside` made of the catalog as it sees it.
         """
         self.names.use_transaction_judge(judge)
         self.rebind()
 
     @property
     def may_read_temporary(self) -> bool:
-        """Whether the session's connection can be asked for its temporary objects: nothing is outstanding in it, nor open without a block."""
+        """Whether the session's connection can be asked for its temporary objects: nothing is
+        outstanding in it, nor open without a block.
+        """
         pipeline, status = self.pipeline, self.transaction_status
-        return not pipeline.entries and (status == b"T" or (status == b"I" and not pipeline.unsynced))
+        return not pipeline.entries and (
+            status == b"T" or (status == b"I" and not pipeline.unsynced)
+        )
 
     def use_temporary(self, objects: TemporaryObjects) -> None:
         """From now on statements are judged with what the session's temporary schema holds, which
@@ -289,7 +305,7 @@ class SessionState:
         if self.names.on_transaction_ended():
             self.rebind()
 
-    # -- pausing -------------------------------------------------------------------------------------------------
+    # -- pausing -----------------------------------------------------------------------------------
 
     def block(self, command: BlockingCommand) -> None:
         """Read nothing more of the client until ``command`` is carried out."""
@@ -308,7 +324,9 @@ class SessionState:
         return True
 
     def on_settled(self) -> None:
-        """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when it may have moved."""
+        """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when
+        it may have moved.
+        """
         self.statements.settle()
         self.portals.settle()
         self.settings.on_settled()
@@ -380,7 +398,9 @@ class SessionState:
             self.rebind()
 
     def on_pipeline_end_forwarded(self) -> None:
-        """Sync, or a Query in its place, goes to the server: it ends the pipeline's own transaction, or the pipeline has failed."""
+        """Sync, or a Query in its place, goes to the server: it ends the pipeline's own
+        transaction, or the pipeline has failed.
+        """
         if self.transaction_status == b"I":
             self.names.on_end_forwarded()
 
@@ -401,7 +421,7 @@ class SessionState:
         if self.names.on_probed(path, in_transaction=self.transaction_status != b"I"):
             self.rebind()
 
-    # -- recording -----------------------------------------------------------------------------------------------
+    # -- recording ---------------------------------------------------------------------------------
 
     def record_statement(
         self,
@@ -412,7 +432,9 @@ class SessionState:
         portal: Portal | None = None,
         pending: PendingEffect | None = None,
     ) -> int:
-        """Record that a statement was judged; gives its number. ``pending``: what it runs by name."""
+        """Record that a statement was judged; gives its number. ``pending``: what it runs
+        by name.
+        """
         self.number += 1
         self.counters.statements += 1
         if refusal is not None:
@@ -453,7 +475,7 @@ class SessionState:
         for column in columns:
             masked[column] += rows
 
-    # -- talking to the client -----------------------------------------------------------------------------------
+    # -- talking to the client ---------------------------------------------------------------------
 
     def send_notice(self, text: str, detail: str = "", hint: str = "") -> None:
         """A NOTICE from the gateway, at once."""

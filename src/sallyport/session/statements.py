@@ -1,14 +1,17 @@
 """Prepared statements and portals by name, as the server holds them.
 
-SQL-level PREPARE and protocol Parse share one namespace on the server, and so do cursors and portals; so they do here.
+SQL-level PREPARE and protocol Parse share one namespace on the server, and so do cursors and
+portals; so they do here.
 
-Names are kept twice. ``confirmed`` follows the server's replies in order and is exact: it changes only when the server said that a
-creation or a close succeeded. ``assumed`` runs ahead of it with what the client pipelined, so that a Bind behind a Parse can be judged
-before the Parse was answered. What fails in extended query takes everything up to Sync with it, and a failing script the rest of itself: inside
-such a *step* what was assumed can be relied on. In a later step a name that was created anew may still mean what it meant before (a Parse of a name
-that is taken, or one that was skipped): it is *ambiguous*, and nothing runs by it until the answers are there. For what is left, what was assumed
-when a message was forwarded is compared with what is confirmed when its answer arrives; where they differ the session closes before a row passes
-under the wrong plan.
+Names are kept twice. ``confirmed`` follows the server's replies in order and is exact: it changes
+only when the server said that a creation or a close succeeded. ``assumed`` runs ahead of it with
+what the client pipelined, so that a Bind behind a Parse can be judged before the Parse was
+answered. What fails in extended query takes everything up to Sync with it, and a failing script the
+rest of itself: inside such a *step* what was assumed can be relied on. In a later step a name that
+was created anew may still mean what it meant before (a Parse of a name that is taken, or one that
+was skipped): it is *ambiguous*, and nothing runs by it until the answers are there. For what is
+left, what was assumed when a message was forwarded is compared with what is confirmed when its
+answer arrives; where they differ the session closes before a row passes under the wrong plan.
 """
 
 from __future__ import annotations
@@ -24,19 +27,25 @@ from sallyport.sql.types import VOID
 
 
 def void_parameters(types: Sequence[int]) -> frozenset[int]:
-    """Numbers of the parameters that Parse declares to be of type void: a function is called without them."""
+    """Numbers of the parameters that Parse declares to be of type void: a function is called
+    without them.
+    """
     return (
-        frozenset(number for number, type_ in enumerate(types, 1) if type_ == VOID) if types else frozenset()
+        frozenset(number for number, type_ in enumerate(types, 1) if type_ == VOID)
+        if types
+        else frozenset()
     )
 
 
 @dataclass(slots=True, eq=False)
 class Prepared:
-    """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again when the subject's judge moved.
+    """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again
+    when the subject's judge moved.
 
-    ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
-    Parse declared them (0: the server infers it) and, once it was asked, as the server described them.
-    ``declared``: the types as Parse declared them, whatever was asked later. ``script_verdict``: of Parse, the verdict on its text.
+    ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement.
+    ``types``: OIDs of the parameters, as Parse declared them (0: the server infers it) and, once it
+    was asked, as the server described them. ``declared``: the types as Parse declared them,
+    whatever was asked later. ``script_verdict``: of Parse, the verdict on its text.
     """
 
     script: bytes
@@ -72,7 +81,9 @@ class Prepared:
 
 @dataclass(slots=True, eq=False)
 class Portal:
-    """A bound portal or an SQL cursor. ``program``: compiled from the server's RowDescription, once ``described``."""
+    """A bound portal or an SQL cursor. ``program``: compiled from the server's RowDescription, once
+    ``described``.
+    """
 
     prepared: Prepared
     verdict: Verdict | None
@@ -85,7 +96,8 @@ class Portal:
     approval: RunPermit | None = None  # people let this very portal run
     asked: bool = False  # a Describe for it was forwarded or injected
     program: object = None
-    ran: object = None  # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
+    # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
+    ran: object = None
     ran_as: object = None  # the search_path and the columns that its text meant then
     identity: object = field(default_factory=object)  # what stays when it is judged again
 
@@ -104,7 +116,9 @@ def _meaning(prepared: Prepared) -> tuple[object, ...]:
 
 
 def declared(types: Sequence[int]) -> tuple[int, ...]:
-    """Without zeros at the end: a type that is not given, and one that the server shall infer, are the same."""
+    """Without zeros at the end: a type that is not given, and one that the server shall infer, are
+    the same.
+    """
     type_oids = list(types)
     while type_oids and not type_oids[-1]:
         type_oids.pop()
@@ -113,7 +127,8 @@ def declared(types: Sequence[int]) -> tuple[int, ...]:
 
 T = TypeVar("T")
 
-#: Prepared statements of one session, and portals or cursors: those of the protocol and those of SQL.
+#: Prepared statements of one session, and portals or cursors: those of the protocol and those of
+#: SQL.
 MAX_NAMES = 20_000
 TOO_MANY = refuse(
     "SP1703",
@@ -148,7 +163,9 @@ class NamespaceTracker(Generic[T]):
             self._new[name] = None
 
     def is_ambiguous(self, name: bytes, step: int) -> bool:
-        """Could the name mean something else than :meth:`lookup` says, for a message of this step: would that still be read if a creation failed?"""
+        """Could the name mean something else than :meth:`lookup` says, for a message of this step:
+        would that still be read if a creation failed?
+        """
         value, since = self._assumed.get(name, (None, step))
         if since == step:
             return False
@@ -156,13 +173,17 @@ class NamespaceTracker(Generic[T]):
         return any(candidate is not None and not same(candidate, value) for candidate in candidates)
 
     def lookup(self, name: bytes) -> T | None:
-        """What the name will mean when the server reads a message forwarded now, if all before it succeeds."""
+        """What the name will mean when the server reads a message forwarded now, if all before it
+        succeeds.
+        """
         if name in self._assumed:
             return self._assumed[name][0]
         return self.confirmed.get(name)
 
     def is_full(self, name: bytes) -> bool:
-        """Whether there are so many names that this one may not be created; the unnamed one always may."""
+        """Whether there are so many names that this one may not be created; the unnamed one always
+        may.
+        """
         if len(self.confirmed) + len(self._new) < MAX_NAMES:
             return False
         return bool(name) and name not in self.confirmed

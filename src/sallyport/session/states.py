@@ -1,9 +1,10 @@
 """Session states and what may happen in each: tables, no code.
 
-Two machines run side by side in a session. The *client* table says which message a client may send in which state and which
-handler takes it; a message that is not listed is a protocol error that closes the session. The *reply* table says, for the
-oldest expected reply, which server messages may arrive and which handler takes them; anything else means that the gateway
-and the server disagree about the protocol, and the session closes (fail closed).
+Two machines run side by side in a session. The *client* table says which message a client may send
+in which state and which handler takes it; a message that is not listed is a protocol error that
+closes the session. The *reply* table says, for the oldest expected reply, which server messages may
+arrive and which handler takes them; anything else means that the gateway and the server disagree
+about the protocol, and the session closes (fail closed).
 
 Message types: PostgreSQL documentation, "Message Formats" (protocol 3.0 and 3.2).
 """
@@ -16,12 +17,15 @@ from enum import Enum, IntEnum
 class ClientState(IntEnum):
     READY = 0  # between messages; extended-query messages may be pipelined
     COPY_IN = 1  # the server asked for CopyData
-    SKIPPING = 2  # an error was reported in an extended-query pipeline: everything until Sync is ignored
+    # an error was reported in an extended-query pipeline: everything until Sync is ignored
+    SKIPPING = 2
     CLOSED = 3
 
 
 class Own(Enum):
-    """What the gateway sends by itself around statements that it sends one by one (:mod:`sallyport.session.series`)."""
+    """What the gateway sends by itself around statements that it sends one by one
+    (:mod:`sallyport.session.series`).
+    """
 
     BEGIN = "BEGIN"
     COMMIT = "COMMIT"
@@ -61,10 +65,14 @@ class Expect(IntEnum):
     CLOSE = 6
     SYNC = 7
     BUNDLE = (
-        9  # Bind, maybe Describe, Execute and Sync of one known statement, answered as one (session.fast)
+        # Bind, maybe Describe, Execute and Sync of one known statement, answered as one
+        # (session.fast)
+        9
     )
     PROBE = 8  # the gateway's own simple query; its replies never reach the client
-    ASK = 11  # the gateway's own question among the client's extended-query messages; its replies never reach the client
+    # the gateway's own question among the client's extended-query messages; its replies never reach
+    # the client
+    ASK = 11
     OWN = 10  # likewise: it opens or ends a block around statements that are sent one by one
 
 
@@ -126,7 +134,8 @@ _RESULT = {
     "E": "error",
 }
 
-#: expectation -> message type -> handler name in session.replies (DataRow is handled inline: the hot path)
+#: expectation -> message type -> handler name in session.replies (DataRow is handled inline: the
+#: hot path)
 REPLY_TABLE: dict[Expect, dict[str, str]] = {
     Expect.QUERY: {**_RESULT, "Z": "ready"},
     Expect.PARSE: {"1": "parse_complete", "E": "error"},
@@ -150,5 +159,10 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
         "3": "ask_complete",
         "E": "error",
     },
-    Expect.PROBE: {"T": "probe_ignored", "C": "probe_ignored", "E": "probe_ignored", "Z": "probe_ready"},
+    Expect.PROBE: {
+        "T": "probe_ignored",
+        "C": "probe_ignored",
+        "E": "probe_ignored",
+        "Z": "probe_ready",
+    },
 }

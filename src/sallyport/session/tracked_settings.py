@@ -1,9 +1,11 @@
-"""The settings of one session that change what its statements mean: part of what an approval binds. No I/O.
+"""The settings of one session that change what its statements mean: part of what an approval binds.
+No I/O.
 
-PostgreSQL reports some of them whenever they change (ParameterStatus, protocol section 54.2.7), just before ReadyForQuery.
-Until the answer of a statement that may change one is there, their values are in flight. Others are never reported: what
-the client gave at login is known; once a session has changed one, :attr:`TrackedSettings.values` carries a mark that no
-other moment and no other session has.
+PostgreSQL reports some of them whenever they change (ParameterStatus, protocol section 54.2.7),
+just before ReadyForQuery. Until the answer of a statement that may change one is there, their
+values are in flight. Others are never reported: what the client gave at login is known; once a
+session has changed one, :attr:`TrackedSettings.values` carries a mark that no other moment and no
+other session has.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from sallyport.sql.settings import REPORTED, is_unreported
 
 
 class TrackedSettings:
-    """``told``: the value of every setting that the client was told last. ``reported``: the server's ParameterStatus so far. ``startup``: the settings that the client gave at login.
+    """``told``: the value of every setting that the client was told last. ``reported``: the
+    server's ParameterStatus so far. ``startup``: the settings that the client gave at login.
 
-    ``in_flight``: values may differ from what :attr:`values` says until the outstanding answers are there.
+    ``in_flight``: values may differ from what :attr:`values` says until the outstanding answers are
+    there.
     """
 
     __slots__ = ("_changed", "_mark", "_reported", "_startup", "in_flight", "told")
@@ -28,7 +32,9 @@ class TrackedSettings:
     ) -> None:
         self.in_flight = False
         self.told = dict(reported or {})
-        self._reported = {name: value for name, value in (reported or {}).items() if name in REPORTED}
+        self._reported = {
+            name: value for name, value in (reported or {}).items() if name in REPORTED
+        }
         self._startup = {
             name.lower(): value for name, value in (startup or {}).items() if is_unreported(name)
         }

@@ -1,8 +1,8 @@
-"""The gateway's login at a target, without I/O: TLS request, StartupMessage, SASL, and what the server says before its first
-ReadyForQuery.
+"""The gateway's login at a target, without I/O: TLS request, StartupMessage, SASL, and what the
+server says before its first ReadyForQuery.
 
-Nothing a client sent reaches this but settings on the allow-list. A server that asks for a weaker authentication than configured
-is refused: a man in the middle could ask for the password in clear.
+Nothing a client sent reaches this but settings on the allow-list. A server that asks for a weaker
+authentication than configured is refused: a man in the middle could ask for the password in clear.
 
 Source: protocol section 54.2.1 and 54.3.
 """
@@ -45,7 +45,8 @@ class Step(Enum):
 
 @dataclass(slots=True)
 class UpstreamLogin:
-    """user/database/password: of the target. settings: startup parameters. allowed: of scram-sha-256, md5, password, trust.
+    """user/database/password: of the target. settings: startup parameters. allowed: of
+    scram-sha-256, md5, password, trust.
 
     ``channel_binding``: tls-server-end-point data, set by the owner once TLS is up.
     """
@@ -94,7 +95,9 @@ class UpstreamLogin:
         self.to_server += frontend.startup_message(parameters, self.minor)
 
     def receive(self, data: bytes) -> bytes:
-        """Take bytes from the server; once READY, gives back what came behind. Raises UpstreamError, ProtocolError."""
+        """Take bytes from the server; once READY, gives back what came behind. Raises
+        UpstreamError, ProtocolError.
+        """
         self._input += data
         if self.step is Step.TLS_ANSWER:
             return self._tls_answer()
@@ -129,7 +132,9 @@ class UpstreamLogin:
     def _message(self, kind: int, body: bytes) -> None:
         if kind == 0x45:
             fields = backend.parse_error_fields(body)
-            raise UpstreamError(fields.get("M", "the server refused the login"), fields.get("C", ""))
+            raise UpstreamError(
+                fields.get("M", "the server refused the login"), fields.get("C", "")
+            )
         if kind == 0x52:
             self._authentication(*backend.parse_authentication(body))
         elif kind == 0x76:  # NegotiateProtocolVersion: whatever is older than asked is spoken
@@ -152,7 +157,8 @@ class UpstreamLogin:
             needs_proof = not {"trust", "password", "md5"} & set(self.allowed)
             if not self._proved and needs_proof:
                 raise UpstreamError(
-                    "the server asked for no password; add trust to the target's auth if that is meant"
+                    "the server asked for no password; add trust to the target's auth if that is"
+                    " meant"
                 )
             self.step = Step.STARTED
         elif code == 10 and self.step is Step.AUTHENTICATION:
@@ -167,7 +173,9 @@ class UpstreamLogin:
         elif code in (3, 5) and self.step is Step.AUTHENTICATION and not self._proved:
             self._weak(code, data)
         else:
-            raise UpstreamError(f"the server asks for authentication {code}, which is not supported here")
+            raise UpstreamError(
+                f"the server asks for authentication {code}, which is not supported here"
+            )
 
     def _sasl(self, mechanisms: list[str]) -> None:
         self._need("scram-sha-256")
@@ -194,5 +202,6 @@ class UpstreamLogin:
     def _need(self, method: str) -> None:
         if method not in self.allowed:
             raise UpstreamError(
-                f"the server asks for {method} authentication, which this target's configuration does not allow"
+                f"the server asks for {method} authentication, which this target's configuration"
+                " does not allow"
             )

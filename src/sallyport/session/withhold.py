@@ -1,4 +1,6 @@
-"""When a result may not pass: it is replaced by an error, and nothing more reaches the client until ReadyForQuery."""
+"""When a result may not pass: it is replaced by an error, and nothing more reaches the client until
+ReadyForQuery.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ MISMATCH = refuse(
 
 
 def withhold(session: SessionState, refusal: Refusal) -> bytes:
-    """Put an error in the place of a result. What the server still sends for this pipeline is read and dropped."""
+    """Put an error in the place of a result. What the server still sends for this pipeline is read
+    and dropped.
+    """
     if session.stream.withholding:
         return b""
     entry = session.pipeline.entries[0]

@@ -1,7 +1,9 @@
-"""What is gathered while one statement is walked, and the questions that every part of the walk asks.
+"""What is gathered while one statement is walked, and the questions that every part of the walk
+asks.
 
-An :class:`Analysis` collects the facts of one statement; :meth:`Analysis.facts` freezes them. Nothing here raises for what a statement
-says: what is not understood is noted with :meth:`unknown`, and the walk goes on with an opaque value.
+An :class:`Analysis` collects the facts of one statement; :meth:`Analysis.facts` freezes them.
+Nothing here raises for what a statement says: what is not understood is noted with :meth:`unknown`,
+and the walk goes on with an opaque value.
 """
 
 from __future__ import annotations
@@ -58,24 +60,28 @@ def _trust_none(function: Function) -> bool:
 class Context(Struct, frozen=True):
     """Session state that changes what a statement means.
 
-    search_path: effective schema names in order ("$user" replaced, missing schemas left out); pg_catalog is searched first unless named.
-    role: the gateway's role at the target. max_length: bytes of text accepted. trusted_functions: functions outside pg_catalog that
-    policy names for this subject.
+    search_path: effective schema names in order ("$user" replaced, missing schemas left out);
+    pg_catalog is searched first unless named. role: the gateway's role at the target. max_length:
+    bytes of text accepted. trusted_functions: functions outside pg_catalog that policy names for
+    this subject.
     """
 
     search_path: tuple[str, ...] = ("public",)
     role: str = ""
     max_length: int = DEFAULT_LENGTH
     trusted_functions: Callable[[Function], bool] = _trust_none
-    #: those of them that have a body to follow, where the caller knows them already: they are not followed
+    #: those of them that have a body to follow, where the caller knows them already: they are not
+    #: followed
     opaque: frozenset[int] | None = None
-    #: numbers of the parameters that were declared as void: a call is made without them (ParseFuncOrColumn in parse_func.c)
+    #: numbers of the parameters that were declared as void: a call is made without them
+    #: (ParseFuncOrColumn in parse_func.c)
     void: frozenset[int] = frozenset()
     #: Raise TooMuchWork soon: the caller has better things to do.
     hurried: bool = False
     #: The parameters stand for literals (sallyport.sql.template).
     template: bool = False
-    #: relations that a subselect may stand for: only of those it is asked whether a statement is plain, or relies on a primary key
+    #: relations that a subselect may stand for: only of those it is asked whether a statement is
+    #: plain, or relies on a primary key
     masked: frozenset[int] = frozenset()
     #: those of them of which comparisons with constants are noted
     compared: frozenset[int] = frozenset()
@@ -109,17 +115,21 @@ class TooMuchWork(RefusedError):
 
 
 class Work:
-    """How much of a script's bounded work is left; shared by all its statements, so that none can hold up the gateway.
+    """How much of a script's bounded work is left; shared by all its statements, so that none can
+    hold up the gateway.
 
-    A step is a node of the tree, or about as much time (some microseconds): fields of a star, sources of a value, names looked
-    through. The tree itself is bounded by the parser, so every token has a step; what is left over is for texts that mean more than they
-    say, and whose cost could multiply.
+    A step is a node of the tree, or about as much time (some microseconds): fields of a star,
+    sources of a value, names looked through. The tree itself is bounded by the parser, so every
+    token has a step; what is left over is for texts that mean more than they say, and whose cost
+    could multiply.
     """
 
     def __init__(self, tokens: int = _LARGE, statements: int = 1) -> None:
         self.left = _STEPS + tokens + _STATEMENT * statements
         self.suggestions = (
-            1  # only the first thing that is not known is shown, and looking for names like it takes time
+            # only the first thing that is not known is shown, and looking for names like it takes
+            # time
+            1
         )
         self.meant = b""  # of the script: as StatementFacts.meant
 
@@ -194,7 +204,8 @@ class Analysis:
         self.cast_parameters: set[tuple[int, int]] = set()
         self.declared_types: tuple[int, ...] = ()
         self.late_names = False
-        self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
+        # inside such a body: what $1, $2, ... stand for
+        self.parameters: tuple[Value, ...] | None = None
         self.range_variables: dict[int, RangeVariable] = {}
         self.levels = 0  # of queries with range variables, so far
         self.locked: set[int] = set()  # positions of range variables
@@ -215,14 +226,17 @@ class Analysis:
         self.quoting: frozenset[int] | None = None
         self.quoted: frozenset[int] = frozenset()
         self.constants_lost = False  # some of them meet what was too large to be followed
-        self.ungrouped: GroupingLevel | None = None  # what collects references outside aggregates now
+        # what collects references outside aggregates now
+        self.ungrouped: GroupingLevel | None = None
         self.plain: PlainShape | None = None
         self.explain_options: dict[str, bool] = {}
         #: the clause of a write in which values of its target are read now
         self.clause = Clause.RETURNING
-        self.equal: frozenset[int] = frozenset()  # see :func:`sallyport.sql.equality.compared_by_equality`
+        # see :func:`sallyport.sql.equality.compared_by_equality`
+        self.equal: frozenset[int] = frozenset()
         self.bare: Node | None = None  # the ColumnRef that is an entry of a select list by itself
-        self.returned: Node | None = None  # likewise, where the entry comes back from a write as it is
+        # likewise, where the entry comes back from a write as it is
+        self.returned: Node | None = None
         self.read_in_functions: set[ColumnId] = set()
         self.mentioned_in_views: set[ColumnId] = set()
         self.used_in_rows: set[ColumnId] = set()
@@ -261,7 +275,9 @@ class Analysis:
         return [self.expression(node, scope) for node in nodes]
 
     def query(self, node: Node, scope: Scope) -> tuple[Field, ...] | None:
-        """A SELECT, or a data-modifying statement inside WITH; its columns, or None when it returns no rows."""
+        """A SELECT, or a data-modifying statement inside WITH; its columns, or None when it returns
+        no rows.
+        """
         tag, body = tag_of(node)
         self.work.spend(3)
         entry = QUERIES.table.get(tag)
@@ -292,7 +308,9 @@ class Analysis:
     def missing(
         self, code: str, message: str, hint: str = "", position: int = -1, relation: str = ""
     ) -> Value:
-        """A name that does not exist; ``message`` is what PostgreSQL says of it. ``relation``: as in Unknown."""
+        """A name that does not exist; ``message`` is what PostgreSQL says of it. ``relation``: as
+        in Unknown.
+        """
         self._unknowns[Unknown(code, message, hint, position, message, relation)] = None
         return OPAQUE
 
@@ -304,7 +322,9 @@ class Analysis:
         like = closest(name, names)
         return f'Perhaps you meant "{like}".' if like else ""
 
-    def missing_relation(self, schema: str, name: str, at: int, object_kind: str = "relation") -> Value:
+    def missing_relation(
+        self, schema: str, name: str, at: int, object_kind: str = "relation"
+    ) -> Value:
         """A relation by name that is not there; ``object_kind``: what PostgreSQL calls it."""
         shared = [r for r in self.catalog.relations.values() if r.schema not in SYSTEM]
         same = [r.qualified for r in shared if r.name == name]
@@ -312,7 +332,8 @@ class Analysis:
             hint = f'Perhaps you meant "{same[0]}".'
         else:
             near = (
-                r.name if r.schema == schema or r.schema in self.names.path else r.qualified for r in shared
+                r.name if r.schema == schema or r.schema in self.names.path else r.qualified
+                for r in shared
             )
             path = ", ".join(self.names.path)
             hint = self.close(name, near) or f"Write its schema: the search_path is {path}."
@@ -329,12 +350,16 @@ class Analysis:
 
     def unread(self, tag: str, body: Node, fields: frozenset[str]) -> None:
         for name in sorted(body.keys() - fields):
-            self.unknown("SP1102", f"{name} of {tag} is not supported", position=body.get("location", -1))
+            self.unknown(
+                "SP1102", f"{name} of {tag} is not supported", position=body.get("location", -1)
+            )
 
     # what is found
 
     def read(self, value: Value, position: int = -1) -> Value:
-        """Note that a column is read. Every reference to a column passes through here, or through :meth:`show`."""
+        """Note that a column is read. Every reference to a column passes through here, or through
+        :meth:`show`.
+        """
         if value.raw:
             self.influence(value.sources, self.clause, position in self.equal, position)
         return self.show(value, position)
@@ -384,7 +409,9 @@ class Analysis:
 
     @contextmanager
     def place(self, clause: Clause, equal: frozenset[int] = frozenset()) -> Iterator[None]:
-        """Walk a clause of a write. ``equal``: byte offsets of references that are only compared by ``=`` with constants."""
+        """Walk a clause of a write. ``equal``: byte offsets of references that are only compared by
+        ``=`` with constants.
+        """
         before = self.clause, self.equal
         self.clause, self.equal = clause, equal
         try:
@@ -396,7 +423,11 @@ class Analysis:
         self.access(relation.oid, "select")
 
     def access(self, relation: int, action: str, columns: Iterable[ColumnId] = ()) -> None:
-        if self.catalog.shadowed and action != "select" and self.catalog.relations[relation].has_triggers:
+        if (
+            self.catalog.shadowed
+            and action != "select"
+            and self.catalog.relations[relation].has_triggers
+        ):
             self.looks_up_names("a trigger")
         self._accesses.setdefault((relation, action, self.indirect), set()).update(columns)
 
@@ -413,7 +444,9 @@ class Analysis:
         """UPDATE and DELETE, also inside WITH: one without WHERE is enough."""
         self.has_where = there if self.has_where is None else self.has_where and there
 
-    def influence(self, sources: Sources, clause: Clause, equality: bool = False, position: int = -1) -> None:
+    def influence(
+        self, sources: Sources, clause: Clause, equality: bool = False, position: int = -1
+    ) -> None:
         self.work.spend(len(sources) >> 1)
         for column in sources:
             self._influences[Influence(column, clause, equality, position)] = None
@@ -437,7 +470,9 @@ class Analysis:
         self.named_objects[NamedObject(action, schema, name)] = None
 
     def call(self, function: Function, position: int) -> None:
-        """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
+        """A function that is not PostgreSQL's own: reported, and unknown unless policy
+        trusts it.
+        """
         self._functions[FunctionUse(function.schema, function.name, function.oid, position)] = None
         self.looks_up_names(what := f"function {function.schema}.{function.name}", position)
         if not self.context.trusted_functions(function):
@@ -450,7 +485,9 @@ class Analysis:
             )
 
     def looks_up_names(self, what: str, position: int = -1) -> None:
-        """Code that nobody follows runs: it must find under every name what it would find in other sessions."""
+        """Code that nobody follows runs: it must find under every name what it would find in other
+        sessions.
+        """
         if self.catalog.shadowed:
             self.unknown(*before_unfollowed(what, min(self.catalog.shadowed)), position)
 
@@ -464,7 +501,9 @@ class Analysis:
             self.work.spend(sum([len(f.value.sources) for f in fields]) >> 4)
             self.columns = tuple(
                 [
-                    OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin, f.value.raw)
+                    OutputColumn(
+                        f.name, f.value.sources, f.value.dependence, f.value.origin, f.value.raw
+                    )
                     for f in fields
                 ]
             )
@@ -486,7 +525,11 @@ class Analysis:
 
     def named_relation(self, node: Node) -> Relation | None:
         """The relation of a RangeVar; an Unknown when the snapshot has none."""
-        schema, name, at = node.get("schemaname", ""), node.get("relname", ""), node.get("location", -1)
+        schema, name, at = (
+            node.get("schemaname", ""),
+            node.get("relname", ""),
+            node.get("location", -1),
+        )
         catalog = node.get("catalogname", self.catalog.database)
         relation = self.relation(schema, name) if catalog == self.catalog.database else None
         if relation is None:
@@ -494,7 +537,11 @@ class Analysis:
         return relation
 
     def facts(self, start: int, end: int) -> StatementFacts:
-        casts = {parameter for parameter, _ in self.cast_parameters if self.occurrences.get(parameter, 0) > 1}
+        casts = {
+            parameter
+            for parameter, _ in self.cast_parameters
+            if self.occurrences.get(parameter, 0) > 1
+        }
         for number in sorted(casts) if casts else ():
             self.unknown(
                 "SP1103",
@@ -559,7 +606,9 @@ class Analysis:
             comparisons=tuple(
                 replace(
                     parameter,
-                    repeated=any(self.occurrences.get(number, 0) > 1 for number in parameter.parameters),
+                    repeated=any(
+                        self.occurrences.get(number, 0) > 1 for number in parameter.parameters
+                    ),
                 )
                 for parameter in self.comparisons.values()
             ),
@@ -580,7 +629,9 @@ class Analysis:
         if not temporary:
             return temporary
         columns = self.touched | self.seen
-        named = {relation for relation, _, _ in self._accesses} | {column.relation for column in columns}
+        named = {relation for relation, _, _ in self._accesses} | {
+            column.relation for column in columns
+        }
         return temporary & named
 
     def _range_variables(self) -> tuple[RangeVariable, ...]:

@@ -1,7 +1,7 @@
 """What calling a function, an operator or a cast means for the statement: safety and result.
 
-Shared by every handler that calls something. Each call is resolved (:mod:`sallyport.sql.resolve`), its answer noted, and its value
-derived from its arguments.
+Shared by every handler that calls something. Each call is resolved (:mod:`sallyport.sql.resolve`),
+its answer noted, and its value derived from its arguments.
 """
 
 from __future__ import annotations
@@ -42,18 +42,24 @@ from sallyport.sql.void_parameters import NO_VOID
 
 _TYPE_NAME = fields("names typemod typmods arrayBounds")
 EQUALS = ("=",)
-#: A parameter cast to one of these is the text that the client sends, where nothing else was made of it before.
+#: A parameter cast to one of these is the text that the client sends, where nothing else was made
+#: of it before.
 _TEXTS = frozenset({TEXT, VARCHAR})
 _AS_SENT = _TEXTS | {0, UNKNOWN_TYPE}
 #: What to do instead, by what a function does (sallyport.sql.functions).
 _HINTS = {
-    "sleeps": "Wait in the client, between statements. SET statement_timeout limits how long a "
-    "statement runs, "
-    "SET lock_timeout how long it waits for locks.",
-    "runs SQL text or reads relations that are named at run time": "Send the SQL as a statement of its own.",
+    "sleeps": (
+        "Wait in the client, between statements. SET statement_timeout limits how long a "
+        "statement runs, "
+        "SET lock_timeout how long it waits for locks."
+    ),
+    "runs SQL text or reads relations that are named at run time": (
+        "Send the SQL as a statement of its own."
+    ),
     "sends data elsewhere": "Select the data, and send it from the client.",
-    "reads the server's files or shows their paths": "The client can send its own files with "
-    "COPY ... FROM STDIN.",
+    "reads the server's files or shows their paths": (
+        "The client can send its own files with COPY ... FROM STDIN."
+    ),
 }
 _CANCEL = "To stop a statement of your own, cancel it in its client, as Ctrl-C does in psql."
 #: The same by the function itself.
@@ -103,7 +109,9 @@ def operator(
     left_type = None if left is None else left.type
     resolved = a.names.operator(names, left_type, right.type if right_type is None else right_type)
     if not resolved.found:
-        return missing_operator(a, names, left_type, right.type if right_type is None else right_type, at)
+        return missing_operator(
+            a, names, left_type, right.type if right_type is None else right_type, at
+        )
     values = (right,) if left is None else (left, right)
     if resolved.reason or resolved.users:
         judge(a, resolved, f"operator {'.'.join(names)}", at)
@@ -123,7 +131,9 @@ def _compare_rows(
 
 
 def unite(a: Analysis, values: Sequence[Value], at: int = -1) -> int:
-    """The common type of values that become one (CASE, COALESCE, ARRAY, UNION ...), or 0 when it cannot be told."""
+    """The common type of values that become one (CASE, COALESCE, ARRAY, UNION ...), or 0 when it
+    cannot be told.
+    """
     converts_to_common(a, values, at)
     return a.types.common([value.type for value in values])
 
@@ -143,7 +153,9 @@ def type_oid(a: Analysis, node: Node) -> int:
     if node.get("arrayBounds"):
         oid = a.types.array(oid)
         if not oid:
-            a.missing("SP1110", f"could not find array type for data type {'.'.join(names)}", position=at)
+            a.missing(
+                "SP1110", f"could not find array type for data type {'.'.join(names)}", position=at
+            )
     return oid
 
 
@@ -161,7 +173,9 @@ def cast(a: Analysis, value: Value, node: Node, at: int) -> Value:
 
 
 def _typmod(type_: int, nodes: list[Node]) -> int | None:
-    """The modifier that a type's own input function makes of ``(10,2)``; -1 for none, None where it is not known here."""
+    """The modifier that a type's own input function makes of ``(10,2)``; -1 for none, None where it
+    is not known here.
+    """
     if not nodes:
         return -1
     numbers = [node.get("A_Const", {}).get("ival", {}).get("ival") for node in nodes]
@@ -194,17 +208,24 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
     if value.type == RECORD:
         converts(a, value, target, at, assignment=True)  # field by field
     if value.constant and not resolved.users:
-        named = value.parameter if target in _TEXTS and value.type in _AS_SENT and not modified else 0
+        named = (
+            value.parameter if target in _TEXTS and value.type in _AS_SENT and not modified else 0
+        )
         literal = kept_literal(value, target, modified)
         return Value(type=target, constant=True, literal=literal, parameter=named)
     return result(resolved, (value,), target)
 
 
 def _to_pseudo(a: Analysis, value: Value, target: int) -> Value | None:
-    """A cast to a pseudo-type that PostgreSQL takes (coerce_type in parse_coerce.c): NULL, which has no value to read, and arrays as ``anyarray``,
-    which stay what they are.
+    """A cast to a pseudo-type that PostgreSQL takes (coerce_type in parse_coerce.c): NULL, which
+    has no value to read, and arrays as ``anyarray``, which stay what they are.
     """
-    if value.type == UNKNOWN_TYPE and value.constant and value.literal is None and not value.parameter:
+    if (
+        value.type == UNKNOWN_TYPE
+        and value.constant
+        and value.literal is None
+        and not value.parameter
+    ):
         return Value(type=target if target in (RECORD, RECORD_ARRAY) else 0)
     return value if target == ANYARRAY and a.types.is_array(value.type) else None
 

@@ -1,7 +1,8 @@
 """A frozen picture of the target's catalog, as the gateway's own role sees it.
 
-Loaded by :mod:`sallyport.targets.catalog_loader`; read by everything that resolves names. Object identifiers are the server's own OIDs, so
-that RowDescription's table OID and attribute number can be compared with what was judged.
+Loaded by :mod:`sallyport.targets.catalog_loader`; read by everything that resolves names. Object
+identifiers are the server's own OIDs, so that RowDescription's table OID and attribute number can
+be compared with what was judged.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """kind: u unique index or primary key, x exclusion, c check, f foreign key, i any other index, e expressions and predicate of an index
-    (``expression``: as text, with commas between them). Columns are attribute numbers, those in expressions included.
+    """kind: u unique index or primary key, x exclusion, c check, f foreign key, i any other index,
+    e expressions and predicate of an index (``expression``: as text, with commas between them).
+    Columns are attribute numbers, those in expressions included.
 
-    on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c cascade, n set null, d set default).
+    on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c
+    cascade, n set null, d set default).
     """
 
     kind: str
@@ -53,7 +56,9 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence, c composite, t toast, i index."""
+    """relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence, c
+    composite, t toast, i index.
+    """
 
     oid: int
     schema: str
@@ -87,7 +92,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """kind: pg_type.typtype (b base, c composite, d domain, e enum, p pseudo, r range, m multirange)."""
+    """kind: pg_type.typtype (b base, c composite, d domain, e enum, p pseudo, r range, m
+    multirange).
+    """
 
     oid: int
     schema: str
@@ -123,9 +130,11 @@ class Function:
     out_types: tuple[int, ...] = ()
     #: of a user-made LANGUAGE sql function: its text, else ""
     body: str = ""
-    body_bound: bool = False  # BEGIN ATOMIC or RETURN: the text is pg_get_function_sqlbody's, fully qualified
+    # BEGIN ATOMIC or RETURN: the text is pg_get_function_sqlbody's, fully qualified
+    body_bound: bool = False
     arg_names: tuple[str, ...] = ()  # of arg_types, where body is given; "" for an unnamed one
-    defaults: str = ""  # of the last arguments, where body is given: pg_get_expr text, comma-separated
+    # of the last arguments, where body is given: pg_get_expr text, comma-separated
+    defaults: str = ""
     path: tuple[str, ...] | None = None  # of its SET search_path clause
     has_settings: bool = False  # it has other SET clauses
 
@@ -206,7 +215,9 @@ class TemporaryObjects:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSnapshot:
-    """epoch changes whenever anything below changed (a content hash). server_version is e.g. 180004."""
+    """epoch changes whenever anything below changed (a content hash). server_version is e.g.
+    180004.
+    """
 
     server_version: int
     epoch: str
@@ -225,24 +236,30 @@ class CatalogSnapshot:
     type_by_name: Mapping[tuple[str, str], Type] = field(default_factory=dict, repr=False)
     operators_by_name: Mapping[str, tuple[Operator, ...]] = field(default_factory=dict, repr=False)
     #: foreign keys by the relation they point at: (the relation that has the key, the key)
-    references: Mapping[int, tuple[tuple[int, Constraint], ...]] = field(default_factory=dict, repr=False)
+    references: Mapping[int, tuple[tuple[int, Constraint], ...]] = field(
+        default_factory=dict, repr=False
+    )
     #: the relation that an index is on, by the index's (schema, name); of relations that users made
     indexes: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
     #: code that runs whenever the schema is changed
     event_triggers: bool = False
-    #: names that relations had in earlier snapshots: statements judged by those may still be on their way
+    #: names that relations had in earlier snapshots: statements judged by those may still be on
+    #: their way
     retired: frozenset[str] = frozenset()
     #: schemas that exist and that the role has no USAGE on
     unusable: frozenset[str] = frozenset()
     #: of the database, as the setting server_encoding names it
     encoding: str = "UTF8"
-    #: custom settings that policies, views and functions read (:func:`sallyport.sql.custom_settings.read_by`)
+    #: custom settings that policies, views and functions read
+    #: (:func:`sallyport.sql.custom_settings.read_by`)
     read_settings: frozenset[str] = frozenset()
     #: what differs from the snapshot that this one was made of; None where all of it was read
     delta: CatalogDelta | None = field(default=None, repr=False, compare=False)
-    #: OIDs of the session's temporary relations, where this is the catalog of one session (:meth:`with_temporary`)
+    #: OIDs of the session's temporary relations, where this is the catalog of one session
+    #: (:meth:`with_temporary`)
     temporary: frozenset[int] = frozenset()
-    #: names of temporary relations and indexes that others have as well: what looks names up as it runs would find the wrong ones
+    #: names of temporary relations and indexes that others have as well: what looks names up as it
+    #: runs would find the wrong ones
     shadowed: frozenset[str] = frozenset()
     #: :attr:`TemporaryObjects.unknown_names`: looked up first, so nobody knows what such a name
     #: means
@@ -281,7 +298,9 @@ class CatalogSnapshot:
         for relation in relations:
             for constraint in relation.constraints:
                 if constraint.kind == "f":
-                    references.setdefault(constraint.referenced, []).append((relation.oid, constraint))
+                    references.setdefault(constraint.referenced, []).append(
+                        (relation.oid, constraint)
+                    )
         return cls(
             server_version=server_version,
             epoch=epoch,
@@ -309,16 +328,20 @@ class CatalogSnapshot:
     def with_relations(
         self, relations: Mapping[int, Relation], changed: frozenset[int], **fields: Any
     ) -> CatalogSnapshot:
-        """This snapshot with other relations (all of them, by OID), of which only ``changed`` differ from its own; ``fields``: fields that
-        are not derived from relations.
+        """This snapshot with other relations (all of them, by OID), of which only ``changed``
+        differ from its own; ``fields``: fields that are not derived from relations.
         """
         by_name, references = dict(self.relation_by_name), dict(self.references)
-        before, after = ([by[oid] for oid in changed if oid in by] for by in (self.relations, relations))
+        before, after = (
+            [by[oid] for oid in changed if oid in by] for by in (self.relations, relations)
+        )
         for relation in before:
             by_name.pop((relation.schema, relation.name), None)
         for relation in after:
             by_name[relation.schema, relation.name] = relation
-        for oid in {c.referenced for r in (*before, *after) for c in r.constraints if c.kind == "f"}:
+        for oid in {
+            c.referenced for r in (*before, *after) for c in r.constraints if c.kind == "f"
+        }:
             pointing = {source for source, _ in references.pop(oid, ())} | changed
             keys = [
                 (source, key)
@@ -339,7 +362,9 @@ class CatalogSnapshot:
         )
 
     def changed_relations(self, before: CatalogSnapshot) -> frozenset[int]:
-        """OIDs of the relations that are not the same objects in both snapshots. Soon told where this one was made of ``before``."""
+        """OIDs of the relations that are not the same objects in both snapshots. Soon told where
+        this one was made of ``before``.
+        """
         if self.delta is not None and self.delta.base == before.epoch:
             return self.delta.relations
         return _differing(self.relations, before.relations)
@@ -382,8 +407,9 @@ class CatalogSnapshot:
         return replace(self, epoch=epoch, delta=None, shadowed=shadowed, unknown_names=names)
 
     def lookup_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Where relations and types are looked up under this path: temporary ones come first, before pg_catalog
-        (namespace.c, recomputeNamespacePath). Functions and operators are never looked up among them.
+        """Where relations and types are looked up under this path: temporary ones come first,
+        before pg_catalog (namespace.c, recomputeNamespacePath). Functions and operators are never
+        looked up among them.
         """
         return (TEMPORARY, *path) if self.temporary else path
 
@@ -393,19 +419,22 @@ class CatalogSnapshot:
             self.lookups[key] = value
 
     def retire(self) -> None:
-        """Another one is in force. What was made of this one refers to it: it is forgotten, so that the snapshot goes with the last session
-        that uses it, and nobody has to search for it.
+        """Another one is in force. What was made of this one refers to it: it is forgotten, so that
+        the snapshot goes with the last session that uses it, and nobody has to search for it.
         """
         self.lookups.clear()
         self.lookups[_RETIRED] = True
 
     def usable_path(self, setting: tuple[str, ...]) -> tuple[str, ...]:
-        """The schemas in which a search_path looks names up: ``"$user"`` replaced, without those that are missing, may not be used
-        by the role, or came before (namespace.c, recomputeNamespacePath). Where pg_catalog stands when it is not named, and temporary
+        """The schemas in which a search_path looks names up: ``"$user"`` replaced, without those
+        that are missing, may not be used by the role, or came before (namespace.c,
+        recomputeNamespacePath). Where pg_catalog stands when it is not named, and temporary
         schemas, are the caller's business.
         """
         names = (self.role if name == "$user" else name for name in setting)
-        schemas = (n for n in names if n == "pg_catalog" or (n in self.schemas and n not in self.unusable))
+        schemas = (
+            n for n in names if n == "pg_catalog" or (n in self.schemas and n not in self.unusable)
+        )
         return tuple(dict.fromkeys(schemas))
 
     def following(self, before: CatalogSnapshot) -> CatalogSnapshot:
@@ -413,9 +442,13 @@ class CatalogSnapshot:
         if before is self:
             return self
         changed = self.changed_relations(before)
-        left = before.retired.union(before.relations[oid].name for oid in changed if oid in before.relations)
+        left = before.retired.union(
+            before.relations[oid].name for oid in changed if oid in before.relations
+        )
         gone = frozenset(
-            name for name in left if not any((s, name) in self.relation_by_name for s in self.schemas)
+            name
+            for name in left
+            if not any((s, name) in self.relation_by_name for s in self.schemas)
         )
         return replace(self, retired=gone) if gone != self.retired else self
 

@@ -7,7 +7,8 @@ from difflib import SequenceMatcher
 from itertools import islice
 from typing import Final
 
-#: Names that are looked through, and those of them that are compared letter by letter, which takes 0.1 ms each.
+#: Names that are looked through, and those of them that are compared letter by letter, which takes
+#: 0.1 ms each.
 _COMPARED: Final = 1000
 _CLOSELY: Final = 8
 #: As difflib measures it: twice the letters in common by all letters.

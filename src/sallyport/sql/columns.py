@@ -1,4 +1,6 @@
-"""References to columns: ``c``, ``t.c``, ``s.t.c``, ``t`` (the whole row), ``t.*``, ``(row).field`` (parse_expr.c, transformColumnRef)."""
+"""References to columns: ``c``, ``t.c``, ``s.t.c``, ``t`` (the whole row), ``t.*``, ``(row).field``
+(parse_expr.c, transformColumnRef).
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Va
 
 
 def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Value | None, bool]:
-    """What a reference stands for, and whether that is a whole row or computed from one. Raises Ambiguous."""
+    """What a reference stands for, and whether that is a whole row or computed from one. Raises
+    Ambiguous.
+    """
     if len(names) == 1:
         column = scope.column(names[0])
         if column is not None:
@@ -104,7 +108,9 @@ def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Va
 
 
 def _parameter_field(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:
-    """``parameter.field`` and ``function.parameter.field`` in an SQL function (sql_fn_post_column_ref in functions.c)."""
+    """``parameter.field`` and ``function.parameter.field`` in an SQL function
+    (sql_fn_post_column_ref in functions.c).
+    """
     if a.parameters is None:
         return None
     while scope.parent is not None:
@@ -135,7 +141,9 @@ def item_named(a: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None
 
 
 def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
-    """``value.name``: a field of a row, or the function ``name`` called with it (ParseFuncOrColumn); None when there is neither."""
+    """``value.name``: a field of a row, or the function ``name`` called with it
+    (ParseFuncOrColumn); None when there is neither.
+    """
     field = field_of(a, value, name)
     if field is not None:
         return field
@@ -148,7 +156,9 @@ def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
 
 
 def field_of(a: Analysis, value: Value, name: str) -> Value | None:
-    """A field of a row: exactly its own column where the row's shape is known, else everything the row is made of."""
+    """A field of a row: exactly its own column where the row's shape is known, else everything the
+    row is made of.
+    """
     if value.row is not None:
         fields = [field.value for field in value.row if field.name == name]
         if len(fields) != 1:
@@ -212,7 +222,8 @@ def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
 
 
 def star(a: Analysis, node: Node, scope: Scope, returned: bool = False) -> tuple[Field, ...] | None:
-    """The fields that ``*``, ``t.*`` or ``(row).*`` stand for; None when ``node`` is an ordinary expression.
+    """The fields that ``*``, ``t.*`` or ``(row).*`` stand for; None when ``node`` is an ordinary
+    expression.
 
     ``returned``: they come back from a write as they are.
     """
@@ -266,7 +277,8 @@ def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...
     )
     value = a.expression(inner, scope)
     if "ColumnRef" in inner:
-        # a range variable's own row: its columns have the names that its alias gives them (ExpandRowReference in parse_target.c)
+        # a range variable's own row: its columns have the names that its alias gives them
+        # (ExpandRowReference in parse_target.c)
         a.row_references.pop(position(inner["ColumnRef"]), None)
     fields = row_fields(a, value)
     if fields is None:

@@ -1,7 +1,8 @@
 """Which columns the literals and parameters of a statement are compared with or written to.
 
-For the record: a literal that meets only columns that nobody masks may stand in it as it was sent. What is not noted here met something
-that was not followed, and whoever records it has to hide it. Only the statement's own text counts, not those of views and functions.
+For the record: a literal that meets only columns that nobody masks may stand in it as it was sent.
+What is not noted here met something that was not followed, and whoever records it has to hide it.
+Only the statement's own text counts, not those of views and functions.
 """
 
 from __future__ import annotations
@@ -17,8 +18,22 @@ from sallyport.sql.parse import Node
 
 #: Operators that compare a value with the whole of another.
 _EQUALITY = frozenset({"=", "<>"})
-_COMPARISONS = _EQUALITY | {"<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*"}
-#: Nodes with a value that is computed from these parts of theirs alone, each of which adds to its sources.
+_COMPARISONS = _EQUALITY | {
+    "<",
+    ">",
+    "<=",
+    ">=",
+    "~~",
+    "!~~",
+    "~~*",
+    "!~~*",
+    "~",
+    "!~",
+    "~*",
+    "!~*",
+}
+#: Nodes with a value that is computed from these parts of theirs alone, each of which adds to its
+#: sources.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "A_ArrayExpr": ("elements",),
     "A_Expr": ("lexpr", "rexpr"),
@@ -49,9 +64,15 @@ _MOST = 64
 
 
 def note_compared(
-    a: Analysis, names: tuple[str, ...], nodes: Sequence[Node], values: Sequence[Value], listed: bool = False
+    a: Analysis,
+    names: tuple[str, ...],
+    nodes: Sequence[Node],
+    values: Sequence[Value],
+    listed: bool = False,
 ) -> None:
-    """A comparison of these operands, a list of constants among them as one. ``listed``: the tree may not have all of that list."""
+    """A comparison of these operands, a list of constants among them as one. ``listed``: the tree
+    may not have all of that list.
+    """
     if "ColumnRef" in nodes[-1] and "ColumnRef" in nodes[0]:  # of most joins
         return
     if not names or names[-1] not in _COMPARISONS or not _is_told(a):
@@ -73,9 +94,15 @@ def note_compared(
 
 
 def note(
-    a: Analysis, nodes: Iterable[Node], columns: Sources, compares_whole: bool = False, listed: bool = False
+    a: Analysis,
+    nodes: Iterable[Node],
+    columns: Sources,
+    compares_whole: bool = False,
+    listed: bool = False,
 ) -> None:
-    """The constants among ``nodes`` meet the values of these columns. ``compares_whole``: where one stands by itself, it is a whole value."""
+    """The constants among ``nodes`` meet the values of these columns. ``compares_whole``: where one
+    stands by itself, it is a whole value.
+    """
     if not _is_told(a):
         return
     constants = a.constants
@@ -93,7 +120,9 @@ def note(
                 constants[at] = ConstantUse(at, columns, stands_alone, listed)
             else:
                 both = use.columns | columns
-                constants[at] = ConstantUse(at, both, use.whole and stands_alone, use.listed and listed)
+                constants[at] = ConstantUse(
+                    at, both, use.whole and stands_alone, use.listed and listed
+                )
 
 
 def _is_told(a: Analysis) -> bool:
@@ -106,7 +135,9 @@ def _refers(node: Node) -> bool:
 
 
 def _holds(node: Node, tags: frozenset[str]) -> bool:
-    """Whether a node of these kinds is among those of the expression, or may be: it is too large to be looked through."""
+    """Whether a node of these kinds is among those of the expression, or may be: it is too large to
+    be looked through.
+    """
     waiting: list[Any] = [node]
     for _ in range(8 * _MOST):
         if not waiting:
@@ -132,7 +163,9 @@ def _is_constant(node: Node) -> bool:
 
 
 def _constants(a: Analysis, node: Node) -> list[int] | None:
-    """Positions of the constants that an operand is computed from, all of whose columns its sources tell; None where it is too large."""
+    """Positions of the constants that an operand is computed from, all of whose columns its sources
+    tell; None where it is too large.
+    """
     tag, body = tag_of(node)
     if tag in _CONSTANTS:
         return [position(body)]
@@ -156,8 +189,8 @@ def _constants(a: Analysis, node: Node) -> list[int] | None:
 
 
 def _computes_alone(a: Analysis, call: Node) -> bool:
-    """Whether a call is of PostgreSQL's own and has nothing beside its arguments: FILTER, ORDER BY and windows choose by more than its
-    sources tell, and so do bodies that users wrote.
+    """Whether a call is of PostgreSQL's own and has nothing beside its arguments: FILTER, ORDER BY
+    and windows choose by more than its sources tell, and so do bodies that users wrote.
     """
     if call.keys() & _BESIDE_ARGUMENTS:
         return False

@@ -1,9 +1,12 @@
-"""What a write tells about rows that are already there, and what it changes elsewhere: unique indexes, exclusion constraints, checks, foreign keys,
-and what PostgreSQL computes whenever a row is written (generated columns, indexed expressions, predicates of indexes).
+"""What a write tells about rows that are already there, and what it changes elsewhere: unique
+indexes, exclusion constraints, checks, foreign keys, and what PostgreSQL computes whenever a row is
+written (generated columns, indexed expressions, predicates of indexes).
 
-Whether PostgreSQL accepts a row depends on values that the statement never names: an INSERT that a unique index refuses has found out that the
-value exists, an UPDATE that lets ``amount + secret`` overflow has found out something of ``secret``. Each such column is an influence of the
-statement; whether an expression can fail at all is not asked. A foreign key with CASCADE or SET NULL changes rows of another relation: an indirect access.
+Whether PostgreSQL accepts a row depends on values that the statement never names: an INSERT that a
+unique index refuses has found out that the value exists, an UPDATE that lets ``amount + secret``
+overflow has found out something of ``secret``. Each such column is an influence of the statement;
+whether an expression can fail at all is not asked. A foreign key with CASCADE or SET NULL changes
+rows of another relation: an indirect access.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ _SILENT = {"c": "delete", "n": "update", "d": "update"}
 
 
 class _Write(NamedTuple):
-    """``changed``: attribute numbers that get a value, and whether that value comes from no column. ``computed``: what a row computes."""
+    """``changed``: attribute numbers that get a value, and whether that value comes from no column.
+    ``computed``: what a row computes.
+    """
 
     relation: Relation
     action: str
@@ -32,12 +37,20 @@ class _Write(NamedTuple):
     @property
     def touched(self) -> frozenset[int]:
         """What changes, generated columns included."""
-        made = (c.target for c in self.computed if c.target and not self.changed.keys().isdisjoint(c.columns))
+        made = (
+            c.target
+            for c in self.computed
+            if c.target and not self.changed.keys().isdisjoint(c.columns)
+        )
         return frozenset((*self.changed, *made))
 
 
-def note_write(a: Analysis, relation: int, action: str, written: Mapping[ColumnId, bool], at: int) -> None:
-    """``written``: columns that get a value, and whether that value comes from no other column. ``action``: insert, update or delete."""
+def note_write(
+    a: Analysis, relation: int, action: str, written: Mapping[ColumnId, bool], at: int
+) -> None:
+    """``written``: columns that get a value, and whether that value comes from no other column.
+    ``action``: insert, update or delete.
+    """
     target = a.catalog.relations.get(relation)
     if target is None:
         return
@@ -47,7 +60,9 @@ def note_write(a: Analysis, relation: int, action: str, written: Mapping[ColumnI
         if (id_ := ColumnId(relation, column.attnum)) in written
     }
     for part in _family(a.catalog, target):
-        changed = {column.attnum: names[column.name] for column in part.columns if column.name in names}
+        changed = {
+            column.attnum: names[column.name] for column in part.columns if column.name in names
+        }
         if action != "delete":
             write = _Write(part, action, changed, computations(a, part), at)
             _computed(a, write)
@@ -58,8 +73,8 @@ def note_write(a: Analysis, relation: int, action: str, written: Mapping[ColumnI
 
 
 def note_value(a: Analysis, target: ColumnId, value: Value, at: int) -> None:
-    """A value computed from columns is written where it may be refused, or where it decides in which partition the row is: that tells about
-    those columns.
+    """A value computed from columns is written where it may be refused, or where it decides in
+    which partition the row is: that tells about those columns.
     """
     relation, sources = a.catalog.relations.get(target.relation), value.sources
     column = a.catalog.column(target) if sources else None
@@ -85,16 +100,22 @@ def _refused(a: Analysis, relation: Relation, column: Column, value: Value, at: 
         reached = not {column.attnum, *made}.isdisjoint(_every(relation, constraint.columns))
         if reached and constraint.kind in "cf":
             a.influence(
-                value.sources, Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY, False, at
+                value.sources,
+                Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY,
+                False,
+                at,
             )
         elif reached and not value.bare and not a.types.is_small(column.type_oid):
-            a.influence(value.sources, Clause.INDEX_SIZE, False, at)  # an index takes values up to a size
+            # an index takes values up to a size
+            a.influence(value.sources, Clause.INDEX_SIZE, False, at)
     if any(column.attnum in c.columns for c in computed):
         a.influence(value.sources, Clause.CHECK, False, at)
 
 
 def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
-    """Rows of a partition, and the order of rows of the whole, tell about the columns that put them there."""
+    """Rows of a partition, and the order of rows of the whole, tell about the columns that put them
+    there.
+    """
     names = _partition_keys(a, relation)
     for column in relation.columns if names else ():
         if column.name in names:
@@ -103,7 +124,9 @@ def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
 
 
 def _partition_keys(a: Analysis, relation: Relation) -> set[str]:
-    """Names of the columns that decide in which partition a row of the relation is, or whether it may be in this one."""
+    """Names of the columns that decide in which partition a row of the relation is, or whether it
+    may be in this one.
+    """
     if a.catalog.relations.get(relation.oid) is not relation:
         return _find_partition_keys(a.catalog, relation)
     keys = a.names.partition_keys
@@ -156,7 +179,9 @@ def _computed(a: Analysis, write: _Write) -> None:
 
 
 def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
-    """A constraint of the relation that is written. Nothing is told when none of its columns changes."""
+    """A constraint of the relation that is written. Nothing is told when none of its columns
+    changes.
+    """
     relation, changed = write.relation, write.changed
     columns = _every(relation, constraint.columns)
     if constraint.kind in "ie" or write.touched.isdisjoint(columns):
@@ -169,19 +194,23 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
     derived = frozenset[int]().union(*(c.columns for c in write.computed if not c.same))
     for column in sorted(under):
         if constraint.kind in "cf":
-            # these see the row alone: what the statement itself gives is no news, nor is anything of a new row
+            # these see the row alone: what the statement itself gives is no news, nor is anything
+            # of a new row
             made = constraint.kind == "c" or column not in columns
             if made and write.action == "update" and column not in changed:
                 clause = Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY
                 _note(a, relation.oid, column, clause, False, write.at)
         else:
-            # what an index computes, or is limited by, tells more of the rows that are there than what they are equal to
+            # what an index computes, or is limited by, tells more of the rows that are there than
+            # what they are equal to
             compares_whole = constraint.kind == "u" and column not in derived
             plain = compares_whole and changed.get(column, write.action == "insert")
             _note(a, relation.oid, column, Clause.UNIQUE, plain, write.at)
 
 
-def _referenced(a: Analysis, relation: Relation, action: str, changed: Mapping[int, bool], at: int) -> None:
+def _referenced(
+    a: Analysis, relation: Relation, action: str, changed: Mapping[int, bool], at: int
+) -> None:
     """Foreign keys that point at rows which go or change."""
     waiting, seen = [(relation.oid, action, frozenset(changed))], {(relation.oid, action)}
     while waiting:

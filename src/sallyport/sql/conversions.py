@@ -1,8 +1,10 @@
-"""Conversions that nobody wrote: PostgreSQL runs a cast's function wherever a value is not of the type that is wanted (parse_coerce.c).
+"""Conversions that nobody wrote: PostgreSQL runs a cast's function wherever a value is not of the
+type that is wanted (parse_coerce.c).
 
-For casts that PostgreSQL ships this is judged where types are resolved. Casts that were made by users call users' functions, so each place
-where PostgreSQL may convert by itself says so here: arguments, operands, common types, assignments, conditions. A value whose type was
-not inferred may be of any.
+For casts that PostgreSQL ships this is judged where types are resolved. Casts that were made by
+users call users' functions, so each place where PostgreSQL may convert by itself says so here:
+arguments, operands, common types, assignments, conditions. A value whose type was not inferred may
+be of any.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ def converts(
     assignment: bool = False,
     taken: frozenset[int] = frozenset(),
 ) -> None:
-    """``value`` stands where ``target`` (0: something that is not known) is wanted; ``assignment``: in a context that allows casts AS
-    ASSIGNMENT. ``taken``: types that are taken as they are.
+    """``value`` stands where ``target`` (0: something that is not known) is wanted; ``assignment``:
+    in a context that allows casts AS ASSIGNMENT. ``taken``: types that are taken as they are.
     """
     casts = a.names.made_casts
     if (
@@ -51,12 +53,20 @@ def converts(
     if relation is not None:
         matches_row = value.row is not None and len(value.row) == len(relation.columns)
         for number, column in enumerate(relation.columns):
-            field = value.row[number].value if matches_row and value.row is not None else Value(value.sources)
+            field = (
+                value.row[number].value
+                if matches_row and value.row is not None
+                else Value(value.sources)
+            )
             converts(a, field, column.type_oid, at, assignment)
 
 
 def converts_arguments(
-    a: Analysis, functions: Sequence[Function], values: Sequence[Value], at: int, in_order: bool = True
+    a: Analysis,
+    functions: Sequence[Function],
+    values: Sequence[Value],
+    at: int,
+    in_order: bool = True,
 ) -> None:
     """``values`` are passed to one of ``functions``, named ones in any order."""
     if not a.names.made_casts:
@@ -79,12 +89,16 @@ def converts_arguments(
             converts_to_common(a, values, at)
 
 
-def converts_operands(a: Analysis, functions: Sequence[Function], values: Sequence[Value], at: int) -> None:
+def converts_operands(
+    a: Analysis, functions: Sequence[Function], values: Sequence[Value], at: int
+) -> None:
     """``values`` are an operator's operands; one of ``functions`` is behind it."""
     if not a.names.made_casts:
         return
     for number, value in enumerate(values):
-        operand_types = frozenset(f.arg_types[number] for f in functions if number < len(f.arg_types))
+        operand_types = frozenset(
+            f.arg_types[number] for f in functions if number < len(f.arg_types)
+        )
         for target in operand_types:
             converts(a, value, target, at, taken=operand_types)
         if not COMPATIBLE.isdisjoint(operand_types):
@@ -92,7 +106,9 @@ def converts_operands(a: Analysis, functions: Sequence[Function], values: Sequen
 
 
 def _declared(a: Analysis, cast: Cast, number: int, taken: frozenset[int]) -> None:
-    """A parameter is of the type that is wanted where it stands, unless it was declared, or stands elsewhere (:meth:`Analysis.facts`)."""
+    """A parameter is of the type that is wanted where it stands, unless it was declared, or stands
+    elsewhere (:meth:`Analysis.facts`).
+    """
     resolved = a.names.cast(cast.source, cast.target)
     trusted = all(map(a.context.trusted_functions, resolved.users))
     if (resolved.reason or not trusted) and cast.source not in taken:
@@ -110,7 +126,9 @@ def converts_to_common(a: Analysis, values: Sequence[Value], at: int) -> None:
 
 
 def converts_to_json(a: Analysis, values: Sequence[Value], at: int) -> None:
-    """What makes JSON of anything uses a cast to json where a type has one, of whatever context (json_categorize_type in jsonfuncs.c)."""
+    """What makes JSON of anything uses a cast to json where a type has one, of whatever context
+    (json_categorize_type in jsonfuncs.c).
+    """
     for cast in a.names.json_casts:
         for value in values:
             if _holds(a, value.type, cast.source):
@@ -134,7 +152,9 @@ def _made_of(a: Analysis, value: Value, type_: int) -> bool:
 
 
 def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:
-    """Whether converting from one type to the other may use this cast, element by element for arrays."""
+    """Whether converting from one type to the other may use this cast, element by element for
+    arrays.
+    """
     for _ in range(8):
         source, target = types.base(source), types.base(target)
         if source in (0, cast.source) and target in (0, cast.target):
@@ -149,6 +169,8 @@ def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:
 def _note(a: Analysis, cast: Cast, value: Value, at: int) -> None:
     resolved = a.names.cast(cast.source, cast.target)
     if resolved.reason:
-        a.unknown("SP1103", f"the implicit cast here is not allowed: it {resolved.reason}", position=at)
+        a.unknown(
+            "SP1103", f"the implicit cast here is not allowed: it {resolved.reason}", position=at
+        )
     for function in resolved.users:
         a.call(function, at)

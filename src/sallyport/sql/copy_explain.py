@@ -28,7 +28,9 @@ def _copy(a: Analysis, node: Node, at: int) -> None:
     a.kind = "copy_in" if into else "copy_out"
     if node.get("is_program") or "filename" in node:
         what = "a program" if node.get("is_program") else "a file of the server"
-        a.unknown("SP1107", f"COPY with {what} is not allowed", "Use COPY ... TO STDOUT or FROM STDIN.")
+        a.unknown(
+            "SP1107", f"COPY with {what} is not allowed", "Use COPY ... TO STDOUT or FROM STDIN."
+        )
     a.copy_format = _format(a, node.get("options", []), into)
     a.effects.append(Effect(EffectKind.COPY_IN if into else EffectKind.COPY_OUT))
     if into:
@@ -68,11 +70,15 @@ def _copy_out(a: Analysis, node: Node) -> None:
             "Use COPY (SELECT ...) TO STDOUT.",
         )
     fields: dict[str, Field] = {f.name: f for f in relation_item(a, relation).fields}
-    a.output(tuple(Field(c.name, a.read(fields[c.name].value)) for c in _columns(a, relation, node)))
+    a.output(
+        tuple(Field(c.name, a.read(fields[c.name].value)) for c in _columns(a, relation, node))
+    )
 
 
 def _columns(a: Analysis, relation: Relation, node: Node) -> list[Column]:
-    """The columns of COPY table (...): as listed, or all but the generated ones (copy.c, CopyGetAttnums)."""
+    """The columns of COPY table (...): as listed, or all but the generated ones (copy.c,
+    CopyGetAttnums).
+    """
     if "attlist" not in node:
         return [column for column in relation.columns if not column.generated]
     by_name = {column.name: column for column in relation.columns}
@@ -87,7 +93,15 @@ def _columns(a: Analysis, relation: Relation, node: Node) -> list[Column]:
 
 #: Options that only say how incoming rows are read; the masker does not need them.
 _INCOMING = frozenset(
-    {"freeze", "force_not_null", "force_null", "default", "on_error", "log_verbosity", "reject_limit"}
+    {
+        "freeze",
+        "force_not_null",
+        "force_null",
+        "default",
+        "on_error",
+        "log_verbosity",
+        "reject_limit",
+    }
 )
 
 
@@ -97,7 +111,11 @@ def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
         name, text, argument = option_text(a, item)
         if name in _INCOMING and into:
             continue
-        if name == "encoding" and text is not None and text.lower().replace("-", "") in ("utf8", "unicode"):
+        if (
+            name == "encoding"
+            and text is not None
+            and text.lower().replace("-", "") in ("utf8", "unicode")
+        ):
             continue
         if name == "force_quote" and tag_of(argument)[0] == "A_Star":
             options_by_name[name] = "true"
@@ -166,7 +184,15 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
         a.effects.extend(Effect(EffectKind.EXPLAIN, e.name) for e in facts.effects)
         return
     a.inner = replace(facts, plain=None)  # what EXPLAIN tells depends on what its nodes hold
-    if inner.kind not in ("select", "insert", "update", "delete", "merge", "create_table_as", "select_into"):
+    if inner.kind not in (
+        "select",
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "create_table_as",
+        "select_into",
+    ):
         a.unknown(
             "SP1102",
             f"EXPLAIN {inner.kind.replace('_', ' ').upper()} is not supported",

@@ -1,6 +1,7 @@
 """WITH: ordinary, recursive and data-modifying queries (parse_cte.c).
 
-A recursive query's columns depend on themselves, so its recursive term is walked until nothing is added any more.
+A recursive query's columns depend on themselves, so its recursive term is walked until nothing is
+added any more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from sallyport.sql.types import BOOL, RECORD, RECORD_ARRAY
 _WITH = fields("ctes recursive")
 _CTE = fields("ctename aliascolnames ctematerialized ctequery search_clause cycle_clause")
 _SEARCH = fields("search_col_list search_breadth_first search_seq_column")
-_CYCLE = fields("cycle_col_list cycle_mark_column cycle_mark_value cycle_mark_default cycle_path_column")
+_CYCLE = fields(
+    "cycle_col_list cycle_mark_column cycle_mark_value cycle_mark_default cycle_path_column"
+)
 _ROUNDS = 64
 
 
@@ -50,7 +53,9 @@ def with_clause(a: Analysis, node: Node, scope: Scope) -> None:
 
 
 def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
-    """The columns of a WITH query, walking it now if that was not done; inside itself, what is known so far."""
+    """The columns of a WITH query, walking it now if that was not done; inside itself, what is
+    known so far.
+    """
     if cte.node is None:
         return cte.fields
     if cte.started:
@@ -72,17 +77,23 @@ def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
     return fields
 
 
-def _renamed(a: Analysis, body: Node, columns: tuple[Field, ...] | None) -> tuple[Field, ...] | None:
+def _renamed(
+    a: Analysis, body: Node, columns: tuple[Field, ...] | None
+) -> tuple[Field, ...] | None:
     if columns is None:
         return None
     names = strings(body.get("aliascolnames", []))
     if len(names) > len(columns):
         a.missing(
             "SP1113",
-            f'WITH query "{body.get("ctename", "")}" has {len(columns)} columns available but {len(names)} columns specified',
+            f'WITH query "{body.get("ctename", "")}" has {len(columns)} columns available but'
+            f" {len(names)} columns specified",
         )
     return tuple(
-        [Field(names[n] if n < len(names) else f.name, settle_text(f.value)) for n, f in enumerate(columns)]
+        [
+            Field(names[n] if n < len(names) else f.name, settle_text(f.value))
+            for n, f in enumerate(columns)
+        ]
     )
 
 
@@ -92,7 +103,8 @@ def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
     for _ in range(_ROUNDS):
         cte.referenced = False
         learned = a.query(
-            {"SelectStmt": query}, Scope(cte.scope, union_hook=partial(_learn, a, cte, body, fields))
+            {"SelectStmt": query},
+            Scope(cte.scope, union_hook=partial(_learn, a, cte, body, fields)),
         )
         learned = _renamed(a, body, learned) or ()
         if not cte.referenced or learned == fields:
@@ -102,15 +114,21 @@ def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
     return fields
 
 
-def _learn(a: Analysis, cte: Cte, body: Node, learned: tuple[Field, ...], first: tuple[Field, ...]) -> None:
-    """The non-recursive term is known: that, and what was found so far, is what the recursive one reads."""
+def _learn(
+    a: Analysis, cte: Cte, body: Node, learned: tuple[Field, ...], first: tuple[Field, ...]
+) -> None:
+    """The non-recursive term is known: that, and what was found so far, is what the recursive one
+    reads.
+    """
     start = _renamed(a, body, first) or ()
     columns = combined(a, start, learned) if learned else start
     fields = tuple(Field(f.name, replace(f.value, origin=None)) for f in columns)
     cte.fields = _search_and_cycle(a, body, fields, cte)
 
 
-def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], cte: Cte) -> tuple[Field, ...]:
+def _search_and_cycle(
+    a: Analysis, body: Node, columns: tuple[Field, ...], cte: Cte
+) -> tuple[Field, ...]:
     """The columns with those that SEARCH and CYCLE add; the recursive term may name them too."""
     before = len(columns)
     search, cycle = body.get("search_clause"), body.get("cycle_clause")
@@ -132,7 +150,9 @@ def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], cte: 
         mark = either(marks[0], marks[1], unite(a, marks)) if len(marks) == 2 else Value(type=BOOL)
         columns = (
             *columns,
-            Field(cycle.get("cycle_mark_column", ""), Value(sources | mark.sources, type=mark.type)),
+            Field(
+                cycle.get("cycle_mark_column", ""), Value(sources | mark.sources, type=mark.type)
+            ),
             Field(cycle.get("cycle_path_column", ""), Value(sources, type=RECORD_ARRAY)),
         )
     cte.added = len(columns) - before

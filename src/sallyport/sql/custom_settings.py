@@ -1,7 +1,9 @@
-"""Custom settings (``app.tenant``): which names are any, and which of them the database itself reads. Pure.
+"""Custom settings (``app.tenant``): which names are any, and which of them the database itself
+reads. Pure.
 
-A custom setting is a variable that row-level security, views and functions often decide by. So none may be set unless policy lists it, and a
-pattern of policy's (``app.*``) never gives one that something in the database reads (:func:`read_by`): that needs its full name.
+A custom setting is a variable that row-level security, views and functions often decide by. So none
+may be set unless policy lists it, and a pattern of policy's (``app.*``) never gives one that
+something in the database reads (:func:`read_by`): that needs its full name.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _DYNAMIC: Final = re.compile(
 
 
 def is_custom(name: str) -> bool:
-    """Is ``name``, in lower case, one that a session could make, plainly written, and not the gateway's own?"""
+    """Is ``name``, in lower case, one that a session could make, plainly written, and not the
+    gateway's own?
+    """
     return _NAME.fullmatch(name) is not None and not name.startswith(_NEVER)
 
 
@@ -54,7 +58,9 @@ def _covers(patterns: frozenset[str], name: str) -> bool:
 
 
 def read_by(texts: Iterable[str]) -> frozenset[str]:
-    """The custom settings that these definitions read, in lower case; :data:`ANY` among them where one reads what its text does not tell."""
+    """The custom settings that these definitions read, in lower case; :data:`ANY` among them where
+    one reads what its text does not tell.
+    """
     settings: set[str] = set()
     for text in texts:
         lowered = "".join(c.lower() if c.isascii() else c for c in text)

@@ -1,9 +1,11 @@
 """Changes of the schema: what they all share, and DROP, TRUNCATE, VACUUM, REINDEX and indexes.
 
-A change passes when three things are known of it: which relations and names it concerns (policy's ``relations`` are matched against the
-old name and the new), that masked data does not come to stand under a name that has no mask, and what expressions, defaults and checks
-in it compute and call. Tables are in :mod:`sallyport.sql.ddl_tables` and :mod:`sallyport.sql.ddl_alter`, new names in :mod:`sallyport.sql.ddl_names`, views in
-:mod:`sallyport.sql.ddl_views`, other objects in :mod:`sallyport.sql.ddl_objects`, and what stays refused, with what to do instead, in
+A change passes when three things are known of it: which relations and names it concerns (policy's
+``relations`` are matched against the old name and the new), that masked data does not come to stand
+under a name that has no mask, and what expressions, defaults and checks in it compute and call.
+Tables are in :mod:`sallyport.sql.ddl_tables` and :mod:`sallyport.sql.ddl_alter`, new names in
+:mod:`sallyport.sql.ddl_names`, views in :mod:`sallyport.sql.ddl_views`, other objects in
+:mod:`sallyport.sql.ddl_objects`, and what stays refused, with what to do instead, in
 :mod:`sallyport.sql.ddl_refused`.
 """
 
@@ -58,8 +60,8 @@ _CLASSES = _words(
     timestamp_ops timestamptz_ops uuid_ops bytea_ops oid_ops name_ops char_ops cidr_ops macaddr_ops interval_ops bit_ops varbit_ops
     point_ops box_ops circle_ops poly_ops quad_point_ops kd_point_ops network_ops enum_ops"""
 )
-#: Extensions whose functions extensions.tsv names one by one, or that only compute with their arguments; each may be made by a database's owner
-#: (trusted = true in its control file).
+#: Extensions whose functions extensions.tsv names one by one, or that only compute with their
+#: arguments; each may be made by a database's owner (trusted = true in its control file).
 EXTENSIONS = frozenset(
     {
         *(
@@ -80,7 +82,9 @@ EXTENSIONS = frozenset(
 _CLASSES_OF = {
     "pg_trgm": frozenset({"gin_trgm_ops", "gist_trgm_ops"}),
     "ltree": frozenset({"ltree_ops", "gist_ltree_ops"}),
-    "hstore": frozenset({"gin_hstore_ops", "gist_hstore_ops", "hash_hstore_ops", "btree_hstore_ops"}),
+    "hstore": frozenset(
+        {"gin_hstore_ops", "gist_hstore_ops", "hash_hstore_ops", "btree_hstore_ops"}
+    ),
     "intarray": frozenset({"gin__int_ops", "gist__int_ops", "gist__intbig_ops"}),
     "citext": frozenset({"citext_ops", "citext_pattern_ops"}),
     "vector": _words(
@@ -98,7 +102,9 @@ def changes_schema(a: Analysis, kind: str) -> None:
 
 
 def creation_schema(a: Analysis, named: str, at: int = -1) -> str:
-    """The schema in which something is made: as written, or the first of the search_path (RangeVarGetCreationNamespace)."""
+    """The schema in which something is made: as written, or the first of the search_path
+    (RangeVarGetCreationNamespace).
+    """
     schema = named or next((s for s in a.context.search_path if s != "pg_catalog"), "")
     if schema.startswith("pg_temp"):
         a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
@@ -116,7 +122,10 @@ def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
     if node.get("catalogname", a.catalog.database) != a.catalog.database:
         a.unknown("SP1102", "cross-database references are not supported", position=at)
     temporary = node.get("relpersistence", "p") == "t"
-    schema, name = node.get("schemaname", "") or (TEMPORARY if temporary else ""), node.get("relname", "")
+    schema, name = (
+        node.get("schemaname", "") or (TEMPORARY if temporary else ""),
+        node.get("relname", ""),
+    )
     if schema == TEMPORARY and a.kind in _MAY_BE_TEMPORARY:
         new_temporary(a, name, at)
     else:
@@ -128,8 +137,9 @@ def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
 
 
 def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
-    """A temporary relation or index of this name is made. Temporary ones are looked up before all others, by whatever looks names up as it runs: the
-    text of functions, deferred triggers, and what the gateway writes itself. So it must hide nothing.
+    """A temporary relation or index of this name is made. Temporary ones are looked up before all
+    others, by whatever looks names up as it runs: the text of functions, deferred triggers, and
+    what the gateway writes itself. So it must hide nothing.
     """
     if any(schema.startswith(TEMPORARY) for schema in a.catalog.default_search_path):
         a.unsupported("temporary tables need a search_path without pg_temp", "", at)
@@ -139,7 +149,8 @@ def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
     if name in taken or f"_{name}" in taken:
         a.unsupported(
             f'temporary relation "{name}" would hide another relation or type of the same name',
-            "Choose another name. Functions and triggers would find the temporary relation under this one.",
+            "Choose another name. Functions and triggers would find the temporary relation under"
+            " this one.",
             at,
         )
 
@@ -148,13 +159,18 @@ def new_object(a: Analysis, names: Sequence[str]) -> tuple[str, str]:
     """As :func:`new_relation`, for what the grammar calls any_name."""
     if not 1 <= len(names) <= 2:
         a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
-    schema, name = creation_schema(a, names[0] if len(names) > 1 else ""), names[-1] if names else ""
+    schema, name = (
+        creation_schema(a, names[0] if len(names) > 1 else ""),
+        names[-1] if names else "",
+    )
     a.name(a.kind, schema, name)
     return schema, name
 
 
 def spots(a: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Schema and name of an object that the snapshot does not list: without a schema, it may be in any of the search_path."""
+    """Schema and name of an object that the snapshot does not list: without a schema, it may be in
+    any of the search_path.
+    """
     if len(names) == 2:
         return [(names[0], names[1])]
     if len(names) != 1:
@@ -164,20 +180,26 @@ def spots(a: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def concerned(a: Analysis, node: Node, action: str = "") -> Relation | None:
-    """An existing relation that the statement changes: noted under ``action`` (the statement's kind)."""
+    """An existing relation that the statement changes: noted under ``action`` (the statement's
+    kind).
+    """
     a.check("RangeVar", node, RANGE_VAR)
     relation = a.named_relation(node)
     if relation is None:
         return None
     if relation.schema in SYSTEM:
-        a.unknown("SP1102", f"cannot change {relation.qualified}, which belongs to PostgreSQL itself")
+        a.unknown(
+            "SP1102", f"cannot change {relation.qualified}, which belongs to PostgreSQL itself"
+        )
     a.access(relation.oid, action or a.kind)
     a.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
     return relation
 
 
 def scope_of(a: Analysis, relation: Relation) -> Scope:
-    """The relation's columns as a definition inside it sees them: what is computed from them fails or not by raw values."""
+    """The relation's columns as a definition inside it sees them: what is computed from them fails
+    or not by raw values.
+    """
     return Scope(items=[raw_item(relation_item(a, relation))])
 
 
@@ -194,7 +216,8 @@ def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
 
 
 def hidden(a: Analysis, relation: Relation) -> None:
-    """Functions of users' making that the relation's defaults, checks, indexes and so on call: they are judged as calls.
+    """Functions of users' making that the relation's defaults, checks, indexes and so on call: they
+    are judged as calls.
 
     For changes that compute with the rows that are there; triggers do not see those.
     """
@@ -209,7 +232,9 @@ def hidden(a: Analysis, relation: Relation) -> None:
 
 
 def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
-    """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as well."""
+    """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as
+    well.
+    """
     if name in a.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
         a.unknown(*of_unknown_maker(name))
         return None
@@ -227,8 +252,8 @@ def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
 
 @on(
     "IndexStmt",
-    "idxname relation accessMethod indexParams indexIncludingParams options whereClause unique concurrent if_not_exists "
-    "nulls_not_distinct",
+    "idxname relation accessMethod indexParams indexIncludingParams options whereClause unique"
+    " concurrent if_not_exists nulls_not_distinct",
 )
 def _create_index(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_index")
@@ -258,7 +283,9 @@ def access_method(a: Analysis, name: str) -> None:
 
 
 def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
-    """One column or expression of an index or constraint. It fails when two rows are equal, where it is unique."""
+    """One column or expression of an index or constraint. It fails when two rows are equal, where
+    it is unique.
+    """
     a.check("IndexElem", node, _INDEX_ELEMENT)
     operator_class(a, strings(node.get("opclass", [])))
     if "expr" in node:
@@ -270,11 +297,15 @@ def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
 
 
 def operator_class(a: Analysis, names: Sequence[str]) -> None:
-    """An operator class computes with every value: it must be PostgreSQL's own, or of an extension that is known."""
+    """An operator class computes with every value: it must be PostgreSQL's own, or of an extension
+    that is known.
+    """
     if not names:
         return
     own = names[-1] in _CLASSES and names[:-1] in ((), ("pg_catalog",))
-    if own or any(names[-1] in classes and _has_extension(a, e) for e, classes in _CLASSES_OF.items()):
+    if own or any(
+        names[-1] in classes and _has_extension(a, e) for e, classes in _CLASSES_OF.items()
+    ):
         return
     a.unknown(
         "SP1102",
@@ -410,7 +441,9 @@ def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
 
 
 def on_relation(a: Analysis, names: Sequence[str]) -> Relation | None:
-    """A relation by the names before a column's, trigger's or constraint's; noted under the statement's kind."""
+    """A relation by the names before a column's, trigger's or constraint's; noted under the
+    statement's kind.
+    """
     if not 1 <= len(names) <= 2:
         a.unknown("SP1102", f"improper relation name: {'.'.join(names)}")
         return None
@@ -455,11 +488,17 @@ def _vacuum(a: Analysis, node: Node, at: int) -> None:
 
 
 def not_stored(a: Analysis, relation: Relation) -> None:
-    """A materialised view holds what its definition gave when it was refreshed: under another definition it would be read as something else."""
+    """A materialised view holds what its definition gave when it was refreshed: under another
+    definition it would be read as something else.
+    """
     for stored in a.catalog.relations.values():
-        if stored.kind == "m" and any(x.relation == relation.oid for x in expand(a, stored).accesses):
+        if stored.kind == "m" and any(
+            x.relation == relation.oid for x in expand(a, stored).accesses
+        ):
             a.unknown(
                 "SP1102",
-                f"cannot determine what {stored.qualified} holds after {relation.qualified} is changed",
-                f"Drop the materialized view {stored.qualified} first, and create it again afterwards.",
+                f"cannot determine what {stored.qualified} holds after {relation.qualified} is"
+                " changed",
+                f"Drop the materialized view {stored.qualified} first, and create it again"
+                " afterwards.",
             )

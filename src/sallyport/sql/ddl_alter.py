@@ -1,6 +1,7 @@
 """ALTER of relations: what each of PostgreSQL's subcommands (AlterTableType in parsenodes.h) means.
 
-A subcommand without an entry in :data:`ACTIONS` is refused. RENAME and SET SCHEMA are in :mod:`sallyport.sql.ddl_names`.
+A subcommand without an entry in :data:`ACTIONS` is refused. RENAME and SET SCHEMA are in
+:mod:`sallyport.sql.ddl_names`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ _COMMAND = fields("subtype def behavior missing_ok name newowner num recurse")
 _NEW_TYPE = fields("typeName raw_default collClause")
 _PARTITION = fields("name bound concurrent")
 _ALTER_CONSTRAINT = fields(
-    "conname alterEnforceability is_enforced alterDeferrability deferrable initdeferred alterInheritability noinherit"
+    "conname alterEnforceability is_enforced alterDeferrability deferrable initdeferred"
+    " alterInheritability noinherit"
 )
 
 
@@ -171,7 +173,8 @@ def _add_column(change: _Change, body: Node) -> None:
     if change.a.types.base(type_) != type_ or any(map(_is_computed, constraints)):
         _computes(change)
     for definition in constraints:
-        if definition.get("contype") != "CONSTR_NOTNULL":  # whether there is a row is all that tells
+        # whether there is a row is all that tells
+        if definition.get("contype") != "CONSTR_NOTNULL":
             constraint(a, definition, change.table, name)
 
 
@@ -185,7 +188,9 @@ def _is_computed(node: Node) -> bool:
 
 
 def _computes(change: _Change) -> None:
-    """The rows may be written anew: what user-made functions their indexes, checks and generated columns call, they call now."""
+    """The rows may be written anew: what user-made functions their indexes, checks and generated
+    columns call, they call now.
+    """
     for part in family(change.a, change.relation):
         hidden(change.a, part)
 
@@ -194,10 +199,13 @@ def _drop_column(change: _Change, body: Node) -> None:
     name = body.get("name", "")
     if not body.get("missing_ok") and change.column(name) is None:
         return
-    # partitions lose the column with their parent; a child may keep its own, which then is nobody's but its
+    # partitions lose the column with their parent; a child may keep its own, which then is nobody's
+    # but its
     parts = family(change.a, change.relation) if change.relation.kind == "p" else (change.relation,)
     for part in parts:
-        becomes(change.a, part, columns=tuple(c for c in now(change.a, part).columns if c.name != name))
+        becomes(
+            change.a, part, columns=tuple(c for c in now(change.a, part).columns if c.name != name)
+        )
 
 
 def _set_default(change: _Change, body: Node) -> None:
@@ -237,7 +245,8 @@ def _any_constraint(change: _Change, body: Node) -> None:
         if clause is not None and existing.name == name:
             a.influence(frozenset(ColumnId(relation.oid, n) for n in existing.columns), clause)
             a.influence(
-                frozenset(ColumnId(existing.referenced, n) for n in existing.referenced_columns), clause
+                frozenset(ColumnId(existing.referenced, n) for n in existing.referenced_columns),
+                clause,
             )
 
 
@@ -246,7 +255,9 @@ def _drop_constraint(change: _Change, body: Node) -> None:
 
 
 def _alter_type(change: _Change, body: Node) -> None:
-    """The values are converted: with USING they may become anything, without it they stay what they are."""
+    """The values are converted: with USING they may become anything, without it they stay what they
+    are.
+    """
     a, node = change.a, body["def"]["ColumnDef"]
     a.check("ColumnDef", node, _NEW_TYPE)
     _computes(change)
@@ -256,8 +267,12 @@ def _alter_type(change: _Change, body: Node) -> None:
         return
     column, id_ = column_with_id
     own = Value(frozenset((id_,)), Dependence.IDENTITY, id_, column.type_oid)
-    if "raw_default" not in node or _is_plain_cast(node["raw_default"], column.name, node["typeName"]):
-        if not (column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])):
+    if "raw_default" not in node or _is_plain_cast(
+        node["raw_default"], column.name, node["typeName"]
+    ):
+        if not (
+            column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])
+        ):
             modified = bool(node["typeName"].get("typmods"))
             cast_to(a, own, target, -1, modified)
             if modified or not _keeps_bytes(a, column.type_oid, target):
@@ -288,7 +303,9 @@ def _keeps_bytes(a: Analysis, source: int, target: int) -> bool:
 
 def _is_longer(column: Column, node: Node) -> bool:
     """varchar(n) to the same or a longer varchar: nothing is looked at."""
-    sizes = [item.get("A_Const", {}).get("ival", {}).get("ival", 0) for item in node.get("typmods", [])]
+    sizes = [
+        item.get("A_Const", {}).get("ival", {}).get("ival", 0) for item in node.get("typmods", [])
+    ]
     return not sizes or (len(sizes) == 1 and 0 < column.typmod <= sizes[0] + 4)
 
 
@@ -373,7 +390,9 @@ def _no_inherit(change: _Change, body: Node) -> None:
 
 
 def _attach(change: _Change, body: Node) -> None:
-    """Rows that are there must fit, and those of a default partition must not: failing tells about the key."""
+    """Rows that are there must fit, and those of a default partition must not: failing tells about
+    the key.
+    """
     a, node = change.a, body["def"]["PartitionCmd"]
     a.check("PartitionCmd", node, _PARTITION)
     child = concerned(a, node["name"])

@@ -1,7 +1,7 @@
 """New names and places: RENAME and SET SCHEMA.
 
-Renaming, moving and taking out of an inheritance tree change which masks and rules match: the relations as they are afterwards are in the
-facts (``after``), and policy compares.
+Renaming, moving and taking out of an inheritance tree change which masks and rules match: the
+relations as they are afterwards are in the facts (``after``), and policy compares.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _TYPES = frozenset({"type", "domain"})
 
 
 def named(a: Analysis, node: Node) -> Relation | None:
-    """The relation, under the action of what it is: ALTER TABLE may name views, sequences and so on as well."""
+    """The relation, under the action of what it is: ALTER TABLE may name views, sequences and so on
+    as well.
+    """
     relation = a.relation(node.get("schemaname", ""), node.get("relname", ""))
     if relation is not None and relation.kind in THINGS:
         a.kind = f"alter_{THINGS[relation.kind]}"
@@ -59,7 +61,9 @@ def _rename(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "rename")
     new = node.get("newname", "")
     if node.get("behavior") == "DROP_CASCADE":
-        a.unknown("SP1102", "cannot determine what RENAME CASCADE would change", "Rename without CASCADE.")
+        a.unknown(
+            "SP1102", "cannot determine what RENAME CASCADE would change", "Rename without CASCADE."
+        )
     if kind in _RENAMED_RELATIONS:
         _rename_relation(a, node["relation"], new)
     elif kind in ("column", "attribute"):

@@ -1,6 +1,7 @@
 """Schemas, sequences, types, domains, statistics, collations, comments and extensions.
 
-None of these holds rows. What a domain checks and defaults to is judged like any expression; comments and labels are constants of the statement.
+None of these holds rows. What a domain checks and defaults to is judged like any expression;
+comments and labels are constants of the statement.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def _create_schema(a: Analysis, node: Node, at: int) -> None:
     if not name or name in SYSTEM or name.startswith("pg_"):
         a.unknown(
             "SP1102",
-            f'cannot create schema "{name}"' if name else "CREATE SCHEMA without a name is not supported",
+            f'cannot create schema "{name}"'
+            if name
+            else "CREATE SCHEMA without a name is not supported",
         )
     a.name(a.kind, name)
 
@@ -135,10 +138,13 @@ def _domain_constraint(a: Analysis, node: Node, type_: int) -> None:
     elif kind == "CONSTR_DEFAULT":
         a.flow(None, a.expression(node["raw_expr"], Scope()).sources)
     elif kind not in ("CONSTR_NULL", "CONSTR_NOTNULL"):
-        a.unknown("SP1102", f"{kind.removeprefix('CONSTR_')} constraints of a domain are not supported")
+        a.unknown(
+            "SP1102", f"{kind.removeprefix('CONSTR_')} constraints of a domain are not supported"
+        )
 
 
-#: AlterDomainStmt.subtype: T default, N drop not null, O set not null, C add, X drop, V validate a constraint.
+#: AlterDomainStmt.subtype: T default, N drop not null, O set not null, C add, X drop, V validate a
+#: constraint.
 _LOOKS = frozenset("OCV")
 
 
@@ -181,7 +187,9 @@ def _holds(a: Analysis, type_: int, domain: int, depth: int) -> bool:
     inside = [inspected.base, inspected.element]
     relation = a.catalog.relations.get(inspected.relation)
     inside += [column.type_oid for column in relation.columns] if relation is not None else []
-    return inspected.kind in "rm" or any(_holds(a, inner, domain, depth + 1) for inner in inside if inner)
+    return inspected.kind in "rm" or any(
+        _holds(a, inner, domain, depth + 1) for inner in inside if inner
+    )
 
 
 # statistics, collations
@@ -216,7 +224,9 @@ def _alter_statistics(a: Analysis, node: Node, at: int) -> None:
 
 @on("DefineStmt", "kind oldstyle defnames args definition if_not_exists replace")
 def _define(a: Analysis, node: Node, at: int) -> None:
-    """CREATE COLLATION compares by rules of the server's own; the other things that are defined like it run code."""
+    """CREATE COLLATION compares by rules of the server's own; the other things that are defined
+    like it run code.
+    """
     kind = object_type(node.get("kind", ""))
     changes_schema(a, f"create_{kind}")
     if kind != "collation":

@@ -1,7 +1,8 @@
 """What stays refused by name, whatever policy says, and what would work instead.
 
-Privileges, roles, replication, settings of the server, code that runs later as somebody else, and connections to elsewhere are changed outside the
-gateway: a rule can deny or hold them by their action, but nothing makes them pass.
+Privileges, roles, replication, settings of the server, code that runs later as somebody else, and
+connections to elsewhere are changed outside the gateway: a rule can deny or hold them by their
+action, but nothing makes them pass.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ _REFUSED = {
     "CheckPointStmt": ("checkpoint", ADMINISTRATOR),
     "ClusterStmt": (
         "cluster",
-        "Use VACUUM or REINDEX. The order of rows after CLUSTER would reveal values of the index's columns.",
+        (
+            "Use VACUUM or REINDEX. The order of rows after CLUSTER would reveal values of the"
+            " index's columns."
+        ),
     ),
     "CreateAmStmt": ("create_access_method", _CODE),
     "CreateCastStmt": ("create_cast", _CODE),
@@ -130,7 +134,9 @@ NOT_ALTERED = {
 
 
 def kind_of(tag: str) -> str:
-    """The action that a statement without a handler stands for: CreateExtensionStmt is create_extension."""
+    """The action that a statement without a handler stands for: CreateExtensionStmt is
+    create_extension.
+    """
     entry = _REFUSED.get(tag)
     if entry is not None:
         return entry[0]

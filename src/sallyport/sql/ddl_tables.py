@@ -1,7 +1,8 @@
 """CREATE TABLE, columns and constraints.
 
-No data moves into a new table, so it may be LIKE any other, inherit and be a partition: a mask on a parent's column covers the child's. What
-is computed when rows are written, DEFAULT, GENERATED and CHECK, is judged here as every expression is, because nobody judges it later.
+No data moves into a new table, so it may be LIKE any other, inherit and be a partition: a mask on a
+parent's column covers the child's. What is computed when rows are written, DEFAULT, GENERATED and
+CHECK, is judged here as every expression is, because nobody judges it later.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ on = STATEMENTS.on
 _SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "bigserial", "smallserial"})
 _COLUMN = fields("colname typeName is_local constraints collClause compression storage_name")
 _CONSTRAINT = fields(
-    "contype conname is_enforced initially_valid skip_validation raw_expr keys including pktable pk_attrs fk_attrs "
-    "fk_matchtype fk_upd_action fk_del_action fk_del_set_cols fk_with_period pk_with_period without_overlaps generated_when "
-    "generated_kind nulls_not_distinct deferrable initdeferred is_no_inherit options indexname access_method exclusions where_clause"
+    "contype conname is_enforced initially_valid skip_validation raw_expr keys including pktable"
+    " pk_attrs fk_attrs fk_matchtype fk_upd_action fk_del_action fk_del_set_cols fk_with_period"
+    " pk_with_period without_overlaps generated_when generated_kind nulls_not_distinct deferrable"
+    " initdeferred is_no_inherit options indexname access_method exclusions where_clause"
 )
 _PLAIN = frozenset(
     {
@@ -75,7 +77,9 @@ _SEQUENCE = frozenset(
 
 
 class Table(NamedTuple):
-    """What is being defined or changed. ``scope``: its columns as expressions in it see them. ``relation``: None while it does not exist."""
+    """What is being defined or changed. ``scope``: its columns as expressions in it see them.
+    ``relation``: None while it does not exist.
+    """
 
     schema: str
     name: str
@@ -98,7 +102,10 @@ class Table(NamedTuple):
         return frozenset[ColumnId]().union(*(self.column(a, name) for name in strings(names)))
 
 
-@on("CreateStmt", "relation tableElts if_not_exists oncommit inhRelations partbound partspec options")
+@on(
+    "CreateStmt",
+    "relation tableElts if_not_exists oncommit inhRelations partbound partspec options",
+)
 def _create_table(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_table")
     schema, name = new_relation(a, node["relation"])
@@ -167,7 +174,9 @@ def only_beside(a: Analysis, above: Relation, schema: str) -> None:
 
 
 def _like(a: Analysis, node: Node) -> list[Field]:
-    """LIKE takes columns and, INCLUDING, definitions; never rows. Functions in those are judged as when they are called."""
+    """LIKE takes columns and, INCLUDING, definitions; never rows. Functions in those are judged as
+    when they are called.
+    """
     a.check("TableLikeClause", node, fields("relation options"))
     a.check("RangeVar", node["relation"], RANGE_VAR)
     relation = a.named_relation(node["relation"])
@@ -194,7 +203,9 @@ def column_type(a: Analysis, node: Node) -> int:
 
 
 def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
-    """A constraint of a column or of the table. On rows that are there it fails or not, which tells about them."""
+    """A constraint of a column or of the table. On rows that are there it fails or not, which tells
+    about them.
+    """
     a.check("Constraint", node, _CONSTRAINT)
     kind = node.get("contype", "CONSTR_NULL")
     if table.schema == TEMPORARY and "conname" in node:
@@ -228,7 +239,9 @@ def _unique(a: Analysis, node: Node, table: Table, column: str) -> None:
     if "indexname" in node:
         # the index is unique already; a primary key forbids NULL in its columns
         oid, constraints = (
-            (table.relation.oid, table.relation.constraints) if table.relation is not None else (0, ())
+            (table.relation.oid, table.relation.constraints)
+            if table.relation is not None
+            else (0, ())
         )
         keys = frozenset(
             ColumnId(oid, number)
@@ -259,7 +272,9 @@ def _exclusion(a: Analysis, node: Node, table: Table) -> None:
 
 
 def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
-    """REFERENCES: writing to the table tells whether a value exists in the other one, now and later."""
+    """REFERENCES: writing to the table tells whether a value exists in the other one, now and
+    later.
+    """
     own = table.columns(a, node["fk_attrs"]) if "fk_attrs" in node else table.column(a, column)
     a.influence(own, Clause.FOREIGN_KEY)
     a.check("RangeVar", node["pktable"], RANGE_VAR)
@@ -293,13 +308,20 @@ def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
 
 
 def bound(a: Analysis, node: Node, parents: list[Relation]) -> None:
-    """FOR VALUES ...: expressions that are computed once. A default partition is searched for rows that belong there now."""
+    """FOR VALUES ...: expressions that are computed once. A default partition is searched for rows
+    that belong there now.
+    """
     a.check("PartitionBoundSpec", node, _BOUND)
-    for item in (*node.get("listdatums", []), *node.get("lowerdatums", []), *node.get("upperdatums", [])):
+    for item in (
+        *node.get("listdatums", []),
+        *node.get("lowerdatums", []),
+        *node.get("upperdatums", []),
+    ):
         tag, body = tag_of(item)
         names = strings(body.get("fields", [])) if tag == "ColumnRef" else ()
         if not (len(names) == 1 and names[0] in _RANGE_ENDS):
-            a.flow(None, a.expression(item, Scope()).sources)  # bounds stand in the catalog, for everybody
+            # bounds stand in the catalog, for everybody
+            a.flow(None, a.expression(item, Scope()).sources)
     for relation in parents:
         if relation.children:
             keys = frozenset(ColumnId(relation.oid, number) for number in relation.partition_key)

@@ -1,9 +1,10 @@
 """CREATE VIEW, CREATE MATERIALIZED VIEW, REFRESH, and CREATE TABLE AS.
 
-A view is read through its definition (:mod:`sallyport.sql.relation_items`), a materialised one as well, so making one moves nothing out of a
-mask. What it reads needs permission when it is made, because afterwards the view stands for it. Statements that were judged before
-the view was there, or by another definition, may run after it: unless its name is a new one and stays so (no OR REPLACE), its columns
-must be masked by their own names where they were not before.
+A view is read through its definition (:mod:`sallyport.sql.relation_items`), a materialised one as
+well, so making one moves nothing out of a mask. What it reads needs permission when it is made,
+because afterwards the view stands for it. Statements that were judged before the view was there, or
+by another definition, may run after it: unless its name is a new one and stays so (no OR REPLACE),
+its columns must be masked by their own names where they were not before.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
             "a view over a temporary table is not supported through the gateway",
             "Use WITH in the statement that reads it.",
         )
-    # nothing is computed yet: what the definition does with columns counts whenever the view is read
+    # nothing is computed yet: what the definition does with columns counts whenever the view is
+    # read
     a.inner = replace(
         inner,
         influences=(),
@@ -57,7 +59,15 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
     if before is not None:
         a.access(before.oid, a.kind)
         not_stored(a, before)
-    _expose(a, schema, name, _names(node.get("aliases", []), inner), inner, before, bool(node.get("replace")))
+    _expose(
+        a,
+        schema,
+        name,
+        _names(node.get("aliases", []), inner),
+        inner,
+        before,
+        bool(node.get("replace")),
+    )
 
 
 def _definition(a: Analysis, query: Node) -> StatementFacts:
@@ -70,7 +80,10 @@ def _definition(a: Analysis, query: Node) -> StatementFacts:
 def _names(aliases: list[Node], inner: StatementFacts) -> list[str]:
     column_names = strings(aliases)
     columns = inner.columns or ()
-    return [column_names[n] if n < len(column_names) else column.name for n, column in enumerate(columns)]
+    return [
+        column_names[n] if n < len(column_names) else column.name
+        for n, column in enumerate(columns)
+    ]
 
 
 def _expose(
@@ -84,17 +97,22 @@ def _expose(
 ) -> None:
     """What statements on their way could read through this name that they were not judged for.
 
-    ``replaces``: OR REPLACE. While it waits for a lock another session may make a view of that name, and everybody be judged by that.
+    ``replaces``: OR REPLACE. While it waits for a lock another session may make a view of that
+    name, and everybody be judged by that.
     """
     is_known = (
-        replaces or name in a.catalog.retired or any(r.name == name for r in a.catalog.relations.values())
+        replaces
+        or name in a.catalog.retired
+        or any(r.name == name for r in a.catalog.relations.values())
     )
     if not is_known:
         return
     old = expand(a, before) if before is not None and before.kind == "v" else None
     for number, column in enumerate(inner.columns or ()):
         exposed = (
-            old.fields[number].value.sources if old is not None and number < len(old.fields) else frozenset()
+            old.fields[number].value.sources
+            if old is not None and number < len(old.fields)
+            else frozenset()
         )
         a.exposures.append(Exposure(schema, name, names[number], column.sources - exposed))
     chosen = frozenset(column for column, _ in inner.mentioned)

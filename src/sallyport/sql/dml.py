@@ -1,4 +1,6 @@
-"""INSERT, UPDATE, DELETE and MERGE: what is written where, from what, and what RETURNING gives back."""
+"""INSERT, UPDATE, DELETE and MERGE: what is written where, from what, and what RETURNING gives
+back.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ _WHEN = fields("matchKind commandType override condition targetList values")
 class WriteTarget:
     """The relation that is written, as a namespace item.
 
-    ``item``: of its rows as they are, whose values are raw. ``proposed``: of rows that do not exist yet.
+    ``item``: of its rows as they are, whose values are raw. ``proposed``: of rows that do not exist
+    yet.
     """
 
     def __init__(self, a: Analysis, node: Node) -> None:
@@ -83,7 +86,9 @@ class WriteTarget:
             )
 
     def _hidden(self, a: Analysis, relation: Relation) -> None:
-        """Code of users' making that a write sets off: triggers, defaults, checks, expression indexes."""
+        """Code of users' making that a write sets off: triggers, defaults, checks, expression
+        indexes.
+        """
         for oid in relation.hidden_functions:
             function = a.catalog.functions.get(oid)
             if function is None:
@@ -129,14 +134,18 @@ class WriteTarget:
             written = not columns or ColumnId(self.relation.oid, column.attnum) in columns
             for source in field.value.sources:
                 if source.relation != self.relation.oid:
-                    under.setdefault(source.relation, set()).update((source,) if written and columns else ())
+                    under.setdefault(source.relation, set()).update(
+                        (source,) if written and columns else ()
+                    )
         for relation, underlying in under.items():
             a.access_under(relation, action, underlying)
             self._note(a, relation, action, frozenset(underlying))
 
     def _note(self, a: Analysis, relation: int, action: str, columns: frozenset[ColumnId]) -> None:
         if action in ("insert", "update", "delete"):
-            note_write(a, relation, action, {c: self.written.get(c, True) for c in columns}, self.at)
+            note_write(
+                a, relation, action, {c: self.written.get(c, True) for c in columns}, self.at
+            )
 
     def assign(
         self,
@@ -147,7 +156,9 @@ class WriteTarget:
         indirection: bool = False,
         node: Node | None = None,
     ) -> ColumnId | None:
-        """``column = value``: a flow. ``indirection``: a part of the column. ``node``: the value's own, where there is one."""
+        """``column = value``: a flow. ``indirection``: a part of the column. ``node``: the value's
+        own, where there is one.
+        """
         target_column = self.column(a, name, at)
         if target_column is None:
             return None
@@ -159,22 +170,32 @@ class WriteTarget:
         if indirection or value.type in (0, RECORD):
             converts(a, value, 0 if indirection else type_, at, assignment=True)
         if indirection and a.clause is Clause.SET:
-            # whether a part can be set depends on what the whole is: its dimensions, its keys, a domain's check
+            # whether a part can be set depends on what the whole is: its dimensions, its keys, a
+            # domain's check
             a.influence(current.sources, Clause.SET, False, at)
         for target in {id_, *(s for s in current.sources if current.bare)}:
             a.flow(target, value.sources, at)
-            note_value(a, target, replace(value, dependence=Dependence.DERIVED) if indirection else value, at)
+            note_value(
+                a,
+                target,
+                replace(value, dependence=Dependence.DERIVED) if indirection else value,
+                at,
+            )
             self.written[target] = self.written.get(target, True) and not value.sources
         return id_
 
 
-def assignments(a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
+def assignments(
+    a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope
+) -> frozenset[ColumnId]:
     """SET lists; the columns that are assigned."""
     with a.place(Clause.SET):
         return _assignments(a, target, nodes, scope)
 
 
-def _assignments(a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
+def _assignments(
+    a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope
+) -> frozenset[ColumnId]:
     written = set()
     sources: dict[int, list[Value]] = {}
     for node in nodes:
@@ -201,7 +222,8 @@ def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]
     if tag != "MultiAssignRef":
         return a.expression(node, scope)
     a.check(tag, body, _MULTI)
-    # every reference repeats the same source in the tree; it is walked once per column, and facts are sets
+    # every reference repeats the same source in the tree; it is walked once per column, and facts
+    # are sets
     source_tag, source = tag_of(body["source"])
     number = body.get("colno", 1) - 1
     if source_tag == "RowExpr":
@@ -219,10 +241,13 @@ def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]
     return a.not_understood(source_tag, source)
 
 
-def returning(a: Analysis, node: Node | None, target: WriteTarget, scope: Scope) -> tuple[Field, ...] | None:
+def returning(
+    a: Analysis, node: Node | None, target: WriteTarget, scope: Scope
+) -> tuple[Field, ...] | None:
     """RETURNING with old and new (or the names given to them).
 
-    At the top its plain columns come back as they are, for the gateway to mask; inside WITH the statement reads them.
+    At the top its plain columns come back as they are, for the gateway to mask; inside WITH the
+    statement reads them.
     """
     if node is None:
         return None
@@ -246,7 +271,9 @@ def returning(a: Analysis, node: Node | None, target: WriteTarget, scope: Scope)
         return target_list(a, node.get("exprs", []), inner, returned=scope.parent is None)
 
 
-@QUERIES.on("InsertStmt", "relation cols selectStmt onConflictClause returningClause withClause override")
+@QUERIES.on(
+    "InsertStmt", "relation cols selectStmt onConflictClause returningClause withClause override"
+)
 def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
@@ -263,7 +290,9 @@ def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     target_columns = [target.column(a, name, target.at) for name in names]
     width = max((len(row) for row in rows), default=0)
     written = frozenset(
-        f[0] for f in (target_columns if node.get("cols") else target_columns[:width]) if f is not None
+        f[0]
+        for f in (target_columns if node.get("cols") else target_columns[:width])
+        if f is not None
     )
     target.access(a, "insert", written)
     inner = Scope(scope.parent, [target.item], scope.ctes)
@@ -276,7 +305,9 @@ def _insert_columns(
     a: Analysis, nodes: list[Node], target: WriteTarget, scope: Scope
 ) -> tuple[list[str], set[str]]:
     if not nodes:
-        return [c.name for c in target.relation.columns] if target.relation is not None else [], set()
+        return [
+            c.name for c in target.relation.columns
+        ] if target.relation is not None else [], set()
     names, nested = [], set()
     for node in nodes:
         body = node["ResTarget"]
@@ -295,9 +326,15 @@ def _insert_columns(
 
 
 def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[tuple[Value, Node | None]]]:
-    """The values that are inserted: the rows of VALUES, each with its node where it stands by itself, or the one row of columns of a query."""
+    """The values that are inserted: the rows of VALUES, each with its node where it stands by
+    itself, or the one row of columns of a query.
+    """
     tag, body = tag_of(node)
-    if tag != "SelectStmt" or "valuesLists" not in body or body.keys() - {"valuesLists", "limitOption", "op"}:
+    if (
+        tag != "SelectStmt"
+        or "valuesLists" not in body
+        or body.keys() - {"valuesLists", "limitOption", "op"}
+    ):
         columns = a.query(node, Scope(scope)) or ()
         return [[(f.value, None) for f in columns]]
     return [
@@ -342,18 +379,23 @@ def _on_conflict(
 
 
 def _excluded(target: WriteTarget, proposed: dict[str, Value], field: Field) -> Value:
-    """A column of the proposed row: as given, or computed from what is (generated columns, expressions of a view)."""
+    """A column of the proposed row: as given, or computed from what is (generated columns,
+    expressions of a view).
+    """
     proposed_value = proposed.get(field.name)
     if proposed_value is None:
         columns = target.relation.columns if target.relation is not None else ()
         fields = {f.name: f.value.sources for f in target.item.fields}
         own = {
-            c.name: frozenset((ColumnId(target.relation.oid, c.attnum),)) | fields.get(c.name, frozenset())
+            c.name: frozenset((ColumnId(target.relation.oid, c.attnum),))
+            | fields.get(c.name, frozenset())
             for c in columns
             if target.relation is not None
         }
         proposed_value = derived(
-            value for name, value in proposed.items() if not field.value.sources.isdisjoint(own.get(name, ()))
+            value
+            for name, value in proposed.items()
+            if not field.value.sources.isdisjoint(own.get(name, ()))
         )
     return replace(proposed_value, origin=None, constant=False, type=field.value.type)
 
@@ -422,7 +464,9 @@ def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     return returning(a, node.get("returningClause"), target, scope)
 
 
-@QUERIES.on("MergeStmt", "relation sourceRelation joinCondition mergeWhenClauses returningClause withClause")
+@QUERIES.on(
+    "MergeStmt", "relation sourceRelation joinCondition mergeWhenClauses returningClause withClause"
+)
 def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
@@ -434,7 +478,8 @@ def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     target.access(a, "merge")
     for item in node.get("mergeWhenClauses", []):
         _when(a, item["MergeWhenClause"], target, source, both)
-    order = Scope(scope.parent, [*source, target.item], scope.ctes)  # RETURNING * gives the source first
+    # RETURNING * gives the source first
+    order = Scope(scope.parent, [*source, target.item], scope.ctes)
     return returning(a, node.get("returningClause"), target, order)
 
 

@@ -1,9 +1,10 @@
-"""Which references in WHERE are only compared by ``=`` with constants: what ``filter: equality`` lets through.
+"""Which references in WHERE are only compared by ``=`` with constants: what ``filter: equality``
+lets through.
 
-Told from the text alone: a conjunct at the top of WHERE that is ``column = constant`` (either side),
-``column IN (constants)`` or ``column = ANY (constant or array of constants)``. A constant is a literal or a parameter,
-maybe cast; the column is not cast. The operator is written plainly and resolves to PostgreSQL's own or a listed
-extension's.
+Told from the text alone: a conjunct at the top of WHERE that is ``column = constant`` (either
+side), ``column IN (constants)`` or ``column = ANY (constant or array of constants)``. A constant is
+a literal or a parameter, maybe cast; the column is not cast. The operator is written plainly and
+resolves to PostgreSQL's own or a listed extension's.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def compared_by_equality(a: Analysis, where: Node, scope: Scope) -> frozenset[in
 
 
 def note_comparisons(a: Analysis, where: Node, scope: Scope) -> None:
-    """Note these references where they mean columns of the query's own range variables, whose rows WHERE alone lets through."""
+    """Note these references where they mean columns of the query's own range variables, whose rows
+    WHERE alone lets through.
+    """
     if a.context.compared.isdisjoint([item.relation for item in scope.items if item.variable >= 0]):
         return
     for node in conjuncts(where):
@@ -76,7 +79,9 @@ def _parameters(*nodes: Node) -> Iterator[int]:
 
 
 def _own_item(a: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:
-    """The range variable of this very query that a reference means; None where that is none or not certain."""
+    """The range variable of this very query that a reference means; None where that is none or not
+    certain.
+    """
     try:
         if len(names) > 1:
             item = item_named(a, names[:-1], Scope(items=scope.items))
@@ -126,7 +131,11 @@ def _reference(a: Analysis, node: Node, scope: Scope) -> Node | None:
     else:
         types = []
     value = _column(a, left["ColumnRef"], scope)
-    if not types or value is None or not all(_is_built_in(a.names, value.type, type_) for type_ in types):
+    if (
+        not types
+        or value is None
+        or not all(_is_built_in(a.names, value.type, type_) for type_ in types)
+    ):
         return None
     reference: Node = left["ColumnRef"]
     return reference
@@ -178,8 +187,9 @@ def _elements(a: Analysis, node: Node) -> list[int]:
 
 
 def may_be_declared(names: NameResolver, column: int, declared: int, array: bool) -> bool:
-    """Whether a parameter of the type ``declared`` can be compared with a column of the type ``column`` by PostgreSQL's own ``=``, and
-    without converting the column. ``array``: by ``= ANY (parameter)``. Types are pg_type OIDs, 0 for none.
+    """Whether a parameter of the type ``declared`` can be compared with a column of the type
+    ``column`` by PostgreSQL's own ``=``, and without converting the column. ``array``: by ``= ANY
+    (parameter)``. Types are pg_type OIDs, 0 for none.
     """
     type_ = names.types.element(declared) if array else declared
     if declared in (0, UNKNOWN_TYPE) or names.types.base(column) == names.types.base(type_):
@@ -188,7 +198,9 @@ def may_be_declared(names: NameResolver, column: int, declared: int, array: bool
 
 
 def _is_built_in(names: NameResolver, left: int, right: int) -> bool:
-    """Whether ``=`` between these types is PostgreSQL's own or a listed extension's, whichever way round it was written."""
+    """Whether ``=`` between these types is PostgreSQL's own or a listed extension's, whichever way
+    round it was written.
+    """
     for types in ((left, right), (right, left)):
         resolved = names.operator(_EQUALS, *types)
         if not resolved.found or resolved.reason or resolved.users or not resolved.candidates:
@@ -197,9 +209,13 @@ def _is_built_in(names: NameResolver, left: int, right: int) -> bool:
 
 
 def _takes_as_it_is(names: NameResolver, left: int, right: int) -> bool:
-    """Whether ``=`` takes a column of the type ``left`` without converting it, which could fail by the value."""
+    """Whether ``=`` takes a column of the type ``left`` without converting it, which could fail by
+    the value.
+    """
     base = names.types.base(left)
-    operand_types = {f.arg_types[0] for f in names.operator(_EQUALS, left, right).candidates if f.arg_types}
+    operand_types = {
+        f.arg_types[0] for f in names.operator(_EQUALS, left, right).candidates if f.arg_types
+    }
     for type_ in operand_types - {base, ANYARRAY, ANYENUM, ANYRANGE}:
         cast = names.types.cast(base, type_)
         if cast is None or cast.method != "b":

@@ -1,4 +1,6 @@
-"""Expressions, except column references and calls of functions: what each is computed from (parse_expr.c)."""
+"""Expressions, except column references and calls of functions: what each is computed from
+(parse_expr.c).
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
     if "sval" in node:
         return Value(type=UNKNOWN_TYPE, constant=True, literal=node["sval"].get("sval", ""))
     if "boolval" in node:
-        return Value(type=BOOL, constant=True, literal="true" if node["boolval"].get("boolval") else "false")
+        return Value(
+            type=BOOL, constant=True, literal="true" if node["boolval"].get("boolval") else "false"
+        )
     if "fval" in node:
         text = node["fval"].get("fval", "")
         return Value(type=_number_type(text), constant=True, literal=text)
@@ -62,9 +66,11 @@ _BASES = {"0x": 16, "0o": 8, "0b": 2}
 
 
 def _number_type(text: str) -> int:
-    """The type of a number that PostgreSQL's scanner did not take for an int4 (make_const in parse_node.c).
+    """The type of a number that PostgreSQL's scanner did not take for an int4 (make_const in
+    parse_node.c).
 
-    A minus belongs to it, so -2147483648 is an int4. Integers may be written in other bases and with underscores.
+    A minus belongs to it, so -2147483648 is an int4. Integers may be written in other bases and
+    with underscores.
     """
     digits = text.removeprefix("-").replace("_", "").lower()
     if not digits.isascii():
@@ -113,7 +119,11 @@ def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
     chain = [node]
     while True:
         tag, body = tag_of(chain[-1].get("lexpr", {}))
-        if tag != "A_Expr" or body.get("kind") != "AEXPR_OP" or not body.keys() <= EXPRESSIONS.table[tag][1]:
+        if (
+            tag != "A_Expr"
+            or body.get("kind") != "AEXPR_OP"
+            or not body.keys() <= EXPRESSIONS.table[tag][1]
+        ):
             break
         chain.append(body)
     first = chain[-1].get("lexpr")
@@ -137,7 +147,8 @@ def _step(a: Analysis, node: Node, left: Value | None, scope: Scope) -> Value:
 _NOTHING: Node = {}
 
 
-#: pg_am.amname. Whether a setting named by a parameter equals an access method's name tells nothing else of the setting.
+#: pg_am.amname. Whether a setting named by a parameter equals an access method's name tells nothing
+#: else of the setting.
 _ACCESS_METHOD_NAME = ColumnId(2601, 2)
 
 
@@ -145,7 +156,9 @@ def _any_all(a: Analysis, node: Node, scope: Scope) -> Value:
     left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
     element = right.type if right.type in (0, UNKNOWN_TYPE) else a.types.element(right.type)
     listed = "A_ArrayExpr" in node["rexpr"]
-    note_compared(a, strings(node.get("name", [])), (node["lexpr"], node["rexpr"]), (left, right), listed)
+    note_compared(
+        a, strings(node.get("name", [])), (node["lexpr"], node["rexpr"]), (left, right), listed
+    )
     value = operator(a, strings(node.get("name", [])), left, right, position(node), element)
     return replace(value, type=BOOL)
 
@@ -168,7 +181,9 @@ def _listed(values: list[Value]) -> Value:
 
 
 def literal_shape(node: Node) -> str:
-    """What kind of literal this is, or "" for anything else. Literals of one kind differ in nothing that matters here."""
+    """What kind of literal this is, or "" for anything else. Literals of one kind differ in nothing
+    that matters here.
+    """
     constant = node.get("A_Const")
     if constant is None:
         return ""
@@ -232,8 +247,12 @@ def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:
 
 
 def _as_operand(a: Analysis, name: tuple[str, ...], left: int, right: int) -> int:
-    """The type of a left operand once it was converted for the operator, which is that of NULLIF; 0 where it cannot be told."""
-    operand_types = {f.arg_types[0] for f in a.names.operator(name, left, right).candidates if f.arg_types}
+    """The type of a left operand once it was converted for the operator, which is that of NULLIF; 0
+    where it cannot be told.
+    """
+    operand_types = {
+        f.arg_types[0] for f in a.names.operator(name, left, right).candidates if f.arg_types
+    }
     if len(operand_types) != 1:
         return 0
     type_ = operand_types.pop()
@@ -335,10 +354,14 @@ def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("RowExpr", "args row_format")
 def _row(a: Analysis, node: Node, scope: Scope) -> Value:
     values = [field.value for item in node.get("args", []) for field in spread(a, item, scope)]
-    row = tuple(Field(f"f{number}", replace(value, origin=None)) for number, value in enumerate(values, 1))
+    row = tuple(
+        Field(f"f{number}", replace(value, origin=None)) for number, value in enumerate(values, 1)
+    )
     denied = denial(values)
     constant = bool(values) and all(v.constant for v in values)
-    return Value(union(values), type=RECORD, row=row, constant=constant, denied=denied, raw=is_raw(values))
+    return Value(
+        union(values), type=RECORD, row=row, constant=constant, denied=denied, raw=is_raw(values)
+    )
 
 
 def spread(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
@@ -426,7 +449,9 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
         is_row = left.row is not None and "RowExpr" in node["testexpr"]
         lefts = [f.value for f in left.row or ()] if is_row else [left]
         if len(lefts) != len(values):
-            return a.unknown("SP1102", "this comparison with a subquery is not supported", position=at)
+            return a.unknown(
+                "SP1102", "this comparison with a subquery is not supported", position=at
+            )
         for left_value, right_value in zip(lefts, values, strict=True):
             operator(a, names, left_value, replace(right_value, constant=False), at)
         return derived((left, *values), BOOL)

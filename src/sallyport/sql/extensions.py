@@ -1,13 +1,18 @@
-"""What common extensions bring: functions, types and relations. Pure; the judgement is data in ``extensions.tsv``.
+"""What common extensions bring: functions, types and relations. Pure; the judgement is data in
+``extensions.tsv``.
 
-Promises: a function counts as the extension's only if PostgreSQL records it as a member (``pg_depend``), it is written in C, which only a
-superuser can add or change, it does not run as its owner, and the data names it. Functions in SQL are not counted: an owner can put
-others in their place, and older ones find what they call through the search_path. They are read like users' functions
-(:mod:`sallyport.sql.function_bodies`), with what they call. A user's function of the same name is nobody's.
+Promises: a function counts as the extension's only if PostgreSQL records it as a member
+(``pg_depend``), it is written in C, which only a superuser can add or change, it does not run as
+its owner, and the data names it. Functions in SQL are not counted: an owner can put others in their
+place, and older ones find what they call through the search_path. They are read like users'
+functions (:mod:`sallyport.sql.function_bodies`), with what they call. A user's function of the same
+name is nobody's.
 
-Not seen here: an aggregate that its owner replaced. Members belong to a superuser unless one gave them away.
+Not seen here: an aggregate that its owner replaced. Members belong to a superuser unless one gave
+them away.
 
-Listed does not mean safe: the class says which (:func:`sallyport.sql.functions.classify` makes a sentence of it).
+Listed does not mean safe: the class says which (:func:`sallyport.sql.functions.classify` makes a
+sentence of it).
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ _UNREADABLE = {
 }
 
 
-#: Functions in SQL that count where their text is one of these: a domain's check calls them, and checks are not read.
+#: Functions in SQL that count where their text is one of these: a domain's check calls them, and
+#: checks are not read.
 _CONSTANTS = {
     ("earthdistance", "earth"): ("SELECT '6378168'::float8", "RETURN '6378168'::double precision"),
 }
@@ -92,7 +98,9 @@ def _is_as_shipped(function: Function) -> bool:
 
 
 def knows_type(type_: Type) -> bool:
-    """Whether text may be read as this base type: its input function is the extension's and reads nothing else."""
+    """Whether text may be read as this base type: its input function is the extension's and reads
+    nothing else.
+    """
     return (type_.extension, type_.name) in _tables().types
 
 

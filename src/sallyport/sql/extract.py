@@ -1,7 +1,8 @@
 """From a script to the facts of each of its statements: the entrance of this package.
 
-:func:`analyze` parses (:mod:`sallyport.sql.parse`), walks every statement and returns one :class:`StatementFacts` each. It raises only
-:class:`RefusedError`, for text that cannot be parsed at all; whatever else is not understood is an Unknown in the facts.
+:func:`analyze` parses (:mod:`sallyport.sql.parse`), walks every statement and returns one
+:class:`StatementFacts` each. It raises only :class:`RefusedError`, for text that cannot be parsed
+at all; whatever else is not understood is an Unknown in the facts.
 """
 
 from __future__ import annotations
@@ -61,8 +62,14 @@ HANDLERS = (
 
 
 def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
-    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only."""
-    opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
+    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises
+    RefusedError only.
+    """
+    opaque = (
+        trusted_bodies(catalog, context.trusted_functions)
+        if context.opaque is None
+        else context.opaque
+    )
     resolver = name_resolver(catalog, context.search_path, opaque)
     try:
         return _script(parse_counted(sql, context.max_length), resolver, context)
@@ -78,8 +85,11 @@ def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[Sta
         ) from error
 
 
-def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Context) -> StatementFacts:
-    """``sql`` is EXPLAIN EXECUTE: its facts with what was prepared (by Parse, or by PREPARE) in the place of EXECUTE.
+def explained(
+    sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Context
+) -> StatementFacts:
+    """``sql`` is EXPLAIN EXECUTE: its facts with what was prepared (by Parse, or by PREPARE) in the
+    place of EXECUTE.
 
     Raises RefusedError, also where the two texts are not that.
     """
@@ -91,19 +101,29 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
         or len(inner) != 1
         or "ExecuteStmt" not in outer[0].node.get("ExplainStmt", {}).get("query", {})
     ):
-        raise RefusedError(refuse("SP1102", "cannot determine which statement this EXPLAIN explains"))
+        raise RefusedError(
+            refuse("SP1102", "cannot determine which statement this EXPLAIN explains")
+        )
     query = inner[0].node.get("PrepareStmt", {}).get("query", inner[0].node)
     node = {"ExplainStmt": {**outer[0].node["ExplainStmt"], "query": query}}
-    opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
+    opaque = (
+        trusted_bodies(catalog, context.trusted_functions)
+        if context.opaque is None
+        else context.opaque
+    )
     resolver = name_resolver(catalog, context.search_path, opaque)
     work = Work.hurried() if context.hurried else Work(explaining.tokens + executed.tokens)
     return analyze_statement(resolver, context, work, node, outer[0].start, outer[0].end)
 
 
 def trusted_bodies(catalog: CatalogSnapshot, trusts: Callable[[Function], bool]) -> frozenset[int]:
-    """Functions that could be judged by their body and are not, because policy trusts them: for :attr:`Context.opaque`."""
+    """Functions that could be judged by their body and are not, because policy trusts them: for
+    :attr:`Context.opaque`.
+    """
     return frozenset(
-        function.oid for function in catalog.functions.values() if function.body and trusts(function)
+        function.oid
+        for function in catalog.functions.values()
+        if function.body and trusts(function)
     )
 
 
@@ -125,8 +145,12 @@ _INDEPENDENT = frozenset(
 )
 
 
-def _script(counted: CountedScript, resolver: NameResolver, context: Context) -> tuple[StatementFacts, ...]:
-    """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
+def _script(
+    counted: CountedScript, resolver: NameResolver, context: Context
+) -> tuple[StatementFacts, ...]:
+    """Statements of one script are judged before any of them runs, so one that changes what names
+    mean ends what can be judged.
+    """
     result: list[StatementFacts] = []
     moved = ""
     work = Work.hurried() if context.hurried else Work(counted.tokens, len(counted.statements))
@@ -165,4 +189,6 @@ def _moves(facts: StatementFacts) -> str:
 
 
 def _moves_path(facts: StatementFacts) -> bool:
-    return any(isinstance(name, int) or name.lower() in ("search_path", "") for name in facts.set_names)
+    return any(
+        isinstance(name, int) or name.lower() in ("search_path", "") for name in facts.set_names
+    )

@@ -1,7 +1,8 @@
-"""What a statement does, as a frozen value. Facts know nothing of policy; policy knows nothing of SQL text.
+"""What a statement does, as a frozen value. Facts know nothing of policy; policy knows nothing of
+SQL text.
 
-Made by :func:`sallyport.sql.extract.analyze`. Anything the extractor does not understand is an :class:`Unknown`, and any unknown
-is a refusal (promise 3: fail closed).
+Made by :func:`sallyport.sql.extract.analyze`. Anything the extractor does not understand is an
+:class:`Unknown`, and any unknown is a refusal (promise 3: fail closed).
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from sallyport.sql.catalog import ColumnId, Relation
 class Dependence(Enum):
     """How an output column depends on its sources."""
 
-    IDENTITY = "identity"  # the value of exactly one column, unchanged (a mask of that column applies)
+    # the value of exactly one column, unchanged (a mask of that column applies)
+    IDENTITY = "identity"
     DERIVED = "derived"  # computed from its sources (redacted when any source is masked)
-    OPAQUE = "opaque"  # computed in a way that was not followed (an Unknown comes with it unless trusted)
+    # computed in a way that was not followed (an Unknown comes with it unless trusted)
+    OPAQUE = "opaque"
 
 
 class Clause(Enum):
     """Where a raw value influences a statement: a mask cannot stand in its place there.
 
-    The first five are references to the target of a write; the rest is what PostgreSQL itself does with rows that are written.
+    The first five are references to the target of a write; the rest is what PostgreSQL itself does
+    with rows that are written.
     """
 
     WHERE = "WHERE"
@@ -34,8 +38,10 @@ class Clause(Enum):
     RETURNING = "RETURNING"
     UNIQUE = "a unique index"  # that a value is taken shows when a row is refused
     FOREIGN_KEY = "a foreign key"
-    CHECK = "a check or computed value"  # constraints, generated columns, index expressions, conversions
-    INDEX_SIZE = "the size of an index entry"  # which is bounded: a value that is too long is refused
+    # constraints, generated columns, index expressions, conversions
+    CHECK = "a check or computed value"
+    # which is bounded: a value that is too long is refused
+    INDEX_SIZE = "the size of an index entry"
     PARTITION = "the choice of a partition"
     DEFINITION = "the definition of a materialized view"  # which REFRESH computes
 
@@ -55,9 +61,10 @@ class Influence(Struct, frozen=True):
 class OutputColumn(Struct, frozen=True):
     """One column of the result (or of COPY data).
 
-    ``origin`` is what RowDescription must say for it (table OID, attnum), or None for (0, 0): the second lock compares.
-    ``sources`` holds base columns with views, CTEs and subqueries expanded, and the view's own column as well.
-    ``raw``: it comes from the target of a write (RETURNING), where no subselect can stand.
+    ``origin`` is what RowDescription must say for it (table OID, attnum), or None for (0, 0): the
+    second lock compares. ``sources`` holds base columns with views, CTEs and subqueries expanded,
+    and the view's own column as well. ``raw``: it comes from the target of a write (RETURNING),
+    where no subselect can stand.
     """
 
     name: str
@@ -68,7 +75,9 @@ class OutputColumn(Struct, frozen=True):
 
 
 class Access(Struct, frozen=True):
-    """``action`` is a policy action (select, insert, update, delete, merge, truncate, lock, ...). ``indirect``: reached through a view's definition."""
+    """``action`` is a policy action (select, insert, update, delete, merge, truncate, lock, ...).
+    ``indirect``: reached through a view's definition.
+    """
 
     relation: int
     action: str
@@ -77,7 +86,9 @@ class Access(Struct, frozen=True):
 
 
 class FunctionUse(Struct, frozen=True):
-    """A call of a function that is not in pg_catalog; policy must name it. ``oid`` 0: not resolved to one overload."""
+    """A call of a function that is not in pg_catalog; policy must name it. ``oid`` 0: not resolved
+    to one overload.
+    """
 
     schema: str
     name: str
@@ -86,7 +97,8 @@ class FunctionUse(Struct, frozen=True):
 
 
 class Flow(Struct, frozen=True):
-    """Data written: ``sources`` end up in ``target`` (a column), or in one that does not exist yet (target None).
+    """Data written: ``sources`` end up in ``target`` (a column), or in one that does not exist yet
+    (target None).
 
     ``into``: schema, relation and name of a column that does not exist yet, where they are known.
     """
@@ -98,7 +110,8 @@ class Flow(Struct, frozen=True):
 
 
 class NamedObject(Struct, frozen=True):
-    """An object, by name, that ``action`` concerns and that is no relation of the snapshot: a new table, a type, a new name.
+    """An object, by name, that ``action`` concerns and that is no relation of the snapshot: a new
+    table, a type, a new name.
 
     ``name`` "": the schema itself. ``schema`` "": an object that is in no schema.
     """
@@ -109,7 +122,9 @@ class NamedObject(Struct, frozen=True):
 
 
 class SettingChange(Struct, frozen=True):
-    """SET / RESET / set_config. ``value`` None: RESET or DEFAULT. ``name`` '' with RESET ALL. ``local``: SET LOCAL."""
+    """SET / RESET / set_config. ``value`` None: RESET or DEFAULT. ``name`` '' with RESET ALL.
+    ``local``: SET LOCAL.
+    """
 
     name: str
     value: str | None
@@ -118,7 +133,9 @@ class SettingChange(Struct, frozen=True):
 
 
 class BoundSetting(Struct, frozen=True):
-    """set_config whose name or value is a parameter: its number in the place of the text. What it sets shows at Bind."""
+    """set_config whose name or value is a parameter: its number in the place of the text. What it
+    sets shows at Bind.
+    """
 
     name: str | int
     value: str | int
@@ -146,8 +163,8 @@ class Unknown(Struct, frozen=True):
 
 
 class Exposure(Struct, frozen=True):
-    """A view gets a column (``name``) computed from ``sources``, or ("") rows chosen by them, where statements that were judged a moment ago
-    may still mean another relation by the view's name.
+    """A view gets a column (``name``) computed from ``sources``, or ("") rows chosen by them, where
+    statements that were judged a moment ago may still mean another relation by the view's name.
     """
 
     schema: str
@@ -201,9 +218,10 @@ class CopyFormat(Struct, frozen=True):
 class RangeVariable(Struct, frozen=True):
     """A relation by name in FROM, USING or as the target of a write (RangeVar in parsenodes.h).
 
-    ``position``: byte offset of its name in the script. ``relation``: pg_class.oid, 0 for a WITH query. ``name``: what it answers
-    to. ``path``: the relation's name as written, 1 to 3 parts. ``locked``: FOR UPDATE or the like may lock its rows.
-    ``level``: equal for those of one FROM clause.
+    ``position``: byte offset of its name in the script. ``relation``: pg_class.oid, 0 for a WITH
+    query. ``name``: what it answers to. ``path``: the relation's name as written, 1 to 3 parts.
+    ``locked``: FOR UPDATE or the like may lock its rows. ``level``: equal for those of one FROM
+    clause.
     """
 
     position: int
@@ -220,10 +238,11 @@ class RangeVariable(Struct, frozen=True):
 
 
 class UngroupedColumn(Struct, frozen=True):
-    """A column of a range variable that stands outside aggregates and not in GROUP BY, as the primary key in it permits.
+    """A column of a range variable that stands outside aggregates and not in GROUP BY, as the
+    primary key in it permits.
 
-    ``reference``: the names by which it can be referred to in this query. ``positions``: byte offsets of its references; -1 for one
-    that a ``*`` stands for.
+    ``reference``: the names by which it can be referred to in this query. ``positions``: byte
+    offsets of its references; -1 for one that a ``*`` stands for.
     """
 
     column: ColumnId
@@ -233,8 +252,8 @@ class UngroupedColumn(Struct, frozen=True):
 
 
 class Grouping(Struct, frozen=True):
-    """A GROUP BY that holds the whole primary key of a relation. ``position``: byte offset of its first expression. ``rows``: of
-    references to whole rows that stand outside aggregates.
+    """A GROUP BY that holds the whole primary key of a relation. ``position``: byte offset of its
+    first expression. ``rows``: of references to whole rows that stand outside aggregates.
     """
 
     position: int
@@ -243,12 +262,14 @@ class Grouping(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """An AND-ed part of WHERE that compares a range variable's column with constants or parameters by ``=``, IN or ANY.
+    """An AND-ed part of WHERE that compares a range variable's column with constants or parameters
+    by ``=``, IN or ANY.
 
-    ``reference``: byte offset of the column's reference, which has ``parts`` names. ``tree``: the condition's parse tree as JSON,
-    without positions. The range variable's rows are in the result only where the condition is true. ``parameters``: numbers of those
-    that stand in it without a cast; ``array``: they are arrays of what the column is compared with; ``repeated``: one of them stands
-    elsewhere in the statement too, which may be what gives it its type.
+    ``reference``: byte offset of the column's reference, which has ``parts`` names. ``tree``: the
+    condition's parse tree as JSON, without positions. The range variable's rows are in the result
+    only where the condition is true. ``parameters``: numbers of those that stand in it without a
+    cast; ``array``: they are arrays of what the column is compared with; ``repeated``: one of them
+    stands elsewhere in the statement too, which may be what gives it its type.
     """
 
     column: ColumnId
@@ -262,7 +283,9 @@ class Comparison(Struct, frozen=True):
 
 
 class SchemaReference(Struct, frozen=True):
-    """A reference that names a relation with its schema. ``parts``: how many names stand before the column's."""
+    """A reference that names a relation with its schema. ``parts``: how many names stand before the
+    column's.
+    """
 
     position: int
     parts: int
@@ -270,9 +293,11 @@ class SchemaReference(Struct, frozen=True):
 
 
 class RowReference(Struct, frozen=True):
-    """A reference to the whole row of a range variable, as ``t`` or ``t.*`` where one value is wanted.
+    """A reference to the whole row of a range variable, as ``t`` or ``t.*`` where one value is
+    wanted.
 
-    ``parts``: names of the range variable. ``star``: ``.*`` stands behind them. ``nullable``: an outer join may make the row NULL.
+    ``parts``: names of the range variable. ``star``: ``.*`` stands behind them. ``nullable``: an
+    outer join may make the row NULL.
     """
 
     position: int
@@ -283,10 +308,12 @@ class RowReference(Struct, frozen=True):
 
 
 class ConstantUse(Struct, frozen=True):
-    """A literal or parameter of the statement that is compared with, or written to, ``columns`` and nothing else.
+    """A literal or parameter of the statement that is compared with, or written to, ``columns`` and
+    nothing else.
 
-    ``position``: its byte offset in the script. ``whole``: it is a whole value of the one column that is meant (views' columns are
-    named with those under them). ``listed``: it stands in a list whose later constants the tree may lack.
+    ``position``: its byte offset in the script. ``whole``: it is a whole value of the one column
+    that is meant (views' columns are named with those under them). ``listed``: it stands in a list
+    whose later constants the tree may lack.
     """
 
     position: int
@@ -303,10 +330,11 @@ class DependantDrop(Struct, frozen=True):
 
 
 class PlainShape(Struct, frozen=True):
-    """A SELECT over one relation and nothing that could store or order its rows: see :mod:`sallyport.sql.plain`.
+    """A SELECT over one relation and nothing that could store or order its rows: see
+    :mod:`sallyport.sql.plain`.
 
-    ``outputs``: names of the columns in the select list, "*" for a star. ``names``: every other identifier in the statement.
-    ``order``: names of the columns in ORDER BY.
+    ``outputs``: names of the columns in the select list, "*" for a star. ``names``: every other
+    identifier in the statement. ``order``: names of the columns in ORDER BY.
     """
 
     relation: int
@@ -321,10 +349,12 @@ def meant_by(meant: bytes, number: int) -> int:
 
 
 class StatementFacts(Struct, frozen=True):
-    """``kind`` is the policy action of the statement as a whole (select, update, explain, set, begin, ...).
+    """``kind`` is the policy action of the statement as a whole (select, update, explain, set,
+    begin, ...).
 
-    ``start``/``end``: byte offsets of the statement in the UTF-8 script. ``columns``: None when the statement returns no rows.
-    ``has_where``: for UPDATE and DELETE (None otherwise). ``inner``: of EXPLAIN, PREPARE, DECLARE, COPY (query), CTAS.
+    ``start``/``end``: byte offsets of the statement in the UTF-8 script. ``columns``: None when the
+    statement returns no rows. ``has_where``: for UPDATE and DELETE (None otherwise). ``inner``: of
+    EXPLAIN, PREPARE, DECLARE, COPY (query), CTAS.
     """
 
     kind: str
@@ -343,7 +373,8 @@ class StatementFacts(Struct, frozen=True):
     copy_format: CopyFormat | None = None
     #: every column mentioned anywhere: errors about them are scrubbed
     touched: frozenset[ColumnId] = frozenset()
-    #: parameters ($n, from 1) that name a setting which is read: at Bind their values must satisfy policy's may_read
+    #: parameters ($n, from 1) that name a setting which is read: at Bind their values must satisfy
+    #: policy's may_read
     setting_parameters: frozenset[int] = frozenset()
     #: likewise what it sets, which must satisfy policy's check_change
     bound_settings: tuple[BoundSetting, ...] = ()
@@ -353,15 +384,19 @@ class StatementFacts(Struct, frozen=True):
     named_objects: tuple[NamedObject, ...] = ()
     #: OIDs of temporary relations that it concerns
     temporary: frozenset[int] = frozenset()
-    #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename
+    #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and
+    #: rename
     also: frozenset[str] = frozenset()
-    #: relations as they are called, and whose children they are, once the statement has run; only those that change in this
+    #: relations as they are called, and whose children they are, once the statement has run; only
+    #: those that change in this
     after: tuple[Relation, ...] = ()
     #: (relation, parent) whose rows can be read through the parent afterwards
     joins: tuple[tuple[int, int], ...] = ()
-    #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by a cast that users made
+    #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by
+    #: a cast that users made
     cast_parameters: frozenset[tuple[int, int]] = frozenset()
-    #: parameters that others stand for in all of this (sallyport.wire.scan.outline): see :meth:`meant_by`
+    #: parameters that others stand for in all of this (sallyport.wire.scan.outline): see
+    #: :meth:`meant_by`
     meant: bytes = b""
     #: of PREPARE: the types (pg_type OIDs) that it gives its parameters, in order
     declared_types: tuple[int, ...] = ()
@@ -377,13 +412,15 @@ class StatementFacts(Struct, frozen=True):
     range_variables: tuple[RangeVariable, ...] = ()
     schema_references: tuple[SchemaReference, ...] = ()
     row_references: tuple[RowReference, ...] = ()
-    #: byte offsets of calls of functions that give counters of a relation (sallyport.sql.system_views)
+    #: byte offsets of calls of functions that give counters of a relation
+    #: (sallyport.sql.system_views)
     counter_calls: tuple[int, ...] = ()
     #: columns by which rows are told apart: DISTINCT, UNION, INTERSECT, EXCEPT
     distinguished: frozenset[ColumnId] = frozenset()
     #: it calls current_query()
     tells_text: bool = False
-    #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT (sallyport.sql.rewrite.cascade)
+    #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT
+    #: (sallyport.sql.rewrite.cascade)
     cascades: bool = False
     #: what it reaches, as far as that is known, dependants first (sallyport.sql.dependants)
     drops_first: tuple[DependantDrop, ...] = ()
@@ -396,10 +433,12 @@ class StatementFacts(Struct, frozen=True):
     plain: PlainShape | None = None
     #: options of EXPLAIN that are on or off by name
     explain_options: tuple[tuple[str, bool], ...] = ()
-    #: columns that are used other than as an entry of a select list by themselves or in a whole row, each with the byte
-    #: offset of its first mention (-1: not known). Lineage is followed; what definitions of views mention is not in it.
+    #: columns that are used other than as an entry of a select list by themselves or in a whole
+    #: row, each with the byte offset of its first mention (-1: not known). Lineage is followed;
+    #: what definitions of views mention is not in it.
     mentioned: tuple[tuple[ColumnId, int], ...] = ()
-    #: likewise inside the definitions of the views that are read or written, in their conditions as in their outputs
+    #: likewise inside the definitions of the views that are read or written, in their conditions as
+    #: in their outputs
     mentioned_in_views: frozenset[ColumnId] = frozenset()
     #: columns of rows that are referred to as a whole
     used_in_rows: frozenset[ColumnId] = frozenset()
@@ -407,25 +446,32 @@ class StatementFacts(Struct, frozen=True):
     read_in_functions: frozenset[ColumnId] = frozenset()
     #: those of its literals and parameters of which it is known what they meet
     constants: tuple[ConstantUse, ...] = ()
-    #: numbers (from 0) of its output columns that may repeat a literal or parameter of its text; None: it is not known of any
+    #: numbers (from 0) of its output columns that may repeat a literal or parameter of its text;
+    #: None: it is not known of any
     quoting: frozenset[int] | None = None
     #: byte offsets of the literals and parameters in the expressions of those columns
     quoted: frozenset[int] = frozenset()
 
     @property
     def set_names(self) -> tuple[str | int, ...]:
-        """Names of the settings that are set, "" for all; the number of a parameter that names one."""
+        """Names of the settings that are set, "" for all; the number of a parameter that
+        names one.
+        """
         return (
             *(setting.name for setting in self.settings),
             *(setting.name for setting in self.bound_settings),
         )
 
     def meant_by(self, number: int) -> int:
-        """The parameter of which is said what is true of ``$number``: itself, or one that is used in the same way."""
+        """The parameter of which is said what is true of ``$number``: itself, or one that is used
+        in the same way.
+        """
         return meant_by(self.meant, number)
 
     @property
     def computed_with(self) -> frozenset[ColumnId]:
-        """Columns whose values decide or enter expressions, those in views that are read included."""
+        """Columns whose values decide or enter expressions, those in views that are read
+        included.
+        """
         mentioned = frozenset(column for column, _ in self.mentioned)
         return mentioned | self.mentioned_in_views | self.distinguished | self.used_in_rows

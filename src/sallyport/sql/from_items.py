@@ -1,7 +1,8 @@
 """FROM items: relations, subqueries, joins, functions (parse_clause.c, transformFromClauseItem).
 
-Every handler gets the items to its left (visible to it only if it is LATERAL or a function) and returns the namespace it adds; the
-last item of that list stands for the whole of it, as PostgreSQL's nsitem does.
+Every handler gets the items to its left (visible to it only if it is LATERAL or a function) and
+returns the namespace it adds; the last item of that list stands for the whole of it, as
+PostgreSQL's nsitem does.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ _ALIAS = fields("aliasname colnames")
 _COLUMN_DEF = fields("colname typeName is_local collClause")
 
 
-def from_clause(a: Analysis, nodes: list[Node], scope: Scope, before: tuple[Item, ...] = ()) -> None:
-    """Fill ``scope`` with what FROM brings. ``before``: items that come first but are not laterally visible (UPDATE's target)."""
+def from_clause(
+    a: Analysis, nodes: list[Node], scope: Scope, before: tuple[Item, ...] = ()
+) -> None:
+    """Fill ``scope`` with what FROM brings. ``before``: items that come first but are not laterally
+    visible (UPDATE's target).
+    """
     items: list[Item] = []
     for node in nodes:
         items.extend(from_item(a, node, scope, items))
@@ -78,7 +83,9 @@ def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
         )
     if new:
         a.positional.update(source.relation for f in columns for source in f.value.sources)
-        item.fields = tuple([Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)])
+        item.fields = tuple(
+            [Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)]
+        )
         item.positions = None
     return item
 
@@ -89,8 +96,8 @@ def outside(scope: Scope, left: list[Item]) -> Scope:
 
 
 def note_range_variable(a: Analysis, node: Node, relation: int, scope: Scope | None = None) -> None:
-    """``node``: a RangeVar; ``relation``: what it was resolved to, 0 for a WITH query. ``scope``: of its FROM; None for the target of a
-    write.
+    """``node``: a RangeVar; ``relation``: what it was resolved to, 0 for a WITH query. ``scope``:
+    of its FROM; None for the target of a write.
     """
     if scope is not None and not scope.level:
         a.levels += 1
@@ -132,7 +139,8 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
                 )
             item = aliased(a, make_item(name, columns or (), RECORD), node.get("alias"))
             if cte.added and scope.ctes.get(name) is not cte:
-                # of SEARCH and CYCLE, in queries below the one with the WITH (addRangeTblEntryForCTE in parse_relation.c)
+                # of SEARCH and CYCLE, in queries below the one with the WITH
+                # (addRangeTblEntryForCTE in parse_relation.c)
                 last = len(item.fields)
                 item = replace(item, unexpanded=frozenset(range(last - cte.added, last)))
             return [item]
@@ -181,7 +189,9 @@ def _range_function(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> 
         definitions = definitions or node.get("coldeflist", [])
         label, fields, single = _function_columns(a, function, definitions, inner)
         if single and len(calls) == 1 and alias.get("aliasname") and not definitions:
-            fields = (Field(alias["aliasname"], fields[0].value),) if fields[0].name == label else fields
+            fields = (
+                (Field(alias["aliasname"], fields[0].value),) if fields[0].name == label else fields
+            )
         name, scalar = name or label, single and len(calls) == 1
         columns.extend(fields)
     if node.get("ordinality"):
@@ -218,7 +228,12 @@ def _function_columns(
         label = figure(a, node)
         return (
             label,
-            (Field(label, replace(a.expression(node, scope), constant=False, literal=None, origin=None)),),
+            (
+                Field(
+                    label,
+                    replace(a.expression(node, scope), constant=False, literal=None, origin=None),
+                ),
+            ),
             True,
         )
     a.check(tag, body, EXPRESSIONS.table[tag][1])
@@ -257,7 +272,9 @@ def _function_columns(
     if relation is not None:
         return (
             label,
-            tuple(Field(c.name, replace(value, type=c.type_oid, row=None)) for c in relation.columns),
+            tuple(
+                Field(c.name, replace(value, type=c.type_oid, row=None)) for c in relation.columns
+            ),
             False,
         )
     return label, (Field(label, value),), True
@@ -268,7 +285,9 @@ def _defined(a: Analysis, definitions: list[Node], value: Value) -> tuple[Field,
     for item in definitions:
         body = item["ColumnDef"]
         a.check("ColumnDef", body, _COLUMN_DEF)
-        columns.append(Field(body.get("colname", ""), replace(value, type=type_oid(a, body["typeName"]))))
+        columns.append(
+            Field(body.get("colname", ""), replace(value, type=type_oid(a, body["typeName"])))
+        )
     return tuple(columns)
 
 
@@ -290,11 +309,15 @@ def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]
         a.starred.update([origin.relation for origin in origins if origin is not None])
     merged = _merge(a, kind, names, first, second)
     if "quals" in node:
-        condition = a.expression(node["quals"], Scope(scope.parent, [*left_items, *right_items], scope.ctes))
+        condition = a.expression(
+            node["quals"], Scope(scope.parent, [*left_items, *right_items], scope.ctes)
+        )
         a.condition(condition)
     result = aliased(a, _joined(first, second, names, merged), node.get("alias"))
     children = (
-        [] if "alias" in node else [item.shown(item.visible, False) for item in (*left_items, *right_items)]
+        []
+        if "alias" in node
+        else [item.shown(item.visible, False) for item in (*left_items, *right_items)]
     )
     if "join_using_alias" in node:
         using = aliased(a, make_item("", merged), node["join_using_alias"])
@@ -303,7 +326,9 @@ def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]
 
 
 def _joined(first: Item, second: Item, names: tuple[str, ...], merged: tuple[Field, ...]) -> Item:
-    """Both sides as one item, with ``merged`` in the place of the columns that are called ``names``."""
+    """Both sides as one item, with ``merged`` in the place of the columns that are called
+    ``names``.
+    """
     if not (names or first.unexpanded or second.unexpanded):
         return make_item("", (*first.fields, *second.fields))
     rest = [
@@ -317,8 +342,12 @@ def _joined(first: Item, second: Item, names: tuple[str, ...], merged: tuple[Fie
     return joined
 
 
-def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: Item) -> tuple[Field, ...]:
-    """USING: each merged column is computed from both sides, and both decide which rows there are."""
+def _merge(
+    a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: Item
+) -> tuple[Field, ...]:
+    """USING: each merged column is computed from both sides, and both decide which rows
+    there are.
+    """
     columns = []
     a.work.spend(3 * len(names))
     for name in names:
@@ -341,12 +370,16 @@ def _side(a: Analysis, item: Item, name: str, side: str) -> Value | None:
         a.missing("SP1112", f'common column name "{name}" appears more than once in {side} table')
         return None
     if value is None:
-        a.missing("SP1108", f'column "{name}" specified in USING clause does not exist in {side} table')
+        a.missing(
+            "SP1108", f'column "{name}" specified in USING clause does not exist in {side} table'
+        )
     return value
 
 
 def _merged(a: Analysis, kind: str, left: Value, right: Value) -> Value:
-    """buildMergedJoinVar: the side that RowDescription will name is the one that needs no conversion."""
+    """buildMergedJoinVar: the side that RowDescription will name is the one that needs no
+    conversion.
+    """
     type_ = left.type if left.type == right.type else unite(a, (left, right))
     value = either(left, right, type_)
     left_fits, right_fits = left.type == type_, right.type == type_

@@ -1,7 +1,8 @@
-"""Which argument of a call belongs to which parameter of a user-made SQL function, and of what types its parameters then are (parse_func.c).
+"""Which argument of a call belongs to which parameter of a user-made SQL function, and of what
+types its parameters then are (parse_func.c).
 
-By position, by name, from defaults, gathered for VARIADIC; polymorphic parameters get the types of what was given
-(enforce_generic_type_consistency in parse_coerce.c, as far as it needs no guess).
+By position, by name, from defaults, gathered for VARIADIC; polymorphic parameters get the types of
+what was given (enforce_generic_type_consistency in parse_coerce.c, as far as it needs no guess).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _COMPATIBLE = frozenset({ANYCOMPATIBLE, ANYCOMPATIBLEARRAY, ANYCOMPATIBLENONARRA
 
 
 class Matched(NamedTuple):
-    """``function``: with the types that this call gives it. ``arguments``: what was written, per parameter; for a VARIADIC one several."""
+    """``function``: with the types that this call gives it. ``arguments``: what was written, per
+    parameter; for a VARIADIC one several.
+    """
 
     function: Function
     arguments: tuple[tuple[Value, ...], ...]
@@ -40,7 +43,9 @@ class Matched(NamedTuple):
 
 
 def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]) -> Matched | str:
-    """``values``: of the arguments of the FuncCall ``node``, in its order. A string says why they cannot be told."""
+    """``values``: of the arguments of the FuncCall ``node``, in its order. A string says why they
+    cannot be told.
+    """
     names = [item.get("NamedArgExpr", {}).get("name", "") for item in node.get("args", [])]
     slots: list[tuple[Value, ...]] = [()] * len(function.arg_types)
     gathered = function.variadic and not node.get("func_variadic")
@@ -76,7 +81,9 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
 def converted(a: Analysis, match: Matched, at: int) -> list[Value]:
     """The arguments as the parameters get them, conversions noted."""
     out = []
-    for number, (type_, values) in enumerate(zip(match.function.arg_types, match.arguments, strict=True)):
+    for number, (type_, values) in enumerate(
+        zip(match.function.arg_types, match.arguments, strict=True)
+    ):
         if match.gathered and number == len(match.arguments) - 1:
             element = a.types.element(type_)
             out.append(derived([cast_to(a, value, element, at) for value in values], type_))
@@ -86,7 +93,9 @@ def converted(a: Analysis, match: Matched, at: int) -> list[Value]:
 
 
 def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
-    """The values of the function's defaults, which are written out where it is called; only those that read and call nothing of users'."""
+    """The values of the function's defaults, which are written out where it is called; only those
+    that read and call nothing of users'.
+    """
     if not function.defaults:
         return "its arguments do not match its parameters"
     inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH), Work())
@@ -97,7 +106,9 @@ def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
     body = statements[0].node.get("SelectStmt", {}) if len(statements) == 1 else {}
     if not body or body.keys() - {"targetList", "limitOption", "op"}:
         return "its defaults cannot be parsed"
-    values = inner.expressions([item["ResTarget"]["val"] for item in body.get("targetList", [])], Scope())
+    values = inner.expressions(
+        [item["ResTarget"]["val"] for item in body.get("targetList", [])], Scope()
+    )
     facts = inner.facts(-1, -1)
     if facts.unknowns or facts.functions or facts.accesses or facts.settings or facts.followed:
         return "a default of its parameters calls functions or reads relations"
@@ -107,7 +118,9 @@ def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
 def _concrete(
     types: Types, function: Function, slots: list[tuple[Value, ...]], gathered: bool
 ) -> Function | None:
-    """The function with real types in the place of polymorphic ones; None where PostgreSQL would have to be asked."""
+    """The function with real types in the place of polymorphic ones; None where PostgreSQL would
+    have to be asked.
+    """
     if POLYMORPHIC.isdisjoint((*function.arg_types, function.return_type, *function.out_types)):
         return function
     bound = {family: _family(types, function, slots, gathered, family) for family in (False, True)}
@@ -128,9 +141,15 @@ def _concrete(
 
 
 def _family(
-    types: Types, function: Function, slots: list[tuple[Value, ...]], gathered: bool, compatible: bool
+    types: Types,
+    function: Function,
+    slots: list[tuple[Value, ...]],
+    gathered: bool,
+    compatible: bool,
 ) -> int:
-    """The element type of the any... or the anycompatible... parameters; 0 where there is none, or more than one."""
+    """The element type of the any... or the anycompatible... parameters; 0 where there is none, or
+    more than one.
+    """
     types_seen: set[int] = set()
     last = len(slots) - 1
     for number, (declared, values) in enumerate(zip(function.arg_types, slots, strict=True)):

@@ -1,18 +1,21 @@
 """Calls of SQL functions that users made, where the body is one SELECT that can be followed.
 
-A function with LANGUAGE sql is read like a subquery with parameters: what its body reads counts for the
-statement that calls it. What it reads is read by the caller, as PostgreSQL sees it too (there is no view whose permission would stand
-for it). That holds for SECURITY DEFINER as well: PostgreSQL then asks for the owner's permission, policy still for the caller's, and
-masks apply; to let a function give more than that, policy names it. Everything else, any body that does more than read, and any with
-something in it that is not understood, is not followed: :func:`followed` gives None, and the call is judged by the function's name, with
-the reason in :attr:`Analysis.not_followed`.
+A function with LANGUAGE sql is read like a subquery with parameters: what its body reads counts for
+the statement that calls it. What it reads is read by the caller, as PostgreSQL sees it too (there
+is no view whose permission would stand for it). That holds for SECURITY DEFINER as well: PostgreSQL
+then asks for the owner's permission, policy still for the caller's, and masks apply; to let a
+function give more than that, policy names it. Everything else, any body that does more than read,
+and any with something in it that is not understood, is not followed: :func:`followed` gives None,
+and the call is judged by the function's name, with the reason in :attr:`Analysis.not_followed`.
 
-Bodies in BEGIN ATOMIC or RETURN form are bound to their objects, so their text is qualified. The text of other bodies means what the
-search_path says when it runs: that of the function's SET clause, else the session's. Facts say so (``late_names``), because what is open
-or prepared must be judged again when the path moves. With its owner's rights a function may see other schemas on the same path, so such
-text is followed only where its SET clause leaves nothing but pg_catalog on it.
+Bodies in BEGIN ATOMIC or RETURN form are bound to their objects, so their text is qualified. The
+text of other bodies means what the search_path says when it runs: that of the function's SET
+clause, else the session's. Facts say so (``late_names``), because what is open or prepared must be
+judged again when the path moves. With its owner's rights a function may see other schemas on the
+same path, so such text is followed only where its SET clause leaves nothing but pg_catalog on it.
 
-Bodies are walked once per snapshot, path and types of arguments, with a stand-in for each parameter.
+Bodies are walked once per snapshot, path and types of arguments, with a stand-in for each
+parameter.
 """
 
 from __future__ import annotations
@@ -53,8 +56,12 @@ class _Body(NamedTuple):
     late_names: bool
 
 
-def followed(a: Analysis, resolved: Resolved, node: Node, values: list[Value], at: int) -> Value | None:
-    """The value of the call ``node``, its effects noted; None when it cannot be followed. ``values``: of its arguments."""
+def followed(
+    a: Analysis, resolved: Resolved, node: Node, values: list[Value], at: int
+) -> Value | None:
+    """The value of the call ``node``, its effects noted; None when it cannot be followed.
+    ``values``: of its arguments.
+    """
     if len(resolved.candidates) != 1 or resolved.users != resolved.candidates:
         return None
     function = resolved.candidates[0]
@@ -86,8 +93,12 @@ def _is_sql(function: Function) -> bool:
 _Answer = tuple[_Body, Function, list[Value], list[Sources]]
 
 
-def _body(a: Analysis, function: Function, node: Node, values: list[Value], at: int) -> _Answer | str:
-    """What the call comes to, the function with the types of this call, and its arguments; or why it is not followed."""
+def _body(
+    a: Analysis, function: Function, node: Node, values: list[Value], at: int
+) -> _Answer | str:
+    """What the call comes to, the function with the types of this call, and its arguments; or why
+    it is not followed.
+    """
     names = _names(a, function)
     if isinstance(names, str):
         return names
@@ -112,7 +123,8 @@ def _body(a: Analysis, function: Function, node: Node, values: list[Value], at: 
         a.call(a.catalog.functions[use.oid], at)
     arguments = converted(a, call, at)
     bound_sources = [
-        value.sources | union(written) for value, written in zip(arguments, call.arguments, strict=True)
+        value.sources | union(written)
+        for value, written in zip(arguments, call.arguments, strict=True)
     ]
     return body, function, arguments, bound_sources
 
@@ -127,7 +139,8 @@ def _names(a: Analysis, function: Function) -> NameResolver | str:
         return "functions call each other too deeply"
     fixed = function.path is not None and set(function.path) <= _FIXED
     if fixed or (function.security_definer and function.body_bound):
-        # what it calls looks up names on the same path, with the owner's rights or with none that differ
+        # what it calls looks up names on the same path, with the owner's rights or with none that
+        # differ
         return a.names.owners()
     session = a.names.session
     if function.security_definer:
@@ -164,7 +177,9 @@ def _filled(sources: Sources, bound_sources: list[Sources]) -> Sources:
     return plain.union(*(bound_sources[c.attnum - 1] for c in sources if c.relation == _PARAMETERS))
 
 
-def _value(function: Function, body: _Body, bound_sources: list[Sources], arguments: Value) -> Value:
+def _value(
+    function: Function, body: _Body, bound_sources: list[Sources], arguments: Value
+) -> Value:
     """``arguments``: all of them as one value."""
 
     def filled(value: Value) -> Value:
@@ -227,7 +242,9 @@ def _walk(a: Analysis, function: Function, names: NameResolver) -> _Body | str:
         facts.functions,
         facts.influences,
         facts.touched,
-        facts.followed | {function.oid} if not function.security_definer else frozenset({function.oid}),
+        facts.followed | {function.oid}
+        if not function.security_definer
+        else frozenset({function.oid}),
         late and function.path is None and not function.security_definer,
     )
 
@@ -264,7 +281,9 @@ def _tree(function: Function) -> Node | str:
 
 
 def _is_ambiguous(node: Node, function: Function) -> bool:
-    """Whether something in the body is named like a parameter or the function: which one a name means is PostgreSQL's to say."""
+    """Whether something in the body is named like a parameter or the function: which one a name
+    means is PostgreSQL's to say.
+    """
     names = {name for name in function.arg_names if name}
     return bool(names) and not (names | {function.name}).isdisjoint(_named(node))
 
@@ -297,15 +316,21 @@ def _strings(node: Any) -> set[str]:
 
 
 def _parameter_scope(values: tuple[Value, ...], function: Function) -> Scope:
-    """Parameters answer to ``name`` and ``function.name``, after every column (sql_fn_post_column_ref in functions.c)."""
+    """Parameters answer to ``name`` and ``function.name``, after every column
+    (sql_fn_post_column_ref in functions.c).
+    """
     named = tuple(Field(n, v) for n, v in zip(function.arg_names, values, strict=False) if n)
     if not named:
         return Scope()
     return Scope(items=[Item(function.name, named)])
 
 
-def _returned(inner: Analysis, function: Function, columns: tuple[Field, ...]) -> tuple[Field, ...] | None:
-    """The columns converted to what the function is declared to return (check_sql_fn_retval); None where they do not fit."""
+def _returned(
+    inner: Analysis, function: Function, columns: tuple[Field, ...]
+) -> tuple[Field, ...] | None:
+    """The columns converted to what the function is declared to return (check_sql_fn_retval); None
+    where they do not fit.
+    """
     relation = inner.catalog.relations.get(inner.types.relation(function.return_type))
     if len(function.out_types) > 1:
         names, types = function.out_names, function.out_types

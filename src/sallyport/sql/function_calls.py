@@ -1,4 +1,6 @@
-"""Function calls in expressions: ordinary, aggregate, window, and the few that change something (parse_func.c)."""
+"""Function calls in expressions: ordinary, aggregate, window, and the few that change something
+(parse_func.c).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from sallyport.sql.void_parameters import check_inferred, given, repeated
 
 on = EXPRESSIONS.on
 CALL_FIELDS = (
-    "funcname args agg_order agg_filter over agg_within_group agg_star agg_distinct func_variadic funcformat"
+    "funcname args agg_order agg_filter over agg_within_group agg_star agg_distinct func_variadic"
+    " funcformat"
 )
 _WINDOW = fields("name refname partitionClause orderClause frameOptions startOffset endOffset")
 #: Of a call that is more than a function with arguments.
@@ -55,7 +58,8 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
     arguments = node.get("args", [])
     level = a.ungrouped
     if level is not None and "over" not in node and names and names[-1] in a.names.aggregates:
-        # inside an aggregate of a sublink, references to the query around it are as ungrouped as outside
+        # inside an aggregate of a sublink, references to the query around it are as ungrouped as
+        # outside
         a.ungrouped = level.outer if level is scope.grouping else level
     values = a.expressions(arguments, scope)
     named = parameters = False
@@ -110,7 +114,9 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
 
 
 def _locks_a_constant(resolved: Resolved, values: list[Value]) -> bool:
-    """Advisory locks on keys that are not computed from data are what migration tools use them for."""
+    """Advisory locks on keys that are not computed from data are what migration tools use
+    them for.
+    """
     if resolved.users or not all(classify(f).special == "constants" for f in resolved.candidates):
         return False
     return not any(v.sources or v.dependence is Dependence.OPAQUE for v in values)
@@ -128,7 +134,9 @@ def _with_row(resolved: Resolved, value: Value) -> Value:
         return value
     return replace(
         value,
-        row=tuple([Field(n, replace(value, type=concrete(t))) for n, t in zip(names, types, strict=True)]),
+        row=tuple(
+            [Field(n, replace(value, type=concrete(t))) for n, t in zip(names, types, strict=True)]
+        ),
     )
 
 
@@ -154,7 +162,9 @@ def _aggregate_order(a: Analysis, node: Node, scope: Scope) -> list[Value]:
 
 
 def _cast_without_effect(a: Analysis, names: tuple[str, ...], value: Value) -> int:
-    """The type, where ``type(value)`` is a value of that type already and no function takes it (func_get_detail in parse_func.c)."""
+    """The type, where ``type(value)`` is a value of that type already and no function takes it
+    (func_get_detail in parse_func.c).
+    """
     type_ = a.types.named(names)
     if type_ is None or type_.oid != value.type:
         return 0
@@ -162,7 +172,9 @@ def _cast_without_effect(a: Analysis, names: tuple[str, ...], value: Value) -> i
     return 0 if any(f.arg_types == (value.type,) for f in taking) else value.type
 
 
-def _not_a_function(a: Analysis, names: tuple[str, ...], values: list[Value], at: int) -> Value | None:
+def _not_a_function(
+    a: Analysis, names: tuple[str, ...], values: list[Value], at: int
+) -> Value | None:
     """``column(row)`` and ``type(value)``, which are written like calls."""
     if len(values) != 1:
         return None
@@ -174,7 +186,9 @@ def _not_a_function(a: Analysis, names: tuple[str, ...], values: list[Value], at
     type_ = a.types.named(names)
     if type_ is None:
         return None
-    return cast_to(a, derived(values, values[0].type) if values[0].sources else values[0], type_.oid, at)
+    return cast_to(
+        a, derived(values, values[0].type) if values[0].sources else values[0], type_.oid, at
+    )
 
 
 def window(a: Analysis, node: Node, scope: Scope) -> None:
@@ -196,7 +210,9 @@ def window(a: Analysis, node: Node, scope: Scope) -> None:
 
 
 def _text_or_parameter(a: Analysis, value: Value) -> str | int | None:
-    """A setting's name or value; None where it is not known before the statement runs. Of a parameter that stands elsewhere too the type is not."""
+    """A setting's name or value; None where it is not known before the statement runs. Of a
+    parameter that stands elsewhere too the type is not.
+    """
     if value.parameter:
         return None if a.is_nested or repeated(a, value.parameter) else value.parameter
     return plain_text(value)
@@ -257,12 +273,16 @@ def _current_setting(a: Analysis, resolved: Resolved, values: list[Value], at: i
     if name is None or not show_allowed(name):
         a.unknown(
             "SP1103",
-            f"setting {name} cannot be read through the gateway"
-            if name
-            else "cannot determine which setting is read here",
-            "The system view pg_settings lists the settings that can be read."
-            if name
-            else "Write its name as a constant.",
+            (
+                f"setting {name} cannot be read through the gateway"
+                if name
+                else "cannot determine which setting is read here"
+            ),
+            (
+                "The system view pg_settings lists the settings that can be read."
+                if name
+                else "Write its name as a constant."
+            ),
             at,
         )
 
@@ -302,7 +322,9 @@ def _source(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> No
 
 
 def _sequence_data(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
-    """pg_get_sequence_data tells of a sequence what SELECT does: of all of them, where it is not known of which."""
+    """pg_get_sequence_data tells of a sequence what SELECT does: of all of them, where it is not
+    known of which.
+    """
     relation = named_sequence(a, values[0]) if values else None
     every = [candidate.oid for candidate in a.catalog.relations.values() if candidate.kind == "S"]
     for oid in every if relation is None else [relation]:

@@ -1,17 +1,19 @@
 """What calling a built-in function, operator or cast can do. Pure; the judgement is data in
 ``functions.tsv``.
 
-Promises: :func:`classify` answers for functions that PostgreSQL itself ships (schema ``pg_catalog`` or
-``information_schema``, OID below 16384) by name *and* argument types, and for those of extensions that
-:mod:`sallyport.sql.extensions` lists. Everything else, including an overload that somebody added to ``pg_catalog`` and anything a newer server brings, is ``safe=False``.
+Promises: :func:`classify` answers for functions that PostgreSQL itself ships (schema ``pg_catalog``
+or ``information_schema``, OID below 16384) by name *and* argument types, and for those of
+extensions that :mod:`sallyport.sql.extensions` lists. Everything else, including an overload that
+somebody added to ``pg_catalog`` and anything a newer server brings, is ``safe=False``.
 
-``safe`` means: the call can neither run SQL text, read files, send data elsewhere, change settings or
-session state, read other people's data or collected statistics, lock, sleep, nor signal. It may still
-raise.
+``safe`` means: the call can neither run SQL text, read files, send data elsewhere, change settings
+or session state, read other people's data or collected statistics, lock, sleep, nor signal. It may
+still raise.
 
-``special`` marks functions that the caller may treat as what they stand for: ``current_setting`` (allowed for a
-constant name that :func:`sallyport.sql.settings.show_allowed` lists), ``set_config`` (judged as SET when name and
-value are constants) and ``constants`` (harmless when every argument is a constant or a parameter: advisory locks).
+``special`` marks functions that the caller may treat as what they stand for: ``current_setting``
+(allowed for a constant name that :func:`sallyport.sql.settings.show_allowed` lists), ``set_config``
+(judged as SET when name and value are constants) and ``constants`` (harmless when every argument is
+a constant or a parameter: advisory locks).
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ def _class_of(kind: str, name: str) -> FunctionClass:
     special = name if name in ("current_setting", "set_config") else ""
     if kind == "advisory locks":
         special = "constants"
-    return FunctionClass(False, _REASONS[kind], changes_settings=name == "set_config", special=special)
+    return FunctionClass(
+        False, _REASONS[kind], changes_settings=name == "set_config", special=special
+    )
 
 
 def _rows(file: str) -> Iterator[list[str]]:
@@ -133,8 +137,13 @@ def _of_extension(function: Function) -> FunctionClass | None:
 
 
 def is_known(function: Function) -> bool:
-    """Whether :func:`classify` says what it does: PostgreSQL's own schemas, and listed functions of extensions. Others are users'."""
-    return function.schema in ("pg_catalog", "information_schema") or _of_extension(function) is not None
+    """Whether :func:`classify` says what it does: PostgreSQL's own schemas, and listed functions of
+    extensions. Others are users'.
+    """
+    return (
+        function.schema in ("pg_catalog", "information_schema")
+        or _of_extension(function) is not None
+    )
 
 
 def classify(function: Function) -> FunctionClass:
@@ -142,7 +151,10 @@ def classify(function: Function) -> FunctionClass:
     extension = _of_extension(function)
     if extension is not None:
         return extension
-    if function.schema not in ("pg_catalog", "information_schema") or not 0 < function.oid < FIRST_USER_OID:
+    if (
+        function.schema not in ("pg_catalog", "information_schema")
+        or not 0 < function.oid < FIRST_USER_OID
+    ):
         return _NOT_BUILT_IN
     if function.security_definer:  # none is, as shipped
         return _NOT_BUILT_IN
@@ -182,7 +194,9 @@ def _base(oid: int, catalog: CatalogSnapshot) -> Type | None:
 
 
 def _is_string(type_: Type) -> bool:
-    """Category S or a bare literal: I/O conversion applies (parse_coerce.c, find_coercion_pathway)."""
+    """Category S or a bare literal: I/O conversion applies (parse_coerce.c,
+    find_coercion_pathway).
+    """
     return type_.category == "S" or type_.oid == 705
 
 
@@ -207,7 +221,8 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
         if not all(f is not None and classify(f).safe for f in functions):
             return FunctionClass(
                 False,
-                f"runs a check of domain {step.schema}.{step.name} that calls user-defined functions",
+                f"runs a check of domain {step.schema}.{step.name} that calls user-defined"
+                " functions",
             )
         step = catalog.types.get(step.base)
     if step is None:
@@ -219,7 +234,8 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
 def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) -> FunctionClass:
     """What converting a value of one type to another can do, without its type modifier.
 
-    The path is PostgreSQL's (parse_coerce.c): pg_cast first, then array by element, then through text.
+    The path is PostgreSQL's (parse_coerce.c): pg_cast first, then array by element, then through
+    text.
     """
     target = catalog.types.get(target_oid)
     source = _base(source_oid, catalog)
@@ -234,10 +250,12 @@ def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) ->
     function_class = _through_pg_cast(source, target, catalog)
     if function_class is not None:
         return function_class
-    if source.element and target.element and target.oid not in (22, 30):  # never int2vector, oidvector
+    # never int2vector, oidvector
+    if source.element and target.element and target.oid not in (22, 30):
         return classify_cast(source.element, target.element, catalog)
     if _is_string(target) or (_is_string(source) and target.kind != "p"):
         return _THROUGH_TEXT
-    if "c" in (source.kind, target.kind) and 2249 in (source.oid, target.oid):  # record <-> a row type
+    # record <-> a row type
+    if "c" in (source.kind, target.kind) and 2249 in (source.oid, target.oid):
         return _THROUGH_TEXT
     return NO_CAST

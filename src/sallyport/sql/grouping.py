@@ -1,7 +1,9 @@
-"""GROUP BY that relies on a primary key: which other columns of the relation stand ungrouped outside aggregates.
+"""GROUP BY that relies on a primary key: which other columns of the relation stand ungrouped
+outside aggregates.
 
-PostgreSQL permits them because the key determines them (check_functional_grouping in pg_constraint.c). A subselect in
-the relation's place has no primary key, so the rewriter adds these columns to GROUP BY.
+PostgreSQL permits them because the key determines them (check_functional_grouping in
+pg_constraint.c). A subselect in the relation's place has no primary key, so the rewriter adds these
+columns to GROUP BY.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ _Key = tuple[int, int]  # position of the range variable, attribute number
 
 
 class GroupingLevel:
-    """One query level with GROUP BY: its range variables with a primary key, and the references to their columns.
+    """One query level with GROUP BY: its range variables with a primary key, and the references to
+    their columns.
 
-    ``outer``: the level that a sublink with GROUP BY stands in, which is told of references to its own columns.
+    ``outer``: the level that a sublink with GROUP BY stands in, which is told of references to its
+    own columns.
     """
 
     def __init__(self, outer: GroupingLevel | None) -> None:
@@ -32,8 +36,12 @@ class GroupingLevel:
         self.entry = 0  # of the select list that is walked now, from 1
         self.entries: dict[int, int] = {}  # by the position of a reference in it
 
-    def tagged(self, relation: Relation, fields: tuple[Field, ...], variable: int) -> tuple[Field, ...]:
-        """``fields`` of the relation, marked with its range variable where the relation has a primary key."""
+    def tagged(
+        self, relation: Relation, fields: tuple[Field, ...], variable: int
+    ) -> tuple[Field, ...]:
+        """``fields`` of the relation, marked with its range variable where the relation has a
+        primary key.
+        """
         key = next((c.columns for c in relation.constraints if c.primary), ())
         if not key:
             return fields
@@ -71,14 +79,18 @@ class GroupingLevel:
     ) -> Grouping | None:
         """What must be added to GROUP BY; None for nothing.
 
-        ``values``: those that GROUP BY has. ``numbers``: of the entries of the select list that it names by their number. ``visible``: name and columns of the range variables that can be named.
+        ``values``: those that GROUP BY has. ``numbers``: of the entries of the select list that it
+        names by their number. ``visible``: name and columns of the range variables that can be
+        named.
         """
         grouped = {
             (value.variable, value.origin.attnum)
             for value in values
             if value.origin is not None and value.variable in self.keys
         }
-        complete = {v for v, key in self.keys.items() if all((v, number) in grouped for number in key)}
+        complete = {
+            v for v, key in self.keys.items() if all((v, number) in grouped for number in key)
+        }
         columns = []
         for (variable, attnum), references in self.references.items():
             if variable not in complete or (variable, attnum) in grouped:
@@ -94,6 +106,8 @@ class GroupingLevel:
             positions = tuple(dict.fromkeys(at for _, at in references))
             columns.append(UngroupedColumn(id_, variable, reference, positions))
         rows = frozenset(
-            at for variable, at in self.rows if variable in complete and self.entries.get(at) not in numbers
+            at
+            for variable, at in self.rows
+            if variable in complete and self.entries.get(at) not in numbers
         )
         return Grouping(position, tuple(columns), rows) if columns or rows else None

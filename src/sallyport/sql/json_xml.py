@@ -37,7 +37,9 @@ _ARGUMENT = fields("val name")
 _BEHAVIOR = fields("btype expr coerce")
 _AGGREGATE = fields("output agg_filter agg_order over")
 _SORT_BY = fields("node sortby_dir sortby_nulls useOp")
-_TABLE_COLUMN = fields("coltype name typeName pathspec format wrapper quotes columns on_empty on_error")
+_TABLE_COLUMN = fields(
+    "coltype name typeName pathspec format wrapper quotes columns on_empty on_error"
+)
 _PATH = fields("string name name_location")
 _XML_COLUMN = fields("colname typeName for_ordinality is_not_null colexpr coldefexpr")
 _NAMED = fields("name val")
@@ -72,7 +74,9 @@ def _output_type(a: Analysis, node: Node | None, default: int) -> int:
 
 
 def _built_type(a: Analysis, node: Node | None, values: list[Value]) -> int:
-    """Likewise of what is built; without RETURNING it is jsonb where a value is (transformJsonConstructorOutput)."""
+    """Likewise of what is built; without RETURNING it is jsonb where a value is
+    (transformJsonConstructorOutput).
+    """
     if node is not None:
         return _output_type(a, node, JSON)
     types = {value.type for value in values}
@@ -121,7 +125,9 @@ def _array_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
 
 @on("JsonObjectAgg", "constructor arg absent_on_null unique")
 def _object_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
-    return _aggregate(a, node["constructor"], _pairs(a, [{"JsonKeyValue": node["arg"]}], scope), scope)
+    return _aggregate(
+        a, node["constructor"], _pairs(a, [{"JsonKeyValue": node["arg"]}], scope), scope
+    )
 
 
 def _aggregate(a: Analysis, node: Node, values: list[Value], scope: Scope) -> Value:
@@ -182,7 +188,10 @@ def _passing(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
 _FUNCTIONS = {"JSON_EXISTS_OP": BOOL, "JSON_QUERY_OP": JSONB, "JSON_VALUE_OP": TEXT}
 
 
-@on("JsonFuncExpr", "op column_name context_item pathspec passing output on_empty on_error wrapper quotes")
+@on(
+    "JsonFuncExpr",
+    "op column_name context_item pathspec passing output on_empty on_error wrapper quotes",
+)
 def _function(a: Analysis, node: Node, scope: Scope) -> Value:
     at, op = position(node), node.get("op", "")
     if op not in _FUNCTIONS:
@@ -216,7 +225,9 @@ def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value)
         values = [document]
         if "pathspec" in body:
             values.append(_path(a, body["pathspec"], scope))
-        values += [v for key in ("on_empty", "on_error") for v in _behavior(a, body.get(key), scope)]
+        values += [
+            v for key in ("on_empty", "on_error") for v in _behavior(a, body.get(key), scope)
+        ]
         if body.get("coltype") == "JTC_NESTED":
             columns += _json_columns(a, body.get("columns", []), scope, derived(values))
             continue
@@ -228,7 +239,10 @@ def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value)
 
 @on("XmlExpr", "op name named_args arg_names args xmloption indent")
 def _xml(a: Analysis, node: Node, scope: Scope) -> Value:
-    content, named = a.expressions(node.get("args", []), scope), _named(a, node.get("named_args", []), scope)
+    content, named = (
+        a.expressions(node.get("args", []), scope),
+        _named(a, node.get("named_args", []), scope),
+    )
     return derived((*content, *named), BOOL if node.get("op") == "IS_DOCUMENT" else XML)
 
 
@@ -256,7 +270,9 @@ def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
     for item in node.get("columns", []):
         body = item["RangeTableFuncCol"]
         a.check("RangeTableFuncCol", body, _XML_COLUMN)
-        values += [a.expression(body[key], inner) for key in ("colexpr", "coldefexpr") if key in body]
+        values += [
+            a.expression(body[key], inner) for key in ("colexpr", "coldefexpr") if key in body
+        ]
         type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
         _check_type(a, type_)
         column_types.append((body.get("colname", ""), type_))

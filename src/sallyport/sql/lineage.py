@@ -1,8 +1,9 @@
 """Where a value comes from: the algebra of sources, dependence and origin.
 
-:class:`Value` is what the analysis knows of one expression: the columns it is computed from, whether it still *is* one of them, what
-RowDescription must say of it, its type as far as it can be told, and, for rows, their fields. Everything is immutable, so nothing here can
-refer to itself and the garbage collector need not look at it.
+:class:`Value` is what the analysis knows of one expression: the columns it is computed from,
+whether it still *is* one of them, what RowDescription must say of it, its type as far as it can be
+told, and, for rows, their fields. Everything is immutable, so nothing here can refer to itself and
+the garbage collector need not look at it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ NONE: Sources = frozenset()
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _IDENTITY, _DERIVED, _OPAQUE = Dependence.IDENTITY, Dependence.DERIVED, Dependence.OPAQUE
 
-#: pg_type.oid of the pseudo-type of an untyped literal. 0 stands for "a type that was not inferred".
+#: pg_type.oid of the pseudo-type of an untyped literal. 0 stands for "a type that was not
+#: inferred".
 UNKNOWN_TYPE = 705
 
 
 class Value(Struct, frozen=True, gc=False):
-    """``row``: the fields, when this is a row of known shape. ``constant``: a literal or parameter, or made of such only.
+    """``row``: the fields, when this is a row of known shape. ``constant``: a literal or parameter,
+    or made of such only.
 
-    ``denied``: why the column must not be read at all ("" when it may). ``literal``: the text of a literal.
-    ``parameter``: n for $n, also as text. ``raw``: read from the target of a write itself, for which no subselect can stand.
-    ``variable``: the position of the range variable that the column belongs to, where GROUP BY asks for it.
+    ``denied``: why the column must not be read at all ("" when it may). ``literal``: the text of a
+    literal. ``parameter``: n for $n, also as text. ``raw``: read from the target of a write itself,
+    for which no subselect can stand. ``variable``: the position of the range variable that the
+    column belongs to, where GROUP BY asks for it.
     """
 
     sources: Sources = NONE
@@ -101,10 +105,13 @@ def worse(left: Dependence, right: Dependence) -> Dependence:
 
 
 def either(left: Value, right: Value, type_: int = 0) -> Value:
-    """One value or the other, by row (set operations, merged columns): identity only when both are the same column."""
+    """One value or the other, by row (set operations, merged columns): identity only when both are
+    the same column.
+    """
     dependence = worse(left.dependence, right.dependence)
     if dependence is Dependence.IDENTITY and left.sources != right.sources:
-        # a literal beside a column is still computed from one column, but no longer that column's value
+        # a literal beside a column is still computed from one column, but no longer that column's
+        # value
         dependence = Dependence.DERIVED
     return Value(left.sources | right.sources, dependence, None, type_, raw=left.raw or right.raw)
 
@@ -116,7 +123,9 @@ FUNCTION_SOURCE = "the source of functions cannot be read here"
 def denial(values: Sequence[Value]) -> str:
     """Why what is made of these may not be read, or "": what no rule allows comes first."""
     denials = [value.denied for value in values if value.denied]
-    return next((reason for reason in denials if reason != FUNCTION_SOURCE), denials[0] if denials else "")
+    return next(
+        (reason for reason in denials if reason != FUNCTION_SOURCE), denials[0] if denials else ""
+    )
 
 
 def as_row(fields: tuple[Field, ...], type_: int = 0, origin: ColumnId | None = None) -> Value:
@@ -124,5 +133,12 @@ def as_row(fields: tuple[Field, ...], type_: int = 0, origin: ColumnId | None = 
     denied = denial([f.value for f in fields])
     raw = is_raw([f.value for f in fields])
     return Value(
-        union(f.value for f in fields), Dependence.DERIVED, origin, type_, fields, False, denied, raw=raw
+        union(f.value for f in fields),
+        Dependence.DERIVED,
+        origin,
+        type_,
+        fields,
+        False,
+        denied,
+        raw=raw,
     )

@@ -1,7 +1,9 @@
-"""Names that do not exist, in PostgreSQL's own words (parse_relation.c, parse_func.c, parse_oper.c, parse_type.c).
+"""Names that do not exist, in PostgreSQL's own words (parse_relation.c, parse_func.c, parse_oper.c,
+parse_type.c).
 
-Each function notes an Unknown with a message of its own and gives an opaque value. The codes are those of
-:data:`sallyport.core.errors.UNKNOWN_NAMES`; the session looks at the catalog once more before it says any of them.
+Each function notes an Unknown with a message of its own and gives an opaque value. The codes are
+those of :data:`sallyport.core.errors.UNKNOWN_NAMES`; the session looks at the catalog once more
+before it says any of them.
 """
 
 from __future__ import annotations
@@ -44,11 +46,15 @@ def missing_column(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -
         hint = a.close(names[0], (name for item in here for name in item.index))
         return a.missing("SP1108", f'column "{names[0]}" does not exist', hint, at)
     item = next(
-        (i for level in _levels(scope) for i in level.items if i.visible and i.name == names[-2]), None
+        (i for level in _levels(scope) for i in level.items if i.visible and i.name == names[-2]),
+        None,
     )
     if item is not None and len(names) == 2:
         return a.missing(
-            "SP1108", f"column {names[0]}.{names[1]} does not exist", a.close(names[1], item.index), at
+            "SP1108",
+            f"column {names[0]}.{names[1]} does not exist",
+            a.close(names[1], item.index),
+            at,
         )
     return missing_item(a, names[-2], scope, at)
 
@@ -56,7 +62,9 @@ def missing_column(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -
 def missing_item(a: Analysis, name: str, scope: Scope, at: int) -> Value:
     """``t.c`` or ``t.*`` where nothing in FROM is called ``t``."""
     here = [item.name for level in _levels(scope) for item in level.items if item.visible]
-    hint = a.close(name, here) or ("Names in FROM are " + ", ".join(here[:10]) + "." if here else "")
+    hint = a.close(name, here) or (
+        "Names in FROM are " + ", ".join(here[:10]) + "." if here else ""
+    )
     return a.missing("SP1106", f'missing FROM-clause entry for table "{name}"', hint, at)
 
 
@@ -66,8 +74,12 @@ def missing_field(a: Analysis, name: str, row: Value, at: int, called: str) -> V
     if called and row.origin is not None and row.origin.attnum == 0:
         return a.missing("SP1108", f"column {called}.{name} does not exist", "", at)
     if type_ in (0, RECORD):
-        return a.missing("SP1108", f'could not identify column "{name}" in record data type', "", at)
-    return a.missing("SP1108", f'column "{name}" not found in data type {type_shown(a, type_)}', "", at)
+        return a.missing(
+            "SP1108", f'could not identify column "{name}" in record data type', "", at
+        )
+    return a.missing(
+        "SP1108", f'column "{name}" not found in data type {type_shown(a, type_)}', "", at
+    )
 
 
 def ambiguous_column(a: Analysis, names: tuple[str, ...], at: int) -> Value:
@@ -75,10 +87,17 @@ def ambiguous_column(a: Analysis, names: tuple[str, ...], at: int) -> Value:
     return a.missing("SP1112", f'column reference "{names[-1]}" is ambiguous', hint, at)
 
 
-def missing_column_of(a: Analysis, name: str, relation: str, columns: Iterable[str], at: int = -1) -> Value:
-    """A column list of INSERT, UPDATE, COPY or ALTER TABLE names a column that the relation does not have."""
+def missing_column_of(
+    a: Analysis, name: str, relation: str, columns: Iterable[str], at: int = -1
+) -> Value:
+    """A column list of INSERT, UPDATE, COPY or ALTER TABLE names a column that the relation does
+    not have.
+    """
     return a.missing(
-        "SP1108", f'column "{name}" of relation "{relation}" does not exist', a.close(name, columns), at
+        "SP1108",
+        f'column "{name}" of relation "{relation}" does not exist',
+        a.close(name, columns),
+        at,
     )
 
 
@@ -94,10 +113,14 @@ def missing_function(
     return a.missing("SP1109", f"{what} {'.'.join(names)}({shown}) does not exist", hint, at)
 
 
-def missing_operator(a: Analysis, names: tuple[str, ...], left: int | None, right: int, at: int) -> Value:
+def missing_operator(
+    a: Analysis, names: tuple[str, ...], left: int | None, right: int, at: int
+) -> Value:
     before = "" if left is None else type_shown(a, left) + " "
     shown = f"{before}{'.'.join(names)} {type_shown(a, right)}"
-    return a.missing("SP1109", f"operator does not exist: {shown}", _CAST_ARGUMENTS.format("operator"), at)
+    return a.missing(
+        "SP1109", f"operator does not exist: {shown}", _CAST_ARGUMENTS.format("operator"), at
+    )
 
 
 def missing_cast(a: Analysis, source: int, target: int, at: int) -> Value:
@@ -116,7 +139,9 @@ def missing_type(a: Analysis, names: tuple[str, ...], at: int) -> Value:
     if names[-1] in a.catalog.unknown_names:
         a.unknown(*of_unknown_maker(names[-1]), at)
         return OPAQUE
-    hint = a.close(names[-1], (name for schema, name in a.catalog.type_by_name if schema not in SYSTEM))
+    hint = a.close(
+        names[-1], (name for schema, name in a.catalog.type_by_name if schema not in SYSTEM)
+    )
     return a.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, at)
 
 

@@ -1,8 +1,10 @@
 """Arguments whose text names something: a setting, a sequence.
 
-What such a call does is decided by the text, so the text that is judged must be the one that PostgreSQL reads. It is for a plain literal
-and for a parameter whose value is used as it was sent. Casts with a length cut a text, as do casts to name (63 bytes) and "char"; char(n) loses
-trailing blanks; a domain may do any of it. What went through one of them names nothing here, and the caller refuses.
+What such a call does is decided by the text, so the text that is judged must be the one that
+PostgreSQL reads. It is for a plain literal and for a parameter whose value is used as it was sent.
+Casts with a length cut a text, as do casts to name (63 bytes) and "char"; char(n) loses trailing
+blanks; a domain may do any of it. What went through one of them names nothing here, and the caller
+refuses.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from sallyport.sql.types import BOOL, REGCLASS, TEXT, VARCHAR
 UNCHANGED: Final = frozenset({UNKNOWN_TYPE, TEXT, VARCHAR})
 #: NAMEDATALEN - 1: a longer identifier is cut there (truncate_identifier in scansup.c).
 _BYTES: Final = 63
-_PART: Final = re.compile(r'"((?:[^"\0]|"")+)"|([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)')
+_PART: Final = re.compile(
+    r'"((?:[^"\0]|"")+)"|([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)'
+)
 
 
 def kept_literal(value: Value, target: int, modified: bool) -> str | None:
-    """The text of ``value`` after a cast to ``target`` (``modified``: with a length); None where it may be another text.
+    """The text of ``value`` after a cast to ``target`` (``modified``: with a length); None where it
+    may be another text.
 
     To types that are no text it stays with the value: what is done with it there asks for its type.
     """
@@ -34,7 +39,9 @@ def kept_literal(value: Value, target: int, modified: bool) -> str | None:
 
 
 def plain_text(value: Value) -> str | None:
-    """The text of an argument of type text, as PostgreSQL reads it; None where that is not known."""
+    """The text of an argument of type text, as PostgreSQL reads it; None where that is not
+    known.
+    """
     return value.literal if value.constant and value.type in UNCHANGED else None
 
 
@@ -45,15 +52,21 @@ def plain_bool(value: Value) -> bool | None:
     text = value.literal.strip(" \t\r\n\f\v").lower()
     if (text and any(word.startswith(text) for word in ("true", "yes"))) or text in ("on", "1"):
         return True
-    if (text and any(word.startswith(text) for word in ("false", "no"))) or text in ("of", "off", "0"):
+    if (text and any(word.startswith(text) for word in ("false", "no"))) or text in (
+        "of",
+        "off",
+        "0",
+    ):
         return False
     return None
 
 
 def named_sequence(a: Analysis, value: Value) -> int | None:
-    """The OID of the sequence that an argument of type regclass names; None where it is not known which is meant.
+    """The OID of the sequence that an argument of type regclass names; None where it is not known
+    which is meant.
 
-    Source: regclassin (regproc.c), stringToQualifiedNameList, SplitIdentifierString (varlena.c). A number would be an OID.
+    Source: regclassin (regproc.c), stringToQualifiedNameList, SplitIdentifierString (varlena.c). A
+    number would be an OID.
     """
     if not value.constant or value.literal is None or value.type not in (*UNCHANGED, REGCLASS):
         return None
@@ -69,9 +82,11 @@ def named_sequence(a: Analysis, value: Value) -> int | None:
 
 
 def serial_sequence(a: Analysis, values: Sequence[Value]) -> str | None:
-    """What pg_get_serial_sequence gives for plain texts (ruleutils.c): the sequence that a column owns, qualified and quoted.
+    """What pg_get_serial_sequence gives for plain texts (ruleutils.c): the sequence that a column
+    owns, qualified and quoted.
 
-    None where that is not known. The relation is looked up, and the column asked for its sequence, when the statement runs.
+    None where that is not known. The relation is looked up, and the column asked for its sequence,
+    when the statement runs.
     """
     texts = [plain_text(value) for value in values]
     if len(texts) != 2 or texts[0] is None or texts[1] is None:
@@ -125,7 +140,9 @@ def _identifiers(text: str) -> list[str] | None:
 
 
 def _folded(name: str) -> str | None:
-    """Lower case as downcase_identifier makes it; None for letters that only some of a server's encodings fold."""
+    """Lower case as downcase_identifier makes it; None for letters that only some of a server's
+    encodings fold.
+    """
     if any(not char.isascii() and char.lower() != char for char in name):
         return None
     return name.lower()

@@ -39,7 +39,9 @@ _JSON = {
 
 
 def figure(a: Analysis, node: Node) -> str:
-    """The column name of an expression that was walked before (scalar subqueries are known by then)."""
+    """The column name of an expression that was walked before (scalar subqueries are known by
+    then).
+    """
     return _figure(a, node)[0] or "?column?"
 
 

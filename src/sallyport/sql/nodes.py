@@ -1,7 +1,8 @@
 """Reading the parse tree so that forgetting is impossible.
 
-Every handler declares the fields of its node that it consumes. A field that is present and not declared, and a node that has no
-handler, make an Unknown, and an Unknown is a refusal. libpg_query leaves out fields that hold their default (0, false, NULL, empty).
+Every handler declares the fields of its node that it consumes. A field that is present and not
+declared, and a node that has no handler, make an Unknown, and an Unknown is a refusal. libpg_query
+leaves out fields that hold their default (0, false, NULL, empty).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Handlers(Generic[H]):
         self.table: dict[str, tuple[H, frozenset[str]]] = {}
 
     def on(self, tag: str, fields: str) -> Callable[[F], F]:
-        """Register a handler for ``tag``; ``fields``: names of the consumed fields, separated by spaces."""
+        """Register a handler for ``tag``; ``fields``: names of the consumed fields, separated by
+        spaces.
+        """
 
         def register(handler: F) -> F:
             if tag in self.table:
@@ -65,6 +68,8 @@ def strings(items: list[Node]) -> tuple[str, ...]:
 
 
 def position(node: Node) -> int:
-    """The byte offset of a node's body in the script, or -1. (A location of 0 is left out of the tree.)"""
+    """The byte offset of a node's body in the script, or -1. (A location of 0 is left out of the
+    tree.)
+    """
     location: int = node.get("location", 0)
     return location

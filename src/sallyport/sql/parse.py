@@ -1,21 +1,28 @@
 """SQL text to PostgreSQL's own raw parse tree; the only importer of the SQL parser.
 
-:func:`parse` calls libpg_query (PostgreSQL's grammar, bundled in the ``postgast`` wheel) through ctypes and decodes its JSON.
-It promises never to crash the process and never to raise anything but :class:`RefusedError`:
+:func:`parse` calls libpg_query (PostgreSQL's grammar, bundled in the ``postgast`` wheel) through
+ctypes and decodes its JSON. It promises never to crash the process and never to raise anything but
+:class:`RefusedError`:
 
-- SP1105 when the text is longer than the bound, its tree would be larger than the bound, or is deeper than :data:`MAX_DEPTH`;
+- SP1105 when the text is longer than the bound, its tree would be larger than the bound, or is
+  deeper than :data:`MAX_DEPTH`;
 - SP1101 with PostgreSQL's own message and position for a syntax error, NUL bytes and invalid UTF-8.
 
-The grammar's left recursion is limited only by memory, and writing the tree out recurses once per level: a chain of some 65,000
-operators overflows an 8 MB stack and kills the process. Texts above :data:`SMALL` bytes are therefore parsed on one thread that
-has a stack larger than the longest accepted text can use (measured: at most 128 bytes of stack per byte of text; see tests/sql).
+The grammar's left recursion is limited only by memory, and writing the tree out recurses once per
+level: a chain of some 65,000 operators overflows an 8 MB stack and kills the process. Texts above
+:data:`SMALL` bytes are therefore parsed on one thread that has a stack larger than the longest
+accepted text can use (measured: at most 128 bytes of stack per byte of text; see tests/sql).
 
-Runs of operator characters, which the scanner reads in quadratic time, are refused before it sees them. So is what would make a large
-tree: the tree is written with one copy of ``SET (a, b, ...) = (...)``'s source per column, so that a few kilobytes could become more than
-the library can hold, upon which it ends the process. :func:`sallyport.wire.scan.outline` counts before anything is parsed.
+Runs of operator characters, which the scanner reads in quadratic time, are refused before it sees
+them. So is what would make a large tree: the tree is written with one copy of ``SET (a, b, ...) =
+(...)``'s source per column, so that a few kilobytes could become more than the library can hold,
+upon which it ends the process. :func:`sallyport.wire.scan.outline` counts before anything is
+parsed.
 
-For a verdict (:func:`parse_counted`) long lists of constants are parsed as short ones: rows of VALUES and constants in IN and ARRAY lists that repeat
-what two others show are spaces to the grammar, see there; so are parameters behind the 32nd of a list that are used nowhere else. Offsets stay what they are. What the server gets is always the text itself.
+For a verdict (:func:`parse_counted`) long lists of constants are parsed as short ones: rows of
+VALUES and constants in IN and ARRAY lists that repeat what two others show are spaces to the
+grammar, see there; so are parameters behind the 32nd of a list that are used nowhere else. Offsets
+stay what they are. What the server gets is always the text itself.
 
 The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pins both.
 """
@@ -45,13 +52,15 @@ DEFAULT_LENGTH: Final = 1 << 20
 MAX_LENGTH: Final = 2 << 20
 #: Texts up to this many bytes are parsed on the caller's thread.
 SMALL: Final = 8192
-#: Tokens of a text that is judged, repeated rows and constants not counted. What takes 50 ms to judge has more.
+#: Tokens of a text that is judged, repeated rows and constants not counted. What takes 50 ms to
+#: judge has more.
 MAX_TOKENS: Final = 16_000
 #: Statements of a script that are judged one by one.
 MAX_STATEMENTS: Final = 2_000
 #: Tokens of any text. The tree of as many takes some 50 MB.
 _MAX_WHOLE: Final = 500_000
-#: Levels of JSON objects and arrays accepted; an operator costs two, a parenthesised subquery about eight.
+#: Levels of JSON objects and arrays accepted; an operator costs two, a parenthesised subquery about
+#: eight.
 MAX_DEPTH: Final = 480
 _STACK: Final = 512 << 20
 
@@ -60,7 +69,9 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RawStatement:
-    """One statement of a script. ``start``/``end``: byte offsets in the script, without the semicolon."""
+    """One statement of a script. ``start``/``end``: byte offsets in the script, without the
+    semicolon.
+    """
 
     node: Node
     start: int
@@ -97,7 +108,9 @@ def _load() -> ctypes.CDLL:
                 library.pg_query_free_parse_result.argtypes = [_Result]
                 library.pg_query_free_parse_result.restype = None
                 return library
-    raise ImportError("the SQL parser library (libpg_query) is missing: install the 'postgast' wheel")
+    raise ImportError(
+        "the SQL parser library (libpg_query) is missing: install the 'postgast' wheel"
+    )
 
 
 _library = _load()
@@ -117,14 +130,20 @@ def _call(sql: bytes) -> tuple[bytes, str, int]:
     try:
         if result.error:
             error = result.error.contents
-            return b"", (error.message or b"syntax error").decode("utf-8", "replace"), int(error.cursorpos)
+            return (
+                b"",
+                (error.message or b"syntax error").decode("utf-8", "replace"),
+                int(error.cursorpos),
+            )
         return bytes(result.parse_tree or b""), "", 0
     finally:
         _library.pg_query_free_parse_result(result)
 
 
 class _BigStack:
-    """One thread with a stack of :data:`_STACK` bytes (reserved, not touched), started when first needed."""
+    """One thread with a stack of :data:`_STACK` bytes (reserved, not touched), started when first
+    needed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -141,10 +160,14 @@ class _BigStack:
     def call(self, sql: bytes) -> tuple[bytes, str, int]:
         with self._lock:
             if self._jobs is None:
-                jobs: queue.SimpleQueue[tuple[bytes, Future[tuple[bytes, str, int]]]] = queue.SimpleQueue()
+                jobs: queue.SimpleQueue[tuple[bytes, Future[tuple[bytes, str, int]]]] = (
+                    queue.SimpleQueue()
+                )
                 before = threading.stack_size(_STACK)
                 try:
-                    threading.Thread(target=self._run, args=(jobs,), name="sql-parser", daemon=True).start()
+                    threading.Thread(
+                        target=self._run, args=(jobs,), name="sql-parser", daemon=True
+                    ).start()
                 finally:
                     threading.stack_size(before)
                 self._jobs = jobs
@@ -199,8 +222,9 @@ def too_many() -> RefusedError:
     )
 
 
-#: The scanner reads a run of operator characters to its end for every token it takes from it ("/*/*/*", "+-+-"): quadratic, and a
-#: megabyte would take minutes. Banners in comments, which repeat one character, are harmless.
+#: The scanner reads a run of operator characters to its end for every token it takes from it
+#: ("/*/*/*", "+-+-"): quadratic, and a megabyte would take minutes. Banners in comments, which
+#: repeat one character, are harmless.
 _RUN = 129
 _CHANGES = 8
 
@@ -243,7 +267,9 @@ def _check_text(sql: bytes, max_length: int) -> None:
 
 
 def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
-    """The statements of a script, in order; [] when it holds none. Raises RefusedError (SP1101, SP1105)."""
+    """The statements of a script, in order; [] when it holds none. Raises RefusedError (SP1101,
+    SP1105).
+    """
     _check_text(sql, max_length)
     if outline(sql, _MAX_WHOLE, False)[0] > _MAX_WHOLE:
         raise too_large()
@@ -252,8 +278,8 @@ def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
 
 @dataclass(frozen=True, slots=True)
 class CountedScript:
-    """A script whose lists are shortened. ``tokens``: that were parsed. ``meant``: what stands for the parameters that were not, as
-    :func:`sallyport.wire.scan.outline` gives it.
+    """A script whose lists are shortened. ``tokens``: that were parsed. ``meant``: what stands for
+    the parameters that were not, as :func:`sallyport.wire.scan.outline` gives it.
     """
 
     statements: list[RawStatement]
@@ -262,7 +288,9 @@ class CountedScript:
 
 
 def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> CountedScript:
-    """The same for a verdict: smaller bounds, and lists of constants and parameters shortened (see the module)."""
+    """The same for a verdict: smaller bounds, and lists of constants and parameters shortened (see
+    the module).
+    """
     _check_text(sql, max_length)
     tokens, plain, _, meant = outline(sql, MAX_TOKENS, True)
     if tokens > MAX_TOKENS:
@@ -296,7 +324,8 @@ def _tree(sql: bytes) -> Node:
     if nesting(text) > MAX_DEPTH:
         raise too_deep()
     collecting = gc.isenabled()
-    gc.disable()  # objects by the ten thousand, and none is garbage: collecting would take most of the time
+    # objects by the ten thousand, and none is garbage: collecting would take most of the time
+    gc.disable()
     try:
         tree: Node = _decode(text)
     except RecursionError:

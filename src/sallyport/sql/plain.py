@@ -1,7 +1,9 @@
-"""Statements over one relation in which nothing can store, order or decide by a row's masked columns.
+"""Statements over one relation in which nothing can store, order or decide by a row's masked
+columns.
 
-Such a statement goes to the server as it came, and its rows are masked on the way back. The shape is stated
-positively, on the raw parse tree, so that it trusts no name resolution: what is not listed here is not plain.
+Such a statement goes to the server as it came, and its rows are masked on the way back. The shape
+is stated positively, on the raw parse tree, so that it trusts no name resolution: what is not
+listed here is not plain.
 """
 
 from __future__ import annotations
@@ -19,13 +21,17 @@ _SELECT = frozenset(
         *("limitCount", "limitOffset", "limitOption", "op"),
     }
 )
-_RANGE_VAR = frozenset({"catalogname", "schemaname", "relname", "inh", "relpersistence", "alias", "location"})
+_RANGE_VAR = frozenset(
+    {"catalogname", "schemaname", "relname", "inh", "relpersistence", "alias", "location"}
+)
 #: Nodes that read other rows, keep rows, or stand for whole rows.
 _STORING = frozenset({"SubLink", "A_Star", "WindowDef", "GroupingFunc", "CurrentOfExpr"})
 
 
 def plain_shape(tag: str, node: Node, variables: Mapping[int, RangeVariable]) -> PlainShape | None:
-    """The shape of a query, where it is plain but for which columns are masked. ``variables``: by position."""
+    """The shape of a query, where it is plain but for which columns are masked. ``variables``: by
+    position.
+    """
     if tag != "SelectStmt" or not node.keys() <= _SELECT or node.get("op") != "SETOP_NONE":
         return None
     sources = node.get("fromClause", [])
@@ -74,7 +80,9 @@ def _column(node: Node) -> str:
 
 
 def _gather(node: Any, names: set[str]) -> bool:
-    """Add every identifier in ``node`` to ``names``; False where it holds something that is not plain."""
+    """Add every identifier in ``node`` to ``names``; False where it holds something that is not
+    plain.
+    """
     level = [node]
     while level:
         item = level.pop()

@@ -1,7 +1,8 @@
 """Polymorphic arguments: which types fit together, and what a result's type is (parse_coerce.c).
 
-:func:`consistent` is check_generic_type_consistency, :func:`result_type` is enforce_generic_type_consistency, :func:`common_type` is
-select_common_type_from_oids. A type is its pg_type OID; 0 stands for one that is not known, and in doubt types fit. Ranges are not followed.
+:func:`consistent` is check_generic_type_consistency, :func:`result_type` is
+enforce_generic_type_consistency, :func:`common_type` is select_common_type_from_oids. A type is its
+pg_type OID; 0 stands for one that is not known, and in doubt types fit. Ranges are not followed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def is_compatible(type_: int) -> bool:
 
 
 def consistent(types: Types, declared: Sequence[int], actual: Sequence[int]) -> bool:
-    """Could arguments of the ``actual`` types stand for the ``declared`` ones together? False only where PostgreSQL surely says no."""
+    """Could arguments of the ``actual`` types stand for the ``declared`` ones together? False only
+    where PostgreSQL surely says no.
+    """
     elements = _elements(types, declared, actual, _SAME)
     if elements is None or (elements and 0 not in elements and len(set(elements)) > 1):
         return False
@@ -51,7 +54,9 @@ def consistent(types: Types, declared: Sequence[int], actual: Sequence[int]) -> 
 
 
 def result_type(types: Types, result: int, declared: Sequence[int], actual: Sequence[int]) -> int:
-    """The type of a result that is declared as the polymorphic type ``result``; 0 where it is not known."""
+    """The type of a result that is declared as the polymorphic type ``result``; 0 where it is not
+    known.
+    """
     if result not in POLYMORPHIC:
         return result
     family = _COMPATIBLE if is_compatible(result) else _SAME
@@ -67,7 +72,9 @@ def result_type(types: Types, result: int, declared: Sequence[int], actual: Sequ
 def _elements(
     types: Types, declared: Sequence[int], actual: Sequence[int], family: frozenset[int]
 ) -> list[int] | None:
-    """What each argument of a polymorphic ``family`` says of the element's type; None where one is no array and must be."""
+    """What each argument of a polymorphic ``family`` says of the element's type; None where one is
+    no array and must be.
+    """
     elements = []
     for declared_type, type_ in zip(declared, actual, strict=False):
         if declared_type not in family or type_ == UNKNOWN_TYPE:

@@ -1,7 +1,9 @@
-"""Relations as namespace items: tables, system relations, views expanded by their definition, generated columns.
+"""Relations as namespace items: tables, system relations, views expanded by their definition,
+generated columns.
 
-A view is read as a subquery: its columns' sources hold the view's own column and the base columns under it, and what its definition
-reads, calls and filters by counts for the statement that uses it. Definitions are walked once per snapshot.
+A view is read as a subquery: its columns' sources hold the view's own column and the base columns
+under it, and what its definition reads, calls and filters by counts for the statement that uses it.
+Definitions are walked once per snapshot.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _SYSTEM_COLUMN_KINDS = frozenset("rpmfSt")
 
 
 class Expansion(NamedTuple):
-    """What using a relation means. ``accesses``, ``calls`` and so on: of a view's definition and generated columns."""
+    """What using a relation means. ``accesses``, ``calls`` and so on: of a view's definition and
+    generated columns.
+    """
 
     fields: tuple[Field, ...]
     by_name: dict[str, int]
@@ -52,14 +56,17 @@ class Expansion(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """Something that PostgreSQL computes whenever a row is written: a generated column, or an index's expressions and predicate.
+    """Something that PostgreSQL computes whenever a row is written: a generated column, or an
+    index's expressions and predicate.
 
-    By attribute number. ``target``: of the generated column, or 0. ``columns``: what it is computed from.
+    By attribute number. ``target``: of the generated column, or 0. ``columns``: what it is computed
+    from.
     """
 
     target: int
     columns: frozenset[int]
-    same: bool = False  # an index over lower() or upper() of a column: equal when the column is, but for case
+    # an index over lower() or upper() of a column: equal when the column is, but for case
+    same: bool = False
 
 
 def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
@@ -67,7 +74,11 @@ def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
     computed: tuple[Computed, ...] | None = a.names.computed.get(relation.oid)
     if computed is None:
         texts = [(column.attnum, column.default) for column in relation.columns if column.generated]
-        texts += [(0, constraint.expression) for constraint in relation.constraints if constraint.kind == "e"]
+        texts += [
+            (0, constraint.expression)
+            for constraint in relation.constraints
+            if constraint.kind == "e"
+        ]
         computed = tuple(
             [
                 computation
@@ -93,7 +104,9 @@ def _computation(a: Analysis, relation: Relation, target: int, node: Node) -> Co
     fields = tuple(_plain(relation, column) for column in relation.columns)
     item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
     inner.expression(node, Scope(items=[item]))
-    columns = frozenset(id_.attnum for id_ in inner.facts(0, 0).touched if id_.relation == relation.oid)
+    columns = frozenset(
+        id_.attnum for id_ in inner.facts(0, 0).touched if id_.relation == relation.oid
+    )
     return Computed(target, columns, not target and _is_case(node))
 
 
@@ -113,7 +126,9 @@ def _trust_all(function: Function) -> bool:
 
 
 def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
-    """A relation as a namespace item, with what its definition brings noted. The item answers to the relation's own name."""
+    """A relation as a namespace item, with what its definition brings noted. The item answers to
+    the relation's own name.
+    """
     if relation.kind not in _READABLE_KINDS:
         a.unknown("SP1102", f"{relation.qualified} is not a table or view", position=at)
     expansion = expand(a, relation)
@@ -150,7 +165,9 @@ def view_facts(names: NameResolver, view: Relation) -> StatementFacts:
 
 
 def note_definition(a: Analysis, relation: Relation) -> None:
-    """What computing a materialised view does, which reading it does not: it computes with raw values."""
+    """What computing a materialised view does, which reading it does not: it computes with raw
+    values.
+    """
     expansion = _view(a, dataclasses.replace(relation, kind="v"))
     _note(a, relation, expansion, -1)
     a.influence(expansion.mentioned | expansion.read_in_functions, Clause.DEFINITION)
@@ -159,9 +176,12 @@ def note_definition(a: Analysis, relation: Relation) -> None:
 def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> None:
     if not any(expansion[2:]):
         return  # a table that computes nothing
-    a.work.spend((len(expansion.calls) + len(expansion.unknowns)) // 2 + len(expansion.touched) // 64)
     a.work.spend(
-        sum([len(access.columns) for access in expansion.accesses]) // 64 + len(expansion.accesses) // 2
+        (len(expansion.calls) + len(expansion.unknowns)) // 2 + len(expansion.touched) // 64
+    )
+    a.work.spend(
+        sum([len(access.columns) for access in expansion.accesses]) // 64
+        + len(expansion.accesses) // 2
     )
     for access in expansion.accesses:
         a.repeat_access(access)
@@ -184,13 +204,18 @@ def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> Non
 def expand(a: Analysis, relation: Relation) -> Expansion:
     """The relation's columns and what using it means, from the cache where possible."""
     cache = a.names.relations
-    # Nothing stands in place of a system relation inside a function's body, nor of one with secrets inside a view's.
+    # Nothing stands in place of a system relation inside a function's body, nor of one with secrets
+    # inside a view's.
     inside = bool(a.following) or (a.indirect and hides_secrets(relation))
     is_itself = inside and is_substituted(relation)
     key = -relation.oid if is_itself else relation.oid
     expansion = cache.get(key)
     if expansion is None:
-        if relation.schema in SYSTEM or relation.schema.startswith("pg_toast") or unreadable(relation):
+        if (
+            relation.schema in SYSTEM
+            or relation.schema.startswith("pg_toast")
+            or unreadable(relation)
+        ):
             expansion = _system(relation, is_itself)
         elif relation.kind in ("v", "m"):
             expansion = _view(a, relation)
@@ -207,8 +232,8 @@ def _plain(relation: Relation, column: Column, denied: str = "") -> Field:
 
 
 def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
-    """A table's column. Of a composite type it may hold rows of the type's relation: it is computed from that relation's columns too,
-    and each of its fields from that field's.
+    """A table's column. Of a composite type it may hold rows of the type's relation: it is computed
+    from that relation's columns too, and each of its fields from that field's.
     """
     field = _plain(relation, column)
     held = _held(inner, column.type_oid)
@@ -226,7 +251,9 @@ def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
 
 
 def _held(inner: Analysis, type_: int) -> Value | None:
-    """What values of this type are made of, where rows are among them: of arrays, domains and rows in rows as well."""
+    """What values of this type are made of, where rows are among them: of arrays, domains and rows
+    in rows as well.
+    """
     element = inner.types.element(type_)
     if element:
         held = _held(inner, element)
@@ -247,7 +274,10 @@ def _rows_of(value: Value, own: Sources) -> tuple[Field, ...] | None:
         Field(
             f.name,
             Value(
-                f.value.sources | own, type=f.value.type, row=_rows_of(f.value, own), denied=f.value.denied
+                f.value.sources | own,
+                type=f.value.type,
+                row=_rows_of(f.value, own),
+                denied=f.value.denied,
             ),
         )
         for f in value.row
@@ -278,8 +308,12 @@ def _system(relation: Relation, is_itself: bool) -> Expansion:
 
 
 def _inside(a: Analysis, relation: Relation) -> Analysis:
-    """An analysis of what stands inside a relation's definition, where names are fully qualified."""
-    inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all), Work())
+    """An analysis of what stands inside a relation's definition, where names are fully
+    qualified.
+    """
+    inner = Analysis(
+        a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all), Work()
+    )
     inner.views = (*a.views, relation.oid)
     inner.following, inner.indirect = a.following, True
     return inner
@@ -327,7 +361,9 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
     fields = []
     for number, column in enumerate(relation.columns):
         own = ColumnId(relation.oid, column.attnum)
-        under = columns_read[number].value if len(columns_read) == len(relation.columns) else Value()
+        under = (
+            columns_read[number].value if len(columns_read) == len(relation.columns) else Value()
+        )
         kept = under.bare or not under.sources
         dependence = Dependence.IDENTITY if kept else under.dependence
         fields.append(
@@ -371,7 +407,9 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
             continue
         tree = _tree(inner, f"SELECT {column.default}") if column.default else None
         if tree is None:
-            inner.unknown("SP1102", f"cannot parse how {relation.qualified}.{column.name} is generated")
+            inner.unknown(
+                "SP1102", f"cannot parse how {relation.qualified}.{column.name} is generated"
+            )
             computed.append(field)
             continue
         target = tree["SelectStmt"]["targetList"][0]["ResTarget"]["val"]
@@ -389,8 +427,11 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
                 else value,
             )
         )
-    # a generated column that is stored is computed when a row is written; what it is computed from nobody mentions
+    # a generated column that is stored is computed when a row is written; what it is computed from
+    # nobody mentions
     expansion = _expansion(inner, tuple(computed))._replace(mentioned=frozenset())
     if any(column.generated == "v" for column in relation.columns):
         return expansion
-    return expansion._replace(influences=(), accesses=(), followed=frozenset(), read_in_functions=frozenset())
+    return expansion._replace(
+        influences=(), accesses=(), followed=frozenset(), read_in_functions=frozenset()
+    )

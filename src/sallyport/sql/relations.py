@@ -1,12 +1,13 @@
-"""Which relations of ``pg_catalog`` and ``information_schema`` are readable, and why not. Pure; data in
-``relations.tsv``.
+"""Which relations of ``pg_catalog`` and ``information_schema`` are readable, and why not. Pure;
+data in ``relations.tsv``.
 
-Promises: what psql and drivers need to describe a schema is readable; what holds data, secrets, collected
-statistics or other people's statements is not. A relation that is not listed, or that users placed in a
-system schema (OID from 16384 on), is not readable. Where only some columns are, ``columns`` is the
-allow-list; system columns (attnum < 0) are never in it.
+Promises: what psql and drivers need to describe a schema is readable; what holds data, secrets,
+collected statistics or other people's statements is not. A relation that is not listed, or that
+users placed in a system schema (OID from 16384 on), is not readable. Where only some columns are,
+``columns`` is the allow-list; system columns (attnum < 0) are never in it.
 
-Some have a substitute (:mod:`sallyport.sql.system_views`): where statements are rewritten with it, all their columns are readable.
+Some have a substitute (:mod:`sallyport.sql.system_views`): where statements are rewritten with it,
+all their columns are readable.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ STATEMENT_TEXTS = frozenset({"pg_cursors", "pg_prepared_statements"})
 
 @dataclass(frozen=True, slots=True)
 class RelationClass:
-    """``reason`` completes "the system relation ...". ``columns``: None when all of them are readable.
+    """``reason`` completes "the system relation ...". ``columns``: None when all of them are
+    readable.
 
-    ``substitute``: readable only through what :func:`sallyport.sql.system_views.substitute` puts in its place, where that gives something.
+    ``substitute``: readable only through what :func:`sallyport.sql.system_views.substitute` puts in
+    its place, where that gives something.
     """
 
     readable: bool
@@ -44,7 +47,9 @@ _SOURCES: dict[str, frozenset[str]] = {
 
 
 def source_columns(relation: Relation) -> frozenset[str]:
-    """Columns that tell how a function works: readable with an action of its own, ``function-source``."""
+    """Columns that tell how a function works: readable with an action of its own,
+    ``function-source``.
+    """
     return _SOURCES.get(relation.qualified, frozenset())
 
 
@@ -72,7 +77,8 @@ def _table() -> tuple[dict[str, RelationClass], frozenset[str]]:
 
 
 def classify_relation(relation: Relation, *, substituted: bool = True) -> RelationClass:
-    """How much of a system relation is readable; not readable for anything outside the system schemas.
+    """How much of a system relation is readable; not readable for anything outside the system
+    schemas.
 
     ``substituted``: whether a substitute stands in its place where there is one.
     """

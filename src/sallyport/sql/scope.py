@@ -1,7 +1,8 @@
 """Names that are visible where an expression stands, as PostgreSQL's parse_relation.c finds them.
 
-A :class:`Scope` is one query level: its FROM items (the "namespace") and its CTEs; ``parent`` is the enclosing level. Whether an item
-answers to its name and whether its columns answer unqualified are separate, as for the two sides of a JOIN.
+A :class:`Scope` is one query level: its FROM items (the "namespace") and its CTEs; ``parent`` is
+the enclosing level. Whether an item answers to its name and whether its columns answer unqualified
+are separate, as for the two sides of a JOIN.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ def index_fields(fields: tuple[Field, ...]) -> dict[str, int]:
 
 
 class Item(Struct):
-    """One namespace item. ``relation``: OID of a table or view named directly (for system columns and schema.table), else 0.
+    """One namespace item. ``relation``: OID of a table or view named directly (for system columns
+    and schema.table), else 0.
 
-    ``schema`` is set only when the relation has no alias. ``row_type``: type OID of its whole-row value, or 0. ``scalar``: a function
-    in FROM whose whole-row value is its only column. ``variable``: the position of its range variable.
-    ``nullable``: an outer join may put NULLs in the place of its rows. ``unexpanded``: positions of fields that a star leaves out.
+    ``schema`` is set only when the relation has no alias. ``row_type``: type OID of its whole-row
+    value, or 0. ``scalar``: a function in FROM whose whole-row value is its only column.
+    ``variable``: the position of its range variable. ``nullable``: an outer join may put NULLs in
+    the place of its rows. ``unexpanded``: positions of fields that a star leaves out.
     """
 
     name: str
@@ -104,11 +107,15 @@ class Item(Struct):
 
 def raw_item(item: Item) -> Item:
     """``item`` with values for which no subselect can stand."""
-    return replace(item, fields=tuple([Field(f.name, replace(f.value, raw=True)) for f in item.fields]))
+    return replace(
+        item, fields=tuple([Field(f.name, replace(f.value, raw=True)) for f in item.fields])
+    )
 
 
 class Cte(Struct):
-    """A WITH query. ``fields`` None: not known yet, or returns no rows. ``node``: its body until it was walked, in ``scope``."""
+    """A WITH query. ``fields`` None: not known yet, or returns no rows. ``node``: its body until it
+    was walked, in ``scope``.
+    """
 
     name: str
     fields: tuple[Field, ...] | None
@@ -121,7 +128,9 @@ class Cte(Struct):
 
 
 class Scope(Struct):
-    """One query level. ``union_hook`` is told the columns of a UNION's left side before its right side is walked (recursion)."""
+    """One query level. ``union_hook`` is told the columns of a UNION's left side before its right
+    side is walked (recursion).
+    """
 
     parent: Scope | None = None
     items: list[Item] = []
@@ -150,7 +159,9 @@ class Scope(Struct):
         return count
 
     def column(self, name: str) -> tuple[Value, bool] | None:
-        """An unqualified column, innermost level first, and whether it is of this level. Raises Ambiguous."""
+        """An unqualified column, innermost level first, and whether it is of this level. Raises
+        Ambiguous.
+        """
         scope: Scope | None = self
         while scope is not None:
             value = scope.local_column(name)
@@ -171,7 +182,9 @@ class Scope(Struct):
         return match
 
     def qualified(self, name: str, column: str) -> Value | None:
-        """A column of the item that answers to ``name``; None where there is no such item, or no such column in it. Raises Ambiguous."""
+        """A column of the item that answers to ``name``; None where there is no such item, or no
+        such column in it. Raises Ambiguous.
+        """
         scope: Scope | None = self
         while scope is not None:
             match: Item | None = None
@@ -191,7 +204,9 @@ class Scope(Struct):
         return None
 
     def item(self, name: str, relation: int = 0) -> Item | None:
-        """The item that answers to ``name`` (or, with ``relation``, to schema.name). Raises Ambiguous."""
+        """The item that answers to ``name`` (or, with ``relation``, to schema.name). Raises
+        Ambiguous.
+        """
         scope: Scope | None = self
         while scope is not None:
             match: Item | None = None

@@ -1,10 +1,14 @@
-"""Scripts whose statements repeat: what is the same statement with other literals is found before anything is parsed.
+"""Scripts whose statements repeat: what is the same statement with other literals is found before
+anything is parsed.
 
-A restore or a seed file sent as one text has thousands of ``INSERT INTO t VALUES (...)``. Each is a statement of its own in the answer and in
-the recording, but all have one verdict where that is the verdict for every value (:mod:`sallyport.sql.template`). :func:`repeated` finds them,
-:func:`without` gives the script with spaces in their places, so that what is left is parsed where it stands.
+A restore or a seed file sent as one text has thousands of ``INSERT INTO t VALUES (...)``. Each is a
+statement of its own in the answer and in the recording, but all have one verdict where that is the
+verdict for every value (:mod:`sallyport.sql.template`). :func:`repeated` finds them,
+:func:`without` gives the script with spaces in their places, so that what is left is parsed where
+it stands.
 
-Only texts are cut in which the native scanner tells for certain where statements end (:func:`sallyport.wire.scan.outline`).
+Only texts are cut in which the native scanner tells for certain where statements end
+(:func:`sallyport.wire.scan.outline`).
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ class Piece(NamedTuple):
 
 
 def repeated(sql: bytes) -> list[Piece]:
-    """The statements whose key occurs more than once, in order; [] where there is nothing to gain."""
+    """The statements whose key occurs more than once, in order; [] where there is nothing
+    to gain.
+    """
     if sql.count(b";") < _FEW:
         return []
     tokens, _, ends, _ = outline(sql, _TOKENS, False)

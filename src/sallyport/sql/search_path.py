@@ -1,7 +1,8 @@
 """The search_path setting: text to schema names and back.
 
-The only reader of such a text: what a client sets, what the server reports, what policy lists and what the catalog says of the
-role's own path are compared with each other, so one rule must split them all.
+The only reader of such a text: what a client sets, what the server reports, what policy lists and
+what the catalog says of the role's own path are compared with each other, so one rule must split
+them all.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ _BYTES: Final = 63
 
 
 def split_search_path(text: str) -> tuple[str, ...] | None:
-    """The names as PostgreSQL reads them (SplitIdentifierString in src/backend/utils/adt/varlena.c), None for malformed text.
+    """The names as PostgreSQL reads them (SplitIdentifierString in
+    src/backend/utils/adt/varlena.c), None for malformed text.
 
-    Unquoted names fold to lower case (ASCII only, as in a UTF-8 database), quoted ones keep theirs, both are cut at 63 bytes;
-    ``"$user"`` stays ``$user``. Blank text is an empty path.
+    Unquoted names fold to lower case (ASCII only, as in a UTF-8 database), quoted ones keep theirs,
+    both are cut at 63 bytes; ``"$user"`` stays ``$user``. Blank text is an empty path.
     """
     rest = text.strip(_SPACE)
     names: list[str] = []
@@ -53,5 +55,7 @@ def _fold(name: str) -> str:
 
 
 def format_search_path(path: tuple[str, ...]) -> str:
-    """The setting's text for these names, quoted where PostgreSQL would: what :func:`split_search_path` reads back."""
+    """The setting's text for these names, quoted where PostgreSQL would: what
+    :func:`split_search_path` reads back.
+    """
     return ", ".join(name if _PLAIN(name) else quoted(name) for name in path)

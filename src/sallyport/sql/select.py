@@ -1,4 +1,6 @@
-"""SELECT, VALUES, TABLE and set operations (analyze.c, transformSelectStmt and transformSetOperationStmt)."""
+"""SELECT, VALUES, TABLE and set operations (analyze.c, transformSelectStmt and
+transformSetOperationStmt).
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ from sallyport.sql.setops import combined
 from sallyport.sql.types import INT8
 
 SELECT_FIELDS = (
-    "distinctClause targetList fromClause whereClause groupClause groupDistinct havingClause windowClause "
-    "valuesLists sortClause limitOffset limitCount limitOption lockingClause withClause op all larg rarg"
+    "distinctClause targetList fromClause whereClause groupClause groupDistinct havingClause"
+    " windowClause valuesLists sortClause limitOffset limitCount limitOption lockingClause"
+    " withClause op all larg rarg"
 )
 _SELECT = fields(SELECT_FIELDS)
 _RES_TARGET = fields("name val")
@@ -68,13 +71,16 @@ def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     return columns
 
 
-#: Clauses in which a number means an output column, and nodes that only group their entries, each with where it has them.
+#: Clauses in which a number means an output column, and nodes that only group their entries, each
+#: with where it has them.
 _POSITIONAL = ("sortClause", "groupClause", "distinctClause")
 _GROUPS = {"GroupingSet": "content", "List": "items", "RowExpr": "args"}
 
 
 def _check_positions(node: Node) -> None:
-    """Raises RefusedError where a literal may have been such a number: a parameter there is a constant."""
+    """Raises RefusedError where a literal may have been such a number: a parameter there is a
+    constant.
+    """
     entries = [entry for clause in _POSITIONAL for entry in node.get(clause, ())]
     while entries:
         tag, body = tag_of(entries.pop())
@@ -123,14 +129,18 @@ def _finish_grouping(a: Analysis, items: list[Node], level: GroupingLevel, scope
     if any("GroupingSet" in item for item in items):
         return  # the key is not in every grouping set, or the columns are in GROUP BY already
     visible = {i.variable: (i.name, i.fields) for i in scope.items if i.variable >= 0 and i.visible}
-    constants = [item["A_Const"].get("ival", {}).get("ival", 0) for item in items if "A_Const" in item]
+    constants = [
+        item["A_Const"].get("ival", {}).get("ival", 0) for item in items if "A_Const" in item
+    ]
     at = position(tag_of(items[0])[1])
     grouping = level.grouping(scope.grouped, frozenset(constants), visible, at)
     if grouping is not None:
         a.groupings.append(grouping)
 
 
-def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool = False) -> tuple[Field, ...]:
+def target_list(
+    a: Analysis, targets: list[Node], scope: Scope, returned: bool = False
+) -> tuple[Field, ...]:
     """Output columns of a SELECT list or RETURNING, stars expanded and names given.
 
     ``returned``: they come back from a write.
@@ -142,7 +152,11 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool =
             a.unread("ResTarget", body, _RES_TARGET)
         value = body["val"]
         bare = value.get("ColumnRef")
-        expanded = star(a, value, scope, returned) if bare is not None or "A_Indirection" in value else None
+        expanded = (
+            star(a, value, scope, returned)
+            if bare is not None or "A_Indirection" in value
+            else None
+        )
         if expanded is not None:
             columns.extend(expanded)
             a.work.spend(len(expanded) * 3 // 2 + 1)
@@ -164,14 +178,19 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool =
 def _values(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     columns: tuple[Field, ...] | None = None
     for item in distinct_rows(node["valuesLists"]):
-        values = [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
-        row = tuple([Field(f"column{n}", replace(value, origin=None)) for n, value in enumerate(values, 1)])
+        values = [
+            f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)
+        ]
+        row = tuple(
+            [Field(f"column{n}", replace(value, origin=None)) for n, value in enumerate(values, 1)]
+        )
         columns = row if columns is None else combined(a, columns, row)
     return columns or ()
 
 
 def _set_operation(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
-    # the left spine of a chain of UNIONs is walked in a loop; what is parenthesised has clauses of its own
+    # the left spine of a chain of UNIONs is walked in a loop; what is parenthesised has clauses of
+    # its own
     chain = [node]
     while True:
         left = chain[-1]["larg"]
@@ -208,7 +227,9 @@ def _sort(a: Analysis, items: list[Node], columns: tuple[Field, ...], scope: Sco
 def _sort_value(
     a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope, grouping: bool = False
 ) -> Value:
-    """findTargetlistEntrySQL92: an output column's name or number, or an expression. GROUP BY prefers input columns."""
+    """findTargetlistEntrySQL92: an output column's name or number, or an expression. GROUP BY
+    prefers input columns.
+    """
     tag, body = tag_of(node)
     if tag == "ColumnRef" and len(body.get("fields", [])) == 1:
         name = string(body["fields"][0])
@@ -218,7 +239,9 @@ def _sort_value(
             named = [f.value for f in columns if f.name == name]
             if named:
                 a.mention(union(named), position(body))
-                return Value(union(named), named[0].dependence, type=named[0].type, raw=is_raw(named))
+                return Value(
+                    union(named), named[0].dependence, type=named[0].type, raw=is_raw(named)
+                )
     if tag == "A_Const" and "ival" in body:
         number = int(body["ival"].get("ival", 0))
         note(a, (node,), frozenset())
@@ -226,7 +249,9 @@ def _sort_value(
             a.mention(columns[number - 1].value.sources, position(body))
             return columns[number - 1].value
         clause = "GROUP BY" if grouping else "ORDER BY"
-        return a.missing("SP1113", f"{clause} position {number} is not in select list", "", position(body))
+        return a.missing(
+            "SP1113", f"{clause} position {number} is not in select list", "", position(body)
+        )
     return a.expression(node, scope)
 
 

@@ -1,4 +1,6 @@
-"""Statements about the session: transactions, settings, prepared statements, cursors, LISTEN, LOCK."""
+"""Statements about the session: transactions, settings, prepared statements, cursors,
+LISTEN, LOCK.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import type_oid
 from sallyport.sql.conversions import converts
 from sallyport.sql.custom_settings import is_custom
-from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, SettingChange, meant_by
+from sallyport.sql.facts import (
+    Dependence,
+    Effect,
+    EffectKind,
+    OutputColumn,
+    SettingChange,
+    meant_by,
+)
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import FIRST_USER_OID
 from sallyport.sql.identifiers import quoted
@@ -44,7 +53,9 @@ def _transaction(a: Analysis, node: Node, at: int) -> None:
     kind, effect = _TRANSACTION.get(node.get("kind", ""), ("transaction", None))
     a.kind = kind
     if effect is None:
-        a.unknown("SP1107", f"{kind.replace('_', ' ').upper()} is not supported through the gateway")
+        a.unknown(
+            "SP1107", f"{kind.replace('_', ' ').upper()} is not supported through the gateway"
+        )
         return
     if kind == "prepare_transaction":
         a.unknown("SP1107", "two-phase commit is not supported through the gateway", "Use COMMIT.")
@@ -96,8 +107,11 @@ def _set(a: Analysis, node: Node, at: int) -> None:
         if None in texts:
             a.unknown("SP1102", f"this form of value for {name} is not supported", position=at)
         values = [text for text in texts if text is not None]
-        # SET keeps each name of a list apart; search_path is quoted again so that it can be read back
-        joined = ", ".join(map(quoted, values)) if name.lower() == "search_path" else ", ".join(values)
+        # SET keeps each name of a list apart; search_path is quoted again so that it can be read
+        # back
+        joined = (
+            ", ".join(map(quoted, values)) if name.lower() == "search_path" else ", ".join(values)
+        )
         a.settings.append(SettingChange(name.lower(), joined, local, at))
     elif kind in ("VAR_SET_DEFAULT", "VAR_RESET"):
         a.kind = "set" if kind == "VAR_SET_DEFAULT" else "reset"
@@ -122,7 +136,8 @@ def _show(a: Analysis, node: Node, at: int) -> None:
     a.columns = (OutputColumn(name, frozenset(), Dependence.DERIVED),)
     if name == "all":
         a.columns = tuple(
-            OutputColumn(n, frozenset(), Dependence.DERIVED) for n in ("name", "setting", "description")
+            OutputColumn(n, frozenset(), Dependence.DERIVED)
+            for n in ("name", "setting", "description")
         )
     if is_custom(folded(name)) and not show_allowed(name):
         a.setting_reads.setdefault(folded(name), -1)
@@ -165,7 +180,9 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
 
 
 def _declared(a: Analysis, types: tuple[int, ...], at: int) -> None:
-    """The types that PREPARE gives its parameters, where a cast of users' making would convert them."""
+    """The types that PREPARE gives its parameters, where a cast of users' making would convert
+    them.
+    """
     made = {cast.target for cast in a.names.made_casts if cast.target >= FIRST_USER_OID}
     declared = {(meant_by(a.work.meant, number), type_) for number, type_ in enumerate(types, 1)}
     if not a.cast_parameters.isdisjoint(declared) or not made.isdisjoint(types):
@@ -251,7 +268,8 @@ def _lock(a: Analysis, node: Node, at: int) -> None:
         a.check("RangeVar", item["RangeVar"], RANGE_VAR)
         relation = a.named_relation(item["RangeVar"])
         if relation is not None:
-            # As in PostgreSQL (LockTableAclCheck): the lock that reading takes needs no more than reading.
+            # As in PostgreSQL (LockTableAclCheck): the lock that reading takes needs no more than
+            # reading.
             a.access(relation.oid, "select" if node.get("mode") == _ACCESS_SHARE else "lock")
 
 

@@ -12,8 +12,9 @@ from sallyport.sql.types import TEXT
 
 
 def settle_text(value: Value) -> Value:
-    """As seen from outside a query: an untyped literal has become text, nothing is a constant any more, and a field of a row is
-    an expression (FieldSelect), no longer the column it was. It is no column of a range variable either.
+    """As seen from outside a query: an untyped literal has become text, nothing is a constant any
+    more, and a field of a row is an expression (FieldSelect), no longer the column it was. It is no
+    column of a range variable either.
     """
     if value.variable >= 0:
         value = replace(value, variable=-1)
@@ -35,8 +36,13 @@ def combined(a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...]) -> 
             "each query of UNION, INTERSECT or EXCEPT must have the same number of columns",
         )
         left, right = (left, right) if len(left) > len(right) else (right, left)
-        right = (*right, *(Field("", Value(dependence=Dependence.OPAQUE)) for _ in left[len(right) :]))
-    return tuple([Field(f.name, _combine(a, f.value, g.value)) for f, g in zip(left, right, strict=True)])
+        right = (
+            *right,
+            *(Field("", Value(dependence=Dependence.OPAQUE)) for _ in left[len(right) :]),
+        )
+    return tuple(
+        [Field(f.name, _combine(a, f.value, g.value)) for f, g in zip(left, right, strict=True)]
+    )
 
 
 def _combine(a: Analysis, left: Value, right: Value) -> Value:

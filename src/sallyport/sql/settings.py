@@ -1,14 +1,15 @@
 """Which settings a session may change and show, and why. Pure.
 
-Promises: every name that is not listed is ``denied``; names compare as PostgreSQL compares them (ASCII
-case folded, guc.c). A custom setting (``a.b``) is denied: it is a variable in which anything could be
-kept and read back; excepted are a few numbers and words that tune the searches of common extensions. Values are judged only when they are constants; a computed value never reaches this
+Promises: every name that is not listed is ``denied``; names compare as PostgreSQL compares them
+(ASCII case folded, guc.c). A custom setting (``a.b``) is denied: it is a variable in which anything
+could be kept and read back; excepted are a few numbers and words that tune the searches of common
+extensions. Values are judged only when they are constants; a computed value never reaches this
 module.
 
 Kinds: ``allowed``; ``pinned``: the gateway relies on one value, which is the only one allowed;
-``search_path``: policy decides; ``denied``. A RESET (value None) goes back to what the connection started
-with: :data:`STARTUP` is sent upstream in the StartupMessage so that RESET, ``RESET ALL`` and ``DISCARD
-ALL`` cannot leave the pinned values either.
+``search_path``: policy decides; ``denied``. A RESET (value None) goes back to what the connection
+started with: :data:`STARTUP` is sent upstream in the StartupMessage so that RESET, ``RESET ALL``
+and ``DISCARD ALL`` cannot leave the pinned values either.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Literal
 
 from sallyport.sql.custom_settings import is_custom
 
-#: Sent upstream in every StartupMessage: the values that masks, the parser and name resolution rely on.
+#: Sent upstream in every StartupMessage: the values that masks, the parser and name resolution rely
+#: on.
 STARTUP: dict[str, str] = {
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
@@ -28,12 +30,15 @@ STARTUP: dict[str, str] = {
     "DateStyle": "ISO",
 }
 
-#: Sent as well where the subject has masks. Memoize nodes are keyed by raw values, and the order of an index-only scan is that of them.
+#: Sent as well where the subject has masks. Memoize nodes are keyed by raw values, and the order of
+#: an index-only scan is that of them.
 MASKED_STARTUP: dict[str, str] = {"enable_memoize": "off", "enable_indexonlyscan": "off"}
 
-#: Who is asking (:mod:`sallyport.session.identity_settings`): given to the target by the gateway, changed by nobody, shown to its own
-#: session, so that row-level security can decide by them.
-IDENTITY = frozenset(f"sallyport.{name}" for name in ("subject", "issuer", "groups", "agent", "session"))
+#: Who is asking (:mod:`sallyport.session.identity_settings`): given to the target by the gateway,
+#: changed by nobody, shown to its own session, so that row-level security can decide by them.
+IDENTITY = frozenset(
+    f"sallyport.{name}" for name in ("subject", "issuer", "groups", "agent", "session")
+)
 
 Kind = Literal["allowed", "pinned", "search_path", "denied"]
 
@@ -72,14 +77,16 @@ _PLAIN = _words(
     row_security restrict_nonsystem_relation_kind transaction_isolation transaction_read_only transaction_deferrable
     default_transaction_isolation default_transaction_read_only default_transaction_deferrable"""
 )
-#: A session may set its own. The gateway's own limits do not depend on them, but for policy's statement_timeout, which bounds that.
+#: A session may set its own. The gateway's own limits do not depend on them, but for policy's
+#: statement_timeout, which bounds that.
 _TIMEOUTS = _words(
     """statement_timeout lock_timeout transaction_timeout idle_in_transaction_session_timeout
     idle_session_timeout"""
 )
-#: What the server is and how much it may use: planner, memory, vacuum, write-ahead log, limits of connections, what is logged.
-#: Not shown: files and directories, addresses, commands, preloaded libraries, names of certificates and of standby servers, how
-#: passwords are kept, connection strings, and switches for developers.
+#: What the server is and how much it may use: planner, memory, vacuum, write-ahead log, limits of
+#: connections, what is logged. Not shown: files and directories, addresses, commands, preloaded
+#: libraries, names of certificates and of standby servers, how passwords are kept, connection
+#: strings, and switches for developers.
 _TUNING = _words(
     """archive_mode archive_timeout array_nulls authentication_timeout autovacuum autovacuum_analyze_scale_factor autovacuum_analyze_threshold
     autovacuum_freeze_max_age autovacuum_max_workers autovacuum_multixact_freeze_max_age autovacuum_naptime
@@ -194,7 +201,9 @@ _RULES: dict[str, _Rule] = {
         "is pinned to origin, so that triggers and rules stay enabled",
     ),
     "role": _Rule(_never, "pinned", "is pinned to the role that the gateway connects as"),
-    "session_authorization": _Rule(_never, "pinned", "is pinned to the role that the gateway connects as"),
+    "session_authorization": _Rule(
+        _never, "pinned", "is pinned to the role that the gateway connects as"
+    ),
     "datestyle": _Rule(
         _iso_only,
         "denied",
@@ -206,7 +215,9 @@ _RULES: dict[str, _Rule] = {
         "can only be notice, warning or error, because lower levels print internals",
     ),
     "work_mem": _Rule(_modest_memory, "denied", "can be at most 1GB through the gateway"),
-    "maintenance_work_mem": _Rule(_modest_memory, "denied", "can be at most 1GB through the gateway"),
+    "maintenance_work_mem": _Rule(
+        _modest_memory, "denied", "can be at most 1GB through the gateway"
+    ),
     "lc_messages": _Rule(
         lambda v: re.fullmatch(r"[A-Za-z_]{0,20}(\.[A-Za-z0-9-]{1,20})?", v, re.ASCII) is not None,
         "denied",
@@ -231,8 +242,9 @@ _UNLISTED = SettingClass("denied", "is not one of those that can be changed thro
 _SEARCH_PATH = SettingClass("search_path", "can only be what policy lists")
 
 
-#: Settings that a session may change and that change what a statement means (how its constants are read, what its casts give), under
-#: PostgreSQL's spelling. Those that the server reports by itself (config.sgml, "ParameterStatus"; default_transaction_read_only since 14):
+#: Settings that a session may change and that change what a statement means (how its constants are
+#: read, what its casts give), under PostgreSQL's spelling. Those that the server reports by itself
+#: (config.sgml, "ParameterStatus"; default_transaction_read_only since 14):
 REPORTED = ("DateStyle", "IntervalStyle", "TimeZone", "default_transaction_read_only")
 #: Those that it does not report:
 UNREPORTED = (
@@ -247,7 +259,9 @@ _REPORTED = frozenset(name.lower() for name in REPORTED)
 
 
 def changes_meaning(name: str) -> bool:
-    """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, a custom one (views and policies may read it), or all settings ("")?"""
+    """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, a custom one (views and policies may
+    read it), or all settings ("")?
+    """
     key = folded(name)
     return not key or "." in key or key in _REPORTED or key in UNREPORTED
 
@@ -259,7 +273,9 @@ def is_unreported(name: str) -> bool:
 
 
 def folded(name: str) -> str:
-    """Lower case of ASCII letters only, as guc_name_compare does; other characters stay and match nothing."""
+    """Lower case of ASCII letters only, as guc_name_compare does; other characters stay and match
+    nothing.
+    """
     return "".join(c.lower() if c.isascii() else c for c in name)
 
 
@@ -272,7 +288,9 @@ def classify_setting(name: str, value: str | None) -> SettingClass:
         return _WHO
     rule = _RULES.get(key)
     if rule is not None:
-        return _ALLOWED if value is None or rule.fits(value) else SettingClass(rule.kind, rule.reason)
+        return (
+            _ALLOWED if value is None or rule.fits(value) else SettingClass(rule.kind, rule.reason)
+        )
     if key in _PLAIN or key in _PLANNER or key in _TIMEOUTS:
         return _ALLOWED
     return _CUSTOM if "." in key else _UNLISTED
@@ -284,17 +302,29 @@ def is_pinned(name: str) -> bool:
     return rule is not None and rule.kind == "pinned"
 
 
-_UNITS = {"us": 0.001, "ms": 1.0, "": 1.0, "s": 1000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+_UNITS = {
+    "us": 0.001,
+    "ms": 1.0,
+    "": 1.0,
+    "s": 1000.0,
+    "min": 60_000.0,
+    "h": 3_600_000.0,
+    "d": 86_400_000.0,
+}
 
 
 def milliseconds(value: str) -> int | None:
-    """A time as ``parse_int`` (guc.c) reads it for a setting in milliseconds; None for what is not written plainly, with at most 15 digits."""
+    """A time as ``parse_int`` (guc.c) reads it for a setting in milliseconds; None for what is not
+    written plainly, with at most 15 digits.
+    """
     match = re.fullmatch(r"\s*([1-9]\d{0,14}|0)\s*(us|ms|s|min|h|d)?\s*", value, re.ASCII)
     return None if match is None else round(int(match[1]) * _UNITS[match[2] or ""])
 
 
 def any_value_allowed(name: str) -> bool:
-    """Is every value of ``name`` allowed? Then a parameter may stand for it (``set_config('jit', $1, false)``)."""
+    """Is every value of ``name`` allowed? Then a parameter may stand for it (``set_config('jit',
+    $1, false)``).
+    """
     key = folded(name)
     return key in _PLAIN or key in _PLANNER or (is_custom(key) and not is_known(key))
 
@@ -305,7 +335,9 @@ def is_known(name: str) -> bool:
 
 
 def show_allowed(name: str) -> bool:
-    """May a session see ``name`` with SHOW or ``current_setting``? ``ALL`` and custom settings: no."""
+    """May a session see ``name`` with SHOW or ``current_setting``? ``ALL`` and custom
+    settings: no.
+    """
     key = folded(name)
     return key in _ALL_SHOWN
 

@@ -1,4 +1,6 @@
-"""Whole statements: the walk's entrance, queries as statements, and statements that hold another one."""
+"""Whole statements: the walk's entrance, queries as statements, and statements that hold another
+one.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +66,16 @@ def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
         a.named_setting = named_setting(body)
     if "intoClause" in body:
         into(
-            a, body["intoClause"], {tag: {k: v for k, v in body.items() if k != "intoClause"}}, "select_into"
+            a,
+            body["intoClause"],
+            {tag: {k: v for k, v in body.items() if k != "intoClause"}},
+            "select_into",
         )
         return
     columns = a.query(node, Scope())
-    if not a.context.masked.isdisjoint([variable.relation for variable in a.range_variables.values()]):
+    if not a.context.masked.isdisjoint(
+        [variable.relation for variable in a.range_variables.values()]
+    ):
         a.plain = plain_shape(tag, body, a.range_variables)
     if columns is not None:
         a.output(tuple([Field(f.name, settle_text(f.value)) for f in columns]))
@@ -78,26 +85,40 @@ def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
 
 
 def kind(a: Analysis, own: str) -> str:
-    """The statement's kind: its own, or something worse that it does inside WITH or ON CONFLICT. MERGE keeps its name."""
+    """The statement's kind: its own, or something worse that it does inside WITH or ON CONFLICT.
+    MERGE keeps its name.
+    """
     if own == "merge":
         return own
     worst = next((action for action in _DANGER if action in a.actions), own)
     if own == "insert" and worst == "update" and not a.inside_with:
-        return own  # INSERT ... ON CONFLICT DO UPDATE is an insert that may update: its accesses say so
+        # INSERT ... ON CONFLICT DO UPDATE is an insert that may update: its accesses say so
+        return own
     return worst
 
 
 def named_setting(body: Node) -> str:
-    """``SELECT set_config(name, constant, constant) FROM <one relation> WHERE name = 'x'``, as pg_dump sends it, gives x; everything else ""."""
+    """``SELECT set_config(name, constant, constant) FROM <one relation> WHERE name = 'x'``, as
+    pg_dump sends it, gives x; everything else "".
+    """
     sources, where = body.get("fromClause", []), body.get("whereClause", {}).get("A_Expr", {})
-    calls = [target["ResTarget"].get("val", {}).get("FuncCall", {}) for target in body.get("targetList", [])]
-    if body.keys() != _PLAIN | {"fromClause", "whereClause"} or len(sources) != 1 or len(calls) != 1:
+    calls = [
+        target["ResTarget"].get("val", {}).get("FuncCall", {})
+        for target in body.get("targetList", [])
+    ]
+    if (
+        body.keys() != _PLAIN | {"fromClause", "whereClause"}
+        or len(sources) != 1
+        or len(calls) != 1
+    ):
         return ""
     arguments = calls[0].get("args", [])
     bare = calls[0].keys() <= {"funcname", "args", "funcformat", "location"} and len(arguments) == 3
     if not bare or "RangeVar" not in sources[0] or not all(map(_constant, arguments[1:])):
         return ""
-    equals = where.get("kind") == "AEXPR_OP" and [string(name) for name in where.get("name", [])] == ["="]
+    equals = where.get("kind") == "AEXPR_OP" and [
+        string(name) for name in where.get("name", [])
+    ] == ["="]
     left, right = where.get("lexpr", {}), where.get("rexpr", {}).get("A_Const", {}).get("sval", {})
     if not equals or not _is_name(left) or not _is_name(arguments[0]):
         return ""
@@ -110,8 +131,12 @@ def _is_name(node: Node) -> bool:
 
 
 def is_plain(body: Node) -> bool:
-    """A list of constants and calls over constants, and nothing else: everything in it runs exactly once."""
-    return body.keys() <= _PLAIN and all(_plain_target(t["ResTarget"]) for t in body.get("targetList", []))
+    """A list of constants and calls over constants, and nothing else: everything in it runs exactly
+    once.
+    """
+    return body.keys() <= _PLAIN and all(
+        _plain_target(t["ResTarget"]) for t in body.get("targetList", [])
+    )
 
 
 def _plain_target(target: Node) -> bool:
@@ -137,11 +162,15 @@ def nested(a: Analysis, node: Node) -> tuple[Analysis, StatementFacts]:
 
 
 def adopt(a: Analysis, facts: StatementFacts) -> None:
-    """Repeat on the outer statement what refuses, and what it touches; what it does to relations stays with the inner facts."""
+    """Repeat on the outer statement what refuses, and what it touches; what it does to relations
+    stays with the inner facts.
+    """
     for function in facts.functions:
         a.note_call(function)
     for influence in facts.influences:
-        a.influence(frozenset((influence.column,)), influence.clause, influence.equality, influence.position)
+        a.influence(
+            frozenset((influence.column,)), influence.clause, influence.equality, influence.position
+        )
     for unknown in facts.unknowns:
         a.repeat(unknown)
     for flow in facts.flows:

@@ -1,17 +1,25 @@
-"""What stands in place of some system views: the same rows and columns, without what a subject must not see.
+"""What stands in place of some system views: the same rows and columns, without what a subject must
+not see.
 
-:func:`substitute` gives the text of a SELECT for a relation; a rewriter puts it, in parentheses, where the relation's name stood. Names in it are
-qualified, operators too, and every value has the column's own type.
+:func:`substitute` gives the text of a SELECT for a relation; a rewriter puts it, in parentheses,
+where the relation's name stood. Names in it are qualified, operators too, and every value has the
+column's own type.
 
-- ``pg_settings``: only settings that SHOW shows (:func:`sallyport.sql.settings.show_allowed`), without the files they come from.
-- ``pg_locks``, ``pg_stat_activity``: only this session's own rows; its query is the text that the gateway sent, so it is NULL.
-- ``pg_stat_*`` and ``pg_statio_*`` of tables and indexes: counters are NULL for relations with masks and their TOAST tables. How many rows a scan read
-  tells where it stopped, and HOT updates tell whether a value changed.
-- ``pg_stat_database``: rows of other databases and what counts sessions are NULL; with masks, so are tuples, blocks and temporary files.
-- ``pg_attribute``: without ``attmissingval``, which is data. Others without options, connection strings and settings, which may be secrets.
+- ``pg_settings``: only settings that SHOW shows (:func:`sallyport.sql.settings.show_allowed`),
+  without the files they come from.
+- ``pg_locks``, ``pg_stat_activity``: only this session's own rows; its query is the text that the
+  gateway sent, so it is NULL.
+- ``pg_stat_*`` and ``pg_statio_*`` of tables and indexes: counters are NULL for relations with
+  masks and their TOAST tables. How many rows a scan read tells where it stopped, and HOT updates
+  tell whether a value changed.
+- ``pg_stat_database``: rows of other databases and what counts sessions are NULL; with masks, so
+  are tuples, blocks and temporary files.
+- ``pg_attribute``: without ``attmissingval``, which is data. Others without options, connection
+  strings and settings, which may be secrets.
 - ``pg_seclabel``, ``pg_seclabels``: no rows.
 
-Columns that a later server adds to the counting views are NULL for relations with masks, as all are that are not named here.
+Columns that a later server adds to the counting views are NULL for relations with masks, as all are
+that are not named here.
 """
 
 from __future__ import annotations
@@ -28,13 +36,18 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Columns of the counting views that are no counters: what the row is of, and when and how often it was vacuumed or analyzed.
+#: Columns of the counting views that are no counters: what the row is of, and when and how often it
+#: was vacuumed or analyzed.
 _KEPT: Final = _words(
     """relid indexrelid schemaname relname indexrelname last_vacuum last_autovacuum last_analyze last_autoanalyze
     vacuum_count autovacuum_count analyze_count autoanalyze_count"""
 )
 _COUNTING: Final = frozenset(
-    {f"pg_stat_{whose}_{what}" for whose in ("all", "user", "sys") for what in ("tables", "indexes")}
+    {
+        f"pg_stat_{whose}_{what}"
+        for whose in ("all", "user", "sys")
+        for what in ("tables", "indexes")
+    }
     | {f"pg_stat_xact_{whose}_tables" for whose in ("all", "user", "sys")}
     | {
         f"pg_statio_{whose}_{what}"
@@ -45,7 +58,8 @@ _COUNTING: Final = frozenset(
 _FUNCTIONS: Final = _words("pg_stat_user_functions pg_stat_xact_user_functions")
 _FUNCTION_COLUMNS: Final = _words("funcid schemaname funcname")
 _OWN: Final = _words("pg_locks pg_stat_activity")
-#: Of pg_stat_database: not what sessions of the database did in sum, but how many there are and how long they work.
+#: Of pg_stat_database: not what sessions of the database did in sum, but how many there are and how
+#: long they work.
 _OF_SESSIONS: Final = _words(
     """numbackends session_time active_time idle_in_transaction_time sessions sessions_abandoned sessions_fatal sessions_killed
     parallel_workers_to_launch parallel_workers_launched"""
@@ -54,8 +68,8 @@ _OF_DATABASE: Final = _words(
     """datid datname xact_commit xact_rollback conflicts deadlocks checksum_failures checksum_last_failure stats_reset"""
 )
 
-#: Functions of a relation's OID (of a table, an index or a TOAST table) that give what the counting views show as NULL: a call for one of
-#: :func:`hidden_relations` must give NULL as well.
+#: Functions of a relation's OID (of a table, an index or a TOAST table) that give what the counting
+#: views show as NULL: a call for one of :func:`hidden_relations` must give NULL as well.
 COUNTER_FUNCTIONS: Final = frozenset(
     f"pg_stat_get_{name}"
     for name in _words(
@@ -68,7 +82,8 @@ COUNTER_FUNCTIONS: Final = frozenset(
 )
 
 
-#: Functions of a relation's OID that tell when and how often it was vacuumed or analyzed, which the views show of every relation.
+#: Functions of a relation's OID that tell when and how often it was vacuumed or analyzed, which the
+#: views show of every relation.
 _MAINTENANCE_FUNCTIONS: Final = frozenset(
     f"pg_stat_get_{name}"
     for name in _words(
@@ -114,10 +129,12 @@ def is_substituted(relation: Relation) -> bool:
 def substitute(
     relation: Relation, columns: Sequence[str] | None, masked_relations: Sequence[int]
 ) -> str | None:
-    """The SELECT that stands in place of a system relation; None where the relation is used as it is.
+    """The SELECT that stands in place of a system relation; None where the relation is used as it
+    is.
 
-    columns: those to give, in the relation's order; None: all. masked_relations: OIDs of the relations with masks for the subject, partitions
-    and children among them. Raises ValueError for a column that the relation does not have.
+    columns: those to give, in the relation's order; None: all. masked_relations: OIDs of the
+    relations with masks for the subject, partitions and children among them. Raises ValueError for
+    a column that the relation does not have.
     """
     if relation.schema != "pg_catalog":
         return None
@@ -126,7 +143,9 @@ def substitute(
         names.append("tableoid")  # pg_dump asks for it; a sub-select has it where it is named
     chosen = names if columns is None else [name for name in names if name in columns]
     if columns is not None and len(chosen) != len(set(columns)):
-        raise ValueError(f"{relation.qualified} has no such columns: {sorted(set(columns) - set(chosen))}")
+        raise ValueError(
+            f"{relation.qualified} has no such columns: {sorted(set(columns) - set(chosen))}"
+        )
     if relation.name in _COUNTING:
         return _counting(relation, chosen, masked_relations) if masked_relations else None
     if relation.name in _FUNCTIONS:
@@ -147,13 +166,15 @@ def substitute(
 
 
 def hidden_relations(masked_relations: Sequence[int]) -> str:
-    """SQL for the array of OIDs (pg_catalog.oid[]) whose counters are hidden: relations with masks, their TOAST tables, the indexes of both."""
+    """SQL for the array of OIDs (pg_catalog.oid[]) whose counters are hidden: relations with masks,
+    their TOAST tables, the indexes of both.
+    """
     return (
-        "ARRAY(SELECT h.o FROM pg_catalog.pg_class r LEFT JOIN pg_catalog.pg_index i"
-        " ON i.indrelid OPERATOR(pg_catalog.=) r.oid OR i.indrelid OPERATOR(pg_catalog.=) r.reltoastrelid,"
-        " LATERAL (VALUES (r.oid), (r.reltoastrelid), (i.indexrelid)) h(o)"
-        f" WHERE r.oid OPERATOR(pg_catalog.=) ANY ({_array(masked_relations)})"
-        " AND h.o OPERATOR(pg_catalog.<>) 0::pg_catalog.oid)"
+        "ARRAY(SELECT h.o FROM pg_catalog.pg_class r LEFT JOIN pg_catalog.pg_index i ON i.indrelid"
+        " OPERATOR(pg_catalog.=) r.oid OR i.indrelid OPERATOR(pg_catalog.=) r.reltoastrelid,"
+        " LATERAL (VALUES (r.oid), (r.reltoastrelid), (i.indexrelid)) h(o) WHERE r.oid"
+        f" OPERATOR(pg_catalog.=) ANY ({_array(masked_relations)}) AND h.o OPERATOR(pg_catalog.<>)"
+        " 0::pg_catalog.oid)"
     )
 
 
@@ -169,12 +190,16 @@ def _as(expression: str, name: str) -> str:
     return f"{expression} AS {quoted(name)}"
 
 
-def _select(relation: Relation, chosen: Sequence[str], kept: frozenset[str], where: str = "") -> str:
+def _select(
+    relation: Relation, chosen: Sequence[str], kept: frozenset[str], where: str = ""
+) -> str:
     """The relation with NULL for all columns but ``kept``, of their own type."""
     items = [
-        _as(f"v.{quoted(name)}", name)
-        if name in kept
-        else _as(f"CASE WHEN false THEN v.{quoted(name)} END", name)
+        (
+            _as(f"v.{quoted(name)}", name)
+            if name in kept
+            else _as(f"CASE WHEN false THEN v.{quoted(name)} END", name)
+        )
         for name in chosen
     ]
     condition = f" WHERE {where}" if where else ""
@@ -183,11 +208,14 @@ def _select(relation: Relation, chosen: Sequence[str], kept: frozenset[str], whe
 
 def _counting(relation: Relation, chosen: Sequence[str], masked: Sequence[int]) -> str:
     items = [
-        _as(f"v.{quoted(name)}", name)
-        if name in _KEPT
-        else _as(
-            f'CASE WHEN v."relid" OPERATOR(pg_catalog.=) ANY (h.hidden) THEN NULL ELSE v.{quoted(name)} END',
-            name,
+        (
+            _as(f"v.{quoted(name)}", name)
+            if name in _KEPT
+            else _as(
+                'CASE WHEN v."relid" OPERATOR(pg_catalog.=) ANY (h.hidden) THEN NULL ELSE'
+                f" v.{quoted(name)} END",
+                name,
+            )
         )
         for name in chosen
     ]
@@ -213,5 +241,7 @@ def _database(relation: Relation, chosen: Sequence[str], masks: bool) -> str:
             items.append(_as(column, name))
         else:
             own = "v.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-            items.append(_as(f"CASE WHEN {own if name in shown else 'false'} THEN {column} END", name))
+            items.append(
+                _as(f"CASE WHEN {own if name in shown else 'false'} THEN {column} END", name)
+            )
     return f"SELECT {', '.join(items)} FROM {_source(relation)}"

@@ -1,13 +1,15 @@
 """Statements that differ only in their literals, as one: the key of a second verdict cache.
 
-Clients that put values into the text (``... WHERE id = 42``, ``... WHERE id = 43``) would miss a cache by exact text every time. A text whose
-numbers and plain strings are replaced by parameters is judged instead: a parameter says less than a literal does, and the judge only
-allows what it understands, so what is allowed for every value is allowed for this one. Where a literal's *value* means something
-(``ORDER BY 1``, ``interval '1 day'``, ``varchar(10)``, ``set_config('role', ...)``), the text with parameters is not the same statement, does
-not parse, or is refused: then there is no template, and the exact text is judged.
+Clients that put values into the text (``... WHERE id = 42``, ``... WHERE id = 43``) would miss a
+cache by exact text every time. A text whose numbers and plain strings are replaced by parameters is
+judged instead: a parameter says less than a literal does, and the judge only allows what it
+understands, so what is allowed for every value is allowed for this one. Where a literal's *value*
+means something (``ORDER BY 1``, ``interval '1 day'``, ``varchar(10)``, ``set_config('role',
+...)``), the text with parameters is not the same statement, does not parse, or is refused: then
+there is no template, and the exact text is judged.
 
-Reading a text wrongly here would let one statement pass for another, so anything that is not plain is not touched: comments,
-backslashes, dollar signs, prefixed strings, characters outside ASCII.
+Reading a text wrongly here would let one statement pass for another, so anything that is not plain
+is not touched: comments, backslashes, dollar signs, prefixed strings, characters outside ASCII.
 
 Source: PostgreSQL documentation, section 4.1 "Lexical Structure"; src/backend/parser/scan.l.
 """
@@ -35,7 +37,8 @@ _CAST = re.compile(rb"\(\$(\d+)::")
 
 
 def key(sql: bytes) -> bytes | None:
-    """What stays the same when literals change, or None when the text is not plain enough. Injective but for the literals.
+    """What stays the same when literals change, or None when the text is not plain enough.
+    Injective but for the literals.
 
     A number is ``$`` in it, a string ``'$``.
     """
@@ -45,11 +48,15 @@ def key(sql: bytes) -> bytes | None:
 def with_parameters(key: bytes) -> bytes:
     """The text with ``$1``, ``$2``, ... for its literals, from its :func:`key`."""
     *parts, end = key.split(b"$")
-    return b"".join([b"%s$%d" % (part.removesuffix(b"'"), n) for n, part in enumerate(parts, 1)]) + end
+    return (
+        b"".join([b"%s$%d" % (part.removesuffix(b"'"), n) for n, part in enumerate(parts, 1)]) + end
+    )
 
 
 def pieces(rewritten: Rewritten) -> tuple[bytes | int, ...]:
-    """What became of a text with parameters, in pieces: what stays, and the numbers of parameters (from 0)."""
+    """What became of a text with parameters, in pieces: what stays, and the numbers of parameters
+    (from 0).
+    """
     parts: list[bytes | int] = []
     text = b""
     for part in _parts(rewritten):
@@ -96,7 +103,9 @@ def filled(parts: Iterable[bytes | int], sql: bytes) -> bytes:
 
 
 def converts_numbers(texts: Iterable[bytes], sql: bytes) -> bool:
-    """Whether ``texts``, made of :func:`with_parameters`, cast a parameter that is a number in ``sql``: 2.4 cast to integer is another."""
+    """Whether ``texts``, made of :func:`with_parameters`, cast a parameter that is a number in
+    ``sql``: 2.4 cast to integer is another.
+    """
     numbers = [int(number) for text in texts for number in _CAST.findall(text)]
     values = _values(sql) if numbers else []
     return any(values[number - 1][:1].isdigit() for number in numbers)
@@ -125,7 +134,9 @@ def cuts_in(sql: bytes, cuts: Iterable[Cut]) -> list[Cut]:
     def moved(offset: int) -> int:
         return offset + shifts[bisect_right(starts, offset) - 1]
 
-    return [Cut(moved(cut.start), moved(cut.end), filled(_parts_of_cut(cut.text), sql)) for cut in cuts]
+    return [
+        Cut(moved(cut.start), moved(cut.end), filled(_parts_of_cut(cut.text), sql)) for cut in cuts
+    ]
 
 
 def is_name(token: bytes) -> bool:

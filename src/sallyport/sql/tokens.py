@@ -1,7 +1,8 @@
 """The tokens of an SQL text, by PostgreSQL's own scanner (libpg_query's ``pg_query_scan``).
 
-What is cut out of a text is cut at tokens, so that quoting, comments and Unicode escapes never have to be
-understood here. Source: src/backend/parser/scan.l; the message ScanResult of libpg_query's pg_query.proto.
+What is cut out of a text is cut at tokens, so that quoting, comments and Unicode escapes never have
+to be understood here. Source: src/backend/parser/scan.l; the message ScanResult of libpg_query's
+pg_query.proto.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def _scan(sql: bytes) -> bytes:
         _library.pg_query_free_scan_result(result)
 
 
-#: A varint; a ScanToken in a ScanResult: start (left out when 0), end, token, and the kind of a keyword; a whole ScanResult.
+#: A varint; a ScanToken in a ScanResult: start (left out when 0), end, token, and the kind of a
+#: keyword; a whole ScanResult.
 _VARINT = rb"[\x80-\xff]*[\x00-\x7f]"
 _TOKEN = rb"\x12[\x00-\x7f](?:\x08(%b))?\x10(%b)\x20%b(?:\x28%b)?" % ((_VARINT,) * 4)
 _tokens = re.compile(_TOKEN, re.DOTALL)
@@ -109,7 +111,9 @@ def _number(data: bytes) -> int:
 
 
 def _spans(data: bytes) -> list[tuple[int, int]]:
-    """(start, end) of every token of a ScanResult message. Raises RefusedError (SP1101) when it has another form."""
+    """(start, end) of every token of a ScanResult message. Raises RefusedError (SP1101) when it has
+    another form.
+    """
     message = _message.fullmatch(data)
     if message is None:
         raise RefusedError(refuse("SP1101", "cannot split the statement into tokens"))

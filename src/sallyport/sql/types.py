@@ -1,7 +1,9 @@
-"""Types: names to OIDs, and what converts to what without being asked (parse_coerce.c, approximately and on the safe side).
+"""Types: names to OIDs, and what converts to what without being asked (parse_coerce.c,
+approximately and on the safe side).
 
-A type is its pg_type OID; 0 stands for one that was not inferred and may be any. :meth:`Types.could` answers "could PostgreSQL pass
-this where that is wanted?" and says yes when in doubt, so that no overload is dropped wrongly.
+A type is its pg_type OID; 0 stands for one that was not inferred and may be any.
+:meth:`Types.could` answers "could PostgreSQL pass this where that is wanted?" and says yes when in
+doubt, so that no overload is dropped wrongly.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ BOOL, BYTEA, CHAR, NAME, INT8, INT2, INT4, TEXT, OID = 16, 17, 18, 19, 20, 21, 2
 REGCLASS, JSON, XML, FLOAT4, FLOAT8, BPCHAR, VARCHAR = 2205, 114, 142, 700, 701, 1042, 1043
 DATE, TIME, TIMESTAMP, TIMESTAMPTZ, TIMETZ, BIT, VARBIT = 1082, 1083, 1114, 1184, 1266, 1560, 1562
 TEXT_ARRAY = 1009
-NUMERIC, RECORD, RECORD_ARRAY, CSTRING, JSONB, INT2VECTOR, OIDVECTOR = 1700, 2249, 2287, 2275, 3802, 22, 30
+NUMERIC, RECORD, RECORD_ARRAY, CSTRING, JSONB, INT2VECTOR, OIDVECTOR = (
+    1700,
+    2249,
+    2287,
+    2275,
+    3802,
+    22,
+    30,
+)
 VOID = 2278
 ANY, ANYARRAY, ANYELEMENT, ANYNONARRAY, ANYENUM, ANYRANGE, ANYMULTIRANGE = (
     2276,
@@ -24,19 +34,31 @@ ANY, ANYARRAY, ANYELEMENT, ANYNONARRAY, ANYENUM, ANYRANGE, ANYMULTIRANGE = (
     3831,
     4537,
 )
-ANYCOMPATIBLE, ANYCOMPATIBLEARRAY, ANYCOMPATIBLENONARRAY, ANYCOMPATIBLERANGE = 5077, 5078, 5079, 5080
+ANYCOMPATIBLE, ANYCOMPATIBLEARRAY, ANYCOMPATIBLENONARRAY, ANYCOMPATIBLERANGE = (
+    5077,
+    5078,
+    5079,
+    5080,
+)
 ANYCOMPATIBLEMULTIRANGE = 4538
 
 ARRAYS = frozenset({ANYARRAY, ANYCOMPATIBLEARRAY})
 ELEMENTS = frozenset({ANYELEMENT, ANYNONARRAY, ANYENUM, ANYCOMPATIBLE, ANYCOMPATIBLENONARRAY})
 #: Polymorphic types that take values of different types, which become one.
-COMPATIBLE = frozenset({ANYCOMPATIBLE, ANYCOMPATIBLEARRAY, ANYCOMPATIBLENONARRAY, ANYCOMPATIBLERANGE})
-POLYMORPHIC = ARRAYS | ELEMENTS | {ANYRANGE, ANYMULTIRANGE, ANYCOMPATIBLERANGE, ANYCOMPATIBLEMULTIRANGE}
+COMPATIBLE = frozenset(
+    {ANYCOMPATIBLE, ANYCOMPATIBLEARRAY, ANYCOMPATIBLENONARRAY, ANYCOMPATIBLERANGE}
+)
+POLYMORPHIC = (
+    ARRAYS | ELEMENTS | {ANYRANGE, ANYMULTIRANGE, ANYCOMPATIBLERANGE, ANYCOMPATIBLEMULTIRANGE}
+)
 #: Types whose assignment or cast with a type modifier can fail or change the value.
-MODIFIED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT, NUMERIC, TIMESTAMP, TIMESTAMPTZ, TIME, TIMETZ, 1186})
+MODIFIED = frozenset(
+    {VARCHAR, BPCHAR, BIT, VARBIT, NUMERIC, TIMESTAMP, TIMESTAMPTZ, TIME, TIMETZ, 1186}
+)
 
 
-#: Types whose values are at most a few bytes: bool, numbers but numeric, money, dates and times, uuid, addresses, oid.
+#: Types whose values are at most a few bytes: bool, numbers but numeric, money, dates and times,
+#: uuid, addresses, oid.
 SMALL = frozenset(
     {
         BOOL,
@@ -112,7 +134,9 @@ class Types:
         return type_.element if type_ is not None else 0
 
     def is_array(self, oid: int) -> bool:
-        """Whether this is an array type itself: no domain over one, and neither int2vector nor oidvector (type_is_array)."""
+        """Whether this is an array type itself: no domain over one, and neither int2vector nor
+        oidvector (type_is_array).
+        """
         type_ = self._catalog.types.get(oid)
         return type_ is not None and bool(type_.element) and oid not in (INT2VECTOR, OIDVECTOR)
 
@@ -135,7 +159,9 @@ class Types:
         return self._casts.get((source, target))
 
     def could(self, source: int, target: int) -> bool:
-        """Whether an expression of type ``source`` could be passed where ``target`` is wanted, implicitly."""
+        """Whether an expression of type ``source`` could be passed where ``target`` is wanted,
+        implicitly.
+        """
         if source == target or source in (0, UNKNOWN_TYPE):
             return True
         key = (source, target)
@@ -190,7 +216,9 @@ class Types:
         return False
 
     def common(self, types: list[int]) -> int:
-        """The type that UNION, CASE and the like choose (select_common_type), or 0 when it cannot be told."""
+        """The type that UNION, CASE and the like choose (select_common_type), or 0 when it cannot
+        be told.
+        """
         typed = [type_ for type_ in types if type_ != UNKNOWN_TYPE]
         if not typed:
             return TEXT if types else 0

@@ -1,7 +1,9 @@
-"""Parameters of type void, without which PostgreSQL calls a function (ParseFuncOrColumn in parse_func.c, made for JDBC's OUT parameters).
+"""Parameters of type void, without which PostgreSQL calls a function (ParseFuncOrColumn in
+parse_func.c, made for JDBC's OUT parameters).
 
-``f($1)`` calls ``f()`` when ``$1`` is void. A client can say so in Parse (:attr:`Context.void`), which is followed. It could also lead
-PostgreSQL to infer it, from another place where the same parameter stands: then the functions that could be meant must all be harmless.
+``f($1)`` calls ``f()`` when ``$1`` is void. A client can say so in Parse (:attr:`Context.void`),
+which is followed. It could also lead PostgreSQL to infer it, from another place where the same
+parameter stands: then the functions that could be meant must all be harmless.
 """
 
 from __future__ import annotations
@@ -36,11 +38,15 @@ def given(a: Analysis, node: Node) -> Node:
 def check_inferred(
     a: Analysis, node: Node, names: tuple[str, ...], arguments: list[Node], types: tuple[int, ...]
 ) -> None:
-    """Refuse a call that would mean something else if some of its parameters were void, unless that is as harmless."""
+    """Refuse a call that would mean something else if some of its parameters were void, unless that
+    is as harmless.
+    """
     if a.parameters is not None or node.get("agg_within_group"):
         return
     places = [
-        at for at, argument in enumerate(arguments) if _number(argument) and repeated(a, _number(argument))
+        at
+        for at, argument in enumerate(arguments)
+        if _number(argument) and repeated(a, _number(argument))
     ]
     if not places:
         return
@@ -60,9 +66,15 @@ def check_inferred(
             if resolved.found and (
                 resolved.reason or resolved.users or resolved.writes or resolved.changes_settings
             ):
-                what = f"cannot determine whether {'.'.join(names)} is called with or without a parameter"
+                what = (
+                    f"cannot determine whether {'.'.join(names)} is called with or without a"
+                    " parameter"
+                )
                 a.unknown(
-                    "SP1102", what, "Write a cast, like $1::text, or use each parameter once.", position(node)
+                    "SP1102",
+                    what,
+                    "Write a cast, like $1::text, or use each parameter once.",
+                    position(node),
                 )
                 return
 
@@ -74,7 +86,9 @@ def _number(node: Node) -> int:
 
 
 def repeated(a: Analysis, number: int) -> bool:
-    """Does the parameter stand in the statement more than once? Only another place could make it void."""
+    """Does the parameter stand in the statement more than once? Only another place could make it
+    void.
+    """
     if a.parameter_uses is None:
         a.parameter_uses = {}
         left: list[object] = [a.root]

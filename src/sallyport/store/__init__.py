@@ -1,1 +1,3 @@
-"""The gateway's own database: SQLAlchemy Core tables, Alembic migrations, one file per port implemented."""
+"""The gateway's own database: SQLAlchemy Core tables, Alembic migrations, one file per port
+implemented.
+"""

@@ -1,4 +1,6 @@
-"""Approvals as an auditor reads them, beside a running gateway and without its key: who asked, who decided, when and why; no statement."""
+"""Approvals as an auditor reads them, beside a running gateway and without its key: who asked, who
+decided, when and why; no statement.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,27 @@ class RecordedApproval:
     decisions: tuple[RecordedDecision, ...] = ()
 
 
-def recorded_approvals(engine: Engine, since: float, until: float, most: int) -> list[RecordedApproval]:
+def recorded_approvals(
+    engine: Engine, since: float, until: float, most: int
+) -> list[RecordedApproval]:
     """Those that were asked for in that time, oldest first, at most ``most``."""
     c, d = approvals.c, approval_decisions.c
-    columns = (c.id, c.status, c.requester, c.rule, c.kind, c.touches, c.created, c.quorum, c.void_reason)
+    columns = (
+        c.id,
+        c.status,
+        c.requester,
+        c.rule,
+        c.kind,
+        c.touches,
+        c.created,
+        c.quorum,
+        c.void_reason,
+    )
     query = (
-        select(*columns).where(c.created >= since, c.created < until).order_by(c.created, c.id).limit(most)
+        select(*columns)
+        .where(c.created >= since, c.created < until)
+        .order_by(c.created, c.id)
+        .limit(most)
     )
     made = []
     with engine.connect() as connection:

@@ -1,10 +1,12 @@
 """Approvals in the store: implements :class:`sallyport.approvals.ports.ApprovalStore`.
 
-These rows do not go through the writer thread. A statement must not run on an approval that a crash would forget, or could use again, so
-every call is one small transaction that is over when it returns. Where people decide and where an approval is used, it is also on the
-disk (``synchronous = FULL``: one fsync); a request for approval must survive the process only, for without its process it is void anyway
-or asked again. A statement waits for a person here, so milliseconds do not count; but the event loop does not wait long for another
-writer either: after :data:`WAIT` milliseconds the call fails, and what cannot be stored has not happened.
+These rows do not go through the writer thread. A statement must not run on an approval that a crash
+would forget, or could use again, so every call is one small transaction that is over when it
+returns. Where people decide and where an approval is used, it is also on the disk (``synchronous =
+FULL``: one fsync); a request for approval must survive the process only, for without its process it
+is void anyway or asked again. A statement waits for a person here, so milliseconds do not count;
+but the event loop does not wait long for another writer either: after :data:`WAIT` milliseconds the
+call fails, and what cannot be stored has not happened.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, Select, insert, null, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from sallyport.approvals.states import Binding, Decision, Demand, Grant, Preview, Request, Requester, Status
+from sallyport.approvals.states import (
+    Binding,
+    Decision,
+    Demand,
+    Grant,
+    Preview,
+    Request,
+    Requester,
+    Status,
+)
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.store.sealing import Seal
 from sallyport.store.tables import approval_decisions, approval_grants, approvals
@@ -32,7 +43,9 @@ _OPEN: Final = (Status.PENDING.value, Status.APPROVED.value)
 
 
 class SqlApprovalStore:
-    """On a connection of its own, used by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
+    """On a connection of its own, used by one thread at a time. Raises RefusedError (SP1801) for
+    what cannot be written.
+    """
 
     def __init__(self, engine: Engine, seal: Seal) -> None:
         self._engine = engine
@@ -46,13 +59,15 @@ class SqlApprovalStore:
                 self._connection.close()
                 self._connection = None
 
-    # -- requests -------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def add(self, request: Request) -> None:
         with self._writing(durable=False) as connection:
             connection.execute(insert(approvals), [self._values(request)])
             for number, decision in enumerate(request.decisions):
-                connection.execute(insert(approval_decisions), [_decision_values(request, number, decision)])
+                connection.execute(
+                    insert(approval_decisions), [_decision_values(request, number, decision)]
+                )
 
     def change(
         self,
@@ -67,14 +82,18 @@ class SqlApprovalStore:
                 update(approvals)
                 .where(approvals.c.id == request.id, approvals.c.status == expected.value)
                 .values(
-                    status=request.status.value, void_reason=request.void_reason, **self._forgotten(request)
+                    status=request.status.value,
+                    void_reason=request.void_reason,
+                    **self._forgotten(request),
                 )
             )
             if changed.rowcount != 1:
                 return False
             if decision is not None:
                 number = len(request.decisions) - 1
-                connection.execute(insert(approval_decisions), [_decision_values(request, number, decision)])
+                connection.execute(
+                    insert(approval_decisions), [_decision_values(request, number, decision)]
+                )
             if grant is not None:
                 connection.execute(insert(approval_grants), [_grant_values(grant)])
         return True
@@ -101,10 +120,12 @@ class SqlApprovalStore:
 
     def latest(self, digest: str) -> Request | None:
         query = select(approvals).where(approvals.c.digest == self._seal.digest(digest))
-        requests = self._requests(query.order_by(approvals.c.created.desc(), approvals.c.id.desc()).limit(1))
+        requests = self._requests(
+            query.order_by(approvals.c.created.desc(), approvals.c.id.desc()).limit(1)
+        )
         return requests[0] if requests else None
 
-    # -- grants ---------------------------------------------------------------------------------------------
+    # -- grants ------------------------------------------------------------------------------------
 
     def change_grant(self, grant: Grant) -> None:
         with self._writing(durable=True) as connection:
@@ -122,7 +143,7 @@ class SqlApprovalStore:
         with self._reading() as connection:
             return [_grant(row) for row in connection.execute(query)]
 
-    # -- inside ---------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _requests(self, query: Select[Any]) -> list[Request]:
         with self._reading() as connection:
@@ -147,14 +168,18 @@ class SqlApprovalStore:
         return self._seal.close(msgspec.msgpack.encode(preview), request_id).hex()
 
     def _forgotten(self, request: Request) -> dict[str, Any]:
-        """What the row becomes when nobody decides any more: values that recordings do not show, and plans that quote them, go."""
+        """What the row becomes when nobody decides any more: values that recordings do not show,
+        and plans that quote them, go.
+        """
         if not request.status.final or request.binding.recorded is None:
             return {}
         binding = msgspec.msgpack.encode(request.binding.without_values)
         return {"binding": self._seal.close(binding, request.id), "preview": null()}
 
     def _request(self, row: Row[Any], decisions: tuple[Decision, ...]) -> Request | None:
-        """None, and a line in the log, for a row that is not what the gateway wrote: nothing runs by it."""
+        """None, and a line in the log, for a row that is not what the gateway wrote: nothing runs
+        by it.
+        """
         try:
             binding = self._seal.open(row.binding, row.id)
             preview = row.preview
@@ -219,7 +244,9 @@ def _values(request: Request) -> dict[str, Any]:
     }
 
 
-def _request(row: Row[Any], decisions: tuple[Decision, ...], binding: bytes, preview: Any) -> Request:
+def _request(
+    row: Row[Any], decisions: tuple[Decision, ...], binding: bytes, preview: Any
+) -> Request:
     return Request(
         id=row.id,
         binding=msgspec.msgpack.decode(binding, type=Binding),

@@ -1,10 +1,10 @@
-"""The gateway's own database: SQLite in WAL mode at ``<data>/sallyport.db``, migrated when it is opened for
-writing.
+"""The gateway's own database: SQLite in WAL mode at ``<data>/sallyport.db``, migrated when it is
+opened for writing.
 
-:func:`open_database` (the gateway) creates the file with mode 0600, brings the schema to :data:`HEAD` and
-returns an engine. Alembic costs a quarter of a second to import, so it is only imported when the schema is
-not at HEAD. :func:`open_readonly` (the CLI, beside a running gateway) changes nothing and reports a database
-that is missing or of another version.
+:func:`open_database` (the gateway) creates the file with mode 0600, brings the schema to
+:data:`HEAD` and returns an engine. Alembic costs a quarter of a second to import, so it is only
+imported when the schema is not at HEAD. :func:`open_readonly` (the CLI, beside a running gateway)
+changes nothing and reports a database that is missing or of another version.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def open_database(data_dir: Path) -> Engine:
         # SQLite gives its -wal and -shm files the mode of the database file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StoreError(f"cannot open {path}: {error.strerror}; is the data directory writable?") from error
+        raise StoreError(
+            f"cannot open {path}: {error.strerror}; is the data directory writable?"
+        ) from error
     engine = create_engine(f"sqlite:///{path}")
     event.listen(engine, "connect", _prepare)
     try:
@@ -82,7 +84,8 @@ def open_readonly(data_dir: Path) -> Engine:
     if not os.access(path, os.R_OK):
         raise StoreError(f"cannot read {path}: run this as the user that runs the gateway")
     engine = create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        "sqlite://",
+        creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True),
     )
     try:
         with engine.connect() as connection:
@@ -90,7 +93,8 @@ def open_readonly(data_dir: Path) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(
-            f"cannot read {path}: {error.orig}. If it is damaged, stop the gateway and run 'sallyport audit reindex'"
+            f"cannot read {path}: {error.orig}. If it is damaged, stop the gateway and run"
+            " 'sallyport audit reindex'"
         ) from error
     if revision != HEAD:
         engine.dispose()
@@ -123,7 +127,9 @@ def _locked(data_dir: Path) -> Iterator[None]:
 
 def _revision(connection: Connection) -> str:
     """The schema's version, "" for an empty database."""
-    has_table = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
+    has_table = connection.execute(
+        text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+    ).first()
     if has_table is None:
         return ""
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
@@ -143,7 +149,9 @@ def _migrate(connection: Connection, path: Path) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
     config.attributes["connection"] = connection
     with connection.begin():
         command.upgrade(config, "head")

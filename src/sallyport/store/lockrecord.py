@@ -1,4 +1,5 @@
-"""Locks as the recordings of actions tell them: who was locked, and which lock was released or replaced.
+"""Locks as the recordings of actions tell them: who was locked, and which lock was released or
+replaced.
 
 Of each recording what is sound counts, up to the first block that is not.
 """
@@ -21,8 +22,8 @@ _LOCK, _RELEASE = "locks.lock", "locks.release"
 
 
 def recorded_locks(recordings: Path, doubtful: list[str], keys: KeyRing = NO_KEYS) -> list[Lock]:
-    """Every lock that was made, in order, with its end where it has one. ``doubtful`` gets the recordings that
-    cannot be read to their end.
+    """Every lock that was made, in order, with its end where it has one. ``doubtful`` gets the
+    recordings that cannot be read to their end.
     """
     locks: dict[str, Lock] = {}
     active: dict[tuple[str, str, str], str] = {}

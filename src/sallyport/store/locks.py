@@ -1,7 +1,7 @@
 """Locks in the store: implements :class:`sallyport.identity.locks.LockStore`.
 
-As with approvals, each call is one small transaction that is on the disk when it returns (``synchronous = FULL``): a lock that was
-confirmed survives a crash.
+As with approvals, each call is one small transaction that is on the disk when it returns
+(``synchronous = FULL``): a lock that was confirmed survives a crash.
 """
 
 from __future__ import annotations
@@ -53,10 +53,14 @@ class SqlLockStore:
         return len(missing)
 
     def unreleased(self) -> list[Lock]:
-        return self._read(select(locks).where(locks.c.released_at.is_(None)).order_by(locks.c.created))
+        return self._read(
+            select(locks).where(locks.c.released_at.is_(None)).order_by(locks.c.created)
+        )
 
     def recent(self, limit: int) -> list[Lock]:
-        return self._read(select(locks).order_by(locks.c.created.desc(), locks.c.id.desc()).limit(limit))
+        return self._read(
+            select(locks).order_by(locks.c.created.desc(), locks.c.id.desc()).limit(limit)
+        )
 
     def _read(self, query: Select[tuple[object, ...]]) -> list[Lock]:
         with self._engine.connect() as connection:

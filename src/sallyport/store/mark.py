@@ -1,9 +1,9 @@
 """Does the data directory still have the store that it had? A mark beside the database answers.
 
-The database carries a random number (SQLite's ``user_version``), and the gateway's lock file holds the same.
-Sessions can be read from the recordings again; locks, approvals and policy versions are in the database
-alone. A database that is missing or another one therefore means that state was lost, and stays so until
-``sallyport audit reindex`` or an operator says to go on.
+The database carries a random number (SQLite's ``user_version``), and the gateway's lock file holds
+the same. Sessions can be read from the recordings again; locks, approvals and policy versions are
+in the database alone. A database that is missing or another one therefore means that state was
+lost, and stays so until ``sallyport audit reindex`` or an operator says to go on.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _log = structlog.get_logger("sallyport.store")
 
 @dataclass(frozen=True, slots=True)
 class OpenedStore:
-    """``problem``: why state was lost, which nobody has accepted; nobody may log in until then. ``accepted``:
-    what an operator accepted at this start, or since the last one by ``audit reindex``; "" when nothing.
+    """``problem``: why state was lost, which nobody has accepted; nobody may log in until then.
+    ``accepted``: what an operator accepted at this start, or since the last one by ``audit
+    reindex``; "" when nothing.
     """
 
     engine: Engine
@@ -43,9 +44,11 @@ class OpenedStore:
     accepted: str = ""
 
 
-def open_store(data: Path, recordings: Path, lock: IO[bytes], *, accept_lost_state: bool) -> OpenedStore:
-    """Open the data directory's store, and compare it with the mark in ``lock``. Raises StoreError, also
-    for a database that is damaged, unless the loss is accepted: then it is set aside.
+def open_store(
+    data: Path, recordings: Path, lock: IO[bytes], *, accept_lost_state: bool
+) -> OpenedStore:
+    """Open the data directory's store, and compare it with the mark in ``lock``. Raises StoreError,
+    also for a database that is damaged, unless the loss is accepted: then it is set aside.
     """
     mark = StoreMark(lock, data)
     problem = mark.missing(recordings)
@@ -60,13 +63,19 @@ def open_store(data: Path, recordings: Path, lock: IO[bytes], *, accept_lost_sta
     problem = problem or mark.differs(engine)
     if problem and not accept_lost_state:
         mark.lose()
-        _log.error("the gateway's state was lost; nobody can log in", reason=problem, way_out=WAY_OUT)
+        _log.error(
+            "the gateway's state was lost; nobody can log in", reason=problem, way_out=WAY_OUT
+        )
         return OpenedStore(engine, mark, problem)
     reindexed = mark.take(engine)
     if problem:
         _log.warning("lost state was accepted", reason=problem, user=os.getuid())
-        return OpenedStore(engine, mark, accepted=f"user {os.getuid()} accepted lost state: {problem}")
-    return OpenedStore(engine, mark, accepted="the index was rebuilt by audit reindex" if reindexed else "")
+        return OpenedStore(
+            engine, mark, accepted=f"user {os.getuid()} accepted lost state: {problem}"
+        )
+    return OpenedStore(
+        engine, mark, accepted="the index was rebuilt by audit reindex" if reindexed else ""
+    )
 
 
 class StoreMark:
@@ -99,7 +108,8 @@ class StoreMark:
         return ""
 
     def take(self, engine: Engine, *, reindexed: bool = False) -> bool:
-        """This database is the directory's from now on. Whether ``audit reindex`` made it since the last start.
+        """This database is the directory's from now on. Whether ``audit reindex`` made it since the
+        last start.
 
         Raises StoreError.
         """
@@ -124,7 +134,9 @@ class StoreMark:
             return f"{self._path} was deleted while the gateway was running"
         file = (status.st_dev, status.st_ino)
         self._file = self._file or file
-        return "" if file == self._file else f"{self._path} was replaced while the gateway was running"
+        return (
+            "" if file == self._file else f"{self._path} was replaced while the gateway was running"
+        )
 
     def _read(self) -> bytes:
         self._lock.seek(0)
@@ -138,7 +150,9 @@ class StoreMark:
             self._lock.flush()
             os.fsync(self._lock.fileno())
         except OSError as error:
-            raise StoreError(f"cannot write {self._path.parent / 'gateway.lock'}: {error.strerror}") from None
+            raise StoreError(
+                f"cannot write {self._path.parent / 'gateway.lock'}: {error.strerror}"
+            ) from None
 
 
 def _number(engine: Engine) -> int:

@@ -1,4 +1,5 @@
-"""The policies that were in force, in the store: implements :class:`sallyport.operations.policies.PolicyVersions`.
+"""The policies that were in force, in the store: implements
+:class:`sallyport.operations.policies.PolicyVersions`.
 
 Bounded: of more than ``MOST`` the oldest go when the gateway starts.
 """
@@ -31,8 +32,8 @@ class SqlPolicyVersions:
         self._last = last.version if last is not None else ""
 
     def keep(self, version: PolicyVersion, *, again: bool = False) -> None:
-        """Queue it, unless it is the version that was kept last (``again``: also then). Returns at once,
-        never raises.
+        """Queue it, unless it is the version that was kept last (``again``: also then). Returns at
+        once, never raises.
         """
         if self._writer is None or (version.version == self._last and not again):
             return
@@ -44,7 +45,9 @@ class SqlPolicyVersions:
     def recent(self, limit: int = 50) -> list[PolicyVersion]:
         """Newest first."""
         with self._engine.connect() as connection:
-            return [PolicyVersion(**row._mapping) for row in connection.execute(_newest.limit(limit))]
+            return [
+                PolicyVersion(**row._mapping) for row in connection.execute(_newest.limit(limit))
+            ]
 
     def get(self, id_: int) -> PolicyVersion | None:
         return self._one(select(policy_versions).where(policy_versions.c.id == id_))
@@ -61,7 +64,10 @@ class SqlPolicyVersions:
     def _trim(self, most: int) -> None:
         with self._engine.begin() as connection:
             oldest = connection.execute(
-                select(policy_versions.c.id).order_by(policy_versions.c.id.desc()).offset(most).limit(1)
+                select(policy_versions.c.id)
+                .order_by(policy_versions.c.id.desc())
+                .offset(most)
+                .limit(1)
             )
             if (id_ := oldest.scalar()) is not None:
                 connection.execute(delete(policy_versions).where(policy_versions.c.id <= id_))

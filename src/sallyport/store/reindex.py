@@ -1,10 +1,12 @@
-"""``sallyport audit reindex``: makes the index anew from the recordings, and keeps what can be read of the rest.
+"""``sallyport audit reindex``: makes the index anew from the recordings, and keeps what can be read
+of the rest.
 
-Rows that agree with their recordings stay, and so do rows that show what was done to a recording (their last
-hash is the only witness). Rows that only say something else than a sound recording are made anew, as are
-those that are missing. Locks are in the recordings of actions: those that the database lacks are made anew, so
-that nobody who is locked comes in again with a lost index. Nothing of approvals and policy versions is there: they
-are copied from a damaged database as far as it can be read.
+Rows that agree with their recordings stay, and so do rows that show what was done to a recording
+(their last hash is the only witness). Rows that only say something else than a sound recording are
+made anew, as are those that are missing. Locks are in the recordings of actions: those that the
+database lacks are made anew, so that nobody who is locked comes in again with a lost index. Nothing
+of approvals and policy versions is there: they are copied from a damaged database as far as it can
+be read.
 """
 
 from __future__ import annotations
@@ -153,7 +155,9 @@ def _corrected(
 
 
 def _replace(data: Path, result: Reindexed) -> Engine:
-    """Set a damaged database aside and copy what it still gives into a new one. Raises StoreError."""
+    """Set a damaged database aside and copy what it still gives into a new one. Raises
+    StoreError.
+    """
     path = data / FILE
     result.set_aside = set_aside(data)
     engine = open_database(data)

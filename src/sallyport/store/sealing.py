@@ -1,8 +1,9 @@
 """What is kept in the database for people who must see it, and for nobody who reads the file.
 
-AES-256-GCM (NIST SP 800-38D) with a key from a file beside the database, made with mode 0600 on the first start. A sealed value is a
-byte that MessagePack never uses, a version, a nonce of 12 bytes, and the ciphertext with its tag; what it belongs to is authenticated
-with it, so that it cannot be moved to another row.
+AES-256-GCM (NIST SP 800-38D) with a key from a file beside the database, made with mode 0600 on the
+first start. A sealed value is a byte that MessagePack never uses, a version, a nonce of 12 bytes,
+and the ciphertext with its tag; what it belongs to is authenticated with it, so that it cannot be
+moved to another row.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Seal:
         return self._box.close(value, belongs_to)
 
     def open(self, sealed: bytes, belongs_to: str) -> bytes:
-        """A value that was kept without a seal, by an earlier version, comes back as it is. Raises ValueError for one that was changed,
-        moved, or sealed under another key.
+        """A value that was kept without a seal, by an earlier version, comes back as it is. Raises
+        ValueError for one that was changed, moved, or sealed under another key.
         """
         return self._box.open(sealed, belongs_to) if sealed.startswith(HEAD) else sealed
 
@@ -54,9 +55,11 @@ def open_seal(directory: Path) -> Seal:
         refuse_exposed(path, "approvals")
         return Seal(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"{path}: the key of approvals cannot be used: {error.strerror}") from None
+        raise ConfigError(
+            f"{path}: the key of approvals cannot be used: {error.strerror}"
+        ) from None
     except ValueError:
         raise ConfigError(
-            f"{path}: not a key, which has {KEY_BYTES} bytes. Restore the file; without it open approvals are lost, "
-            "and removing it lets the gateway make another one"
+            f"{path}: not a key, which has {KEY_BYTES} bytes. Restore the file; without it open"
+            " approvals are lost, and removing it lets the gateway make another one"
         ) from None

@@ -1,7 +1,8 @@
-"""Session tokens in the store: implements :class:`sallyport.identity.session_tokens.SessionTokenStore`.
+"""Session tokens in the store: implements
+:class:`sallyport.identity.session_tokens.SessionTokenStore`.
 
-Each call is one small transaction that is on the disk when it returns: a token that was revoked stays so after a
-crash. The text of a token is never here.
+Each call is one small transaction that is on the disk when it returns: a token that was revoked
+stays so after a crash. The text of a token is never here.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class SqlSessionTokenStore:
     def revoke(self, token: SessionToken) -> None:
         values = {"revoked_at": token.revoked_at, "revoked_by": token.revoked_by}
         with self._writes.transaction() as connection:
-            connection.execute(update(session_tokens).where(session_tokens.c.id == token.id).values(**values))
+            connection.execute(
+                update(session_tokens).where(session_tokens.c.id == token.id).values(**values)
+            )
 
     def valid(self, now: float) -> list[SessionToken]:
         table = session_tokens.c

@@ -1,5 +1,5 @@
-"""The session index: implements :class:`sallyport.audit.ports.SessionIndex`, and answers questions about
-sessions.
+"""The session index: implements :class:`sallyport.audit.ports.SessionIndex`, and answers questions
+about sessions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ from sallyport.store.writer import Writer
 _insert = insert(sessions)
 _upsert = _insert.on_conflict_do_update(
     index_elements=[sessions.c.id],
-    set_={column.name: _insert.excluded[column.name] for column in sessions.c if column.name != "id"},
+    set_={
+        column.name: _insert.excluded[column.name] for column in sessions.c if column.name != "id"
+    },
 )
 
 
@@ -71,7 +73,9 @@ class SqlSessionIndex:
         return self._statements.add(session_id, statements)
 
     def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]:
-        """Of these sessions, those that the index knows to have a statement like that: the first of each."""
+        """Of these sessions, those that the index knows to have a statement like that: the first of
+        each.
+        """
         return self._statements.matching(ids, query)
 
     def save(self, row: SessionRow) -> None:

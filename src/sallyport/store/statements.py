@@ -1,7 +1,8 @@
 """Statements that sessions are found by: written in batches, read with LIKE, bounded.
 
-The recordings are the truth and hold everything; this holds :mod:`sallyport.audit.texts`' choice of it. When there are more than ``MOST``
-rows, those of the sessions that began first go, and these sessions say so (``searchable`` ""): whoever searches reads their recordings.
+The recordings are the truth and hold everything; this holds :mod:`sallyport.audit.texts`' choice of
+it. When there are more than ``MOST`` rows, those of the sessions that began first go, and these
+sessions say so (``searchable`` ""): whoever searches reads their recordings.
 """
 
 from __future__ import annotations
@@ -9,14 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 
 from sallyport.audit.ports import LIVE, SessionQuery, StatementText, folded, one_line
 from sallyport.store.tables import sessions, statements
 from sallyport.store.writer import Writer
 
-#: Rows altogether; how many are left when the oldest have gone; how many are added between two looks.
+#: Rows altogether; how many are left when the oldest have gone; how many are added between two
+#: looks.
 MOST: Final = 500_000
 _KEPT: Final = 0.9
 _BETWEEN: Final = 10_000
@@ -45,10 +58,14 @@ class StatementIndex:
         self._added += len(statements)
         return True
 
-    def insert(self, connection: Connection, session_id: str, statements: Sequence[StatementText]) -> None:
+    def insert(
+        self, connection: Connection, session_id: str, statements: Sequence[StatementText]
+    ) -> None:
         """Write rows now, in the caller's transaction."""
         if statements:
-            connection.execute(_insert, [_values(session_id, statement) for statement in statements])
+            connection.execute(
+                _insert, [_values(session_id, statement) for statement in statements]
+            )
         self._added += len(statements)
 
     def delete(self, connection: Connection, ids: Sequence[str]) -> int:
@@ -62,11 +79,15 @@ class StatementIndex:
         """Of these sessions, those with a statement like that: the first of each."""
         c = statements.c
         query = (
-            select(c.session, func.min(c.number)).where(c.session.in_(ids), _like(asked)).group_by(c.session)
+            select(c.session, func.min(c.number))
+            .where(c.session.in_(ids), _like(asked))
+            .group_by(c.session)
         )
         with self._engine.connect() as connection:
             firsts = [(str(session), int(number)) for session, number in connection.execute(query)]
-            rows = connection.execute(select(statements).where(tuple_(c.session, c.number).in_(firsts)))
+            rows = connection.execute(
+                select(statements).where(tuple_(c.session, c.number).in_(firsts))
+            )
             return {
                 row.session: StatementText(
                     row.number, row.outcome, row.sql, tuple(row.relations.split("\n")[1:-1])
@@ -100,7 +121,9 @@ class StatementIndex:
                 count -= rows
             for start in range(0, len(gone), 500):
                 some = gone[start : start + 500]
-                connection.execute(update(sessions).where(sessions.c.id.in_(some)).values(searchable=""))
+                connection.execute(
+                    update(sessions).where(sessions.c.id.in_(some)).values(searchable="")
+                )
                 connection.execute(delete(statements).where(c.session.in_(some)))
         return len(gone)
 

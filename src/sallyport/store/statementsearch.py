@@ -364,7 +364,8 @@ def _delete_words(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]
 
 
 _DELETE_UNUSED_TEXTS: Final = (
-    "DELETE FROM texts WHERE key NOT IN (SELECT who FROM statements UNION SELECT what FROM statements)"
+    "DELETE FROM texts WHERE key NOT IN (SELECT who FROM statements UNION SELECT what FROM"
+    " statements)"
 )
 _WHO: Final = ("subject", "email", "actors", "agent", "label", "target")
 _WHAT: Final = ("rule", "relations", "columns", "masked")

@@ -1,5 +1,5 @@
-"""The tables, as SQLAlchemy Core. Every change here comes with a migration in ``migrations/versions``; a
-test compares.
+"""The tables, as SQLAlchemy Core. Every change here comes with a migration in
+``migrations/versions``; a test compares.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ metadata = MetaData(
     }
 )
 
-#: One row per session; :class:`sallyport.audit.ports.SessionRow` says what the columns mean. Times are Unix
-#: seconds.
+#: One row per session; :class:`sallyport.audit.ports.SessionRow` says what the columns mean. Times
+#: are Unix seconds.
 sessions = Table(
     "sessions",
     metadata,
@@ -58,8 +58,9 @@ sessions = Table(
     Index("ix_sessions_status", "status"),
 )
 
-#: What sessions are found by: :class:`sallyport.audit.ports.StatementText`. ``relations``: in lower case, each between line feeds.
-#: A copy of what recordings hold, bounded: see :mod:`sallyport.store.statements`.
+#: What sessions are found by: :class:`sallyport.audit.ports.StatementText`. ``relations``: in lower
+#: case, each between line feeds. A copy of what recordings hold, bounded: see
+#: :mod:`sallyport.store.statements`.
 statements = Table(
     "statements",
     metadata,
@@ -70,7 +71,8 @@ statements = Table(
     Column("relations", Text, nullable=False),
 )
 
-#: :class:`sallyport.policy.versions.PolicyVersion`: every policy that was in force, oldest first by ``id``.
+#: :class:`sallyport.policy.versions.PolicyVersion`: every policy that was in force, oldest first by
+#: ``id``.
 policy_versions = Table(
     "policy_versions",
     metadata,
@@ -177,7 +179,8 @@ locks = Table(
     Index("ix_locks_created", "created"),
 )
 
-#: :class:`sallyport.identity.session_tokens.SessionToken`. Never its text. ``subject`` is JSON of the Subject.
+#: :class:`sallyport.identity.session_tokens.SessionToken`. Never its text. ``subject`` is JSON of
+#: the Subject.
 session_tokens = Table(
     "session_tokens",
     metadata,

@@ -1,8 +1,8 @@
 """The one thread that writes to the store, so that nothing ever waits for SQLite on the event loop.
 
-Rows are queued with :meth:`Writer.put` and written in one transaction every ``interval`` seconds; a row that
-is put again before it was written replaces the first. What cannot be written is logged once, kept and tried
-again.
+Rows are queued with :meth:`Writer.put` and written in one transaction every ``interval`` seconds; a
+row that is put again before it was written replaces the first. What cannot be written is logged
+once, kept and tried again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Writer:
         self._written = threading.Condition(self._lock)
         self._busy = False
         self._thread: threading.Thread | None = None
-        #: Run by the writer's thread after what was queued is written; they may raise SQLAlchemyError.
+        #: Run by the writer's thread after what was queued is written; they may raise
+        #: SQLAlchemyError.
         self.chores: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -47,7 +48,9 @@ class Writer:
             self._thread.start()
 
     def put(self, statement: Insert, key: str, values: Values) -> None:
-        """Queue a row for an (upserting) INSERT. Any thread; returns at once. ``key``: the row's identity."""
+        """Queue a row for an (upserting) INSERT. Any thread; returns at once. ``key``: the row's
+        identity.
+        """
         self.put_all(statement, {key: values})
 
     def put_all(self, statement: Insert, rows: Mapping[str, Values]) -> None:
@@ -62,8 +65,8 @@ class Writer:
             return len(self._queue.get(statement, ()))
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Write what is queued now; False when it could not be written. For tests and shutdown, not the
-        event loop.
+        """Write what is queued now; False when it could not be written. For tests and shutdown, not
+        the event loop.
         """
         if self._thread is None:
             return self._write()
@@ -125,5 +128,6 @@ class Writer:
         if not self.failed:
             self.failed = True
             _log.error(
-                "the store cannot be written; it is tried again", error=str(getattr(error, "orig", error))
+                "the store cannot be written; it is tried again",
+                error=str(getattr(error, "orig", error)),
             )

@@ -1,11 +1,14 @@
-"""Reads a target's catalog into a :class:`~sallyport.sql.catalog.CatalogSnapshot`, over the gateway's own connection: all of it once,
-and then what changed (:mod:`sallyport.targets.catalog_changes`).
+"""Reads a target's catalog into a :class:`~sallyport.sql.catalog.CatalogSnapshot`, over the
+gateway's own connection: all of it once, and then what changed
+(:mod:`sallyport.targets.catalog_changes`).
 
-Promises: everything is read in one read-only transaction with an empty search_path, so that the text of views and expressions is fully
-qualified; the epoch is a hash of all that was read, so two gateways agree on it, however often either of them read it.
+Promises: everything is read in one read-only transaction with an empty search_path, so that the
+text of views and expressions is fully qualified; the epoch is a hash of all that was read, so two
+gateways agree on it, however often either of them read it.
 
-Raises :class:`CatalogError` for a server that is not PostgreSQL 14 to 18 or an answer that makes no sense; what ``query`` raises passes
-through. The connection is left outside any transaction in every case.
+Raises :class:`CatalogError` for a server that is not PostgreSQL 14 to 18 or an answer that makes no
+sense; what ``query`` raises passes through. The connection is left outside any transaction in every
+case.
 """
 
 from __future__ import annotations
@@ -58,7 +61,8 @@ from sallyport.targets.catalog_rows import (
     type_of,
 )
 
-#: Runs one statement through the simple protocol; rows as text, None for NULL. Raises when the server does.
+#: Runs one statement through the simple protocol; rows as text, None for NULL. Raises when the
+#: server does.
 Query = Callable[[str], Awaitable[list[Row]]]
 
 SUPPORTED = range(14, 19)
@@ -81,7 +85,8 @@ _OF_RELATIONS = ("relations", "columns", "constraints", "indexes")
 
 @dataclass(frozen=True, slots=True)
 class LoadedCatalog:
-    """A snapshot, and what is kept to bring it up to date. ``rows``: of the small catalogs, and what reads settings. ``server``: the answer to
+    """A snapshot, and what is kept to bring it up to date. ``rows``: of the small catalogs, and
+    what reads settings. ``server``: the answer to
     :data:`~sallyport.targets.catalog_queries.SERVER`.
     """
 
@@ -95,21 +100,29 @@ class LoadedCatalog:
 
 
 async def load_catalog(query: Query) -> LoadedCatalog:
-    """Read the whole catalog as the role of this connection sees it (a fraction of a second for some hundred relations)."""
+    """Read the whole catalog as the role of this connection sees it (a fraction of a second for
+    some hundred relations).
+    """
     search_path = text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
-    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK", sees_one_snapshot=True) as reading:
+    async with _Reading(
+        query, queries.PREPARE, "COMMIT", "ROLLBACK", sees_one_snapshot=True
+    ) as reading:
         return await reading.everything(path_of(search_path))
 
 
 async def refreshed_catalog(query: Query, before: LoadedCatalog) -> LoadedCatalog:
     """``before``, brought up to date; with the same snapshot where nothing changed."""
     search_path = text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
-    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK", sees_one_snapshot=True) as reading:
+    async with _Reading(
+        query, queries.PREPARE, "COMMIT", "ROLLBACK", sees_one_snapshot=True
+    ) as reading:
         return await reading.since(before, path_of(search_path))
 
 
 async def load_inside(query: Query, before: LoadedCatalog) -> CatalogSnapshot:
-    """Read the catalog as an open transaction sees it, over its own connection; it stays as it was."""
+    """Read the catalog as an open transaction sees it, over its own connection; it stays as
+    it was.
+    """
     return (await load_session(query, before, False))[0]
 
 
@@ -124,7 +137,9 @@ async def load_session(
 
 
 async def load_temporary(query: Query, inside: bool) -> TemporaryObjects:
-    """What a session has in its temporary schema, over its own connection. ``inside``: of an open transaction, which stays as it was."""
+    """What a session has in its temporary schema, over its own connection. ``inside``: of an open
+    transaction, which stays as it was.
+    """
     back = "; ".join(queries.OUTSIDE) if inside else "ROLLBACK"
     prepare = queries.INSIDE if inside else queries.PREPARE
     async with _Reading(query, prepare, back, back, sees_one_snapshot=False) as reading:
@@ -135,10 +150,23 @@ class _Reading:
     """One reading of the catalog, in a transaction (or savepoint) of its own."""
 
     def __init__(
-        self, query: Query, begin: Iterable[str], end: str, end_failed: str, *, sees_one_snapshot: bool
+        self,
+        query: Query,
+        begin: Iterable[str],
+        end: str,
+        end_failed: str,
+        *,
+        sees_one_snapshot: bool,
     ) -> None:
-        """``sees_one_snapshot``: every query sees what the first one sees, and the transaction itself writes nothing."""
-        self._query, self._begin, self._end, self._end_failed = query, "; ".join(begin), end, end_failed
+        """``sees_one_snapshot``: every query sees what the first one sees, and the transaction
+        itself writes nothing.
+        """
+        self._query, self._begin, self._end, self._end_failed = (
+            query,
+            "; ".join(begin),
+            end,
+            end_failed,
+        )
         self._sees_one_snapshot = sees_one_snapshot
 
     async def __aenter__(self) -> _Reading:
@@ -168,8 +196,11 @@ class _Reading:
     async def since(self, before: LoadedCatalog, path: tuple[str, ...]) -> LoadedCatalog:
         digest = (await self._query(WHOLE))[0]
         if int_of(digest[2]) < before.as_of:
-            # REPEATABLE READ: PostgreSQL looks names up in the catalog as it is now, which queries of this transaction do not see.
-            raise CatalogError("the catalog has changed since this transaction's snapshot was taken")
+            # REPEATABLE READ: PostgreSQL looks names up in the catalog as it is now, which queries
+            # of this transaction do not see.
+            raise CatalogError(
+                "the catalog has changed since this transaction's snapshot was taken"
+            )
         if not before.known.is_current(digest) or path != before.snapshot.default_search_path:
             return await self.everything(path)
         newest = int_of(digest[2]) if self._sees_one_snapshot else None
@@ -182,12 +213,16 @@ class _Reading:
             return replace(before, known=known_rows_now)
         changes = changes.extended(await self._query(changes.dependants_query()))
         loaded = {name: await self._query(sql) for name, sql in _queries(changes).items()}
-        return await compute_beside(_made, before, before.server, path, loaded, changes, known_rows_now)
+        return await compute_beside(
+            _made, before, before.server, path, loaded, changes, known_rows_now
+        )
 
     async def _gone(
         self, before: LoadedCatalog, changed: Mapping[str, ChangedRows]
     ) -> tuple[dict[str, frozenset[int]], dict[str, tuple[frozenset[int], list[Row]]]]:
-        """Keys of rows that are gone, by part, and of parts where that cannot be guessed the buckets that may have lost some, with their rows."""
+        """Keys of rows that are gone, by part, and of parts where that cannot be guessed the
+        buckets that may have lost some, with their rows.
+        """
         rows_before = before.known
         gaps = rows_before.gaps(changed)
         if not gaps:
@@ -207,7 +242,9 @@ class _Reading:
     async def temporary(self) -> TemporaryObjects:
         names = (*_OF_RELATIONS, "types")
         loaded = {name: await self._query(queries.of_temporary(name)) for name in names}
-        loaded["hidden"] = await self._query(queries.HIDDEN_FUNCTIONS) if loaded["relations"] else []
+        loaded["hidden"] = (
+            await self._query(queries.HIDDEN_FUNCTIONS) if loaded["relations"] else []
+        )
         loaded["listing"] = await self._query(LISTING)
         return _temporary_of(loaded)
 
@@ -216,7 +253,8 @@ class _Reading:
         version = text(server[0])
         if int(version) // 10000 not in SUPPORTED:
             raise CatalogError(
-                f"the server's version is {version}; supported are PostgreSQL {SUPPORTED[0]} to {SUPPORTED[-1]}"
+                f"the server's version is {version}; supported are PostgreSQL {SUPPORTED[0]} to"
+                f" {SUPPORTED[-1]}"
             )
         return server
 
@@ -228,7 +266,9 @@ def _queries(changes: Changes) -> dict[str, str]:
     )
     sql = {
         "hidden": _SMALL["hidden"],
-        _READERS: queries.setting_readers({"relations": relations, "types": types, "functions": functions}),
+        _READERS: queries.setting_readers(
+            {"relations": relations, "types": types, "functions": functions}
+        ),
     }
     if changes.parents:
         sql["inheritance"] = _SMALL["inheritance"]
@@ -241,10 +281,16 @@ def _queries(changes: Changes) -> dict[str, str]:
     return sql
 
 
-def _setting_readers(before: LoadedCatalog | None, loaded: list[Row], changes: Changes) -> list[Row]:
+def _setting_readers(
+    before: LoadedCatalog | None, loaded: list[Row], changes: Changes
+) -> list[Row]:
     """All of them, in an order of their own."""
     if before is not None:
-        again = {"relation": changes.relations, "type": changes.types, "function": changes.functions}
+        again = {
+            "relation": changes.relations,
+            "type": changes.types,
+            "function": changes.functions,
+        }
         kept = [row for row in before.rows[_READERS] if int_of(row[1]) not in again[text(row[0])]]
         loaded = [*kept, *loaded]
     return sorted(loaded, key=lambda row: (text(row[0]), int_of(row[1]), text(row[2])))
@@ -258,8 +304,12 @@ def _made(
     changes: Changes,
     known_rows_now: KnownRows,
 ) -> LoadedCatalog:
-    """``loaded``: answers of all queries, or where there is something ``before``, those of its ``changes``."""
-    rows = {name: loaded.get(name, before.rows[name] if before is not None else []) for name in _SMALL}
+    """``loaded``: answers of all queries, or where there is something ``before``, those of its
+    ``changes``.
+    """
+    rows = {
+        name: loaded.get(name, before.rows[name] if before is not None else []) for name in _SMALL
+    }
     rows[_READERS] = _setting_readers(before, loaded[_READERS], changes)
     making = _Making(before, rows, loaded)
     relations = making.change(changes)
@@ -293,11 +343,14 @@ def _made(
             functions=tuple(making.functions.values()),
             operators=tuple(operator_of(row, making.members) for row in rows["operators"]),
             casts=tuple(
-                Cast(int_of(r[0]), int_of(r[1]), int_of(r[2]), text(r[3]), text(r[4])) for r in rows["casts"]
+                Cast(int_of(r[0]), int_of(r[1]), int_of(r[2]), text(r[3]), text(r[4]))
+                for r in rows["casts"]
             ),
             **common,
         )
-    return LoadedCatalog(snapshot, rows, making.digests, known_rows_now, server, known_rows_now.newest)
+    return LoadedCatalog(
+        snapshot, rows, making.digests, known_rows_now, server, known_rows_now.newest
+    )
 
 
 def _temporary_of(loaded: Mapping[str, list[Row]]) -> TemporaryObjects:
@@ -314,7 +367,9 @@ def _temporary_of(loaded: Mapping[str, list[Row]]) -> TemporaryObjects:
         tuple(relations),
         tuple([replace(type_of(row, {}, {}), schema=TEMPORARY) for row in loaded["types"]]),
         {(TEMPORARY, text(row[1])): int_of(row[2]) for row in loaded["indexes"]},
-        hashlib.sha256(_json({name: rows for name, rows in loaded.items() if name != "hidden"})).hexdigest(),
+        hashlib.sha256(
+            _json({name: rows for name, rows in loaded.items() if name != "hidden"})
+        ).hexdigest(),
         listing=text(loaded["listing"][0][0]),
     )
 
@@ -327,7 +382,9 @@ def _grouped(rows: list[Row], key: int) -> dict[int, list[Row]]:
 
 
 class _Digests:
-    """Hashes of relations, types and functions by (kind, OID), in buckets, so that the hash of all is soon made again."""
+    """Hashes of relations, types and functions by (kind, OID), in buckets, so that the hash of all
+    is soon made again.
+    """
 
     _BUCKETS = 256
 
@@ -335,7 +392,9 @@ class _Digests:
         self._buckets: list[dict[tuple[str, int], bytes]] = (
             [{} for _ in range(self._BUCKETS)] if before is None else list(before._buckets)
         )
-        self._hashes: list[bytes] = [b""] * self._BUCKETS if before is None else list(before._hashes)
+        self._hashes: list[bytes] = (
+            [b""] * self._BUCKETS if before is None else list(before._hashes)
+        )
         self._own: set[int] = set()
 
     def put(self, kind: str, oid: int, content: Any) -> None:
@@ -354,7 +413,9 @@ class _Digests:
         """32 hex digits of everything, ``content`` included."""
         for number in self._own:
             bucket = self._buckets[number]
-            self._hashes[number] = hashlib.sha256(b"".join([bucket[key] for key in sorted(bucket)])).digest()
+            self._hashes[number] = hashlib.sha256(
+                b"".join([bucket[key] for key in sorted(bucket)])
+            ).digest()
         self._own = set()
         return hashlib.sha256(_json(content) + b"".join(self._hashes)).hexdigest()[:32]
 
@@ -367,10 +428,15 @@ def _json(value: Any) -> bytes:
 
 
 class _Making:
-    """The parts of a snapshot: those of the one before, with what was read in the place of what changed."""
+    """The parts of a snapshot: those of the one before, with what was read in the place of what
+    changed.
+    """
 
     def __init__(
-        self, before: LoadedCatalog | None, rows: Mapping[str, list[Row]], loaded: Mapping[str, list[Row]]
+        self,
+        before: LoadedCatalog | None,
+        rows: Mapping[str, list[Row]],
+        loaded: Mapping[str, list[Row]],
     ) -> None:
         self._before, self._rows, self._loaded = before, rows, loaded
         old = before.snapshot if before is not None else None
@@ -380,12 +446,15 @@ class _Making:
         self.changed_types: frozenset[int] = frozenset()
         self.digests = _Digests(before.digests if before is not None else None)
         self.members = {
-            (text(r[0]).removeprefix("pg_catalog."), int_of(r[1])): text(r[2]) for r in rows["members"]
+            (text(r[0]).removeprefix("pg_catalog."), int_of(r[1])): text(r[2])
+            for r in rows["members"]
         }
         self._on_relation, self._on_domain = hidden_functions(rows["hidden"])
 
     def change(self, changes: Changes) -> frozenset[int]:
-        """Take what was read in the place of what changed. OIDs of the relations that differ from those before."""
+        """Take what was read in the place of what changed. OIDs of the relations that differ from
+        those before.
+        """
         parents: dict[int, tuple[int, ...]] = {}
         children: dict[int, tuple[int, ...]] = {}
         for row in self._rows["inheritance"]:
@@ -414,10 +483,16 @@ class _Making:
 
         changed = self._replace("relation", self.relations, changes.relations, relation, belongings)
         self.changed_types = changes.types | self._replace(
-            "type", self.types, changes.types, lambda row: type_of(row, self.members, self._on_domain)
+            "type",
+            self.types,
+            changes.types,
+            lambda row: type_of(row, self.members, self._on_domain),
         )
         self._replace(
-            "function", self.functions, changes.functions, lambda row: function_of(row, self.members)
+            "function",
+            self.functions,
+            changes.functions,
+            lambda row: function_of(row, self.members),
         )
         return changes.relations | changed | self._change_hidden()
 
@@ -429,8 +504,8 @@ class _Making:
         make: Callable[[Row], Any],
         belongings: Callable[[int], list[list[Row]]] = lambda oid: [],
     ) -> frozenset[int]:
-        """Put the objects that were read into the place of those that are ``gone``, in the order of OIDs. ``belongings``: what else of an
-        object the epoch depends on. OIDs of what was read.
+        """Put the objects that were read into the place of those that are ``gone``, in the order of
+        OIDs. ``belongings``: what else of an object the epoch depends on. OIDs of what was read.
         """
         rows = {int_of(row[0]): row for row in self._loaded.get(f"{kind}s", [])}
         for oid in gone - rows.keys():
@@ -447,7 +522,9 @@ class _Making:
         return frozenset(rows)
 
     def _change_hidden(self) -> frozenset[int]:
-        """What a relation's or domain's machinery calls changes without it: an operator gets another function. Gives the relations."""
+        """What a relation's or domain's machinery calls changes without it: an operator gets
+        another function. Gives the relations.
+        """
         if self._before is None:
             return frozenset()
         on_relation, on_domain = hidden_functions(self._before.rows["hidden"])

@@ -1,9 +1,9 @@
 """The SQL that reads a target's catalog, for PostgreSQL 14 to 18. Used by
 :mod:`sallyport.targets.catalog_loader` only.
 
-Every query runs in one read-only transaction with an empty search_path, through the simple protocol, and
-gives text. Temporary and TOAST schemas are left out: the first belong to one session, the second to
-nobody.
+Every query runs in one read-only transaction with an empty search_path, through the simple
+protocol, and gives text. Temporary and TOAST schemas are left out: the first belong to one session,
+the second to nobody.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-#: Makes invisible what other sessions commit meanwhile, and the text of expressions independent of settings.
+#: Makes invisible what other sessions commit meanwhile, and the text of expressions independent of
+#: settings.
 PREPARE = (
     "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     "SET LOCAL search_path = ''",
@@ -22,7 +23,8 @@ PREPARE = (
     "SET LOCAL quote_all_identifiers = off",
 )
 
-#: In place of PREPARE in somebody's open transaction, and afterwards, which leaves everything as it was.
+#: In place of PREPARE in somebody's open transaction, and afterwards, which leaves everything as it
+#: was.
 _POINT = "sallyport reads the catalog"
 INSIDE = (f'SAVEPOINT "{_POINT}"', *PREPARE[1:])
 OUTSIDE = (f'ROLLBACK TO SAVEPOINT "{_POINT}"', f'RELEASE SAVEPOINT "{_POINT}"')
@@ -35,7 +37,8 @@ SERVER = """SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.
 
 _SHARED_SCHEMA = "n.nspname !~ '^pg_(temp|toast)'"
 
-#: Names are not looked up in schemas that the role may not use (namespace.c, recomputeNamespacePath).
+#: Names are not looked up in schemas that the role may not use (namespace.c,
+#: recomputeNamespacePath).
 SCHEMAS = (
     "SELECT n.nspname, pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
     f" FROM pg_catalog.pg_namespace n WHERE {_SHARED_SCHEMA} ORDER BY 1"
@@ -81,8 +84,8 @@ WHERE a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA} /*only a.attrelid*/
 ORDER BY a.attrelid, a.attnum"""
 
-#: Indexes with every column in them and what they compute, checks and foreign keys, of relations that users made. (A hash index takes a
-#: value of any size: it refuses nothing.)
+#: Indexes with every column in them and what they compute, checks and foreign keys, of relations
+#: that users made. (A hash index takes a value of any size: it refuses nothing.)
 CONSTRAINTS = """
 SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN 'u' ELSE 'i' END,
   pg_catalog.array_to_json(ARRAY(
@@ -115,11 +118,14 @@ FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indrelid >= 16384 AND {_SHARED_SCHEMA} /*only i.indrelid*/ ORDER BY i.indexrelid"""
 
-EVENT_TRIGGERS = "SELECT e.evtname FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled <> 'D' ORDER BY 1"
+EVENT_TRIGGERS = (
+    "SELECT e.evtname FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled <> 'D' ORDER BY 1"
+)
 
 INHERITANCE = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno"
 
-#: A true array (not point or name, which merely have elements) is one that array subscripting handles.
+#: A true array (not point or name, which merely have elements) is one that array subscripting
+#: handles.
 TYPES = f"""
 SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory,
   CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc
@@ -161,9 +167,10 @@ WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.r
     'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
 ORDER BY 1, 2"""
 
-#: Which user-made functions an object's own machinery calls: (relation or 0, domain or 0, function). Built-in
-#: functions leave no trace in pg_depend. A user-made operator counts as the function behind it; a view's
-#: _RETURN rule does not count, because views are expanded by their text.
+#: Which user-made functions an object's own machinery calls: (relation or 0, domain or 0,
+#: function). Built-in functions leave no trace in pg_depend. A user-made operator counts as the
+#: function behind it; a view's _RETURN rule does not count, because views are expanded by their
+#: text.
 HIDDEN_FUNCTIONS = """
 WITH used AS (
   SELECT d.classid, d.objid, coalesce(o.oprcode::pg_catalog.oid, d.refobjid) AS function
@@ -222,14 +229,15 @@ def of_temporary(name: str) -> str:
     if name == "constraints":
         return of_some(
             name,
-            f"ARRAY(SELECT c.oid FROM pg_catalog.pg_class c WHERE {own.replace('n.oid', 'c.relnamespace')})",
+            "ARRAY(SELECT c.oid FROM pg_catalog.pg_class c WHERE"
+            f" {own.replace('n.oid', 'c.relnamespace')})",
         )
     return _ONLY.sub("", _LARGE[name].replace(_SHARED_SCHEMA, own))
 
 
 def fingerprint_part(table: str, key: str, condition: str = "true") -> str:
-    """A number that changes when any row of ``table`` is inserted, updated or deleted: xmin names its last
-    writer, ``key`` (a bigint) the row.
+    """A number that changes when any row of ``table`` is inserted, updated or deleted: xmin names
+    its last writer, ``key`` (a bigint) the row.
     """
     return (
         f"(SELECT pg_catalog.sum(pg_catalog.hashint8extended(x.xmin::text::int8, {key}))"
@@ -237,8 +245,9 @@ def fingerprint_part(table: str, key: str, condition: str = "true") -> str:
     )
 
 
-#: What users made that may read a setting: functions, row-security policies, views, rules, triggers, defaults and checks. Trees name the function
-#: current_setting by its OID (2077, 3294) and pg_settings by that of its function (2084) or its own.
+#: What users made that may read a setting: functions, row-security policies, views, rules,
+#: triggers, defaults and checks. Trees name the function current_setting by its OID (2077, 3294)
+#: and pg_settings by that of its function (2084) or its own.
 _SETTING_NEEDLES = (
     *(f"':funcid {oid} '" for oid in (2077, 3294, 2084)),
     "':relid ' || 'pg_catalog.pg_settings'::pg_catalog.regclass::oid || ' '",
@@ -246,7 +255,9 @@ _SETTING_NEEDLES = (
 
 
 def _reads_setting(tree: str) -> str:
-    """strpos and no pattern: there may be tens of thousands of trees, and a pattern takes ten times as long for each."""
+    """strpos and no pattern: there may be tens of thousands of trees, and a pattern takes ten times
+    as long for each.
+    """
     return f"({' OR '.join(f'pg_catalog.strpos({tree}::text, {needle}) > 0' for needle in _SETTING_NEEDLES)})"
 
 
@@ -287,8 +298,8 @@ _ONLY_OF = re.compile(r"/\*(functions|relations|types) ([\w.]+)\*/")
 
 
 def setting_readers(oids: Mapping[str, str] | None = None) -> str:
-    """(kind, OID, definition) of what users made that reads a setting. ``oids``: of these functions,
-    relations and types only (arrays in SQL by ``functions``, ``relations``, ``types``).
+    """(kind, OID, definition) of what users made that reads a setting. ``oids``: of these
+    functions, relations and types only (arrays in SQL by ``functions``, ``relations``, ``types``).
     """
     if oids is None:
         return _SETTING_READERS
@@ -298,6 +309,4 @@ def setting_readers(oids: Mapping[str, str] | None = None) -> str:
 
 
 #: Of a row x, by its column that names a schema: not in one that belongs to a session or to nobody.
-SHARED_NAMESPACE = (
-    """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""
-)
+SHARED_NAMESPACE = """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""

@@ -1,4 +1,6 @@
-"""Rows of the system catalogs, as :mod:`sallyport.targets.catalog_queries` gives them, made into what a snapshot holds."""
+"""Rows of the system catalogs, as :mod:`sallyport.targets.catalog_queries` gives them, made into
+what a snapshot holds.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def _option(options: str | None, name: str) -> str:
     return next((value.lower() for key, _, value in settings if key == name), "")
 
 
-def hidden_functions(rows: list[Row]) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
+def hidden_functions(
+    rows: list[Row],
+) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
     on_relation: dict[int, tuple[int, ...]] = {}
     on_domain: dict[int, tuple[int, ...]] = {}
     for row in rows:
@@ -78,7 +82,9 @@ def relation_of(
     extension: str,
     hidden: tuple[int, ...],
 ) -> Relation:
-    """``columns`` and ``constraints``: the relation's own. ``hidden``: functions that its own machinery calls."""
+    """``columns`` and ``constraints``: the relation's own. ``hidden``: functions that its own
+    machinery calls.
+    """
     return Relation(
         oid=int_of(row[0]),
         schema=text(row[1]),
@@ -131,7 +137,9 @@ def _constraint(row: Row) -> Constraint:
     )
 
 
-def type_of(row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[int, tuple[int, ...]]) -> Type:
+def type_of(
+    row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[int, tuple[int, ...]]
+) -> Type:
     oid = int_of(row[0])
     return Type(
         oid=oid,
@@ -152,8 +160,9 @@ def type_of(row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[in
 def _outputs(
     modes: str | None, names: str | None, types: str | None
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and types of OUT, INOUT and TABLE columns; unnamed ones are called column1, column2, ... by
-    position."""
+    """Names and types of OUT, INOUT and TABLE columns; unnamed ones are called column1, column2,
+    ... by position.
+    """
     if modes is None or types is None:
         return (), ()
     oids = [int(oid) for oid in json.loads(types)]
@@ -170,11 +179,15 @@ def _outputs(
 
 
 def _inputs(modes: str | None, names: str | None) -> tuple[str, ...]:
-    """Names of the input arguments (get_func_input_arg_names in funcapi.c); () where none has one."""
+    """Names of the input arguments (get_func_input_arg_names in funcapi.c); () where none
+    has one.
+    """
     labels: list[str] = json.loads(names) if names is not None else []
     if modes is None:
         return tuple(labels)
-    return tuple(label for mode, label in zip(json.loads(modes), labels, strict=False) if mode in "ibv")
+    return tuple(
+        label for mode, label in zip(json.loads(modes), labels, strict=False) if mode in "ibv"
+    )
 
 
 def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:

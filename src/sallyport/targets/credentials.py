@@ -1,5 +1,5 @@
-"""Secrets by reference: ``{env: NAME}``, ``{file: path}``, ``{command: [argv...]}``. A value never stands
-in a file we read.
+"""Secrets by reference: ``{env: NAME}``, ``{file: path}``, ``{command: [argv...]}``. A value never
+stands in a file we read.
 
 :func:`resolve` is called at every connect, so that a rotated secret is picked up without a restart.
 Raises :class:`CredentialError`, which names the reference and never the value, nor anything that a
@@ -34,7 +34,9 @@ COMMAND_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reference:
-    """Where a secret is. ``value``: the variable's name, or the file's path; ``argv`` for a command."""
+    """Where a secret is. ``value``: the variable's name, or the file's path; ``argv`` for a
+    command.
+    """
 
     kind: Literal["env", "file", "command"]
     value: str = ""
@@ -79,7 +81,12 @@ def reference_from(value: object, where: str, base: Path | None = None) -> Refer
                 f"{where}: every part of command must be a string, the program's name not empty"
             )
         return Reference("command", argv=tuple(content))
-    if kind not in ("env", "file") or not isinstance(content, str) or not content or "\0" in content:
+    if (
+        kind not in ("env", "file")
+        or not isinstance(content, str)
+        or not content
+        or "\0" in content
+    ):
         raise ConfigError(f"{where}: must be one of {_SHAPES}")
     if kind == "file":
         return Reference("file", str((base or Path()) / content))
@@ -87,7 +94,9 @@ def reference_from(value: object, where: str, base: Path | None = None) -> Refer
 
 
 async def resolve(reference: Reference | Mapping[str, object]) -> Secret:
-    """Fetch the secret now. CredentialError when it is missing, empty, not UTF-8, holds NUL or is too long."""
+    """Fetch the secret now. CredentialError when it is missing, empty, not UTF-8, holds NUL or is
+    too long.
+    """
     if not isinstance(reference, Reference):
         reference = reference_from(reference, "secret")
     if reference.kind == "env":
@@ -157,7 +166,9 @@ async def _run(reference: Reference) -> bytes:
             output = await _bounded(process, reference)
             status = await process.wait()
     except TimeoutError:
-        raise CredentialError(f"{reference}: took longer than {COMMAND_TIMEOUT:g} seconds") from None
+        raise CredentialError(
+            f"{reference}: took longer than {COMMAND_TIMEOUT:g} seconds"
+        ) from None
     finally:
         await _end(process)
     if status != 0:

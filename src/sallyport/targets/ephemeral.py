@@ -1,12 +1,16 @@
-"""Database roles of one session each, in SQL: their names, how they are made, found and dropped. Pure.
+"""Database roles of one session each, in SQL: their names, how they are made, found and dropped.
+Pure.
 
-Two kinds. A *session role* may log in once, for a short time, and has nothing of its own. It is a member of one *grant role*, which may not
-log in and has exactly the privileges of one grant set; those who have the same set share it. The names say whose they are:
-``sallyport_<gateway>_<run>_<random>`` and ``sallyport_grants_<database>_<grant set>``, so that any gateway can sweep what another left.
+Two kinds. A *session role* may log in once, for a short time, and has nothing of its own. It is a
+member of one *grant role*, which may not log in and has exactly the privileges of one grant set;
+those who have the same set share it. The names say whose they are:
+``sallyport_<gateway>_<run>_<random>`` and ``sallyport_grants_<database>_<grant set>``, so that any
+gateway can sweep what another left.
 
-A session role past its VALID UNTIL that no backend uses can never be used again: whoever finds it may drop it. Making a session role takes
-a shared advisory lock, making and dropping a grant role the exclusive one. Sources: PostgreSQL's documentation, CREATE ROLE, GRANT (16: WITH
-INHERIT, SET; a role that its CREATEROLE maker administers), DROP OWNED.
+A session role past its VALID UNTIL that no backend uses can never be used again: whoever finds it
+may drop it. Making a session role takes a shared advisory lock, making and dropping a grant role
+the exclusive one. Sources: PostgreSQL's documentation, CREATE ROLE, GRANT (16: WITH INHERIT, SET; a
+role that its CREATEROLE maker administers), DROP OWNED.
 """
 
 from __future__ import annotations
@@ -36,16 +40,18 @@ SHARED_LOCK: Final = f"SELECT pg_catalog.pg_advisory_xact_lock_shared({LOCK});\n
 EXCLUSIVE_LOCK: Final = f"SELECT pg_catalog.pg_advisory_xact_lock({LOCK});\n"
 #: Version, seconds of the server's clock, database, and what the administrator's role is.
 ABOUT: Final = (
-    "SELECT pg_catalog.current_setting('server_version_num'), extract(epoch FROM pg_catalog.clock_timestamp()),"
-    " pg_catalog.current_database(), r.rolsuper OR r.rolcreaterole FROM pg_catalog.pg_roles r WHERE r.rolname = current_user"
+    "SELECT pg_catalog.current_setting('server_version_num'), extract(epoch FROM"
+    " pg_catalog.clock_timestamp()), pg_catalog.current_database(), r.rolsuper OR r.rolcreaterole"
+    " FROM pg_catalog.pg_roles r WHERE r.rolname = current_user"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class GrantSet:
-    """``statements``: each is ``GRANT ... TO ``, without whom. ``name``: of its role. ``lacking``: what of it a role's privileges do not
-    have. ``is_read_only``: nothing of it writes. ``schemas``: in which names are looked up; where one cannot be used, names mean
-    something else than the gateway thinks.
+    """``statements``: each is ``GRANT ... TO ``, without whom. ``name``: of its role. ``lacking``:
+    what of it a role's privileges do not have. ``is_read_only``: nothing of it writes. ``schemas``:
+    in which names are looked up; where one cannot be used, names mean something else than the
+    gateway thinks.
     """
 
     name: str
@@ -66,24 +72,34 @@ def session_role(gateway: str, run: str) -> str:
 
 
 def grant_role(database: str, content: str) -> str:
-    """``content``: all that makes the set what it is, OIDs included: a table that is made anew has none of its old grants."""
-    return f"sallyport_grants_{mark_of(database)}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    """``content``: all that makes the set what it is, OIDs included: a table that is made anew has
+    none of its old grants.
+    """
+    return (
+        f"sallyport_grants_{mark_of(database)}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    )
 
 
 def verifier_text(verifier: Verifier) -> str:
     """As pg_authid.rolpassword has it (scram-common.c, scram_build_secret)."""
     salt, stored, server = (
-        base64.b64encode(part).decode() for part in (verifier.salt, verifier.stored_key, verifier.server_key)
+        base64.b64encode(part).decode()
+        for part in (verifier.salt, verifier.stored_key, verifier.server_key)
     )
     return f"SCRAM-SHA-256${verifier.iterations}:{salt}${stored}:{server}"
 
 
 def create_grants(grants: GrantSet) -> str:
-    """One message, one transaction. Fails with :data:`DUPLICATE` where the role is there already."""
+    """One message, one transaction. Fails with :data:`DUPLICATE` where the role is there
+    already.
+    """
     role = quoted(grants.name)
     statements = "".join(f"{statement}{role};\n" for statement in grants.statements)
     about = quote_literal("Privileges of sessions behind Sallyport; made and swept by the gateway")
-    return f"{EXCLUSIVE_LOCK}CREATE ROLE {role} NOLOGIN;\nCOMMENT ON ROLE {role} IS {about};\n{statements}"
+    return (
+        f"{EXCLUSIVE_LOCK}CREATE ROLE {role} NOLOGIN;\nCOMMENT ON ROLE {role} IS"
+        f" {about};\n{statements}"
+    )
 
 
 def create_session(
@@ -95,13 +111,16 @@ def create_session(
     about: str,
     version: int,
 ) -> str:
-    """One message, one transaction; no password is in it. ``until``: Unix seconds of the server's clock. ``about``: a comment.
-    ``version``: server_version_num. Fails with :data:`UNDEFINED` where there is no role ``grants`` any more.
+    """One message, one transaction; no password is in it. ``until``: Unix seconds of the server's
+    clock. ``about``: a comment. ``version``: server_version_num. Fails with :data:`UNDEFINED` where
+    there is no role ``grants`` any more.
     """
     role = quoted(name)
     lines = [
-        f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD '{verifier_text(verifier)}'"
-        f" VALID UNTIL '{_timestamp(until)}'",
+        (
+            f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD '{verifier_text(verifier)}'"
+            f" VALID UNTIL '{_timestamp(until)}'"
+        ),
         _member(grants, role, version),
         *(f"ALTER ROLE {role} SET {key} = {value}" for key, value in settings.items()),
         f"COMMENT ON ROLE {role} IS {quote_literal(about)}",
@@ -110,19 +129,23 @@ def create_session(
 
 
 def _member(grants: str, role: str, version: int) -> str:
-    # without SET a session cannot even become the grant role; before 16 it can, and gains nothing by it
+    # without SET a session cannot even become the grant role; before 16 it can, and gains nothing
+    # by it
     how = " WITH INHERIT TRUE, SET FALSE" if version >= 160000 else ""
     return f"GRANT {quoted(grants)} TO {role}{how}"
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S+00")
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime(
+        "%Y-%m-%d %H:%M:%S+00"
+    )
 
 
 def move(role: str, before: str, after: str, version: int) -> str:
     """Give a live session other privileges, from its next statement on."""
     return (
-        f"{SHARED_LOCK}{_member(after, quoted(role), version)};\nREVOKE {quoted(before)} FROM {quoted(role)}"
+        f"{SHARED_LOCK}{_member(after, quoted(role), version)};\nREVOKE {quoted(before)} FROM"
+        f" {quoted(role)}"
     )
 
 
@@ -131,30 +154,36 @@ def drop_session(role: str) -> str:
 
 
 def leftovers(own: Sequence[str]) -> str:
-    """Session roles that nobody can use any more; and those of an earlier run of this gateway, whose (gateway, run) is ``own``."""
+    """Session roles that nobody can use any more; and those of an earlier run of this gateway,
+    whose (gateway, run) is ``own``.
+    """
     earlier = ""
     if own:
         gateway, run = own
-        earlier = f" OR (r.rolname ~ '^sallyport_{gateway}_' AND r.rolname !~ '^sallyport_{gateway}_{run}_')"
+        earlier = (
+            f" OR (r.rolname ~ '^sallyport_{gateway}_' AND r.rolname !~"
+            f" '^sallyport_{gateway}_{run}_')"
+        )
     return (
-        f"SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname ~ '{SESSION_ROLES}' AND ("
-        f"(r.rolvaliduntil < pg_catalog.now() - interval '{_SWEEP_AFTER} s'"
-        f" AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid)){earlier})"
+        f"SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname ~ '{SESSION_ROLES}' AND"
+        f" ((r.rolvaliduntil < pg_catalog.now() - interval '{_SWEEP_AFTER} s' AND NOT EXISTS"
+        f" (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid)){earlier})"
     )
 
 
 def _members(condition: str) -> str:
     return (
-        "EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles s ON s.oid = m.member"
-        f" WHERE {condition} AND s.rolname ~ '{SESSION_ROLES}')"
+        "EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles s ON s.oid ="
+        f" m.member WHERE {condition} AND s.rolname ~ '{SESSION_ROLES}')"
     )
 
 
 def unused_grants(database: str) -> str:
     """Grant roles of this database that no session role is a member of."""
     return (
-        "SELECT r.rolname FROM pg_catalog.pg_roles r"
-        f" WHERE r.rolname ~ '^sallyport_grants_{mark_of(database)}_[0-9a-f]{{16}}$' AND NOT {_members('m.roleid = r.oid')}"
+        "SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname ~"
+        f" '^sallyport_grants_{mark_of(database)}_[0-9a-f]{{16}}$' AND NOT"
+        f" {_members('m.roleid = r.oid')}"
     )
 
 

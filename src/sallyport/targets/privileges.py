@@ -1,8 +1,10 @@
-"""What a database role may do on a target as things stand: its own grants, PUBLIC's, and what comes with membership.
+"""What a database role may do on a target as things stand: its own grants, PUBLIC's, and what comes
+with membership.
 
-Read over the gateway's own connection, in one read-only snapshot; nothing is changed. Names come back as PostgreSQL quotes them.
-Raises :class:`PrivilegeError` when the role does not exist; what ``query`` raises passes through. Sources: PostgreSQL's
-documentation 5.8 (Privileges), 9.27 (access privilege inquiry functions), 52.18 (pg_shdepend).
+Read over the gateway's own connection, in one read-only snapshot; nothing is changed. Names come
+back as PostgreSQL quotes them. Raises :class:`PrivilegeError` when the role does not exist; what
+``query`` raises passes through. Sources: PostgreSQL's documentation 5.8 (Privileges), 9.27 (access
+privilege inquiry functions), 52.18 (pg_shdepend).
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ class PrivilegeError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class Privileges:
-    """``*_public``: what every role has. The others: what the role may do in effect, however it came by it.
+    """``*_public``: what every role has. The others: what the role may do in effect, however it
+    came by it.
 
-    relations and sequences: (OID, privilege). columns: (OID, attnum, privilege), where the whole relation does not have it.
-    routines: OID to quoted name with arguments. support: routines of extensions behind operators, casts, indexes and types.
-    defaults: (relation OID, sequence OID) of columns whose default takes from a sequence. database and schemas: privilege names.
-    powers: attributes of the role that no REVOKE narrows. others: objects on which it has privileges of another kind.
+    relations and sequences: (OID, privilege). columns: (OID, attnum, privilege), where the whole
+    relation does not have it. routines: OID to quoted name with arguments. support: routines of
+    extensions behind operators, casts, indexes and types. defaults: (relation OID, sequence OID) of
+    columns whose default takes from a sequence. database and schemas: privilege names. powers:
+    attributes of the role that no REVOKE narrows. others: objects on which it has privileges of
+    another kind.
     """
 
     role: str
@@ -72,20 +77,28 @@ _POWERS = (
     "has BYPASSRLS: row security policies do not apply to it (ALTER ROLE ... NOBYPASSRLS)",
     "has CREATEROLE: it can make roles and grant itself more (ALTER ROLE ... NOCREATEROLE)",
     "has CREATEDB (ALTER ROLE ... NOCREATEDB)",
-    "has REPLICATION: it can read every change from the write-ahead log (ALTER ROLE ... NOREPLICATION)",
+    (
+        "has REPLICATION: it can read every change from the write-ahead log (ALTER ROLE ..."
+        " NOREPLICATION)"
+    ),
     "owns the database (ALTER DATABASE ... OWNER TO another role)",
 )
 
 _LISTS = {
-    "memberships": """
+    "memberships": (
+        """
 SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles r
-WHERE r.rolname <> {role} AND pg_catalog.pg_has_role({role}, r.oid, 'MEMBER') ORDER BY 1""",
-    "owned": """
+WHERE r.rolname <> {role} AND pg_catalog.pg_has_role({role}, r.oid, 'MEMBER') ORDER BY 1"""
+    ),
+    "owned": (
+        """
 SELECT pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) FROM pg_catalog.pg_shdepend s
 WHERE s.deptype = 'o' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})
   AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
-ORDER BY 1""",
-    "others": """
+ORDER BY 1"""
+    ),
+    "others": (
+        """
 SELECT DISTINCT pg_catalog.pg_describe_object(s.classid, s.objid, 0) FROM pg_catalog.pg_shdepend s
 WHERE s.deptype = 'a' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})
   AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
@@ -93,8 +106,10 @@ WHERE s.deptype = 'a' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHER
     'pg_catalog.pg_namespace'::pg_catalog.regclass, 'pg_catalog.pg_default_acl'::pg_catalog.regclass)
   AND NOT (s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
     AND s.objid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
-ORDER BY 1""",
-    "default_privileges": """
+ORDER BY 1"""
+    ),
+    "default_privileges": (
+        """
 SELECT DISTINCT pg_catalog.format('FOR ROLE %s%s REVOKE ALL ON %s FROM %s',
   pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(d.defaclrole)),
   CASE WHEN n.nspname IS NULL THEN '' ELSE ' IN SCHEMA ' || pg_catalog.quote_ident(n.nspname) END,
@@ -105,7 +120,8 @@ FROM pg_catalog.pg_default_acl d
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace
 CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a
 WHERE a.grantee IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})) AND d.defaclobjtype <> 'T'
-ORDER BY 1""",
+ORDER BY 1"""
+    ),
 }
 
 _RELATIONS = f"""
@@ -134,7 +150,8 @@ _DATABASE = """
 SELECT p.p FROM pg_catalog.unnest(ARRAY['CONNECT', 'CREATE', 'TEMPORARY']) p(p)
 WHERE pg_catalog.has_database_privilege({role}, pg_catalog.current_database(), p.p)"""
 
-#: The last column: of an extension, and behind an operator, a cast, an index or a type; calling it is part of using those.
+#: The last column: of an extension, and behind an operator, a cast, an index or a type; calling it
+#: is part of using those.
 _ROUTINES = f"""
 SELECT p.oid, pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)),
   pg_catalog.has_function_privilege({{role}}, p.oid, 'EXECUTE'),
@@ -172,7 +189,9 @@ WHERE a.grantee = 0 AND d.datname = pg_catalog.current_database()"""
 
 
 async def load_privileges(query: Query, role: str = "") -> Privileges:
-    """Read what ``role`` may do (the connection's own role when it is ""). Raises PrivilegeError when there is no such role."""
+    """Read what ``role`` may do (the connection's own role when it is ""). Raises PrivilegeError
+    when there is no such role.
+    """
     try:
         for statement in PREPARE:
             await query(statement)
@@ -188,7 +207,9 @@ async def _load(query: Query, role: str) -> Privileges:
     name = quote_literal(role)
     about = await query(_ROLE.format(role=name))
     if len(about) != 1:
-        raise PrivilegeError(f"there is no role {role!r} on the target. Give an existing one with --role")
+        raise PrivilegeError(
+            f"there is no role {role!r} on the target. Give an existing one with --role"
+        )
     _, *flags, database, version = about[0]
     privileges = _RELATION_PRIVILEGES + (("MAINTAIN",) if int(_text(version)) >= 170000 else ())
     quoted = ", ".join(f"'{p}'" for p in privileges)
@@ -203,7 +224,8 @@ async def _load(query: Query, role: str) -> Privileges:
         database=_text(database),
         server_version=int(_text(version)),
         powers=tuple(power for power, flag in zip(_POWERS, flags, strict=True) if flag == "t"),
-        memberships=lists["memberships"] if flags[0] != "t" else (),  # a superuser is a member of every role
+        # a superuser is a member of every role
+        memberships=lists["memberships"] if flags[0] != "t" else (),
         owned=lists["owned"],
         others=lists["others"],
         default_privileges=lists["default_privileges"],

@@ -1,8 +1,8 @@
-"""Is the target's role more powerful than a gateway's role should be? Asked once per target at connect
-time.
+"""Is the target's role more powerful than a gateway's role should be? Asked once per target at
+connect time.
 
-The gateway does not depend on the answers: it judges every statement. They are the second wall, so an
-operator should hear about holes in it.
+The gateway does not depend on the answers: it judges every statement. They are the second wall, so
+an operator should hear about holes in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ SELECT r.rolname, r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.
 FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
 WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()"""
 
-#: pg_has_role ... 'MEMBER' also sees roles that need SET ROLE first. Superusers are members of everything.
+#: pg_has_role ... 'MEMBER' also sees roles that need SET ROLE first. Superusers are members of
+#: everything.
 _MEMBERSHIPS = """
 SELECT r.rolname FROM pg_catalog.pg_roles r
 WHERE r.oid < 16384 AND r.rolname <> current_user AND pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')
@@ -60,12 +61,16 @@ _GROUPS = {
 
 
 async def role_warnings(query: Query) -> list[str]:
-    """One sentence per power that a role for agents should not have; an empty list is what one wants."""
+    """One sentence per power that a role for agents should not have; an empty list is what one
+    wants.
+    """
     rows = await query(_ROLE)
     if len(rows) != 1:
         return ["the role's own properties cannot be read from pg_roles"]
     name, *flags = rows[0]
-    warnings = [f"role {name} {power}" for power, flag in zip(_POWERS, flags, strict=True) if flag == "t"]
+    warnings = [
+        f"role {name} {power}" for power, flag in zip(_POWERS, flags, strict=True) if flag == "t"
+    ]
     if flags[0] != "t":
         for (group,) in await query(_MEMBERSHIPS):
             what = _GROUPS.get(group or "", f"has what the built-in role {group} grants")
@@ -73,11 +78,12 @@ async def role_warnings(query: Query) -> list[str]:
                 warnings.append(f"role {name} is a member of {group}: it {what}")
         for (schema,) in await query(_SCHEMAS):
             warnings.append(
-                f"role {name} can create objects in schema {schema}, which its search_path names: they could"
-                f" take the place of others' (REVOKE CREATE ON SCHEMA {schema})"
+                f"role {name} can create objects in schema {schema}, which its search_path names:"
+                f" they could take the place of others' (REVOKE CREATE ON SCHEMA {schema})"
             )
     for (extension,) in await query(_EXTENSIONS):
         warnings.append(
-            f"extension {extension} is installed: its functions reach past tables, to files or servers"
+            f"extension {extension} is installed: its functions reach past tables, to files or"
+            " servers"
         )
     return warnings

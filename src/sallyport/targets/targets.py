@@ -1,5 +1,5 @@
-"""A database that agents may reach, as a value. Made from configuration by the composition root, which has
-checked it; nothing here ever comes from a client.
+"""A database that agents may reach, as a value. Made from configuration by the composition root,
+which has checked it; nothing here ever comes from a client.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Target:
     """``password`` is read at every connect; None where the server asks for none. ``user`` "": its
     source says who.
 
-    tls: ``verify-full`` checks certificate and host name against ``ca`` (None: the system's authorities);
-    ``require`` encrypts without checking; ``disable`` is for loopback and sockets. ``auth``: the methods that
-    the server may ask for; anything else ends the connection, so that a server cannot talk the gateway into
-    sending the password in clear (``password``) or as MD5.
+    tls: ``verify-full`` checks certificate and host name against ``ca`` (None: the system's
+    authorities); ``require`` encrypts without checking; ``disable`` is for loopback and sockets.
+    ``auth``: the methods that the server may ask for; anything else ends the connection, so that a
+    server cannot talk the gateway into sending the password in clear (``password``) or as MD5.
     """
 
     name: str

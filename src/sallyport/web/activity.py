@@ -1,4 +1,6 @@
-"""What the gateway did in the last hour, minute by minute: counters, sampled every few seconds, in memory."""
+"""What the gateway did in the last hour, minute by minute: counters, sampled every few seconds, in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ _SAMPLE_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Minute:
-    """``number``: Unix minutes. ``counts``: statements by verdict. ``refusals``: by code. ``masked``: rows by masked column.
-    ``added``: pieces by upper bound of what the gateway added (seconds), both directions together.
+    """``number``: Unix minutes. ``counts``: statements by verdict. ``refusals``: by code.
+    ``masked``: rows by masked column. ``added``: pieces by upper bound of what the gateway added
+    (seconds), both directions together.
     """
 
     number: int
@@ -46,7 +49,9 @@ def _counters(metrics: GatewayMetrics) -> Minute:
     added: Counter[float] = Counter()
     for buckets in metrics.added.values():
         added.update(buckets)
-    return Minute(0, Counter(metrics.statements), Counter(metrics.refusals), Counter(metrics.masked), added)
+    return Minute(
+        0, Counter(metrics.statements), Counter(metrics.refusals), Counter(metrics.masked), added
+    )
 
 
 class Activity:
@@ -58,7 +63,9 @@ class Activity:
         self._before = Minute(0)
 
     def sample(self) -> None:
-        """Take the difference to the sample before; a counter that went back (its target's catalog is new) counts nothing."""
+        """Take the difference to the sample before; a counter that went back (its target's catalog
+        is new) counts nothing.
+        """
         number, now, before = int(self._clock.now() // 60), _counters(self._metrics()), self._before
         if not self._minutes or self._minutes[-1].number != number:
             self._minutes.append(Minute(number))
@@ -89,7 +96,9 @@ class Activity:
 
 
 def percentile(buckets: Mapping[float, int], part: float) -> float | None:
-    """Upper bound of the bucket in which the ``part`` (0 to 1) lies; None when nothing was counted."""
+    """Upper bound of the bucket in which the ``part`` (0 to 1) lies; None when nothing was
+    counted.
+    """
     count = sum(buckets.values())
     if not count:
         return None

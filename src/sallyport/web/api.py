@@ -1,8 +1,10 @@
-"""REST under ``/api/v1``: a table of operations, each with its permission, and the same authorization as everywhere.
+"""REST under ``/api/v1``: a table of operations, each with its permission, and the same
+authorization as everywhere.
 
-Bearer tokens only, checked by the same authenticator as on the wire: a cookie counts for nothing here, so no page can make a browser call
-it. Errors are problem+json (RFC 9457); their ``detail`` says what to do. Texts are as recorded, in ASCII JSON (so inert in a terminal until
-something decodes them).
+Bearer tokens only, checked by the same authenticator as on the wire: a cookie counts for nothing
+here, so no page can make a browser call it. Errors are problem+json (RFC 9457); their ``detail``
+says what to do. Texts are as recorded, in ASCII JSON (so inert in a terminal until something
+decodes them).
 """
 
 from __future__ import annotations
@@ -35,19 +37,34 @@ class ProblemError(Exception):
     """An answer that is an error. ``detail`` says what is wrong and what to do."""
 
     def __init__(
-        self, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(detail)
         self.status, self.title, self.detail = status, title, detail
         self.headers, self.more = dict(headers or {}), more
 
     def response(self) -> Response:
-        body = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
-        return json_response({**body, **self.more}, self.status, "application/problem+json", self.headers)
+        body = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        return json_response(
+            {**body, **self.more}, self.status, "application/problem+json", self.headers
+        )
 
 
 def json_response(
-    value: Any, status: int = 200, kind: str = "application/json", headers: Mapping[str, str] | None = None
+    value: Any,
+    status: int = 200,
+    kind: str = "application/json",
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """ASCII only, so that nothing in it acts on a terminal."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
@@ -81,7 +98,9 @@ LIMIT = Parameter(
 
 
 class Call:
-    """One request of somebody with a token. ``body``: decoded, of the operation's type. ``doing``: what will be recorded of it."""
+    """One request of somebody with a token. ``body``: decoded, of the operation's type. ``doing``:
+    what will be recorded of it.
+    """
 
     def __init__(
         self, console: Console, request: Request, principal: Principal, body: Any, doing: Doing
@@ -106,7 +125,12 @@ class Call:
         if name not in self.request.query_params:
             return default
         text = self.text(name)
-        if not text.isascii() or not text.isdecimal() or len(text) > 15 or not least <= int(text) <= most:
+        if (
+            not text.isascii()
+            or not text.isdecimal()
+            or len(text) > 15
+            or not least <= int(text) <= most
+        ):
             raise invalid(f"{name}: a whole number from {least} to {most}")
         return int(text)
 
@@ -136,9 +160,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row of the table. ``body``: type of the request's JSON, None when it has none. ``answer``: type or JSON schema of the result.
-    ``action``: its name in the record, when it is not the permission's. ``identify``: who asks, where that is not only told by a bearer
-    token; raises as :func:`principal_of`.
+    """One row of the table. ``body``: type of the request's JSON, None when it has none.
+    ``answer``: type or JSON schema of the result. ``action``: its name in the record, when it is
+    not the permission's. ``identify``: who asks, where that is not only told by a bearer token;
+    raises as :func:`principal_of`.
     """
 
     method: str
@@ -164,7 +189,9 @@ def not_found(detail: str) -> ProblemError:
 
 
 async def principal_of(console: Console, request: Request) -> Principal:
-    """Who sent the token. Raises ProblemError (401; 429 for a bad one when its address has sent too many), LockedError."""
+    """Who sent the token. Raises ProblemError (401; 429 for a bad one when its address has sent too
+    many), LockedError.
+    """
     address = address_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
@@ -185,7 +212,9 @@ def unauthorized(error: LoginRefused, title: str) -> ProblemError:
     """What whoever is refused gets: 401, or 429 when their address has failed too often."""
     if error.refusal.code.id == "SP1607":
         wait = {"Retry-After": "60"}
-        return ProblemError(429, "Too many invalid tokens", "Wait a minute, then send a valid token.", wait)
+        return ProblemError(
+            429, "Too many invalid tokens", "Wait a minute, then send a valid token.", wait
+        )
     detail = f"{error.refusal.text}. {error.refusal.hint}"
     return ProblemError(401, title, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
@@ -201,7 +230,10 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
             except LockedError as error:
                 raise await _locked(console, request, operation, error) from None
             doing = Doing(
-                operation.action or operation.permission, principal, "rest", request.path_params.get("id", "")
+                operation.action or operation.permission,
+                principal,
+                "rest",
+                request.path_params.get("id", ""),
             )
             with recorded(console.services.actions, doing):
                 try:
@@ -213,7 +245,9 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         except ForbiddenError as error:
             return ProblemError(403, "Not permitted", str(error)).response()
         except HTTPException as error:
-            return ProblemError(error.status_code, "Not done", error.detail, error.headers).response()
+            return ProblemError(
+                error.status_code, "Not done", error.detail, error.headers
+            ).response()
         except ProblemError as error:
             return error.response()
 
@@ -235,7 +269,9 @@ async def _answer(operation: Operation, console: Console, request: Request, doin
 
 
 async def _refused_request(request: Request, operation: Operation) -> dict[str, str]:
-    """What somebody asked for who may not: whom they would have locked, say. In short: it is not for them to fill the record."""
+    """What somebody asked for who may not: whom they would have locked, say. In short: it is not
+    for them to fill the record.
+    """
     names = {parameter.name for parameter in operation.query}
     asked = asked_for({name: text for name, text in request.query_params.items() if name in names})
     if operation.body is not None:
@@ -249,7 +285,9 @@ async def _refused_request(request: Request, operation: Operation) -> dict[str, 
 async def _locked(
     console: Console, request: Request, operation: Operation, error: LockedError
 ) -> ProblemError:
-    """The token is good, but whose it is may do nothing now. That they tried is recorded, within bounds."""
+    """The token is good, but whose it is may do nothing now. That they tried is recorded, within
+    bounds.
+    """
     refusal = error.refusal
     if not error.is_excessive:
         console.services.actions.record(
@@ -268,7 +306,10 @@ async def _locked(
 
 async def body_of(request: Request, kind: type) -> Any:
     """The request's JSON. Raises ProblemError."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if (
+        request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        != "application/json"
+    ):
         raise ProblemError(415, "Not JSON", "Send 'Content-Type: application/json'.")
     try:
         return msgspec.json.decode(await request.body(), type=kind)
@@ -279,6 +320,11 @@ async def body_of(request: Request, kind: type) -> Any:
 def routes(operations: tuple[Operation, ...]) -> list[Route]:
     """A route for each path, with all its methods."""
     return [
-        Route(PREFIX + operation.path, endpoint(operation), methods=[operation.method], name=operation.name)
+        Route(
+            PREFIX + operation.path,
+            endpoint(operation),
+            methods=[operation.method],
+            name=operation.name,
+        )
         for operation in operations
     ]

@@ -1,7 +1,8 @@
 """The console as an ASGI application: routes, errors as pages or problems, probes.
 
-:func:`build` takes what the composition root made; nothing here opens a socket. Every page but ``/sign-in``, the probes and static files
-needs a sign-in; everything under ``/api/v1`` but the OpenAPI document needs a bearer token.
+:func:`build` takes what the composition root made; nothing here opens a socket. Every page but
+``/sign-in``, the probes and static files needs a sign-in; everything under ``/api/v1`` but the
+OpenAPI document needs a bearer token.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ log = structlog.get_logger("sallyport.web")
 
 
 def build(services: Services) -> Starlette:
-    """The application. Its lifespan samples the gateway's counters and keeps the record of actions; ``sallyport.web.serve`` runs it."""
+    """The application. Its lifespan samples the gateway's counters and keeps the record of actions;
+    ``sallyport.web.serve`` runs it.
+    """
     console = Console(services)
 
     @contextlib.asynccontextmanager
@@ -100,7 +103,10 @@ def _routes() -> list[Route]:
         ),
         get("/approvals/{id}/status", page("approvals.read", approvals.status, background=True)),
         post("/approvals/{id}/decision", action("approvals.decide", approvals.decide)),
-        post("/grants/{id}/revoke", action("approvals.decide", approvals.revoke, name="approvals.revoke")),
+        post(
+            "/grants/{id}/revoke",
+            action("approvals.decide", approvals.revoke, name="approvals.revoke"),
+        ),
         get("/sessions", page("sessions.list", sessions.index)),
         get("/statements", page("sessions.read", statements.index, name="statements.search")),
         get("/sessions/{id}", page("sessions.read", sessions.show)),
@@ -124,7 +130,9 @@ def _routes() -> list[Route]:
         get("/connect", page("tokens.list", connect.index)),
         post("/connect", action("tokens.issue", connect.issue)),
         get("/connect/terminal", page("tokens.list", terminal.ask)),
-        post("/connect/terminal", action("tokens.issue", terminal.hand_over, name="tokens.terminal")),
+        post(
+            "/connect/terminal", action("tokens.issue", terminal.hand_over, name="tokens.terminal")
+        ),
         post("/connect/{id}/revoke", action("tokens.revoke", connect.revoke)),
         get("/actions", page("audit.actions", actions.index)),
         get("/sign-in", auth.sign_in),
@@ -197,7 +205,7 @@ async def static(request: Request) -> Response:
     return Response(file[0], media_type=file[1], headers={"Cache-Control": "public, max-age=300"})
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 def _error(
@@ -227,7 +235,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise error
     title = _TITLES.get(error.status_code, "Error")
     text = (
-        error.detail if error.status_code != 404 or error.detail != "Not Found" else "There is no such page."
+        error.detail
+        if error.status_code != 404 or error.detail != "Not Found"
+        else "There is no such page."
     )
     return _error(request, error.status_code, title, text, dict(error.headers or {}))
 

@@ -1,7 +1,8 @@
 """Signing in and out.
 
-``/sign-in`` says with whom; ``/sign-in/start`` sends the browser to the issuer; ``/sign-in/callback`` takes it back and makes a new
-session id. A sign-in that comes back must have been begun in the same browser (cookie, state). Rate-limited by address.
+``/sign-in`` says with whom; ``/sign-in/start`` sends the browser to the issuer;
+``/sign-in/callback`` takes it back and makes a new session id. A sign-in that comes back must have
+been begun in the same browser (cookie, state). Rate-limited by address.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,1000}\Z|/\Z")
 
 
 def local_path(text: str) -> str:
-    """``text`` when it leads to a page of this console, else ``/``: nobody is sent elsewhere after signing in."""
+    """``text`` when it leads to a page of this console, else ``/``: nobody is sent elsewhere after
+    signing in.
+    """
     return text if _LOCAL_PATH.match(text) and not text.startswith("/sign-") else "/"
 
 
-def _sign_in_page(console: Console, onward: str, problem: str = "", status: int = 200) -> HTMLResponse:
+def _sign_in_page(
+    console: Console, onward: str, problem: str = "", status: int = 200
+) -> HTMLResponse:
     settings = console.services.settings
     values = {
         "onward": onward,
@@ -107,7 +112,13 @@ def signed_in(request: Request, subject: Subject, onward: str, ends: float = mat
     console = console_of(request)
     console.signins.close(request.cookies.get(console.cookie, ""))
     roles = sorted(console.services.access.principal(subject).roles)
-    log.info("signed in", subject=subject.id, issuer=subject.issuer, roles=roles, address=address_of(request))
+    log.info(
+        "signed in",
+        subject=subject.id,
+        issuer=subject.issuer,
+        roles=roles,
+        address=address_of(request),
+    )
     console.services.actions.record(
         "sign-in", subject, address_of(request), "web", details={"roles": ", ".join(roles)}
     )
@@ -143,7 +154,9 @@ def limit_sign_ins(console: Console, request: Request) -> None:
 
 def _set(console: Console, response: Response, name: str, value: str, seconds: int | None) -> None:
     secure = console.services.settings.secure
-    response.set_cookie(name, value, max_age=seconds, path="/", httponly=True, samesite="lax", secure=secure)
+    response.set_cookie(
+        name, value, max_age=seconds, path="/", httponly=True, samesite="lax", secure=secure
+    )
 
 
 def _forget(console: Console, response: Response, name: str) -> None:

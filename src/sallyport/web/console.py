@@ -1,7 +1,9 @@
-"""What every request of the console shares: services, sign-ins, templates; and the ways a handler gets hold of who is asking.
+"""What every request of the console shares: services, sign-ins, templates; and the ways a handler
+gets hold of who is asking.
 
-:func:`page` and :func:`action` wrap handlers: nobody reaches one without a sign-in that may do it, and no POST passes without its CSRF
-token. What they raise becomes a page: see :func:`sallyport.web.app.build`.
+:func:`page` and :func:`action` wrap handlers: nobody reaches one without a sign-in that may do it,
+and no POST passes without its CSRF token. What they raise becomes a page: see
+:func:`sallyport.web.app.build`.
 """
 
 from __future__ import annotations
@@ -115,7 +117,9 @@ class Visit:
             "tokens_on": self.services.session_tokens is not None,
             "watch_on": self.services.watching is not None,
             "approvals_on": self.services.approvals is not None,
-            "waiting": len(self.services.approvals.pending()) if self.services.approvals is not None else 0,
+            "waiting": (
+                len(self.services.approvals.pending()) if self.services.approvals is not None else 0
+            ),
         }
 
     def field(self, name: str, most: int = 10_000) -> str:
@@ -139,12 +143,16 @@ def address_of(request: Request) -> str:
     settings = console_of(request).services.settings
     if not settings.forwarding_header:
         return peer
-    return forwarded_address(peer, request.headers.getlist(settings.forwarding_header), settings.proxies)
+    return forwarded_address(
+        peer, request.headers.getlist(settings.forwarding_header), settings.proxies
+    )
 
 
-def page(permission: str, handler: Handler, *, background: bool = False, name: str = "") -> Endpoint:
-    """A GET handler for whoever may do ``permission``. ``background``: a page asks for it by itself, which is no sign of anybody.
-    ``name``: of the action, when it is not the permission's.
+def page(
+    permission: str, handler: Handler, *, background: bool = False, name: str = ""
+) -> Endpoint:
+    """A GET handler for whoever may do ``permission``. ``background``: a page asks for it by
+    itself, which is no sign of anybody. ``name``: of the action, when it is not the permission's.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -189,7 +197,9 @@ async def checked_form(request: Request, signin: SignIn) -> FormData:
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
-    if site not in ("same-origin", "none") or (origin is not None and origin.partition("//")[2] != host):
+    if site not in ("same-origin", "none") or (
+        origin is not None and origin.partition("//")[2] != host
+    ):
         raise HTTPException(403, "This form was sent from another site.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -199,7 +209,8 @@ async def checked_form(request: Request, signin: SignIn) -> FormData:
     if not isinstance(token, str) or not signin.csrf_matches(token):
         raise HTTPException(
             403,
-            "The form has expired, or is for another sign-in. Go back, reload the page and send it again.",
+            "The form has expired, or is for another sign-in. Go back, reload the page and send it"
+            " again.",
         )
     return form
 

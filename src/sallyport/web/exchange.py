@@ -1,7 +1,9 @@
-"""Who asks for a session token where no bearer token says so: a SAML response, or a sign-in of the console that a terminal takes over.
+"""Who asks for a session token where no bearer token says so: a SAML response, or a sign-in of the
+console that a terminal takes over.
 
-Both are proofs that count once. They pass the same checks as a token on the wire (what the configuration requires, locks, the bound on
-failures of an address), and are bounded like sign-ins before anything is verified.
+Both are proofs that count once. They pass the same checks as a token on the wire (what the
+configuration requires, locks, the bound on failures of an address), and are bounded like sign-ins
+before anything is verified.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ def is_bearer(request: Request) -> bool:
 
 
 async def identified(console: Console, request: Request, kind: type[Any]) -> Principal:
-    """Who asks, by bearer token or by what the body (of type ``kind``, with :class:`Proofs`) shows. Raises ProblemError, HTTPException
-    (429), LockedError.
+    """Who asks, by bearer token or by what the body (of type ``kind``, with :class:`Proofs`) shows.
+    Raises ProblemError, HTTPException (429), LockedError.
     """
     if is_bearer(request):
         return await principal_of(console, request)

@@ -1,6 +1,8 @@
-"""Pages that stand alone: one file, opened from a disk, that loads nothing and runs nothing but its own script.
+"""Pages that stand alone: one file, opened from a disk, that loads nothing and runs nothing but its
+own script.
 
-The content policy stands in the page (CSP 3, section 3.3: a meta element) and allows the one stylesheet and the one script in it by their hashes.
+The content policy stands in the page (CSP 3, section 3.3: a meta element) and allows the one
+stylesheet and the one script in it by their hashes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _CHUNK: Final = 300
 
 
 def asset(name: str) -> Markup:
-    """A file of ``web/static``, to be put into a page. It must not end the element that it stands in."""
+    """A file of ``web/static``, to be put into a page. It must not end the element that it stands
+    in.
+    """
     text = files("sallyport.web").joinpath("static", name).read_text(encoding="utf-8")
     return Markup(text)  # noqa: S704 - ours
 
@@ -44,7 +48,9 @@ def _hash(text: str) -> str:
 
 
 def page(template: str, *, script: str = "", **values: Any) -> Iterator[str]:
-    """The parts of a page, made as they are asked for. ``script``: a file of ``web/static``, "" for none."""
+    """The parts of a page, made as they are asked for. ``script``: a file of ``web/static``, "" for
+    none.
+    """
     style = asset("console.css") + asset("handover.css")
     code = asset(script) if script else Markup("")
     values |= {"style": style, "script": code, "policy": content_policy(style, code)}
@@ -52,18 +58,27 @@ def page(template: str, *, script: str = "", **values: Any) -> Iterator[str]:
 
 
 def replay_page(row: SessionRow, steps: Iterable[rp.Step], limit: int) -> Iterator[str]:
-    """The session as one page. ``limit``: rows of each result that are shown; the rest is counted in the page."""
+    """The session as one page. ``limit``: rows of each result that are shown; the rest is counted
+    in the page.
+    """
     return page(
-        "handover-replay.html", script="handover.js", row=row, batches=_batches(_limited(steps, limit))
+        "handover-replay.html",
+        script="handover.js",
+        row=row,
+        batches=_batches(_limited(steps, limit)),
     )
 
 
 def report_page(report: AuditReport) -> Iterator[str]:
     """The report as one page, for the screen and for paper."""
     names = "%m-%d %H:%M" if report.span < 86400 else "%m-%d"
-    columns = [(datetime.fromtimestamp(at, UTC).strftime(names), counts) for at, counts in report.spans]
+    columns = [
+        (datetime.fromtimestamp(at, UTC).strftime(names), counts) for at, counts in report.spans
+    ]
     span = "hour" if report.span < 86400 else "day"
-    busiest = [(row.email or row.subject, row.target, row.verdicts.total()) for row in report.access[:6]]
+    busiest = [
+        (row.email or row.subject, row.target, row.verdicts.total()) for row in report.access[:6]
+    ]
     columns_read = [(row.column, "", row.readers.total()) for row in report.columns]
     plots_made = {
         "over_time": plots.stacked(f"Statements per {span} by verdict", columns),
@@ -72,10 +87,14 @@ def report_page(report: AuditReport) -> Iterator[str]:
         ),
         "by_identity": plots.bars("Statements by identity", busiest),
         "by_column": plots.bars(
-            "Statements by masked column", sorted(columns_read, key=lambda row: -row[2])[:6], "allow"
+            "Statements by masked column",
+            sorted(columns_read, key=lambda row: -row[2])[:6],
+            "allow",
         ),
     }
-    return page("audit-report.html", report=report, span=span, version=sallyport.__version__, **plots_made)
+    return page(
+        "audit-report.html", report=report, span=span, version=sallyport.__version__, **plots_made
+    )
 
 
 def _batches(steps: Iterator[rp.Step]) -> Iterator[list[Any]]:

@@ -1,7 +1,8 @@
 """Accepts the console's connections: bounded, and with silent ones ended first when room is needed.
 
-uvicorn would take as many connections as come and wait for their requests for ever; a few thousand of them would be all descriptors that
-this process has. A connection is silent while no request of it is being answered.
+uvicorn would take as many connections as come and wait for their requests for ever; a few thousand
+of them would be all descriptors that this process has. A connection is silent while no request of
+it is being answered.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from sallyport.server.descriptors import Descriptors
 
 log = structlog.get_logger("sallyport.web")
 
-#: Connections at once, below uvicorn's own bound on what it answers. Where few files may be open, half of the reserve.
+#: Connections at once, below uvicorn's own bound on what it answers. Where few files may be open,
+#: half of the reserve.
 MAXIMUM = 400
 _HANDSHAKE_SECONDS = 10.0
 #: Before accepting is tried again after it failed (descriptors may have run out).
@@ -29,7 +31,9 @@ _AGAIN_SECONDS = 0.2
 
 
 class ConsoleConnection:
-    """One accepted connection. ``protocol``: uvicorn's, once TLS (if any) is there; told apart by what it has answered."""
+    """One accepted connection. ``protocol``: uvicorn's, once TLS (if any) is there; told apart by
+    what it has answered.
+    """
 
     def __init__(self, accepted: socket.socket, address: str) -> None:
         self.socket = accepted

@@ -35,7 +35,8 @@ from sallyport.web.pages.locks import lock_details, not_stored
 
 
 class LockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``kind``: subject (the token's sub), agent (its azp or client_id), token (its jti, or the id of a session token) or issuer. ``issuer``: of its tokens; "" means any. ``minutes``: 0 means
+    """``kind``: subject (the token's sub), agent (its azp or client_id), token (its jti, or the id
+    of a session token) or issuer. ``issuer``: of its tokens; "" means any. ``minutes``: 0 means
     until it is released. ``reason``: whoever is locked reads it.
     """
 
@@ -66,8 +67,8 @@ class ContainmentList(msgspec.Struct, frozen=True):
 
 
 class ActionList(msgspec.Struct, frozen=True):
-    """Newest first. ``next``: the value of ``after`` for the page behind this one; null at the end. ``damaged``: recordings that cannot be
-    read to their end.
+    """Newest first. ``next``: the value of ``after`` for the page behind this one; null at the end.
+    ``damaged``: recordings that cannot be read to their end.
     """
 
     actions: list[dict[str, Any]]

@@ -1,7 +1,8 @@
-"""``/metrics`` in Prometheus' text format, made from the gateway's counters at the moment somebody asks.
+"""``/metrics`` in Prometheus' text format, made from the gateway's counters at the moment somebody
+asks.
 
-Labels are verdicts, refusal codes and what the configuration names (targets, issuers): never subjects, statements
-or values. docs/monitoring.md describes every metric, and a test compares.
+Labels are verdicts, refusal codes and what the configuration names (targets, issuers): never
+subjects, statements or values. docs/monitoring.md describes every metric, and a test compares.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class _Gateway(Collector):
         services = self._console.services
         now = services.gateway.metrics()
         yield GaugeMetricFamily("sallyport_sessions", "Sessions connected now.", now.sessions)
-        yield CounterMetricFamily("sallyport_sessions_total", "Sessions since start.", now.sessions_total)
+        yield CounterMetricFamily(
+            "sallyport_sessions_total", "Sessions since start.", now.sessions_total
+        )
         statements = CounterMetricFamily(
             "sallyport_statements", "Statements judged, by verdict.", labels=["verdict"]
         )
@@ -80,7 +83,9 @@ class _Gateway(Collector):
             "sallyport_recorder_backlog_bytes", "Recorded, not yet on disk.", now.recorder_backlog
         )
         yield GaugeMetricFamily(
-            "sallyport_recorder_failed", "1 while recordings cannot be written.", int(now.recorder_failed)
+            "sallyport_recorder_failed",
+            "1 while recordings cannot be written.",
+            int(now.recorder_failed),
         )
         yield GaugeMetricFamily(
             "sallyport_journal_failed",
@@ -106,10 +111,14 @@ class _Gateway(Collector):
             int(now.policy_problem),
         )
         yield CounterMetricFamily(
-            "sallyport_policy_reload_failures", "Policy files that were not taken.", now.policy_failures
+            "sallyport_policy_reload_failures",
+            "Policy files that were not taken.",
+            now.policy_failures,
         )
         waiting = len(services.approvals.pending()) if services.approvals is not None else 0
-        yield GaugeMetricFamily("sallyport_approvals_waiting", "Requests that wait for a decision.", waiting)
+        yield GaugeMetricFamily(
+            "sallyport_approvals_waiting", "Requests that wait for a decision.", waiting
+        )
         ready = GaugeMetricFamily(
             "sallyport_target_ready", "1 when the target can be used.", labels=["target"]
         )
@@ -134,7 +143,11 @@ class _Gateway(Collector):
             "sallyport_target_login_failures",
             "Failed logins of the gateway at a target.",
             ("target", "kind"),
-            {(name, kind): n for name, kinds in now.target_failures.items() for kind, n in kinds.items()},
+            {
+                (name, kind): n
+                for name, kinds in now.target_failures.items()
+                for kind, n in kinds.items()
+            },
         )
         yield _labelled(
             CounterMetricFamily,
@@ -146,7 +159,9 @@ class _Gateway(Collector):
         yield from self._issuers(now)
         yield from _log(now.log)
         yield GaugeMetricFamily(
-            "sallyport_recorder_lag_seconds", "Age of the oldest event that is not on disk.", now.recorder_lag
+            "sallyport_recorder_lag_seconds",
+            "Age of the oldest event that is not on disk.",
+            now.recorder_lag,
         )
         yield from self._streams()
         yield from self._archive()
@@ -180,7 +195,9 @@ class _Gateway(Collector):
             (stream.settings.name,): stream for stream in self._console.services.streams
         }
         for family, name, text, read in _STREAMS:
-            values: dict[tuple[str, ...], float] = {key: read(stream) for key, stream in streams.items()}
+            values: dict[tuple[str, ...], float] = {
+                key: read(stream) for key, stream in streams.items()
+            }
             yield _labelled(family, name, text, ("stream",), values)
 
     def _archive(self) -> Iterator[Metric]:

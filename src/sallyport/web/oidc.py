@@ -1,9 +1,11 @@
-"""Signing in with an issuer: authorization code with PKCE (OpenID Connect Core 1.0 section 3.1, RFC 7636, RFC 9700).
+"""Signing in with an issuer: authorization code with PKCE (OpenID Connect Core 1.0 section 3.1, RFC
+7636, RFC 9700).
 
 :class:`CodeClient` makes the address to send a browser to, and turns what comes back into a
-:class:`~sallyport.core.subject.Subject`. The ID token passes the same checks as every token here (:mod:`sallyport.identity.authenticate`),
-with the console's client as its audience, and its nonce must be that of this very sign-in. Every failure is :class:`SignInError`, whose text
-holds no token, code or secret.
+:class:`~sallyport.core.subject.Subject`. The ID token passes the same checks as every token here
+(:mod:`sallyport.identity.authenticate`), with the console's client as its audience, and its nonce
+must be that of this very sign-in. Every failure is :class:`SignInError`, whose text holds no token,
+code or secret.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _DISCOVERY_SECONDS = 600.0
 
 
 class SignInError(SallyportError):
-    """Nobody was signed in. The text is fit for the person who tried. ``subject``: who it was, when that is certain."""
+    """Nobody was signed in. The text is fit for the person who tried. ``subject``: who it was, when
+    that is certain.
+    """
 
     def __init__(self, text: str, subject: Subject | None = None) -> None:
         super().__init__(text)
@@ -47,11 +51,14 @@ class CodeClient:
         self._settings, self._clock = settings, clock
         self._provider: ProviderDocument | None = None
         self._until = 0.0
-        # An ID token's audience is the client; azp then names the console, which is not the agent of anybody.
+        # An ID token's audience is the client; azp then names the console, which is not the agent
+        # of anybody.
         self._authenticator = Authenticator(
-            [replace(settings.issuer, audience=settings.client_id)]
-            if settings.client_id and settings.issuer
-            else [],
+            (
+                [replace(settings.issuer, audience=settings.client_id)]
+                if settings.client_id and settings.issuer
+                else []
+            ),
             clock,
             only_id_tokens=True,
             locks=locks,
@@ -78,13 +85,16 @@ class CodeClient:
     async def finish(self, pending: Pending, answer: Mapping[str, str]) -> Subject:
         """Who came back with ``answer``, the query of the callback. Raises SignInError."""
         if not hmac.compare_digest(pending.state.encode(), answer.get("state", "").encode()):
-            raise SignInError("This sign-in was not begun in this browser, or was begun again since.")
+            raise SignInError(
+                "This sign-in was not begun in this browser, or was begun again since."
+            )
         if answer.get("iss", self._issuer.issuer) != self._issuer.issuer:
             raise SignInError("The answer comes from another issuer (RFC 9207).")
         if "error" in answer:
             what = printable(answer["error"], 100)
             raise SignInError(
-                f"The identity provider said: {what}. {printable(answer.get('error_description', ''), 300)}"
+                f"The identity provider said: {what}."
+                f" {printable(answer.get('error_description', ''), 300)}"
             )
         if not answer.get("code"):
             raise SignInError("The identity provider sent no code.")
@@ -93,14 +103,20 @@ class CodeClient:
             subject = await self._authenticator.authenticate(token, label="", entrance="web")
         except LockedError as error:
             refusal = error.refusal
-            raise SignInError(f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject) from None
+            raise SignInError(
+                f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject
+            ) from None
         except LoginRefused as error:
             raise SignInError(
                 f"The identity provider's token was refused: {error.refusal.message}."
             ) from None
         nonce = subject.claims.get("nonce")
-        if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), pending.nonce.encode()):
-            raise SignInError("The identity provider's token was not made for this sign-in (nonce).")
+        if not isinstance(nonce, str) or not hmac.compare_digest(
+            nonce.encode(), pending.nonce.encode()
+        ):
+            raise SignInError(
+                "The identity provider's token was not made for this sign-in (nonce)."
+            )
         return replace(subject, agent="")
 
     @property
@@ -125,7 +141,9 @@ class CodeClient:
         try:
             provider = await self._discovered()
             async with new_client(self._issuer.ca_file) as http:
-                status, answer = await provider.post(http, "token_endpoint", form, client, timeout=_TIMEOUT)
+                status, answer = await provider.post(
+                    http, "token_endpoint", form, client, timeout=_TIMEOUT
+                )
         except FetchError as error:
             raise _unreachable(error) from None
         token = answer.get("id_token")
@@ -150,4 +168,6 @@ def _unreachable(error: FetchError) -> SignInError:
 
 def challenge(verifier: str) -> str:
     """S256 of RFC 7636 section 4.2."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    )

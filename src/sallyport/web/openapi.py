@@ -1,4 +1,6 @@
-"""The OpenAPI 3.1 document, made from the table of operations: what is not in the table is not served, and the other way round."""
+"""The OpenAPI 3.1 document, made from the table of operations: what is not in the table is not
+served, and the other way round.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +48,26 @@ def document() -> dict[str, Any]:
     types = {operation.answer for operation in OPERATIONS if isinstance(operation.answer, type)}
     types |= {operation.body for operation in OPERATIONS if operation.body is not None}
     ordered = sorted(types, key=lambda operation: operation.__name__)
-    schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(
+        ordered, ref_template="#/components/schemas/{name}"
+    )
     for name in _TIMED & components.keys():
         _as_times(components[name]["properties"])
     named = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(operation, named)
+        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(
+            operation, named
+        )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Sallyport",
             "version": __version__,
-            "description": "What people do with sessions, approvals, policy and targets of a Sallyport gateway.",
+            "description": (
+                "What people do with sessions, approvals, policy and targets of a Sallyport"
+                " gateway."
+            ),
         },
         "security": [{"bearer": []}],
         "paths": paths,
@@ -68,7 +77,10 @@ def document() -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "An access token for the gateway, from an issuer it trusts. Roles come from its groups.",
+                    "description": (
+                        "An access token for the gateway, from an issuer it trusts. Roles come from"
+                        " its groups."
+                    ),
                 }
             },
             "schemas": {**components, "Problem": _PROBLEM},
@@ -95,7 +107,11 @@ def _operation(operation: Operation, named: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _path(operation: Operation) -> list[dict[str, Any]]:
-    return [{"name": "id", "in": "path", "required": True, "schema": _ID}] if "{id}" in operation.path else []
+    return (
+        [{"name": "id", "in": "path", "required": True, "schema": _ID}]
+        if "{id}" in operation.path
+        else []
+    )
 
 
 def _query(parameter: Parameter) -> dict[str, Any]:
@@ -118,7 +134,10 @@ def _responses(operation: Operation, named: dict[Any, Any]) -> dict[str, Any]:
         problem: Any = (
             {"type": "string"} if kind == "text/plain" else {"$ref": "#/components/schemas/Problem"}
         )
-        made[str(status)] = {"description": HTTPStatus(status).phrase, "content": {kind: {"schema": problem}}}
+        made[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {kind: {"schema": problem}},
+        }
     return made
 
 

@@ -1,8 +1,9 @@
 """Small plots, drawn on the server: no script, no inline style, readable without seeing them.
 
-What is drawn is SVG that stretches to its place; every word and number beside it is HTML, so that it keeps its size on a phone. A plot
-over time says in words what it shows (``aria-label``), and the page has the numbers as a table; bars are a table themselves. Colours
-come from the stylesheet by class. Every text is escaped.
+What is drawn is SVG that stretches to its place; every word and number beside it is HTML, so that
+it keeps its size on a phone. A plot over time says in words what it shows (``aria-label``), and the
+page has the numbers as a table; bars are a table themselves. Colours come from the stylesheet by
+class. Every text is escaped.
 """
 
 from __future__ import annotations
@@ -22,17 +23,24 @@ _FASTEST, _SLOWEST = 0.00001, 0.001
 
 
 def _chart(said: str, body: str, x: Sequence[str], y: Sequence[str]) -> Markup:
-    """``x``: what each column is called, from the left. ``y``: what stands at the axis, from the top."""
+    """``x``: what each column is called, from the left. ``y``: what stands at the axis, from the
+    top.
+    """
     count = max(len(x), 1)
     places = [_HEIGHT * place / (len(y) - 1) for place in range(len(y))]
-    lines = "".join(f'<line class="grid" x1="0" x2="{count}" y1="{at:.1f}" y2="{at:.1f}"/>' for at in places)
+    lines = "".join(
+        f'<line class="grid" x1="0" x2="{count}" y1="{at:.1f}" y2="{at:.1f}"/>' for at in places
+    )
     labels = "".join(f"<span>{escape(label)}</span>" for label in y)
-    places_shown = sorted({round(part * (len(x) - 1)) for part in (0, 0.25, 0.5, 0.75, 1)}) if x else []
+    places_shown = (
+        sorted({round(part * (len(x) - 1)) for part in (0, 0.25, 0.5, 0.75, 1)}) if x else []
+    )
     times = "".join(f"<span>{escape(x[place])}</span>" for place in places_shown)
     return Markup(
-        f'<div class="chart"><div class="y" aria-hidden="true">{labels}</div>'
-        f'<svg viewBox="0 0 {count} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(said)}">{lines}{body}</svg>'
-        f'<div class="x" aria-hidden="true">{times}</div></div>'
+        f'<div class="chart"><div class="y" aria-hidden="true">{labels}</div><svg viewBox="0 0'
+        f' {count} {_HEIGHT}" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(said)}">{lines}{body}</svg><div class="x"'
+        f' aria-hidden="true">{times}</div></div>'
     )
 
 
@@ -55,21 +63,28 @@ def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Mar
             height = max(_HEIGHT * count / top, 1.0)
             y -= height
             body.append(
-                f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8" height="{height:.2f}">'
-                f"<title>{escape(name)} UTC: {count} {outcome_of(verdict)}</title></rect>"
+                f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8"'
+                f' height="{height:.2f}"><title>{escape(name)} UTC: {count}'
+                f" {outcome_of(verdict)}</title></rect>"
             )
     sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in VERDICTS}
     said = f"{title}: " + ", ".join(f"{n} {outcome_of(v)}" for v, n in sums.items())
     if most:
         busiest, _ = max(columns, key=lambda column: sum(column[1].values()))
         said += f"; most at {busiest} UTC, {most}"
-    return _chart(said, "".join(body), [name for name, _ in columns], (str(top), str(top // 2), "0"))
+    return _chart(
+        said, "".join(body), [name for name, _ in columns], (str(top), str(top // 2), "0")
+    )
 
 
 def latency(minutes: Sequence[Minute]) -> Markup:
-    """What the gateway added, minute by minute: median and 99th percentile, on a logarithmic axis."""
+    """What the gateway added, minute by minute: median and 99th percentile, on a
+    logarithmic axis.
+    """
     quantiles = [(percentile(m.added, 0.5), percentile(m.added, 0.99)) for m in minutes]
-    finite = [value for pair in quantiles for value in pair if value is not None and value != math.inf]
+    finite = [
+        value for pair in quantiles for value in pair if value is not None and value != math.inf
+    ]
     decades = max(math.ceil(math.log10(max([_SLOWEST, *finite]) / _FASTEST) - 1e-9), 1)
     body = []
     for part, kind, name in ((1, "p99", "99th percentile"), (0, "p50", "median")):
@@ -85,7 +100,9 @@ def latency(minutes: Sequence[Minute]) -> Markup:
     worst = max((pair[1] for pair in quantiles if pair[1] is not None), default=None)
     said = "Latency added per minute, median and 99th percentile. "
     said += (
-        f"Highest 99th percentile of the last hour: {at_most(worst)}" if worst is not None else "Nothing yet"
+        f"Highest 99th percentile of the last hour: {at_most(worst)}"
+        if worst is not None
+        else "Nothing yet"
     )
     axis = [short_seconds(_FASTEST * 10**power) for power in range(decades, -1, -1)]
     return _chart(said, "".join(body), [clock(minute.number) for minute in minutes], axis)
@@ -101,19 +118,24 @@ def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutra
         rows.append(
             f'<tr><th scope="row"><span class="name">{escape(shown)}</span>'
             f"{f' <span class=dim>{escape(about)}</span>' if about else ''}</th>"
-            f'<td class="bar" aria-hidden="true"><svg viewBox="0 0 100 10" preserveAspectRatio="none">'
-            f'<rect class="v-{kind}" width="{max(length, 1 if value else 0):.1f}" height="10"/></svg></td>'
+            f'<td class="bar" aria-hidden="true"><svg viewBox="0 0 100 10"'
+            f' preserveAspectRatio="none">'
+            f'<rect class="v-{kind}" width="{max(length, 1 if value else 0):.1f}"'
+            ' height="10"/></svg></td>'
             f'<td class="num">{value}</td></tr>'
         )
     return Markup(
-        f'<table class="bars"><caption class="unseen">{escape(title)}</caption><tbody>{"".join(rows)}</tbody></table>'
+        '<table class="bars"><caption'
+        f' class="unseen">{escape(title)}</caption><tbody>{"".join(rows)}</tbody></table>'
     )
 
 
 def spread(buckets: Mapping[float, int]) -> list[tuple[str, str, int]]:
     """A histogram for :func:`bars`, from the fastest to the slowest that there was."""
     bounds = sorted(buckets)
-    values = [("more" if b == math.inf else f"≤ {short_seconds(b)}", "", buckets[b]) for b in bounds]
+    values = [
+        ("more" if b == math.inf else f"≤ {short_seconds(b)}", "", buckets[b]) for b in bounds
+    ]
     while len(values) > 1 and values[-1][2] == 0:
         values.pop()
     return values

@@ -1,7 +1,9 @@
-"""Everything that somebody does in the console or over REST goes into the record of actions: :class:`sallyport.audit.actions.ActionLog`.
+"""Everything that somebody does in the console or over REST goes into the record of actions:
+:class:`sallyport.audit.actions.ActionLog`.
 
-:func:`recorded` stands around every handler behind a sign-in or a token. What only looks at lists and health (``QUIET``) is recorded when it
-was refused. While actions cannot be recorded, what needs a record is not done (503); what takes something away (``ALWAYS``) is.
+:func:`recorded` stands around every handler behind a sign-in or a token. What only looks at lists
+and health (``QUIET``) is recorded when it was refused. While actions cannot be recorded, what needs
+a record is not done (503); what takes something away (``ALWAYS``) is.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ QUIET: Final = frozenset(
 _SEARCH: Final = "sessions.list"
 #: Done whether it can be recorded or not.
 ALWAYS: Final = frozenset({"sessions.kill", "locks.lock", "tokens.revoke", "sign-out"})
-#: Fields of forms and bodies that are not kept: proof of the form or of an identity, ticks, and claims, which may hold anything.
+#: Fields of forms and bodies that are not kept: proof of the form or of an identity, ticks, and
+#: claims, which may hold anything.
 _LEFT_OUT: Final = frozenset(
     {"csrf", "confirm", "claims", "saml_response", "code", "verifier", "challenge", "state"}
 )
@@ -56,7 +59,9 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Doing:
-    """One action while it goes on. Handlers add to ``object_id``, ``reason`` and ``details``. ``silent``: a page asks by itself."""
+    """One action while it goes on. Handlers add to ``object_id``, ``reason`` and ``details``.
+    ``silent``: a page asks by itself.
+    """
 
     name: str
     principal: Principal
@@ -125,7 +130,9 @@ def _status(error: Exception) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """For errors made for people their text; of others only what they are: their text may quote data."""
+    """For errors made for people their text; of others only what they are: their text may quote
+    data.
+    """
     if isinstance(error, ForbiddenError):
         return str(error)
     detail = getattr(error, "detail", None)

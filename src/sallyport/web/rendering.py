@@ -1,7 +1,9 @@
-"""Templates: everything that is put into a page is made inert and escaped, unless it is markup made here.
+"""Templates: everything that is put into a page is made inert and escaped, unless it is markup made
+here.
 
-The environment's ``finalize`` runs on every expression, so a template cannot forget it: control characters, bidi overrides, zero-width
-characters and terminal escapes come out as visible escapes (:func:`sallyport.audit.display.inert`), and autoescape does the rest.
+The environment's ``finalize`` runs on every expression, so a template cannot forget it: control
+characters, bidi overrides, zero-width characters and terminal escapes come out as visible escapes
+(:func:`sallyport.audit.display.inert`), and autoescape does the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def moment(seconds: float | None) -> Markup:
     except (ValueError, OverflowError, OSError):
         return Markup("?")
     return Markup(
-        f'<time datetime="{at.strftime("%Y-%m-%dT%H:%M:%SZ")}">{at.strftime("%Y-%m-%d %H:%M:%S")}</time>'
+        "<time"
+        f' datetime="{at.strftime("%Y-%m-%dT%H:%M:%SZ")}">{at.strftime("%Y-%m-%d %H:%M:%S")}</time>'
     )
 
 
@@ -63,7 +66,9 @@ def cut_lines(text: str, length: int = 2000) -> str:
 
 
 def scrollable(text: str, label: str) -> Markup:
-    """Attributes of an element that scrolls when the text is long: then the keyboard has to reach it, and what it is has a name."""
+    """Attributes of an element that scrolls when the text is long: then the keyboard has to reach
+    it, and what it is has a name.
+    """
     if len(text) <= 300 and text.count("\n") < 8:
         return Markup("")
     return Markup(f' tabindex="0" role="group" aria-label="{escape(inert(label))}"')

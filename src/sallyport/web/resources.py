@@ -57,7 +57,7 @@ log = structlog.get_logger("sallyport.web")
 _EVENT_BYTES = 1 << 20
 
 
-# -- sessions ---------------------------------------------------------------------------------------------------------
+# -- sessions --------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -68,9 +68,9 @@ class FoundSession(SessionRow):
 
 
 class SessionPage(msgspec.Struct, frozen=True):
-    """``next``: the value of ``after`` for the page behind this one; null at the end. A search for statements stops after some
-    seconds: a page may be short, or empty, and there is more while ``next`` is not null. ``unread``: sessions whose recordings could
-    not be searched.
+    """``next``: the value of ``after`` for the page behind this one; null at the end. A search for
+    statements stops after some seconds: a page may be short, or empty, and there is more while
+    ``next`` is not null. ``unread``: sessions whose recordings could not be searched.
     """
 
     sessions: list[FoundSession]
@@ -79,7 +79,9 @@ class SessionPage(msgspec.Struct, frozen=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """``next``: the value of ``start`` for the next page; null when there is nothing more (of a live session: yet)."""
+    """``next``: the value of ``start`` for the next page; null when there is nothing more (of a
+    live session: yet).
+    """
 
     events: list[dict[str, Any]]
     start: int
@@ -117,7 +119,10 @@ async def list_sessions(call: Call) -> Any:
     page = await run_in_threadpool(call.sessions.search, query, SEARCH_SECONDS)
     return {
         "sessions": [
-            {**row_data(match.row), "statement": None if match.statement is None else match.statement.number}
+            {
+                **row_data(match.row),
+                "statement": None if match.statement is None else match.statement.number,
+            }
             for match in page.matches
         ],
         "next": None if page.after is None else place(page.after),
@@ -155,7 +160,11 @@ async def session_events(call: Call) -> Any:
         )
     except RecordingError as error:
         raise not_found(str(error)) from None
-    return {"events": [step_data(step) for step in page.items], "start": page.start, "next": page.next}
+    return {
+        "events": [step_data(step) for step in page.items],
+        "start": page.start,
+        "next": page.next,
+    }
 
 
 def step_data(step: rp.Step) -> dict[str, Any]:
@@ -178,17 +187,21 @@ def _plain(value: Any) -> Any:
 
 async def kill_session(call: Call) -> Any:
     id_, who = call.path("id"), call.principal.subject
-    log.warning("session killed", session=id_, by=who.id, issuer=who.issuer, address=call.principal.address)
+    log.warning(
+        "session killed", session=id_, by=who.id, issuer=who.issuer, address=call.principal.address
+    )
     if not call.services.gateway.kill(id_, kill_reason(who.email or who.id)):
         raise not_found(f"No session {id_} is connected.")
     return {"killed": id_}
 
 
-# -- approvals --------------------------------------------------------------------------------------------------------
+# -- approvals -------------------------------------------------------------------------------------
 
 
 class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``reason``: needed for a denial; whoever asked reads it. ``minutes``: approve what is like it for so long, too. ``scope``: how like."""
+    """``reason``: needed for a denial; whoever asked reads it. ``minutes``: approve what is like it
+    for so long, too. ``scope``: how like.
+    """
 
     approve: bool
     reason: Annotated[str, Meta(max_length=2000)] = ""
@@ -223,7 +236,9 @@ async def get_approval(call: Call) -> Any:
 
 
 class SampleData(msgspec.Struct, frozen=True):
-    """Values as text, null for NULL. ``masked``: columns that policy masks for whoever asks. ``problem``: why there are no rows."""
+    """Values as text, null for NULL. ``masked``: columns that policy masks for whoever asks.
+    ``problem``: why there are no rows.
+    """
 
     columns: list[str]
     rows: list[list[str | None]]
@@ -249,7 +264,9 @@ async def decide(call: Call) -> Any:
                 ops.grant, who, id_, float(body.minutes), scope=body.scope, reason=body.reason
             )
             return {**request_data(ops.show(who, id_)), "granted": grant_data(grant)}
-        return request_data(await run_in_threadpool(ops.decide, who, id_, body.approve, body.reason))
+        return request_data(
+            await run_in_threadpool(ops.decide, who, id_, body.approve, body.reason)
+        )
     except DecisionError as error:
         raise _decision_problem(error) from None
     except RefusedError as error:
@@ -258,10 +275,12 @@ async def decide(call: Call) -> Any:
 
 def _decision_problem(error: DecisionError) -> ProblemError:
     detail = f"{error.refusal.message}. {error.refusal.hint}".strip()
-    return ProblemError(HTTP_STATUS[error.problem], error.problem.value, detail, code=error.refusal.code.id)
+    return ProblemError(
+        HTTP_STATUS[error.problem], error.problem.value, detail, code=error.refusal.code.id
+    )
 
 
-# -- policy and targets -----------------------------------------------------------------------------------------------
+# -- policy and targets ----------------------------------------------------------------------------
 
 
 class SubjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,8 +310,8 @@ class PolicyVersionList(msgspec.Struct, frozen=True):
 
 
 class ComparedVersion(msgspec.Struct, frozen=True):
-    """``against``: what it is compared with, null when there was nothing before it. ``diff``: lines that begin with ``+``, ``-``, a space
-    or ``@@``.
+    """``against``: what it is compared with, null when there was nothing before it. ``diff``: lines
+    that begin with ``+``, ``-``, a space or ``@@``.
     """
 
     version: PolicyVersion

@@ -1,8 +1,9 @@
 """Signing in with a SAML provider.
 
-``/sign-in/saml/{name}`` sends the browser to it. The provider's page posts the response to ``/saml/{name}/acs`` from another site, with
-which browsers send no cookie; so it is put aside under a ticket, unread, and the browser comes back for it to
-``/saml/{name}/finish`` with the cookie of the sign-in that it began. Only there is the response verified, against the request of that very
+``/sign-in/saml/{name}`` sends the browser to it. The provider's page posts the response to
+``/saml/{name}/acs`` from another site, with which browsers send no cookie; so it is put aside under
+a ticket, unread, and the browser comes back for it to ``/saml/{name}/finish`` with the cookie of
+the sign-in that it began. Only there is the response verified, against the request of that very
 sign-in: nobody is signed in to somebody else's account by a page that posts a response of theirs.
 """
 
@@ -41,13 +42,18 @@ def _provider(request: Request) -> SamlSignIn:
 async def start(request: Request) -> Response:
     provider, console = _provider(request), console_of(request)
     limit_sign_ins(console, request)
-    id_, pending = console.signins.begin(local_path(request.query_params.get("next", "/")), provider.name)
+    id_, pending = console.signins.begin(
+        local_path(request.query_params.get("next", "/")), provider.name
+    )
     try:
         asked = await provider.request(f"_{pending.nonce}")
     except SallyportError as error:
         console.signins.take(id_)
         return signin_failed(
-            request, SignInError(f"The identity provider cannot be used: {error}"), pending.onward, 502
+            request,
+            SignInError(f"The identity provider cannot be used: {error}"),
+            pending.onward,
+            502,
         )
     if asked.fields:
         page = console.render("saml-post.html", {"url": asked.url, "fields": asked.fields})
@@ -83,7 +89,9 @@ async def finish(request: Request) -> Response:
             raise SignInError("This sign-in took too long. Try again.")
         if pending is not None and pending.provider != provider.name:
             raise SignInError("This sign-in was begun with another identity provider. Try again.")
-        subject = await provider.verify_response(text, f"_{pending.nonce}" if pending is not None else "")
+        subject = await provider.verify_response(
+            text, f"_{pending.nonce}" if pending is not None else ""
+        )
         if isinstance(subject, IdentityProblem):
             raise SignInError(
                 f"{subject.message[:1].upper()}{subject.message[1:]}. The gateway's log says why."
@@ -92,7 +100,9 @@ async def finish(request: Request) -> Response:
             console.services.authenticator.refuse_locked(subject, entrance="web")
         except LockedError as error:
             refusal = error.refusal
-            raise SignInError(f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject) from None
+            raise SignInError(
+                f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject
+            ) from None
     except SignInError as error:
         return signin_failed(request, error, onward, 403, begun=pending is not None)
     return signed_in(request, subject, onward, subject.expires_at)

@@ -1,7 +1,7 @@
 """What holds for every answer of the console: headers, known hosts, bounded requests.
 
-Pure ASGI, so that streams pass through. The policy for content allows nothing but files of the console itself: no inline script or
-style, no other host, no frames, no forms that lead elsewhere.
+Pure ASGI, so that streams pass through. The policy for content allows nothing but files of the
+console itself: no inline script or style, no other host, no frames, no forms that lead elsewhere.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ class Guard:
     def _problem(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
         if scope["path"] not in _PROBES and not self.settings.knows_host(headers.get("host", "")):
-            return 421, (
-                f"This is not the address of the console. Use {self.settings.public_url} (console.public_url)."
+            return (
+                421,
+                (
+                    f"This is not the address of the console. Use {self.settings.public_url}"
+                    " (console.public_url)."
+                ),
             )
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:12]) > MAX_BODY:

@@ -1,6 +1,7 @@
 """Runs the console inside the gateway's own event loop, without signal handlers of its own.
 
-:func:`serve` runs until it is cancelled, then lets requests end for a few seconds. It raises ConfigError when it cannot listen.
+:func:`serve` runs until it is cancelled, then lets requests end for a few seconds. It raises
+ConfigError when it cannot listen.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ class _Http(H11Protocol):
     """uvicorn's protocol, which says when its connection is gone."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any], lost: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        lost: Callable[[], None],
     ) -> None:
         super().__init__(config, state, app_state)
         self._lost = lost
@@ -62,7 +67,9 @@ class _Server(uvicorn.Server):
         await super().startup([])  # connections are accepted here
         if self.started:
             listener = Listener(self._listening, self.config.ssl, self._protocol)
-            self._accepting = asyncio.get_running_loop().create_task(listener.run(), name="console listener")
+            self._accepting = asyncio.get_running_loop().create_task(
+                listener.run(), name="console listener"
+            )
             self._accepting.add_done_callback(self._deaf)
             self._announce()
 
@@ -102,7 +109,9 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     ready: Callable[[str, int], None] | None = None,
 ) -> None:
-    """``port`` 0 takes a free one; ``ready`` is told the address. Raises ConfigError, and CancelledError at the end."""
+    """``port`` 0 takes a free one; ``ready`` is told the address. Raises ConfigError, and
+    CancelledError at the end.
+    """
     listening = _listen(host, port)
     config = uvicorn.Config(
         app,
@@ -145,9 +154,11 @@ async def serve_always(
     tls: ssl.SSLContext | None = None,
     ready: Callable[[str, int], None] | None = None,
 ) -> None:
-    """As :func:`serve`, and again whenever it ends by itself: what waits for people is not lost with the server that shows it.
+    """As :func:`serve`, and again whenever it ends by itself: what waits for people is not lost
+    with the server that shows it.
 
-    ``build`` makes the application, anew each time; whoever was signed in signs in again. Raises ConfigError when it cannot even start once.
+    ``build`` makes the application, anew each time; whoever was signed in signs in again. Raises
+    ConfigError when it cannot even start once.
     """
     ports: list[int] = []
 
@@ -170,7 +181,9 @@ async def serve_always(
         if not ports:
             raise error or ConfigError("the console ended before it listened; the log says why")
         log.error(
-            "the console ended; it is started again", reason=repr(error) if error else "", exc_info=error
+            "the console ended; it is started again",
+            reason=repr(error) if error else "",
+            exc_info=error,
         )
         await asyncio.sleep(AGAIN_SECONDS)
 
@@ -185,7 +198,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConfigError(
-            f"the console cannot listen on {host}:{port}: {error.strerror}. Change 'console: {{listen: ...}}' in the configuration."
+            f"the console cannot listen on {host}:{port}: {error.strerror}. Change 'console:"
+            " {listen: ...}' in the configuration."
         ) from None
     listening.setblocking(False)
     return listening

@@ -1,4 +1,5 @@
-"""What the console is told, and what it is given to work with. Made by the composition root; read-only.
+"""What the console is told, and what it is given to work with. Made by the composition root;
+read-only.
 
 Nothing here reads a file or the environment: secrets come resolved, issuers come checked.
 """
@@ -35,7 +36,9 @@ from sallyport.store.statementsearch import StatementSearch
 
 
 class SamlRequest(Protocol):
-    """Where the browser goes: by GET to ``url``, or with a form of ``fields`` by POST when there are any."""
+    """Where the browser goes: by GET to ``url``, or with a form of ``fields`` by POST when there
+    are any.
+    """
 
     @property
     def url(self) -> str: ...
@@ -72,9 +75,9 @@ class SamlSignIn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
-    """public_url: scheme, host and port as browsers see them, without a path. issuer: whom people sign in with; None: with SAML only.
-    client_id "": nobody can sign in. client_secret None: a public client. Seconds. forwarding_header: of requests from
-    ``proxies``, who they come from.
+    """public_url: scheme, host and port as browsers see them, without a path. issuer: whom people
+    sign in with; None: with SAML only. client_id "": nobody can sign in. client_secret None: a
+    public client. Seconds. forwarding_header: of requests from ``proxies``, who they come from.
     """
 
     public_url: str
@@ -98,7 +101,9 @@ class ConsoleSettings:
         return f"{self.public_url}/sign-in/callback"
 
     def knows_host(self, header: str) -> bool:
-        """Whether a Host header names this console. Others would be a name that somebody else controls (DNS rebinding)."""
+        """Whether a Host header names this console. Others would be a name that somebody else
+        controls (DNS rebinding).
+        """
         try:
             mine, named = urlsplit(self.public_url), urlsplit(f"//{header}")
             host, _ = named.hostname or "", named.port
@@ -113,13 +118,13 @@ class ConsoleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
-    policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
-    locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
-    session_tokens: those that the authenticator knows; None: none are issued.
-    search: opens the index of statements; None: there is none. streams: of the record.
-    watching None: unusual behaviour is not watched.
-    archiver: of recordings; None: there is none.
+    """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in
+    this gateway. policies None: earlier ones are not kept. directories: whose space is watched, by
+    name. actions: where what people do is recorded. locks: those that the authenticator knows.
+    saml: providers that people may sign in with, by name. session_tokens: those that the
+    authenticator knows; None: none are issued. search: opens the index of statements; None: there
+    is none. streams: of the record. watching None: unusual behaviour is not watched. archiver: of
+    recordings; None: there is none.
     """
 
     settings: ConsoleSettings

@@ -1,8 +1,9 @@
 """Who is signed in: sessions of the console, kept on the server, in memory.
 
-A browser holds nothing but a random id (256 bits), of which the store keeps only the SHA-256. A sign-in ends after ``absolute`` seconds,
-after ``idle`` seconds without a request, by signing out, or with the process. Beside them :class:`Pending`: sign-ins that went to
-the issuer and have not come back. Both are bounded; the oldest goes first.
+A browser holds nothing but a random id (256 bits), of which the store keeps only the SHA-256. A
+sign-in ends after ``absolute`` seconds, after ``idle`` seconds without a request, by signing out,
+or with the process. Beside them :class:`Pending`: sign-ins that went to the issuer and have not
+come back. Both are bounded; the oldest goes first.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A sign-in on its way: what must come back (state, nonce), what proves it (verifier), and where it goes
-    afterwards. provider: the name of a SAML provider, "" for the issuer. With SAML the nonce is part of the request's ID.
+    """A sign-in on its way: what must come back (state, nonce), what proves it (verifier), and
+    where it goes afterwards. provider: the name of a SAML provider, "" for the issuer. With SAML
+    the nonce is part of the request's ID.
     """
 
     state: str = field(repr=False)
@@ -99,7 +101,9 @@ class SignIns:
         return id_
 
     def get(self, id_: str, *, touch: bool = True) -> SignIn | None:
-        """The sign-in of a cookie, or None when there is none any more. ``touch`` False: nobody did anything, a page refreshed itself."""
+        """The sign-in of a cookie, or None when there is none any more. ``touch`` False: nobody did
+        anything, a page refreshed itself.
+        """
         digest = _digest(id_)
         signin = self._signins.get(digest)
         if signin is None:
@@ -128,7 +132,9 @@ class SignIns:
 
 
 class RateLimit:
-    """At most ``most`` events in ``seconds`` for one key (an address), and ten times as many for all keys together."""
+    """At most ``most`` events in ``seconds`` for one key (an address), and ten times as many for
+    all keys together.
+    """
 
     def __init__(self, clock: Clock, most: int, seconds: float) -> None:
         self._clock, self._most, self._seconds = clock, most, seconds
@@ -168,8 +174,9 @@ class _Handover:
 
 
 class Handovers:
-    """Identities that go from a browser to a terminal on the same machine: by a code that counts once, for a minute, and only with the
-    verifier that the terminal keeps (PKCE, RFC 7636, S256). Bounded; the oldest goes first.
+    """Identities that go from a browser to a terminal on the same machine: by a code that counts
+    once, for a minute, and only with the verifier that the terminal keeps (PKCE, RFC 7636, S256).
+    Bounded; the oldest goes first.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -1,9 +1,12 @@
-"""``POST /slack/interactions``: what people click in Slack. The console's other rules for posts (sign-in, CSRF token) do not apply: the request
-is signed by Slack (:mod:`sallyport.approvals.slack`), carries no cookie, and nothing in it is believed before its signature is.
+"""``POST /slack/interactions``: what people click in Slack. The console's other rules for posts
+(sign-in, CSRF token) do not apply: the request is signed by Slack
+(:mod:`sallyport.approvals.slack`), carries no cookie, and nothing in it is believed before its
+signature is.
 
-A click on Approve decides; a click on Deny opens a form for the reason, whose submission decides. Who clicked is looked up in the
-configuration and then passes :class:`~sallyport.operations.approvals.ApprovalOperations` like everybody else. Slack is answered within its
-three seconds; what did not work is said to the person alone.
+A click on Approve decides; a click on Deny opens a form for the reason, whose submission decides.
+Who clicked is looked up in the configuration and then passes
+:class:`~sallyport.operations.approvals.ApprovalOperations` like everybody else. Slack is answered
+within its three seconds; what did not work is said to the person alone.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ PATH = "/slack/interactions"
 
 
 async def interactions(request: Request) -> Response:
-    """404 when Slack is not configured, 401 for what is not Slack's, 400 for what Slack would not send, else 200."""
+    """404 when Slack is not configured, 401 for what is not Slack's, 400 for what Slack would not
+    send, else 200.
+    """
     console = console_of(request)
     slack, approvals = console.services.slack, console.services.approvals
     if slack is None or approvals is None:
@@ -90,9 +95,13 @@ class _Interaction:
                 await self._approve(request_id)
             elif action == slack_blocks.DENY:
                 await self._ask_reason(request_id)
-        elif kind == "view_submission" and _text(payload, "view", "callback_id") == slack_blocks.MODAL:
+        elif (
+            kind == "view_submission"
+            and _text(payload, "view", "callback_id") == slack_blocks.MODAL
+        ):
             return self._deny()
-        # What we did not ask for (a button that is a link, a closed form) is received, and nothing happens.
+        # What we did not ask for (a button that is a link, a closed form) is received, and nothing
+        # happens.
         return Response(status_code=200)
 
     def _principal(self) -> Principal:
@@ -163,7 +172,10 @@ class _Interaction:
         if not problem:
             trigger = _text(self.payload, "trigger_id")
             if not await asyncio.to_thread(self.slack.ask_reason, trigger, request_id):
-                problem = "Slack did not open the form for the reason. Try again, or deny it in the console."
+                problem = (
+                    "Slack did not open the form for the reason. Try again, or deny it in the"
+                    " console."
+                )
         if problem:
             await self._say(problem)
         self._refresh(request_id)
@@ -173,11 +185,16 @@ class _Interaction:
         where = ("state", "values", slack_blocks.REASON, slack_blocks.REASON, "value")
         problem = self._decide(_text(view, "private_metadata"), False, _text(view, *where))
         if problem:
-            return JSONResponse({"response_action": "errors", "errors": {slack_blocks.REASON: problem[:500]}})
+            return JSONResponse(
+                {"response_action": "errors", "errors": {slack_blocks.REASON: problem[:500]}}
+            )
         return Response(status_code=200)
 
     async def _say(self, problem: str) -> None:
-        channel, user = _text(self.payload, "container", "channel_id"), _text(self.payload, "user", "id")
+        channel, user = (
+            _text(self.payload, "container", "channel_id"),
+            _text(self.payload, "user", "id"),
+        )
         if channel and user:
             await asyncio.to_thread(self.slack.tell, channel, user, problem)
 
@@ -186,4 +203,6 @@ class _Interaction:
         request = self.approvals.get(request_id)
         if request is not None:
             container = self.payload.get("container")
-            self.slack.refresh(request, _text(container, "channel_id"), _text(container, "message_ts"))
+            self.slack.refresh(
+                request, _text(container, "channel_id"), _text(container, "message_ts")
+            )

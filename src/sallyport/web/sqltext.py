@@ -1,7 +1,7 @@
 """SQL laid out for reading: inert, escaped, with spans for what PostgreSQL's lexer would see.
 
-Colour only; nothing is decided by it. Text that cannot be told apart stays plain. Works on the inert text, so what is coloured is what is
-shown.
+Colour only; nothing is decided by it. Text that cannot be told apart stays plain. Works on the
+inert text, so what is coloured is what is shown.
 """
 
 from __future__ import annotations

@@ -24,14 +24,18 @@ from sallyport.web.exchange import MAX_RESPONSE, identified, is_bearer
 
 
 class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``target`` "": any. ``networks``: addresses or CIDR that may use it; none: from anywhere. ``minutes`` 0: as long as it may live,
-    which is never longer than the identity that it stands for. That is the bearer token of the request, or in its place one of these:
-    ``saml_response``, base64 as the provider posts it, of the provider ``saml`` (its name; not needed where there is one);
-    ``code`` and ``verifier``, with which ``sallyport login --saml`` takes over a sign-in of the console.
+    """``target`` "": any. ``networks``: addresses or CIDR that may use it; none: from anywhere.
+    ``minutes`` 0: as long as it may live, which is never longer than the identity that it stands
+    for. That is the bearer token of the request, or in its place one of these: ``saml_response``,
+    base64 as the provider posts it, of the provider ``saml`` (its name; not needed where there is
+    one); ``code`` and ``verifier``, with which ``sallyport login --saml`` takes over a sign-in of
+    the console.
     """
 
     target: Annotated[str, Meta(max_length=200)] = ""
-    networks: Annotated[list[Annotated[str, Meta(max_length=60)]], Meta(max_length=MAX_NETWORKS)] = []
+    networks: Annotated[
+        list[Annotated[str, Meta(max_length=60)]], Meta(max_length=MAX_NETWORKS)
+    ] = []
     minutes: Annotated[int, Meta(ge=0, le=MAX_MINUTES)] = 0
     saml_response: Annotated[str, Meta(max_length=MAX_RESPONSE)] = ""
     saml: Annotated[str, Meta(max_length=40)] = ""
@@ -68,14 +72,19 @@ def _operations(call: Call) -> TokenOperations:
 
 async def list_tokens(call: Call) -> Any:
     everybody = call.choice("of", "everybody") == "everybody"
-    return {"tokens": [token_data(t) for t in _operations(call).list(call.principal, everybody=everybody)]}
+    return {
+        "tokens": [
+            token_data(t) for t in _operations(call).list(call.principal, everybody=everybody)
+        ]
+    }
 
 
 async def issue_token(call: Call) -> Any:
     body = call.body
     if is_bearer(call.request) and (body.saml_response or body.code):
         raise invalid(
-            "Two identities: send a bearer token, a SAML response or a code, and nothing else of them."
+            "Two identities: send a bearer token, a SAML response or a code, and nothing else of"
+            " them."
         )
     request = TokenRequest(body.target, tuple(body.networks), body.minutes)
     try:

@@ -1,10 +1,10 @@
-"""Messages from the backend (protocol section 54.7): builders for what the gateway says itself, parsers for
-what it reads.
+"""Messages from the backend (protocol section 54.7): builders for what the gateway says itself,
+parsers for what it reads.
 
-Builders give a whole message; parsers take a body without the 5-byte header and raise ProtocolError, and
-nothing else, when it is not exactly one message of its kind. Rows are not here: DataRow and CopyData belong
-to :mod:`sallyport.wire.frames`. :func:`scrub_error` is what keeps masked values out of errors and notices
-(error fields: protocol section 54.8).
+Builders give a whole message; parsers take a body without the 5-byte header and raise
+ProtocolError, and nothing else, when it is not exactly one message of its kind. Rows are not here:
+DataRow and CopyData belong to :mod:`sallyport.wire.frames`. :func:`scrub_error` is what keeps
+masked values out of errors and notices (error fields: protocol section 54.8).
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ AUTH_SASL_FINAL: Final = 12
 
 
 class Field(NamedTuple):
-    """One column of a RowDescription. ``table_oid`` and ``column_number`` are 0 for what is not a table's
-    column.
+    """One column of a RowDescription. ``table_oid`` and ``column_number`` are 0 for what is not a
+    table's column.
     """
 
     name: str
@@ -147,8 +147,8 @@ class ParameterStatus(NamedTuple):
 
 
 class ProtocolVersion(NamedTuple):
-    """NegotiateProtocolVersion: the newest minor version the server speaks, and the options it does not
-    know.
+    """NegotiateProtocolVersion: the newest minor version the server speaks, and the options it does
+    not know.
     """
 
     minor: int
@@ -180,7 +180,9 @@ def authentication_sasl_final(data: bytes) -> bytes:
 
 
 def parameter_status(name: str, value: str) -> bytes:
-    return message(PARAMETER_STATUS, string(name, "a parameter name") + string(value, f"parameter {name}"))
+    return message(
+        PARAMETER_STATUS, string(name, "a parameter name") + string(value, f"parameter {name}")
+    )
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:
@@ -198,10 +200,10 @@ def ready_for_query(status: bytes) -> bytes:
 
 
 def error_response(severity: str, sqlstate: str, text: str, **more: str | int) -> bytes:
-    """An ErrorResponse. ``severity``: ERROR, FATAL or PANIC. ``more``: any of detail, hint, position
-    (1-based, in characters; 0 for none), where, schema, table, column, datatype, constraint. Empty ones are
-    left out. NULs and lone surrogates, which no field can hold, become U+FFFD: an error must never fail to be
-    sent.
+    """An ErrorResponse. ``severity``: ERROR, FATAL or PANIC. ``more``: any of detail, hint,
+    position (1-based, in characters; 0 for none), where, schema, table, column, datatype,
+    constraint. Empty ones are left out. NULs and lone surrogates, which no field can hold, become
+    U+FFFD: an error must never fail to be sent.
     """
     return message(ERROR_RESPONSE, _error_body(severity, sqlstate, text, more))
 
@@ -288,7 +290,9 @@ def portal_suspended() -> bytes:
 
 
 def negotiate_protocol_version(minor: int, unsupported: Sequence[str]) -> bytes:
-    """Says protocol 3.``minor``. PostgreSQL sends the whole version number, and libpq expects it so."""
+    """Says protocol 3.``minor``. PostgreSQL sends the whole version number, and libpq expects it
+    so.
+    """
     names = b"".join(string(name, "an option") for name in unsupported)
     return message(NEGOTIATE_PROTOCOL_VERSION, number("HHi", 3, minor, len(unsupported)) + names)
 
@@ -310,8 +314,8 @@ def parameter_description(types: Sequence[int]) -> bytes:
 def parse_error_fields(body: bytes) -> dict[str, str]:
     """Field type (one character) -> value, in the order sent.
 
-    Values are decoded leniently: before a session has its client_encoding a server may write in its own, and
-    the reason why a login failed must not be lost over that.
+    Values are decoded leniently: before a session has its client_encoding a server may write in its
+    own, and the reason why a login failed must not be lost over that.
     """
     fields: dict[str, str] = {}
     pos = 0
@@ -349,12 +353,16 @@ def parse_parameter_status(body: bytes) -> ParameterStatus:
 def parse_backend_key_data(body: bytes) -> BackendKeyData:
     pid, pos = read_i32(body, 0, "BackendKeyData")
     if not 4 <= len(body) - pos <= 256:
-        raise ProtocolError(f"BackendKeyData: a cancel key has 4 to 256 bytes, not {len(body) - pos}")
+        raise ProtocolError(
+            f"BackendKeyData: a cancel key has 4 to 256 bytes, not {len(body) - pos}"
+        )
     return BackendKeyData(pid, body[pos:])
 
 
 #: Tags that end in a count (src/include/tcop/cmdtaglist.h); INSERT has an obsolete OID before it.
-_COUNTED: Final = frozenset({"SELECT", "UPDATE", "DELETE", "MERGE", "FETCH", "MOVE", "COPY", "INSERT"})
+_COUNTED: Final = frozenset(
+    {"SELECT", "UPDATE", "DELETE", "MERGE", "FETCH", "MOVE", "COPY", "INSERT"}
+)
 
 
 def parse_command_complete(body: bytes) -> CommandComplete:
@@ -424,7 +432,9 @@ def parse_row_description(body: bytes) -> list[Field]:
 def parse_parameter_description(body: bytes) -> tuple[int, ...]:
     count, pos = read_u16(body, 0, "ParameterDescription")
     if pos + 4 * count != len(body):
-        raise ProtocolError(f"ParameterDescription: {count} types do not fill the rest of the message")
+        raise ProtocolError(
+            f"ParameterDescription: {count} types do not fill the rest of the message"
+        )
     return struct.unpack_from(f"!{count}I", body, pos)
 
 
@@ -450,7 +460,9 @@ WITHHELD: Final = "(message withheld: it may quote masked data)"
 
 
 def with_position(message: bytes, moved: Callable[[int], int]) -> bytes:
-    """An ErrorResponse or NoticeResponse with another cursor position. ``moved``: from the old to the new one, in characters."""
+    """An ErrorResponse or NoticeResponse with another cursor position. ``moved``: from the old to
+    the new one, in characters.
+    """
     fields = parse_error_fields(message[5:])
     position = fields.get("P", "")
     if position.isascii() and position.isdigit() and len(position) <= 10:
@@ -462,12 +474,12 @@ def with_position(message: bytes, moved: Callable[[int], int]) -> bytes:
 def scrub_error(body: bytes, names: Container[str] | None = None) -> bytes:
     """An ErrorResponse or NoticeResponse body without anything that could quote data.
 
-    Kept: severity, SQLSTATE, cursor position, and the names of schema, table, column, type and constraint.
-    The message becomes the condition's name; DETAIL, HINT, CONTEXT, internal query, file, line, routine and
-    every field type this version does not know are dropped. What is kept is checked to be what it claims,
-    because RAISE can put any text into SQLSTATE and the name fields: an unlisted SQLSTATE becomes P0001
-    (raise_exception), an odd severity or position goes, and where ``names`` is given only identifiers in it
-    stay. Raises ProtocolError when malformed.
+    Kept: severity, SQLSTATE, cursor position, and the names of schema, table, column, type and
+    constraint. The message becomes the condition's name; DETAIL, HINT, CONTEXT, internal query,
+    file, line, routine and every field type this version does not know are dropped. What is kept is
+    checked to be what it claims, because RAISE can put any text into SQLSTATE and the name fields:
+    an unlisted SQLSTATE becomes P0001 (raise_exception), an odd severity or position goes, and
+    where ``names`` is given only identifiers in it stay. Raises ProtocolError when malformed.
     """
     fields = parse_error_fields(body)
     plain = fields.get("V", "")

@@ -1,7 +1,9 @@
-"""The few field kinds every message is made of (protocol section 54.1): Int16, Int32, String, and the header.
+"""The few field kinds every message is made of (protocol section 54.1): Int16, Int32, String, and
+the header.
 
-Reading is strict: what runs out, has no terminator, is not UTF-8 or has bytes left over raises ProtocolError
-naming the message. Writing refuses what would not survive the trip, a NUL inside a String above all.
+Reading is strict: what runs out, has no terminator, is not UTF-8 or has bytes left over raises
+ProtocolError naming the message. Writing refuses what would not survive the trip, a NUL inside a
+String above all.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _U32 = struct.Struct("!I")
 
 
 class EncodingError(ProtocolError):
-    """A String is not UTF-8. PostgreSQL calls it 22021 and keeps the session; the caller may do the same."""
+    """A String is not UTF-8. PostgreSQL calls it 22021 and keeps the session; the caller may do the
+    same.
+    """
 
     sqlstate = "22021"
 
@@ -54,7 +58,9 @@ def read_string(body: bytes, pos: int, what: str) -> tuple[bytes, int]:
 
 
 def read_u16(body: bytes, pos: int, what: str) -> tuple[int, int]:
-    """A count. PostgreSQL reads Int16 counts unsigned (pq_getmsgint), so 65,535 parameters are possible."""
+    """A count. PostgreSQL reads Int16 counts unsigned (pq_getmsgint), so 65,535 parameters are
+    possible.
+    """
     if pos + 2 > len(body):
         raise ProtocolError(f"{what}: ends before a 2-byte number")
     return _U16.unpack_from(body, pos)[0], pos + 2
@@ -96,8 +102,8 @@ def expect_end(body: bytes, pos: int, what: str) -> None:
 
 
 def string(value: str | bytes, what: str = "string") -> bytes:
-    """A String field: the UTF-8 bytes and a NUL. Raises ProtocolError for an inner NUL or what is not
-    UTF-8.
+    """A String field: the UTF-8 bytes and a NUL. Raises ProtocolError for an inner NUL or what is
+    not UTF-8.
     """
     if isinstance(value, str):
         try:
@@ -112,7 +118,9 @@ def string(value: str | bytes, what: str = "string") -> bytes:
 
 
 def number(layout: str, *values: int) -> bytes:
-    """Pack numbers (struct codes, network order). Raises ProtocolError for one that does not fit."""
+    """Pack numbers (struct codes, network order). Raises ProtocolError for one that does
+    not fit.
+    """
     try:
         return struct.pack("!" + layout, *values)
     except struct.error as error:
@@ -120,7 +128,9 @@ def number(layout: str, *values: int) -> bytes:
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
-    """Type byte, length word, body. Raises ProtocolError when the body is longer than PostgreSQL takes."""
+    """Type byte, length word, body. Raises ProtocolError when the body is longer than PostgreSQL
+    takes.
+    """
     if len(body) + 4 > LARGE_BODY:
         raise ProtocolError(f"a message of {len(body)} bytes is longer than PostgreSQL accepts")
     return _HEADER.pack(kind, len(body) + 4) + body

@@ -1,20 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: annotation_typing=False, infer_types=True
-"""The native hot loop: split a buffer into messages, mask rows, build messages. No I/O, no object per row.
+"""The native hot loop: split a buffer into messages, mask rows, build messages. No I/O, no object
+per row.
 
-One source, two ways to run: compiled by Cython (types come from ``frames.pxd``) or as it stands, where there
-is no compiler. Both give the same bytes and raise the same errors; the tests run both. Rebuild with
-``scripts/build-native``.
+One source, two ways to run: compiled by Cython (types come from ``frames.pxd``) or as it stands,
+where there is no compiler. Both give the same bytes and raise the same errors; the tests run both.
+Rebuild with ``scripts/build-native``.
 
 Promises:
 
-* Fail closed: a message that is not exactly what the protocol says, or does not have the columns that the
-  program was made for, raises :class:`~sallyport.core.errors.ProtocolError`; nothing of its span is returned.
+* Fail closed: a message that is not exactly what the protocol says, or does not have the columns
+  that the program was made for, raises :class:`~sallyport.core.errors.ProtocolError`; nothing of
+  its span is returned.
 * Lengths are checked before anything is allocated for them; memory is proportional to the span.
 * What a masked cell held is in no error text.
 
-Offsets are bytes, 0-based, ``end`` excluded. Source: PostgreSQL documentation, "Message Formats" and "COPY,
-File Formats"; PostgreSQL's src/backend/commands/copyto.c.
+Offsets are bytes, 0-based, ``end`` excluded. Source: PostgreSQL documentation, "Message Formats"
+and "COPY, File Formats"; PostgreSQL's src/backend/commands/copyto.c.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ _CALL = 6
 
 
 class Op(NamedTuple):
-    """What happens to one column. Made by :func:`keep`, :func:`null`, :func:`constant` and the like."""
+    """What happens to one column. Made by :func:`keep`, :func:`null`, :func:`constant` and the
+    like.
+    """
 
     code: int
     value: bytes = b""
@@ -86,15 +90,17 @@ def null() -> Op:
 
 
 def constant(value: bytes, replace_null: bool = True) -> Op:
-    """The cell becomes ``value`` (in the column's format); NULL too, unless ``replace_null`` is False."""
+    """The cell becomes ``value`` (in the column's format); NULL too, unless ``replace_null`` is
+    False.
+    """
     return Op(_CONST if replace_null else _CONST_UNLESS_NULL, value)
 
 
 def partial(keep_first: int, keep_last: int) -> Op:
     """All but the first and last characters (code points, at most 255 each) become ``*``.
 
-    A value with no more characters than are kept is starred entirely; one that is not UTF-8 is redacted.
-    NULL stays.
+    A value with no more characters than are kept is starred entirely; one that is not UTF-8 is
+    redacted. NULL stays.
     """
     if keep_first < 0 or keep_last < 0:
         raise ValueError("partial: the number of characters kept is not negative")
@@ -102,7 +108,8 @@ def partial(keep_first: int, keep_last: int) -> Op:
 
 
 def email() -> Op:
-    """``jane@example.com`` becomes ``j***@example.com``; what is not plainly an address is redacted.
+    """``jane@example.com`` becomes ``j***@example.com``; what is not plainly an address is
+    redacted.
 
     A local part of one character is not shown either. NULL stays.
     """
@@ -110,14 +117,18 @@ def email() -> Op:
 
 
 def call(function: Callable[[bytes], bytes | None]) -> Op:
-    """The cell becomes what ``function`` makes of it (None: NULL). NULL stays and is not passed in."""
+    """The cell becomes what ``function`` makes of it (None: NULL). NULL stays and is not
+    passed in.
+    """
     return Op(_CALL, b"", 0, 0, function)
 
 
 class RowProgram:
-    """One operation per column, compiled for :func:`mask_rows` and the COPY functions. Never changes.
+    """One operation per column, compiled for :func:`mask_rows` and the COPY functions. Never
+    changes.
 
-    ``columns``: how many. ``keep_all``: nothing is masked, so the caller may skip masking altogether.
+    ``columns``: how many. ``keep_all``: nothing is masked, so the caller may skip masking
+    altogether.
     """
 
     def __init__(self, ops: Sequence[Op]) -> None:
@@ -135,7 +146,9 @@ class RowProgram:
 
 
 class CopyState:
-    """How far a binary COPY stream has come: 0 before the header, 1 among the rows, 2 after the trailer."""
+    """How far a binary COPY stream has come: 0 before the header, 1 among the rows, 2 after the
+    trailer.
+    """
 
     def __init__(self) -> None:
         self.phase = 0
@@ -254,10 +267,11 @@ def split(
 ) -> tuple[list[tuple[int, int, int, int]], int]:
     """Typed messages (type byte, int32 length) in ``buf`` from ``pos`` on.
 
-    Returns spans ``(type, start, end, count)`` and the position of the first byte of the incomplete rest.
-    Neighbouring DataRow, and neighbouring CopyData, messages make one span when ``coalesce`` is set; any
-    other message is a span of its own, and so is one of more than ``alone`` bytes. Raises ProtocolError when a length is below 4 or above ``limit``
-    (bytes, without the type byte), as soon as the five header bytes are there.
+    Returns spans ``(type, start, end, count)`` and the position of the first byte of the incomplete
+    rest. Neighbouring DataRow, and neighbouring CopyData, messages make one span when ``coalesce``
+    is set; any other message is a span of its own, and so is one of more than ``alone`` bytes.
+    Raises ProtocolError when a length is below 4 or above ``limit`` (bytes, without the type byte),
+    as soon as the five header bytes are there.
     """
     view = _View(buf, pos, len(buf))
     src = view.data
@@ -297,7 +311,9 @@ def _message_end(src: Any, p: int, end: int, kind: int) -> int:
 
 
 def mask_rows(buf: Buffer, start: int, end: int, program: RowProgram) -> bytes:
-    """A span of DataRow messages, masked. Raises ProtocolError for a row that the program is not for."""
+    """A span of DataRow messages, masked. Raises ProtocolError for a row that the program is not
+    for.
+    """
     view = _View(buf, start, end)
     size = end - start
     out = Output(size + size // 4 + 64)
@@ -324,7 +340,9 @@ def write_masked_rows(src: Any, start: int, end: int, program: RowProgram, out: 
 
 
 def _mask_cells(src: Any, p: int, stop: int, program: RowProgram, out: Output) -> int:
-    """The cells of one row (int32 length, value, as in DataRow and binary COPY). Returns where they end."""
+    """The cells of one row (int32 length, value, as in DataRow and binary COPY). Returns where they
+    end.
+    """
     codes = _address(program.codes)
     run = p  # cells from here on are copied as they are, in one go
     for i in range(program.columns):
@@ -360,7 +378,9 @@ def _address(value: bytes) -> Any:
 
 
 def _mask_value(program: RowProgram, i: int, src: Any, a: int, b: int, out: Output) -> int:
-    """Writes what column ``i`` makes of the value ``src[a:b]``. Returns 1, or 0 for NULL: nothing written."""
+    """Writes what column ``i`` makes of the value ``src[a:b]``. Returns 1, or 0 for NULL: nothing
+    written.
+    """
     code = program.codes[i]
     if code in (_CONST, _CONST_UNLESS_NULL):
         out.write_bytes(program.values[i])
@@ -442,7 +462,13 @@ def _email(src: Any, a: int, b: int, out: Output) -> int:
     at = a
     while at < b and src[at] != 0x40 and src[at] > 0x20:
         at += 1
-    if at == a or at >= b or src[at] != 0x40 or _characters(src, a, at) < 0 or not _is_domain(src, at + 1, b):
+    if (
+        at == a
+        or at >= b
+        or src[at] != 0x40
+        or _characters(src, a, at) < 0
+        or not _is_domain(src, at + 1, b)
+    ):
         out.write_bytes(REDACTED)
         return 1
     after = a + 1
@@ -456,7 +482,9 @@ def _email(src: Any, a: int, b: int, out: Output) -> int:
 
 
 def _is_domain(src: Any, a: int, b: int) -> bool:
-    """Letters, digits, hyphens and inner dots, at least one dot; more would carry what is not an address."""
+    """Letters, digits, hyphens and inner dots, at least one dot; more would carry what is not an
+    address.
+    """
     dots = 0
     previous = 0x2E
     p = a
@@ -476,10 +504,12 @@ def _is_domain(src: Any, a: int, b: int) -> bool:
 def mask_copy_text(
     buf: Buffer, start: int, end: int, program: RowProgram, delimiter: int, null: bytes
 ) -> bytes:
-    r"""A span of CopyData messages of ``COPY ... TO STDOUT`` in text format, masked; one row in each message.
+    r"""A span of CopyData messages of ``COPY ... TO STDOUT`` in text format, masked; one row in
+    each message.
 
-    ``null`` is the marker for NULL. A marker that a value could spell as well (any but ``\N`` and the empty
-    string) is masked like a value: choosing the marker would otherwise tell whether a value equals it.
+    ``null`` is the marker for NULL. A marker that a value could spell as well (any but ``\N`` and
+    the empty string) is masked like a value: choosing the marker would otherwise tell whether a
+    value equals it.
     """
     view = _View(buf, start, end)
     src = view.data
@@ -553,7 +583,9 @@ def _equal(src: Any, a: int, b: int, value: bytes) -> bool:
 
 
 def _decode_text(src: Any, a: int, b: int, delimiter: int, value: Output) -> int:
-    """Undo the backslash escapes that PostgreSQL writes (CopyAttributeOutText); any other is an error."""
+    """Undo the backslash escapes that PostgreSQL writes (CopyAttributeOutText); any other is an
+    error.
+    """
     value.n = 0
     while a < b:
         c = src[a]
@@ -605,7 +637,8 @@ def mask_copy_csv(
     escape: int,
     null: bytes,
 ) -> bytes:
-    """A span of CopyData messages of ``COPY ... TO STDOUT`` in CSV format, masked; one row in each message.
+    """A span of CopyData messages of ``COPY ... TO STDOUT`` in CSV format, masked; one row in each
+    message.
 
     A masked cell is quoted when what it becomes needs it, never because of what it was.
     """
@@ -694,7 +727,9 @@ def _decode_csv(src: Any, a: int, b: int, quote: int, escape: int, value: Output
     return 0
 
 
-def _encode_csv(value: Output, delimiter: int, quote: int, escape: int, null: bytes, out: Output) -> int:
+def _encode_csv(
+    value: Output, delimiter: int, quote: int, escape: int, null: bytes, out: Output
+) -> int:
     needs = _equal(value.data, 0, value.n, null) or _equal(value.data, 0, value.n, b"\\.")
     for i in range(value.n):
         c = value.data[i]
@@ -711,10 +746,13 @@ def _encode_csv(value: Output, delimiter: int, quote: int, escape: int, null: by
     return out.put(quote)
 
 
-def mask_copy_binary(buf: Buffer, start: int, end: int, program: RowProgram, state: CopyState) -> bytes:
+def mask_copy_binary(
+    buf: Buffer, start: int, end: int, program: RowProgram, state: CopyState
+) -> bytes:
     """A span of CopyData messages of ``COPY ... TO STDOUT`` in binary format, masked.
 
-    PostgreSQL sends the header together with the first row. ``state`` carries over from span to span.
+    PostgreSQL sends the header together with the first row. ``state`` carries over from span to
+    span.
     """
     view = _View(buf, start, end)
     src = view.data

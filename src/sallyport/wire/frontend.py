@@ -1,10 +1,10 @@
-"""Messages from the frontend (protocol section 54.7): parsers for what clients send, builders for what we
-send upstream.
+"""Messages from the frontend (protocol section 54.7): parsers for what clients send, builders for
+what we send upstream.
 
-Parsers take a body (the bytes after the 5-byte header) and give a frozen value; builders give a whole message
-with header. Names and SQL stay bytes: they travel on unchanged, and are checked to be UTF-8 because
-client_encoding is pinned to UTF8. Every parser raises ProtocolError, and nothing else, for a body that is not
-exactly one message of its kind.
+Parsers take a body (the bytes after the 5-byte header) and give a frozen value; builders give a
+whole message with header. Names and SQL stay bytes: they travel on unchanged, and are checked to be
+UTF-8 because client_encoding is pinned to UTF8. Every parser raises ProtocolError, and nothing
+else, for a body that is not exactly one message of its kind.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ TERMINATE: Final = 0x58  # X
 COPY_DONE: Final = 0x63  # c
 COPY_DATA: Final = 0x64  # d
 COPY_FAIL: Final = 0x66  # f
-#: p: PasswordMessage, SASLInitialResponse, SASLResponse and GSSResponse share it; the authentication state
-#: tells which.
+#: p: PasswordMessage, SASLInitialResponse, SASLResponse and GSSResponse share it; the
+#: authentication state tells which.
 PASSWORD: Final = 0x70
 
 SSL_REQUEST_CODE: Final = 80877103
@@ -89,7 +89,9 @@ class Query(NamedTuple):
 
 
 class Parse(NamedTuple):
-    """``param_types``: type OIDs, 0 for one the server shall infer; may be shorter than the parameters."""
+    """``param_types``: type OIDs, 0 for one the server shall infer; may be shorter than the
+    parameters.
+    """
 
     name: bytes
     sql: bytes
@@ -97,8 +99,8 @@ class Parse(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """``params``: raw values, None for NULL. Formats: none (all text), one for all, or one each; 0 text, 1
-    binary.
+    """``params``: raw values, None for NULL. Formats: none (all text), one for all, or one each; 0
+    text, 1 binary.
     """
 
     portal: bytes
@@ -210,7 +212,9 @@ def parse_bind(body: bytes) -> Bind:
     param_formats, pos = read_formats(body, pos, "Bind")
     params, pos = _read_values(body, pos, "Bind")
     if len(param_formats) > 1 and len(param_formats) != len(params):
-        raise ProtocolError(f"Bind has {len(param_formats)} parameter formats but {len(params)} parameters")
+        raise ProtocolError(
+            f"Bind has {len(param_formats)} parameter formats but {len(params)} parameters"
+        )
     result_formats, pos = read_formats(body, pos, "Bind")
     expect_end(body, pos, "Bind")
     return Bind(portal, statement, param_formats, params, result_formats)
@@ -319,7 +323,9 @@ def parse_function_call(body: bytes) -> FunctionCall:
     formats, pos = read_formats(body, pos, "FunctionCall")
     args, pos = _read_values(body, pos, "FunctionCall")
     if len(formats) > 1 and len(formats) != len(args):
-        raise ProtocolError(f"FunctionCall has {len(formats)} argument formats but {len(args)} arguments")
+        raise ProtocolError(
+            f"FunctionCall has {len(formats)} argument formats but {len(args)} arguments"
+        )
     result_format, pos = read_u16(body, pos, "FunctionCall")
     if result_format > 1:
         raise ProtocolError(f"FunctionCall: unknown format code {result_format}")
@@ -347,7 +353,11 @@ def bind(
     result_formats: Sequence[int] = (),
 ) -> bytes:
     """Build a Bind. Values and formats as in :class:`Bind`."""
-    parts = [string(portal, "a portal name"), string(statement, "a statement name"), _formats(param_formats)]
+    parts = [
+        string(portal, "a portal name"),
+        string(statement, "a statement name"),
+        _formats(param_formats),
+    ]
     parts.append(number("H", len(params)))
     for value in params:
         parts.append(b"\xff\xff\xff\xff" if value is None else number("i", len(value)) + value)
@@ -402,8 +412,12 @@ def copy_fail(reason: str | bytes) -> bytes:
 
 
 def password(value: Secret | bytes) -> bytes:
-    """A PasswordMessage: a clear-text password, or the bytes of :func:`sallyport.wire.scram.md5_password`."""
-    return message(PASSWORD, string(value.reveal() if isinstance(value, Secret) else value, "the password"))
+    """A PasswordMessage: a clear-text password, or the bytes of
+    :func:`sallyport.wire.scram.md5_password`.
+    """
+    return message(
+        PASSWORD, string(value.reveal() if isinstance(value, Secret) else value, "the password")
+    )
 
 
 def sasl_initial(mechanism: str, data: bytes | None) -> bytes:
@@ -416,7 +430,9 @@ def sasl_response(data: bytes) -> bytes:
 
 
 def startup_message(parameters: Mapping[str, str], minor: int = 0) -> bytes:
-    """A StartupMessage for protocol 3.``minor``; no type byte. Raises ProtocolError for an empty name."""
+    """A StartupMessage for protocol 3.``minor``; no type byte. Raises ProtocolError for an empty
+    name.
+    """
     parts = [number("HH", 3, minor)]
     for name, value in parameters.items():
         if not name:

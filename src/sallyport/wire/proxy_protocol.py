@@ -1,6 +1,8 @@
-"""The PROXY protocol, version 2: what a balancer says of its client before the first byte of the connection.
+"""The PROXY protocol, version 2: what a balancer says of its client before the first byte of the
+connection.
 
-Source: HAProxy's "The PROXY protocol", section 2.2. Only TCP; version 1 (text) is not spoken. TLVs behind the addresses are skipped.
+Source: HAProxy's "The PROXY protocol", section 2.2. Only TCP; version 1 (text) is not spoken. TLVs
+behind the addresses are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _ADDRESS_BYTES = {0x11: 4, 0x21: 16}
 
 
 class ProxyHeader(NamedTuple):
-    """``address`` "": the balancer speaks for itself (a health check). ``size``: bytes of the header."""
+    """``address`` "": the balancer speaks for itself (a health check). ``size``: bytes of the
+    header.
+    """
 
     address: str
     port: int
@@ -28,7 +32,9 @@ class ProxyHeader(NamedTuple):
 
 
 def parse_proxy_header(buffer: bytes | bytearray) -> ProxyHeader | None:
-    """The header at the beginning of ``buffer``; None while it is incomplete. Raises ProtocolError when there is none."""
+    """The header at the beginning of ``buffer``; None while it is incomplete. Raises ProtocolError
+    when there is none.
+    """
     head = bytes(buffer[:16])
     if not SIGNATURE.startswith(head[:12]):
         raise ProtocolError("a PROXY protocol header (version 2) was expected")

@@ -1,13 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: annotation_typing=False, infer_types=True
-"""The second native module: recognises, in one call, what most traffic looks like. No I/O; never decides anything.
+"""The second native module: recognises, in one call, what most traffic looks like. No I/O; never
+decides anything.
 
-Each function answers "is this buffer exactly that?" and otherwise gives None, upon which the caller takes the general way, one message at a
-time. So nothing here needs to know what to do about the unusual, and nothing unusual may be let through as usual.
+Each function answers "is this buffer exactly that?" and otherwise gives None, upon which the caller
+takes the general way, one message at a time. So nothing here needs to know what to do about the
+unusual, and nothing unusual may be let through as usual.
 
-Like :mod:`sallyport.wire.frames`, one source that runs compiled (types in ``scan.pxd``) or as it stands.
+Like :mod:`sallyport.wire.frames`, one source that runs compiled (types in ``scan.pxd``) or as it
+stands.
 
-Source: PostgreSQL documentation, "Message Formats" and section 4.1 "Lexical Structure"; src/backend/parser/scan.l.
+Source: PostgreSQL documentation, "Message Formats" and section 4.1 "Lexical Structure";
+src/backend/parser/scan.l.
 """
 
 from __future__ import annotations
@@ -31,11 +35,13 @@ def _is_word(c: int) -> bool:
 
 
 def literals(sql: bytes, limit: int) -> bytes | None:
-    """The text with every number replaced by ``$`` and every plain string by ``'$``; None when it is not plain enough to tell.
+    """The text with every number replaced by ``$`` and every plain string by ``'$``; None when it
+    is not plain enough to tell.
 
-    Two texts have the same result only when they differ in nothing but the contents of their literals. Not plain: longer than ``limit``,
-    comments, dollar signs, backslashes, NUL, anything outside ASCII but in strings, strings with a prefix (E'', U&'', ...) or next to another
-    quote, numbers in any form but digits with a fraction.
+    Two texts have the same result only when they differ in nothing but the contents of their
+    literals. Not plain: longer than ``limit``, comments, dollar signs, backslashes, NUL, anything
+    outside ASCII but in strings, strings with a prefix (E'', U&'', ...) or next to another quote,
+    numbers in any form but digits with a fraction.
     """
     size = len(sql)
     if size > limit:
@@ -46,7 +52,9 @@ def literals(sql: bytes, limit: int) -> bytes | None:
 
 
 def blank_literals(sql: bytes, size: int, out: bytearray) -> int:
-    """As :func:`literals`, into ``out``, which has room for half as much again and one more. Gives how much it wrote; -1: not plain."""
+    """As :func:`literals`, into ``out``, which has room for half as much again and one more. Gives
+    how much it wrote; -1: not plain.
+    """
     n = 0
     i = 0
     previous = 32
@@ -140,9 +148,11 @@ def _length(buf: bytes, p: int) -> int:
 
 
 def bundle(buf: bytes) -> tuple[bytes, list[bytes | None], tuple[int, ...], int, bool] | None:
-    """Is the buffer exactly Bind (unnamed portal), maybe Describe of that portal, Execute of all its rows, Sync?
+    """Is the buffer exactly Bind (unnamed portal), maybe Describe of that portal, Execute of all
+    its rows, Sync?
 
-    Gives (statement name, parameters, their formats, end of the Bind message, whether Describe was there).
+    Gives (statement name, parameters, their formats, end of the Bind message, whether Describe was
+    there).
     """
     size = len(buf)
     if size < 5 + 8 + 10 + 5 or buf[0] != 66:
@@ -227,10 +237,12 @@ def bundle(buf: bytes) -> tuple[bytes, list[bytes | None], tuple[int, ...], int,
 
 
 def answer(buf: bytes) -> tuple[int, int, int, int, int, int, int, int] | None:
-    """Is the buffer exactly one whole answer: [BindComplete] [RowDescription | NoData] DataRow* CommandComplete ReadyForQuery?
+    """Is the buffer exactly one whole answer: [BindComplete] [RowDescription | NoData] DataRow*
+    CommandComplete ReadyForQuery?
 
-    Gives (start of the description, its end, its type or 0, end of the rows, number of rows, end of CommandComplete, transaction status, whether
-    BindComplete was there). Rows start where the description ends.
+    Gives (start of the description, its end, its type or 0, end of the rows, number of rows, end of
+    CommandComplete, transaction status, whether BindComplete was there). Rows start where the
+    description ends.
     """
     size = len(buf)
     p = 0
@@ -275,7 +287,7 @@ def answer(buf: bytes) -> tuple[int, int, int, int, int, int, int, int] | None:
     return start, described, kind, ended, rows, p, status, bound
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The outline of a text: how much work its parse tree will be, told before anything is parsed.
 
 _END = 0
@@ -290,7 +302,8 @@ _BAD = 7  # not told exactly how PostgreSQL's scanner would read it
 _MOST_DEPTH = 1000
 #: Parameters that a message can bind, and one (its count is 16 bits).
 _PARAMETERS = 65_536
-#: Items of a list of parameters that stay: a condition that may move into a subselect is shorter (rewrite/conditions.py).
+#: Items of a list of parameters that stay: a condition that may move into a subselect is shorter
+#: (rewrite/conditions.py).
 _KEPT = 32
 
 
@@ -325,7 +338,9 @@ def _starts_name(c: int) -> bool:
 
 
 def _quoted(sql: bytes, i: int, size: int, quote: int) -> int:
-    """The position behind the closing quote, where a doubled quote does not close; -1 when there is none."""
+    """The position behind the closing quote, where a doubled quote does not close; -1 when there is
+    none.
+    """
     while i < size:
         if sql[i] == quote:
             if i + 1 < size and sql[i + 1] == quote:
@@ -337,7 +352,9 @@ def _quoted(sql: bytes, i: int, size: int, quote: int) -> int:
 
 
 def _escaped(sql: bytes, i: int, size: int) -> int:
-    """The same for E'...'. A string that goes on after a line break keeps its escapes: -1, as what follows is not told here."""
+    """The same for E'...'. A string that goes on after a line break keeps its escapes: -1, as what
+    follows is not told here.
+    """
     while i < size:
         c = sql[i]
         if c == _BACKSLASH:
@@ -355,7 +372,9 @@ def _escaped(sql: bytes, i: int, size: int) -> int:
 
 
 def _dollars(sql: bytes, i: int, size: int) -> int:
-    """The position behind $tag$...$tag$ that starts here; 0 when none starts, -1 when it does not end."""
+    """The position behind $tag$...$tag$ that starts here; 0 when none starts, -1 when it does not
+    end.
+    """
     p = i + 1
     if p < size and _starts_name(sql[p]):
         while p < size and (_is_word(sql[p]) or sql[p] >= 128):
@@ -368,9 +387,11 @@ def _dollars(sql: bytes, i: int, size: int) -> int:
 
 
 def _token(sql: bytes, i: int, size: int) -> int:
-    """Kind and end of the token at ``i``, as ``end * 8 + kind``. Never longer than the scanner's where kinds matter.
+    """Kind and end of the token at ``i``, as ``end * 8 + kind``. Never longer than the scanner's
+    where kinds matter.
 
-    Operators come one character at a time. Numbers run on over letters, which is an error for the parser anyway.
+    Operators come one character at a time. Numbers run on over letters, which is an error for the
+    parser anyway.
     """
     c = sql[i]
     if c == _QUOTE:
@@ -388,7 +409,13 @@ def _token(sql: bytes, i: int, size: int) -> int:
             if c in (66, 98, 88, 120, 78, 110):  # B, X, N
                 i = _quoted(sql, i + 2, size, _QUOTE)
                 return i * 8 + _OTHER if i > 0 else size * 8 + _BAD
-        if after == 38 and (c == 85 or c == 117) and i + 2 < size and sql[i + 2] in (_QUOTE, _DOUBLE):  # U&
+        # U&
+        if (
+            after == 38
+            and (c == 85 or c == 117)
+            and i + 2 < size
+            and sql[i + 2] in (_QUOTE, _DOUBLE)
+        ):
             i = _quoted(sql, i + 3, size, sql[i + 2])
             return i * 8 + _OTHER if i > 0 else size * 8 + _BAD
         i += 1
@@ -399,7 +426,12 @@ def _token(sql: bytes, i: int, size: int) -> int:
         i += 1
         while i < size and (_is_word(sql[i]) or sql[i] == 46):
             i += 1
-            if i + 1 < size and sql[i] in (43, 45) and sql[i - 1] in (69, 101) and 48 <= sql[i + 1] <= 57:
+            if (
+                i + 1 < size
+                and sql[i] in (43, 45)
+                and sql[i - 1] in (69, 101)
+                and 48 <= sql[i + 1] <= 57
+            ):
                 i += 1
         return i * 8 + _NUMBER
     if c == 36:
@@ -427,9 +459,11 @@ def _is(sql: bytes, i: int, end: int, word: bytes, length: int) -> bool:
 
 
 def _digits(sql: bytes, i: int, end: int, sign: int) -> int:
-    """The kind of a number: as an integer constant, a bigint, a larger integer, or with a fraction; 0 when not plain.
+    """The kind of a number: as an integer constant, a bigint, a larger integer, or with a fraction;
+    0 when not plain.
 
-    ``sign``: 1 behind a minus, which belongs to the number unless a cast follows, so that the least integer is none of these kinds.
+    ``sign``: 1 behind a minus, which belongs to the number unless a cast follows, so that the least
+    integer is none of these kinds.
     """
     p = i
     while p < end and 48 <= sql[p] <= 57:
@@ -454,7 +488,9 @@ def _digits(sql: bytes, i: int, end: int, sign: int) -> int:
 
 
 def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
-    """The position behind the constant that is the whole item at ``i``, its kind appended to ``out``; -1 when the item is anything else."""
+    """The position behind the constant that is the whole item at ``i``, its kind appended to
+    ``out``; -1 when the item is anything else.
+    """
     sign = 0
     if sql[i] == 45:
         sign = 1
@@ -495,9 +531,11 @@ def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
 
 
 def _type(sql: bytes, i: int, size: int, out: bytearray) -> int:
-    """The position behind a type's name of one plain word, maybe with a length and brackets; -1 otherwise.
+    """The position behind a type's name of one plain word, maybe with a length and brackets; -1
+    otherwise.
 
-    Types that look names up (regclass and its like) are not plain: what they mean depends on the constant.
+    Types that look names up (regclass and its like) are not plain: what they mean depends on the
+    constant.
     """
     if i >= size or not _starts_name(sql[i]) or sql[i] >= 128:
         return -1
@@ -521,7 +559,9 @@ def _type(sql: bytes, i: int, size: int, out: bytearray) -> int:
 
 
 def _item(sql: bytes, i: int, size: int) -> int:
-    """The position of the comma or closing bracket behind any other item of a row; -1 where it is not followed (a query inside)."""
+    """The position of the comma or closing bracket behind any other item of a row; -1 where it is
+    not followed (a query inside).
+    """
     depth = 0
     while True:
         i = _skip(sql, i, size)
@@ -552,9 +592,11 @@ def _item(sql: bytes, i: int, size: int) -> int:
 
 
 def _uses(sql: bytes) -> bytearray:
-    """How often each parameter is used, by number; 2: more than once, or so it looks (in a literal, a comment).
+    """How often each parameter is used, by number; 2: more than once, or so it looks (in a literal,
+    a comment).
 
-    Numbers that a text of this length has no reason to use count as used elsewhere, so that little is ever noted of little text.
+    Numbers that a text of this length has no reason to use count as used elsewhere, so that little
+    is ever noted of little text.
     """
     size = len(sql)
     uses = bytearray(_PARAMETERS)
@@ -579,16 +621,22 @@ def _number(sql: bytes, i: int, size: int) -> int:
 
 
 def _stands_for(meant: bytearray, number: int, kept: int) -> None:
-    """Note that parameter ``kept``, which stays in the text, stands for ``number``, which does not."""
+    """Note that parameter ``kept``, which stays in the text, stands for ``number``, which
+    does not.
+    """
     meant[2 * number] = kept & 255
     meant[2 * number + 1] = kept >> 8
 
 
-def _row(sql: bytes, i: int, size: int, shape: bytearray, uses: bytearray, numbers: list[int]) -> int:
-    """The position behind the row ``(item, ...)`` at ``i``, its shape in ``shape``; -1 when it is not followed.
+def _row(
+    sql: bytes, i: int, size: int, shape: bytearray, uses: bytearray, numbers: list[int]
+) -> int:
+    """The position behind the row ``(item, ...)`` at ``i``, its shape in ``shape``; -1 when it is
+    not followed.
 
-    Rows of equal shape differ in nothing but the values of constants that are items: any other item is in the shape as it stands.
-    So is a parameter that is used elsewhere too. ``numbers``: gets those of the others.
+    Rows of equal shape differ in nothing but the values of constants that are items: any other item
+    is in the shape as it stands. So is a parameter that is used elsewhere too. ``numbers``: gets
+    those of the others.
     """
     i += 1
     while True:
@@ -628,7 +676,8 @@ def _blank(out: bytearray, i: int, end: int) -> None:
 
 
 def _rows(sql: bytes, i: int, size: int, out: bytearray, uses: bytearray, meant: bytearray) -> int:
-    """Blank the rows of VALUES whose shape was there twice; ``i`` at the first one. The position behind the last that was followed.
+    """Blank the rows of VALUES whose shape was there twice; ``i`` at the first one. The position
+    behind the last that was followed.
 
     ``uses``: of :func:`_uses`. ``meant``: gets what stands for the parameters that are blanked.
     """
@@ -664,9 +713,11 @@ def _rows(sql: bytes, i: int, size: int, out: bytearray, uses: bytearray, meant:
 def _list(
     sql: bytes, i: int, size: int, close: int, out: bytearray, uses: bytearray, meant: bytearray
 ) -> int:
-    """Blank the constants of ``IN (...)`` or ``ARRAY[...]`` behind the second, whose kind was there; ``i`` behind the opening bracket.
+    """Blank the constants of ``IN (...)`` or ``ARRAY[...]`` behind the second, whose kind was
+    there; ``i`` behind the opening bracket.
 
-    Parameters behind the first of them, too, that are used nowhere else. ``uses``, ``meant``: as in :func:`_rows`.
+    Parameters behind the first of them, too, that are used nowhere else. ``uses``, ``meant``: as in
+    :func:`_rows`.
     """
     kinds = bytearray(256)  # kinds that are one byte, which most are
     seen: set[bytes] = set()
@@ -715,20 +766,25 @@ def _list(
 
 
 def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[int] | None, bytes]:
-    """How much parsing a text will cost, the text to parse in its place, and where its statements end; for UTF-8 without NUL.
+    """How much parsing a text will cost, the text to parse in its place, and where its statements
+    end; for UTF-8 without NUL.
 
-    The first is the number of tokens of the second, each counted as often as the grammar copies it: ``SET (a, b) = (...)`` has its source
-    once per column in the tree, also within itself. Counting stops above ``limit``.
+    The first is the number of tokens of the second, each counted as often as the grammar copies it:
+    ``SET (a, b) = (...)`` has its source once per column in the tree, also within itself. Counting
+    stops above ``limit``.
 
-    The second, where ``condense``, is the text with spaces in the place of rows of VALUES and of constants in IN and ARRAY lists that say
-    nothing new: two rows of the same shape are there before, or the constant's kind is. Everything else stays where it is. A list keeps two items,
-    so that it remains what it is.
+    The second, where ``condense``, is the text with spaces in the place of rows of VALUES and of
+    constants in IN and ARRAY lists that say nothing new: two rows of the same shape are there
+    before, or the constant's kind is. Everything else stays where it is. A list keeps two items, so
+    that it remains what it is.
 
-    The third: the positions of the semicolons between statements; None where they may stand inside one (BEGIN ATOMIC), or where it is not
-    told for certain how PostgreSQL's scanner reads the text. Then the second is the text itself, too.
+    The third: the positions of the semicolons between statements; None where they may stand inside
+    one (BEGIN ATOMIC), or where it is not told for certain how PostgreSQL's scanner reads the text.
+    Then the second is the text itself, too.
 
-    The fourth: what stands in the second for parameters that do not: for each number, two bytes (the lower first) of the number that is
-    used in the same way, 0 where that is itself; empty where all stay. A parameter that is used in more than one place stays.
+    The fourth: what stands in the second for parameters that do not: for each number, two bytes
+    (the lower first) of the number that is used in the same way, 0 where that is itself; empty
+    where all stay. A parameter that is used in more than one place stays.
     """
     size = len(sql)
     out = bytearray(sql) if condense else bytearray()
@@ -756,13 +812,18 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
         kind = token & 7
         end = token >> 3
         c = sql[i]
-        if row >= 0 and len(commas) <= row and not ((c == 44 and before == 41) or (c == 40 and before == 3)):
+        if (
+            row >= 0
+            and len(commas) <= row
+            and not ((c == 44 and before == 41) or (c == 40 and before == 3))
+        ):
             row = -1
         if kind == _WORD:
             mark = 1
             if before != 46:
                 if _is(sql, i, end, b"in", 2):
-                    # neither VALUES IN (...), a partition's bound, nor position(x IN (...)), where it is a row
+                    # neither VALUES IN (...), a partition's bound, nor position(x IN (...)), where
+                    # it is a row
                     mark = 1 if before == 3 or position else 2
                 elif _is(sql, i, end, b"values", 6):
                     mark = 3
@@ -787,7 +848,8 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
                 row = len(commas)
                 after = _rows(sql, i, size, out, uses, meant)
                 if after > i:
-                    # what is left of the rows is counted, and nothing in it opens a bracket that stays open
+                    # what is left of the rows is counted, and nothing in it opens a bracket that
+                    # stays open
                     weight += copies * _count(bytes(out[i:after]))
                     before = 41
                     group = 0
@@ -832,7 +894,12 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
         i = _skip(sql, end, size)
     if not exact:
         return weight, bytes(out) if condense else sql, None, bytes(meant.rstrip(b"\0"))
-    return weight, bytes(out) if condense else sql, None if commas else ends, bytes(meant.rstrip(b"\0"))
+    return (
+        weight,
+        bytes(out) if condense else sql,
+        None if commas else ends,
+        bytes(meant.rstrip(b"\0")),
+    )
 
 
 def _count(sql: bytes) -> int:

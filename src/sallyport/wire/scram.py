@@ -1,10 +1,10 @@
-"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, both roles, without I/O (RFC 5802, RFC 7677; tls-server-end-point of
-RFC 5929).
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, both roles, without I/O (RFC 5802, RFC 7677;
+tls-server-end-point of RFC 5929).
 
 The gateway is a client of the target database (:class:`ScramClient`) and can be a server
-(:class:`ScramServer`). Both are strict, as PostgreSQL's libpq is: attributes in their order, nothing extra.
-Every failure raises :class:`ScramError`, whose text never holds a password or a key. The user name inside
-SCRAM is empty by default: PostgreSQL takes it from the StartupMessage.
+(:class:`ScramServer`). Both are strict, as PostgreSQL's libpq is: attributes in their order,
+nothing extra. Every failure raises :class:`ScramError`, whose text never holds a password or a key.
+The user name inside SCRAM is empty by default: PostgreSQL takes it from the StartupMessage.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Verifier(NamedTuple):
 class KeyCache:
     """A bounded, thread-safe LRU of derived keys, so that many logins cost one PBKDF2 run.
 
-    It holds keys, never passwords: an entry is found by an HMAC of password, salt and iterations under a key
-    that lives only in this process.
+    It holds keys, never passwords: an entry is found by an HMAC of password, salt and iterations
+    under a key that lives only in this process.
     """
 
     def __init__(self, limit: int = 256) -> None:
@@ -81,8 +81,8 @@ class KeyCache:
         return len(self._keys)
 
     def derive(self, password: bytes, salt: bytes, iterations: int) -> Keys:
-        """Keys for a prepared password. Runs PBKDF2 (about 1 ms for 4,096 iterations) when they are not
-        cached.
+        """Keys for a prepared password. Runs PBKDF2 (about 1 ms for 4,096 iterations) when they are
+        not cached.
         """
         label = b"%d:%d:%s:" % (iterations, len(salt), salt)
         name = hmac.digest(self._secret, label + password, "sha256")
@@ -106,7 +106,9 @@ SHARED_KEYS: Final = KeyCache()
 def derive_keys(password: bytes, salt: bytes, iterations: int) -> Keys:
     """ClientKey and ServerKey from a prepared password (RFC 5802 section 3)."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
-    return Keys(hmac.digest(salted, b"Client Key", "sha256"), hmac.digest(salted, b"Server Key", "sha256"))
+    return Keys(
+        hmac.digest(salted, b"Client Key", "sha256"), hmac.digest(salted, b"Server Key", "sha256")
+    )
 
 
 def prepare_password(password: str) -> bytes:
@@ -120,7 +122,11 @@ def prepare_password(password: str) -> bytes:
     spaced = (" " if stringprep.in_table_c12(char) else char for char in password)
     mapped = "".join(char for char in spaced if not stringprep.in_table_b1(char))
     prepared = unicodedata.normalize("NFKC", mapped)
-    if not prepared or any(_is_prohibited(char) for char in prepared) or not _is_bidi_safe(prepared):
+    if (
+        not prepared
+        or any(_is_prohibited(char) for char in prepared)
+        or not _is_bidi_safe(prepared)
+    ):
         return raw
     return prepared.encode("utf-8")
 
@@ -144,7 +150,9 @@ def _is_prohibited(char: str) -> bool:
 
 
 def _is_bidi_safe(text: str) -> bool:
-    """RFC 3454 section 6: right-to-left text has no left-to-right characters and both ends right-to-left."""
+    """RFC 3454 section 6: right-to-left text has no left-to-right characters and both ends
+    right-to-left.
+    """
     if not any(stringprep.in_table_d1(char) for char in text):
         return True
     if any(stringprep.in_table_d2(char) for char in text):
@@ -156,16 +164,17 @@ def _is_bidi_safe(text: str) -> bool:
 
 
 class ScramClient:
-    """One login to a server. Call :meth:`first`, :meth:`respond` and :meth:`verify`, once each and in this
-    order.
+    """One login to a server. Call :meth:`first`, :meth:`respond` and :meth:`verify`, once each and
+    in this order.
 
-    ``channel_binding``: :func:`tls_server_end_point` of the server's certificate, None without TLS. With it
-    the PLUS mechanism is used when offered; when not, the header says ``y``, so that a server which did offer
-    it notices a man in the middle who took the offer away. ``require_binding`` refuses to go on without.
-    ``max_iterations`` bounds what a server can make this process compute. ``min_iterations`` (RFC 7677 section
-    4 asks for 4,096): whoever reads the exchange can try passwords against the proof, at this cost each, so a
-    caller without TLS asks for no less; a man in the middle would else choose 1. Raises ScramError when the
-    server offers nothing usable.
+    ``channel_binding``: :func:`tls_server_end_point` of the server's certificate, None without TLS.
+    With it the PLUS mechanism is used when offered; when not, the header says ``y``, so that a
+    server which did offer it notices a man in the middle who took the offer away.
+    ``require_binding`` refuses to go on without. ``max_iterations`` bounds what a server can make
+    this process compute. ``min_iterations`` (RFC 7677 section 4 asks for 4,096): whoever reads the
+    exchange can try passwords against the proof, at this cost each, so a caller without TLS asks
+    for no less; a man in the middle would else choose 1. Raises ScramError when the server offers
+    nothing usable.
     """
 
     def __init__(
@@ -188,7 +197,9 @@ class ScramClient:
         if channel_binding and PLUS in server_offers:
             self.mechanism, self._header = PLUS, _BINDING
         elif require_binding:
-            raise ScramError("channel binding is required, but the server does not offer SCRAM-SHA-256-PLUS")
+            raise ScramError(
+                "channel binding is required, but the server does not offer SCRAM-SHA-256-PLUS"
+            )
         elif PLAIN in server_offers:
             self.mechanism, self._header = PLAIN, b"y,," if channel_binding else b"n,,"
         else:
@@ -236,18 +247,22 @@ class ScramClient:
             raise ScramError("the server's SCRAM iteration count is not a positive number")
         if int(count) > self._max_iterations:
             raise ScramError(
-                f"the server asks for {int(count)} SCRAM iterations, and at most {self._max_iterations} are "
-                "accepted; lower scram_iterations on the server and set the role's password again"
+                f"the server asks for {int(count)} SCRAM iterations, and at most"
+                f" {self._max_iterations} are accepted; lower scram_iterations on the server and"
+                " set the role's password again"
             )
         if int(count) < self._min_iterations:
             raise ScramError(
-                f"the server asks for {int(count)} SCRAM iterations, and without TLS at least {self._min_iterations} are "
-                "required; set the role's password again with scram_iterations at its default, or use TLS"
+                f"the server asks for {int(count)} SCRAM iterations, and without TLS at least"
+                f" {self._min_iterations} are required; set the role's password again with"
+                " scram_iterations at its default, or use TLS"
             )
         return int(count)
 
     def verify(self, server_final: bytes) -> None:
-        """Check server-final-message (AuthenticationSASLFinal): that the server knows the password too."""
+        """Check server-final-message (AuthenticationSASLFinal): that the server knows the password
+        too.
+        """
         self._advance(2)
         if server_final.startswith(b"e="):
             reason = _shown(server_final[2:].decode("utf-8", "replace"))
@@ -270,11 +285,11 @@ def make_verifier(
 
 
 class ScramServer:
-    """One login of a client. ``channel_binding``: tls_server_end_point of our own certificate, None without
-    TLS.
+    """One login of a client. ``channel_binding``: tls_server_end_point of our own certificate, None
+    without TLS.
 
-    Send :meth:`offers`, then call :meth:`first` and :meth:`final`. The proof is right when :meth:`final`
-    returns.
+    Send :meth:`offers`, then call :meth:`first` and :meth:`final`. The proof is right when
+    :meth:`final` returns.
     """
 
     def __init__(
@@ -291,8 +306,8 @@ class ScramServer:
         return [PLUS, PLAIN] if self._binding else [PLAIN]
 
     def first(self, mechanism: str, client_first: bytes) -> bytes:
-        """server-first-message. Raises ScramError, also when the client says that we did not offer PLUS and
-        we did.
+        """server-first-message. Raises ScramError, also when the client says that we did not offer
+        PLUS and we did.
         """
         if self._step != 0:
             raise ScramError("a SCRAM message arrived out of order")
@@ -315,7 +330,9 @@ class ScramServer:
                 raise ScramError("the client chose SCRAM-SHA-256-PLUS without tls-server-end-point")
             return _BINDING
         if client_first.startswith(b"y,,") and self._binding:
-            raise ScramError("the client did not see our offer of channel binding: something stripped it")
+            raise ScramError(
+                "the client did not see our offer of channel binding: something stripped it"
+            )
         if client_first.startswith((b"n,,", b"y,,")):
             return client_first[:3]
         raise ScramError("client-first-message does not begin with a known header")
@@ -348,9 +365,9 @@ class ScramServer:
 
 
 def tls_server_end_point(der_cert: bytes) -> bytes | None:
-    """The channel binding of a server certificate in DER: its hash under its signature's algorithm, SHA-256
-    for MD5 and SHA-1 (RFC 5929 section 4.1). None where the RFC defines none (Ed25519, Ed448). Raises
-    ScramError when it is no certificate.
+    """The channel binding of a server certificate in DER: its hash under its signature's algorithm,
+    SHA-256 for MD5 and SHA-1 (RFC 5929 section 4.1). None where the RFC defines none (Ed25519,
+    Ed448). Raises ScramError when it is no certificate.
     """
     try:
         algorithm = x509.load_der_x509_certificate(der_cert).signature_hash_algorithm
@@ -372,7 +389,9 @@ def md5_password(user: str, password: Secret, salt: bytes) -> bytes:
     """
     if len(salt) != 4:
         raise ProtocolError(f"an MD5 password salt has 4 bytes, not {len(salt)}")
-    secret = password.reveal().encode("utf-8", "surrogatepass") + user.encode("utf-8", "surrogatepass")
+    secret = password.reveal().encode("utf-8", "surrogatepass") + user.encode(
+        "utf-8", "surrogatepass"
+    )
     inner = hashlib.md5(secret, usedforsecurity=False).hexdigest().encode("ascii")
     return b"md5" + hashlib.md5(inner + salt, usedforsecurity=False).hexdigest().encode("ascii")
 
@@ -390,7 +409,9 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 
 def _attributes(data: bytes, names: bytes, what: str) -> list[bytes]:
-    """The values of exactly the attributes ``names``, in order, of printable ASCII (user names: UTF-8)."""
+    """The values of exactly the attributes ``names``, in order, of printable ASCII (user names:
+    UTF-8).
+    """
     parts = data.split(b",")
     if len(parts) != len(names) or b"\0" in data:
         raise ScramError(f"{what} does not have the expected attributes")

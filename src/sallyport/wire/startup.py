@@ -1,10 +1,11 @@
 """The untyped first packets and what follows from them (protocol sections 54.2.1, 54.2.2 and 54.7).
 
-:func:`parse_first` reads SSLRequest, GSSENCRequest, CancelRequest or StartupMessage; its length is bounded
-before anything waits for a body. :func:`negotiate` answers for the protocol version as PostgreSQL 18 does
-(tcop/backend_startup.c), and :func:`read_parameters` finds the settings among startup parameters, ``options``
-included; which of them are allowed is decided where SET is decided, once it is known who asks. Malformed bytes
-raise ProtocolError; what is well-formed and not understood is a refusal with SP1301 or SP1502.
+:func:`parse_first` reads SSLRequest, GSSENCRequest, CancelRequest or StartupMessage; its length is
+bounded before anything waits for a body. :func:`negotiate` answers for the protocol version as
+PostgreSQL 18 does (tcop/backend_startup.c), and :func:`read_parameters` finds the settings among
+startup parameters, ``options`` included; which of them are allowed is decided where SET is decided,
+once it is known who asks. Malformed bytes raise ProtocolError; what is well-formed and not
+understood is a refusal with SP1301 or SP1502.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class CancelRequest(NamedTuple):
 
 
 class StartupMessage(NamedTuple):
-    """``parameters`` is empty when ``major`` is not 3: the layout of other versions is not known."""
+    """``parameters`` is empty when ``major`` is not 3: the layout of other versions is not
+    known.
+    """
 
     major: int
     minor: int
@@ -52,8 +55,8 @@ Packet = SSLRequest | GSSENCRequest | CancelRequest | StartupMessage
 
 
 class Negotiation(NamedTuple):
-    """``minor_used``: 0 or 2. ``reply``: a NegotiateProtocolVersion to send before authentication, or
-    None.
+    """``minor_used``: 0 or 2. ``reply``: a NegotiateProtocolVersion to send before authentication,
+    or None.
     """
 
     minor_used: int
@@ -62,7 +65,9 @@ class Negotiation(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """``settings``: by name in lower case, the last value that was given for each; user and database are apart."""
+    """``settings``: by name in lower case, the last value that was given for each; user and
+    database are apart.
+    """
 
     user: str
     database: str
@@ -74,13 +79,16 @@ def is_direct_tls(first_byte: int) -> bool:
     return first_byte == 0x16
 
 
-def parse_first(buf: bytes | bytearray, pos: int = 0, limit: int = 10_000) -> tuple[Packet | None, int]:
-    """Read one untyped packet at ``pos``: (packet, bytes consumed), or (None, 0) while it is incomplete.
+def parse_first(
+    buf: bytes | bytearray, pos: int = 0, limit: int = 10_000
+) -> tuple[Packet | None, int]:
+    """Read one untyped packet at ``pos``: (packet, bytes consumed), or (None, 0) while it is
+    incomplete.
 
     ``limit`` bounds the packet without its length word (bytes), like PostgreSQL's
     MAX_STARTUP_PACKET_LENGTH, as soon as the length is there. Ask :func:`is_direct_tls` about a
-    connection's first byte before this. Raises ProtocolError for a length out of bounds or a body that is
-    not what it says.
+    connection's first byte before this. Raises ProtocolError for a length out of bounds or a body
+    that is not what it says.
     """
     head = bytes(buf[pos : pos + 4])
     if len(head) < 4:
@@ -105,10 +113,13 @@ def _parse_packet(body: bytes) -> Packet:
     if code == CANCEL_REQUEST_CODE:
         pid, after = read_i32(body, after, "CancelRequest")
         if not 4 <= len(body) - after <= 256:
-            raise ProtocolError(f"CancelRequest: a cancel key has 4 to 256 bytes, not {len(body) - after}")
+            raise ProtocolError(
+                f"CancelRequest: a cancel key has 4 to 256 bytes, not {len(body) - after}"
+            )
         return CancelRequest(pid, body[after:])
     major, minor = code >> 16, code & 0xFFFF
-    # As in PostgreSQL the version comes first: the rest may look different in a version not known here.
+    # As in PostgreSQL the version comes first: the rest may look different in a version not known
+    # here.
     return StartupMessage(major, minor, _parse_parameters(body, after) if major == 3 else {})
 
 
@@ -133,16 +144,20 @@ def _parse_parameters(body: bytes, pos: int) -> dict[str, str]:
 def negotiate(major: int, minor: int, parameters: Mapping[str, str]) -> Negotiation:
     """Decide the protocol version. Raises RefusedError (SP1502) when ``major`` is not 3.
 
-    As PostgreSQL 18: a newer minor, the greased 3.9999 among them, or an unknown ``_pq_.`` option is answered
-    with NegotiateProtocolVersion naming min(asked, 3.2). 3.1 was never published: it gets no answer and means
-    3.0.
+    As PostgreSQL 18: a newer minor, the greased 3.9999 among them, or an unknown ``_pq_.`` option
+    is answered with NegotiateProtocolVersion naming min(asked, 3.2). 3.1 was never published: it
+    gets no answer and means 3.0.
     """
     if major != 3:
         raise RefusedError(
             refuse(
                 "SP1502",
-                f"unsupported frontend protocol {major}.{minor}: 3.0 to 3.{NEWEST_MINOR} are supported",
-                hint="Use a client that speaks protocol 3, which every PostgreSQL client since 2003 does.",
+                f"unsupported frontend protocol {major}.{minor}: 3.0 to 3.{NEWEST_MINOR} are"
+                " supported",
+                hint=(
+                    "Use a client that speaks protocol 3, which every PostgreSQL client since 2003"
+                    " does."
+                ),
             )
         )
     unsupported = [name for name in parameters if name.startswith(_PROTOCOL_OPTION)]
@@ -154,10 +169,12 @@ def negotiate(major: int, minor: int, parameters: Mapping[str, str]) -> Negotiat
 
 
 def read_parameters(parameters: Mapping[str, str]) -> Parameters | Refusal:
-    """What startup parameters ask for; a refusal for what is no setting: replication, other switches.
+    """What startup parameters ask for; a refusal for what is no setting: replication, other
+    switches.
 
-    Like PostgreSQL's process_startup_options, ``options`` comes first and parameters of their own override it.
-    Names are compared as guc_name_compare does: without regard to the case of ASCII letters, and of no others.
+    Like PostgreSQL's process_startup_options, ``options`` comes first and parameters of their own
+    override it. Names are compared as guc_name_compare does: without regard to the case of ASCII
+    letters, and of no others.
     """
     user = parameters.get("user", "")
     options = split_options(parameters.get("options", ""))
@@ -181,8 +198,8 @@ def split_options(text: str) -> list[tuple[str, str]] | Refusal:
     """The settings in an ``options`` parameter, in order: ``-c name=value``, ``-cname=value`` and
     ``--name=value``.
 
-    Words end at white space, a backslash takes the next character literally (pg_split_opts), and dashes in a
-    name mean underscores (ParseLongOption). Any other switch is refused.
+    Words end at white space, a backslash takes the next character literally (pg_split_opts), and
+    dashes in a name mean underscores (ParseLongOption). Any other switch is refused.
     """
     words = iter(_split_words(text))
     options: list[tuple[str, str]] = []
@@ -226,7 +243,9 @@ def _split_words(text: str) -> list[str]:
 
 
 def _is_false(value: str) -> bool:
-    """PostgreSQL's parse_bool for false: any prefix of false or no, of off from two letters on, and 0."""
+    """PostgreSQL's parse_bool for false: any prefix of false or no, of off from two letters on, and
+    0.
+    """
     word = value.lower()
     return (
         word == "0"

@@ -1,12 +1,12 @@
 """Text and binary values of PostgreSQL's own types, as far as masking needs to read and write them.
 
-Functions raise ValueError for what they do not understand, and nothing else; the text of such an error
-never holds the value. Numbers are exact: a decimal is a pair ``(units, scale)`` that means ``units /
-10**scale``. Dates are days, and timestamps microseconds, since 2000-01-01, as in the binary format; years
-before 1 and beyond 9999 are fine.
+Functions raise ValueError for what they do not understand, and nothing else; the text of such an
+error never holds the value. Numbers are exact: a decimal is a pair ``(units, scale)`` that means
+``units / 10**scale``. Dates are days, and timestamps microseconds, since 2000-01-01, as in the
+binary format; years before 1 and beyond 9999 are fine.
 
-Source: PostgreSQL's src/backend/utils/adt (numeric.c, datetime.c, float.c): the ``*_send`` and ``*_out``
-functions.
+Source: PostgreSQL's src/backend/utils/adt (numeric.c, datetime.c, float.c): the ``*_send`` and
+``*_out`` functions.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ _EPOCH = 730_425  # days from 0000-03-01 to 2000-01-01
 
 
 def parse_decimal(text: bytes) -> tuple[int, int]:
-    """``-12.50`` and ``1.5e+20`` as exact decimals; ValueError for NaN, infinities and very many digits."""
+    """``-12.50`` and ``1.5e+20`` as exact decimals; ValueError for NaN, infinities and very many
+    digits.
+    """
     match = _DECIMAL.fullmatch(text)
     if match is None or len(text) > MAX_DIGITS:
         raise ValueError("not a finite number of moderate length")
@@ -86,7 +88,8 @@ def decode_numeric(data: bytes) -> tuple[int, int]:
         if digit > 9999:
             raise ValueError("not a binary numeric")
         units = units * 10_000 + digit
-    shift = scale + 4 * (weight - count + 1)  # digits to append (or, what numeric_send never has, to cut)
+    # digits to append (or, what numeric_send never has, to cut)
+    shift = scale + 4 * (weight - count + 1)
     units = units * 10**shift if shift >= 0 else units // 10**-shift
     return (-units if sign else units), scale
 
@@ -107,7 +110,9 @@ def encode_numeric(units: int, scale: int) -> bytes:
 
 
 def decode_float(data: bytes) -> tuple[int, int]:
-    """Binary float4 or float8 as the shortest decimal that means it, which is also its text form."""
+    """Binary float4 or float8 as the shortest decimal that means it, which is also its text
+    form.
+    """
     if len(data) == 8:
         return parse_decimal(repr(struct.unpack(">d", data)[0]).encode())
     if len(data) != 4:
@@ -154,8 +159,18 @@ def days_of(year: int, month: int, day: int) -> int:
     """Days since 2000-01-01 in the proleptic Gregorian calendar; year 0 is 1 BC."""
     if not (1 <= month <= 12 and 1 <= day <= 31):
         raise ValueError("not a date")
-    years, months = (year, month - 3) if month > 2 else (year - 1, month + 9)  # years begin in March
-    return years * 365 + years // 4 - years // 100 + years // 400 + (153 * months + 2) // 5 + day - 1 - _EPOCH
+    # years begin in March
+    years, months = (year, month - 3) if month > 2 else (year - 1, month + 9)
+    return (
+        years * 365
+        + years // 4
+        - years // 100
+        + years // 400
+        + (153 * months + 2) // 5
+        + day
+        - 1
+        - _EPOCH
+    )
 
 
 def civil_of(days: int) -> tuple[int, int, int]:

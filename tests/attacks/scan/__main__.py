@@ -1,6 +1,8 @@
-"""``python -m tests.attacks.scan``: attacks on masks at the scan alone; ``make attacks`` runs them with all others.
+"""``python -m tests.attacks.scan``: attacks on masks at the scan alone; ``make attacks`` runs them
+with all others.
 
---pg 14,18  --parts sessions,orders,explained,named,catalog,walked,benign  --only TEXT  --depth N (hostile values per argument)  --every N
+--pg 14,18  --parts sessions,orders,explained,named,catalog,walked,benign  --only TEXT  --depth N
+(hostile values per argument)  --every N
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def main() -> int:
             )
         for part, tally in tallies.items():
             print(
-                f"{version:9} {part:10} {tally}; {'; '.join(tally.notes) if part == 'catalog' else len(tally.notes)}"
+                f"{version:9} {part:10} {tally};"
+                f" {'; '.join(tally.notes) if part == 'catalog' else len(tally.notes)}"
             )
             leaked += len(tally.leaks)
     return 1 if leaked else 0

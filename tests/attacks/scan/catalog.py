@@ -1,7 +1,9 @@
-"""For every function, aggregate, operator and cast of a server's own catalog: statements that would fail or not, or return one thing or
-another, by a masked value. An argument is ``CASE WHEN m.ssn < 'M' THEN harmless ELSE hostile END``, all others are harmless.
+"""For every function, aggregate, operator and cast of a server's own catalog: statements that would
+fail or not, or return one thing or another, by a masked value. An argument is ``CASE WHEN m.ssn <
+'M' THEN harmless ELSE hostile END``, all others are harmless.
 
-What cannot be called from SQL (arguments of type internal), and types of which :mod:`hostile` knows no value, are told in :class:`Catalog`.
+What cannot be called from SQL (arguments of type internal), and types of which :mod:`hostile` knows
+no value, are told in :class:`Catalog`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import psycopg
 
 from tests.attacks.scan.hostile import TEXTS, arguments, values
 
-#: Where the masked value is: row 3 of small, whose ssn is below 'M' in world 0 and above it in the others.
+#: Where the masked value is: row 3 of small, whose ssn is below 'M' in world 0 and above it in the
+#: others.
 SOURCE = "small m WHERE m.id = 3"
 #: Sleeping, waiting or making the server do much: their effect is not what is asked about.
 LEFT_OUT = frozenset(
@@ -45,7 +48,8 @@ LEFT_OUT = frozenset(
     ]
 )
 
-#: Whose rows can be without end: called in the target list, which makes no more of them than LIMIT asks for.
+#: Whose rows can be without end: called in the target list, which makes no more of them than LIMIT
+#: asks for.
 _ENDLESS = frozenset({"generate_series", "generate_subscripts"})
 
 _FUNCTIONS = """
@@ -67,7 +71,9 @@ SELECT format_type(oid, NULL), typname FROM pg_type WHERE typtype IN ('b', 'd', 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One statement. ``kind``: function, aggregate, window, operator, cast; ``name``: which one. ``volatile``: not to be run beside the gateway."""
+    """One statement. ``kind``: function, aggregate, window, operator, cast; ``name``: which one.
+    ``volatile``: not to be run beside the gateway.
+    """
 
     kind: str
     name: str
@@ -77,7 +83,9 @@ class Attempt:
 
 @dataclass
 class Catalog:
-    """What a server has. ``uncallable``: functions that SQL cannot call; ``unknown``: what needs types of which no value is known."""
+    """What a server has. ``uncallable``: functions that SQL cannot call; ``unknown``: what needs
+    types of which no value is known.
+    """
 
     attempts: list[Attempt] = field(default_factory=list)
     uncallable: list[str] = field(default_factory=list)
@@ -114,7 +122,9 @@ def _add(catalog: Catalog, kind: str, name: str, expression: str, volatile: bool
 
 
 def _choices(known: Sequence[str], depth: int) -> Iterator[str]:
-    """By the masked value a harmless or a hostile argument; ``known``: as :func:`hostile.values` gives them."""
+    """By the masked value a harmless or a hostile argument; ``known``: as :func:`hostile.values`
+    gives them.
+    """
     hostile = known[1 : depth + 1] or tuple(
         f"NULL::{value.rpartition('::')[2]}" for value in known[:1] if "::" in value
     )
@@ -138,7 +148,8 @@ def _function(catalog: Catalog, row: Sequence[Any], depth: int) -> None:
     if name in LEFT_OUT:
         return
     if any(
-        one in ("internal", "trigger", "event_trigger", "language_handler", "fdw_handler") for one in kinds
+        one in ("internal", "trigger", "event_trigger", "language_handler", "fdw_handler")
+        for one in kinds
     ):
         catalog.uncallable.append(label)
         return
@@ -166,13 +177,16 @@ def _function(catalog: Catalog, row: Sequence[Any], depth: int) -> None:
 def _aggregate(
     catalog: Catalog, label: str, called: str, given: list[str], aggregate: str, direct: int
 ) -> None:
-    """Over two rows; ordered-set aggregates WITHIN GROUP, and ordinary ones as window functions too."""
+    """Over two rows; ordered-set aggregates WITHIN GROUP, and ordinary ones as window functions
+    too.
+    """
     source = SOURCE.replace(" WHERE", ", generate_series(1, 2) g WHERE")
     texts = [f"{called}({', '.join(given)})"]
     if aggregate in ("o", "h"):
         before, ordered = given[:direct], given[direct:] or given[-1:]
         texts = [
-            f"{called}({', '.join(before)}) WITHIN GROUP (ORDER BY {', '.join(ordered).replace('VARIADIC ', '')})"
+            f"{called}({', '.join(before)}) WITHIN GROUP (ORDER BY"
+            f" {', '.join(ordered).replace('VARIADIC ', '')})"
         ]
     elif "VARIADIC" not in texts[0]:
         texts.append(f"{called}({', '.join(given)}) OVER (ORDER BY g ROWS 1 PRECEDING)")

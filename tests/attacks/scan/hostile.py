@@ -1,4 +1,6 @@
-"""A harmless value of each type, and values at which what never fails elsewhere fails. SQL expressions; none fails by itself."""
+"""A harmless value of each type, and values at which what never fails elsewhere fails. SQL
+expressions; none fails by itself.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,8 @@ TEXTS = (
 )
 
 
-#: Where an argument must be some word: a pattern of the function's name to a pattern of types and the harmless value there.
+#: Where an argument must be some word: a pattern of the function's name to a pattern of types and
+#: the harmless value there.
 WORDS: tuple[tuple[str, dict[str, str]], ...] = (
     (r"^(date_part|date_trunc|extract|timezone)$", {"text": "'year'::text"}),
     (r"^(encode|decode)$", {"text": "'hex'::text"}),
@@ -131,7 +134,9 @@ def arguments(function: str, kind: str) -> tuple[str, ...]:
 
 
 def values(kind: str) -> tuple[str, ...]:
-    """A harmless value and hostile ones of a type, by its name; empty for a type that is not known."""
+    """A harmless value and hostile ones of a type, by its name; empty for a type that is
+    not known.
+    """
     if kind in VALUES:
         return VALUES[kind]
     if kind.startswith("_") and kind[1:] in VALUES and not kind[1:].startswith("any"):

@@ -1,5 +1,5 @@
-"""Random queries in which names hide names: CTEs, aliases and columns that are called like tables with masked columns. Where the gateway took
-a table for something else, the worlds would differ.
+"""Random queries in which names hide names: CTEs, aliases and columns that are called like tables
+with masked columns. Where the gateway took a table for something else, the worlds would differ.
 """
 
 from __future__ import annotations
@@ -32,10 +32,16 @@ class Names:
         if roll < 0.45:
             recursive = one(("", "RECURSIVE "))
             names = self.dice.sample(_TABLES, self.dice.randrange(1, 3))
-            parts = ", ".join(f"{name}{one(('', '(ssn)'))} AS ({self.query(depth - 1)})" for name in names)
+            parts = ", ".join(
+                f"{name}{one(('', '(ssn)'))} AS ({self.query(depth - 1)})" for name in names
+            )
             return f"WITH {recursive}{parts} {self.query(depth - 1)}"
         if roll < 0.6:
-            return f"({self.query(depth - 1)}) {one(('UNION', 'UNION ALL', 'EXCEPT ALL', 'INTERSECT'))} ({self.query(depth - 1)})"
+            return (
+                f"({self.query(depth - 1)})"
+                f" {one(('UNION', 'UNION ALL', 'EXCEPT ALL', 'INTERSECT'))}"
+                f" ({self.query(depth - 1)})"
+            )
         return self._select(depth)
 
     def _select(self, depth: int) -> str:

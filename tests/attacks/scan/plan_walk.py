@@ -1,10 +1,12 @@
 """No node of a plan above a scan has a raw value of a masked column.
 
-:func:`carried` plans the text that the gateway sends, as the owner and beside the gateway, and walks the plan. A scan may read the column, and
-its output may hold mask expressions over it. Everything above it may name the column only within such an expression: EXPLAIN prints what a
-node below computed as the expression that computed it. So those expressions are cut out of each text of a node; a raw column that remains was
-carried up: in Output, a sort, group, hash or cache key, a join's or another relation's condition. A scan whose own output has the bare column is
-at fault when the node above it keeps rows.
+:func:`carried` plans the text that the gateway sends, as the owner and beside the gateway, and
+walks the plan. A scan may read the column, and its output may hold mask expressions over it.
+Everything above it may name the column only within such an expression: EXPLAIN prints what a node
+below computed as the expression that computed it. So those expressions are cut out of each text of
+a node; a raw column that remains was carried up: in Output, a sort, group, hash or cache key, a
+join's or another relation's condition. A scan whose own output has the bare column is at fault when
+the node above it keeps rows.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any
 
 import psycopg
 
-#: Nodes that keep what the node below gives them, in memory, on disk or in a queue, and whose size or order may show it.
+#: Nodes that keep what the node below gives them, in memory, on disk or in a queue, and whose size
+#: or order may show it.
 _KEEPING = frozenset(
     {
         "Hash",
@@ -32,7 +35,8 @@ _KEEPING = frozenset(
         "Gather Merge",
     }
 )
-#: What a node says of values; everything that is text or a list of texts and not one of the names is looked at.
+#: What a node says of values; everything that is text or a list of texts and not one of the names
+#: is looked at.
 _NAMES = frozenset(
     {
         "Node Type", "Alias", "Relation Name", "Schema", "Index Name", "Parent Relationship", "Join Type", "Strategy", "Partial Mode", "Scan Direction",
@@ -42,7 +46,14 @@ _NAMES = frozenset(
 )  # fmt: skip
 #: Nodes whose alias names something that was computed already.
 _COMPUTED = frozenset(
-    {"Subquery Scan", "CTE Scan", "Function Scan", "Values Scan", "WorkTable Scan", "Table Function Scan"}
+    {
+        "Subquery Scan",
+        "CTE Scan",
+        "Function Scan",
+        "Values Scan",
+        "WorkTable Scan",
+        "Table Function Scan",
+    }
 )
 _IDENTIFIER = r'(?:[A-Za-z_]\w*|"(?:[^"]|"")+")'
 _REFERENCE = re.compile(rf"({_IDENTIFIER})\.({_IDENTIFIER}|\*)")
@@ -64,15 +75,17 @@ class Carried:
 
 @dataclass
 class _Scans:
-    """What the scans of a plan read. ``aliases``: alias to masked columns; ``expressions``: over raw columns, computed in a scan, as
-    :meth:`marked` writes them.
+    """What the scans of a plan read. ``aliases``: alias to masked columns; ``expressions``: over
+    raw columns, computed in a scan, as :meth:`marked` writes them.
     """
 
     aliases: dict[str, set[str]] = field(default_factory=dict)
     expressions: set[str] = field(default_factory=set)
 
     def raw(self, text: str, own: str = "") -> str:
-        """The first raw column in a text, mask expressions aside and those of alias ``own``; empty where there is none."""
+        """The first raw column in a text, mask expressions aside and those of alias ``own``; empty
+        where there is none.
+        """
         text = self.marked(text, own)
         for expression in sorted(self.expressions, key=len, reverse=True):
             text = text.replace(expression, "")
@@ -80,7 +93,9 @@ class _Scans:
         return left[0][1:] if left else ""
 
     def marked(self, text: str, own: str = "") -> str:
-        """A text in which raw columns stand out. Partitions are written like the table they belong to, as nodes above name that."""
+        """A text in which raw columns stand out. Partitions are written like the table they belong
+        to, as nodes above name that.
+        """
 
         def mark(match: re.Match[str]) -> str:
             if match[1] is None:
@@ -99,7 +114,9 @@ def _unquoted(name: str) -> str:
 
 
 def plans(connection: psycopg.Connection[Any], text: str, settings: Sequence[str]) -> Any:
-    """The plan of a text under planner settings, as EXPLAIN (VERBOSE, FORMAT JSON) gives it. Nothing runs or stays."""
+    """The plan of a text under planner settings, as EXPLAIN (VERBOSE, FORMAT JSON) gives it.
+    Nothing runs or stays.
+    """
     with connection.transaction(force_rollback=True):
         for setting in settings:
             connection.execute(setting.replace("SET ", "SET LOCAL ", 1).encode())
@@ -113,7 +130,9 @@ def plans(connection: psycopg.Connection[Any], text: str, settings: Sequence[str
         finally:
             if text == "EXECUTE walked":
                 connection.execute("DEALLOCATE ALL")
-    return rows[0] if rows and not isinstance(rows[0], str) else json.loads(rows[0] if rows else "[]")
+    return (
+        rows[0] if rows and not isinstance(rows[0], str) else json.loads(rows[0] if rows else "[]")
+    )
 
 
 def carried(
@@ -122,7 +141,9 @@ def carried(
     masked: Mapping[str, set[str]],
     settings: Sequence[str] = (),
 ) -> list[Carried]:
-    """Raw columns above the scans of the plan of ``text``. ``masked``: relation to columns. Raises psycopg.Error where it has no plan."""
+    """Raw columns above the scans of the plan of ``text``. ``masked``: relation to columns. Raises
+    psycopg.Error where it has no plan.
+    """
     found: list[Carried] = []
     for explained in plans(connection, text, settings):
         if "Plan" in explained:  # utility statements have none
@@ -156,7 +177,10 @@ def _nodes(plan: dict[str, Any], parent: str = "") -> Iterator[tuple[dict[str, A
 
 
 def _scans_masked(node: dict[str, Any], scans: _Scans) -> bool:
-    return node.get("Alias", "") in scans.aliases and node["Node Type"] not in {"ModifyTable", *_COMPUTED}
+    return node.get("Alias", "") in scans.aliases and node["Node Type"] not in {
+        "ModifyTable",
+        *_COMPUTED,
+    }
 
 
 def _bare(text: str) -> bool:

@@ -1,5 +1,5 @@
-"""Planner settings under which every shape is planned and run: each turns the server to other nodes. An agent may set them unless the
-gateway pins them; then the statement runs as it is.
+"""Planner settings under which every shape is planned and run: each turns the server to other
+nodes. An agent may set them unless the gateway pins them; then the statement runs as it is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""The parts of the attack on masks at the scan; each takes a :class:`Stage`, tells of leaks at once and gives a :class:`Tally`.
+"""The parts of the attack on masks at the scan; each takes a :class:`Stage`, tells of leaks at once
+and gives a :class:`Tally`.
 
-``sessions``: written by hand (attacks/*.sql). ``orders``: every shape under every planner setting, simple and binary, bytes equal in all worlds.
-``explained``: EXPLAIN of every shape in every form. ``counters``: statistics of relations without masks after it, seen as the owner.
-``named``: names that hide names. ``catalog``: every function, aggregate, operator and cast. ``walked``: the plans of what the gateway sends. ``benign``: what must keep working.
+``sessions``: written by hand (attacks/*.sql). ``orders``: every shape under every planner setting,
+simple and binary, bytes equal in all worlds. ``explained``: EXPLAIN of every shape in every form.
+``counters``: statistics of relations without masks after it, seen as the owner. ``named``: names
+that hide names. ``catalog``: every function, aggregate, operator and cast. ``walked``: the plans of
+what the gateway sends. ``benign``: what must keep working.
 """
 
 from __future__ import annotations
@@ -55,7 +58,9 @@ class _Trial:
         worlds: tuple[int, ...] | None = None,
         residual: str = "",
     ) -> Result | None:
-        """None: the session hung, which counts as a leak. ``residual``: why a difference does not."""
+        """None: the session hung, which counts as a leak. ``residual``: why a difference
+        does not.
+        """
         if agent != self._agent and not self.stage.reading_only:
             self.stage.level()  # what agents write differs where the worlds are not alike to them
             self._agent = agent
@@ -158,12 +163,15 @@ def _product(
 ) -> Iterable[tuple[str, tuple[str, tuple[str, ...]], shapes.Shape]]:
     for agent, planner in product(agents, planners.items()):
         yield from (
-            (agent, planner, shape) for shape in shapes.read(stage.server.major, agent) if only in shape.text
+            (agent, planner, shape)
+            for shape in shapes.read(stage.server.major, agent)
+            if only in shape.text
         )
 
 
-#: Tables without masks, and their indexes. Not HOT updates: they depend on when pages are pruned, so on who else looks at the database;
-#: nor idx_tup_read, which counts entries of dead rows until a scan that no older snapshot forbids it marks them (kill_prior_tuple).
+#: Tables without masks, and their indexes. Not HOT updates: they depend on when pages are pruned,
+#: so on who else looks at the database; nor idx_tup_read, which counts entries of dead rows until a
+#: scan that no older snapshot forbids it marks them (kill_prior_tuple).
 _COUNTERS = """
 SELECT relname, seq_scan, seq_tup_read, coalesce(idx_scan, 0), coalesce(idx_tup_fetch, 0), n_tup_ins, n_tup_upd, n_tup_del
   FROM pg_stat_user_tables WHERE relname = ANY ('{orders,inn,guesses,gg,noted}')
@@ -172,7 +180,9 @@ UNION ALL SELECT indexrelname, idx_scan, idx_tup_fetch, 0, 0, 0, 0, 0 FROM pg_st
 
 
 def _counters(trial: _Trial, agent: str, name: str) -> None:
-    """What ended sessions left in the counters of tables that everybody may read: the same in every world, once all of it is there."""
+    """What ended sessions left in the counters of tables that everybody may read: the same in every
+    world, once all of it is there.
+    """
     stage = trial.stage
     stage.forget()
     for _ in range(12):
@@ -191,7 +201,12 @@ def _counters(trial: _Trial, agent: str, name: str) -> None:
 
 
 def catalog(
-    stage: Stage, report: Report, depth: int = 2, agent: str = "strict", every: int = 1, only: str = ""
+    stage: Stage,
+    report: Report,
+    depth: int = 2,
+    agent: str = "strict",
+    every: int = 1,
+    only: str = "",
 ) -> Tally:
     """``every``: only each n-th statement."""
     trial = _Trial(stage, f"catalog ({agent})", report)
@@ -207,9 +222,12 @@ def catalog(
         tried.setdefault(attempt.kind, set()).add(attempt.name)
         if result is not None and not result.refused:
             ran.setdefault(attempt.kind, set()).add(attempt.name)
-    said = ", ".join(f"{len(ran.get(kind, ()))} of {len(names)} {kind}s" for kind, names in tried.items())
+    said = ", ".join(
+        f"{len(ran.get(kind, ()))} of {len(names)} {kind}s" for kind, names in tried.items()
+    )
     trial.tally.notes.append(
-        f"not refused: {said}; {len(known.uncallable)} cannot be called, {len(known.unknown)} take unknown types"
+        f"not refused: {said}; {len(known.uncallable)} cannot be called, {len(known.unknown)} take"
+        " unknown types"
     )
     report(f"  {trial.kind}: {trial.tally.notes[-1]}")
     stage.reading_only = False
@@ -238,7 +256,9 @@ def view(stage: Stage, agent: str) -> SubjectJudge:
         {"scan": Secret("a key that is long enough for hashes")},
         max_statement_bytes=1 << 20,
     )
-    return judge.subject_judge(Subject(agent, "https://issuer.test", frozenset({agent})), ("public",))
+    return judge.subject_judge(
+        Subject(agent, "https://issuer.test", frozenset({agent})), ("public",)
+    )
 
 
 def walked(
@@ -248,7 +268,9 @@ def walked(
     planners: Planners = SETTINGS | PARALLEL | GENERIC,
     only: str = "",
 ) -> Tally:
-    """Plans of what is sent for every shape. A text that is sent as it came may still be masked on its way back: it must have one scan."""
+    """Plans of what is sent for every shape. A text that is sent as it came may still be masked on
+    its way back: it must have one scan.
+    """
     trial = _Trial(stage, "plan walk", report)
     masked = masked_columns()
     owner = stage.owner(0)
@@ -259,11 +281,19 @@ def walked(
                 continue
             verdict = judge.judge(shape.sql().encode())
             refused = verdict.refusal is not None or verdict.refused >= 0
-            outcome = "refused" if refused else "plain" if verdict.rewritten is None else "rewritten"
+            outcome = (
+                "refused" if refused else "plain" if verdict.rewritten is None else "rewritten"
+            )
             trial.tally.outcomes[outcome] = trial.tally.outcomes.get(outcome, 0) + 1
             if not refused:
                 _walk(
-                    trial, agent, shape, verdict.sent(shape.sql().encode()).decode(), masked, owner, planners
+                    trial,
+                    agent,
+                    shape,
+                    verdict.sent(shape.sql().encode()).decode(),
+                    masked,
+                    owner,
+                    planners,
                 )
     return trial.ended()
 
@@ -283,7 +313,9 @@ def _walk(
             carried = plan_walk.carried(owner, sent, masked, settings)
         except psycopg.Error as error:
             trial.leak(
-                agent, f"[{name}] {shape.text}", f"does not plan: {str(error).splitlines()[0]}: {sent[:1500]}"
+                agent,
+                f"[{name}] {shape.text}",
+                f"does not plan: {str(error).splitlines()[0]}: {sent[:1500]}",
             )
             return
         if carried:
@@ -320,7 +352,8 @@ def benign(
             result = trial.run(text, steps, agent, way)
             if result is not None and (result.refused or result.failed):
                 report(
-                    f"NOT SERVED PostgreSQL {stage.version}, {agent}, {way}: {text}\n    {oracles.summary(result.answers[0])}"
+                    f"NOT SERVED PostgreSQL {stage.version}, {agent}, {way}: {text}\n   "
+                    f" {oracles.summary(result.answers[0])}"
                 )
                 trial.tally.notes.append(text)
     return trial.ended()

@@ -1,5 +1,6 @@
-"""Reads ``shapes.sql``: statements with places for relations with masked columns, and writes them for the gateway (the relation's name) or by
-hand (a subselect with masks), to see what the tests would find without the gateway's care.
+"""Reads ``shapes.sql``: statements with places for relations with masked columns, and writes them
+for the gateway (the relation's name) or by hand (a subselect with masks), to see what the tests
+would find without the gateway's care.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class Shape:
 
     def steps(self, *before: str) -> list[bytes]:
         """What an agent sends; whatever it writes is undone."""
-        statements = [*before, *(("BEGIN", self.sql(), "ROLLBACK") if self.writes else (self.sql(),))]
+        statements = [
+            *before,
+            *(("BEGIN", self.sql(), "ROLLBACK") if self.writes else (self.sql(),)),
+        ]
         return [statement.encode() for statement in statements]
 
 
@@ -88,14 +92,18 @@ _COLUMNS = {
 
 
 def by_hand(arm: bool) -> Callable[[str], str]:
-    """Writes a subselect for a relation: with an arm that gives no row, or without (which PostgreSQL flattens)."""
+    """Writes a subselect for a relation: with an arm that gives no row, or without (which
+    PostgreSQL flattens).
+    """
 
     def write(relation: str) -> str:
         columns = _COLUMNS.get(relation)
         if columns is None:
             return relation
         names = columns.split()
-        shown = ", ".join(f"{_MASKS[name]} AS {name}" if name in _MASKS else f"t.{name}" for name in names)
+        shown = ", ".join(
+            f"{_MASKS[name]} AS {name}" if name in _MASKS else f"t.{name}" for name in names
+        )
         select = f"SELECT {shown} FROM public.{relation} t"
         if arm:
             nothing = ", ".join("NULL" if n in _MASKS else f"t.{n}" for n in names)

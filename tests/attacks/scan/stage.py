@@ -1,8 +1,11 @@
-"""One server with the worlds of :mod:`worlds`, a gateway before them, and scripts of several steps that run in all of them at once.
+"""One server with the worlds of :mod:`worlds`, a gateway before them, and scripts of several steps
+that run in all of them at once.
 
-A step is a statement for the gateway, or begins with ``@``: ``@owner SQL`` runs beside the gateway as the role that owns everything, ``@wait
-SECONDS`` lets counters be flushed, ``@fresh`` goes on in a new session, ``@reset`` sets the counters to zero. What an agent receives must be equal in every world that is alike to it
-(:data:`worlds.ALIKE`); where it is not, the script runs again, and only what differs every time counts.
+A step is a statement for the gateway, or begins with ``@``: ``@owner SQL`` runs beside the gateway
+as the role that owns everything, ``@wait SECONDS`` lets counters be flushed, ``@fresh`` goes on in
+a new session, ``@reset`` sets the counters to zero. What an agent receives must be equal in every
+world that is alike to it (:data:`worlds.ALIKE`); where it is not, the script runs again, and only
+what differs every time counts.
 """
 
 from __future__ import annotations
@@ -35,7 +38,12 @@ _WRITING = re.compile(
     rb"^(BEGIN|CREATE|@owner|@reset|INSERT|UPDATE|DELETE|MERGE|SELECT .* INTO )", re.IGNORECASE
 )
 _CLIENTS = {name: DemoClient(name, Secret("demo"), (name,)) for name in AGENTS}
-_SETTINGS = {"autovacuum": "off", "max_connections": "100", "jit": "off", "max_parallel_workers": "4"}
+_SETTINGS = {
+    "autovacuum": "off",
+    "max_connections": "100",
+    "jit": "off",
+    "max_parallel_workers": "4",
+}
 
 
 def plain(answer: bytes) -> bytes:
@@ -45,7 +53,9 @@ def plain(answer: bytes) -> bytes:
 
 @dataclass
 class Result:
-    """What came of one script. ``difference``: between two worlds, empty where they are alike; ``restless``: it differed, but not every time."""
+    """What came of one script. ``difference``: between two worlds, empty where they are alike;
+    ``restless``: it differed, but not every time.
+    """
 
     answers: list[bytes]
     difference: str = ""
@@ -71,7 +81,10 @@ class Leak:
     evidence: str
 
     def __str__(self) -> str:
-        return f"LEAK PostgreSQL {self.version}, {self.agent}, {self.kind}: {self.text}\n    {self.evidence}"
+        return (
+            f"LEAK PostgreSQL {self.version}, {self.agent}, {self.kind}: {self.text}\n   "
+            f" {self.evidence}"
+        )
 
 
 @dataclass
@@ -105,15 +118,19 @@ class Stage:
         self.version, self.server = version, server
         self.databases = Databases(server)
         targets = {
-            name: Server(version, server.cluster, server.ca, database=name, user=ROLE) for name in NAMES
+            name: Server(version, server.cluster, server.ca, database=name, user=ROLE)
+            for name in NAMES
         }
         extra: dict[str, Any] = {
             "mask_keys": {"scan": {"env": "SCANDB0_PASSWORD"}},
             "limits": {"max_sessions_per_subject": 200, "max_sessions": 500},
         }
-        self.gateway = Gateway(issuer, targets, policy=(HERE / "policy.yaml").read_text(), extra=extra)
+        self.gateway = Gateway(
+            issuer, targets, policy=(HERE / "policy.yaml").read_text(), extra=extra
+        )
         self.gateway.start()
-        #: Scripts run in the worlds that are compared only: nothing is written and no counter is looked at.
+        #: Scripts run in the worlds that are compared only: nothing is written and no counter is
+        #: looked at.
         self.reading_only = False
         self.direct = False  # go past the gateway, to see what would leak without it
         self._clients: dict[tuple[int, str], Client] = {}
@@ -151,10 +168,14 @@ class Stage:
         self.gateway.stop()
 
     def run(
-        self, steps: Sequence[bytes], agent: str, way: str = "simple", worlds: Sequence[int] | None = None
+        self,
+        steps: Sequence[bytes],
+        agent: str,
+        way: str = "simple",
+        worlds: Sequence[int] | None = None,
     ) -> Result:
-        """Run a script in every world, so that all of them go on being alike, and compare those that are alike to the agent, or only in
-        ``worlds``. Raises Hang.
+        """Run a script in every world, so that all of them go on being alike, and compare those
+        that are alike to the agent, or only in ``worlds``. Raises Hang.
         """
         chosen = tuple(worlds if worlds is not None else ALIKE[agent])
         result = self._once(steps, agent, way, chosen)
@@ -175,7 +196,9 @@ class Stage:
             return False
         return len({plain(self._play(world, steps, agent, way)) for _ in range(3)}) > 1
 
-    def _once(self, steps: Sequence[bytes], agent: str, way: str, worlds: tuple[int, ...]) -> Result:
+    def _once(
+        self, steps: Sequence[bytes], agent: str, way: str, worlds: tuple[int, ...]
+    ) -> Result:
         played = worlds if self.reading_only else range(len(NAMES))
         kept = dict(
             zip(
@@ -229,7 +252,9 @@ class Stage:
         self.databases.level()
 
     def _reset(self, world: int) -> None:
-        """Counters begin anew: those of sessions before this script are of other agents, which look at other worlds."""
+        """Counters begin anew: those of sessions before this script are of other agents, which look
+        at other worlds.
+        """
         for (number, _), client in list(self._clients.items()):
             if number == world:
                 client.close()
@@ -238,7 +263,17 @@ class Stage:
 
 
 #: Statements whose effect on a session must not reach the next script.
-_LASTING = (b"SET", b"BEGIN", b"PREPARE", b"DECLARE", b"RESET", b"DISCARD", b"ROLLBACK", b"CREATE", b"START")
+_LASTING = (
+    b"SET",
+    b"BEGIN",
+    b"PREPARE",
+    b"DECLARE",
+    b"RESET",
+    b"DISCARD",
+    b"ROLLBACK",
+    b"CREATE",
+    b"START",
+)
 
 
 @contextmanager

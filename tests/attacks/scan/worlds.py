@@ -1,9 +1,10 @@
 """Four databases that are alike in everything but the values of masked columns (policy.yaml).
 
-World 0 is the base. World 1 has other lengths, and few different values, often. World 2 has NULLs, and an order by every masked column that is
-the order of the keys. World 3 keeps what ``email``, ``partial``, ``date`` and ``bucket`` show of world 0, and nothing else of it. ``strict``,
-``denied`` and ``equal`` must not tell any two of them apart, ``shown`` not 0 from 3. Every table takes as many pages in each of them: the
-size of a table is public (docs/threat-model.md).
+World 0 is the base. World 1 has other lengths, and few different values, often. World 2 has NULLs,
+and an order by every masked column that is the order of the keys. World 3 keeps what ``email``,
+``partial``, ``date`` and ``bucket`` show of world 0, and nothing else of it. ``strict``, ``denied``
+and ``equal`` must not tell any two of them apart, ``shown`` not 0 from 3. Every table takes as many
+pages in each of them: the size of a table is public (docs/threat-model.md).
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def _word(dice: random.Random, low: int, high: int) -> str:
 
 
 class Values:
-    """The masked values of one row of one world. ``same``: a dice that worlds 0 and 3 share; ``own``: one of this world."""
+    """The masked values of one row of one world. ``same``: a dice that worlds 0 and 3 share;
+    ``own``: one of this world.
+    """
 
     def __init__(self, world: int, table: str, number: int) -> None:
         self.world, self.number = world, number
@@ -101,7 +104,10 @@ class Values:
 
     def seen(self) -> str:
         day = f"2025-{self.same.randrange(1, 13):02}-{self.same.randrange(1, 29):02}"
-        return f"{day} {self.own.randrange(24):02}:{self.own.randrange(60):02}:{self.own.randrange(60):02}+00"
+        return (
+            f"{day}"
+            f" {self.own.randrange(24):02}:{self.own.randrange(60):02}:{self.own.randrange(60):02}+00"
+        )
 
     def token(self) -> str:
         raw = f"{self.own.getrandbits(128):032x}" if self.world != 2 else f"{self.number:032}"
@@ -121,27 +127,44 @@ def _customer(world: int, number: int) -> Row:
     public = {
         "id": number, "age": 20 + number % 50, "active": number % 3 != 0, "city": _CITIES[number * number % 7], "void": None,
     }  # fmt: skip
-    fixed = {"salary": values.salary(), "born": values.born(), "seen": values.seen(), "token": values.token()}
+    fixed = {
+        "salary": values.salary(),
+        "born": values.born(),
+        "seen": values.seen(),
+        "token": values.token(),
+    }
     return {**public, **fixed, **texts, "pad": "p" * (_WIDTH - taken)}
 
 
 def _small(world: int, number: int) -> Row:
     values = Values(world, "small", number)
-    row: Row = {"id": number, "name": f"name {number}", "ssn": values.ssn(), "email": values.email()}
+    row: Row = {
+        "id": number,
+        "name": f"name {number}",
+        "ssn": values.ssn(),
+        "email": values.email(),
+    }
     row |= {
         "phone": values.text(9),
         "label": values.text(9),
         "salary": values.salary(),
         "score": values.score(),
     }
-    row |= {"born": values.born(), "seen": values.seen(), "fine": values.text(11), "nick": values.text(9)}
+    row |= {
+        "born": values.born(),
+        "seen": values.seen(),
+        "fine": values.text(11),
+        "nick": values.text(9),
+    }
     row["notes"] = _word(values.own, *((14, 14), (52, 52), (30, 30), (41, 41))[world])
     row["doc"] = f'{{"k": "{_word(values.own, 1, 9)}", "n": {values.own.randrange(9**9)}}}'
     row["raw"] = f'{{"k": {"[" * (world + 1)}1{"]" * (world + 1)}}}'
     row["tags"] = "{" + ",".join(_word(values.own, 1, 5) for _ in range(world + 1)) + "}"
     row["blob"] = "\\x" + _word(values.own, 1, 9).encode().hex()
     row["feeling"] = values.own.choice(("sad", "ok", "happy"))
-    row["long"] = (_word(values.own, 3000, 3000), "short", None, _word(values.own, 9000, 9000))[world]
+    row["long"] = (_word(values.own, 3000, 3000), "short", None, _word(values.own, 9000, 9000))[
+        world
+    ]
     if number == 3:
         tail = str(row["ssn"])[-4:]
         row["ssn"] = (f"AAAAAAA{tail}", "zz", None, f"zzzzzzz{tail}")[world]
@@ -149,7 +172,9 @@ def _small(world: int, number: int) -> Row:
         row["ssn"] = (GUESS, "y", "000-00-0000", "923-45-6789")[world]
     if world == 2:
         row |= {
-            name: None for name in ("salary", "score", "born", "doc", "tags", "feeling") if number % 3 == 1
+            name: None
+            for name in ("salary", "score", "born", "doc", "tags", "feeling")
+            if number % 3 == 1
         }
     return row
 
@@ -160,8 +185,13 @@ def _chosen(world: int, *values: str | None) -> str | None:
 
 
 def _tall(world: int, number: int) -> str | None:
-    """E-mail addresses so long that they are kept out of line, in pieces whose number tells the length."""
-    same, own = random.Random(f"{world % 3}/tall/{number}"), random.Random(f"{world}/tall/{number}/own")
+    """E-mail addresses so long that they are kept out of line, in pieces whose number tells the
+    length.
+    """
+    same, own = (
+        random.Random(f"{world % 3}/tall/{number}"),
+        random.Random(f"{world}/tall/{number}/own"),
+    )
     length = own.randrange(5000, 30_000) if world != 1 else own.randrange(2, 20)
     return (
         None
@@ -177,15 +207,21 @@ def _few(world: int) -> Iterator[tuple[str, list[Row]]]:
     rows: list[Row] = [{"id": n, "ssn": third if n == 3 else ssn[n]} for n in range(1, 6)]
     yield "mm", [*rows, {"id": 9001, "ssn": OWN}]
     guessed = _chosen(world, GUESS, "99", "000-00-0000", "923-45-6789")
-    rows = [{"id": n, "name": f"name {n}", "ssn": guessed if n == 3 else ssn[n]} for n in range(1, 6)]
+    rows = [
+        {"id": n, "name": f"name {n}", "ssn": guessed if n == 3 else ssn[n]} for n in range(1, 6)
+    ]
     yield "hot", [row | {"n": 0} for row in rows]
     yield "quiet", rows
-    unique = [_chosen(world, f"aaaa{n:04}", f"long value {n}", f"{n}", f"zzzz{n:04}") for n in range(9)]
+    unique = [
+        _chosen(world, f"aaaa{n:04}", f"long value {n}", f"{n}", f"zzzz{n:04}") for n in range(9)
+    ]
     yield "keyed", [{"id": n, "ssn": unique[n], "name": f"name {n}"} for n in range(1, 9)]
     yield "pp", [{"a": n, "ssn": third if n == 2 else ssn[n], "z": f"z{n}"} for n in range(1, 7)]
     yield "one", [{"ssn": _chosen(world, "3xx-4444", "7", None, "8xx-4444")}]
     yield "gen", [{"id": n, "ssn": ssn[n]} for n in range(1, 9)]
-    spread = [_chosen(world, *pair) for pair in (("a1", "x", None, "z1"), ("y2", "b", "c", "a2")) * 5]
+    spread = [
+        _chosen(world, *pair) for pair in (("a1", "x", None, "z1"), ("y2", "b", "c", "a2")) * 5
+    ]
     yield "parts", [{"id": n, "ssn": spread[n], "name": f"name {n}"} for n in range(1, 9)]
     yield (
         "events",
@@ -204,7 +240,8 @@ def _few(world: int) -> Iterator[tuple[str, list[Row]]]:
     yield "tall", [{"id": n, "email": _tall(world, n), "note": f"note {n}"} for n in range(1, 7)]
     bodies = [
         _word(
-            random.Random(f"{world}/docs"), *((400_000, 400_000), (10, 10), (2000, 2000), (700, 700))[world]
+            random.Random(f"{world}/docs"),
+            *((400_000, 400_000), (10, 10), (2000, 2000), (700, 700))[world],
         )
     ]
     yield (
@@ -248,17 +285,24 @@ def _fill(connection: psycopg.Connection[Any], world: int) -> None:
 
 
 #: Of which each server has some.
-_EXTENSIONS = "citext hstore pg_trgm ltree fuzzystrmatch btree_gist btree_gin intarray isn cube seg pgcrypto tablefunc earthdistance unaccent lo xml2 dict_int"
+_EXTENSIONS = (
+    "citext hstore pg_trgm ltree fuzzystrmatch btree_gist btree_gin intarray isn cube seg pgcrypto"
+    " tablefunc earthdistance unaccent lo xml2 dict_int"
+)
 
 
 def _extend(connection: psycopg.Connection[Any]) -> None:
-    there = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions").fetchall()}
+    there = {
+        name
+        for (name,) in connection.execute("SELECT name FROM pg_available_extensions").fetchall()
+    }
     for name in _EXTENSIONS.split():
         if name in there:
             connection.execute(f"CREATE EXTENSION {name}")
 
 
-#: What the planner knows of tables beside the statistics of columns, but for tables whose rows are where masked values say.
+#: What the planner knows of tables beside the statistics of columns, but for tables whose rows are
+#: where masked values say.
 _PAGES = """SELECT relname, relpages, reltuples, relallvisible FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
   AND relname !~ '^parts_' ORDER BY 1"""
 
@@ -272,7 +316,8 @@ class Databases:
             admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{AGENT_PASSWORD}'")
             admin.execute(f"GRANT pg_monitor TO {ROLE}")
             admin.execute(
-                f"CREATE DATABASE scanbase OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+                f"CREATE DATABASE scanbase OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8'"
+                " LOCALE 'C'"
             )
             with psycopg.connect(self.dsn("scanbase"), autocommit=True) as base:
                 _extend(base)
@@ -285,7 +330,9 @@ class Databases:
         self.level()
 
     def level(self) -> None:
-        """Make every table as it is when nothing was ever changed in it, and every counter zero, in the same way in every world."""
+        """Make every table as it is when nothing was ever changed in it, and every counter zero, in
+        the same way in every world.
+        """
         pages = []
         for name in NAMES:
             with psycopg.connect(self.dsn(name), autocommit=True) as connection:
@@ -299,13 +346,16 @@ class Databases:
                         break
                     time.sleep(0.2)
                 pages.append(found)
-        time.sleep(1.2 if self.server.major < 15 else 0.4)  # until what the sessions above did is counted
+        # until what the sessions above did is counted
+        time.sleep(1.2 if self.server.major < 15 else 0.4)
         for name in NAMES:
             with psycopg.connect(self.dsn(name), autocommit=True) as connection:
                 connection.execute("SELECT pg_stat_reset()")
         for other in pages[1:]:
             if other != pages[0]:
-                raise RuntimeError(f"tables of the worlds differ in size: {set(other) ^ set(pages[0])}")
+                raise RuntimeError(
+                    f"tables of the worlds differ in size: {set(other) ^ set(pages[0])}"
+                )
 
     def dsn(self, database: str) -> str:
         """Of the superuser, past the gateway."""

@@ -66,7 +66,8 @@ create index on s.customers (email); create index on s.orders (customer);
 analyze;
 """
 
-#: Every mask reads its column, so that each subselect has its second branch; ``city`` does not have any.
+#: Every mask reads its column, so that each subselect has its second branch; ``city`` does not have
+#: any.
 POLICY = """\
 version: 1
 rules:
@@ -97,7 +98,9 @@ class RewritingDatabase:
         """What judges for an agent with ``policy``, or the usual one."""
         text = policy or self.policy
         if text not in self._views:
-            judge = Judge("x", parse_policy(text, "p"), self.catalog, {}, max_statement_bytes=1 << 20)
+            judge = Judge(
+                "x", parse_policy(text, "p"), self.catalog, {}, max_statement_bytes=1 << 20
+            )
             self._views[text] = judge.subject_judge(AGENT, PATH)
         return self._views[text]
 
@@ -118,15 +121,19 @@ class RewritingDatabase:
         return next((f"{one.code.id} {one.message} {one.detail}" for one in refusals if one), "")
 
     def answer(self, sql: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], list[Any]]:
-        """Names and types of the columns, and the rows. What was written is rolled back. Raises psycopg.Error."""
+        """Names and types of the columns, and the rows. What was written is rolled back. Raises
+        psycopg.Error.
+        """
         with self.connection.transaction(force_rollback=True):
             cursor = self.connection.execute(sql.encode(), parameters or None)
-            columns = [(c.name, c.type_code, c.precision, c.scale) for c in cursor.description or ()]
+            columns = [
+                (c.name, c.type_code, c.precision, c.scale) for c in cursor.description or ()
+            ]
             return columns, cursor.fetchall() if cursor.description else []
 
     def same(self, sql: str, *, ordered: bool = False, types: bool = True) -> str:
-        """That the text which is sent, whose masks show the values as they are (:func:`identity_masks`), answers like ``sql``. Gives
-        that text.
+        """That the text which is sent, whose masks show the values as they are
+        (:func:`identity_masks`), answers like ``sql``. Gives that text.
         """
         sent = self.sent(sql)
         (columns, rows), (columns_sent, rows_sent) = self.answer(sql), self.answer(sent)
@@ -141,7 +148,9 @@ class RewritingDatabase:
 
 @pytest.fixture
 def identity_masks(monkeypatch: pytest.MonkeyPatch, rewriting_database: RewritingDatabase) -> None:
-    """Masks that show the values as they are: what a rewritten statement means is then what the statement means."""
+    """Masks that show the values as they are: what a rewritten statement means is then what the
+    statement means.
+    """
     rewriting_database._views.clear()
     for module in (subselects, comparisons):
         monkeypatch.setattr(module, "mask_expression", lambda spec, raw, *more: raw)

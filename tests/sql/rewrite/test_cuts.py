@@ -135,6 +135,8 @@ def test_cuts_that_overlap(cuts: list[Cut]) -> None:
 
 
 def test_cuts_that_touch() -> None:
-    rewritten = Rewritten(b"abcdef", [Cut(3, 3, b"-"), Cut(0, 3, b"x"), Cut(3, 4, b"y"), Cut(4, 6, b"")])
+    rewritten = Rewritten(
+        b"abcdef", [Cut(3, 3, b"-"), Cut(0, 3, b"x"), Cut(3, 4, b"y"), Cut(4, 6, b"")]
+    )
     assert rewritten.text == b"x-y"
     assert [rewritten.before(n) for n in range(4)] == [0, 3, 3, 6]

@@ -9,7 +9,8 @@ from tests.sql.rewrite.database import RewritingDatabase
 
 pytestmark = pytest.mark.usefixtures("identity_masks")
 
-#: Each reads a masked column of what it groups, so that a subselect stands there. c: customers, o: orders, l: lines.
+#: Each reads a masked column of what it groups, so that a subselect stands there. c: customers, o:
+#: orders, l: lines.
 STATEMENTS = """
 select id, email from customers group by id
 select email, ssn, name, count(*) from customers group by id
@@ -129,7 +130,9 @@ def test_what_a_group_is(rewriting_database: RewritingDatabase, sql: str) -> Non
         "select c.id, (select row_to_json(c)) from customers c group by c.id",
     ],
 )
-def test_what_cannot_be_kept_is_refused_or_the_same(rewriting_database: RewritingDatabase, sql: str) -> None:
+def test_what_cannot_be_kept_is_refused_or_the_same(
+    rewriting_database: RewritingDatabase, sql: str
+) -> None:
     """Stars over columns without an equality operator, and whole rows."""
     refusal = rewriting_database.refusal(sql)
     if refusal:
@@ -149,7 +152,9 @@ def test_what_cannot_be_kept_is_refused_or_the_same(rewriting_database: Rewritin
         "select email, loud from kept group by id",
     ],
 )
-def test_what_postgresql_refuses_it_still_refuses(rewriting_database: RewritingDatabase, sql: str) -> None:
+def test_what_postgresql_refuses_it_still_refuses(
+    rewriting_database: RewritingDatabase, sql: str
+) -> None:
     """Columns that no key determines; a view and a materialized view have no keys."""
     if rewriting_database.refusal(sql):
         assert "desk_id" in sql

@@ -1,4 +1,6 @@
-"""What was rewritten wrongly is not sent: each cut that is left out, or is another one, is noticed."""
+"""What was rewritten wrongly is not sent: each cut that is left out, or is another one, is
+noticed.
+"""
 
 from __future__ import annotations
 
@@ -24,41 +26,74 @@ MASKED = ("customers", "orders", "lines", "people")
 STATEMENTS = [
     "select * from customers",
     "select * from customers c, orders o, products p where c.id = o.customer",
-    "select * from customers where id in (select customer from orders where note in (select name from products))",
+    (
+        "select * from customers where id in (select customer from orders where note in (select"
+        " name from products))"
+    ),
     "with customers as (select * from s.customers) select * from customers",
     "with q as (select * from customers), r as (select * from q, orders) select * from r, q, lines",
-    "with recursive customers as (select id from s.customers union all select id + 1 from customers where id < 20) table customers",
+    (
+        "with recursive customers as (select id from s.customers union all select id + 1 from"
+        " customers where id < 20) table customers"
+    ),
     "with products as (select * from customers) select * from products join s.products x on true",
-    "select (select count(*) from customers), array(select id from orders), exists (table people) from products",
-    "select * from (select * from (select * from people) a, only people) b, lateral (select * from orders where b.id = 1) c",
+    (
+        "select (select count(*) from customers), array(select id from orders), exists (table"
+        " people) from products"
+    ),
+    (
+        "select * from (select * from (select * from people) a, only people) b, lateral (select *"
+        " from orders where b.id = 1) c"
+    ),
     "table customers union (table s2.customers except select 1, 'x', 'y')",
     "select * from s.customers, s2.customers, products",
-    "update products set name = 'x' from customers c where c.id = products.id and c.id in (select customer from orders)",
+    (
+        "update products set name = 'x' from customers c where c.id = products.id and c.id in"
+        " (select customer from orders)"
+    ),
     "insert into products select id, city from customers",
     "delete from products using customers where customers.id = products.id",
-    "merge into products p using customers c on c.id = p.id when matched then update set name = c.city",
+    (
+        "merge into products p using customers c on c.id = p.id when matched then update set name ="
+        " c.city"
+    ),
     "select * from customers for update of customers",
     "explain select * from customers, products",
     "copy (select id from customers order by 1) to stdout",
     "prepare x as select * from customers where id = $1",
-    "with d as (delete from products using orders where orders.id = products.id returning products.id) select * from d, customers",
+    (
+        "with d as (delete from products using orders where orders.id = products.id returning"
+        " products.id) select * from d, customers"
+    ),
     "select 1; select * from customers; select * from orders; select 3",
 ]
 
 
 def variables_of(sql: str, catalog: CatalogSnapshot) -> dict[int, RangeVariable]:
-    levels = [level for facts in analyze(sql.encode(), catalog, Context(PATH)) for level in chain(facts)]
+    levels = [
+        level for facts in analyze(sql.encode(), catalog, Context(PATH)) for level in chain(facts)
+    ]
     return {variable.position: variable for level in levels for variable in level.range_variables}
 
 
-def must_be_replaced(variables: dict[int, RangeVariable], catalog: CatalogSnapshot) -> list[RangeVariable]:
+def must_be_replaced(
+    variables: dict[int, RangeVariable], catalog: CatalogSnapshot
+) -> list[RangeVariable]:
     known = catalog.relations
-    return [v for v in variables.values() if v.relation and known[v.relation].name in MASKED and not v.target]
+    return [
+        v
+        for v in variables.values()
+        if v.relation and known[v.relation].name in MASKED and not v.target
+    ]
 
 
-def cuts_of(sql: str, variables: list[RangeVariable], text: str = "SELECT 1 AS x") -> dict[int, list[Cut]]:
+def cuts_of(
+    sql: str, variables: list[RangeVariable], text: str = "SELECT 1 AS x"
+) -> dict[int, list[Cut]]:
     tokens = Tokens(sql.encode())
-    return {v.position: replace_range(tokens, v, lambda only, sample: text, v.name) for v in variables}
+    return {
+        v.position: replace_range(tokens, v, lambda only, sample: text, v.name) for v in variables
+    }
 
 
 def why(sql: str, cuts: list[Cut], catalog: CatalogSnapshot) -> str:
@@ -82,7 +117,9 @@ def test_every_cut_is_needed(rewriting_database: RewritingDatabase, sql: str) ->
 
 @pytest.mark.parametrize("sql", STATEMENTS)
 def test_a_cut_in_the_wrong_place(rewriting_database: RewritingDatabase, sql: str) -> None:
-    """One that is a byte off, one that goes over what stands behind it, and one whose text names a relation itself."""
+    """One that is a byte off, one that goes over what stands behind it, and one whose text names a
+    relation itself.
+    """
     catalog = rewriting_database.catalog
     cuts = cuts_of(sql, must_be_replaced(variables_of(sql, catalog), catalog))
     for position, (cut,) in cuts.items():
@@ -131,7 +168,7 @@ def test_a_relation_that_was_not_judged(rewriting_database: RewritingDatabase) -
     catalog = rewriting_database.catalog
     sql = "select * from customers, products"
     variables = variables_of(sql, catalog)
-    (customers, products) = sorted(variables.values(), key=lambda v: v.position)
+    customers, products = sorted(variables.values(), key=lambda v: v.position)
     cuts = [c for group in cuts_of(sql, [customers]).values() for c in group]
     made = Rewritten(sql.encode(), cuts)
     masked = frozenset({customers.position})
@@ -148,7 +185,9 @@ def test_a_relation_that_is_another_by_now(rewriting_database: RewritingDatabase
     sql = "select * from customers c, products"
     variables = variables_of(sql, catalog)
     customers = next(v for v in variables.values() if v.name == "c")
-    made = Rewritten(sql.encode(), [c for group in cuts_of(sql, [customers]).values() for c in group])
+    made = Rewritten(
+        sql.encode(), [c for group in cuts_of(sql, [customers]).values() for c in group]
+    )
     masked = frozenset({customers.position})
     assert "another relation" in disproved(made, variables, masked, catalog, ("pg_catalog", "s2"))
     assert "another relation" in disproved(made, variables, masked, catalog, ())
@@ -175,14 +214,18 @@ def test_targets_of_writes(rewriting_database: RewritingDatabase) -> None:
         for position, variable in variables.items():
             values = {name: getattr(variable, name) for name in variable.__slots__}
             turned = RangeVariable(**{**values, "target": not variable.target})
-            said = disproved(made, {**variables, position: turned}, masked - {position}, catalog, PATH)
+            said = disproved(
+                made, {**variables, position: turned}, masked - {position}, catalog, PATH
+            )
             # what stands in a subselect's place is not there any more
             assert ("source or target" in said) is (position not in masked), sql
         assert target.position not in masked
 
 
 def test_statements_beside_those_that_changed(rewriting_database: RewritingDatabase) -> None:
-    """Relations of LOCK TABLE and the like are no range variables; beside a rewritten statement they are as they were judged."""
+    """Relations of LOCK TABLE and the like are no range variables; beside a rewritten statement
+    they are as they were judged.
+    """
     catalog = rewriting_database.catalog
     for beside in (
         "lock table products",
@@ -195,7 +238,9 @@ def test_statements_beside_those_that_changed(rewriting_database: RewritingDatab
             masked = must_be_replaced(variables, catalog)
             cuts = [c for group in cuts_of(sql, masked).values() for c in group]
             positions = frozenset(v.position for v in masked)
-            assert disproved(Rewritten(sql.encode(), cuts), variables, positions, catalog, PATH) == ""
+            assert (
+                disproved(Rewritten(sql.encode(), cuts), variables, positions, catalog, PATH) == ""
+            )
             assert disproved(Rewritten(sql.encode(), []), variables, positions, catalog, PATH) != ""
             at = sql.index(beside) + beside.index(" ")
             inside = [*cuts, Cut(at, at, b"/* */ ")]
@@ -208,7 +253,10 @@ def test_statements_beside_those_that_changed(rewriting_database: RewritingDatab
     [
         ("SELECT 1 AS x", True),
         (
-            ' SELECT t."id" FROM "s"."customers" AS t UNION ALL SELECT 1 FROM s.customers AS t WHERE false',
+            (
+                ' SELECT t."id" FROM "s"."customers" AS t UNION ALL SELECT 1 FROM s.customers AS t'
+                " WHERE false"
+            ),
             True,
         ),
         ("WITH t AS (SELECT) SELECT 1 FROM s.customers AS t", True),
@@ -239,7 +287,9 @@ def test_the_judge_refuses_what_is_disproved(
     database = RewritingDatabase(rewriting_database.connection, rewriting_database.catalog)
     for broken in (
         lambda *arguments: [],
-        lambda tokens, variable, subselect, alias: [Cut(variable.position, variable.position, b"s.")],
+        lambda tokens, variable, subselect, alias: [
+            Cut(variable.position, variable.position, b"s.")
+        ],
         lambda tokens, variable, subselect, alias: [Cut(0, 0, b"/* */")],
         lambda tokens, variable, subselect, alias: [
             Cut(variable.position, variable.position + 3, b"(SELECT")

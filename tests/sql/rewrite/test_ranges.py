@@ -50,7 +50,9 @@ def ranges(draw: st.DrawFn) -> tuple[str, bool]:
     """The text of a range variable, and whether it has an alias."""
     name = draw(st.sampled_from(PEOPLE * 2 + ODD))
     shape = draw(
-        st.sampled_from(["{}", "{}", "{}*", "{} *", "only {}", "ONLY {}", "only ( {} )", "oNLy({})"])
+        st.sampled_from(
+            ["{}", "{}", "{}*", "{} *", "only {}", "ONLY {}", "only ( {} )", "oNLy({})"]
+        )
     )
     alias, sample = draw(st.sampled_from(ALIASES)), draw(st.sampled_from(SAMPLES))
     parts = [shape.format(name), alias, sample]
@@ -65,23 +67,33 @@ def facts_of(sql: str, catalog: CatalogSnapshot) -> StatementFacts:
     return analyze(sql.encode(), catalog, Context(("pg_catalog", "s", "s2")))[0]
 
 
-def replaced(sql: str, facts: StatementFacts, variable: RangeVariable, catalog: CatalogSnapshot) -> Rewritten:
+def replaced(
+    sql: str, facts: StatementFacts, variable: RangeVariable, catalog: CatalogSnapshot
+) -> Rewritten:
     relation = catalog.relations[variable.relation]
     source = f"{quoted(relation.schema)}.{quoted(relation.name)} AS t"
 
     def subselect(only: str, sample: str) -> str:
         return f"SELECT * FROM {only}{source}{sample} UNION ALL SELECT * FROM {source} WHERE false"
 
-    return Rewritten(sql.encode(), replace_range(Tokens(sql.encode()), variable, subselect, variable.name))
+    return Rewritten(
+        sql.encode(), replace_range(Tokens(sql.encode()), variable, subselect, variable.name)
+    )
 
 
 def variables(facts: StatementFacts, catalog: CatalogSnapshot) -> list[RangeVariable]:
     names = ("people", 'Odd "Name', "customers")
-    return [v for v in facts.range_variables if v.relation and catalog.relations[v.relation].name in names]
+    return [
+        v
+        for v in facts.range_variables
+        if v.relation and catalog.relations[v.relation].name in names
+    ]
 
 
 def is_syntax(sql: str) -> bool:
-    """Some of what is put together PostgreSQL does not read: ``people* TABLESAMPLE`` is fine, ``x as of`` is not, say."""
+    """Some of what is put together PostgreSQL does not read: ``people* TABLESAMPLE`` is fine, ``x
+    as of`` is not, say.
+    """
     try:
         parse(sql.encode())
     except RefusedError:
@@ -125,7 +137,10 @@ def test_every_spelling(
         "with q as (table people) table q",
         "(table people) union all table people order by 1, 2 limit 5",
         "table s.people order by ssn limit 2",
-        "select array(table people order by 1 limit 1) is null from products where (1, 'p-1') in (table people)",
+        (
+            "select array(table people order by 1 limit 1) is null from products where (1, 'p-1')"
+            " in (table people)"
+        ),
     ],
 )
 def test_table_as_a_query(rewriting_database: RewritingDatabase, sql: str) -> None:
@@ -141,13 +156,31 @@ def test_table_as_a_query(rewriting_database: RewritingDatabase, sql: str) -> No
 @pytest.mark.parametrize(
     "sql",
     [
-        "select * from people a, people b, only people as c (x, y) where a.id = b.id and c.x = b.id",
-        "select * from people a tablesample bernoulli (100) repeatable (1), people b tablesample system (100)",
-        "select * from people a where exists (select from people b where b.id = a.id and b.ssn < any (select ssn from people))",
+        (
+            "select * from people a, people b, only people as c (x, y) where a.id = b.id and c.x ="
+            " b.id"
+        ),
+        (
+            "select * from people a tablesample bernoulli (100) repeatable (1), people b"
+            " tablesample system (100)"
+        ),
+        (
+            "select * from people a where exists (select from people b where b.id = a.id and b.ssn"
+            " < any (select ssn from people))"
+        ),
         "select * from people natural join people b",
-        "with people as (select * from people), q as (select * from people) select * from q join people using (id) join s.people p using (id)",
-        "with recursive q as (select * from people where id = 1 union all select p.* from people p join q on p.id = q.id + 1) table q",
-        "select * from people a left join lateral (select * from people b where b.id > a.id) c on true",
+        (
+            "with people as (select * from people), q as (select * from people) select * from q"
+            " join people using (id) join s.people p using (id)"
+        ),
+        (
+            "with recursive q as (select * from people where id = 1 union all select p.* from"
+            " people p join q on p.id = q.id + 1) table q"
+        ),
+        (
+            "select * from people a left join lateral (select * from people b where b.id > a.id) c"
+            " on true"
+        ),
         "select * from people a tablesample bernoulli ((select 100 from people where ssn = 'p-1'))",
         "select * from people except select * from only people",
         "select people.ssn, people.*, people::text from people, products",
@@ -155,7 +188,9 @@ def test_table_as_a_query(rewriting_database: RewritingDatabase, sql: str) -> No
     ],
 )
 def test_several_in_one_statement(rewriting_database: RewritingDatabase, sql: str) -> None:
-    """Inner ones before outer ones, CTEs that have a relation's name, samples whose arguments read relations."""
+    """Inner ones before outer ones, CTEs that have a relation's name, samples whose arguments read
+    relations.
+    """
     catalog = rewriting_database.catalog
     facts = facts_of(sql, catalog)
     if "tablesample bernoulli ((select" in sql:
@@ -163,7 +198,11 @@ def test_several_in_one_statement(rewriting_database: RewritingDatabase, sql: st
         with pytest.raises(ValueError, match="overlap"):
             Rewritten(
                 sql.encode(),
-                [c for v in variables(facts, catalog) for c in replaced(sql, facts, v, catalog).cuts],
+                [
+                    c
+                    for v in variables(facts, catalog)
+                    for c in replaced(sql, facts, v, catalog).cuts
+                ],
             )
         return
     cuts = [c for v in variables(facts, catalog) for c in replaced(sql, facts, v, catalog).cuts]
@@ -174,7 +213,10 @@ def test_several_in_one_statement(rewriting_database: RewritingDatabase, sql: st
 
 
 def test_positions_are_bytes(rewriting_database: RewritingDatabase) -> None:
-    sql = 'select \'漢字\', "Id" /* ö */ from "Odd.Schema"."Odd ""Name" as "ü" where \'é\' < "ü"."E mail"'
+    sql = (
+        'select \'漢字\', "Id" /* ö */ from "Odd.Schema"."Odd ""Name" as "ü" where \'é\' < "ü"."E'
+        ' mail"'
+    )
     facts = facts_of(sql, rewriting_database.catalog)
     (variable,) = variables(facts, rewriting_database.catalog)
     text = replaced(sql, facts, variable, rewriting_database.catalog).text.decode()

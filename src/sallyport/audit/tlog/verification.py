@@ -147,7 +147,9 @@ def compare_head(result: Verification, head: Head) -> None:
         return
     if head.head not in hashes:
         kind = REPLACED if result.ended else TRUNCATED
-        result.problems.append(VerificationProblem(kind, "the block that is proven is not in the file"))
+        result.problems.append(
+            VerificationProblem(kind, "the block that is proven is not in the file")
+        )
     elif head.status != LIVE and hashes[-1] != head.head:
         result.problems.append(
             VerificationProblem(INSERTION, "blocks follow the one that is proven as the last"),
@@ -252,7 +254,9 @@ def _report(result: Verification, problem: VerificationProblem) -> None:
     if len(result.problems) < _LIMIT:
         result.problems.append(problem)
     elif len(result.problems) == _LIMIT:
-        result.problems.append(VerificationProblem(problem.kind, "and more; only the first are listed"))
+        result.problems.append(
+            VerificationProblem(problem.kind, "and more; only the first are listed")
+        )
 
 
 class _Tree:
@@ -328,7 +332,9 @@ class _Tree:
             text = f"the {self.size} entries are not those that the checkpoint signs"
             if usable is None:
                 text = f"whether these are the {self.size} entries of the checkpoint cannot be told"
-            self._upper.append(VerificationProblem(REPLACED if usable is not None else UNREADABLE, text))
+            self._upper.append(
+                VerificationProblem(REPLACED if usable is not None else UNREADABLE, text)
+            )
 
     def _read_upper_edge(self) -> None:
         """The partial tiles above level 0, which proofs are made of."""
@@ -348,7 +354,10 @@ class _Tree:
             return
         if isinstance(entry, LogBegun):
             if index:
-                _report(self._result, VerificationProblem(INSERTION, f"entry {index} begins a log again"))
+                _report(
+                    self._result,
+                    VerificationProblem(INSERTION, f"entry {index} begins a log again"),
+                )
             return
         logged = self._state.sessions.setdefault(entry.session, _Logged())
         if isinstance(entry, Head):
@@ -419,7 +428,9 @@ def _grown(growing: _Growing | None, hashes: Sequence[bytes] | None) -> _Growing
     return growing
 
 
-def _changed_tiles(log: LogReader, tiles: Sequence[tuple[int, int, bytes]]) -> list[VerificationProblem]:
+def _changed_tiles(
+    log: LogReader, tiles: Sequence[tuple[int, int, bytes]]
+) -> list[VerificationProblem]:
     problems = []
     for level, index, data in tiles:
         try:
@@ -431,18 +442,25 @@ def _changed_tiles(log: LogReader, tiles: Sequence[tuple[int, int, bytes]]) -> l
     return problems
 
 
-def _differences(first: int, hashes: Sequence[bytes], computed: Sequence[bytes]) -> list[VerificationProblem]:
+def _differences(
+    first: int, hashes: Sequence[bytes], computed: Sequence[bytes]
+) -> list[VerificationProblem]:
     """What was done to the entries of a bundle, whose tile has ``hashes``."""
     if sorted(hashes) == sorted(computed):
         pairs = enumerate(zip(hashes, computed, strict=True))
         number = next(i for i, (before, now) in pairs if before != now)
-        return [VerificationProblem(REORDERING, f"entry {first + number} and others stand in another order")]
+        return [
+            VerificationProblem(
+                REORDERING, f"entry {first + number} and others stand in another order"
+            )
+        ]
     problems = []
     matcher = SequenceMatcher(None, hashes, computed, autojunk=False)
     for change, start, end, from_, to in matcher.get_opcodes():
         if change == "replace" and end - start == to - from_:
             problems += [
-                VerificationProblem(EDIT, f"entry {first + i} was changed") for i in range(start, end)
+                VerificationProblem(EDIT, f"entry {first + i} was changed")
+                for i in range(start, end)
             ]
         elif change == "insert":
             text = f"{to - from_} entries were put in before entry {first + start}"

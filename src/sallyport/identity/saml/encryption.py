@@ -1,7 +1,9 @@
-"""Decrypting an assertion (XML Encryption 1.1; SAML core, section 6): RSA-OAEP for the key, AES-GCM or AES-CBC for the data.
+"""Decrypting an assertion (XML Encryption 1.1; SAML core, section 6): RSA-OAEP for the key, AES-GCM
+or AES-CBC for the data.
 
-RSA PKCS #1 v1.5 is refused (Bleichenbacher). AES-CBC is only used where a verified signature covers the ciphertext: without one, what
-an attacker learns from refusals of changed ciphertexts is the plaintext (Jager and Somorovsky, 2011).
+RSA PKCS #1 v1.5 is refused (Bleichenbacher). AES-CBC is only used where a verified signature covers
+the ciphertext: without one, what an attacker learns from refusals of changed ciphertexts is the
+plaintext (Jager and Somorovsky, 2011).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from sallyport.core.secret import Secret
 from sallyport.identity.saml.xml import Element, SamlError, child, children, parse, tag, text_of
 
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
-    "http://www.w3.org/2000/09/xmldsig#sha1": hashes.SHA1,  # in OAEP, where collisions do not matter
+    # in OAEP, where collisions do not matter
+    "http://www.w3.org/2000/09/xmldsig#sha1": hashes.SHA1,
     "http://www.w3.org/2001/04/xmlenc#sha256": hashes.SHA256,
     "http://www.w3.org/2001/04/xmldsig-more#sha384": hashes.SHA384,
     "http://www.w3.org/2001/04/xmlenc#sha512": hashes.SHA512,
@@ -34,13 +37,19 @@ _OAEP = (
     "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
     "http://www.w3.org/2009/xmlenc11#rsa-oaep",
 )
-_BLOCK = re.compile(r"http://www\.w3\.org/(?:2001/04/xmlenc|2009/xmlenc11)#aes(128|192|256)-(gcm|cbc)\Z")
+_BLOCK = re.compile(
+    r"http://www\.w3\.org/(?:2001/04/xmlenc|2009/xmlenc11)#aes(128|192|256)-(gcm|cbc)\Z"
+)
 
 
 def decrypted(encrypted: Element, key: Secret | None, *, is_authentic: bool) -> Element:
-    """The Assertion in an EncryptedAssertion. is_authentic: a signature covers the ciphertext. Raises SamlError."""
+    """The Assertion in an EncryptedAssertion. is_authentic: a signature covers the ciphertext.
+    Raises SamlError.
+    """
     if key is None:
-        raise SamlError("the assertion is encrypted, and this provider has no 'key' in the configuration")
+        raise SamlError(
+            "the assertion is encrypted, and this provider has no 'key' in the configuration"
+        )
     data = child(encrypted, "xenc:EncryptedData")
     method = child(data, "xenc:EncryptionMethod").get("Algorithm", "")
     block = _BLOCK.match(method)
@@ -48,7 +57,8 @@ def decrypted(encrypted: Element, key: Secret | None, *, is_authentic: bool) -> 
         raise SamlError(f"the encryption {method[-40:]!r} is not accepted")
     if block[2] == "cbc" and not is_authentic:
         raise SamlError(
-            "AES-CBC without a signature around it; have the provider sign the response, or use AES-GCM"
+            "AES-CBC without a signature around it; have the provider sign the response, or use"
+            " AES-GCM"
         )
     wrapped = encrypted.findall(f".//{tag('xenc:EncryptedKey')}")
     if len(wrapped) != 1:
@@ -76,7 +86,9 @@ def _unwrapped(wrapped: Element, key: Secret) -> bytes:
         private = serialization.load_pem_private_key(key.reveal().encode(), None)
         if not isinstance(private, rsa.RSAPrivateKey):
             raise SamlError("the configured key is not an RSA key")
-        return private.decrypt(_cipher_value(wrapped), padding.OAEP(padding.MGF1(mask()), digest(), None))
+        return private.decrypt(
+            _cipher_value(wrapped), padding.OAEP(padding.MGF1(mask()), digest(), None)
+        )
     except ValueError:
         raise SamlError("the encrypted assertion cannot be decrypted") from None
 

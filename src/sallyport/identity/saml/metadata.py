@@ -1,7 +1,8 @@
-"""What an identity provider says about itself (SAML metadata, sections 2.3 and 2.4): certificates and where requests go.
+"""What an identity provider says about itself (SAML metadata, sections 2.3 and 2.4): certificates
+and where requests go.
 
-A :class:`MetadataSource` reads it from a URL or a file, keeps it for an hour, and serves what it has for a day while the provider cannot
-be reached; ``validUntil`` ends it earlier.
+A :class:`MetadataSource` reads it from a URL or a file, keeps it for an hour, and serves what it
+has for a day while the provider cannot be reached; ``validUntil`` ends it earlier.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from lxml.builder import ElementMaker
 from sallyport.core.clock import Clock
 from sallyport.identity.fetch import FetchError, fetch_bytes, new_client
 from sallyport.identity.saml.settings import SamlSettings
-from sallyport.identity.saml.xml import NAMESPACES, Element, SamlError, children, parse, tag, text_of
+from sallyport.identity.saml.xml import (
+    NAMESPACES,
+    Element,
+    SamlError,
+    children,
+    parse,
+    tag,
+    text_of,
+)
 from sallyport.identity.settings import url_problem
 
 _log = structlog.get_logger("sallyport.identity")
@@ -38,7 +47,9 @@ _FRESH, _STALE, _RETRY, _TIMEOUT = 3600.0, 86_400.0, 5.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class IdpMetadata:
-    """certificates: for signatures. endpoints: where requests go, by binding (redirect, post). until: Unix seconds."""
+    """certificates: for signatures. endpoints: where requests go, by binding (redirect, post).
+    until: Unix seconds.
+    """
 
     certificates: tuple[Certificate, ...]
     endpoints: dict[str, str]
@@ -50,12 +61,15 @@ def parse_metadata(data: bytes, entity_id: str) -> IdpMetadata:
     """The provider ``entity_id`` in a document. Raises SamlError."""
     root = parse(data, _MAX_BYTES)
     entities = (
-        [root] if root.tag == tag("md:EntityDescriptor") else root.findall(f".//{tag('md:EntityDescriptor')}")
+        [root]
+        if root.tag == tag("md:EntityDescriptor")
+        else root.findall(f".//{tag('md:EntityDescriptor')}")
     )
     named = [entity for entity in entities if entity.get("entityID") == entity_id]
     if len(named) != 1:
         raise SamlError(
-            f"the metadata describes {len(named)} providers {entity_id!r}; set entity_id to the one that is there"
+            f"the metadata describes {len(named)} providers {entity_id!r}; set entity_id to the one"
+            " that is there"
         )
     roles = [
         role
@@ -78,7 +92,8 @@ def parse_metadata(data: bytes, entity_id: str) -> IdpMetadata:
             endpoints.setdefault(binding, url)
     if not certificates or not endpoints:
         raise SamlError(
-            f"the metadata of {entity_id} has no signing certificate or no usable SingleSignOnService"
+            f"the metadata of {entity_id} has no signing certificate or no usable"
+            " SingleSignOnService"
         )
     until = min(
         [
@@ -131,11 +146,15 @@ class MetadataSource:
                     self.error = ""
                 except (FetchError, SamlError) as error:
                     self.failures, self.error = self.failures + 1, str(error)
-                    _log.warning("saml_metadata_unavailable", provider=self._settings.name, error=self.error)
+                    _log.warning(
+                        "saml_metadata_unavailable", provider=self._settings.name, error=self.error
+                    )
             if self._metadata is None or now - self._read_at >= _STALE:
                 raise SamlError(f"no metadata of {self._settings.entity_id}: {self.error}")
             if self._clock.now() >= self._metadata.until:
-                raise SamlError(f"the metadata of {self._settings.entity_id} is no longer valid (validUntil)")
+                raise SamlError(
+                    f"the metadata of {self._settings.entity_id} is no longer valid (validUntil)"
+                )
             return self._metadata
 
     async def _load(self) -> IdpMetadata:
@@ -153,7 +172,9 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise FetchError(f"the metadata file {path} cannot be read: {error.strerror or error}") from None
+        raise FetchError(
+            f"the metadata file {path} cannot be read: {error.strerror or error}"
+        ) from None
 
 
 def descriptor(settings: SamlSettings) -> bytes:
@@ -178,5 +199,7 @@ def descriptor(settings: SamlSettings) -> bytes:
         WantAssertionsSigned="true",
     )
     return etree.tostring(
-        md.EntityDescriptor(role, entityID=settings.sp_entity_id), xml_declaration=True, encoding="UTF-8"
+        md.EntityDescriptor(role, entityID=settings.sp_entity_id),
+        xml_declaration=True,
+        encoding="UTF-8",
     )

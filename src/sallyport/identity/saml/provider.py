@@ -1,6 +1,7 @@
 """A SAML identity provider, as the console and the exchange of responses use it.
 
-Also the :class:`~sallyport.identity.verifier.Verifier` of session tokens that were given to its people: no password is a SAML response.
+Also the :class:`~sallyport.identity.verifier.Verifier` of session tokens that were given to its
+people: no password is a SAML response.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _log = structlog.get_logger("sallyport.identity")
 
 
 class SamlProvider:
-    """For one event loop. ``used``: shared by all providers of a process, each of which there is once. ``required_claims``: attributes that
-    whoever opens the gateway must have, as for :class:`~sallyport.identity.jwt_verifier.JwtVerifier`.
+    """For one event loop. ``used``: shared by all providers of a process, each of which there is
+    once. ``required_claims``: attributes that whoever opens the gateway must have, as for
+    :class:`~sallyport.identity.jwt_verifier.JwtVerifier`.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class SamlProvider:
     async def verify_response(
         self, response: str, request_id: str = "", *, label: str = ""
     ) -> Subject | IdentityProblem:
-        """Whose response it is. response: base64, as the browser posted it. request_id: of our request; "" when there was none, which
-        ``idp_initiated`` must allow. Uses the assertion: a second time it is refused. Never raises for a bad response.
+        """Whose response it is. response: base64, as the browser posted it. request_id: of our
+        request; "" when there was none, which ``idp_initiated`` must allow. Uses the assertion: a
+        second time it is refused. Never raises for a bad response.
         """
         try:
             metadata = await self.metadata.current()

@@ -6,9 +6,11 @@ from sallyport.core.clock import Clock
 
 
 class UsedAssertions:
-    """Ids, until their assertions run out; in memory. Full means no: an id that is let go early could be used again.
+    """Ids, until their assertions run out; in memory. Full means no: an id that is let go early
+    could be used again.
 
-    An assertion that was issued before this process started may have been used with the one before it: ``started`` tells.
+    An assertion that was issued before this process started may have been used with the one before
+    it: ``started`` tells.
     """
 
     def __init__(self, clock: Clock, maximum: int = 100_000) -> None:
@@ -17,7 +19,9 @@ class UsedAssertions:
         self.started = clock.now()
 
     def use(self, issuer: str, id_: str, ends: float) -> bool:
-        """Whether the assertion may be used, which uses it. ends: Unix seconds from which it is refused anyway."""
+        """Whether the assertion may be used, which uses it. ends: Unix seconds from which it is
+        refused anyway.
+        """
         if (issuer, id_) in self._ends and self._ends[issuer, id_] > self._clock.now():
             return False
         if len(self._ends) >= self._maximum:

@@ -1,4 +1,6 @@
-"""Our requests (SAML core, section 3.4.1; bindings, sections 3.4 and 3.5): where a browser goes to sign in."""
+"""Our requests (SAML core, section 3.4.1; bindings, sections 3.4 and 3.5): where a browser goes to
+sign in.
+"""
 
 from __future__ import annotations
 
@@ -26,30 +28,45 @@ _RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 
 @dataclass(frozen=True, slots=True)
 class SamlRequest:
-    """Where the browser goes: by GET to ``url``, or with a form of ``fields`` by POST when there are any."""
+    """Where the browser goes: by GET to ``url``, or with a form of ``fields`` by POST when there
+    are any.
+    """
 
     url: str
     fields: dict[str, str]
 
 
-def authn_request(settings: SamlSettings, metadata: IdpMetadata, id_: str, now: float) -> SamlRequest:
-    """A request whose answer must name ``id_``, an NCName that nobody can guess. now: Unix seconds. Raises SamlError."""
+def authn_request(
+    settings: SamlSettings, metadata: IdpMetadata, id_: str, now: float
+) -> SamlRequest:
+    """A request whose answer must name ``id_``, an NCName that nobody can guess. now: Unix seconds.
+    Raises SamlError.
+    """
     url = metadata.endpoints.get(settings.binding)
     if url is None:
         offered = ", ".join(sorted(metadata.endpoints))
-        raise SamlError(f"the provider has no {settings.binding} binding; set 'binding' to one of: {offered}")
+        raise SamlError(
+            f"the provider has no {settings.binding} binding; set 'binding' to one of: {offered}"
+        )
     if metadata.wants_signed_requests and settings.key is None:
         raise SamlError("the provider wants signed requests: set 'certificate' and 'key'")
     request = _element(settings, id_, url, now)
     if settings.binding == "post":
-        signed = request if settings.key is None else _signed(request, settings.key, settings.certificate)
+        signed = (
+            request
+            if settings.key is None
+            else _signed(request, settings.key, settings.certificate)
+        )
         return SamlRequest(url, {"SAMLRequest": base64.b64encode(etree.tostring(signed)).decode()})
     deflate = zlib.compressobj(wbits=-15)
     packed = deflate.compress(etree.tostring(request)) + deflate.flush()
     query = f"SAMLRequest={quote_plus(base64.b64encode(packed))}"
-    if settings.key is not None:  # Bindings, section 3.4.4.1: the signature is over the query as it stands.
+    # Bindings, section 3.4.4.1: the signature is over the query as it stands.
+    if settings.key is not None:
         query += f"&SigAlg={quote_plus(_RSA_SHA256)}"
-        signature = _private_key(settings.key).sign(query.encode(), padding.PKCS1v15(), hashes.SHA256())
+        signature = _private_key(settings.key).sign(
+            query.encode(), padding.PKCS1v15(), hashes.SHA256()
+        )
         query += f"&Signature={quote_plus(base64.b64encode(signature))}"
     return SamlRequest(f"{url}{'&' if urlsplit(url).query else '?'}{query}", {})
 

@@ -1,7 +1,8 @@
 """From a provider's response to a subject (SAML profiles, section 4.1.4; core, section 2).
 
-Fails closed in this order: form (bounded, no DOCTYPE, one assertion at its place, no id twice), signatures, decryption, then what the
-verified bytes say: status, issuer, audience, recipient, request, times, conditions; and last whether the assertion was used before.
+Fails closed in this order: form (bounded, no DOCTYPE, one assertion at its place, no id twice),
+signatures, decryption, then what the verified bytes say: status, issuer, audience, recipient,
+request, times, conditions; and last whether the assertion was used before.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class ResponseCheck:
     used: UsedAssertions
 
     def subject(self, text: str, request_id: str, label: str = "") -> Subject:
-        """Whose response it is. text: base64, as it was posted. request_id: of our request, "" when there was none.
+        """Whose response it is. text: base64, as it was posted. request_id: of our request, "" when
+        there was none.
 
         Raises SamlError.
         """
@@ -120,7 +122,8 @@ class ResponseCheck:
         if code != _SUCCESS:
             inner = [element.get("Value", "") for element in response.iter(tag("samlp:StatusCode"))]
             raise SamlError(
-                f"the provider said: {printable(', '.join(c.rpartition(':')[2] for c in inner), 200)}"
+                "the provider said:"
+                f" {printable(', '.join(c.rpartition(':')[2] for c in inner), 200)}"
             )
         if response.get("Destination", settings.acs_url) != settings.acs_url:
             raise SamlError("the response is for another address (Destination)")
@@ -133,7 +136,9 @@ class ResponseCheck:
         if text_of(issuer) != self.settings.entity_id or issuer.get("Format", _ENTITY) != _ENTITY:
             raise SamlError("the issuer is another provider")
 
-    def _read(self, assertion: Element, request_id: str) -> tuple[dict[str, Any], dict[str, Any], _Ends]:
+    def _read(
+        self, assertion: Element, request_id: str
+    ) -> tuple[dict[str, Any], dict[str, Any], _Ends]:
         """Claims with single values and as lists, and when they end."""
         settings, now = self.settings, self.clock.now()
         if assertion.get("Version") != "2.0" or not assertion.get("ID"):
@@ -152,7 +157,8 @@ class ResponseCheck:
         kind = name_id.get("Format", "")
         if "name_id" in settings.claims.subject and kind == _TRANSIENT:
             raise SamlError(
-                "the NameID is transient: have the provider send a persistent one, or set claims.subject"
+                "the NameID is transient: have the provider send a persistent one, or set"
+                " claims.subject"
             )
         own = {"name_id": value_of(name_id), "name_id_format": kind}
         return {**single, **own}, {**lists, **own}, _Ends(acceptable, usable)
@@ -167,7 +173,9 @@ class ResponseCheck:
         if not restrictions:
             raise SamlError("the assertion has no audience")
         for restriction in restrictions:
-            if self.settings.sp_entity_id not in [text_of(a) for a in children(restriction, "saml:Audience")]:
+            if self.settings.sp_entity_id not in [
+                text_of(a) for a in children(restriction, "saml:Audience")
+            ]:
                 raise SamlError("the assertion is for another audience")
         return end
 
@@ -206,7 +214,11 @@ class ResponseCheck:
         statements = children(assertion, "saml:AuthnStatement")
         if not statements:
             raise SamlError("the assertion does not say that anybody signed in (AuthnStatement)")
-        ends = [instant(s.get("SessionNotOnOrAfter", "")) for s in statements if s.get("SessionNotOnOrAfter")]
+        ends = [
+            instant(s.get("SessionNotOnOrAfter", ""))
+            for s in statements
+            if s.get("SessionNotOnOrAfter")
+        ]
         end = min(ends, default=math.inf)
         if end <= self.clock.now():
             raise SamlError("the provider's session is over (SessionNotOnOrAfter)")

@@ -16,10 +16,12 @@ DEFAULT_CLAIMS = ClaimMapping(subject=("name_id",), groups=("groups",), agent=()
 class SamlSettings:
     """One identity provider.
 
-    name: in URLs of the console. entity_id: the provider's. metadata: URL (https, http on loopback) or path of a file.
-    sp_entity_id, acs_url: ours. binding: of our requests, redirect | post. signed: what must be signed, either (response or
-    assertion) | both. idp_initiated: whether a response may come without a request. certificate, key: PEM; for signing
-    requests and decrypting assertions. clock_skew: seconds. session_seconds: how long a sign-in holds when the provider does not say.
+    name: in URLs of the console. entity_id: the provider's. metadata: URL (https, http on loopback)
+    or path of a file. sp_entity_id, acs_url: ours. binding: of our requests, redirect | post.
+    signed: what must be signed, either (response or assertion) | both. idp_initiated: whether a
+    response may come without a request. certificate, key: PEM; for signing requests and decrypting
+    assertions. clock_skew: seconds. session_seconds: how long a sign-in holds when the provider
+    does not say.
     """
 
     name: str

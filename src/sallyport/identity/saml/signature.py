@@ -1,7 +1,9 @@
-"""XML signatures of one narrow shape: enveloped, over the very element they stand in, by a certificate of the metadata.
+"""XML signatures of one narrow shape: enveloped, over the very element they stand in, by a
+certificate of the metadata.
 
-:func:`verified` gives the element that was parsed again from the bytes whose digest was signed. Callers read that and nothing else, so
-that what is read and what was signed cannot differ (signature wrapping). Source: SAML core, section 5.4.
+:func:`verified` gives the element that was parsed again from the bytes whose digest was signed.
+Callers read that and nothing else, so that what is read and what was signed cannot differ
+(signature wrapping). Source: SAML core, section 5.4.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def is_signed(element: Element) -> bool:
 
 
 def verified(element: Element, certificates: Sequence[Certificate], now: float) -> Element:
-    """The signed element, from the signed bytes, without its signature. now: Unix seconds, for the certificates' validity.
+    """The signed element, from the signed bytes, without its signature. now: Unix seconds, for the
+    certificates' validity.
 
     Raises SamlError.
     """
@@ -59,9 +62,19 @@ def verified(element: Element, certificates: Sequence[Certificate], now: float) 
         )
         try:
             result = XMLVerifier().verify(
-                data, x509_cert=certificate, id_attribute="ID", expect_config=config, validate_schema=True
+                data,
+                x509_cert=certificate,
+                id_attribute="ID",
+                expect_config=config,
+                validate_schema=True,
             )
-        except (SignXMLException, CryptoInvalidSignature, etree.LxmlError, ValueError, TypeError) as error:
+        except (
+            SignXMLException,
+            CryptoInvalidSignature,
+            etree.LxmlError,
+            ValueError,
+            TypeError,
+        ) as error:
             problem = f"{type(error).__name__}"
             continue
         if isinstance(result, list):

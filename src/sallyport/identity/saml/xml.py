@@ -1,7 +1,8 @@
-"""XML that others wrote, parsed so that nothing in it can do anything: bounded, without DOCTYPE, entities, comments and
-processing instructions.
+"""XML that others wrote, parsed so that nothing in it can do anything: bounded, without DOCTYPE,
+entities, comments and processing instructions.
 
-A comment inside a value is where parsers and signatures disagree about the value (CVE-2017-11427 and its kin), so there is none.
+A comment inside a value is where parsers and signatures disagree about the value (CVE-2017-11427
+and its kin), so there is none.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Element = etree._Element
 
 
 class SamlError(SallyportError):
-    """A message of an identity provider is refused. The text is for the log; it quotes no value but names and algorithms."""
+    """A message of an identity provider is refused. The text is for the log; it quotes no value but
+    names and algorithms.
+    """
 
 
 def tag(name: str) -> str:
@@ -38,11 +41,16 @@ def parse(data: bytes, max_bytes: int = MAX_RESPONSE_BYTES) -> Element:
     """The root element. Raises SamlError."""
     if len(data) > max_bytes:
         raise SamlError(f"the document is longer than {max_bytes} bytes")
-    # UTF-16 and friends would hide a DOCTYPE from this look; the parser's own verdict below does not depend on it.
+    # UTF-16 and friends would hide a DOCTYPE from this look; the parser's own verdict below does
+    # not depend on it.
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise SamlError("the document has a DOCTYPE")
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
     )
     try:
         root = etree.fromstring(data, parser)
@@ -73,7 +81,9 @@ def child(element: Element, name: str) -> Element:
     """The only child of that name. Raises SamlError."""
     elements = children(element, name)
     if len(elements) != 1:
-        raise SamlError(f"{etree.QName(element).localname} has {len(elements)} elements {name}, not one")
+        raise SamlError(
+            f"{etree.QName(element).localname} has {len(elements)} elements {name}, not one"
+        )
     return elements[0]
 
 

@@ -1,7 +1,8 @@
 """CASCADE, which reaches what does not stand in the statement: it is sent as RESTRICT.
 
-Where nothing depends on what is dropped both do the same; where something does, PostgreSQL refuses RESTRICT. Nobody else can tell for certain: a
-dependant may come between judging and running. Source: src/backend/catalog/dependency.c, reportDependentObjects.
+Where nothing depends on what is dropped both do the same; where something does, PostgreSQL refuses
+RESTRICT. Nobody else can tell for certain: a dependant may come between judging and running.
+Source: src/backend/catalog/dependency.c, reportDependentObjects.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from sallyport.sql.tokens import Tokens
 
 
 def cascade_cut(sql: bytes, facts: StatementFacts) -> Cut:
-    """RESTRICT in the place of the CASCADE that the statement ends with. Raises RefusedError (SP1206) where the result is not the same statement
-    with that word changed, a fault of the gateway.
+    """RESTRICT in the place of the CASCADE that the statement ends with. Raises RefusedError
+    (SP1206) where the result is not the same statement with that word changed, a fault of the
+    gateway.
     """
     text = sql[facts.start : facts.end]
     tokens = Tokens(text)
@@ -27,7 +29,8 @@ def cascade_cut(sql: bytes, facts: StatementFacts) -> Cut:
     cut = Cut(tokens.starts[last], tokens.ends[last], b"RESTRICT")
     try:
         before, after = (
-            parse(statement_text, MAX_LENGTH) for statement_text in (text, Rewritten(text, [cut]).text)
+            parse(statement_text, MAX_LENGTH)
+            for statement_text in (text, Rewritten(text, [cut]).text)
         )
     except RefusedError:
         raise cannot_rewrite("Without CASCADE the statement cannot be parsed.") from None

@@ -18,11 +18,12 @@ _BEFORE = 8
 def moved_condition(
     tokens: Tokens, comparison: Comparison, column: str, type_: str
 ) -> tuple[Cut, str] | None:
-    """The cut that leaves ``true`` in a condition's place, and its text with ``column`` for the reference. ``type_``: what its parameters
-    are cast to where they stand elsewhere too, so that whatever type that gives them, it is not the column that is converted.
+    """The cut that leaves ``true`` in a condition's place, and its text with ``column`` for the
+    reference. ``type_``: what its parameters are cast to where they stand elsewhere too, so that
+    whatever type that gives them, it is not the column that is converted.
 
-    Where a condition begins and ends the parse tree does not say: it is the shortest text around the reference that parses to the very
-    same tree. None where there is none.
+    Where a condition begins and ends the parse tree does not say: it is the shortest text around
+    the reference that parses to the very same tree. None where there is none.
     """
     first = tokens.at(comparison.reference)
     if first < 0:

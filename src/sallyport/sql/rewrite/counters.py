@@ -1,4 +1,6 @@
-"""Calls of functions that give a relation's counters: NULL for relations with masks, as the views over them show."""
+"""Calls of functions that give a relation's counters: NULL for relations with masks, as the views
+over them show.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sallyport.sql.tokens import Tokens
 
 
 def counter_cuts(tokens: Tokens, position: int, masked: Sequence[int]) -> list[Cut]:
-    """The cuts that put a subselect around a call. ``position``: of the function's name. ``masked``: OIDs of relations with masks."""
+    """The cuts that put a subselect around a call. ``position``: of the function's name.
+    ``masked``: OIDs of relations with masks.
+    """
     first = tokens.at(position)
     last = reference_end(tokens, first)
     opening = last + 1

@@ -1,4 +1,6 @@
-"""Cuts: pieces of a text that other text takes the place of, and where a position in the result was before."""
+"""Cuts: pieces of a text that other text takes the place of, and where a position in the result was
+before.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import NamedTuple
 class Cut(NamedTuple):
     """Bytes ``start`` to ``end`` of a text become ``text``; an insertion where both are equal.
 
-    ``skeleton``: the same with ``(SELECT)`` for a subselect, whose own text was proved apart (:mod:`sallyport.sql.rewrite.proof`).
+    ``skeleton``: the same with ``(SELECT)`` for a subselect, whose own text was proved apart
+    (:mod:`sallyport.sql.rewrite.proof`).
     """
 
     start: int
@@ -24,7 +27,9 @@ def _place(cut: Cut) -> tuple[int, int]:
 
 
 class Rewritten:
-    """A text with cuts made. Raises ValueError when two of them overlap. Offsets are bytes of UTF-8."""
+    """A text with cuts made. Raises ValueError when two of them overlap. Offsets are bytes of
+    UTF-8.
+    """
 
     __slots__ = ("_starts", "cuts", "original", "text")
 
@@ -50,7 +55,9 @@ class Rewritten:
 
     def skeleton(self) -> Rewritten:
         """The same with skeletons for subselects."""
-        return Rewritten(self.original, [cut._replace(text=cut.skeleton or cut.text) for cut in self.cuts])
+        return Rewritten(
+            self.original, [cut._replace(text=cut.skeleton or cut.text) for cut in self.cuts]
+        )
 
     def until(self, offset: int) -> bytes:
         """The new text of what stands before ``offset`` in the original, which is at no cut."""
@@ -67,7 +74,9 @@ class Rewritten:
         return number < len(self._starts) and self._starts[number] <= end
 
     def before(self, offset: int) -> int:
-        """Where the byte at ``offset`` of the new text was in the original; inside a cut's text, where the cut begins."""
+        """Where the byte at ``offset`` of the new text was in the original; inside a cut's text,
+        where the cut begins.
+        """
         number = bisect_right(self._starts, offset) - 1
         if number < 0:
             return offset
@@ -76,6 +85,8 @@ class Rewritten:
         return cut.start if behind < 0 else cut.end + behind
 
     def character(self, position: int) -> int:
-        """The 1-based character of the original that an error's position (1-based, in characters) in the new text means."""
+        """The 1-based character of the original that an error's position (1-based, in characters)
+        in the new text means.
+        """
         offset = len(self.text.decode("utf-8", "replace")[: max(position - 1, 0)].encode())
         return len(self.original[: self.before(offset)].decode("utf-8", "replace")) + 1

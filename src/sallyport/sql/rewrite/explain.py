@@ -1,4 +1,6 @@
-"""EXPLAIN of what reads or writes relations with masks: without what tells how large their values are."""
+"""EXPLAIN of what reads or writes relations with masks: without what tells how large their values
+are.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ _SIZES = ("buffers", "wal")
 
 
 def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cut]:
-    """What switches BUFFERS off, which ANALYZE includes since PostgreSQL 18. ``writes``: a relation with masks is written.
+    """What switches BUFFERS off, which ANALYZE includes since PostgreSQL 18. ``writes``: a relation
+    with masks is written.
 
     Raises RefusedError (SP1201) for options that tell sizes.
     """

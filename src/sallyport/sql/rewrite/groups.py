@@ -1,4 +1,6 @@
-"""GROUP BY that holds a primary key, over a subselect that has none: the other columns are added to it."""
+"""GROUP BY that holds a primary key, over a subselect that has none: the other columns are added to
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import cannot_rewrite, name_end, reference_end
 from sallyport.sql.tokens import Tokens
 
-#: Types of pg_catalog without a default operator class for = (pg_opclass): json, xml, pg_node_tree, point, lseg, path, box, polygon,
-#: line, circle, refcursor, txid_snapshot, pg_ndistinct, pg_dependencies, gtsvector, jsonpath, the summaries of BRIN, pg_mcv_list,
-#: pg_snapshot.
+#: Types of pg_catalog without a default operator class for = (pg_opclass): json, xml, pg_node_tree,
+#: point, lseg, path, box, polygon, line, circle, refcursor, txid_snapshot, pg_ndistinct,
+#: pg_dependencies, gtsvector, jsonpath, the summaries of BRIN, pg_mcv_list, pg_snapshot.
 _WITHOUT_EQUALITY = frozenset(
     {
         114,
@@ -49,8 +51,9 @@ def group_cuts(
     qualified: Mapping[int, int],
     catalog: CatalogSnapshot,
 ) -> list[Cut]:
-    """What makes ``grouping`` valid over subselects. ``rewritten``: what replaced range variables are called, by position.
-    ``qualified``: how many names stand before the column's in references that name the schema, by position.
+    """What makes ``grouping`` valid over subselects. ``rewritten``: what replaced range variables
+    are called, by position. ``qualified``: how many names stand before the column's in references
+    that name the schema, by position.
     """
     names, cuts = [], []
     for column in grouping.columns:
@@ -91,7 +94,9 @@ def _is_array(oid: int, catalog: CatalogSnapshot) -> bool:
     return type_ is None or type_.element != 0
 
 
-def _wrapped(tokens: Tokens, column: UngroupedColumn, alias: str, qualified: Mapping[int, int]) -> list[Cut]:
+def _wrapped(
+    tokens: Tokens, column: UngroupedColumn, alias: str, qualified: Mapping[int, int]
+) -> list[Cut]:
     """Of a column that cannot be grouped by, any row of the group has the value."""
     cuts = []
     for position in column.positions:
@@ -114,8 +119,8 @@ def _wrapped(tokens: Tokens, column: UngroupedColumn, alias: str, qualified: Map
 
 
 def _behind_group_by(tokens: Tokens, position: int) -> int:
-    """The byte behind ``GROUP BY [ALL | DISTINCT]`` of the clause whose first expression has this position (of its operator, where it
-    is an operation).
+    """The byte behind ``GROUP BY [ALL | DISTINCT]`` of the clause whose first expression has this
+    position (of its operator, where it is an operation).
     """
     number = tokens.at(position)
     depth = 0

@@ -1,7 +1,9 @@
-"""The proof of a rewritten text: it is parsed again, and every relation in it is one that may stand there.
+"""The proof of a rewritten text: it is parsed again, and every relation in it is one that may stand
+there.
 
-This walk shares nothing with the analysis but what it is to prove: it finds each RangeVar of the new tree, wherever it is, and asks
-whether the gateway put it there, or whether the analysis saw it, as that relation, and found no masks to apply.
+This walk shares nothing with the analysis but what it is to prove: it finds each RangeVar of the
+new tree, wherever it is, and asks whether the gateway put it there, or whether the analysis saw it,
+as that relation, and found no masks to apply.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from sallyport.sql.nodes import position
 from sallyport.sql.parse import MAX_LENGTH, Node, parse, parse_counted
 from sallyport.sql.rewrite.cuts import Rewritten
 
-#: Parts of the tree in which a RangeVar names an item of FROM by its alias, or a relation that does not exist yet.
+#: Parts of the tree in which a RangeVar names an item of FROM by its alias, or a relation that does
+#: not exist yet.
 _NAMES_ONLY = frozenset({"lockedRels", "rel"})
 #: Statements whose own relation is the target of a write.
 _WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
 def is_subselect(text: str) -> bool:
-    """Whether ``(text)`` is a subselect and nothing else, so that any other may stand in its place."""
+    """Whether ``(text)`` is a subselect and nothing else, so that any other may stand in
+    its place.
+    """
     try:
         statements = parse(f"SELECT FROM ({text}) AS t".encode(), MAX_LENGTH)
     except RefusedError:
@@ -42,8 +47,9 @@ def disproved(
 ) -> str:
     """Why the text must not be sent, or "". Subselects in it are those of :func:`is_subselect`.
 
-    ``variables``: every range variable that the analysis saw, by position in the original. ``masked``: positions of those that had to be
-    replaced. Raises RefusedError where the text does not parse.
+    ``variables``: every range variable that the analysis saw, by position in the original.
+    ``masked``: positions of those that had to be replaced. Raises RefusedError where the text does
+    not parse.
     """
     rewritten = rewritten.skeleton()
     for statement in parse_counted(rewritten.text, MAX_LENGTH).statements:
@@ -55,7 +61,9 @@ def disproved(
                 continue
             variable = variables.get(rewritten.before(offset))
             if variable is None and not rewritten.is_changed(statement.start, statement.end):
-                continue  # a statement as it was judged, like LOCK TABLE, whose relations are no range variables
+                # a statement as it was judged, like LOCK TABLE, whose relations are no range
+                # variables
+                continue
             if variable is None:
                 return "a relation that was not judged"
             if variable.position in masked:

@@ -1,7 +1,8 @@
 """Where the text of a range variable stands: relation_expr and tablesample_clause of gram.y.
 
-The raw parse tree gives the byte offset of a relation's name. What belongs to it is found at tokens: ``ONLY`` and parentheses before it,
-``*`` behind it, ``UESCAPE``, an alias and ``TABLESAMPLE``. What is cut out is parsed again: it must be that range variable and nothing else.
+The raw parse tree gives the byte offset of a relation's name. What belongs to it is found at
+tokens: ``ONLY`` and parentheses before it, ``*`` behind it, ``UESCAPE``, an alias and
+``TABLESAMPLE``. What is cut out is parsed again: it must be that range variable and nothing else.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def name_end(tokens: Tokens, first: int, parts: int) -> int:
 
 
 def reference_end(tokens: Tokens, first: int) -> int:
-    """The number of the last token of a name, of however many parts, that begins at token ``first``."""
+    """The number of the last token of a name, of however many parts, that begins at token
+    ``first``.
+    """
     last = first
     while tokens.text(last + 1) == b".":
         last = name_end(tokens, last + 2, 1)
@@ -51,7 +54,9 @@ def reference_end(tokens: Tokens, first: int) -> int:
 
 
 def sample_clause(tokens: Tokens, last: int, variable: RangeVariable) -> tuple[int, int]:
-    """Numbers of the first and last token of the TABLESAMPLE clause behind a range variable that ends at ``last``."""
+    """Numbers of the first and last token of the TABLESAMPLE clause behind a range variable that
+    ends at ``last``.
+    """
     number = last + 1
     if variable.has_alias:
         number += tokens.word(number) == b"as"
@@ -76,8 +81,9 @@ def replace_range(
 ) -> list[Cut]:
     """The cuts that put a subselect in the place of a range variable.
 
-    ``subselect``: makes its text, without parentheses, of what stands before and behind the relation's name: ``ONLY`` and a TABLESAMPLE
-    clause, or "". ``alias``: what it is called where the text gives it no alias. Raises RefusedError (SP1206).
+    ``subselect``: makes its text, without parentheses, of what stands before and behind the
+    relation's name: ``ONLY`` and a TABLESAMPLE clause, or "". ``alias``: what it is called where
+    the text gives it no alias. Raises RefusedError (SP1206).
     """
     first = tokens.at(variable.position)
     if first < 0:
@@ -118,18 +124,24 @@ def _prove(tokens: Tokens, variable: RangeVariable, first: int, last: int) -> No
     sources = tree.get("fromClause", [])
     node = sources[0].get("RangeVar", {}) if len(sources) == 1 else {}
     path = tuple([node[key] for key in ("catalogname", "schemaname", "relname") if key in node])
-    same = path == variable.path and bool(node.get("inh")) is not variable.only and "alias" not in node
+    same = (
+        path == variable.path and bool(node.get("inh")) is not variable.only and "alias" not in node
+    )
     if not same or position(node) < len(b"SELECT FROM "):
         raise cannot_rewrite("The text of a relation does not match its parse tree.")
 
 
 def typed_row(tokens: Tokens, reference: RowReference, alias: str, type_: str) -> Cut:
-    """A reference to a subselect's whole row becomes one of the relation's row type. ``type_``: its qualified name."""
+    """A reference to a subselect's whole row becomes one of the relation's row type. ``type_``: its
+    qualified name.
+    """
     return _replace_row(tokens, reference, f"(({quoted(alias)})::{type_})")
 
 
 def row_of_group(tokens: Tokens, reference: RowReference, alias: str) -> Cut:
-    """A reference to a subselect's whole row becomes that of any row of the group, which the key in GROUP BY makes one."""
+    """A reference to a subselect's whole row becomes that of any row of the group, which the key in
+    GROUP BY makes one.
+    """
     made = f"(SELECT (pg_catalog.array_agg({quoted(alias)}))[1] AS {quoted(alias)})"
     return _replace_row(tokens, reference, made)
 
@@ -147,7 +159,9 @@ def _replace_row(tokens: Tokens, reference: RowReference, made: str) -> Cut:
 
 
 def replace_reference(tokens: Tokens, at: int, parts: int, alias: str) -> Cut:
-    """``schema.relation`` in a reference to a column becomes the alias. ``parts``: of the relation's name."""
+    """``schema.relation`` in a reference to a column becomes the alias. ``parts``: of the
+    relation's name.
+    """
     first = tokens.at(at)
     if first < 0:
         raise cannot_rewrite("The gateway cannot locate a column in the statement's text.")

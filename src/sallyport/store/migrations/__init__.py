@@ -1,1 +1,3 @@
-"""Alembic migrations, run at start when the schema is not the newest; see :mod:`sallyport.store.database`."""
+"""Alembic migrations, run at start when the schema is not the newest; see
+:mod:`sallyport.store.database`.
+"""

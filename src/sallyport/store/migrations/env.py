@@ -1,4 +1,6 @@
-"""Alembic's entry: runs the migrations on the connection that :mod:`sallyport.store.database` hands over."""
+"""Alembic's entry: runs the migrations on the connection that :mod:`sallyport.store.database` hands
+over.
+"""
 
 from alembic import context
 

@@ -35,7 +35,9 @@ async def index(visit: Visit) -> Response:
 def _query(visit: Visit, asked: dict[str, str]) -> ActionQuery:
     """Raises FormError."""
     if any(len(value) > 300 for value in asked.values()) or asked["outcome"] not in ("", *OUTCOMES):
-        raise FormError("A search field has at most 300 characters; outcome is done, refused or failed.")
+        raise FormError(
+            "A search field has at most 300 characters; outcome is done, refused or failed."
+        )
     return ActionQuery(
         subject=asked["subject"],
         name=asked["name"],

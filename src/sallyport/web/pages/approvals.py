@@ -1,4 +1,6 @@
-"""What waits for a person: the inbox (live), one request with all a reviewer needs, and the decision."""
+"""What waits for a person: the inbox (live), one request with all a reviewer needs, and the
+decision.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ async def _changes(visit: Visit) -> AsyncGenerator[dict[str, str], None]:
         values = await _inbox_values(visit)
         if values != before:
             before = values
-            yield {"data": visit.fragment("approvals-inbox.html", **{**values, "path": "/approvals"})}
+            yield {
+                "data": visit.fragment("approvals-inbox.html", **{**values, "path": "/approvals"})
+            }
         await asyncio.sleep(_REFRESH_SECONDS)
 
 
@@ -91,7 +95,9 @@ async def _detail(visit: Visit, problem: str = "", status: int = 200) -> Respons
     ops = operations(visit)
     visit.doing.reason = problem
     try:
-        request = await run_in_threadpool(ops.show, visit.principal, visit.request.path_params["id"])
+        request = await run_in_threadpool(
+            ops.show, visit.principal, visit.request.path_params["id"]
+        )
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     session = request.binding.session
@@ -130,17 +136,23 @@ async def status(visit: Visit) -> Response:
     """The part of the detail that changes by itself."""
     ops = operations(visit)
     try:
-        request = await run_in_threadpool(ops.show, visit.principal, visit.request.path_params["id"])
+        request = await run_in_threadpool(
+            ops.show, visit.principal, visit.request.path_params["id"]
+        )
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     return HTMLResponse(visit.fragment("approval-status.html", request=request))
 
 
 async def sample(visit: Visit) -> Response:
-    """Some of the rows that it would change, masked for whoever looks: measured now, and kept nowhere."""
+    """Some of the rows that it would change, masked for whoever looks: measured now, and kept
+    nowhere.
+    """
     ops, services = operations(visit), visit.services
     try:
-        result = await ops.sample(visit.principal, visit.request.path_params["id"], services.gateway)
+        result = await ops.sample(
+            visit.principal, visit.request.path_params["id"], services.gateway
+        )
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     except RefusedError as error:
@@ -162,8 +174,12 @@ async def decide(visit: Visit) -> Response:
 
 
 def _sentences(refusal: Refusal) -> str:
-    """Message and hint, for people: the message has no full stop of its own, as PostgreSQL's have none."""
-    return ". ".join(part.rstrip(".") for part in (str(refusal.message), refusal.hint) if part) + "."
+    """Message and hint, for people: the message has no full stop of its own, as PostgreSQL's have
+    none.
+    """
+    return (
+        ". ".join(part.rstrip(".") for part in (str(refusal.message), refusal.hint) if part) + "."
+    )
 
 
 def _decide(visit: Visit, ops: ApprovalOperations, id_: str) -> None:
@@ -188,7 +204,10 @@ async def revoke(visit: Visit) -> Response:
     ops = operations(visit)
     try:
         await run_in_threadpool(
-            ops.revoke, visit.principal, visit.request.path_params["id"], visit.field("reason", 2000)
+            ops.revoke,
+            visit.principal,
+            visit.request.path_params["id"],
+            visit.field("reason", 2000),
         )
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], error.refusal.message) from None

@@ -1,4 +1,6 @@
-"""Connecting: a session token for whoever is signed in, shown once with its connection string, and those that are valid."""
+"""Connecting: a session token for whoever is signed in, shown once with its connection string, and
+those that are valid.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ async def issue(visit: Visit) -> Response:
 
 async def revoke(visit: Visit) -> Response:
     try:
-        token, ended = await operations(visit).revoke(visit.principal, visit.request.path_params["id"])
+        token, ended = await operations(visit).revoke(
+            visit.principal, visit.request.path_params["id"]
+        )
     except TokenError as error:
         raise HTTPException(409, str(error)) from None
     except RefusedError as error:

@@ -10,7 +10,13 @@ from starlette.responses import RedirectResponse, Response
 
 from sallyport.core.errors import RefusedError
 from sallyport.identity.locks import KINDS, SUBJECT, Lock
-from sallyport.operations.locks import MAX_MINUTES, MAX_REASON, LockError, LockOperations, LockRequest
+from sallyport.operations.locks import (
+    MAX_MINUTES,
+    MAX_REASON,
+    LockError,
+    LockOperations,
+    LockRequest,
+)
 from sallyport.web.console import FormError, Visit
 
 _RECENT = 50
@@ -58,7 +64,9 @@ async def lock(visit: Visit) -> Response:
 
 def lock_details(lock: Lock, ended: int) -> dict[str, str]:
     """What is recorded of a lock: all of it, so that the record alone says who was locked."""
-    until = "" if lock.expires_at is None else datetime.fromtimestamp(lock.expires_at, UTC).isoformat()
+    until = (
+        "" if lock.expires_at is None else datetime.fromtimestamp(lock.expires_at, UTC).isoformat()
+    )
     details = {"issuer": lock.issuer, "expires_at": until, "sessions_ended": str(ended)}
     return {"kind": lock.kind, "name": lock.name, "reason": lock.reason, **details}
 
@@ -72,9 +80,12 @@ def not_stored(error: RefusedError) -> str:
 
 
 def _asked(visit: Visit) -> dict[str, str]:
-    """The form's fields. That of a session names both its subject and its agent, and ``who`` says which of them is meant."""
+    """The form's fields. That of a session names both its subject and its agent, and ``who`` says
+    which of them is meant.
+    """
     asked = {
-        field: str(visit.form.get(field, "")) for field in ("kind", "name", "issuer", "reason", "minutes")
+        field: str(visit.form.get(field, ""))
+        for field in ("kind", "name", "issuer", "reason", "minutes")
     }
     if not asked["name"]:
         asked["kind"] = str(visit.form.get("who", asked["kind"] or SUBJECT))
@@ -91,8 +102,12 @@ def _request(visit: Visit) -> LockRequest:
     if kind not in KINDS:
         raise FormError(f"Choose one of {', '.join(KINDS)}.")
     if minutes and not (minutes.isascii() and minutes.isdecimal() and len(minutes) <= 9):
-        raise FormError("Minutes: a whole number, or nothing for a lock that stays until it is released.")
-    return LockRequest(kind, name, visit.field("reason"), visit.field("issuer"), int(minutes or "0"))
+        raise FormError(
+            "Minutes: a whole number, or nothing for a lock that stays until it is released."
+        )
+    return LockRequest(
+        kind, name, visit.field("reason"), visit.field("issuer"), int(minutes or "0")
+    )
 
 
 async def release(visit: Visit) -> Response:
@@ -102,6 +117,8 @@ async def release(visit: Visit) -> Response:
     except LockError as error:
         raise HTTPException(409, str(error)) from None
     except RefusedError as error:
-        raise HTTPException(503, f"The lock stays: {error.refusal.message}. {error.refusal.hint}") from None
+        raise HTTPException(
+            503, f"The lock stays: {error.refusal.message}. {error.refusal.hint}"
+        ) from None
     visit.doing.add({released.kind: released.name})
     return RedirectResponse("/locks", 303)

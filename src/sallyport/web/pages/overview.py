@@ -1,4 +1,6 @@
-"""What happens now: live sessions, statements by verdict, what was added to their time, what was refused and masked, what waits."""
+"""What happens now: live sessions, statements by verdict, what was added to their time, what was
+refused and masked, what waits.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def _values(visit: Visit) -> dict[str, Any]:
     minutes = visit.console.activity.hour()
     hour = total(minutes)
     live = sorted(gateway.live(), key=lambda session: session.started, reverse=True)
-    refused = [(code, CODES[code].title if code in CODES else "", n) for code, n in _top(hour.refusals)]
+    refused = [
+        (code, CODES[code].title if code in CODES else "", n) for code, n in _top(hour.refusals)
+    ]
     return {
         "metrics": metrics,
         "live": live[:_LIVE],
@@ -44,9 +48,13 @@ def _values(visit: Visit) -> dict[str, Any]:
         "refusals": plots.bars("Refusals in the last hour, by code", refused, "deny"),
         "masked": hour.masked,
         "masked_columns": plots.bars(
-            "Rows in the last hour, by masked column", [(name, "", n) for name, n in _top(hour.masked)]
+            "Rows in the last hour, by masked column",
+            [(name, "", n) for name, n in _top(hour.masked)],
         ),
-        "since_start": {"refused": sum(metrics.refusals.values()), "masked": sum(metrics.masked.values())},
+        "since_start": {
+            "refused": sum(metrics.refusals.values()),
+            "masked": sum(metrics.masked.values()),
+        },
         "added": hour.added,
         "added_spread": plots.bars("Time added, last hour", plots.spread(hour.added)),
         "p50": plots.at_most(percentile(hour.added, 0.5)),

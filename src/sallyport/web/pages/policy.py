@@ -25,7 +25,12 @@ async def show(visit: Visit) -> Response:
 
 async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
     gateway, kept = visit.services.gateway, visit.services.policies
-    defaults: dict[str, Any] = {"explained": None, "problem": "", "refusal": None, "asked": _Asked()}
+    defaults: dict[str, Any] = {
+        "explained": None,
+        "problem": "",
+        "refusal": None,
+        "asked": _Asked(),
+    }
     policy = gateway.policy()
     return visit.page(
         "policy.html",
@@ -100,7 +105,9 @@ def version_id(text: str) -> int:
 
 
 def subject_of(id_: str, groups: str, agent: str, claims: str) -> Subject:
-    """A subject to try. ``groups``: separated by commas. ``claims``: a JSON object or "". Raises FormError."""
+    """A subject to try. ``groups``: separated by commas. ``claims``: a JSON object or "". Raises
+    FormError.
+    """
     try:
         claim_values = json.loads(claims) if claims.strip() else {}
     except (ValueError, RecursionError):

@@ -68,7 +68,9 @@ def _query(asked: dict[str, str]) -> SessionQuery:
     """Raises FormError."""
     status, verdict = asked.get("status", ""), _VERDICTS.get(asked.get("verdict", ""))
     if status not in ("", "live", "ended", "interrupted") or verdict is None:
-        raise FormError("Status is live, ended or interrupted; outcome is allowed, held or refused.")
+        raise FormError(
+            "Status is live, ended or interrupted; outcome is allowed, held or refused."
+        )
     if any(len(asked.get(name, "")) > 300 for name in _FIELDS):
         raise FormError("A search field has at most 300 characters.")
     return SessionQuery(
@@ -128,7 +130,9 @@ def _find(visit: Visit) -> SessionRow:
 
 
 def _live(visit: Visit, session_id: str) -> LiveSession | None:
-    return next((session for session in visit.services.gateway.live() if session.id == session_id), None)
+    return next(
+        (session for session in visit.services.gateway.live() if session.id == session_id), None
+    )
 
 
 def position(text: str) -> int:
@@ -153,7 +157,9 @@ async def show(visit: Visit) -> Response:
         problem = ""
     except RecordingError as error:
         page, problem = None, str(error)
-    return visit.page("session.html", row=row, live=_live(visit, row.id), lines=page, problem=problem)
+    return visit.page(
+        "session.html", row=row, live=_live(visit, row.id), lines=page, problem=problem
+    )
 
 
 async def kill(visit: Visit) -> Response:
@@ -162,14 +168,18 @@ async def kill(visit: Visit) -> Response:
     if visit.field("confirm") != "yes":
         raise HTTPException(422, "Tick the box to confirm that this session should end.")
     who = visit.principal.subject
-    log.warning("session killed", session=id_, by=who.id, issuer=who.issuer, address=visit.principal.address)
+    log.warning(
+        "session killed", session=id_, by=who.id, issuer=who.issuer, address=visit.principal.address
+    )
     if not visit.services.gateway.kill(id_, kill_reason(who.email or who.id)):
         raise HTTPException(409, "This session is no longer connected.")
     return RedirectResponse(f"/sessions/{id_}", 303)
 
 
 def kill_reason(who: str) -> str:
-    """Who did it: the client reads it and the recording keeps it. The gateway adds what was done."""
+    """Who did it: the client reads it and the recording keeps it. The gateway adds what was
+    done.
+    """
     return who
 
 
@@ -217,7 +227,9 @@ def weight(step: rp.Step) -> int:
 
 @dataclass(slots=True)
 class Scene:
-    """Something to show at once: a step, or the rows of a result that came together. ``kind`` names the template's part."""
+    """Something to show at once: a step, or the rows of a result that came together. ``kind`` names
+    the template's part.
+    """
 
     kind: str
     at: float
@@ -253,7 +265,11 @@ def scenes(steps: tuple[rp.Step, ...]) -> list[Scene]:
     for step in steps:
         last = out[-1] if out else None
         if isinstance(step, rp.ResultRow):
-            if last is None or last.kind != "rows" or len(last.columns) not in (0, len(step.values)):
+            if (
+                last is None
+                or last.kind != "rows"
+                or len(last.columns) not in (0, len(step.values))
+            ):
                 last = Scene("rows", step.at, step)
                 out.append(last)
             last.rows.append(step.values)

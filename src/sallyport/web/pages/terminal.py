@@ -1,7 +1,8 @@
-"""``sallyport login --saml``: a terminal on the browser's machine takes over the sign-in, once somebody has said so on this page.
+"""``sallyport login --saml``: a terminal on the browser's machine takes over the sign-in, once
+somebody has said so on this page.
 
-The terminal listens on its loopback and names the port. What goes there is a code (RFC 8252 section 7.3), which is worth nothing without the
-verifier that the terminal keeps (RFC 7636).
+The terminal listens on its loopback and names the port. What goes there is a code (RFC 8252 section
+7.3), which is worth nothing without the verifier that the terminal keeps (RFC 7636).
 """
 
 from __future__ import annotations

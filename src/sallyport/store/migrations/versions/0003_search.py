@@ -1,4 +1,6 @@
-"""Statements to find sessions by, and the policies that were in force. Sessions from before are searched in their recordings."""
+"""Statements to find sessions by, and the policies that were in force. Sessions from before are
+searched in their recordings.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("sessions", sa.Column("searchable", sa.String(8), nullable=False, server_default=""))
+    op.add_column(
+        "sessions", sa.Column("searchable", sa.String(8), nullable=False, server_default="")
+    )
     op.create_table(
         "statements",
         sa.Column("session", sa.String(64), nullable=False),

@@ -1,6 +1,7 @@
 """Approvals: several hold rules at once, and the settings that a statement's meaning depends on.
 
-What is open is kept: it has one rule, and no settings, so an asynchronous approval from before is void when it is used.
+What is open is kept: it has one rule, and no settings, so an asynchronous approval from before is
+void when it is used.
 """
 
 import sqlalchemy as sa

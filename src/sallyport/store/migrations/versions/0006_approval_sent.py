@@ -1,6 +1,7 @@
 """Approvals: the text that is sent to the database, with masks put into it.
 
-What is open is kept, without such a text: an asynchronous approval from before is void when it is used.
+What is open is kept, without such a text: an asynchronous approval from before is void when it is
+used.
 """
 
 import sqlalchemy as sa

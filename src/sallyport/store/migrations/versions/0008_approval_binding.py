@@ -14,7 +14,17 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-_TEXTS = ("sql", "sent", "target", "subject", "issuer", "session", "policy_version", "epoch", "role")
+_TEXTS = (
+    "sql",
+    "sent",
+    "target",
+    "subject",
+    "issuer",
+    "session",
+    "policy_version",
+    "epoch",
+    "role",
+)
 _LISTS = ("bind_formats", "search_path", "rules", "settings", "types")
 
 
@@ -31,11 +41,15 @@ def _table(*columns: str) -> Any:
         "binding": sa.LargeBinary(),
         "id": sa.Text(),
     }
-    return sa.table("approvals", *(sa.column(name, kinds[name]) for name in ("id", "binding", *columns)))
+    return sa.table(
+        "approvals", *(sa.column(name, kinds[name]) for name in ("id", "binding", *columns))
+    )
 
 
 def upgrade() -> None:
-    op.add_column("approvals", sa.Column("binding", sa.LargeBinary, nullable=False, server_default=""))
+    op.add_column(
+        "approvals", sa.Column("binding", sa.LargeBinary, nullable=False, server_default="")
+    )
     table, connection = _table(*_TEXTS, *_LISTS, "binds"), op.get_bind()
     for row in connection.execute(sa.select(table)).all():
         fields = {name: getattr(row, name) for name in (*_TEXTS, *_LISTS)}
