@@ -1,0 +1,3 @@
+"""Other projects' own test suites, direct and through a gateway. ``python -m tests.suites
+--help``.
+"""

@@ -1,0 +1,155 @@
+"""How each project's suite is told where the database is, and run. Nothing is fetched or installed:
+the checkout, and what its tests need, are there already.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.suites.outcomes import Outcome, from_cargo, from_go, from_junit, from_node_postgres
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect. ``password``: of the role, or a token."""
+
+    port: int
+    database: str
+    user: str
+    password: str
+    host: str = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        return (
+            f"postgresql://{quote(self.user)}:{quote(self.password)}"
+            f"@{self.host}:{self.port}/{quote(self.database)}"
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """libpq's variables, which most drivers read."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGDATABASE": self.database,
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a suite. ``arguments``: of the caller, for the suite's own runner. ``home``: an
+    empty directory.
+    """
+
+    checkout: Path
+    place: Place
+    home: Path
+    python: str
+    arguments: tuple[str, ...]
+
+    def execute(
+        self, command: list[str], more: Mapping[str, str] | None = None, within: str = "."
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the checkout; its output is kept in ``home`` too."""
+        ran = subprocess.run(
+            command,
+            cwd=self.checkout / within,
+            env={**os.environ, **self.place.environment, **(more or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        with (self.home / "output.txt").open("a", encoding="utf-8") as file:
+            file.write(ran.stdout)
+        return ran
+
+
+def psycopg(run: Run) -> dict[str, Outcome]:
+    """pytest with the checkout's own packages, in pure Python."""
+    packages = os.pathsep.join(str(run.checkout / name) for name in ("psycopg", "psycopg_pool"))
+    report = run.home / "report.xml"
+    command = [run.python, "-m", "pytest", "-q", f"--junitxml={report}"]
+    command += ["-o", f"cache_dir={run.home / 'cache'}"]
+    command += [f"--test-dsn={run.place.url}", "-m", "not slow", *run.arguments]
+    run.execute(command, {"PYTHONPATH": packages, "PSYCOPG_IMPL": "python"})
+    return from_junit([report])
+
+
+def asyncpg(run: Run) -> dict[str, Outcome]:
+    """pytest; the checkout is built in place (``python setup.py build_ext --inplace``)."""
+    report = run.home / "report.xml"
+    command = [run.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    run.execute([*command, "tests", *run.arguments], {"PYTHONPATH": str(run.checkout)})
+    return from_junit([report])
+
+
+def node_postgres(run: Run) -> dict[str, Outcome]:
+    """Every file of the integration tests, after ``yarn && yarn build`` in the checkout."""
+    folder = run.checkout / "packages" / "pg"
+    outcomes: dict[str, Outcome] = {}
+    for path in sorted((folder / "test" / "integration").rglob("*-tests.js")):
+        file = str(path.relative_to(folder))
+        if run.arguments and not any(word in file for word in run.arguments):
+            continue
+        ran = run.execute(["node", file], within="packages/pg")
+        outcomes |= from_node_postgres(file, ran.stdout, ran.returncode)
+    return outcomes
+
+
+def pgjdbc(run: Run) -> dict[str, Outcome]:
+    """Gradle's tests of the driver; the place goes into ``build.local.properties``, which is
+    removed.
+    """
+    local = run.checkout / "build.local.properties"
+    if local.exists():
+        raise FileExistsError(f"{local} is there already: move it away, the run writes its own")
+    place = run.place
+    local.write_text(
+        f"server={place.host}\nport={place.port}\ndatabase={place.database}\n"
+        f"username={place.user}\npassword={place.password}\n"
+    )
+    try:
+        run.execute(["./gradlew", ":postgresql:test", "--continue", *run.arguments])
+    finally:
+        local.unlink()
+    return from_junit((run.checkout / "pgjdbc" / "build" / "test-results").rglob("TEST-*.xml"))
+
+
+def pgx(run: Run) -> dict[str, Outcome]:
+    """``go test`` over all packages."""
+    ran = run.execute(
+        ["go", "test", "-json", "-p", "1", *(run.arguments or ("./...",))],
+        {"PGX_TEST_DATABASE": run.place.url},
+    )
+    return from_go(ran.stdout)
+
+
+def tokio_postgres(run: Run) -> dict[str, Outcome]:
+    """``cargo test`` of one package; its tests connect to port 5433 as ``postgres``, so they need a
+    checkout whose connection strings were changed to read ``DATABASE_URL``.
+    """
+    command = ["cargo", "test", "-p", "tokio-postgres", "--no-fail-fast", *run.arguments]
+    return from_cargo(run.execute(command, {"DATABASE_URL": run.place.url}).stdout)
+
+
+#: By the name on the command line.
+PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
+    "psycopg": psycopg,
+    "asyncpg": asyncpg,
+    "node-postgres": node_postgres,
+    "pgjdbc": pgjdbc,
+    "pgx": pgx,
+    "tokio-postgres": tokio_postgres,
+}
+
+DEFAULT_PYTHON = sys.executable

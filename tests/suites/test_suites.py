@@ -1,0 +1,121 @@
+"""The runner of other projects' suites: what it reads of each runner's output, and one whole run
+with a project of two tests, of which the gateway refuses one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.suites.outcomes import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    Outcome,
+    differences,
+    from_cargo,
+    from_go,
+    from_node_postgres,
+)
+
+_CONFTEST = """
+def pytest_addoption(parser):
+    parser.addoption("--test-dsn")
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes long")
+"""
+_TESTS = """
+import psycopg
+def test_a_query(pytestconfig):
+    with psycopg.connect(pytestconfig.getoption("--test-dsn")) as db:
+        assert db.execute("SELECT current_database()").fetchone() == ("suite",)
+def test_an_encoding(pytestconfig):
+    with psycopg.connect(pytestconfig.getoption("--test-dsn")) as db:
+        db.execute("SET client_encoding TO latin1")
+def test_that_fails_anyway():
+    assert 1 == 2
+"""
+
+
+def test_a_whole_run_prints_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(_CONFTEST)
+    (tmp_path / "test_two.py").write_text(_TESTS)
+    differences_file = tmp_path / "differences.json"
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.suites",
+            "psycopg",
+            str(tmp_path),
+            "--json",
+            str(differences_file),
+            "--names",
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "psycopg, PostgreSQL 18, direct: 2 passed, 1 failed" in ran.stdout
+    assert "of those that pass directly: 50.0 %" in ran.stdout
+    assert "SP1301" in ran.stdout
+    assert list(json.loads(differences_file.read_text())) == ["test_two::test_an_encoding"]
+
+
+def test_a_checkout_that_is_not_there_is_said_so() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.suites", "pgx", "/nowhere"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 2
+    assert "name a checkout of pgx" in ran.stderr
+
+
+def test_go() -> None:
+    events = [
+        {"Action": "output", "Package": "p", "Test": "TestB", "Output": "  error: [SP1001] no\n"},
+        {"Action": "pass", "Package": "p", "Test": "TestA"},
+        {"Action": "fail", "Package": "p", "Test": "TestB"},
+        {"Action": "skip", "Package": "p", "Test": "TestC"},
+        {"Action": "fail", "Package": "p"},
+    ]
+    outcomes = from_go("\n".join(["FAIL p", *map(json.dumps, events)]))
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {
+        "p::TestA": PASSED,
+        "p::TestB": FAILED,
+        "p::TestC": SKIPPED,
+    }
+    assert outcomes["p::TestB"].reason == "SP1001 no"
+
+
+def test_cargo() -> None:
+    outcomes = from_cargo(
+        "test a::one ... ok\ntest a::two ... FAILED\ntest a::three ... ignored\n\nfailures:\n\n"
+        "---- a::two stdout ----\nthread panicked: Error { code: [SP1102] what 'x' is }\n\nfailures:\n    a::two\n"
+    )
+    assert [outcome.state for outcome in outcomes.values()] == [PASSED, FAILED, SKIPPED]
+    assert outcomes["a::two"].reason.startswith("SP1102 what ... is")
+
+
+def test_a_file_of_node_postgres_that_stops() -> None:
+    outcomes = from_node_postgres(
+        "t.js", "\n  one ✔\n  two FAILED!\n\nError: [SP1301] pinned\n", 255
+    )
+    assert outcomes == {
+        "t.js::one": Outcome(PASSED),
+        "t.js::two": Outcome(FAILED, "\n\nError: [SP1301] pinned\n"),
+    }
+    direct = {f"t.js::{name}": Outcome(PASSED) for name in ("one", "two", "three")}
+    assert [name for name, _ in differences(direct, outcomes)] == ["t.js::two", "t.js::three"]
+
+
+def test_a_file_of_node_postgres_without_marks_is_one_test() -> None:
+    assert from_node_postgres("t.js", "", 0) == {"t.js::": Outcome(PASSED)}
+    assert from_node_postgres("t.js", "boom", 1)["t.js::"].state == FAILED
