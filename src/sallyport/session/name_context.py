@@ -113,6 +113,9 @@ class NameContext:
         self.generation = self.judge.generation
         judge = self.transaction_judge or self.temporary_judge or self.judge
         self.subject_judge = judge.subject_judge(self.subject, self.search_path)
+        if judge is not self.judge:
+            # Access windows open and close by what the base judge knows of subjects (Judge.tick).
+            self.judge.subject_judge(self.subject, self.search_path)
 
     # -- the catalog -------------------------------------------------------------------------------
 
