@@ -20,7 +20,7 @@ from sallyport.watch.watcher import Observation
 class WatchAccess:
     """Of one session. flush: writes what the session has for its peers."""
 
-    __slots__ = ("_activity", "_flush", "_lane", "_session", "_waiting", "network")
+    __slots__ = ("_activity", "_flush", "_holds", "_lane", "_session", "_waiting", "network")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class WatchAccess:
     ) -> None:
         self._session, self._lane, self._waiting, self._flush = session, lane, waiting, flush
         self._activity = session.activity = Activity()
+        self._holds: list[WatchHold] = []  # because of open findings; the first is in force
         self.network = network_of(peer)
 
     def take(self) -> tuple[list[Observation], Observation | None]:
@@ -59,7 +60,10 @@ class WatchAccess:
 
     def hold(self, hold: WatchHold) -> None:
         """Its next statements wait for a person; what runs goes on."""
-        if self._session.client_state is ClientState.CLOSED or self._session.watch_hold is not None:
+        if self._session.client_state is ClientState.CLOSED:
+            return
+        self._holds.append(hold)
+        if self._session.watch_hold is not None:
             return
         self._session.watch_hold = hold  # first: what the lane gives back is held already
         if self._lane is not None:
@@ -70,11 +74,14 @@ class WatchAccess:
 
     def release(self, finding: str) -> None:
         """The finding was acknowledged: nothing waits because of it."""
-        hold = self._session.watch_hold
-        if hold is None or hold.finding != finding:
+        before = len(self._holds)
+        self._holds = [hold for hold in self._holds if hold.finding != finding]
+        if len(self._holds) == before:
             return
-        self._session.watch_hold = None
+        self._session.watch_hold = self._holds[0] if self._holds else None
         self._session.recorder.note("watch", f"finding {finding} was acknowledged")
+        if self._holds:
+            return
         if self._waiting is not None:
             self._waiting.release_finding()
 

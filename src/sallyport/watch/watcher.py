@@ -17,7 +17,7 @@ import structlog
 from sallyport.core.ids import new_id
 from sallyport.watch.baseline import DAY, Baseline, Learning, new_baseline
 from sallyport.watch.detectors import DETECTORS, LEARNED, QUIET, Sighting, mix_distance
-from sallyport.watch.finding import LONGEST, AgentKey, Finding
+from sallyport.watch.finding import LONGEST, AgentKey, Finding, Severity
 from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent
 from sallyport.watch.shapes import Shape
 
@@ -69,7 +69,8 @@ class Batch:
 
 @dataclass(slots=True)
 class Agent:
-    """One agent as it is watched. told: when each thing was told, Unix seconds. unusual: peaks that
+    """One agent as it is watched. told: when each thing was told, Unix seconds. raised: when
+    findings of a severity were raised in the last hour. unusual: peaks that
     raised a finding, with their values.
     """
 
@@ -77,6 +78,7 @@ class Agent:
     baseline: Baseline
     recent: Recent
     told: dict[tuple[str, str], float] = field(default_factory=dict)
+    raised: dict[Severity, list[float]] = field(default_factory=dict)
     unusual: dict[str, float] = field(default_factory=dict)
     used: float = 0.0
     saved: float = 0.0
@@ -233,8 +235,11 @@ class Watcher:
             return False
         if sighting.detector == "volume" and now - agent.told.get(_bulk(sighting), -DAY) < DAY:
             return False  # the same rows
-        if sum(now - at < _HOUR for at in agent.told.values()) >= MAX_AN_HOUR:
+        # Each severity by itself: an agent could use the bound up with noise before what matters.
+        raised = [at for at in agent.raised.get(sighting.severity, ()) if now - at < _HOUR]
+        if len(raised) >= MAX_AN_HOUR:
             return False
+        agent.raised[sighting.severity] = [*raised, now]
         if len(agent.told) >= _MAX_TOLD:
             del agent.told[min(agent.told, key=agent.told.__getitem__)]
         agent.told[told] = now
