@@ -14,7 +14,7 @@ from sallyport.config.model import StreamTarget
 from sallyport.core.address import parse_address
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
-from sallyport.operations.archiving import ArchiveLimits, Archiver, RecordingFetcher
+from sallyport.operations.archiving import CACHE, ArchiveLimits, Archiver, RecordingFetcher
 from sallyport.operations.sessions import Fetch, Sessions
 from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.operations.streaming import Stream, StreamSettings, late_streams
@@ -111,7 +111,7 @@ def fetcher(config: Config, archive: ObjectArchive | None) -> Fetch | None:
     """What brings recordings back that are in the archive only."""
     if archive is None:
         return None
-    return RecordingFetcher(archive, config.data_directory / "archive-cache").path
+    return RecordingFetcher(archive, config.data_directory / CACHE).path
 
 
 def _archiver(config: Config, sessions: Sessions, archive: ObjectArchive) -> Archiver | None:

@@ -53,6 +53,7 @@ from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
+from sallyport.operations.archiving import forget_copies
 from sallyport.operations.recordingstart import recover
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.statementsearch import FILE as SEARCH_FILE
@@ -112,7 +113,7 @@ async def open_record(
     interval, longest = _PASSES[config.recording.durability]
     recorder = Recorder(
         config.data_directory,
-        LoggedIndex(index, transparency, config.audit.head_seconds),
+        LoggedIndex(index, transparency, config.audit.head_seconds, index.search),
         directory=recordings,
         fsync=strict,
         interval=interval,
@@ -145,7 +146,10 @@ def _cosigner(config: Config) -> Cosigner | None:
 
 
 def _forget(config: Config, ids: Sequence[str]) -> None:
-    """Delete what the index of statements has of these sessions. Raises SearchError."""
+    """Delete what the index of statements has of these sessions, and copies of archived recordings.
+    Raises SearchError, OSError.
+    """
+    forget_copies(config.data_directory, ids)
     if (config.data_directory / SEARCH_FILE).is_file():
         StatementSearch(config.data_directory, writable=True).forget(ids)
 

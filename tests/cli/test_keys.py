@@ -234,10 +234,24 @@ def test_the_index_is_lost(kept: Kept) -> None:
     for file in kept.data.glob(f"{FILE}*"):
         file.unlink()
     said = kept.run("audit", "reindex")
-    assert "3 made anew" in said  # two sessions and the record of the action
+    assert "3 rebuilt" in said  # two sessions and the record of the action
     assert "shredded, so that no row can be made of it: ses_alpha1" in said
     assert kept.verdicts()["ses_alpha1"] == (True, True)
     for file in kept.data.glob(f"{FILE}*"):
         file.unlink()
     kept.key.rename(kept.data / "elsewhere")
     assert kept.run("audit", "reindex").count("not listed") == 3
+
+
+def test_what_only_the_archive_has_is_shredded(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.record()
+    path = kept.paths["ses_alpha1"]
+    path.unlink()  # the archiver deletes local copies, never their keys
+    cache = tmp_path / "archive-cache"
+    cache.mkdir()
+    for name in ("ses_alpha1.sprec", "ses_alpha1.key"):
+        (cache / name).write_bytes(b"a copy")
+    kept.run("audit", "shred", "ses_alpha1", "--reason", "request 42", "--yes")
+    assert read_key_file(key_path(path)).shredded is not None
+    assert list(cache.iterdir()) == []

@@ -114,3 +114,21 @@ def test_a_deleted_recording_is_forgotten(record: Record, tmp_path: Path) -> Non
     follower = record.follow(cursor)
     assert list(follower.events(time.time())) == []
     assert "s_gone" not in follower.cursor.read and "s_1" in follower.cursor.read
+
+
+def test_a_local_copy_that_goes_is_read_on_elsewhere(record: Record, tmp_path: Path) -> None:
+    """The archiver deletes it while a receiver that is behind has it open."""
+    session = begin(record.recorder, "s_1")
+    session.statement(judged(1, "SELECT 1", outcome="allow"))
+    session.complete(1, "SELECT 1", 1, "", 0.1)
+    record.settle()
+    assert record.ids() == ["s_1:0", "s_1:1"]
+    session.statement(judged(2, "SELECT 2", outcome="allow"))
+    session.complete(2, "SELECT 2", 1, "", 0.1)
+    session.end("disconnected")
+    record.settle()
+    local = session.output.path
+    elsewhere = local.rename(tmp_path / "elsewhere.sprec")
+    record.sessions._fetch = lambda row, path: path if path.exists() else elsewhere
+    ids = record.ids() + record.ids()
+    assert ids == ["s_1:2", "s_1:3"]

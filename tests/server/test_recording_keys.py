@@ -90,6 +90,7 @@ def test_a_session_is_shredded_beside_a_running_gateway(
         assert "1 recordings shredded" in text and "is live" in text
         live.execute("SELECT 6 FROM products LIMIT 1")
     wait_for(lambda: all_ended(gateway, 2))
+    assert "0 with problems" in said(gateway, "audit", "verify")  # the command's own record as well
     gateway.restart()
     assert "request 42" in said(gateway, "sessions", "replay", row["id"], "--instant", code=2)
     verified = said(gateway, "audit", "verify")

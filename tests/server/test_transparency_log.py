@@ -94,6 +94,10 @@ def test_a_session_is_proven(make_gateway: MakeGateway, tmp_path: Path) -> None:
     [recording] = (gateway.home / "var" / "recordings").glob("????/??/??/ses_*.sprec")
     words = ("audit", "check-proof", str(proof), "--key", key, "--recording")
     assert run(gateway, *words, str(recording), config=False).returncode == 0
+    copy = Path(shutil.copy(recording, tmp_path))  # handed over without its key
+    assert run(gateway, *words, str(copy), config=False).returncode == 0
+    copy.write_bytes(copy.read_bytes()[:-1])
+    assert run(gateway, *words, str(copy), config=False).returncode == 1
 
 
 def test_the_log_goes_on(make_gateway: MakeGateway, tmp_path: Path) -> None:

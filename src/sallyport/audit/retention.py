@@ -30,6 +30,8 @@ REASON: Final = "retention"
 PAUSE: Final = 3600.0
 _DAY: Final = 86_400.0
 _PAGE: Final = 500
+#: Checkpoints that are made until one covers what is to be deleted.
+_TRIES: Final = 5
 
 _log = structlog.get_logger("sallyport.audit")
 
@@ -71,7 +73,7 @@ def delete_expired(
         expired = [row for row in rows if row.status != LIVE and _ended(row) < before]
         now = round(log.clock.now(), 3)
         entries = [Deleted(now, row.id, row.last_hash, REASON) for row in expired]
-        if not log.append(*entries):
+        if not log.append(*entries) or (entries and not _is_covered(log)):
             return count
         for row in expired:
             _delete_files(directory, row)
@@ -81,6 +83,15 @@ def delete_expired(
         index.delete(ids)
         count += len(expired)
     return count
+
+
+def _is_covered(log: TransparencyLog) -> bool:
+    """Whether a checkpoint covers what was appended. Others append as well, so that is tried."""
+    for _ in range(_TRIES):
+        log.make_checkpoint()
+        if not log.waiting:
+            return True
+    return False
 
 
 def _ended(row: SessionRow) -> float:

@@ -84,14 +84,22 @@ class Verification:
         return not self.problems
 
 
-def verify(path: Path, row: SessionRow | None = None, keys: KeyRing = NO_KEYS) -> Verification:
-    """Check one recording; ``row`` is what the index knows of it, ``keys`` decrypt it. Raises
-    RecordingError when it cannot be opened.
+def verify(
+    path: Path,
+    row: SessionRow | None = None,
+    keys: KeyRing = NO_KEYS,
+    *,
+    is_copy: bool = False,
+) -> Verification:
+    """Check one recording; ``row`` is what the index knows of it, ``keys`` decrypt it. ``is_copy``:
+    it was taken from its place, so its key need not be there. Raises RecordingError when it cannot
+    be opened.
     """
     with RecordingReader(path, keys) as reader:
         result = Verification(row.id if row is not None else path.stem, path)
         state = _State(reader, result, row)
-        state.see_key()
+        if not is_copy or key_path(path).exists():
+            state.see_key()
         try:
             for block in reader.blocks():
                 state.see(block)

@@ -114,6 +114,7 @@ def shred(
     with errors_told():
         from sallyport.audit.display import inert
         from sallyport.core.subject import Subject
+        from sallyport.operations.archiving import forget_copies
         from sallyport.operations.shredding import shred as shred_recordings
         from sallyport.store.database import FILE, open_database
         from sallyport.store.sessions import SqlSessionIndex
@@ -148,6 +149,7 @@ def shred(
                 result = shred_recordings(
                     recordings, index, rows, keys, who, reason.strip(), search
                 )
+                forget_copies(directory, [row.id for row in rows])
             except OSError as error:
                 raise SallyportError(f"{error.filename}: {error.strerror}") from None
         finally:

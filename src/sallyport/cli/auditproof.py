@@ -248,7 +248,7 @@ def _compare_recording(path: Path, entry: Entry) -> str:
     if not isinstance(entry, Head):
         return "the entry is not about a recording"
     try:
-        result = verify(path)
+        result = verify(path, is_copy=True)
     except RecordingError as error:
         return str(error)
     compare_head(result, entry)

@@ -52,17 +52,17 @@ def receipt(
     data: DataDir = None,
 ) -> None:
     """``sallyport audit receipt``."""
-    from sallyport.audit.archive import recording_path
     from sallyport.audit.receipts import find_statement, open_secret, opening_of, receipt_of
     from sallyport.audit.tlog.keyfile import FILE, read_key
     from sallyport.audit.tlog.notes import encode_base64
 
-    directory, recordings = directories(config, data)
-    row = open_sessions(config, data).find(session)
+    directory, _ = directories(config, data)
+    sessions = open_sessions(config, data)
+    row = sessions.find(session)
     try:
         key = read_key(directory / FILE)
         recorded = find_statement(
-            recording_path(recordings, row.id, row.file),
+            sessions.recording(row),
             row.id,
             number,
             recording_keys(config, data),

@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,8 @@ _PATIENCE: Final = 3
 _PAGE: Final = 500
 #: Sessions that began so recently (seconds) may reach the index after others that began later.
 _SETTLING: Final = 60.0
+#: In the data directory: recordings that were fetched back.
+CACHE: Final = "archive-cache"
 #: Bytes of recordings that were fetched and are kept.
 CACHE_BYTES: Final = 2 << 30
 
@@ -210,6 +212,14 @@ class RecordingFetcher:
             size -= path.stat().st_size
             path.unlink()
             key_path(path).unlink(missing_ok=True)
+
+
+def forget_copies(data: Path, sessions: Iterable[str]) -> None:
+    """Delete what is kept of recordings that were fetched back. Raises OSError."""
+    for session in sessions:
+        copy = data / CACHE / f"{session}.sprec"
+        copy.unlink(missing_ok=True)
+        key_path(copy).unlink(missing_ok=True)
 
 
 def _copy_key(local: Path, copy: Path) -> None:

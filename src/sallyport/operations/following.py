@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Final
 
 from sallyport.audit.archive import RecordingError
-from sallyport.audit.follow import RecordingTail
 from sallyport.audit.ports import LIVE, SessionQuery, SessionRow
 from sallyport.operations.auditlog import AuditEvent, EventJoiner, ExportCursor
 from sallyport.operations.sessions import NOT_INDEXED, Sessions, UnknownSessionError
@@ -87,7 +86,7 @@ class RecordFollower:
         recording = self._open.get(row.id)
         if recording is None:
             try:
-                recording = self._open[row.id] = _Recording(self._sessions.tail(row), row.id)
+                recording = self._open[row.id] = _Recording(self._sessions, row)
             except RecordingError as error:  # the archive does not answer, say: it is tried again
                 self.cursor.read.setdefault(row.id, 0)
                 self._tell(row.id, str(error))
@@ -132,10 +131,11 @@ class RecordFollower:
 class _Recording:
     """One that is being read. ``is_over``: nothing can follow."""
 
-    def __init__(self, tail: RecordingTail, session: str) -> None:
+    def __init__(self, sessions: Sessions, row: SessionRow) -> None:
         self.is_over = False
         self.problem = ""
-        self._tail, self._joiner = tail, EventJoiner(session)
+        self._sessions = sessions
+        self._tail, self._joiner = sessions.tail(row), EventJoiner(row.id)
         self._failures = 0
         self._seen: tuple[int, str] | None = None
 
@@ -150,7 +150,8 @@ class _Recording:
             if row.status == LIVE and not row.bytes:
                 return  # its first block is not written yet
             self._failures += 1
-            if os.path.lexists(self._tail.path) and self._failures < _ATTEMPTS:
+            is_there = os.path.lexists(self._tail.path) or self._is_elsewhere(row)
+            if is_there and self._failures < _ATTEMPTS:
                 return  # too many open files, say
             self.problem = str(error)
         self.problem = self.problem or self._tail.problem
@@ -159,3 +160,8 @@ class _Recording:
         self.is_over = bool(self.problem) or not is_live
         if self.is_over:
             yield from self._joiner.finish()
+
+    def _is_elsewhere(self, row: SessionRow) -> bool:
+        """The local copy went to the archive: read on from there. Raises RecordingError."""
+        self._tail.path = self._sessions.tail(row).path
+        return os.path.lexists(self._tail.path)

@@ -39,6 +39,8 @@ from sallyport.core.subject import Subject
 _CHANNEL: Final = "cli"
 #: Seconds that recording the action may take.
 _SECONDS: Final = 10.0
+#: Sessions that are deleted from the index of statements at once.
+_PAGE: Final = 500
 
 
 class ShreddingIndex(SessionIndex, Protocol):
@@ -83,8 +85,13 @@ def check_shreddable(directory: Path, row: SessionRow) -> bool:
             "once, which completes the recording"
         )
     try:
-        with RecordingReader(recording_path(directory, row.id, row.file)) as reader:
+        path = recording_path(directory, row.id, row.file)
+        if not path.exists() and key_path(path).exists():  # only the archive has the recording
+            return read_key_file(key_path(path)).shredded is None
+        with RecordingReader(path) as reader:
             key = reader.key
+    except (OSError, ValueError) as error:
+        raise SallyportError(f"the key of {row.id}: {error}; nothing was deleted") from None
     except RecordingError as error:
         raise SallyportError(f"{error}; nothing was deleted") from None
     if key is None:
@@ -133,8 +140,10 @@ def shred(
                 shredding = read_key_file(key_path(path)).shredded or shredding
                 result.again.append(row.id)
             result.statements += index.forget(row.id, describe(shredding))
-            if search is not None:
-                search.forget([row.id])
+        if search is not None:
+            ids = [row.id for row in rows]
+            for start in range(0, len(ids), _PAGE):
+                search.forget(ids[start : start + _PAGE])
     finally:
         recorder.close()
     return result

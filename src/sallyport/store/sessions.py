@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from sallyport.audit.ports import (
     ACTIONS,
@@ -35,6 +35,7 @@ from sallyport.audit.ports import (
     StatementText,
 )
 from sallyport.audit.recovery import ONLY_MARKED
+from sallyport.core.errors import SallyportError
 from sallyport.store.statements import StatementIndex
 from sallyport.store.tables import sessions
 from sallyport.store.writer import Writer
@@ -135,10 +136,17 @@ class SqlSessionIndex:
         return count
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Delete rows, at most 500, and what is known of their statements, at once."""
-        with self._engine.begin() as connection:
-            self._statements.delete(connection, ids)
-            connection.execute(delete(sessions).where(sessions.c.id.in_(ids)))
+        """Delete rows, at most 500, and what is known of their statements, at once. Raises
+        SallyportError.
+        """
+        try:
+            with self._engine.begin() as connection:
+                self._statements.delete(connection, ids)
+                connection.execute(delete(sessions).where(sessions.c.id.in_(ids)))
+        except SQLAlchemyError as error:
+            raise SallyportError(
+                f"rows of sessions cannot be deleted: {type(error).__name__}"
+            ) from error
 
     def recent(
         self,

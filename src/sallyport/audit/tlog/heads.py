@@ -12,13 +12,14 @@ from before there was a log, and those of a time when it could not be written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sallyport.audit.ports import (
     ACTIONS,
     LIVE,
+    IndexUnreadableError,
     SessionIndex,
     SessionQuery,
     SessionRow,
@@ -54,8 +55,12 @@ class LoggedIndex:
         index: SessionIndex,
         log: TransparencyLog,
         head_seconds: float = 600.0,
+        search: Callable[[SessionQuery], list[SessionRow]] | None = None,
     ) -> None:
+        """``search``: of the index, for recordings that a command made beside the gateway."""
         self._index, self._log, self._head_seconds = index, log, head_seconds
+        self._search = search
+        self._actions: set[str] = set()  # recordings of what people did that the log has
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
         log.before_checkpoint = self.log_running
@@ -64,21 +69,26 @@ class LoggedIndex:
         self.save_all([row])
 
     def save_all(self, rows: Sequence[SessionRow]) -> None:
+        begun = [row for row in rows if row.last_hash]
+        if begun:  # a login writes none yet, and does not wait for the log
+            self._log_heads(begun)
+        self._index.save_all(rows)
+
+    def _log_heads(self, rows: Sequence[SessionRow]) -> None:
         now = self._log.clock.now()
         over = []
         with self._lock:
             for row in rows:
-                if not row.last_hash:
-                    continue
                 if row.status == LIVE:
                     running = self._running.setdefault(row.id, _Running(now))
                     running.head = head_of(row, now)
                 else:
                     self._running.pop(row.id, None)
                     over.append(head_of(row, now))
+                if kind_of(row.id) == ACTIONS:
+                    self._actions.add(row.id)
             if over:  # under the lock: no older head may come behind it
                 self._log.append(*over)
-        self._index.save_all(rows)
 
     def statements(self, session_id: str, /, texts: Sequence[StatementText]) -> bool:
         return self._index.statements(session_id, texts)
@@ -87,7 +97,10 @@ class LoggedIndex:
         """On the log's thread, before each checkpoint."""
         now = self._log.clock.now()
         heads = []
+        others = self._of_commands(now)
         with self._lock:
+            heads += [head_of(row, now) for row in others if row.id not in self._actions]
+            self._actions.update(row.id for row in others)
             for session, running in self._running.items():
                 is_due = kind_of(session) == ACTIONS or now - running.since >= self._head_seconds
                 if running.head is not None and is_due:
@@ -95,6 +108,19 @@ class LoggedIndex:
                     running.head, running.since = None, now
             if heads:
                 self._log.append(*heads)
+
+    def _of_commands(self, now: float) -> list[SessionRow]:
+        """What commands recorded lately, which report to the index and not to this process: `audit
+        shred`. Nothing where the index cannot be read now.
+        """
+        if self._search is None:
+            return []
+        query = SessionQuery(kind=ACTIONS, running_since=now - _SLACK, limit=_PAGE)
+        try:
+            rows = self._search(query)
+        except IndexUnreadableError:
+            return []
+        return [row for row in rows if row.status != LIVE and row.last_hash]
 
 
 class LoggedRecovery:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from sallyport.audit.archive import RecordingError
-from sallyport.audit.ports import LIVE, SessionRow
+from sallyport.audit.ports import ACTIONS, LIVE, SessionRow
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.tlog.entries import Deleted, EntryError, Head, LogBegun, decode_entry
 from sallyport.audit.tlog.hashing import TILE_WIDTH, TreeEdge, leaf_hash
@@ -101,6 +101,11 @@ class LogState:
         elif logged is not None and logged.heads and not result.problems:
             _note_missing(result, logged)
 
+    def _newest(self) -> float:
+        """When the newest head came; Unix seconds."""
+        times = (head.time for logged in self.sessions.values() for _, head in logged.heads[-1:])
+        return max(times, default=0.0)
+
     def _check_unlogged(self, result: Verification, row: SessionRow | None) -> None:
         if not result.blocks:
             return
@@ -108,6 +113,11 @@ class LogState:
             result.notes.append("the log has no head of it yet: the index says that it is live")
         elif not self.readable:
             result.notes.append("not compared with the log, of which entries cannot be read")
+        elif row is not None and row.kind == ACTIONS and row.started > self._newest() - _SLACK:
+            result.notes.append(
+                "the log does not have it yet: a command recorded it, and the gateway adds it at its "
+                "next checkpoint or start"
+            )
         elif row is not None or result.ended:
             text = "the log has no head of this recording: it was put here, or the log lost it"
             result.problems.append(VerificationProblem(INSERTION, text))
@@ -115,6 +125,10 @@ class LogState:
             result.notes.append(
                 "the log does not have it yet: the session ran when this was copied",
             )
+
+
+#: Seconds by which what a command recorded may be older than the log's newest head.
+_SLACK: Final = 180.0
 
 
 def _final(logged: _Logged) -> tuple[int, Head] | None:
