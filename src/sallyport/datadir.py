@@ -9,10 +9,8 @@ from typing import IO
 
 import structlog
 
-from sallyport.audit.completion import complete_recordings
 from sallyport.core.errors import ConfigError
 from sallyport.core.files import close_to_others
-from sallyport.store.sessions import SqlSessionIndex
 
 _log = structlog.get_logger("sallyport")
 
@@ -52,17 +50,3 @@ def hold_directory(data: Path) -> IO[bytes]:
             "Stop it, or set 'data' to a directory of its own."
         ) from None
     return lock
-
-
-def complete_from_journal(recordings: Path, index: SqlSessionIndex) -> None:
-    """Raises ConfigError when what the journal has cannot be recorded: it is not to be lost."""
-    try:
-        count = complete_recordings(recordings, index)
-    except OSError as error:
-        raise ConfigError(
-            f"the journal of an earlier run cannot be put into the recordings in {recordings}: "
-            f"{error.strerror}. Make room, or let the gateway's user write there."
-        ) from None
-    if count:
-        text = "statements of an earlier run were recovered from the journal"
-        _log.warning(text, statements=count)

@@ -259,6 +259,7 @@ class WriteGate:
     def fail(self) -> None:
         """Drop what waits and end the session."""
         self._failed = True
+        self._holds = 0
         self._held.clear()
         self._size = 0
         self._on_failed()
