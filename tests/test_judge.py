@@ -17,7 +17,6 @@ from sallyport.core.errors import Refusal
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, SubjectJudge
 from sallyport.policy.load import parse_policy
-from sallyport.session.name_context import NameContext
 from sallyport.sql import script
 from sallyport.sql.analysis import Work
 from sallyport.sql.catalog import CatalogSnapshot
@@ -490,24 +489,3 @@ def test_a_list_of_parameters_costs_what_a_list_of_constants_costs(
         assert view.judge(sql).refused == -1
         counts.append(parse_counted(sql).tokens)
     assert counts[1] < counts[0] + 200
-
-
-def test_windows_close_for_sessions_that_judge_by_a_catalog_of_their_own(
-    catalog: CatalogSnapshot,
-) -> None:
-    """With temporary objects a session is judged beside the judge of all, which keeps the time."""
-    timed = POLICY.replace(
-        "rules:", "rules:\n  - name: timed\n    deny: [delete]\n    when: now.getHours() < 25\n", 1
-    )
-    now = [0.0]
-    policy, own = parse_policy(timed, "p"), replace(catalog, epoch="own")
-    judge = Judge("shop", policy, own, {}, max_statement_bytes=1 << 20, now=lambda: now[0])
-    subject = Subject("agent", "https://idp.test", frozenset())
-    names = NameContext(subject, judge, ("public",))
-    names.temporary_judge = judge.beside(replace(catalog, epoch="temporary"))
-    for _ in range(3):
-        names.bind()
-        before = judge.generation
-        now[0] += 5.0
-        judge.tick()
-        assert judge.generation > before

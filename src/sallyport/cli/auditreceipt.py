@@ -62,7 +62,7 @@ def receipt(
     try:
         key = read_key(directory / FILE)
         recorded = find_statement(
-            sessions.recording(row),
+            sessions.tail(row).path,
             row.id,
             number,
             recording_keys(config, data),

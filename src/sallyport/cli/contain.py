@@ -31,7 +31,9 @@ Example: sallyport contain release con_01hzy3k8v0m9
 
 def register(app: typer.Typer) -> None:
     """Add ``contain`` to the ``sallyport`` program."""
-    group = typer.Typer(no_args_is_help=True, help="Who read untrusted text, and letting them go.")
+    group = typer.Typer(
+        no_args_is_help=True, help="List agents that read untrusted text, and release them."
+    )
     group.command("list", help=_LIST)(list_contained)
     group.command("release", help=_RELEASE)(release)
     app.add_typer(group, name="contain")

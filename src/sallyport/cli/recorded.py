@@ -5,10 +5,11 @@ telling what was wrong with it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sallyport.operations.recordingkeys import KeySettings
     from sallyport.operations.sessions import Fetch, Sessions
 
+_T = TypeVar("_T")
 _DEFAULT_CONFIG = Path("sallyport.yaml")
 
 ConfigFile = Annotated[
@@ -68,12 +70,18 @@ def recording_keys(config: Path | None, data: Path | None) -> KeyRing:
     there is no configuration) the file ``recording.key`` in that directory, where there is one.
     Raises ConfigError.
     """
-    import asyncio
-
     from sallyport.operations.recordingkeys import load_keys
 
     _, recordings = directories(config, data)
-    return asyncio.run(load_keys(_key_settings(config, data), recordings))
+    return _result(load_keys(_key_settings(config, data), recordings))
+
+
+def _result(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run it in a thread of its own: whoever calls a command may have a loop in this one."""
+    import asyncio
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def key_file(config: Path | None, data: Path | None) -> Path:
@@ -107,13 +115,11 @@ def archive_fetcher(config: Path | None, data: Path | None) -> Fetch | None:
     settings = load_config(config or _DEFAULT_CONFIG)
     if settings.archive is None:
         return None
-    import asyncio
-
     from sallyport.handover import fetcher, open_archive
     from sallyport.target_logins import TargetLogins
 
     logins = TargetLogins(settings)
-    return fetcher(settings, asyncio.run(open_archive(settings, logins.secret)))
+    return fetcher(settings, _result(open_archive(settings, logins.secret)))
 
 
 #: What to do when there is nothing in the place that was looked at.

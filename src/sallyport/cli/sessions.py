@@ -48,14 +48,15 @@ SessionId = Annotated[str, typer.Argument(help="Session id, or the beginning of 
 
 def register(app: typer.Typer) -> None:
     """Add ``sessions`` and ``audit`` to the ``sallyport`` program."""
-    sessions = typer.Typer(no_args_is_help=True, help="Look at recorded sessions.")
+    sessions = typer.Typer(no_args_is_help=True, help="List, search, show and replay recorded sessions.")
     sessions.command("list", help=_HELP_LIST)(list_sessions)
     sessionsearch.add(sessions)
     sessions.command("show", help=_HELP_SHOW)(show_session)
     sessions.command("replay", help=_HELP_REPLAY)(replay_session)
     app.add_typer(sessions, name="sessions")
     audit = typer.Typer(
-        no_args_is_help=True, help="Verify recordings, and list management actions."
+        no_args_is_help=True,
+        help="Verify, prove, export, report on and shred recordings; list what people did.",
     )
     audit.command("verify", help=_HELP_VERIFY)(verify)
     auditindex.add(audit)

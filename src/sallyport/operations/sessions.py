@@ -309,10 +309,6 @@ class Sessions:
         row = self.find(session_id)
         return read_events(self._path(row), row.id, on_problem, self._keys)
 
-    def recording(self, row: SessionRow) -> Path:
-        """Where its recording can be read, wherever it is kept. Raises RecordingError."""
-        return self._path(row)
-
     def tail(self, row: SessionRow) -> RecordingTail:
         """A recording to be read while it grows. Raises RecordingError."""
         self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)

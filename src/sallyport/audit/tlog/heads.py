@@ -97,10 +97,10 @@ class LoggedIndex:
         """On the log's thread, before each checkpoint."""
         now = self._log.clock.now()
         heads = []
-        others = self._of_commands(now)
+        of_commands = self._of_commands(now)
         with self._lock:
-            heads += [head_of(row, now) for row in others if row.id not in self._actions]
-            self._actions.update(row.id for row in others)
+            heads += [head_of(row, now) for row in of_commands if row.id not in self._actions]
+            self._actions.update(row.id for row in of_commands)
             for session, running in self._running.items():
                 is_due = kind_of(session) == ACTIONS or now - running.since >= self._head_seconds
                 if running.head is not None and is_due:
