@@ -48,7 +48,9 @@ SessionId = Annotated[str, typer.Argument(help="Session id, or the beginning of 
 
 def register(app: typer.Typer) -> None:
     """Add ``sessions`` and ``audit`` to the ``sallyport`` program."""
-    sessions = typer.Typer(no_args_is_help=True, help="List, search, show and replay recorded sessions.")
+    sessions = typer.Typer(
+        no_args_is_help=True, help="List, search, show and replay recorded sessions."
+    )
     sessions.command("list", help=_HELP_LIST)(list_sessions)
     sessionsearch.add(sessions)
     sessions.command("show", help=_HELP_SHOW)(show_session)

@@ -115,8 +115,8 @@ class LogState:
             result.notes.append("not compared with the log, of which entries cannot be read")
         elif row is not None and row.kind == ACTIONS and row.started > self._newest() - _SLACK:
             result.notes.append(
-                "the log does not have it yet: a command recorded it; the gateway adds it at its next "
-                "checkpoint or start"
+                "the log does not have it yet: a command recorded it; the gateway adds it at "
+                "its next checkpoint or start"
             )
         elif row is not None or result.ended:
             text = "the log has no head of this recording: it was put here, or the log lost it"
