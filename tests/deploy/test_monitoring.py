@@ -38,7 +38,10 @@ def exposition(issuer: DevIssuer, postgres: Server) -> Iterator[str]:
     """/metrics of a gateway that has let somebody in, refused a statement and refused a login."""
     extra = {
         "console": {"listen": f"127.0.0.1:{free_port()}"},
-        "audit": {"stream": [{"name": "copy", "to": "file", "path": "audit.jsonl"}]},
+        "audit": {
+            "stream": [{"name": "copy", "to": "file", "path": "audit.jsonl"}],
+            "witnesses": [{"file": "checkpoints"}],
+        },
     }
     gateway = Gateway(issuer, {"shop": postgres}, extra=extra)
     gateway.start()
