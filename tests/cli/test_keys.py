@@ -255,3 +255,14 @@ def test_what_only_the_archive_has_is_shredded(tmp_path: Path) -> None:
     kept.run("audit", "shred", "ses_alpha1", "--reason", "request 42", "--yes")
     assert read_key_file(key_path(path)).shredded is not None
     assert list(cache.iterdir()) == []
+
+
+def test_a_recording_that_was_only_begun_is_no_damage(tmp_path: Path) -> None:
+    """The gateway was killed before its first write, and before the index heard of it."""
+    kept = Kept(tmp_path)
+    kept.record()
+    begun = kept.paths["ses_alpha1"].with_name("ses_begun9.sprec")
+    begun.write_bytes(b"")
+    assert kept.verdicts()["ses_begun9"] == (True, False)
+    kept.paths["ses_beta2"].write_bytes(b"")  # of this one the index knows what it held
+    assert kept.verdicts(code=1)["ses_beta2"] == (False, False)

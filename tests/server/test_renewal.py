@@ -18,6 +18,7 @@ from sallyport.demo.issuer import DevIssuer
 from tests.server.test_expiry import identity
 from tests.support.gateway import AGENT, DBA, Gateway
 from tests.support.postgres import Server
+from tests.support.recordings import keys_of
 
 POLICY = """\
 version: 1
@@ -39,7 +40,10 @@ def gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
         gateway.stop()  # fails where the log has one of the tokens
         texts = [path.read_bytes() for path in gateway.home.rglob("*") if path.is_file()]
         recordings = list(gateway.home.rglob("*.sprec"))  # whose blocks are compressed
-        texts += [repr(event).encode() for path in recordings for event in read_events(path)]
+        keys = keys_of(gateway.home / "var")
+        texts += [
+            repr(event).encode() for path in recordings for event in read_events(path, keys=keys)
+        ]
         for token in gateway._tokens:
             where = [text for text in texts if token.encode() in text]
             assert not where, f"a token was kept: {where[0][:300]!r}"

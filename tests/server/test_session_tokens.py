@@ -14,7 +14,7 @@ import pytest
 from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
 from tests.server.conftest import wait_for
-from tests.server.test_locks import ADAM, OLGA, House, _listens, running
+from tests.server.test_locks import ADAM, OLGA, House, listens, running
 from tests.support.gateway import AGENT, DBA
 from tests.support.postgres import Server
 from tests.support.psql import Psql, run_psql
@@ -72,7 +72,7 @@ def test_it_opens_what_its_identity_opens_and_ends_when_revoked(house: House) ->
         assert psql.finish() == 2
     assert "SP1601" in (refused := said(house, secret)) and "let in" not in refused
     house.gateway.restart()
-    wait_for(lambda: _listens(house.url))
+    wait_for(lambda: listens(house.url))
     assert "let in" not in said(house, secret), "a restart does not bring it back"
     assert "let in" in house.log_in(), "the identity itself is not revoked"
 
@@ -80,7 +80,7 @@ def test_it_opens_what_its_identity_opens_and_ends_when_revoked(house: House) ->
 def test_it_survives_a_restart_and_its_text_is_nowhere(house: House) -> None:
     secret = exchange(house, "--minutes", "30")
     house.gateway.restart()
-    wait_for(lambda: _listens(house.url))
+    wait_for(lambda: listens(house.url))
     assert "let in" in said(house, secret)
     wait_for(lambda: len(house.actions()) >= 1)
     (action,) = [one for one in house.actions() if one["action"] == "tokens.issue"]

@@ -151,7 +151,7 @@ def test_psql_that_goes_away_withdraws_its_request(people: People, real: Real) -
     assert real.note(3) == "open"
     page.goto(f"/sessions/{real.last_session()}")
     line = page.locator("table.statements tbody tr")
-    assert "hold" in line.inner_text(), "it never ran, and is recorded all the same"
+    assert "held" in line.inner_text(), "it never ran, and is recorded all the same"
     assert "UPDATE tickets SET note = $1 WHERE id = 3" in line.inner_text()
     auditor = people(ADAM)
     auditor.goto(f"/sessions/{real.last_session()}/replay")

@@ -404,8 +404,8 @@ class Sessions:
                 return _missing(row, path)
             result = verify(path, row if indexed else None, self._keys)
         except RecordingError as error:
-            if row is not None and not row.last_hash and is_unwritten(path, row.id):
-                return _missing(row, path)
+            if not (row and row.last_hash) and is_unwritten(path, session_id):
+                return Verification(session_id, path, notes=["nothing was recorded"])
             return Verification(
                 session_id, path, problems=[VerificationProblem(UNREADABLE, str(error))]
             )
@@ -489,7 +489,7 @@ class Sessions:
 
 
 def _missing(row: SessionRow, path: Path) -> Verification:
-    """The verdict on a recording that is not there, or has nothing in it."""
+    """The verdict on a recording that is not there."""
     result = Verification(row.id, path)
     if row.last_hash:
         result.problems.append(
