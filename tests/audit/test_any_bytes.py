@@ -120,7 +120,8 @@ def test_files_that_are_none(recording: tuple[Path, SessionRow], tmp_path: Path)
     Path(os.fsdecode(bytes(day) + b"/s_\xff.sprec")).write_bytes(path.read_bytes())
     results = verdicts(path, row)
     assert len(results) == 7
-    assert [session for session, ok in results.items() if ok] == ["s_sound"]
+    # the index does not know the empty one: a gateway was killed before its first write
+    assert [session for session, ok in results.items() if ok] == ["s_empty", "s_sound"]
 
 
 @pytest.mark.parametrize(

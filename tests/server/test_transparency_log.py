@@ -229,7 +229,8 @@ def test_killed_again_and_again(make_gateway: MakeGateway, tmp_path: Path) -> No
     assert report.returncode == 0, report.stdout
     rows = json.loads(run(gateway, "sessions", "list", "--json", "--limit", "0").stdout)
     interrupted = [row for row in rows if row["status"] == "interrupted"]
-    assert len(interrupted) >= 5 and len(rows) >= 30, rows
+    # what was killed before its first write is in neither
+    assert len(interrupted) >= 5 and len(rows) >= 15, rows
     key = run(gateway, "audit", "key").stdout.strip()
     for row in (*interrupted[:2], rows[0], rows[-1]):
         assert_proven(gateway, row, key, tmp_path / row["id"])

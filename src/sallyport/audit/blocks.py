@@ -81,6 +81,8 @@ def is_unwritten(path: Path, session_id: str) -> bool:
         name = session_id.encode()
         sealed = FILE_HEAD.pack(FILE_MAGIC, ENCRYPTED, len(name)) + name
         longest = len(sealed) + COMMITMENT_BYTES + HASH_BYTES
+        if path.is_symlink() or not path.is_file():
+            return False  # opening a pipe would wait for its other end
         with path.open("rb") as file:
             content = file.read(longest + 1)
     except (OSError, ValueError):
