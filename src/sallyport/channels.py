@@ -7,7 +7,6 @@ read here, once.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,12 +14,9 @@ from sallyport.approvals.notify import EVENTS, Mail, MailSettings, Webhook
 from sallyport.approvals.people import Identities
 from sallyport.approvals.slack import Slack, SlackPerson, SlackSettings
 from sallyport.approvals.states import FloodLimits
-from sallyport.config import ApprovalSettings, SecretRef
+from sallyport.config import ApprovalSettings
+from sallyport.config.secrets import Resolve
 from sallyport.core.errors import ConfigError, SallyportError
-from sallyport.core.secret import Secret
-
-#: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
-Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 from typing import IO
 
 import structlog
 
 from sallyport.core.errors import ConfigError
-from sallyport.core.files import close_to_others
+from sallyport.core.files import close_to_others, open_locked
 
 _log = structlog.get_logger("sallyport")
 
@@ -34,19 +32,14 @@ def hold_directory(data: Path) -> IO[bytes]:
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         close_directory(data)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(data / "gateway.lock", flags, 0o600)
-        lock = os.fdopen(fd, "a+b")  # held for as long as the gateway runs
+        lock = open_locked(data / "gateway.lock")  # held for as long as the gateway runs
     except OSError as error:
         raise ConfigError(
             f"the data directory {data} cannot be used: {error.strerror}. Set 'data' to another."
         ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+    if lock is None:
         raise ConfigError(
             f"another gateway uses the data directory {data}. "
             "Stop it, or set 'data' to a directory of its own."
-        ) from None
+        )
     return lock

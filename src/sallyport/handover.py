@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sallyport.audit.keys import KeyRing
-from sallyport.config import Config, SecretRef
+from sallyport.config import Config
 from sallyport.config.model import StreamTarget
+from sallyport.config.secrets import Resolve
 from sallyport.core.address import parse_address
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
@@ -31,9 +32,6 @@ from sallyport.store.objects import ArchiveError, ArchivePlace, ObjectArchive
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.shipped import ShippedError
 from sallyport.store.statementsearch import SearchError, StatementSearch
-
-#: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
-Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,8 +47,9 @@ from sallyport.audit.tlog.witnesses import (
     WitnessError,
     message,
 )
-from sallyport.config import Config, SecretRef
+from sallyport.config import Config
 from sallyport.config.model import AuditWitness
+from sallyport.config.secrets import Resolve
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
@@ -67,9 +68,6 @@ log = structlog.get_logger("sallyport")
 #: behind them.
 _PASSES: Final = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
 _TIMEOUT: Final = 10.0
-
-#: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
-Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 
 @dataclass(frozen=True, slots=True)

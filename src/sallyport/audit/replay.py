@@ -226,9 +226,8 @@ class _Player:
     def row(self, at: float, number: int, body: memoryview) -> Iterator[Step]:
         values = _values(body)
         columns = self.columns
-        if (
-            self.described != number
-        ):  # executed again without Describe, or described apart from this execution
+        # executed again without Describe, or described apart from this execution
+        if self.described != number:
             columns = self.known.get(self.sql.get(number, ""), columns)
         if columns is None or len(columns.names) != len(values):
             names = tuple(f"column {place}" for place in range(1, len(values) + 1))

@@ -4,8 +4,6 @@ gateway runs.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -13,6 +11,7 @@ import typer
 
 from sallyport.cli.recorded import WHERE, archive_fetcher, directories, recording_keys
 from sallyport.core.errors import SallyportError
+from sallyport.core.files import open_locked
 
 if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
@@ -84,19 +83,13 @@ def _index_statements(directory: Path, recordings: Path, keys: KeyRing, fetch: F
 def locked(directory: Path) -> IO[bytes]:
     """The data directory's lock. Raises SallyportError while a gateway has it."""
     try:
-        fd = os.open(
-            directory / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-        lock = os.fdopen(fd, "a+b")
+        lock = open_locked(directory / "gateway.lock")
     except OSError as error:
         raise SallyportError(f"cannot write in {directory}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+    if lock is None:
         raise SallyportError(
             f"a gateway uses the data directory {directory}. Stop it, then run this again"
-        ) from None
+        )
     return lock
 
 

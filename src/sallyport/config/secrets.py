@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
+
+from sallyport.core.secret import Secret
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -134,6 +136,10 @@ class SecretManagers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     azure: Azure = Azure()
     refresh_seconds: float = 60.0
     stale_seconds: float = 3600.0
+
+
+#: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
+Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 
 def secret_places(settings: Any, where: str = "") -> Iterator[tuple[str, SecretRef]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 from sallyport.core.errors import ConfigError
 
@@ -102,3 +104,17 @@ def close_to_others(path: Path) -> int | None:
             f" {error.strerror}. Run 'chmod o-rwx {path}' as its owner"
         ) from None
     return mode
+
+
+def open_locked(path: Path) -> IO[bytes] | None:
+    """Open a file, made with mode 0600, and lock it until it is closed or the process ends. None:
+    another process has the lock. Raises OSError.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    lock = os.fdopen(os.open(path, flags, 0o600), "a+b")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock

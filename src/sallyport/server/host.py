@@ -565,9 +565,8 @@ class SessionHost:
         log.info("session ended", session=self.id, reason=reason)
         if self._pid:
             self._gateway.unregister(self._pid, self.subject)
-            if (
-                self._database.backends.get(link.login.pid) == self._pid
-            ):  # a new backend may have the old one's id
+            # a new backend may have the old one's id
+            if self._database.backends.get(link.login.pid) == self._pid:
                 del self._database.backends[link.login.pid]
         session.close(None, reason)
         session.commands.clear()

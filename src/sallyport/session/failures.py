@@ -83,9 +83,8 @@ def _treated(
     end: int,
 ) -> bytes | None:
     fatal = is_fatal(fields)
-    if (
-        fields.get("C") == "25P02"
-    ):  # the transaction had failed before: what PostgreSQL says of every statement
+    # the transaction had failed before: what PostgreSQL says of every statement
+    if fields.get("C") == "25P02":
         return None
     if entry.refusal is not None and entry.refused_now and not fatal:
         return _shifted(backend.refusal_error(entry.refusal), entry)

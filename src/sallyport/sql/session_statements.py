@@ -199,9 +199,8 @@ def _execute(a: Analysis, node: Node, at: int) -> None:
     a.kind = "execute"
     values = a.expressions(node.get("params", []), Scope())
     for value in values:
-        if (
-            not value.constant or value.type >= FIRST_USER_OID
-        ):  # PREPARE takes no parameter that a constant would be made into
+        # PREPARE takes no parameter that a constant would be made into
+        if not value.constant or value.type >= FIRST_USER_OID:
             converts(a, value, 0, at, assignment=True)
     a.effects.append(Effect(EffectKind.EXECUTE, node.get("name", "")))
 
