@@ -322,12 +322,15 @@ def test_conflicts_are_said(preview) -> None:  # type: ignore[no-untyped-def]
     )
 
 
-def test_half_a_parenthesis_fits_nowhere() -> None:
-    """Source and condition are put together in another order than in the statement: each must be
-    whole.
-    """
+def test_a_join_inside_of_the_source_stays_there() -> None:
+    """Source and condition are put together in another order than in the statement."""
     sql = (
         "MERGE INTO t USING (SELECT * FROM b WHERE x IN (SELECT 1 FROM z JOIN y ON true)) s ON t.id"
         " = s.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (1)"
     )
-    assert 'NOT EXISTS (SELECT 1 FROM "t"\nWHERE ( t.id = s.id \n))' in count_of(sql).sql
+    assert "NOT EXISTS (SELECT 1 FROM t WHERE t.id = s.id)" in count_of(sql).sql
+
+
+def test_long_chains_of_operators_are_counted() -> None:
+    sql = f"DELETE FROM t WHERE {' + '.join(['x'] * 150)} > 2"
+    assert count_of(sql).sql.startswith("SELECT pg_catalog.count(*) FROM t WHERE ((((")

@@ -1,19 +1,38 @@
-"""What a statement would touch, as SELECTs made from its own text
-(:mod:`sallyport.approvals.cutting`): how many rows, and which. Pure.
+"""What a statement would touch, as SELECTs made from its parse tree: how many rows, and which.
+Pure.
+
+A SELECT is written from a tree by libpg_query's deparser and parsed again: it counts only if its
+tree is, node for node, the one that it was written from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sallyport.approvals import cutting
-from sallyport.approvals.cutting import Merge, Modified, When
+from sallyport.approvals.fingerprint import shape
 from sallyport.core.errors import RefusedError
-from sallyport.sql.parse import MAX_LENGTH, parse
+from sallyport.sql.parse import MAX_DEPTH, MAX_LENGTH, parse
+
+Node = dict[str, Any]
 
 _CURSOR: Final = "it changes data in WITH, or names the row of a cursor"
-_PARTS: Final = "could not be separated from the rest"
+_UNWRITABLE: Final = "its conditions cannot be written as a SELECT"
+_WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CurrentOfExpr"})
+#: Clauses of INSERT, UPDATE, DELETE and MERGE that become part of a SELECT.
+_CLAUSES: Final = (
+    "withClause", "whereClause", "fromClause", "usingClause", "joinCondition", "sourceRelation",
+    "selectStmt", "mergeWhenClauses",
+)  # fmt: skip
+_FURTHER_ITEMS: Final = {"UpdateStmt": "fromClause", "DeleteStmt": "usingClause"}
+_MATCHED: Final = "MERGE_WHEN_MATCHED"
+_NOT_BY_SOURCE: Final = "MERGE_WHEN_NOT_MATCHED_BY_SOURCE"
+_NOT_BY_TARGET: Final = "MERGE_WHEN_NOT_MATCHED_BY_TARGET"
+
+
+class _UncountableError(Exception):
+    """Why there is no SELECT, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +53,19 @@ def count_of(sql: str) -> Count:
     """Counts the rows which this INSERT, UPDATE, DELETE, MERGE or TRUNCATE would touch at this
     moment.
     """
-    statement = _statement(sql)
-    if isinstance(statement, str):
-        return Count(why=statement)
-    body, kind, node = statement
-    match kind:
-        case "TruncateStmt":
-            return _truncate(node)
-        case "InsertStmt":
-            return _inserted(body, node)
-        case "UpdateStmt" | "DeleteStmt":
-            parts = cutting.modified(body, kind, node)
-            return (
-                Count(why=f"its WHERE clause {_PARTS}")
-                if parts is None
-                else Count(_counting(parts))
-            )
-        case "MergeStmt":
-            merge = cutting.merge(body, node)
-            return Count(why=f"its conditions {_PARTS}") if merge is None else _merged(merge)
+    try:
+        kind, node = _statement(sql)
+        match kind:
+            case "TruncateStmt":
+                return _truncate(node)
+            case "InsertStmt":
+                return _inserted(node)
+            case "UpdateStmt" | "DeleteStmt":
+                return Count(_modified(node, node.get(_FURTHER_ITEMS[kind], [])))
+            case "MergeStmt":
+                return _merged(node)
+    except _UncountableError as error:
+        return Count(why=str(error))
     return Count(why=f"counting the rows of {kind.removesuffix('Stmt').upper()} is not supported")
 
 
@@ -60,130 +73,240 @@ def sample_of(sql: str, rows: int) -> Count:
     """Some of the rows that this UPDATE, DELETE or MERGE would change or delete, with all their
     columns.
     """
-    statement = _statement(sql)
-    if isinstance(statement, str):
-        return Count(why=statement)
-    body, kind, node = statement
-    text: str | None = None
-    if kind in ("UpdateStmt", "DeleteStmt"):
-        if (parts := cutting.modified(body, kind, node)) is not None:
-            text = f"{parts.with_}SELECT {parts.name}.*\nFROM {parts.relation}{parts.tail}\n"
-    elif kind == "MergeStmt":
-        merge = cutting.merge(body, node)
-        if merge is not None and (text := _merged_rows(merge)) is None:
-            return Count(why="it changes no rows that are there already")
-    else:
-        return Count(why="it changes no rows that are there already")
-    return Count(f"{text}LIMIT {rows}\n") if text else Count(why=f"its conditions {_PARTS}")
+    try:
+        kind, node = _statement(sql)
+        if kind in _FURTHER_ITEMS:
+            items = [_relation(node), *node.get(_FURTHER_ITEMS[kind], [])]
+            select = _select(_column(node, "*"), items, node.get("whereClause"))
+        elif kind == "MergeStmt":
+            select = _merged_rows(node)
+        else:
+            raise _UncountableError("it changes no rows that are there already")
+        return Count(f"{_written(select, node)}\nLIMIT {rows}\n")
+    except _UncountableError as error:
+        return Count(why=str(error))
 
 
-def _statement(sql: str) -> tuple[str, str, dict[str, Any]] | str:
-    """Text, kind and node of the one statement; in words, why nothing can be made of it."""
+def _statement(sql: str) -> tuple[str, Node]:
     try:
         statements = parse(sql.encode(), MAX_LENGTH)
     except RefusedError as error:
-        return error.refusal.message
+        raise _UncountableError(error.refusal.message) from None
     if len(statements) != 1:
-        return "it is not one statement"
+        raise _UncountableError("it is not one statement")
     kind = next(iter(statements[0].node), "")
-    node: dict[str, Any] = statements[0].node.get(kind, {})
-    parts = ("withClause", "whereClause", "joinCondition", "sourceRelation", "selectStmt")
-    if cutting.holds_write({key: node.get(key) for key in parts}):
-        return _CURSOR
-    if (
-        kind in ("UpdateStmt", "DeleteStmt", "MergeStmt")
-        and not cutting.relation_of(node.get("relation", {}))[0]
-    ):
-        return "its relation cannot be named"
-    return sql.encode()[statements[0].start : statements[0].end].decode(), kind, node
+    node: Node = statements[0].node.get(kind, {})
+    if _holds_write([node.get(key) for key in _CLAUSES]):
+        raise _UncountableError(_CURSOR)
+    return kind, node
 
 
-def _truncate(node: dict[str, Any]) -> Count:
-    names = [
-        cutting.relation_of(item.get("RangeVar", {}), alias=False)[0]
+def _holds_write(node: Any) -> bool:
+    """Is there a statement that changes data inside, or WHERE CURRENT OF?"""
+    left = [node]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if not _WRITES.isdisjoint(item):
+                return True
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    return False
+
+
+def _truncate(node: Node) -> Count:
+    counts = [
+        _written(_select(_COUNT, [{"RangeVar": _without_alias(item.get("RangeVar", {}))}]), {})
         for item in node.get("relations", ())
     ]
-    if not names or not all(names):
-        return Count(why="its relations cannot be named")
-    counts = " + ".join(f"(SELECT pg_catalog.count(*) FROM {name})" for name in names)
-    return Count(f"SELECT {counts}")
+    if not counts:
+        raise _UncountableError("its relations cannot be named")
+    return Count(f"SELECT {' + '.join(f'({count})' for count in counts)}")
 
 
-def _inserted(body: str, node: dict[str, Any]) -> Count:
+def _inserted(node: Node) -> Count:
     note = (
         "rows that conflict with others are counted as well" if "onConflictClause" in node else ""
     )
-    select = node.get("selectStmt", {}).get("SelectStmt", {})
+    select: Node = node.get("selectStmt", {}).get("SelectStmt", {})
     if not select:
         return Count(known=1, note=note)
     lists = select.get("valuesLists")
     if lists and not {"limitCount", "limitOffset"} & select.keys():
         return Count(known=len(lists), note=note)
-    parts = cutting.query(body, node)
-    if parts is None:
-        return Count(why=f"its query {_PARTS}")
-    with_, query = parts
-    return Count(
-        f"{with_}SELECT pg_catalog.count(*) FROM (\n{query}\n) AS sallyport_rows\n", note=note
-    )
+    item = {"RangeSubselect": {"subquery": {"SelectStmt": select}, "alias": _ALIAS}}
+    return Count(_written(_select(_COUNT, [item]), node), note=note)
 
 
-def _counting(parts: Modified) -> str:
-    if not parts.joined:
-        return f"{parts.with_}SELECT pg_catalog.count(*)\nFROM {parts.relation}{parts.tail}\n"
-    # A join can meet the same row more than once; it is changed once.
-    rows = (
-        f"{parts.with_}SELECT DISTINCT {parts.name}.tableoid, {parts.name}.ctid\nFROM"
-        f" {parts.relation}{parts.tail}\n"
-    )
-    return f"SELECT pg_catalog.count(*) FROM ({rows}) AS sallyport_rows"
+def _modified(node: Node, items: list[Node]) -> str:
+    select = _select(_COUNT, [_relation(node)], node.get("whereClause"))
+    if items:
+        # A join can meet the same row more than once; it is changed once.
+        rows = _select(
+            [*_column(node, "tableoid"), *_column(node, "ctid")],
+            [_relation(node), *items],
+            node.get("whereClause"),
+        )
+        rows["distinctClause"] = [{}]
+        subquery = {"subquery": {"SelectStmt": rows}, "alias": _ALIAS}
+        select = _select(_COUNT, [{"RangeSubselect": subquery}])
+    return _written(select, node)
 
 
-def _merged(parts: Merge) -> Count:
+def _merged(node: Node) -> Count:
     """The first WHEN whose condition is true decides about a row (MERGE, "Description")."""
+    clauses = _when_clauses(node)
     branches = []
-    for matched in ("MATCHED", "NOT_MATCHED_BY_TARGET", "NOT_MATCHED_BY_SOURCE"):
-        chosen = [
-            (index, when) for index, when in enumerate(parts.whens) if when.matched == matched
+    for matched in (_MATCHED, _NOT_BY_TARGET, _NOT_BY_SOURCE):
+        cases = [
+            (clause, _integer(index))
+            for index, clause in enumerate(clauses)
+            if clause.get("matchKind") == matched
         ]
-        if chosen:
-            cases = _case([(when, str(index)) for index, when in chosen])
-            branches.append(f"SELECT {cases} FROM {_rows(parts, matched)}")
-    union = "\nUNION ALL\n".join(branches)
+        if cases:
+            from_, where = _merge_rows(node, matched)
+            branches.append(_written(_select([_target(_case(cases))], from_, where), node))
+    union = "\nUNION ALL\n".join(f"({branch})" for branch in branches)
     return Count(
-        f"{parts.with_}SELECT sallyport_rows.action, pg_catalog.count(*) FROM (\n{union}\n) AS"
+        f"SELECT sallyport_rows.action, pg_catalog.count(*) FROM (\n{union}\n) AS"
         " sallyport_rows (action) WHERE sallyport_rows.action IS NOT NULL GROUP BY 1 ORDER BY 1",
-        actions=tuple(when.action for when in parts.whens),
+        actions=tuple(_action(clause) for clause in clauses),
     )
 
 
-def _merged_rows(parts: Merge) -> str | None:
+def _merged_rows(node: Node) -> Node:
     """Rows that are there and would be changed or deleted: matched ones, or else those that the
     source does not have.
     """
-    for matched, word in (("MATCHED", "WHERE"), ("NOT_MATCHED_BY_SOURCE", "AND")):
-        chosen = [when for when in parts.whens if when.matched == matched]
-        if any(when.action in ("update", "delete") for when in chosen):
-            case = _case(
-                [(when, "false" if when.action == "nothing" else "true") for when in chosen]
-            )
-            return (
-                f"{parts.with_}SELECT {parts.name}.*\nFROM {_rows(parts, matched)} {word} {case}\n"
-            )
-    return None
+    for matched in (_MATCHED, _NOT_BY_SOURCE):
+        clauses = [item for item in _when_clauses(node) if item.get("matchKind") == matched]
+        if any(_action(clause) in ("update", "delete") for clause in clauses):
+            case = _case([(item, _boolean(_action(item) != "nothing")) for item in clauses])
+            from_, where = _merge_rows(node, matched)
+            condition = case if where is None else _boolean_expression("AND_EXPR", where, case)
+            return _select(_column(node, "*"), from_, condition)
+    raise _UncountableError("it changes no rows that are there already")
 
 
-def _rows(parts: Merge, matched: str) -> str:
-    if matched == "MATCHED":
-        return f"{parts.relation} JOIN {parts.source}\nON {parts.on}\n"
-    here, there = (
-        (parts.source, parts.relation)
-        if matched.endswith("TARGET")
-        else (parts.relation, parts.source)
+def _merge_rows(node: Node, matched: str) -> tuple[list[Node], Node | None]:
+    """FROM items and condition of the rows that WHEN clauses of this kind see."""
+    relation, source = _relation(node), node.get("sourceRelation", {})
+    condition: Node = node.get("joinCondition", {})
+    if matched == _MATCHED:
+        join = {"jointype": "JOIN_INNER", "larg": relation, "rarg": source, "quals": condition}
+        return [{"JoinExpr": join}], None
+    here, there = (source, relation) if matched == _NOT_BY_TARGET else (relation, source)
+    inner = {"SelectStmt": _select([_target(_integer(1))], [there], condition)}
+    exists = {"SubLink": {"subLinkType": "EXISTS_SUBLINK", "subselect": inner}}
+    return [here], _boolean_expression("NOT_EXPR", exists)
+
+
+def _when_clauses(node: Node) -> list[Node]:
+    return [item.get("MergeWhenClause", {}) for item in node.get("mergeWhenClauses", ())]
+
+
+def _action(clause: Node) -> str:
+    """update, delete, insert or nothing."""
+    return str(clause.get("commandType", "")).removeprefix("CMD_").lower()
+
+
+# -- trees (parsenodes.h, as libpg_query writes them)
+
+
+def _integer(value: int) -> Node:
+    return {"A_Const": {"ival": {"ival": value} if value else {}}}
+
+
+def _boolean(value: bool) -> Node:
+    return {"A_Const": {"boolval": {"boolval": True} if value else {}}}
+
+
+def _boolean_expression(operator: str, *arguments: Node) -> Node:
+    return {"BoolExpr": {"boolop": operator, "args": list(arguments)}}
+
+
+def _case(choices: Iterable[tuple[Node, Node]]) -> Node:
+    """CASE WHEN: each clause's condition, in order, with its result."""
+    whens = [
+        {"CaseWhen": {"expr": clause.get("condition", _boolean(True)), "result": result}}
+        for clause, result in choices
+    ]
+    return {"CaseExpr": {"args": whens}}
+
+
+def _target(value: Node) -> Node:
+    return {"ResTarget": {"val": value}}
+
+
+def _string(text: str) -> Node:
+    return {"String": {"sval": text}}
+
+
+def _column(node: Node, column: str) -> list[Node]:
+    """A target list of one column of the statement's relation; ``*``: all of them."""
+    relation = node.get("relation", {})
+    name = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
+    last: Node = {"A_Star": {}} if column == "*" else _string(column)
+    return [_target({"ColumnRef": {"fields": [_string(name), last]}})]
+
+
+def _without_alias(relation: Node) -> Node:
+    """``relation`` as FROM may name it. Raises _UncountableError."""
+    if not relation.get("relname") or relation.get("catalogname"):
+        raise _UncountableError("its relation cannot be named")
+    return {key: value for key, value in relation.items() if key != "alias"}
+
+
+def _relation(node: Node) -> Node:
+    """The statement's relation as a FROM item. Raises _UncountableError."""
+    relation = node.get("relation", {})
+    named = _without_alias(relation)
+    return {"RangeVar": named | ({"alias": relation["alias"]} if "alias" in relation else {})}
+
+
+_ALIAS: Final = {"aliasname": "sallyport_rows"}
+_COUNT: Final = [
+    _target(
+        {
+            "FuncCall": {
+                "funcname": [_string("pg_catalog"), _string("count")],
+                "agg_star": True,
+                "funcformat": "COERCE_EXPLICIT_CALL",
+            }
+        }
     )
-    return f"{here}\nWHERE NOT EXISTS (SELECT 1 FROM {there}\nWHERE ({parts.on}\n))"
+]
 
 
-def _case(choices: list[tuple[When, str]]) -> str:
-    cases = " ".join(f"WHEN ({when.condition or 'true'}\n) THEN {value}" for when, value in choices)
-    return f"CASE {cases} END"
+def _select(targets: list[Node], from_: list[Node], where: Node | None = None) -> Node:
+    select = {
+        "targetList": targets,
+        "fromClause": from_,
+        "limitOption": "LIMIT_OPTION_DEFAULT",
+        "op": "SETOP_NONE",
+    }
+    return select if where is None else select | {"whereClause": where}
+
+
+def _written(select: Node, statement: Node) -> str:
+    """SQL of the SELECT with the statement's WITH. Raises _UncountableError."""
+    # Imported here: it takes a third of a second, and only previews need it.
+    from google.protobuf.json_format import ParseDict, ParseError
+    from postgast import PgQueryError, deparse
+    from postgast.pg_query_pb2 import ParseResult
+
+    if "withClause" in statement:
+        select = select | {"withClause": statement["withClause"]}
+    tree = {"SelectStmt": select}
+    try:
+        message = ParseDict(
+            {"stmts": [{"stmt": tree}]}, ParseResult(), max_recursion_depth=4 * MAX_DEPTH
+        )
+        sql = str(deparse(message))
+        statements = parse(sql.encode(), MAX_LENGTH)
+    except (ParseError, PgQueryError, RefusedError):
+        raise _UncountableError(_UNWRITABLE) from None
+    if len(statements) != 1 or shape(statements[0].node, False) != shape(tree, False):
+        raise _UncountableError(_UNWRITABLE)
+    return sql
