@@ -101,6 +101,8 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
     lines += sorted(
         f"  flow {columns(catalog, f.sources)} -> {_target(catalog, f)}" for f in facts.flows
     )
+    if facts.unread_code:
+        lines.append(f"  unread code {facts.unread_code}")
     for use in facts.functions:
         lines.append(f"  calls {use.schema}.{use.name}")
     for change in facts.settings:

@@ -148,5 +148,9 @@ class ProtocolError(SallyportError):
     """A peer sent what the protocol does not allow; the session closes with 08P01."""
 
 
+class PinMovedError(ProtocolError):
+    """Code that ran at the target moved what only the gateway may move; the session closes."""
+
+
 class ConfigError(SallyportError):
     """A configuration or policy file is wrong. The text says file, line, what, and what to do."""

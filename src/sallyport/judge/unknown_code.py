@@ -7,17 +7,14 @@ so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from sallyport.judge.changes import runs_code
 from sallyport.policy.needs import chain
-from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot, Relation
+from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot
 from sallyport.sql.facts import EffectKind, StatementFacts
+from sallyport.sql.written import written
 
-#: pg_constraint.confdeltype and confupdtype of actions that write to the relation with the foreign
-#: key.
-_CASCADING: Final = frozenset("cnd")
 _KEY: Final = "unknown code"
 
 
@@ -41,7 +38,7 @@ def runs_late_bodies(facts: StatementFacts) -> bool:
 
 
 def _runs(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
-    if facts.functions or facts.unknowns:
+    if facts.functions or facts.unknowns or facts.unread_code:
         return True
     changes_schema = any(effect.kind is EffectKind.DDL for effect in facts.effects)
     if changes_schema and catalog.event_triggers:
@@ -58,25 +55,7 @@ def _writing_runs(oid: int, catalog: CatalogSnapshot) -> bool:
     """
     runs: bool | None = catalog.lookups.get((_KEY, oid))
     if runs is None:
-        written = _written(oid, catalog)
-        runs = any(r is None or r.has_triggers or r.has_rules for r in written)
+        reached = written(catalog, oid)
+        runs = any(r is None or r.has_triggers or r.has_rules for r in reached)
         catalog.keep((_KEY, oid), runs)
     return runs
-
-
-def _written(oid: int, catalog: CatalogSnapshot) -> Iterator[Relation | None]:
-    """Relations that a write to this one may write to; None for one that is not in the snapshot."""
-    seen, rest = {oid}, [oid]
-    while rest:
-        relation = catalog.relations.get(rest.pop())
-        yield relation
-        if relation is None:
-            continue
-        cascading = [
-            source
-            for source, key in catalog.references.get(relation.oid, ())
-            if key.on_delete in _CASCADING or key.on_update in _CASCADING
-        ]
-        new = {*relation.children, *relation.parents, *cascading} - seen
-        seen |= new
-        rest += new

@@ -29,6 +29,7 @@ from sallyport.policy.model import (
 from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.policy.subject_masks import SubjectMasks
 from sallyport.policy.target_warnings import is_trusted_view
+from sallyport.policy.unread_code import gives_code, obstacle
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import StatementFacts
 
@@ -68,6 +69,10 @@ class SubjectPolicy:
     injection: InjectionScan | None = None
     #: containment closes the functions that policy trusts
     closes_functions: bool = False
+    #: what code that is not read could get around; "" for nothing (policy.unread_code)
+    code_obstacle: str = ""
+    #: such code may run
+    runs_code: bool = False
 
     @property
     def contained(self) -> Containment | None:
@@ -87,13 +92,20 @@ class SubjectPolicy:
         return tuple(rule for rule in rules if rule.gives)
 
     def trusts_function(self, function: Function) -> bool:
-        """Whether policy names this function as safe to call. System functions are never trusted
+        """Whether the subject may run this function unread. System functions are never trusted
         here.
         """
         return self.trusts_name(function.schema, function.name)
 
+    def lists_function(self, function: Function) -> bool:
+        """Whether policy names this function as safe to call."""
+        return self._lists_name(function.schema, function.name)
+
     def trusts_name(self, schema: str, name: str) -> bool:
         """As :meth:`trusts_function`, for every overload of a name."""
+        return self._lists_name(schema, name) or (self.runs_code and not is_system_schema(schema))
+
+    def _lists_name(self, schema: str, name: str) -> bool:
         return not is_system_schema(schema) and any(p.matches(schema, name) for p in self.functions)
 
     def trusts_view(self, relation: Relation) -> bool:
@@ -252,6 +264,11 @@ class BoundPolicy:
             contained,
         )
         own = _own_part(selected.uses, subject, now)
+        code_obstacle = obstacle(
+            selected.rules,
+            [self.masks[i].mask for i in masks],
+            contained is not None or bool(self.untrusted or self.scanned),
+        )
         return SubjectPolicy(
             key=(self.target, in_force, closed, masks, tuple(limits), own, _id(contained)),
             masks=self.masks_of(masks, redacts=redacts),
@@ -269,6 +286,8 @@ class BoundPolicy:
             scanned=self.scanned,
             injection=self.policy.injection,
             closes_functions=contained is not None and contain.closes_functions,
+            code_obstacle=code_obstacle,
+            runs_code=not code_obstacle and gives_code(rules),
         )
 
     def _is_open(self, index: int, now: float) -> bool:

@@ -25,6 +25,7 @@ from sallyport.policy.influence import (
     check_writes,
 )
 from sallyport.policy.renames import check_names
+from sallyport.policy.unread_code import check_unread_code
 from sallyport.sql.facts import StatementFacts
 
 
@@ -39,7 +40,8 @@ def outcome_of(
     if decision.outcome is Outcome.DENY and decision.rule and decision.refusal is not None:
         return decision, decision.refusal
     refusal = (
-        check_unknowns(facts, sql)
+        check_unread_code(facts, policy.code_obstacle)
+        or check_unknowns(facts, sql)
         or check_functions(facts, policy, sql)
         or check_settings(facts, policy, sql)
     )

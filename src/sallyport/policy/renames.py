@@ -43,6 +43,7 @@ def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
             )
         refusal = (
             _trusted(level, policy.whole)
+            or _listed(level, policy.whole)
             or _exposed(level, policy.whole)
             or _joined(level, policy.whole)
             or _renamed(level, policy.whole)
@@ -123,6 +124,25 @@ def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
                 "The policy's key 'views' trusts the view that has this name now, for everyone.",
                 "Choose a name that the policy does not trust, or ask for this one to be removed "
                 "from 'views' first.",
+            )
+    return None
+
+
+_MAKING_FUNCTIONS = frozenset({"create_function", "create_procedure"})
+
+
+def _listed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
+    """``functions`` is for bodies that somebody read, likewise."""
+    for named in facts.named_objects:
+        if named.action in _MAKING_FUNCTIONS and any(
+            pattern.matches(named.schema, named.name) for pattern in bound_policy.policy.functions
+        ):
+            return refuse(
+                "SP1205",
+                f"function {named.schema}.{named.name} would have a name that the policy trusts",
+                "The policy's key 'functions' trusts what has this name now, for everyone.",
+                "Choose a name that the policy does not trust, or ask for this one to be removed "
+                "from 'functions' first.",
             )
     return None
 

@@ -23,6 +23,7 @@ from sallyport.server.gateway import Gateway
 from sallyport.server.upstream import UpstreamLink
 from sallyport.session.identity_settings import application_name, identity_settings, left_out
 from sallyport.session.login import Authenticate
+from sallyport.session.pins import Pins
 from sallyport.sql.facts import SettingChange
 from sallyport.sql.search_path import format_search_path, split_search_path
 from sallyport.sql.settings import STARTUP, is_pinned
@@ -43,7 +44,8 @@ OUT_OF_DESCRIPTORS = refuse(
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``:
-    of the session. ``identity``: the settings that tell the target who is asking.
+    of the session. ``identity``: the settings that tell the target who is asking. ``pins``: what
+    code that was not read must not move.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Admitted:
     judge: Judge
     link: UpstreamLink
     search_path: tuple[str, ...]
+    pins: Pins
 
 
 async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitted:
@@ -75,7 +78,8 @@ async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitt
     if gateway.descriptors.are_scarce(link.descriptor):
         link.abort()
         raise RefusedError(OUT_OF_DESCRIPTORS)
-    return Admitted(session, identity, subject, database, judge, link, path)
+    pins = Pins(settings, link.login.parameters.get("session_authorization", judge.catalog.role))
+    return Admitted(session, identity, subject, database, judge, link, path, pins)
 
 
 def _identity(subject: Subject, session: str, settings: dict[str, str]) -> dict[str, str]:

@@ -143,11 +143,10 @@ class SessionHost:
             SessionLimits(limits.max_message_bytes, limits.max_row_bytes),
         )
         session.id, session.backends = self._recorder.row.id, self._database.backends
+        session.pins = admitted.pins
         # An approval is for a subject, in whichever session it runs: the session's id is no part of
         # what it binds.
-        told = {
-            name: value for name, value in admitted.identity.items() if name != "sallyport.session"
-        }
+        told = {n: v for n, v in admitted.identity.items() if n != "sallyport.session"}
         session.settings = TrackedSettings(link.login.parameters, {**request.settings, **told})
         self._pacing = Pacing(
             port, link, self._recorder, gateway.recorder, limits, self._unrecordable

@@ -79,7 +79,7 @@ def clearance(
         limit = session.allowance.spent()
         if limit:
             return spent(limit)
-    is_due = session.names.temporary.is_due and not is_planned
+    is_due = session.names.temporary.is_unsettled and not is_planned
     if session.names.is_certain and not is_due:
         return Clearance.GO
     pipeline = session.pipeline

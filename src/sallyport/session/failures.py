@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sallyport.core.errors import ProtocolError, refuse
+from sallyport.core.errors import PinMovedError, ProtocolError, refuse
 from sallyport.session.entries import Entry
 from sallyport.session.results import row_verdict
 from sallyport.session.server_stream import Completion
@@ -208,7 +208,10 @@ def parameter_status(
     if status.name in ("session_authorization", "is_superuser"):
         raise ProtocolError(f"{status.name} changed")
     if status.name == "search_path":
-        session.names.on_path_reported(split_search_path(status.value))
+        path = split_search_path(status.value)
+        if session.names.is_moved_by_itself(path):
+            raise PinMovedError("code that the statement ran changed search_path")
+        session.names.on_path_reported(path)
     if session.series is None:
         session.settings.told[status.name] = status.value
         return None

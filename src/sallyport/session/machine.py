@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sallyport.core.errors import ProtocolError
+from sallyport.core.errors import PinMovedError, ProtocolError
 from sallyport.session import copying, extended, fast, one_by_one, replies, simple
 from sallyport.session.client_input import Blocked
 from sallyport.session.held import Ruling
@@ -99,6 +99,8 @@ class Session(SessionState):
             return
         try:
             replies.receive(self, data)
+        except PinMovedError as error:
+            self.fault(f"{error}, which the gateway pins", "the session ends")
         except ProtocolError as error:
             self.fault("the server's answer is not valid in the protocol", str(error))
         one_by_one.advance(self)

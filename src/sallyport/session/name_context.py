@@ -12,6 +12,7 @@ from enum import Enum
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, SubjectJudge, Verdict
+from sallyport.session.pins import Pins
 from sallyport.session.states import Question
 from sallyport.session.temporary_schema import Listing, TemporarySchema
 from sallyport.sql.catalog import TemporaryObjects
@@ -164,7 +165,14 @@ class NameContext:
         if self.path is SearchPath.UNKNOWN:
             return Question.SEARCH_PATH
         is_read_anyway = self.catalog is not Catalog.CURRENT or self.refresh_due
-        return Question.TEMPORARY if self.temporary.must_be_listed and not is_read_anyway else None
+        if self.temporary.must_be_listed and not is_read_anyway:
+            return Question.TEMPORARY
+        return Question.PINS if self.temporary.is_unchecked else None
+
+    @property
+    def code_question(self) -> Question:
+        """What is asked behind code that was not read."""
+        return Question.PINS if self.question is Question.PINS else Question.TEMPORARY
 
     def on_temporary_listed(self, listing: str) -> bool:
         """The server listed what the temporary schema holds. True: the subject's judge must be
@@ -181,6 +189,13 @@ class NameContext:
             self.use_transaction_judge(self.judge.beside(catalog))
         self.use_temporary()
         return True
+
+    def check_pins(self, pins: Pins, answer: str) -> str:
+        """Compare the first line of an answer; gives the rest. As :meth:`Pins.check`."""
+        line, _, rest = answer.partition("\n")
+        pins.check(line, self.search_path, self.subject_judge.has_masks)
+        self.temporary.is_unchecked = False
+        return rest
 
     def on_temporary_unread(self) -> None:
         """The server could not list it: what names mean is not known."""
@@ -218,6 +233,13 @@ class NameContext:
         if self.path is SearchPath.REVERTIBLE:
             self.path = SearchPath.UNKNOWN
         self.temporary.on_end_forwarded()
+
+    def is_moved_by_itself(self, path: tuple[str, ...] | None) -> bool:
+        """Whether a search_path that is reported came of code that was not read, and no statement
+        that was judged.
+        """
+        is_known = self.path is not SearchPath.UNKNOWN
+        return self.temporary.is_unchecked and is_known and path != self.search_path
 
     def on_path_reported(self, path: tuple[str, ...] | None) -> None:
         """ParameterStatus of search_path; None: it is not a list of names."""

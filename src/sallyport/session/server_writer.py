@@ -13,8 +13,8 @@ from typing import Final
 
 from sallyport.core.errors import SallyportError
 from sallyport.judge import ParsePermit, RunPermit
+from sallyport.session.pins import Pins
 from sallyport.session.states import Own, Question
-from sallyport.sql.temporary_listing import LISTING
 from sallyport.wire import frontend
 
 #: Replaces a refused statement. It always fails while it is analysed (there is no such column), has
@@ -25,18 +25,21 @@ FAILING_SQL = b'SELECT "refused by sallyport"'
 #: them.
 NOWHERE = b"sallyport refused this"
 
-_LISTING = LISTING.encode()
-_PROBED: Final = {
-    Question.SEARCH_PATH: b"SELECT pg_catalog.current_setting('search_path')",
-    Question.TEMPORARY: _LISTING,
-}
-#: SHOW takes no snapshot, behind which SET TRANSACTION would fail. What the temporary schema holds
-#: is asked for behind a statement that took one.
-_ASKED_SQL: Final = {Question.SEARCH_PATH: b"SHOW search_path", Question.TEMPORARY: _LISTING}
+_PROBED: Final = b"SELECT pg_catalog.current_setting('search_path')"
+#: SHOW takes no snapshot, behind which SET TRANSACTION would fail. Everything else is asked for
+#: behind a statement that took one.
+_ASKED_SQL: Final = b"SHOW search_path"
 #: A name that no client can use by chance, and not for long.
 _ASKED: Final = b"sallyport asks for search_path"
 #: Describe, Close, Flush, Sync, CopyData, CopyDone, CopyFail, Terminate.
 _CONTROL: Final = frozenset(b"DCHSdcfX")
+
+
+def _text(question: Question, pins: Pins, path: bytes) -> bytes:
+    """``path``: the question for search_path."""
+    if question is Question.SEARCH_PATH:
+        return path
+    return pins.listing if question is Question.TEMPORARY else pins.statement
 
 
 class UnjudgedError(SallyportError):
@@ -124,20 +127,20 @@ class ServerWriter:
         """Open or end a block around statements that are sent one by one."""
         self.pending += frontend.query(what.value)
 
-    def probe(self, question: Question) -> None:
+    def probe(self, question: Question, pins: Pins) -> None:
         """Ask between the client's messages."""
-        self.pending += frontend.query(_PROBED[question])
+        self.pending += frontend.query(_text(question, pins, _PROBED))
 
     def flush(self) -> None:
         """Have the server answer what it was sent in a pipeline."""
         self.pending += frontend.flush()
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: Question, pins: Pins) -> None:
         """Ask in a pipeline, whose unnamed statement and portal stay; for search_path, which stays
         before its first query.
         """
         self.pending += (
-            frontend.parse(_ASKED, _ASKED_SQL[question])
+            frontend.parse(_ASKED, _text(question, pins, _ASKED_SQL))
             + frontend.bind(_ASKED, _ASKED)
             + frontend.execute(_ASKED)
             + frontend.close(b"P", _ASKED)

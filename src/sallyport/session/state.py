@@ -27,6 +27,7 @@ from sallyport.session.entries import Entry, PendingEffect, may_change, untruste
 from sallyport.session.held import Ruling, WatchHold
 from sallyport.session.judged import judged
 from sallyport.session.name_context import Catalog, NameContext, SearchPath
+from sallyport.session.pins import Pins
 from sallyport.session.pipeline import Pipeline
 from sallyport.session.ports import JudgedStatement, SessionRecorder
 from sallyport.session.recorded import shown_binds, shown_text
@@ -92,6 +93,7 @@ class SessionState:
         "limits",
         "names",
         "number",
+        "pins",
         "pipeline",
         "portals",
         "recorder",
@@ -128,6 +130,7 @@ class SessionState:
         self.statements: NamespaceTracker[Prepared] = NamespaceTracker()
         self.portals: NamespaceTracker[Portal] = NamespaceTracker()
         self.pipeline = Pipeline()
+        self.pins = Pins({}, judge.catalog.role)
         self.names = NameContext(subject, judge, search_path)
         self.settings = TrackedSettings()
         self.input = ClientInput()
@@ -206,7 +209,7 @@ class SessionState:
             or names.path is _UNKNOWN_PATH
             or names.ddl_open
             or names.catalog is not _CURRENT_CATALOG
-            or names.temporary.is_due
+            or names.temporary.is_unsettled
         )
 
     @property
@@ -260,9 +263,7 @@ class SessionState:
             self.allowance = Allowance(bounds, names.judge.hourly_use(names.subject), *used)
 
     def use_transaction_catalog(self, judge: Judge) -> None:
-        """Until the open transaction ends statements are judged by ``judge``, which
-        :meth:`Judge.beside` made of the catalog as it sees it.
-        """
+        """Until the open transaction ends, judge by the catalog as it sees it."""
         self.names.use_transaction_judge(judge)
         self.rebind()
 
@@ -294,11 +295,9 @@ class SessionState:
         elif pipeline.unsynced:
             self._ask(Question.TEMPORARY)
             self.drain()
-        elif self.transaction_status == b"E":
-            return False
-        else:
-            self._probe(Question.TEMPORARY)
-        return True
+        elif self.transaction_status != b"E":
+            self._probe(self.names.code_question)
+        return bool(pipeline.entries) or pipeline.unsynced
 
     def on_transaction_ended(self) -> None:
         """ReadyForQuery outside any transaction, and nothing is outstanding."""
@@ -335,36 +334,38 @@ class SessionState:
         question = names.question if self.transaction_status != b"E" else None
         if question is not None and blocked is not Blocked.PROBE:
             self._probe(question)
-        elif names.refresh_due and blocked is Blocked.NO:
-            names.refresh_due = False
+        elif blocked is Blocked.NO:
+            self._refresh_if_due()
+
+    def _refresh_if_due(self) -> None:
+        if self.names.refresh_due:
+            self.names.refresh_due = False
             self.block(RefreshCatalog(force=True))  # for the other sessions too
 
     def _probe(self, question: Question) -> None:
-        entry = Entry(Expect.PROBE)
-        entry.question = question
         self.input.blocked = Blocked.PROBE
-        self.pipeline.entries.append(entry)
-        self.to_server.probe(question)
+        self._expect(Expect.PROBE, question)
+        self.to_server.probe(question, self.pins)
 
     def _ask(self, question: Question) -> None:
-        entry = Entry(Expect.ASK)
-        entry.question = question
-        self.pipeline.entries.append(entry)
-        self.to_server.ask(question)
+        self._expect(Expect.ASK, question)
+        self.to_server.ask(question, self.pins)
+
+    def _expect(self, kind: Expect, question: Question) -> None:
+        self.pipeline.entries.append(Entry(kind))
+        self.pipeline.entries[-1].question = question
 
     @property
     def must_list_before_sync(self) -> bool:
-        """Whether the Sync of a pipeline ends a transaction in which the session's own temporary
-        objects are still to be told from those of code whose effects are not known.
+        """Whether Sync ends a transaction in which the session's own temporary objects are still to
+        be told from those of code whose effects are not known.
         """
         is_end = self.transaction_status == b"I" and self.client_state is ClientState.READY
         return is_end and self.names.temporary.must_precede_end
 
     def settle_names(self) -> bool:
-        """Wait, inside a pipeline, until it is known which search_path it has set, and what code
-        whose effects are not known has left in the temporary schema: the answers so far, then the
-        server's word for it. False: it is known, or this is no place to ask. Of a pipeline that
-        failed the client's messages are skipped, as the server skips them.
+        """Wait, inside a pipeline, until the server told which search_path it has set, and what
+        code that was not read has left. False: it is known, or this is no place to ask.
         """
         names, pipeline = self.names, self.pipeline
         if not pipeline.unsynced:
@@ -384,17 +385,20 @@ class SessionState:
         """
         if question is Question.TEMPORARY:
             self._on_listed(value)
-            return
-        path = split_search_path(value) if value is not None else None
+        else:
+            self._on_path(value, in_transaction=True)
+
+    def _on_path(self, text: str | None, in_transaction: bool) -> None:
+        path = split_search_path(text) if text is not None else None
         if path is None:
             raise ProtocolError("the server's search_path is not a list of names")
-        if self.names.on_probed(path, in_transaction=True):
+        if self.names.on_probed(path, in_transaction):
             self.rebind()
 
-    def _on_listed(self, listing: str | None) -> None:
-        if listing is None:
+    def _on_listed(self, answer: str | None) -> None:
+        if answer is None:
             raise ProtocolError("the server did not list its temporary objects")
-        if self.names.on_temporary_listed(listing):
+        if self.names.on_temporary_listed(self.names.check_pins(self.pins, answer)):
             self.rebind()
 
     def on_pipeline_end_forwarded(self) -> None:
@@ -407,19 +411,15 @@ class SessionState:
     def on_probed(self, question: Question, value: str | None) -> None:
         """The server answered (None: it could not). Raises ProtocolError."""
         self.input.unblock()
-        if question is Question.TEMPORARY:
-            if value is None:
-                self.names.on_temporary_unread()
-            else:
-                self._on_listed(value)
-            return
-        if value is None:
-            return
-        path = split_search_path(value)
-        if path is None:
-            raise ProtocolError("the server's search_path is not a list of names")
-        if self.names.on_probed(path, in_transaction=self.transaction_status != b"I"):
-            self.rebind()
+        if value is None and question is not Question.SEARCH_PATH:
+            self.names.on_temporary_unread()
+        elif value is not None and question is Question.PINS:
+            self.names.check_pins(self.pins, value)
+            self._refresh_if_due()
+        elif question is Question.TEMPORARY:
+            self._on_listed(value)
+        elif value is not None:
+            self._on_path(value, in_transaction=self.transaction_status != b"I")
 
     # -- recording ---------------------------------------------------------------------------------
 

@@ -36,7 +36,8 @@ class Question(Enum):
     """What the gateway asks the server over the session's own connection: what names mean in it."""
 
     SEARCH_PATH = 0
-    TEMPORARY = 1  #: what its temporary schema holds
+    TEMPORARY = 1  #: what its temporary schema holds, and all that PINS asks
+    PINS = 2  #: what nothing may have moved
 
 
 class Handled(Enum):

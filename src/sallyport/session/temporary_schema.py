@@ -44,7 +44,8 @@ class TemporarySchema:
     """``objects``: those that may be named, and the names that may not; None: there never were any.
     ``is_due``: code whose effects are not known may have run since they were listed or read.
     ``is_changed``: they are not what was read; a listing says no more. ``is_open``: some such code
-    has run in the transaction, whose end may run or undo more.
+    has run in the transaction, whose end may run or undo more. ``is_unchecked``: it may have run
+    since it was asked what it must not move (:mod:`sallyport.session.pins`).
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class TemporarySchema:
         "is_changed",
         "is_due",
         "is_open",
+        "is_unchecked",
         "objects",
     )
 
@@ -62,6 +64,7 @@ class TemporarySchema:
         self.objects: TemporaryObjects | None = None
         self.is_due = is_due
         self.is_changed = self.is_open = False
+        self.is_unchecked = is_due
         self._maker = Maker.UNKNOWN if is_due else Maker.NOBODY
         self._names: frozenset[str] = frozenset()
         self._judged: frozenset[int] = frozenset()
@@ -71,6 +74,11 @@ class TemporarySchema:
     def is_read(self) -> bool:
         """Whether a reading of the catalog must include the schema."""
         return self.objects is not None or self.is_due
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether code that was not read may have run and the server was not asked since."""
+        return self.is_due or self.is_unchecked
 
     @property
     def must_precede_end(self) -> bool:
@@ -113,7 +121,7 @@ class TemporarySchema:
         self.is_open = False
 
     def _mark_due(self) -> None:
-        self.is_due = self.is_open = True
+        self.is_due = self.is_open = self.is_unchecked = True
 
     def _on_schema_change(self, verdict: Verdict) -> None:
         names = frozenset([n.name for n in verdict.facts.named_objects if n.schema == TEMPORARY])

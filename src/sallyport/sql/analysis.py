@@ -70,6 +70,8 @@ class Context(Struct, frozen=True):
     role: str = ""
     max_length: int = DEFAULT_LENGTH
     trusted_functions: Callable[[Function], bool] = _trust_none
+    #: this subject may run code that is not read (sallyport.policy.unread_code)
+    runs_code: bool = False
     #: those of them that have a body to follow, where the caller knows them already: they are not
     #: followed
     opaque: frozenset[int] | None = None
@@ -126,11 +128,8 @@ class Work:
 
     def __init__(self, tokens: int = _LARGE, statements: int = 1) -> None:
         self.left = _STEPS + tokens + _STATEMENT * statements
-        self.suggestions = (
-            # only the first thing that is not known is shown, and looking for names like it takes
-            # time
-            1
-        )
+        # only the first thing that is not known is shown, and looking for names like it takes time
+        self.suggestions = 1
         self.meant = b""  # of the script: as StatementFacts.meant
 
     @classmethod
@@ -215,7 +214,7 @@ class Analysis:
         self.counter_calls: dict[int, None] = {}
         self.starred: set[int] = set()
         self.tells_text = False
-        self.cascades = False
+        self.cascades, self.unread_code = False, ""
         self.drops_first: tuple[DependantDrop, ...] = ()
         self.distinguished: set[ColumnId] = set()
         self.system_columns: set[ColumnId] = set()
@@ -599,6 +598,7 @@ class Analysis:
             starred=frozenset(self.starred),
             tells_text=self.tells_text,
             cascades=self.cascades,
+            unread_code=self.unread_code,
             drops_first=self.drops_first,
             distinguished=frozenset(self.distinguished),
             schema_references=tuple(self.schema_references.values()),

@@ -201,7 +201,7 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         if pseudo is not None:
             return pseudo
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
-    resolved = a.names.cast(source, target)
+    resolved = conversion(a, source, target)
     if not resolved.found:
         return missing_cast(a, source, target, at)
     judge(a, resolved, f"a cast to {type_name(a, target)}", at)
@@ -214,6 +214,21 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         literal = kept_literal(value, target, modified)
         return Value(type=target, constant=True, literal=literal, parameter=named)
     return result(resolved, (value,), target)
+
+
+def conversion(a: Analysis, source: int, target: int) -> Resolved:
+    """What converting a value (pg_type OIDs) calls: the functions that users made and the CHECK of
+    a domain calls, too.
+    """
+    resolved = a.names.cast(source, target)
+    domain = a.types.get(target)
+    if not resolved.reason or domain is None or domain.kind != "d":
+        return resolved
+    checks = [f for oid in domain.check_functions if (f := a.catalog.functions.get(oid))]
+    if len(checks) < len(domain.check_functions):
+        return resolved
+    under = conversion(a, source, domain.base)
+    return under._replace(users=(*under.users, *checks))
 
 
 def _to_pseudo(a: Analysis, value: Value, target: int) -> Value | None:

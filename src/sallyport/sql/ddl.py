@@ -20,7 +20,7 @@ from sallyport.sql.ddl_refused import ADMINISTRATOR
 from sallyport.sql.dependants import of_relations
 from sallyport.sql.facts import Clause, Effect, EffectKind
 from sallyport.sql.from_items import RANGE_VAR
-from sallyport.sql.functions import classify
+from sallyport.sql.hidden_code import computing, truncating
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import expand, relation_item
@@ -45,7 +45,6 @@ THINGS = {
     "S": "sequence",
     "c": "type",
 }
-_TRIGGER = 2279  # pg_type.oid of the type trigger
 _NOT_TEMPORARY = "only tables and sequences can be temporary through the gateway"
 _INSTEAD = "Create a temporary table, or use WITH in the statement that reads it."
 _MAY_BE_TEMPORARY = frozenset({"create_table", "create_table_as", "select_into", "create_sequence"})
@@ -215,22 +214,6 @@ def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
         seen.update(member.children)
 
 
-def hidden(a: Analysis, relation: Relation) -> None:
-    """Functions of users' making that the relation's defaults, checks, indexes and so on call: they
-    are judged as calls.
-
-    For changes that compute with the rows that are there; triggers do not see those.
-    """
-    for oid in relation.hidden_functions:
-        function = a.catalog.functions.get(oid)
-        if function is not None and function.return_type == _TRIGGER:
-            continue
-        if function is None:
-            a.unknown("SP1103", f"cannot determine which functions {relation.qualified} calls")
-        elif not (function.extension and classify(function).safe):
-            a.call(function, -1)
-
-
 def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
     """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as
     well.
@@ -339,7 +322,7 @@ def _reindex(a: Analysis, node: Node, at: int) -> None:
     else:
         relation = concerned(a, target)
     for part in family(a, relation) if relation is not None else ():
-        hidden(a, part)
+        computing(a, part)
 
 
 # DROP
@@ -476,6 +459,7 @@ def _truncate(a: Analysis, node: Node, at: int) -> None:
             continue
         for part in family(a, relation) if body.get("inh") else (relation,):
             a.access(part.oid, "truncate")
+            truncating(a, part)
 
 
 @on("VacuumStmt", "options rels is_vacuumcmd")

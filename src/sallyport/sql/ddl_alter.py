@@ -16,7 +16,6 @@ from sallyport.sql.ddl import (
     changes_schema,
     concerned,
     family,
-    hidden,
     index_table,
     not_stored,
     object_type,
@@ -39,6 +38,7 @@ from sallyport.sql.ddl_tables import (
 from sallyport.sql.dependants import of_column, of_constraint
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.from_items import RANGE_VAR, make_item
+from sallyport.sql.hidden_code import computing
 from sallyport.sql.lineage import Field, Value
 from sallyport.sql.nodes import fields, strings, tag_of
 from sallyport.sql.parse import Node
@@ -192,7 +192,7 @@ def _computes(change: _Change) -> None:
     columns call, they call now.
     """
     for part in family(change.a, change.relation):
-        hidden(change.a, part)
+        computing(change.a, part)
 
 
 def _drop_column(change: _Change, body: Node) -> None:
@@ -400,7 +400,7 @@ def _attach(change: _Change, body: Node) -> None:
     unprotected(a, change.relation)
     if child is None:
         return
-    hidden(a, child)
+    computing(a, child)
     names = {c.name for c in change.relation.columns if c.attnum in change.relation.partition_key}
     keys = frozenset(ColumnId(child.oid, c.attnum) for c in child.columns if c.name in names)
     a.influence(keys, Clause.PARTITION)
@@ -415,6 +415,15 @@ def _detach(change: _Change, body: Node) -> None:
         _apart(a, child, change.relation)
 
 
+def _switch_triggers(change: _Change, body: Node) -> None:
+    """ENABLE and DISABLE TRIGGER: which code runs with a write."""
+    change.a.unread_code = f"ALTER TABLE {words(body['subtype'])}"
+
+
+TRIGGER_SWITCHES = (
+    *("AT_EnableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_DisableTrig"),
+    *("AT_EnableTrigAll", "AT_DisableTrigAll", "AT_EnableTrigUser", "AT_DisableTrigUser"),
+)
 #: What each subcommand means.
 ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
     "AT_AddColumn": _add_column,
@@ -446,6 +455,7 @@ ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
     "AT_ResetRelOptions": _options,
     "AT_SetLogged": _sequence,
     "AT_SetUnLogged": _sequence,
+    **dict.fromkeys(TRIGGER_SWITCHES, _switch_triggers),
 }
 #: The kinds of relations that a subcommand is judged for, where it is not tables alone.
 _WHERE = {
@@ -459,4 +469,5 @@ _WHERE = {
     "AT_SetCompression": "rpm",
     "AT_SetLogged": "rpS",
     "AT_SetUnLogged": "rpS",
+    **dict.fromkeys(TRIGGER_SWITCHES, "rpv"),
 }

@@ -16,13 +16,12 @@ _PRIVILEGES = (
 )
 _REPLICATION = "Replication bypasses masks. An administrator sets it up outside the gateway."
 _ELSEWHERE = "This reaches data outside policy. An administrator sets it up outside the gateway."
-_CODE = (
+CODE = (
     "An administrator reviews and creates code that runs later, outside the gateway. Policy "
     "can then list a function under 'functions'."
 )
-_TYPES = "Use an enum (CREATE TYPE ... AS ENUM), a composite type or a domain."
 _ROW_SECURITY = "An administrator changes row security outside the gateway."
-_TRIGGERS = "An administrator enables and disables triggers and rules outside the gateway."
+_RULES = "An administrator enables and disables rules outside the gateway."
 _PLACES = "Leave the tablespace or access method out, or ask an administrator to change it."
 
 #: Parse node -> (action, why not or what instead).
@@ -32,15 +31,14 @@ _REFUSED = {
     "AlterDatabaseSetStmt": ("alter_database", ADMINISTRATOR),
     "AlterDatabaseStmt": ("alter_database", ADMINISTRATOR),
     "AlterDefaultPrivilegesStmt": ("alter_default_privileges", _PRIVILEGES),
-    "AlterEventTrigStmt": ("alter_event_trigger", _CODE),
+    "AlterEventTrigStmt": ("alter_event_trigger", CODE),
     "AlterExtensionContentsStmt": ("alter_extension", ADMINISTRATOR),
     "AlterExtensionStmt": ("alter_extension", ADMINISTRATOR),
     "AlterFdwStmt": ("alter_foreign_data_wrapper", _ELSEWHERE),
     "AlterForeignServerStmt": ("alter_server", _ELSEWHERE),
-    "AlterFunctionStmt": ("alter_function", _CODE),
     "AlterObjectDependsStmt": ("alter_depends", ADMINISTRATOR),
-    "AlterOpFamilyStmt": ("alter_operator_family", _CODE),
-    "AlterOperatorStmt": ("alter_operator", _CODE),
+    "AlterOpFamilyStmt": ("alter_operator_family", CODE),
+    "AlterOperatorStmt": ("alter_operator", CODE),
     "AlterOwnerStmt": ("alter_owner", _PRIVILEGES),
     "AlterPolicyStmt": ("alter_policy", _ROW_SECURITY),
     "AlterPublicationStmt": ("alter_publication", _REPLICATION),
@@ -52,9 +50,8 @@ _REFUSED = {
     "AlterTSDictionaryStmt": ("alter_text_search_dictionary", ADMINISTRATOR),
     "AlterTableMoveAllStmt": ("alter_table", _PLACES),
     "AlterTableSpaceOptionsStmt": ("alter_tablespace", ADMINISTRATOR),
-    "AlterTypeStmt": ("alter_type", _CODE),
+    "AlterTypeStmt": ("alter_type", CODE),
     "AlterUserMappingStmt": ("alter_user_mapping", _ELSEWHERE),
-    "CallStmt": ("call", "Send the statements that the procedure would run."),
     "CheckPointStmt": ("checkpoint", ADMINISTRATOR),
     "ClusterStmt": (
         "cluster",
@@ -63,28 +60,24 @@ _REFUSED = {
             " index's columns."
         ),
     ),
-    "CreateAmStmt": ("create_access_method", _CODE),
-    "CreateCastStmt": ("create_cast", _CODE),
-    "CreateConversionStmt": ("create_conversion", _CODE),
-    "CreateEventTrigStmt": ("create_event_trigger", _CODE),
+    "CreateAmStmt": ("create_access_method", CODE),
+    "CreateCastStmt": ("create_cast", CODE),
+    "CreateConversionStmt": ("create_conversion", CODE),
+    "CreateEventTrigStmt": ("create_event_trigger", CODE),
     "CreateFdwStmt": ("create_foreign_data_wrapper", _ELSEWHERE),
     "CreateForeignServerStmt": ("create_server", _ELSEWHERE),
     "CreateForeignTableStmt": ("create_foreign_table", _ELSEWHERE),
-    "CreateFunctionStmt": ("create_function", _CODE),
-    "CreateOpClassStmt": ("create_operator_class", _CODE),
-    "CreateOpFamilyStmt": ("create_operator_family", _CODE),
-    "CreatePLangStmt": ("create_language", _CODE),
+    "CreateOpClassStmt": ("create_operator_class", CODE),
+    "CreateOpFamilyStmt": ("create_operator_family", CODE),
+    "CreatePLangStmt": ("create_language", CODE),
     "CreatePolicyStmt": ("create_policy", _ROW_SECURITY),
     "CreatePublicationStmt": ("create_publication", _REPLICATION),
-    "CreateRangeStmt": ("create_type", _TYPES),
     "CreateRoleStmt": ("create_role", _PRIVILEGES),
     "CreateSubscriptionStmt": ("create_subscription", _REPLICATION),
     "CreateTableSpaceStmt": ("create_tablespace", ADMINISTRATOR),
-    "CreateTransformStmt": ("create_transform", _CODE),
-    "CreateTrigStmt": ("create_trigger", _CODE),
+    "CreateTransformStmt": ("create_transform", CODE),
     "CreateUserMappingStmt": ("create_user_mapping", _ELSEWHERE),
     "CreatedbStmt": ("create_database", ADMINISTRATOR),
-    "DoStmt": ("do", "Send the statements that the block would run."),
     "DropOwnedStmt": ("drop_owned", _PRIVILEGES),
     "DropRoleStmt": ("drop_role", _PRIVILEGES),
     "DropSubscriptionStmt": ("drop_subscription", _REPLICATION),
@@ -94,10 +87,10 @@ _REFUSED = {
     "GrantRoleStmt": ("grant_role", _PRIVILEGES),
     "GrantStmt": ("grant", _PRIVILEGES),
     "ImportForeignSchemaStmt": ("import_foreign_schema", _ELSEWHERE),
-    "LoadStmt": ("load", _CODE),
+    "LoadStmt": ("load", CODE),
     "ReassignOwnedStmt": ("reassign_owned", _PRIVILEGES),
     "ReplicaIdentityStmt": ("alter_table", _REPLICATION),
-    "RuleStmt": ("create_rule", _CODE),
+    "RuleStmt": ("create_rule", CODE),
     "SecLabelStmt": ("security_label", _PRIVILEGES),
 }
 
@@ -108,18 +101,10 @@ NOT_ALTERED = {
     "AT_DropCluster": "Leave SET WITHOUT CLUSTER out.",
     "AT_SetAccessMethod": _PLACES,
     "AT_SetTableSpace": _PLACES,
-    "AT_EnableTrig": _TRIGGERS,
-    "AT_EnableAlwaysTrig": _TRIGGERS,
-    "AT_EnableReplicaTrig": _TRIGGERS,
-    "AT_DisableTrig": _TRIGGERS,
-    "AT_EnableTrigAll": _TRIGGERS,
-    "AT_DisableTrigAll": _TRIGGERS,
-    "AT_EnableTrigUser": _TRIGGERS,
-    "AT_DisableTrigUser": _TRIGGERS,
-    "AT_EnableRule": _TRIGGERS,
-    "AT_EnableAlwaysRule": _TRIGGERS,
-    "AT_EnableReplicaRule": _TRIGGERS,
-    "AT_DisableRule": _TRIGGERS,
+    "AT_EnableRule": _RULES,
+    "AT_EnableAlwaysRule": _RULES,
+    "AT_EnableReplicaRule": _RULES,
+    "AT_DisableRule": _RULES,
     "AT_EnableRowSecurity": _ROW_SECURITY,
     "AT_DisableRowSecurity": _ROW_SECURITY,
     "AT_ForceRowSecurity": _ROW_SECURITY,

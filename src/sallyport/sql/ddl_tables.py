@@ -17,7 +17,6 @@ from sallyport.sql.ddl import (
     access_method,
     changes_schema,
     concerned,
-    hidden,
     index_element,
     new_relation,
     new_temporary,
@@ -25,6 +24,7 @@ from sallyport.sql.ddl import (
 )
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, make_item
+from sallyport.sql.hidden_code import computing
 from sallyport.sql.lineage import Field, Sources, Value
 from sallyport.sql.missing import missing_column_of
 from sallyport.sql.nodes import fields, strings, tag_of
@@ -184,7 +184,7 @@ def _like(a: Analysis, node: Node) -> list[Field]:
         return []
     a.read_relation(relation)
     if node.get("options"):
-        hidden(a, relation)
+        computing(a, relation)
     return [_empty(column.name, column.type_oid) for column in relation.columns]
 
 

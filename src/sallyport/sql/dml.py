@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import QUERIES, Analysis
-from sallyport.sql.calls import judge
+from sallyport.sql.calls import conversion, judge
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.columns import named_column, subscript
 from sallyport.sql.constant_uses import note
@@ -27,7 +27,7 @@ from sallyport.sql.from_items import (
     make_item,
     note_range_variable,
 )
-from sallyport.sql.functions import classify
+from sallyport.sql.hidden_code import set_off, writing
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.missing import missing_column_of
 from sallyport.sql.nodes import fields, position, tag_of
@@ -69,7 +69,7 @@ class WriteTarget:
         self.item = raw_item(self.proposed)
         self.item.variable = self.at
         a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
-        self._hidden(a, self.relation)
+        writing(a, self.relation, self.at)
         if self.relation.has_rules:
             a.unknown(
                 "SP1102",
@@ -78,27 +78,13 @@ class WriteTarget:
             )
         if self.relation.kind not in "rpvf":
             a.unknown("SP1102", f"cannot write to {self.relation.qualified}", position=self.at)
-        if self.relation.kind == "v" and self.relation.has_triggers:
+        is_read = not a.context.runs_code
+        if self.relation.kind == "v" and self.relation.has_triggers and is_read:
             a.unknown(
                 "SP1102",
                 f"cannot determine what the triggers of view {self.relation.qualified} do",
                 position=self.at,
             )
-
-    def _hidden(self, a: Analysis, relation: Relation) -> None:
-        """Code of users' making that a write sets off: triggers, defaults, checks, expression
-        indexes.
-        """
-        for oid in relation.hidden_functions:
-            function = a.catalog.functions.get(oid)
-            if function is None:
-                a.unknown(
-                    "SP1103",
-                    f"cannot determine which functions a write to {relation.qualified} calls",
-                    position=self.at,
-                )
-            elif not (function.extension and classify(function).safe):
-                a.call(function, self.at)
 
     def column(self, a: Analysis, name: str, at: int) -> tuple[ColumnId, int, Value] | None:
         """A column of the target by its real name: id, type, and its value as it is now."""
@@ -120,6 +106,7 @@ class WriteTarget:
         if self.relation is None:
             return
         a.access(self.relation.oid, action, columns)
+        set_off(a, self.relation.oid, action, self.at)
         if action != "insert":
             note_partition(a, self.relation, self.at)
             if self.relation.kind == "v":  # its definition chooses the rows
@@ -139,6 +126,7 @@ class WriteTarget:
                     )
         for relation, underlying in under.items():
             a.access_under(relation, action, underlying)
+            set_off(a, relation, action, self.at)
             self._note(a, relation, action, frozenset(underlying))
 
     def _note(self, a: Analysis, relation: int, action: str, columns: frozenset[ColumnId]) -> None:
@@ -166,7 +154,7 @@ class WriteTarget:
         if node is not None and value.dependence is not Dependence.OPAQUE and not value.denied:
             note(a, (node,), value.sources | current.sources | {id_}, not indirection)
         if not indirection and value.type != type_ and value.type:
-            judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", at)
+            judge(a, conversion(a, value.type, type_), "a conversion to the column's type", at)
         if indirection or value.type in (0, RECORD):
             converts(a, value, 0 if indirection else type_, at, assignment=True)
         if indirection and a.clause is Clause.SET:

@@ -419,6 +419,8 @@ class StatementFacts(Struct, frozen=True):
     distinguished: frozenset[ColumnId] = frozenset()
     #: it calls current_query()
     tells_text: bool = False
+    #: what it makes or runs of code that is not read, "" for none (sallyport.sql.ddl_code)
+    unread_code: str = ""
     #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT
     #: (sallyport.sql.rewrite.cascade)
     cascades: bool = False
