@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.core.errors import PinMovedError, ProtocolError, refuse
+from sallyport.session import violations
 from sallyport.session.entries import Entry
 from sallyport.session.results import row_verdict
 from sallyport.session.server_stream import Completion
@@ -150,11 +151,18 @@ def _scrubbed(
     if entry.script is not None:
         # The implicit transaction of a script ends with its last statement.
         verdicts += entry.script.statements[: entry.index]
-    if not verdicts or deferred:
-        # Deferred constraints and triggers of anything in the transaction may speak here.
-        return _rebuild(session, buffer, start, end)
-    if not any(v.scrub for v in verdicts):
+    is_own = bool(verdicts) and not any(v.opaque for v in verdicts)
+    if deferred:  # constraints and triggers of anything in the transaction may speak here
+        is_own = is_own and not session.names.temporary.is_open
+    if verdicts and not deferred and not any(v.scrub for v in verdicts):
         return None
+    if is_own and fields.get("C") == violations.NO_PRIVILEGE:
+        return None
+    violation = violations.named(session.names.subject_judge, fields) if is_own else None
+    if violation is not None:
+        return _message(buffer[start], backend.error_body(violation))
+    if not verdicts or deferred:
+        return _rebuild(session, buffer, start, end)
     # Errors of analysis (class 42, with a cursor position in the query) name identifiers and types,
     # never data.
     analysis = fields.get("C", "").startswith("42") and bool(fields.get("P"))
@@ -167,7 +175,11 @@ def _rebuild(session: SessionState, buffer: Buffer, start: int, end: int) -> byt
     body = backend.scrub_error(
         bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers
     )
-    return bytes(buffer[start : start + 1]) + (len(body) + 4).to_bytes(4, "big") + body
+    return _message(buffer[start], body)
+
+
+def _message(kind: int, body: bytes) -> bytes:
+    return bytes((kind,)) + (len(body) + 4).to_bytes(4, "big") + body
 
 
 def unasked_error(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes | None:
