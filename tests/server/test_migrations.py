@@ -222,8 +222,8 @@ REFUSED = {
     "DROP TABLE visits, people": "SP1002",
     "GRANT SELECT ON people TO PUBLIC": "SP1102",
     "ALTER TABLE people OWNER TO postgres": "SP1102",
-    "ALTER TABLE people DISABLE TRIGGER ALL": "SP1102",
-    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'": "SP1102",
+    "ALTER TABLE people DISABLE TRIGGER ALL": "SP1103",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'": "SP1103",
     "CREATE TABLE hidden.t (id int)": "SP1111",
     "CREATE SCHEMA other": "",
 }
