@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sallyport.core.errors import ProtocolError
-from sallyport.session import failures
+from sallyport.session import failures, pipeline_block
 from sallyport.session.entries import Entry
 from sallyport.session.server_stream import Completion
 from sallyport.session.state import SessionState
@@ -98,6 +98,8 @@ def ready(
         message = series.on_ready(entry, session.transaction_status, bytes(buffer[start:end]), told)
         if message:
             session.series = None
+    elif entry.own is not None:
+        message = pipeline_block.on_ready(session, entry)
     if session.stream.withholding:
         session.stream.substitute = bytes(buffer[start:end]) if message is None else message
         session.stream.withholding = False
@@ -112,13 +114,9 @@ def own_complete(
 ) -> bytes:
     """What the gateway sent itself has worked. With a COMMIT the statement before it has ended."""
     series = session.series
-    if (
-        series is None
-        or entry.own is None
-        or bytes(buffer[start + 5 : end - 1]) != entry.own.value.encode()
-    ):
+    if entry.own is None or bytes(buffer[start + 5 : end - 1]) != entry.own.value.encode():
         raise ProtocolError("the transaction of a message was not opened or ended")
-    if series.end is None or entry.own is not Own.COMMIT:
+    if series is None or series.end is None or entry.own is not Own.COMMIT:
         return b""
     session.stream.completed, series.end = series.end, None
     return series.tail
@@ -129,12 +127,14 @@ def own_error(session: SessionState, entry: Entry, buffer: Buffer, start: int, e
     statement before it ended.
     """
     series = session.series
-    if series is None:
+    if series is None and entry.own is not Own.COMMIT:
         raise ProtocolError("an error although nothing was asked")
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     session.settings.on_transaction_end()
     message = failures.readable(session, entry, fields, buffer, start, end)
     sqlstate = fields.get("C", "XX000")
+    if series is None:
+        return message
     if series.is_outside and not failures.is_fatal(fields):
         series.kept += message
         series.failed_with = sqlstate

@@ -23,6 +23,15 @@ _RUNS_STATEMENT = frozenset({EffectKind.EXECUTE, EffectKind.EXPLAIN})
 _RUNS_NAMED = _RUNS_STATEMENT | {EffectKind.FETCH}
 _ENDS_TRANSACTION = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
 
+_BLOCK = frozenset({EffectKind.BEGIN, EffectKind.COMMIT, EffectKind.ROLLBACK})
+_SAVEPOINTS = frozenset({EffectKind.SAVEPOINT, EffectKind.RELEASE, EffectKind.ROLLBACK_TO})
+
+ONLY_IN_BLOCK = refuse(
+    "SP1107",
+    "savepoints and AND CHAIN can only be used in transaction blocks",
+    "The pipeline has no BEGIN.",
+    "Send BEGIN first.",
+)
 MOVED_MEANWHILE = refuse(
     "SP1107",
     "policy or catalog changed while this portal was being opened",
@@ -67,6 +76,10 @@ def on_forwarded(
     session.names.on_forwarded(verdict)
     if verdict.changes_settings:
         session.settings.on_forwarded(verdict)
+    if session.pipeline.is_ours:
+        refusal = _inside_ours(session, verdict)
+        if refusal is not None:
+            return refusal
     for effect in verdict.effects:
         if effect.kind in _ENDS_TRANSACTION:
             session.names.on_end_forwarded()
@@ -85,6 +98,20 @@ def on_forwarded(
                 session.settings.on_forwarded(rows)
             if effect.kind in _RUNS_NAMED and (rows is None or rows.runs_unknown_code):
                 session.names.temporary.on_unknown_code()
+    return None
+
+
+def _inside_ours(session: SessionState, verdict: Verdict) -> Refusal | None:
+    """What a statement does to the block that the gateway opened in the middle of a pipeline, and
+    of which the client does not know.
+    """
+    kinds = [effect.kind for effect in verdict.effects if effect.kind in _BLOCK]
+    if len(kinds) > 1 or any(effect.kind in _SAVEPOINTS for effect in verdict.effects):
+        return ONLY_IN_BLOCK
+    if kinds:
+        session.pipeline.is_adopted = kinds[0] is EffectKind.BEGIN
+        session.pipeline.is_ended = not session.pipeline.is_adopted
+        session.pipeline.is_ours = False
     return None
 
 

@@ -10,7 +10,7 @@ from time import monotonic
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, renewal
+from sallyport.session import effects, holding, pipeline_block, renewal
 from sallyport.session.clearance import clearance, looks_up_names
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
@@ -41,6 +41,8 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     canceled = holding.was_canceled(session)
     if canceled is not None:
         return _refuse_parse(session, message.name, message.sql, None, canceled)
+    if pipeline_block.settle(session):
+        return Handled.LATER
     script = judge_script(session, message.sql, void_parameters(message.param_types))
     if script is None:
         return Handled.LATER
@@ -134,6 +136,8 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     prepared = session.statements.lookup(statement)
     named = prepared.verdict if prepared is not None else None
     if named is not None and named.resolves_names and session.settle_names():
+        return Handled.LATER
+    if pipeline_block.settle(session):
         return Handled.LATER
     current = _current_for_bind(session, statement, prepared, message.statement)
     if current is Clearance.WAIT:
@@ -260,7 +264,7 @@ def execute(session: SessionState, data: bytes | bytearray, start: int, end: int
     name = effects.key(message.portal)
     portal = session.portals.lookup(name)
     is_ambiguous = portal is not None and session.portals.is_ambiguous(name, session.pipeline.step)
-    if is_ambiguous and not session.input.is_canceled and session.waits_for_answers():
+    if _waits_to_execute(session, portal, is_ambiguous):
         return Handled.LATER
     session.pipeline.unsynced = True
     _bound_queue(session)
@@ -293,6 +297,13 @@ def execute(session: SessionState, data: bytes | bytearray, start: int, end: int
     if isinstance(outcome, Subject):
         session.take_subject(outcome)  # last: this portal was bound under what held until now
     return Handled.DONE
+
+
+def _waits_to_execute(session: SessionState, portal: Portal | None, is_ambiguous: bool) -> bool:
+    if is_ambiguous and not session.input.is_canceled and session.waits_for_answers():
+        return True
+    looks_up = portal is not None and looks_up_names(portal.verdict)
+    return looks_up and pipeline_block.settle(session)
 
 
 def _clear_execute(
@@ -458,6 +469,8 @@ def flush(session: SessionState, data: bytes | bytearray, start: int, end: int) 
 def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     frontend.parse_sync(bytes(data[start + 5 : end]))
     _bound_queue(session)
+    if session.pipeline.is_ours:
+        return pipeline_block.end(session, data[start:end])
     if session.must_list_before_sync and session.settle_temporary():
         return Handled.LATER
     session.pipeline.entries.append(Entry(Expect.SYNC))

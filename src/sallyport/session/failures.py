@@ -19,6 +19,8 @@ Buffer = bytes | bytearray
 
 #: SQLSTATE of dependent_objects_still_exist.
 _HAS_DEPENDANTS = "2BP01"
+#: SQLSTATE of "there is already a transaction in progress".
+_ALREADY_OPEN = "25001"
 CASCADE_REACHES = refuse(
     "SP1102",
     "DROP ... CASCADE would drop other objects",
@@ -197,10 +199,26 @@ def notice(
     series = session.series
     if series is not None and series.drops_warning(fields.get("C", "")):
         return b""
+    if entry.kind in (Expect.OWN, Expect.EXECUTE) and _is_of_begin(session, entry, fields):
+        return b""
     if series is not None and series.is_outside and entry.kind is Expect.OWN:
         series.kept += readable(session, entry, fields, buffer, start, end)
         return b""
     return _readable(session, entry, fields, buffer, start, end)
+
+
+def _is_of_begin(session: SessionState, entry: Entry, fields: dict[str, str]) -> bool:
+    """Whether a warning comes only because the gateway opens a block inside a pipeline: there is
+    one already.
+    """
+    pipeline = session.pipeline
+    if fields.get("C") != _ALREADY_OPEN or session.series is not None:
+        return False
+    if entry.kind is Expect.OWN:
+        pipeline.is_theirs = True
+        return True
+    is_adopted, pipeline.is_adopted = pipeline.is_adopted, False
+    return is_adopted
 
 
 _REPORTED_PINS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}

@@ -54,6 +54,7 @@ class Session(SessionState):
             not self.input.is_open
             or self.client_state is not _READY
             or self.pipeline.copies_ahead
+            or self.pipeline.is_ours
             or self.to_server.pending
             or self.series is not None
         ):

@@ -17,6 +17,10 @@ class Pipeline:
     them was an Execute, so that a transaction is open. ``copies_ahead``: a COPY FROM STDIN was
     forwarded whose answer may still be to come. ``copy_entry``: of the COPY that the client is
     sending data for. ``copies_contained``: that was judged for a subject that is contained.
+
+    ``is_ours``: the gateway opened the block in the middle of which the pipeline is
+    (:mod:`sallyport.session.pipeline_block`). ``is_theirs``: its BEGIN found one. ``is_adopted``:
+    the client's BEGIN finds ours. ``is_ended``: the client's COMMIT or ROLLBACK ends it.
     """
 
     __slots__ = (
@@ -25,6 +29,10 @@ class Pipeline:
         "copy_entry",
         "entries",
         "executed",
+        "is_adopted",
+        "is_ended",
+        "is_ours",
+        "is_theirs",
         "step",
         "unsynced",
     )
@@ -37,6 +45,7 @@ class Pipeline:
         self.copies_ahead = False
         self.copies_contained = False
         self.copy_entry: Entry | None = None
+        self.is_ours = self.is_theirs = self.is_adopted = self.is_ended = False
 
     @property
     def oldest(self) -> Entry | None:

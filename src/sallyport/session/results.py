@@ -21,6 +21,10 @@ from sallyport.wire import backend, frontend
 
 Buffer = bytes | bytearray
 
+#: Statements that end a block, and what PostgreSQL says of them where the client opened none.
+_ENDS = frozenset({"commit", "rollback"})
+_NO_BLOCK = backend.notice_response("WARNING", "25P01", "there is no transaction in progress")
+
 
 def row_verdict(entry: Entry) -> Verdict | None:
     """The verdict that this statement's rows follow: its own, or that of what EXECUTE and FETCH
@@ -180,6 +184,9 @@ def command_complete(
         effects.on_completed(session, verdict, entry.pending_now)
     completed = Completion(entry, _tag(buffer, start, end), "")
     notice = _notice(entry)
+    if session.pipeline.is_ended and verdict is not None and verdict.facts.kind in _ENDS:
+        session.pipeline.is_ended = False
+        notice += _NO_BLOCK
     if session.series is not None:
         notice += session.series.cascade_notice()
         return _complete_in_series(

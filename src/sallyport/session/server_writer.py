@@ -127,6 +127,17 @@ class ServerWriter:
         """Open or end a block around statements that are sent one by one."""
         self.pending += frontend.query(what.value)
 
+    def begin_in_pipeline(self) -> None:
+        """Open a block behind extended-query messages, whose unnamed statement and portal stay."""
+        self.pending += (
+            frontend.parse(_ASKED, Own.BEGIN.value.encode())
+            + frontend.bind(_ASKED, _ASKED)
+            + frontend.execute(_ASKED)
+            + frontend.close(b"P", _ASKED)
+            + frontend.close(b"S", _ASKED)
+            + frontend.sync()
+        )
+
     def probe(self, question: Question, pins: Pins) -> None:
         """Ask between the client's messages."""
         self.pending += frontend.query(_text(question, pins, _PROBED))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, renewal
+from sallyport.session import effects, holding, pipeline_block, renewal
 from sallyport.session.clearance import clearance
 from sallyport.session.containing import contains_before
 from sallyport.session.entries import Entry, PendingEffect
@@ -35,6 +35,9 @@ def query(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     """A Query message: judge the script, then forward it whole, cut it before the first refused
     statement, or wait.
     """
+    if session.pipeline.is_ours:
+        session.close(pipeline_block.NO_QUERY, "a Query ended a pipeline")
+        return Handled.DONE
     series = session.series
     handled = _query(session, data, start, end)
     if handled is Handled.DONE and session.series is series:

@@ -152,7 +152,14 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
     Expect.CLOSE: {"3": "close_complete", "E": "error"},
     Expect.SYNC: {"Z": "ready", "E": "error"},
     Expect.BUNDLE: {},  # expanded into its messages before any of its replies is looked at
-    Expect.OWN: {"C": "own_complete", "E": "own_error", "Z": "ready"},
+    Expect.OWN: {
+        "1": "probe_ignored",
+        "2": "probe_ignored",
+        "3": "probe_ignored",
+        "C": "own_complete",
+        "E": "own_error",
+        "Z": "ready",
+    },
     Expect.ASK: {
         "1": "probe_ignored",
         "2": "probe_ignored",
