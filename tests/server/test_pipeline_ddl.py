@@ -100,7 +100,9 @@ def test_a_pipeline_answers_as_postgresql_does(
         for way in ("direct", "gateway"):
             admin.execute("drop table if exists pipe.b, pipe.a; drop type if exists pipe.k")
             if way == "direct":
-                with psycopg.connect(server.superuser_dsn, autocommit=True) as direct:
+                with psycopg.connect(
+                    server.superuser_dsn, autocommit=True, sslmode="disable"
+                ) as direct:
                     direct.execute(f"set role {user}; set search_path = pipe, public")
                     answers.append(_direct(direct, statements))
             else:
