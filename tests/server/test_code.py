@@ -4,6 +4,7 @@ works then, and that nobody else's statement runs them unread.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.psql import client_program
 
 POLICY = """version: 1
 functions: ["code.listed", "code.trusted_*"]
@@ -364,3 +366,92 @@ def _move(session: Session, way: str, block: str) -> None:
         session.execute("begin")
     session.execute(block + ("; select 1" if way == "one text" else ""))
     session.execute("select count(*) from code.notes")
+
+
+#: What pg_dump --no-owner --no-privileges writes, but for its comments.
+DUMP = """SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+CREATE SCHEMA restored;
+CREATE TYPE restored.state AS ENUM (
+    'new',
+    'done'
+);
+CREATE FUNCTION restored.is_short(text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    AS $_$ begin return length($1) < 5; end $_$;
+CREATE DOMAIN restored.short AS text
+\tCONSTRAINT short_check CHECK (restored.is_short(VALUE));
+CREATE FUNCTION restored.note() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$ begin insert into restored.log(what) values (new.name); return new; end $$;
+CREATE PROCEDURE restored.clear()
+    LANGUAGE sql
+    AS $$ delete from restored.log $$;
+CREATE TABLE restored.item (
+    id integer NOT NULL,
+    name restored.short,
+    state restored.state DEFAULT 'new'::restored.state
+);
+CREATE SEQUENCE restored.item_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE restored.item_id_seq OWNED BY restored.item.id;
+CREATE TABLE restored.log (
+    what text
+);
+ALTER TABLE ONLY restored.item ALTER COLUMN id
+    SET DEFAULT nextval('restored.item_id_seq'::regclass);
+COPY restored.item (id, name, state) FROM stdin;
+1\tone\tnew
+2\ttwo\tdone
+\\.
+
+
+SELECT pg_catalog.setval('restored.item_id_seq', 2, true);
+ALTER TABLE ONLY restored.item
+    ADD CONSTRAINT item_pkey PRIMARY KEY (id);
+CREATE TRIGGER noted AFTER INSERT ON restored.item
+    FOR EACH ROW EXECUTE FUNCTION restored.note();
+COMMENT ON FUNCTION restored.note() IS 'notes';
+"""
+
+
+def test_a_script_of_pg_dump_restores(gateway: Gateway) -> None:
+    server = gateway.targets["shop"]
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as admin:
+        admin.execute("drop schema if exists restored cascade")
+        admin.execute(f"grant create on database shop to {server.user}")
+        try:
+            dsn = gateway.dsn(gateway.token("dana-dba"))
+            told = subprocess.run(
+                [client_program("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-f", "-", dsn],
+                input=DUMP,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert (told.returncode, told.stderr) == (0, "")
+            with connect(gateway) as owner:
+                owner.execute("insert into restored.item (name) values ('six')")
+                rows = owner.execute(
+                    "select id, state::text, what from restored.item, restored.log"
+                    " where name = what"
+                ).fetchall()
+                assert rows == [(3, "new", "six")]
+                owner.execute("call restored.clear()")
+                assert owner.execute("select * from restored.log").fetchall() == []
+        finally:
+            admin.execute("drop schema if exists restored cascade")
