@@ -10,7 +10,7 @@ from sallyport.session.client_input import Blocked
 from sallyport.session.commands import RefreshCatalog
 from sallyport.session.holding import cancel_waiting
 from sallyport.session.machine import Session, SessionLimits
-from sallyport.session.server_writer import FAILING_SQL, ServerWriter
+from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import Column
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import query
@@ -969,41 +969,6 @@ def test_after_ddl_in_a_transaction_names_mean_what_it_sees(new_stage: Callable[
         does(lambda run: run.session.resume(refreshed=True)),
         server << FAILS,
     )
-
-
-def test_behind_a_schema_change_in_a_pipeline_a_block_is_opened(
-    new_stage: Callable[[], Stage],
-) -> None:
-    """The second would be judged by what names meant before the first."""
-    first, second = (
-        "ALTER TABLE products ADD COLUMN z integer",
-        "ALTER TABLE products DROP COLUMN sku",
-    )
-    change = [frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")]
-    done_so_far = (backend.parse_complete(), backend.bind_complete(), done("ALTER TABLE"))
-    begun = (backend.parse_complete(), backend.bind_complete(), done("BEGIN"))
-    closed = (backend.close_complete(), backend.close_complete())
-    play(
-        new_stage,
-        client >> b"".join(change),
-        server << tuple(change),
-        client >> frontend.parse(b"", second.encode()),
-        server << frontend.flush(),
-        server >> done_so_far,
-        client << done_so_far,
-        server << _begins_in_pipeline(),
-        server >> (*begun, *closed, IN_BLOCK),
-        client << NOTHING,
-        asks_own,
-        does(lambda run: run.session.resume(refreshed=True)),
-        server << frontend.parse(b"", second.encode()),
-    )
-
-
-def _begins_in_pipeline() -> bytes:
-    writer = ServerWriter()
-    writer.begin_in_pipeline()
-    return bytes(writer.take())
 
 
 def test_pinned_parameters_that_change_end_the_session(stage: Stage) -> None:
