@@ -56,7 +56,7 @@ from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
-from sallyport.providers import issuer_names, issuer_settings, oauth_offer, saml_providers
+from sallyport.providers import issuer_names, issuer_settings, saml_providers, tokenless
 from sallyport.record import open_record
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
@@ -405,7 +405,7 @@ async def gateway_running(
     recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
     recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
     gateway.keep_alive = keep_alive(config)
-    gateway.oauth = oauth_offer(config)
+    gateway.oauth, gateway.device_logins = await tokenless(config, logins.secret)
     gateway.proxies = Networks(config.proxy_protocol)
     gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sallyport.config import Config, OidcIssuer, SecretRef
-from sallyport.config.model import CelSource, Claims, ClaimSources, SamlIdp
+from sallyport.config.identity import CelSource, Claims, ClaimSources, SamlIdp
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
@@ -20,6 +20,7 @@ from sallyport.identity.claims import ClaimMapping, Source, cel
 from sallyport.identity.discovery import discovery_url
 from sallyport.identity.presets import PRESETS
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+from sallyport.server.device_logins import DeviceFlowSettings, DeviceLogins
 from sallyport.session.login import OAuthOffer
 
 if TYPE_CHECKING:
@@ -70,13 +71,42 @@ def issuer_names(config: Config) -> list[str]:
     return [*(entry.issuer for entry in identity.oidc), *(idp.entity_id for idp in identity.saml)]
 
 
-def oauth_offer(config: Config) -> OAuthOffer | None:
-    """What clients that speak OAUTHBEARER are told; None: nobody is asked for it."""
+async def tokenless(
+    config: Config, secret: Callable[[SecretRef, str], Awaitable[Secret]]
+) -> tuple[OAuthOffer | None, DeviceLogins | None]:
+    """What clients that connect without a token get: where OAUTHBEARER has one, and the device
+    flow; None: nobody does. secret: resolves a reference. Raises ConfigError.
+    """
+    return _oauth_offer(config), await _device_logins(config, secret)
+
+
+def _oauth_offer(config: Config) -> OAuthOffer | None:
     oauth = config.identity.oauthbearer
     issuers = [oauth.issuer] if oauth.issuer else [entry.issuer for entry in config.identity.oidc]
     if not oauth.user or not issuers:
         return None
     return OAuthOffer(oauth.user, discovery_url(issuers[0]), oauth.scope)
+
+
+async def _device_logins(
+    config: Config, secret: Callable[[SecretRef, str], Awaitable[Secret]]
+) -> DeviceLogins | None:
+    device = config.identity.device_login
+    if not device.client_id:
+        return None
+    name = device.issuer or config.identity.oidc[0].issuer
+    ca = next(entry.ca for entry in config.identity.oidc if entry.issuer == name)
+    reference, key = device.client_secret, "identity.device_login.client_secret"
+    settings = DeviceFlowSettings(
+        user=device.user,
+        issuer=name,
+        client_id=device.client_id,
+        secret=None if reference is None else await secret(reference, key),
+        wants={"scope": device.scope, "audience": device.audience, "resource": device.resource},
+        ca_file=ca or "",
+        seconds=device.wait_seconds,
+    )
+    return DeviceLogins(settings)
 
 
 async def saml_providers(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sallyport.config.model import OidcIssuer
+from sallyport.config import OidcIssuer
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping, cel

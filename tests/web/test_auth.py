@@ -10,11 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from sallyport.core.clock import ManualClock
+from sallyport.core.rate_limit import RateLimit
 from sallyport.core.subject import Subject
 from sallyport.demo.issuer import DevIssuer
 from sallyport.web.auth import local_path
 from sallyport.web.security import CONTENT_SECURITY_POLICY
-from sallyport.web.signins import RateLimit, SignIns
+from sallyport.web.signins import SignIns
 from tests.web.helpers import Browser, choose
 from tests.web.world import PEOPLE, World
 

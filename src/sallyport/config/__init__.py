@@ -5,13 +5,13 @@ line, what is wrong and what to do. Paths in the file are relative to the file; 
 absolute. Secrets stay references (:class:`SecretRef`): nothing here reads one.
 """
 
+from sallyport.config.identity import OidcIssuer
 from sallyport.config.load import load_config
 from sallyport.config.model import (
     SECTIONS,
     ApprovalSettings,
     Config,
     Console,
-    OidcIssuer,
     WatchSettings,
 )
 from sallyport.config.secrets import SecretRef

@@ -13,7 +13,7 @@ import msgspec
 from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.demands import demands_value
-from sallyport.config.model import CelSource, Claims, Identity, OidcIssuer, SamlIdp
+from sallyport.config.identity import CelSource, Claims, Identity, OidcIssuer, SamlIdp
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
 
@@ -39,6 +39,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
 #: A session that outlives its token for longer would make short lifetimes meaningless.
 MAX_GRACE = 3600.0
+#: What a login waits for a person; an issuer's code seldom lives longer.
+MAX_SIGN_IN = 1800.0
 #: Of session tokens: thirty days.
 MAX_LIFETIME = 30 * 86400.0
 
@@ -69,13 +71,7 @@ def identity(check: Check, identity: Identity) -> Identity:
             f"must be 0 to {MAX_GRACE:.0f} seconds",
             "60 is usual; 0 ends sessions at the moment their token expires",
         )
-    named = identity.oauthbearer.issuer
-    if named and named not in seen:
-        raise check.error(
-            ("identity", "oauthbearer", "issuer"),
-            "is not one of identity.oidc",
-            "Write it as it is there",
-        )
+    _clients_without_token(check, identity, seen)
     tokens = identity.session_tokens
     if not 0 <= tokens.lifetime <= MAX_LIFETIME or tokens.per_subject < 1:
         raise check.error(
@@ -89,6 +85,29 @@ def identity(check: Check, identity: Identity) -> Identity:
         saml=saml(check, identity, seen),
     )
     return replaced
+
+
+def _clients_without_token(check: Check, identity: Identity, issuers: Collection[str]) -> None:
+    """``oauthbearer`` and ``device_login``, which name an issuer and a user name each."""
+    device, bearer = identity.device_login, identity.oauthbearer
+    for key, named in (("oauthbearer", bearer.issuer), ("device_login", device.issuer)):
+        if named and named not in issuers:
+            raise check.error(
+                ("identity", key, "issuer"),
+                "is not one of identity.oidc",
+                "Write it as it is there",
+            )
+    if not device.client_id:
+        return
+    path: YamlPath = ("identity", "device_login")
+    if not identity.oidc:
+        raise check.error(path, "there is no issuer to sign in at", "Add one to identity.oidc")
+    if not device.user or device.user == bearer.user:
+        fix = "Write a user name that identity.oauthbearer.user is not"
+        raise check.error((*path, "user"), f"{device.user!r} cannot be used", fix)
+    if not 10 <= device.wait_seconds <= MAX_SIGN_IN:
+        fix = "300 is the default"
+        raise check.error((*path, "wait_seconds"), f"must be 10 to {MAX_SIGN_IN:.0f} seconds", fix)
 
 
 def saml(check: Check, identity: Identity, issuers: Collection[str]) -> tuple[SamlIdp, ...]:

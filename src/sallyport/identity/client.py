@@ -3,7 +3,8 @@ demo.
 
 Two grants: client credentials (RFC 6749 section 4.4), for programs that have a secret, and the
 device grant (RFC 8628), for people: the issuer's page is opened in any browser, the password never
-comes near this machine. The gateway itself uses none of this. Tokens travel as
+comes near this machine. The gateway itself uses the second, for clients that have no token
+(:mod:`sallyport.server.device_logins`). Tokens travel as
 :class:`~sallyport.core.secret.Secret`; failures are :class:`GrantError`, whose text says what the
 issuer said and never holds a token or a secret.
 """

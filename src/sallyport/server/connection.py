@@ -19,7 +19,14 @@ from sallyport.server.gateway import Gateway
 from sallyport.server.host import CLIENT_CLOSED, CLIENT_SILENT, SessionHost
 from sallyport.server.tcp import TcpPort
 from sallyport.server.tls import ALPN, TlsLayer
-from sallyport.session.login import Authenticate, CancelBackend, ClientLogin, Phase, StartTls
+from sallyport.session.login import (
+    Authenticate,
+    AwaitSignIn,
+    CancelBackend,
+    ClientLogin,
+    Phase,
+    StartTls,
+)
 from sallyport.wire.proxy_protocol import parse_proxy_header
 
 log = structlog.get_logger("sallyport.connection")
@@ -91,8 +98,13 @@ class ClientConnection(asyncio.Protocol):
         if socket is not None and self._gateway.descriptors.are_scarce(socket.fileno()):
             self._refuse(OUT_OF_DESCRIPTORS)
         elif self._is_counted():
-            seconds = self._gateway.limits.login_seconds
-            self._deadline = asyncio.get_running_loop().call_later(seconds, self._too_slow)
+            self._await_login(self._gateway.limits.login_seconds)
+
+    def _await_login(self, seconds: float) -> None:
+        """End the connection unless it has logged in by then."""
+        self._cancel_deadline()
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(seconds, self._too_slow, seconds)
 
     def _set_peer(self, host: str, port: int, proxy: str = "") -> None:
         """``host`` "": a Unix socket. ``proxy``: the address of the proxy that names it. What that
@@ -104,7 +116,10 @@ class ClientConnection(asyncio.Protocol):
             not address or is_loopback(address.partition("%")[0]) for address in (host, proxy)
         )
         self._login = ClientLogin(
-            tls=self._gateway.tls is not None, loopback=loopback, oauth=self._gateway.oauth
+            tls=self._gateway.tls is not None,
+            loopback=loopback,
+            oauth=self._gateway.oauth,
+            sign_in_user=self._gateway.device_logins.user if self._gateway.device_logins else "",
         )
 
     def _is_counted(self) -> bool:
@@ -199,6 +214,8 @@ class ClientConnection(asyncio.Protocol):
                 self._gateway.cancel(request.pid, request.key)
             elif isinstance(request, Authenticate):
                 self._authenticating = self._gateway.spawn(self._log_in(request), "login")
+            elif isinstance(request, AwaitSignIn):
+                self._authenticating = self._gateway.spawn(self._sign_in(request), "sign-in")
             else:
                 self._close()
 
@@ -226,12 +243,32 @@ class ClientConnection(asyncio.Protocol):
         self._gateway.strangers.info("TLS failed", peer=self._peer, reason=reason)
         self._transport.abort()
 
-    def _too_slow(self) -> None:
-        self._refuse(
-            refuse(
-                "SP1606", f"the login took more than {self._gateway.limits.login_seconds:g} seconds"
-            )
+    def _too_slow(self, seconds: float) -> None:
+        self._refuse(refuse("SP1606", f"the login took more than {seconds:g} seconds"))
+
+    async def _sign_in(self, request: AwaitSignIn) -> None:
+        """Wait for a person at the issuer's page, then log in with the token that comes of it."""
+        device_logins = self._gateway.device_logins
+        if device_logins is None:
+            self._close()
+            return
+        self._await_login(device_logins.seconds)
+        try:
+            token = await device_logins.sign_in(self._address, self._tell_sign_in)
+        except RefusedError as error:
+            self._refuse(error.refusal)
+            return
+        if self._lost:
+            return
+        self._await_login(self._gateway.limits.login_seconds)
+        await self._log_in(
+            Authenticate(token, request.label, request.target, request.settings, request.minor)
         )
+
+    def _tell_sign_in(self, text: str, detail: str, hint: str) -> None:
+        if self._login is not None:
+            self._login.notify(text, detail, hint)
+            self._after_login_step()
 
     async def _log_in(self, request: Authenticate) -> None:
         admitted: Admitted | None = None
@@ -269,7 +306,7 @@ class ClientConnection(asyncio.Protocol):
         self._port.is_hosted = True
         self._cancel_deadline()
         self._gateway.pending.discard(self)
-        host.begin(request.minor, login.take_rest())
+        host.begin(request.minor, login.take_rest(), login.to_client)
 
     # -- the end -----------------------------------------------------------------------------------
 

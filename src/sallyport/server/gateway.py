@@ -37,6 +37,7 @@ from sallyport.server.arrivals import Arrivals
 from sallyport.server.collecting import Collecting
 from sallyport.server.databases import Database
 from sallyport.server.descriptors import Descriptors
+from sallyport.server.device_logins import DeviceLogins
 from sallyport.server.intents import IntentWriter
 from sallyport.server.lag import RecorderLag
 from sallyport.server.lane import COMPILED as HAS_LANE
@@ -133,6 +134,7 @@ class Gateway:
         self.keep_alive = KeepAlive()
         self.proxies = Networks(())  # whose PROXY protocol headers are believed
         self.oauth: OAuthOffer | None = None
+        self.device_logins: DeviceLogins | None = None  # at the issuer's page, during a login
         self.stopping = False
         self.lane: Lane | None = None
         self._sessions: dict[int, tuple[bytes, HostedSession]] = {}

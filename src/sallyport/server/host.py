@@ -179,14 +179,13 @@ class SessionHost:
             self._pacing.lane = self._lane
         self.watched = watch_access(gateway, session, self._lane, self._waiting, self.flush, peer)
 
-    def begin(self, minor: int, early: bytes) -> None:
+    def begin(self, minor: int, early: bytes, greeting: bytearray) -> None:
         """Greet the client and listen to the target. ``minor``: of the client's protocol version.
-        ``early``: what the client sent behind its login.
+        ``early``: what the client sent behind its login. ``greeting``: what it is told first.
         """
         gateway, link = self._gateway, self._link
         self._pid, key = gateway.register(self, self.subject, minor)
         self._database.backends[link.login.pid] = self._pid
-        greeting = bytearray(backend.authentication_ok())
         for name, value in link.login.parameters.items():
             greeting += backend.parameter_status(name, value)
         greeting += backend.backend_key_data(self._pid, key)

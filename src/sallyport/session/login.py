@@ -58,6 +58,19 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitSignIn:
+    """Somebody without a token, who is to sign in at the issuer's page. AuthenticationOk was said
+    already: libpq takes a NoticeResponse only after it (src/interfaces/libpq/fe-connect.c,
+    CONNECTION_AUTH_OK). The fields are those of :class:`Authenticate`.
+    """
+
+    label: str
+    target: str
+    settings: dict[str, str]
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     reason: str
 
@@ -73,17 +86,25 @@ class OAuthOffer:
     scope: str
 
 
-Request = StartTls | CancelBackend | Authenticate | Close
+Request = StartTls | CancelBackend | Authenticate | AwaitSignIn | Close
 
 _MAX_PASSWORD = 65_535
 
 
 class ClientLogin:
     """``tls``: a certificate is configured. ``loopback``: the peer is on this machine, so no TLS is
-    needed. ``oauth``: None: nobody is asked for OAUTHBEARER.
+    needed. ``oauth``: None: nobody is asked for OAUTHBEARER. ``sign_in_user``: the user name that
+    signs in at the issuer's page; "": nobody does.
     """
 
-    def __init__(self, *, tls: bool, loopback: bool, oauth: OAuthOffer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tls: bool,
+        loopback: bool,
+        oauth: OAuthOffer | None = None,
+        sign_in_user: str = "",
+    ) -> None:
         self.to_client = bytearray()
         self.requests: list[Request] = []
         self.phase = Phase.FIRST
@@ -91,7 +112,8 @@ class ClientLogin:
         self.label = ""
         self._tls = tls
         self._loopback = loopback
-        self._oauth = oauth
+        self._oauth, self._sign_in_user = oauth, sign_in_user
+        self._said_ok = False  # AuthenticationOk
         self._in_sasl = False  # an OAUTHBEARER exchange is open
         self._refusal: Refusal | None = None  # said once the client has acknowledged that it failed
         self._input = bytearray()
@@ -119,8 +141,19 @@ class ClientLogin:
         self.encrypted = True
         self.phase = Phase.FIRST
 
+    def notify(self, text: str, detail: str, hint: str) -> None:
+        """A NOTICE for somebody who signs in."""
+        if self._said_ok and self.phase is Phase.WORKING:
+            self.to_client += backend.notice_response(
+                "NOTICE", "00000", text, detail=detail, hint=hint
+            )
+
     def take_rest(self) -> bytes:
-        """Bytes that the client pipelined behind its password: they belong to the session."""
+        """Bytes that the client pipelined behind its password: they belong to the session.
+        AuthenticationOk is in ``to_client``.
+        """
+        if not self._said_ok:
+            self.to_client += backend.authentication_ok()
         self.phase = Phase.DONE
         rest = bytes(self._input)
         self._input.clear()
@@ -226,6 +259,13 @@ class ClientLogin:
         self.label = parameters.user
         if negotiation.reply is not None:
             self.to_client += negotiation.reply
+        if self._sign_in_user and self._sign_in_user == parameters.user:
+            self.to_client += backend.authentication_ok()
+            self._said_ok, self.phase = True, Phase.WORKING
+            self.requests.append(
+                AwaitSignIn(self.label, parameters.database, parameters.settings, self._minor)
+            )
+            return
         if self._oauth is not None and self._oauth.user == parameters.user:
             self.to_client += backend.authentication_sasl([oauthbearer.MECHANISM])
             self.phase = Phase.SASL

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sallyport.core.address import forwarded_address
 from sallyport.core.errors import SallyportError
+from sallyport.core.rate_limit import RateLimit
 from sallyport.operations.access import ROLES, Principal
 from sallyport.operations.pages import Pager
 from sallyport.operations.sessions import Sessions
@@ -27,7 +28,7 @@ from sallyport.web.oidc import CodeClient
 from sallyport.web.recorded import Doing, recorded
 from sallyport.web.rendering import environment
 from sallyport.web.settings import Services
-from sallyport.web.signins import Handovers, RateLimit, SignIn, SignIns, Tickets
+from sallyport.web.signins import Handovers, SignIn, SignIns, Tickets
 
 Handler = Callable[["Visit"], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
