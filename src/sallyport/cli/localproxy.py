@@ -22,6 +22,7 @@ from socket import create_connection
 from socket import socket as Socket  # a parameter is called socket
 from typing import Final
 
+from sallyport.cli.relay import Relay, Renew, Side
 from sallyport.cli.tokensource import state_directory
 from sallyport.core.address import is_loopback
 from sallyport.core.errors import ConfigError, ProtocolError, Refusal, SallyportError, refuse
@@ -31,7 +32,6 @@ from sallyport.server.tls import client_context
 from sallyport.wire import backend, frontend, startup
 
 _LOGIN_SECONDS: Final = 60.0
-_PIECE: Final = 1 << 16
 _MAX_MESSAGE: Final = 1 << 20
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)  # protocol section 54.7, SSLRequest
 
@@ -56,13 +56,19 @@ class _RefusedHereError(SallyportError):
 
 class LocalProxy:
     """``fetch``: a token that is good now. ``password``: of local clients; None: nobody is
-    asked.
+    asked. ``renew``: a token for a session that is open, without asking anybody; None: ``fetch``.
     """
 
     def __init__(
-        self, door: Door, fetch: Callable[[], Awaitable[Grant]], password: Secret | None
+        self,
+        door: Door,
+        fetch: Callable[[], Awaitable[Grant]],
+        password: Secret | None,
+        renew: Renew | None = None,
     ) -> None:
         self._door, self._fetch, self._password = door, fetch, password
+        self._renew = renew or fetch
+        self._tell: Callable[[str], None] = lambda text: None
 
     async def run(
         self, address: tuple[str, int], socket: Path | None, tell: Callable[[str], None]
@@ -70,7 +76,7 @@ class LocalProxy:
         """Serve until cancelled. ``tell`` gets the connection string. Raises SallyportError when it
         cannot listen.
         """
-        host, port = address
+        (host, port), self._tell = address, tell
         try:
             if socket is None:
                 server = await asyncio.start_server(self._serve, host, port)
@@ -96,8 +102,10 @@ class LocalProxy:
             async with asyncio.timeout(_LOGIN_SECONDS):
                 opened = await self._log_in(reader, writer)
             if opened is not None:
-                back, gateway = opened
-                await _relay(reader, writer, back, gateway)
+                upstream, grant = opened
+                gateway = upstream.writer
+                relay = Relay(Side(reader, writer), upstream, self._renew, self._tell)
+                await relay.run(grant)
         except _RefusedHereError as error:
             writer.write(backend.refusal_error(error.refusal, "FATAL"))
         except (ProtocolError, OSError, EOFError, TimeoutError):
@@ -110,7 +118,7 @@ class LocalProxy:
 
     async def _log_in(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    ) -> tuple[Side, Grant] | None:
         """A connection to the gateway that has accepted the token. None: it was a cancel
         request.
         """
@@ -135,7 +143,7 @@ class LocalProxy:
             raise ProtocolError("a StartupMessage was expected")
         await self._check_password(reader, writer)
         try:
-            token = (await self._fetch()).token
+            grant = await self._fetch()
         except SallyportError as error:
             raise _RefusedHereError(refuse("SP1601", f"no token: {error}")) from None
         try:
@@ -144,8 +152,8 @@ class LocalProxy:
             why = f"the gateway {self._door.host}:{self._door.port} cannot be reached"
             raise _RefusedHereError(refuse("SP1604", why, type(error).__name__)) from None
         gateway.write(_startup(packet, self._door.target))
-        await _authenticate(back, gateway, writer, token)
-        return back, gateway
+        await _authenticate(back, gateway, writer, grant.token)
+        return Side(back, gateway), grant
 
     async def _check_password(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -232,28 +240,6 @@ def _startup(packet: startup.StartupMessage, target: str) -> bytes:
     for name, value in {**packet.parameters, "database": target}.items():
         body += name.encode() + b"\0" + value.encode() + b"\0"
     return struct.pack("!iHH", len(body) + 9, packet.major, packet.minor) + body + b"\0"
-
-
-async def _relay(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    back: asyncio.StreamReader,
-    gateway: asyncio.StreamWriter,
-) -> None:
-    """Both directions, until either ends."""
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(_PIECE):
-            sink.write(data)
-            await sink.drain()
-        raise EOFError
-
-    try:
-        async with asyncio.TaskGroup() as group:  # the end of one direction ends the other
-            group.create_task(pump(reader, gateway))
-            group.create_task(pump(back, writer))
-    except* (EOFError, OSError):
-        pass  # either side went away
 
 
 def _make_private(directory: Path) -> None:
