@@ -16,10 +16,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from sallyport.cli import identity
+from sallyport.cli import identity, persontokens
 from sallyport.core.clock import SystemClock, unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
+from sallyport.identity.client import DevicePrompt
 from tests.identity.conftest import RealProvider
 from tests.identity.door import Door
 from tests.identity.provider import Provider
@@ -175,11 +176,12 @@ def test_device_login(
     monkeypatch.setenv("SALLYPORT_CLIENT_SECRET", "dana-dba-secret")
     shown = []
 
-    def show(prompt: identity.DevicePrompt) -> None:  # type: ignore[name-defined]
+    def told(prompt: DevicePrompt) -> str:
         shown.append(prompt)
         confirm_in_a_browser(prompt.complete_uri, "dana")
+        return ""
 
-    monkeypatch.setattr(identity, "_show", show)
+    monkeypatch.setattr(persontokens, "_told", told)
     result = sallyport(
         *("login", "--issuer", real_provider.url, "--client-id", "dana-dba"),
         *("--resource", "https://gateway.example.com/"),

@@ -10,59 +10,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import secrets
-import time
 import webbrowser
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
+from sallyport.cli.loopback import LoopbackListener
 from sallyport.cli.rest import RestClient
 from sallyport.core.clock import unix_seconds
-from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.client import Grant
-
-_SECONDS = 300.0
-_DONE = (
-    b"<!doctype html><title>Sallyport</title><p>You are logged in in the terminal. This page can be"
-    b" closed.</p>"
-)
-
-
-class _Listener(HTTPServer):
-    """On loopback; one request at a time. ``code`` "": it has not come yet."""
-
-    def __init__(self, state: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.timeout = 1.0
-        self.state, self.code = state, ""
-
-
-class _Answer(BaseHTTPRequestHandler):
-    timeout = 5.0
-
-    def do_GET(self) -> None:
-        listener = self.server
-        query = parse_qs(urlsplit(self.path).query)
-        state, code = query.get("state", [""])[0], query.get("code", [""])[0]
-        is_ours = isinstance(listener, _Listener) and hmac.compare_digest(
-            state.encode(), listener.state.encode()
-        )
-        if not is_ours or not code:
-            self.send_error(404)
-            return
-        listener.code = code  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(_DONE)))
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.end_headers()
-        self.wfile.write(_DONE)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Not on the terminal: it would show the code."""
 
 
 def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
@@ -74,16 +31,11 @@ def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
     challenge = (
         base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
     )
-    with _Listener(state) as listener:
+    with LoopbackListener(state) as listener:
         query = urlencode({"port": listener.server_port, "challenge": challenge, "state": state})
         page = f"{url.rstrip('/')}/connect/terminal?{query}"
         show(page)
         webbrowser.open(page)
-        ends = time.monotonic() + _SECONDS
-        while not listener.code:
-            if time.monotonic() > ends:
-                raise SallyportError("nobody signed in within 5 minutes: run it again")
-            listener.handle_request()
-        code = listener.code
+        code = listener.wait()["code"]
     answer = client.post("/tokens", {"code": code, "verifier": verifier, "minutes": minutes})
     return Grant(Secret(answer["secret"]), unix_seconds(answer["token"]["expires_at"]))

@@ -24,12 +24,15 @@ from sallyport.cli.identity import (
     Resource,
     Scope,
     SecretFile,
+    SignIn,
     TokenFile,
 )
 from sallyport.core.address import is_loopback, parse_address
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
+    from sallyport.cli.localproxy import LocalProxy
+    from sallyport.cli.persontokens import PersonTokens
     from sallyport.cli.tokensource import TokenSource
 
 Gateway = Annotated[
@@ -39,7 +42,8 @@ GatewayCa = Annotated[str, typer.Option(help="PEM file of the CA of the gateway'
 _LOCAL = "127.0.0.1:6432"
 _CONNECT = """Run psql, or another PostgreSQL program, through the gateway.
 
-The token comes from --token-file, from the issuer (--client-id), or from `sallyport login`.
+The token comes from --token-file, from the issuer (--client-id), or from `sallyport login`. With
+--sign-in you sign in for it.
 
 Example: sallyport connect shop
 
@@ -47,7 +51,9 @@ Example: sallyport connect shop --gateway gateway.example.com:6432 -- pg_dump --
 """
 _PROXY = """Open a local port or socket whose password never changes, and put fresh tokens behind it.
 
-For graphical clients, JDBC URLs and containers. It prints the connection string.
+For graphical clients, JDBC URLs and containers. It prints the connection string. Sessions go on
+when their token expires: it is renewed between two statements. With --sign-in you sign in once, and
+the refresh token stays in memory.
 
 Example: sallyport proxy --target shop --gateway gateway.example.com:6432
 
@@ -77,10 +83,11 @@ def connect(
     resource: Resource = "",
     audience: Audience = "",
     ca_file: CaFile = "",
+    sign_in: SignIn = "",
 ) -> None:
     try:
         source = _source(
-            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file
+            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
         )
         host, port = _address(gateway)
         token = source.fetch_now().token
@@ -120,13 +127,14 @@ def proxy(
     resource: Resource = "",
     audience: Audience = "",
     ca_file: CaFile = "",
+    sign_in: SignIn = "",
 ) -> None:
     # Start-up time: other commands need neither TLS nor the wire protocol.
     from sallyport.cli.localproxy import Door, LocalProxy, kept_password
 
     try:
         source = _source(
-            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file
+            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
         )
         host, port = _address(gateway)
         here = _address(listen)
@@ -136,12 +144,23 @@ def proxy(
                 " connects as you"
             )
         password = None if socket is not None else kept_password(target)
-        local = LocalProxy(Door(host, port, target, ca), source.fetch, password)
-        asyncio.run(local.run(here, socket, lambda said: typer.echo(said, err=True)))
+        local = LocalProxy(Door(host, port, target, ca), source.fetch, password, source.renew)
+        asyncio.run(_serve(local, here, socket, source if sign_in else None))
     except SallyportError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+async def _serve(
+    local: LocalProxy,
+    here: tuple[str, int],
+    socket: Path | None,
+    person: TokenSource | PersonTokens | None,
+) -> None:
+    if person is not None:
+        await person.fetch()  # they sit before the terminal now
+    await local.run(here, socket, lambda said: typer.echo(said, err=True))
 
 
 def _source(
@@ -153,12 +172,15 @@ def _source(
     resource: str,
     audience: str,
     ca_file: str,
-) -> TokenSource:
+    sign_in: str,
+) -> TokenSource | PersonTokens:
     # Start-up time: other commands need no HTTP client.
     from sallyport.cli.tokensource import TokenSource
 
     secret = identity.client_secret(secret_file) if client_id else None
-    return TokenSource(token_file, issuer, client_id, secret, scope, resource, audience, ca_file)
+    return TokenSource(
+        token_file, issuer, client_id, secret, scope, resource, audience, ca_file, sign_in
+    ).tokens()
 
 
 def _address(text: str) -> tuple[str, int]:

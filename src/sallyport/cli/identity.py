@@ -23,7 +23,7 @@ from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.core.secret import Secret
-    from sallyport.identity.client import DevicePrompt, Grant
+    from sallyport.identity.client import Grant
 
 _SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
 #: A token that ends within this many seconds is not handed out any more.
@@ -53,6 +53,13 @@ TokenFile = Annotated[
     typer.Option(
         envvar="SALLYPORT_TOKEN_FILE",
         help="File that has the token, as pods and CI jobs get it; read each time.",
+    ),
+]
+SignIn = Annotated[
+    str,
+    typer.Option(
+        "--sign-in",
+        help="Have a person sign in: in a browser on this machine (browser), or on any (device).",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print token and expiry as JSON.")]
@@ -99,6 +106,7 @@ def token(
     resource: Resource = "",
     audience: Audience = "",
     ca_file: CaFile = "",
+    sign_in: SignIn = "",
     as_json: AsJson = False,
 ) -> None:
     """See ``_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
@@ -108,12 +116,14 @@ def token(
     from sallyport.cli.tokensource import TokenSource
 
     secret = client_secret(secret_file) if client_id else None
-    source = TokenSource(token_file, issuer, client_id, secret, scope, resource, audience, ca_file)
+    source = TokenSource(
+        token_file, issuer, client_id, secret, scope, resource, audience, ca_file, sign_in
+    )
     try:
-        if not client_id and token_file is None:
+        if not client_id and token_file is None and not sign_in:
             grant = kept()
         else:
-            grant = source.fetch_now()
+            grant = source.tokens().fetch_now()
     except SallyportError as error:
         _fail(str(error))
     if header:
@@ -149,6 +159,7 @@ def login(
     resource: Resource = "",
     audience: Audience = "",
     ca_file: CaFile = "",
+    sign_in: SignIn = "device",
     saml: Annotated[
         bool,
         typer.Option(
@@ -172,7 +183,8 @@ def login(
     """Log in with a browser and keep the token.
 
     Shows an address and a code; open the address in any browser, on any machine, and enter the
-    code. With --saml the browser has to be on this machine: it brings the sign-in back to it.
+    code. With --sign-in browser, and with --saml, the browser has to be on this machine: it brings
+    the sign-in back to it.
 
     Example:
 
@@ -185,17 +197,15 @@ def login(
         return
     if not issuer or not client_id:
         _fail("--issuer and --client-id are needed; the gateway's operator knows them")
-    import asyncio
+    from sallyport.cli.tokensource import TokenSource
 
-    from sallyport.identity.client import GrantError, TokenClient
-
-    wants = {"scope": scope, "resource": resource, "audience": audience}
+    secret = client_secret(secret_file)
+    source = TokenSource(
+        None, issuer, client_id, secret, scope, resource, audience, ca_file, sign_in or "device"
+    )
     try:
-        client = TokenClient(
-            issuer, client_id, client_secret(secret_file), wants=wants, ca_file=ca_file
-        )
-        grant = asyncio.run(client.device(_show))
-    except GrantError as error:
+        grant = source.tokens().fetch_now()
+    except SallyportError as error:
         _fail(str(error))
     _keep(grant)
     typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
@@ -221,12 +231,6 @@ def token_file() -> Path:
         os.path.expanduser("~"), ".local", "state"
     )
     return Path(base) / "sallyport" / "token.json"
-
-
-def _show(prompt: DevicePrompt) -> None:
-    typer.echo(
-        f"Open {prompt.complete_uri or prompt.uri}\nand confirm the code {prompt.code}", err=True
-    )
 
 
 def client_secret(file: Path | None) -> Secret | None:

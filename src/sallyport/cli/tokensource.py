@@ -1,5 +1,5 @@
 """Where a command gets the token for the gateway: a file, an issuer (client credentials), or what
-``sallyport login`` kept.
+``sallyport login`` kept; or a person who signs in for it.
 
 A file is read anew each time: pods and CI jobs find another token in it when the old one is about
 to expire.
@@ -13,11 +13,13 @@ import binascii
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from sallyport.cli import identity
+from sallyport.cli.persontokens import PersonTokens, person_tokens
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.client import Grant, GrantError, TokenClient
@@ -25,7 +27,9 @@ from sallyport.identity.client import Grant, GrantError, TokenClient
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """What the command line says of it. ``wants``: further parameters for the issuer."""
+    """What the command line says of it. ``sign_in``: how a person signs in ("browser" or "device");
+    "": nobody does.
+    """
 
     token_file: Path | None = None
     issuer: str = ""
@@ -35,6 +39,16 @@ class TokenSource:
     resource: str = ""
     audience: str = ""
     ca_file: str = ""
+    sign_in: str = ""
+
+    def tokens(self) -> TokenSource | PersonTokens:
+        """What brings them. Raises SallyportError."""
+        if not self.sign_in:
+            return self
+        if not self.issuer or not self.client_id:
+            raise SallyportError("--sign-in needs --issuer and --client-id")
+        show = partial(typer.echo, err=True)
+        return person_tokens(self._client(self.scope or "openid"), self.sign_in, show)
 
     async def fetch(self) -> Grant:
         """A token that is good now. Raises SallyportError, whose text never holds it."""
@@ -53,13 +67,13 @@ class TokenSource:
         if self.secret is None:
             raise SallyportError(
                 "the client's secret is missing: set SALLYPORT_CLIENT_SECRET, or name a file with"
-                " --secret-file"
+                " --secret-file; a person signs in with --sign-in browser or device"
             )
-        wants = {"scope": self.scope, "resource": self.resource, "audience": self.audience}
-        client = TokenClient(
-            self.issuer, self.client_id, self.secret, wants=wants, ca_file=self.ca_file
-        )
-        return await client.client_credentials()
+        return await self._client(self.scope).client_credentials()
+
+    async def renew(self) -> Grant:
+        """As :meth:`fetch`: nobody is asked for it."""
+        return await self.fetch()
 
     def fetch_now(self) -> Grant:
         """The same, for callers without an event loop."""
@@ -67,6 +81,12 @@ class TokenSource:
             return asyncio.run(self.fetch())
         except GrantError as error:
             raise SallyportError(str(error)) from None
+
+    def _client(self, scope: str) -> TokenClient:
+        wants = {"scope": scope, "resource": self.resource, "audience": self.audience}
+        return TokenClient(
+            self.issuer, self.client_id, self.secret, wants=wants, ca_file=self.ca_file
+        )
 
 
 def _from_file(path: Path) -> Grant:

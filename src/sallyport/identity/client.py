@@ -1,9 +1,10 @@
 """Getting a token from an issuer, as a client: for ``sallyport token``, ``sallyport login`` and the
 demo.
 
-Two grants: client credentials (RFC 6749 section 4.4), for programs that have a secret, and the
-device grant (RFC 8628), for people: the issuer's page is opened in any browser, the password never
-comes near this machine. The gateway itself uses the second, for clients that have no token
+Client credentials (RFC 6749 section 4.4) are for programs that have a secret. For people there are
+the device grant (RFC 8628), with the issuer's page in any browser, and the authorization code with
+PKCE (RFC 8252), with a browser on this machine; the password comes near neither. Refresh tokens
+stay in memory. The gateway itself uses the device grant, for clients that have no token
 (:mod:`sallyport.server.device_logins`). Tokens travel as
 :class:`~sallyport.core.secret.Secret`; failures are :class:`GrantError`, whose text says what the
 issuer said and never holds a token or a secret.
@@ -12,9 +13,14 @@ issuer said and never holds a token or a secret.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 
@@ -37,10 +43,26 @@ class GrantError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token and until when it is good (Unix seconds; 0 when the issuer does not say)."""
+    """A token and until when it is good (Unix seconds; 0 when the issuer does not say).
+    ``refresh_token``: buys the next one; None: the issuer gave none.
+    """
 
     token: Secret
     expires_at: float
+    refresh_token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """A sign-in that was begun in a browser. ``url``: to open there. ``verifier``: proves that the
+    code comes to who asked for it (PKCE, RFC 7636).
+    """
+
+    url: str
+    redirect_uri: str
+    state: str
+    verifier: Secret
+    issuer_is_named: bool  # in the answer (RFC 9207)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +103,7 @@ class TokenClient:
 
     async def client_credentials(self) -> Grant:
         """A token for the program itself. Raises GrantError."""
-        try:
-            async with new_client(self._ca_file) as http:
-                provider = await discover(http, self._issuer, timeout=_TIMEOUT)
-                form = {"grant_type": "client_credentials", **self._wants}
-                status, answer = await provider.post(
-                    http, "token_endpoint", form, self._client, timeout=_TIMEOUT
-                )
-        except FetchError as error:
-            raise GrantError(f"no token: {error}") from None
-        if status != 200:
-            raise GrantError(_complaint(answer))
-        return self._grant(answer)
+        return await self._ask({"grant_type": "client_credentials", **self._wants})
 
     async def device(self, show: Callable[[DevicePrompt], None]) -> Grant:
         """A token for a person, who is told what to do by ``show``; waits for them. Raises
@@ -114,6 +125,80 @@ class TokenClient:
                 return await self._poll(http, provider, started)
         except FetchError as error:
             raise GrantError(f"no token: {error}") from None
+
+    async def refresh(self, grant: Grant) -> Grant:
+        """The next token, by the refresh token of the last (RFC 6749 section 6), without anybody.
+        Raises GrantError.
+        """
+        if grant.refresh_token is None:
+            raise GrantError("the issuer gave no refresh token; a scope of its own may ask for one")
+        form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token.reveal()}
+        for name in ("resource", "audience"):
+            form |= {name: self._wants[name]} if name in self._wants else {}
+        fresh = await self._ask(form)
+        # Where the issuer rotates them, the old one is used up (RFC 9700 section 4.14).
+        return replace(fresh, refresh_token=fresh.refresh_token or grant.refresh_token)
+
+    async def begin_code(self, redirect_uri: str) -> CodeRequest:
+        """Begin the authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 8252).
+        Raises GrantError.
+        """
+        try:
+            async with new_client(self._ca_file) as http:
+                provider = await discover(http, self._issuer, timeout=_TIMEOUT)
+                endpoint = provider.endpoint("authorization_endpoint")
+        except FetchError as error:
+            raise GrantError(f"no token: {error}") from None
+        state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+        digest = hashlib.sha256(verifier.encode()).digest()
+        query = {
+            "response_type": "code",
+            "client_id": self._client.id,
+            "redirect_uri": redirect_uri,
+            "state": state,
+            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+            **self._wants,
+        }
+        if "offline_access" in self._wants.get("scope", "").split():
+            query["prompt"] = "consent"  # OpenID Connect Core 1.0 section 11
+        separator = "&" if "?" in endpoint else "?"
+        names = provider.fields.get("authorization_response_iss_parameter_supported") is True
+        return CodeRequest(
+            endpoint + separator + urlencode(query), redirect_uri, state, Secret(verifier), names
+        )
+
+    async def finish_code(self, request: CodeRequest, answer: Mapping[str, str]) -> Grant:
+        """The token, for what came to the redirect address. Raises GrantError."""
+        if not hmac.compare_digest(answer.get("state", "").encode(), request.state.encode()):
+            raise GrantError("the answer is not for this sign-in")
+        about = answer.get("iss", self._issuer if not request.issuer_is_named else "")
+        if about != self._issuer:  # RFC 9207 section 2.4: of another issuer, mixed up
+            raise GrantError("the answer is of another issuer")
+        if not answer.get("code"):
+            raise GrantError(_complaint(answer))
+        form = {
+            "grant_type": "authorization_code",
+            "code": answer["code"],
+            "redirect_uri": request.redirect_uri,
+            "code_verifier": request.verifier.reveal(),
+        }
+        if "resource" in self._wants:  # RFC 8707 section 2.2
+            form["resource"] = self._wants["resource"]
+        return await self._ask(form)
+
+    async def _ask(self, form: Mapping[str, str]) -> Grant:
+        try:
+            async with new_client(self._ca_file) as http:
+                provider = await discover(http, self._issuer, timeout=_TIMEOUT)
+                status, answer = await provider.post(
+                    http, "token_endpoint", form, self._client, timeout=_TIMEOUT
+                )
+        except FetchError as error:
+            raise GrantError(f"no token: {error}") from None
+        if status != 200:
+            raise GrantError(_complaint(answer))
+        return self._grant(answer)
 
     async def _poll(
         self, http: httpx2.AsyncClient, provider: ProviderDocument, started: Mapping[str, Any]
@@ -140,8 +225,12 @@ class TokenClient:
         token = answer.get("access_token")
         if not isinstance(token, str) or not token:
             raise GrantError("the issuer's answer has no access token")
-        lifetime = _number(answer, "expires_in", 0.0)
-        return Grant(Secret(token), self._clock.now() + lifetime if lifetime else 0.0)
+        lifetime, refresh = _number(answer, "expires_in", 0.0), answer.get("refresh_token")
+        return Grant(
+            Secret(token),
+            self._clock.now() + lifetime if lifetime else 0.0,
+            Secret(refresh) if isinstance(refresh, str) and refresh else None,
+        )
 
 
 def _prompt(answer: Mapping[str, Any]) -> DevicePrompt:

@@ -14,6 +14,10 @@ const EXTRA = {
   'dana-dba': { groups: 'dba on-call', realm_access: { roles: ['dba'] }, 'https://example.com/groups': ['url-dba'] },
 };
 
+// Public clients of people: a browser on the same machine (RFC 8252) or the device flow.
+const PEOPLE = ['sallyport-cli', 'sallyport-brief'];
+for (const id of PEOPLE) EXTRA[id] = { groups: ['claude-postgres'] };
+
 const jwk = (type, options, alg) => ({
   ...generateKeyPairSync(type, options).privateKey.export({ format: 'jwk' }),
   alg, use: 'sig', kid: `${alg}-key`,
@@ -23,7 +27,14 @@ const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
-    clients: Object.keys(EXTRA).map((client_id) => ({
+    clients: Object.keys(EXTRA).map((client_id) => (PEOPLE.includes(client_id) ? {
+      client_id,
+      application_type: 'native',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+      redirect_uris: ['http://127.0.0.1/'],
+      response_types: ['code'],
+    } : {
       client_id,
       client_secret: `${client_id}-secret`,
       grant_types: ['client_credentials', 'urn:ietf:params:oauth:grant-type:device_code'],
@@ -48,7 +59,7 @@ server.listen(0, '127.0.0.1', () => {
         getResourceServerInfo: (ctx, resource) => ({
           scope: 'rs256 es256 eddsa',
           audience: resource === OTHER ? 'another-service' : AUDIENCE,
-          accessTokenTTL: 600,
+          accessTokenTTL: ctx.oidc?.client?.clientId === 'sallyport-brief' ? 8 : 600,
           accessTokenFormat: 'jwt',
           // The asked-for scope picks the algorithm, so that one provider shows them all.
           jwt: { sign: { alg: algorithm(ctx.oidc?.params?.scope) } },
