@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sallyport.config import Config, OidcIssuer, SecretRef
 from sallyport.config.identity import CelSource, Claims, ClaimSources, SamlIdp
@@ -18,8 +19,10 @@ from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.identity.claims import ClaimMapping, Source, cel
 from sallyport.identity.discovery import discovery_url
+from sallyport.identity.lookups import GoogleDirectory, TokenReview, directory_token
 from sallyport.identity.presets import PRESETS
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+from sallyport.identity.verifier import Lookup
 from sallyport.server.device_logins import DeviceFlowSettings, DeviceLogins
 from sallyport.session.login import OAuthOffer
 
@@ -62,7 +65,30 @@ def issuer_settings(issuer: OidcIssuer) -> IssuerSettings:
         ca_file=issuer.ca or "",
         jwks_file=issuer.jwks_file or "",
         token_file=issuer.token_file or "",
+        lookup=_lookup(issuer),
     )
+
+
+def _lookup(issuer: OidcIssuer) -> Lookup | None:
+    """What is asked about each token. Raises ConfigError."""
+    if issuer.token_review:
+        server = urlsplit(issuer.jwks_url)
+        return TokenReview(
+            f"{server.scheme}://{server.netloc}",
+            issuer.audience,
+            issuer.token_file or "",
+            issuer.ca or "",
+        )
+    if issuer.directory is None:
+        return None
+    directory = issuer.directory
+    try:
+        token = directory_token(directory.credentials, directory.admin)
+    except ImportError:
+        raise ConfigError(
+            "identity.oidc[].directory needs more packages. Install 'sallyport[google]'."
+        ) from None
+    return GoogleDirectory(token, directory.endpoint, seconds=directory.seconds)
 
 
 def issuer_names(config: Config) -> list[str]:

@@ -45,11 +45,24 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: ClaimSources | None = None
 
 
+class Directory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Groups of people in Google's Directory. ``credentials``: key file of a service account with
+    domain-wide delegation. ``admin``: in whose name it asks. ``seconds``: for how long an answer is
+    kept.
+    """
+
+    credentials: str
+    admin: str
+    endpoint: str = "https://admin.googleapis.com"
+    seconds: float = 300.0
+
+
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One identity provider. ``issuer`` "": that of the ``provider``, where there is only one.
     ``require``: CEL over ``claims``, all must be true. ``clock_skew`` and ``max_token_age`` are
     seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one claim each, the short form
     of ``claims.groups`` and ``claims.agent``; empty once the configuration is checked.
+    ``token_review``: ask the cluster of ``jwks_url`` about each token.
     """
 
     audience: str
@@ -66,6 +79,8 @@ class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_skew: float = 30.0
     max_token_age: float = 0.0
     ca: str | None = None
+    token_review: bool = False
+    directory: Directory | None = None
 
 
 class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ import msgspec
 from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.demands import demands_value
-from sallyport.config.identity import CelSource, Claims, Identity, OidcIssuer, SamlIdp
+from sallyport.config.identity import CelSource, Claims, Directory, Identity, OidcIssuer, SamlIdp
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
 
@@ -56,6 +56,7 @@ def identity(check: Check, identity: Identity) -> Identity:
         issuer = _completed(check, path, written)
         _issuer(check, path, issuer)
         _provider(check, path, issuer)
+        _lookups(check, path, issuer)
         if issuer.issuer in seen:
             raise check.error((*path, "issuer"), "this issuer is listed twice", "Remove one")
         seen.add(issuer.issuer)
@@ -192,8 +193,17 @@ def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
         claims=_claims(check, path, issuer),
         groups_claim="",
         agent_claim="",
+        directory=_absolute(check, issuer.directory),
         **files,
     )
+    return replaced
+
+
+def _absolute(check: Check, directory: Directory | None) -> Directory | None:
+    if directory is None:
+        return None
+    file = check.absolute(directory.credentials)
+    replaced: Directory = msgspec.structs.replace(directory, credentials=file)
     return replaced
 
 
@@ -236,6 +246,26 @@ def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
         raise check.error(
             (*path, "issuer"), what, "Write a custom one: https://ORG.okta.com/oauth2/default"
         )
+
+
+def _lookups(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
+    """What is to be asked about its tokens."""
+    if issuer.token_review and not (issuer.provider == "kubernetes" and issuer.token_file):
+        raise check.error(
+            (*path, "token_review"),
+            "there is no API server to ask",
+            "Write provider: kubernetes, and outside of the cluster jwks_url, token_file and ca",
+        )
+    directory = issuer.directory
+    if directory is None:
+        return
+    if issuer.provider != "google" or not directory.admin:
+        fix = "Write provider: google, and the address of an administrator as admin"
+        raise check.error((*path, "directory"), "it is for people of Google Workspace", fix)
+    check.url((*path, "directory", "endpoint"), directory.endpoint)
+    check.readable((*path, "directory", "credentials"), directory.credentials)
+    if not 0 <= directory.seconds <= 3600:
+        raise check.error((*path, "directory", "seconds"), "must be 0 to 3600", "300 is usual")
 
 
 def expressions(check: Check, path: YamlPath, issuer: OidcIssuer | SamlIdp) -> None:

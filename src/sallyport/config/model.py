@@ -16,6 +16,7 @@ import msgspec
 from sallyport.config.identity import (
     Claims,
     DeviceLogin,
+    Directory,
     Expiry,
     Identity,
     OAuthBearer,
@@ -413,6 +414,7 @@ SECTIONS: Mapping[str, Any] = {
     "identity": Identity,
     "identity.oidc[]": OidcIssuer,
     "identity.oidc[].claims": Claims,
+    "identity.oidc[].directory": Directory,
     "identity.saml[]": SamlIdp,
     "identity.expiry": Expiry,
     "identity.oauthbearer": OAuthBearer,

@@ -52,11 +52,12 @@ def default_client(settings: IssuerSettings) -> httpx2.AsyncClient:
     """
     client = new_client(settings.ca_file)
     if settings.token_file:
-        client.headers["Authorization"] = f"Bearer {_bearer(settings.token_file)}"
+        client.headers["Authorization"] = f"Bearer {bearer_of(settings.token_file)}"
     return client
 
 
-def _bearer(token_file: str) -> str:
+def bearer_of(token_file: str) -> str:
+    """The token in a file. Raises FetchError."""
     try:
         with open(token_file, encoding="ascii") as file:
             token = file.read(65_536).strip()
@@ -121,7 +122,21 @@ async def post_form(
     """POST a form, get status and JSON object. basic: user and password. Redirects are errors.
     Raises FetchError.
     """
-    return await _within(timeout, url, _post(client, url, form, basic, max_bytes))
+    return await _within(timeout, url, _post(client, url, {"data": dict(form)}, basic, max_bytes))
+
+
+async def post_json(
+    client: httpx2.AsyncClient,
+    url: str,
+    value: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    timeout: float,  # noqa: ASYNC109
+    max_bytes: int,
+) -> tuple[int, dict[str, Any]]:
+    """POST a JSON object, get status and JSON object. Redirects are errors. Raises FetchError."""
+    work = _post(client, url, {"json": dict(value)}, None, max_bytes, headers)
+    return await _within(timeout, url, work)
 
 
 async def _within(seconds: float, url: str, work: Coroutine[Any, Any, T]) -> T:
@@ -139,16 +154,17 @@ async def _within(seconds: float, url: str, work: Coroutine[Any, Any, T]) -> T:
 async def _post(
     client: httpx2.AsyncClient,
     url: str,
-    form: Mapping[str, str],
+    body: Mapping[str, Any],
     basic: tuple[str, str] | None,
     max_bytes: int,
+    more: Mapping[str, str] | None = None,
 ) -> tuple[int, dict[str, Any]]:
     if problem := url_problem(url):
         raise FetchError(f"{url} {problem}")
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", **(more or {})}
     auth = httpx2.BasicAuth(*basic) if basic else None
     async with client.stream(
-        "POST", url, data=dict(form), auth=auth, headers=headers, follow_redirects=False
+        "POST", url, **body, auth=auth, headers=headers, follow_redirects=False
     ) as response:
         value = json_object(await _body(response, max_bytes))
         if value is None:

@@ -114,7 +114,7 @@ class JwtVerifier:
         digest = hashlib.sha256(text.encode("ascii")).digest()
         verified = self._verified.get(digest)
         if verified is not None and await self._still_good(digest, verified):
-            return replace(verified.subject, label=printable(label, 256))
+            return await self._looked_up(verified, token, label)
         parsed = parse(text)
         if isinstance(parsed, IdentityProblem):
             return parsed
@@ -122,7 +122,7 @@ class JwtVerifier:
         if isinstance(outcome, IdentityProblem):
             return outcome
         self._remember(digest, outcome)
-        return outcome.subject
+        return await self._looked_up(outcome, token, label)
 
     def still_accepted(self, subject: Subject) -> IdentityProblem | None:
         """The claims that the configuration requires; not whether its token is still valid."""
@@ -132,6 +132,13 @@ class JwtVerifier:
         return required_problem(subject.claims, self._required) or require_problem(
             subject.claims, source.settings.require
         )
+
+    async def _looked_up(
+        self, verified: _Verified, token: Secret, label: str
+    ) -> Subject | IdentityProblem:
+        subject = replace(verified.subject, label=printable(label, 256))
+        lookup = verified.source.settings.lookup
+        return subject if lookup is None else await lookup.complete(subject, token)
 
     async def _still_good(self, digest: bytes, verified: _Verified) -> bool:
         try:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from sallyport.core.cel import Expression
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping
+from sallyport.identity.verifier import Lookup
 
 #: Every signature algorithm Sallyport knows (RFC 7518 section 3.1, RFC 8037, RFC 9864): asymmetric
 #: only. ``none`` and the HMAC family are not here and cannot be configured: with them, whoever can
@@ -47,7 +48,8 @@ class IssuerSettings:
     tokens issued longer ago than this many seconds, whatever their ``exp`` says; 0: no such limit.
     ca_file: PEM file of the CA that signed the issuer's certificate, instead of the system's.
     jwks_file: the keys are in this file and nothing is fetched. token_file: what authorizes to
-    fetch the keys, read anew each time (Kubernetes).
+    fetch the keys, read anew each time (Kubernetes). lookup: what is asked about each token beside
+    that.
 
     Raises ConfigError when a value is unusable.
     """
@@ -64,6 +66,7 @@ class IssuerSettings:
     ca_file: str = ""
     jwks_file: str = ""
     token_file: str = ""
+    lookup: Lookup | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithms", tuple(self.algorithms))

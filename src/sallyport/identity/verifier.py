@@ -53,3 +53,11 @@ class Verifier(Protocol):
     async def close(self) -> None:
         """Stop fetching and forget every token."""
         ...
+
+
+class Lookup(Protocol):
+    """Asked at every login with a token of its issuer."""
+
+    async def complete(self, subject: Subject, token: Secret) -> Subject | IdentityProblem:
+        """The subject, with what was found out; or why it is refused. Never raises for it."""
+        ...
