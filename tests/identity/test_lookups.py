@@ -197,9 +197,9 @@ rules:
         row = connection.execute("SELECT current_setting('sallyport.subject')").fetchone()
         assert row == (ACCOUNT,)
     double.answer = lambda path, body: (201, {"status": {"authenticated": False}})
-    other = issuer.sign(claims | {"iat": now, "exp": now + 601}).reveal()
+    withdrawn = issuer.sign(claims | {"iat": now, "exp": now + 601}).reveal()
     with pytest.raises(psycopg.OperationalError, match=r"SP1601.*cluster"):
-        psycopg.connect(gateway.dsn(other))
+        psycopg.connect(gateway.dsn(withdrawn))
 
 
 @pytest.mark.parametrize(
