@@ -138,7 +138,9 @@ class GoogleDirectory:
         self._groups: _Answers[frozenset[str]] = _Answers(clock or SystemClock(), seconds)
 
     async def complete(self, subject: Subject, token: Secret) -> Subject | IdentityProblem:
-        """See :class:`~sallyport.identity.verifier.Lookup`. Service accounts, which no directory lists, keep what they have."""
+        """See :class:`~sallyport.identity.verifier.Lookup`. Service accounts, which no directory
+        lists, keep what they have.
+        """
         email = subject.email
         if not email or email.endswith(".gserviceaccount.com"):
             return subject
@@ -189,10 +191,8 @@ def directory_token(file: str, admin: str) -> Callable[[], Awaitable[Secret]]:
 
     def fresh() -> str:
         if not made:
-            account = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
-                file, scopes=[scope], subject=admin
-            )
-            made.append(account)
+            load: Any = service_account.Credentials.from_service_account_file
+            made.append(load(file, scopes=[scope], subject=admin))
         if not made[0].valid:
             made[0].refresh(Request())  # type: ignore[no-untyped-call]
         return str(made[0].token or "")
