@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sallyport.config.secrets import SecretManagers, SecretRef, Vault, VaultAuth, VaultSecret
+from sallyport.config.secrets import SecretManagers, SecretRef, VaultSecret
 from sallyport.core.clock import Clock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
-from sallyport.targets.credentials import Reference, reference_from
+from sallyport.operations.vaultlogin import vault_client
 from sallyport.targets.managers.leases import LeasedRole, StaticRole
-from sallyport.targets.managers.vault import PodToken, VaultClient, VaultLogin, read_kv
+from sallyport.targets.managers.vault import VaultClient, read_kv
 from sallyport.targets.secret_source import CredentialError, KeptSecret, ManagedSource
 
 if TYPE_CHECKING:
@@ -45,12 +45,6 @@ class DatabaseLogin:
 def manager_of(reference: SecretRef) -> str:
     """Its name for people; "" for what is on this machine."""
     return next((name for key, name in _NAMES.items() if getattr(reference, key) is not None), "")
-
-
-def local_reference(reference: SecretRef, where: str) -> Reference:
-    """A secret on this machine. Raises ConfigError."""
-    parts = {"env": reference.env, "file": reference.file, "command": reference.command}
-    return reference_from({k: v for k, v in parts.items() if v is not None}, where)
 
 
 class ManagedSecrets:
@@ -100,7 +94,7 @@ class ManagedSecrets:
     def _in_vault(self, entry: VaultSecret) -> ManagedSource:
         settings, clock = self._settings, self._clock
         if self._vault is None:
-            self._vault = _vault_client(settings.vault, clock)
+            self._vault = vault_client(settings.vault, clock)
         client = self._vault
         if entry.database:
             return LeasedRole(client, entry.mount or "database", entry.database, clock)
@@ -183,23 +177,3 @@ class ManagedSecrets:
 
     def _token(self, name: str, fetch: Callable[[], Awaitable[Secret]]) -> KeptSecret:
         return KeptSecret(name, fetch, self._clock, _TOKEN_SECONDS, _TOKEN_SECONDS)
-
-
-def _vault_client(vault: Vault | None, clock: Clock) -> VaultClient:
-    if vault is None:
-        raise ConfigError("the configuration does not say where Vault is (secrets.vault)")
-    login = _vault_login(vault.auth)
-    return VaultClient(vault.url, login, clock, namespace=vault.namespace, ca=vault.ca or "")
-
-
-def _vault_login(auth: VaultAuth) -> VaultLogin:
-    where = "secrets.vault.auth"
-    if auth.token is not None:
-        return VaultLogin("token", local_reference(auth.token, where))
-    if auth.approle is not None:
-        secret_id = local_reference(auth.approle.secret_id, where)
-        return VaultLogin("approle", secret_id, auth.approle.role_id, auth.approle.mount)
-    if auth.kubernetes is not None:
-        pod = auth.kubernetes
-        return VaultLogin("kubernetes", PodToken(pod.token_file), pod.role, pod.mount)
-    raise ConfigError(f"{where}: it is missing")

@@ -15,9 +15,9 @@ from sallyport.core.secret import Secret
 from sallyport.managed_secrets import (
     DatabaseLogin,
     ManagedSecrets,
-    local_reference,
     manager_of,
 )
+from sallyport.operations.vaultlogin import local_reference
 from sallyport.server import tls
 from sallyport.server.peers import KeepAlive
 from sallyport.server.upstream import Dialer

@@ -6,6 +6,7 @@ Neither program can be had from the package registries that the tests use.
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import uuid
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
 
 ROOT = "root-token-of-the-test"
 Answer = tuple[int, dict[str, Any]]
@@ -37,6 +40,7 @@ class VaultDouble:
     execute: Callable[[str], None] | None = None
     kv: dict[str, dict[str, str]] = field(default_factory=dict)
     static: dict[str, tuple[str, str]] = field(default_factory=dict)
+    transit: dict[str, list[bytes]] = field(default_factory=dict)
     ttl: float = 3600.0
     max_ttl: float = 7200.0
     token_ttl: float = 3600.0
@@ -91,6 +95,8 @@ class VaultDouble:
             case "GET", [mount, "data", *rest] if f"{mount}/{'/'.join(rest)}" in self.kv:
                 values = self.kv[f"{mount}/{'/'.join(rest)}"]
                 return 200, {"data": {"data": values, "metadata": {"version": 1}}}
+            case "POST", ["transit", verb, name] if name in self.transit:
+                return self._transit(verb, name, body)
             case "GET", ["database", "creds", "shop"]:
                 return self._lease(token)
             case "GET", ["database", "static-creds", name] if name in self.static:
@@ -103,6 +109,20 @@ class VaultDouble:
                 self._end(body["lease_id"])
                 return 204, {}
         return self._error(404)
+
+    def _transit(self, verb: str, name: str, body: dict[str, Any]) -> Answer:
+        """Encrypts with the newest version of a key, decrypts with any (API: Transit)."""
+        versions = self.transit[name]
+        if verb == "encrypt":
+            plain = base64.b64encode(base64.b64decode(body["plaintext"]))
+            sealed = Fernet(versions[-1]).encrypt(plain).decode()
+            return 200, {"data": {"ciphertext": f"vault:v{len(versions)}:{sealed}"}}
+        _, version, sealed = body["ciphertext"].split(":")
+        try:
+            plain = Fernet(versions[int(version[1:]) - 1]).decrypt(sealed.encode())
+        except (InvalidToken, IndexError):
+            return self._error(400, "cipher: message authentication failed")
+        return 200, {"data": {"plaintext": plain.decode()}}
 
     def _login(self) -> Answer:
         token = f"hvs.{uuid.uuid4().hex}"

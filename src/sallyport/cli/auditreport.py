@@ -146,7 +146,7 @@ def _configuration(file: Path) -> list[tuple[str, str]]:
         lines.append(("Console roles", roles))
     lines.append(("Durability of recordings", str(settings.recording.durability)))
     keys = key_settings(settings)
-    encryption = f"AES-256-GCM, key from {keys.reference}" if keys.enabled else "off for new ones"
+    encryption = f"AES-256-GCM, key from {keys.place}" if keys.enabled else "off for new ones"
     lines.append(("Encryption of recordings", encryption))
     return lines
 

@@ -86,10 +86,11 @@ def _result(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 def key_file(config: Path | None, data: Path | None) -> Path:
     """The file with the key of recordings. Raises SallyportError when it is not in a file."""
-    reference = _key_settings(config, data).reference
-    if reference.kind != "file":
+    settings = _key_settings(config, data)
+    reference = settings.reference
+    if settings.kms is not None or reference.kind != "file":
         raise SallyportError(
-            f"the key of recordings is not in a file but in {reference}: replace it there"
+            f"the key of recordings is not in a file but in {settings.place}: replace it there"
         )
     return Path(reference.value)
 

@@ -100,6 +100,15 @@ def _encryption(check: Check, encryption: RecordingEncryption) -> RecordingEncry
     previous = tuple(
         managed.local_secret(check, (*path, "previous", number), ref) for number, ref in refs
     )
+    services = (
+        ((*path, "previous_kms", n), each) for n, each in enumerate(encryption.previous_kms)
+    )
+    for place, service in (((*path, "kms"), encryption.kms), *services):
+        if service is not None:
+            managed.key_service(check, place, service)
+    if encryption.key is not None and encryption.kms is not None:
+        fix = "Keep one; list the other under 'previous' or 'previous_kms'"
+        raise check.error((*path, "kms"), "key and kms are both there", fix)
     replaced: RecordingEncryption = msgspec.structs.replace(encryption, key=key, previous=previous)
     return replaced
 

@@ -9,6 +9,7 @@ from sallyport.config.secrets import (
     AwsSecret,
     AzureSecret,
     GoogleSecret,
+    KeyService,
     SecretManagers,
     SecretRef,
     Vault,
@@ -79,6 +80,20 @@ def _usable_path(check: Check, path: YamlPath, text: str) -> None:
         raise check.error(path, f"{text!r} is not a path in Vault", "Write it like team/shop")
 
 
+def key_service(check: Check, path: YamlPath, service: KeyService) -> None:
+    """Raises ConfigError."""
+    chosen = [name for name in ("vault", "aws", "google") if getattr(service, name)]
+    if len(chosen) != 1:
+        fix = "Write {vault: KEY}, {aws: ARN} or {google: projects/.../cryptoKeys/KEY}"
+        raise check.error(path, "exactly one of vault, aws, google is needed", fix)
+    if chosen == ["vault"]:
+        _usable_path(check, (*path, "vault"), service.vault)
+        _usable_path(check, (*path, "mount"), service.mount)
+        section = check.document.data.get("secrets")
+        if not (isinstance(section, dict) and section.get("vault")):
+            raise check.error(path, "nothing says where Vault is", "Write 'secrets: {vault: ...}'")
+
+
 def managers(check: Check, settings: SecretManagers) -> SecretManagers:
     """Raises ConfigError."""
     for key in ("refresh_seconds", "stale_seconds"):
@@ -87,6 +102,7 @@ def managers(check: Check, settings: SecretManagers) -> SecretManagers:
     for path, url in (
         (("secrets", "aws", "endpoint"), settings.aws.endpoint),
         (("secrets", "google", "endpoint"), settings.google.endpoint),
+        (("secrets", "google", "kms_endpoint"), settings.google.kms_endpoint),
         (("secrets", "azure", "vault_url"), settings.azure.vault_url),
     ):
         if url:

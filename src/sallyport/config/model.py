@@ -32,6 +32,7 @@ from sallyport.config.secrets import (
     AzureSecret,
     Google,
     GoogleSecret,
+    KeyService,
     SecretManagers,
     SecretRef,
     Vault,
@@ -224,12 +225,15 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RecordingEncryption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Key-encryption keys of recordings, each 32 bytes in base64. ``enabled``: new recordings are
     encrypted. ``key`` None: the file ``recording.key`` under ``data``. A ``file`` that is not there
-    is made at the first start. ``previous``: still decrypt what they wrapped.
+    is made at the first start. ``previous``: still decrypt what they wrapped. ``kms``: in place of
+    ``key``, a manager that keeps it; ``previous_kms``: those before it.
     """
 
     enabled: bool = True
     key: SecretRef | None = None
     previous: tuple[SecretRef, ...] = ()
+    kms: KeyService | None = None
+    previous_kms: tuple[KeyService, ...] = ()
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -447,6 +451,7 @@ SECTIONS: Mapping[str, Any] = {
     "network": Network,
     "recording": Recording,
     "recording.encryption": RecordingEncryption,
+    "recording.encryption.kms": KeyService,
     "audit": Audit,
     "audit.stream[]": StreamTarget,
     "audit.witnesses[]": AuditWitness,

@@ -104,6 +104,17 @@ class Vault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca: str | None = None
 
 
+class KeyService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key that never leaves its manager: exactly one of ``vault`` (a key of the transit engine at
+    ``mount``), ``aws`` (id, ARN or alias in KMS) and ``google`` (``projects/.../cryptoKeys/K``).
+    """
+
+    vault: str = ""
+    mount: str = "transit"
+    aws: str = ""
+    google: str = ""
+
+
 class Aws(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``region`` "": from the environment. ``endpoint`` "": AWS's own."""
 
@@ -112,10 +123,13 @@ class Aws(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Google(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``project``: where secrets without one are. ``endpoint``: of Secret Manager."""
+    """``project``: where secrets without one are. ``endpoint``: of Secret Manager;
+    ``kms_endpoint``: of Cloud KMS.
+    """
 
     project: str = ""
     endpoint: str = "https://secretmanager.googleapis.com"
+    kms_endpoint: str = "https://cloudkms.googleapis.com"
 
 
 class Azure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

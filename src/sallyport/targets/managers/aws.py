@@ -19,8 +19,11 @@ from sallyport.targets.secret_source import CredentialError, ManagerUnavailableE
 
 _OPTIONS: Final = Config(connect_timeout=3, read_timeout=5, retries={"max_attempts": 2})
 _DO: Final = {
-    "AccessDeniedException": "allow the gateway's role secretsmanager:GetSecretValue on it",
+    "AccessDeniedException": "allow the gateway's role secretsmanager:GetSecretValue on it, or"
+    " kms:Encrypt and kms:Decrypt",
     "ResourceNotFoundException": "is there such a secret in this region?",
+    "NotFoundException": "is there such a key in this region?",
+    "DisabledException": "the key is disabled",
     "UnrecognizedClientException": "the gateway's AWS credentials are not valid",
     "ExpiredTokenException": "the gateway's AWS credentials have expired",
 }
@@ -56,6 +59,20 @@ class AwsClient:
             name, client.generate_db_auth_token, DBHostname=host, Port=port, DBUsername=user
         )
         return secret_text(str(token), "", name)
+
+    async def encrypt(self, key: str, plain: bytes, context: dict[str, str]) -> bytes:
+        """Wrapped by a key of KMS. Raises CredentialError."""
+        name = f"{{aws: {key}}}"
+        client = await self._client("kms", name)
+        words = {"KeyId": key, "Plaintext": plain, "EncryptionContext": context}
+        return bytes((await _called(name, client.encrypt, **words))["CiphertextBlob"])
+
+    async def decrypt(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
+        """What was wrapped, by no other key. Raises CredentialError."""
+        name = f"{{aws: {key}}}"
+        client = await self._client("kms", name)
+        words = {"KeyId": key, "CiphertextBlob": wrapped, "EncryptionContext": context}
+        return bytes((await _called(name, client.decrypt, **words))["Plaintext"])
 
     async def _client(self, service: str, name: str) -> Any:
         async with self._lock:

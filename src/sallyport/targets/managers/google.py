@@ -57,6 +57,28 @@ class GoogleClient:
             raise CredentialError(f"{name}: Secret Manager answers {status}: {what}")
         return secret_text(_payload(answer, name), key, name)
 
+    async def crypt(self, verb: str, key: str, data: bytes, more: str) -> bytes:
+        """``encrypt`` or ``decrypt`` with a key of Cloud KMS. ``more``: authenticated with it, in
+        base64. Raises CredentialError.
+        """
+        name = f"{{google: {key}}}"
+        token = await self.token(_PLATFORM, name)
+        sent, answered = ("plaintext", "ciphertext")[:: 1 if verb == "encrypt" else -1]
+        body = {sent: base64.b64encode(data).decode(), "additionalAuthenticatedData": more}
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        path = f"/v1/{quote(key)}:{verb}"
+        status, answer = await self._http.send("POST", path, headers, body)
+        if status in _NOT_NOW:
+            raise ManagerUnavailableError(f"{name}: Cloud KMS answers {status}")
+        text = answer.get(answered)
+        if status != 200 or not isinstance(text, str):
+            what = "give the gateway's account roles/cloudkms.cryptoKeyEncrypterDecrypter on it"
+            raise CredentialError(f"{name}: Cloud KMS answers {status}: {what}")
+        try:
+            return base64.b64decode(text, validate=True)
+        except binascii.Error:
+            raise CredentialError(f"{name}: Cloud KMS answers without a key") from None
+
     async def sql_token(self) -> Secret:
         """What Cloud SQL takes for the password of an IAM role. Raises CredentialError."""
         return await self.token(_SQL, "{google: sql_iam}")
