@@ -40,6 +40,8 @@ def test_paths_are_completed(tmp_path: Path) -> None:
         ("checkpoint_seconds: 0", "not usable"),
         ("head_seconds: -1", "not usable"),
         ("retention_days: -1", "must not be below 0"),
+        ("retention_targets: {shop: -1}", "must not be below 0"),
+        ("retention_targets: {no-such-target: 1}", "no such target"),
         ("witnesses: [{}]", "exactly one of"),
         ("witnesses: [{file: a, syslog: 'udp://h'}]", "exactly one of"),
         ("witnesses: [{webhook: 'https://h'}]", "belong together"),

@@ -123,9 +123,10 @@ async def open_record(
     recorder.start()
     transparency.start()
     retention = None
-    if config.audit.retention_days:
-        days = config.audit.retention_days
-        retention = Retention(recordings, index, transparency, days, partial(_forget, config))
+    if config.audit.retention_days or config.audit.retention_targets:
+        days, by_target = config.audit.retention_days, config.audit.retention_targets
+        forget = partial(_forget, config)
+        retention = Retention(recordings, index, transparency, days, forget, by_target)
         retention.start()
     return Record(recorder, journal, transparency, retention, _cosigner(config))
 

@@ -9,14 +9,16 @@ kept: locks are made anew from them.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 
 from sallyport.audit.archive import RecordingError, recording_path
+from sallyport.audit.holds import hold_on, read_holds
 from sallyport.audit.keyfiles import key_path
 from sallyport.audit.ports import LIVE, SESSION, IndexUnreadableError, SessionQuery, SessionRow
 from sallyport.audit.recovery import TORN_SUFFIX
@@ -56,21 +58,33 @@ def delete_expired(
     log: TransparencyLog,
     before: float,
     forget: Forget | None = None,
+    by_target: Mapping[str, float] | None = None,
 ) -> int:
-    """Delete what ended before a moment (Unix seconds). How many recordings. Raises OSError,
-    IndexUnreadableError, SallyportError.
+    """Delete what ended before a moment (Unix seconds), at a target of ``by_target`` before that
+    one (-inf: never), and is not held. How many recordings. Raises OSError, IndexUnreadableError,
+    SallyportError (HoldsError).
     """
-    count = 0
-    query = SessionQuery(kind=SESSION, until=before, oldest_first=True, limit=_PAGE)
+    count, by_target = 0, by_target or {}
+    latest = max([before, *by_target.values()])
+    if latest == -math.inf:
+        return 0
+    query = SessionQuery(kind=SESSION, until=latest, oldest_first=True, limit=_PAGE)
     while rows := index.search(query):
         query = SessionQuery(
             kind=SESSION,
-            until=before,
+            until=latest,
             oldest_first=True,
             limit=_PAGE,
             after=(rows[-1].started, rows[-1].id),
         )
-        expired = [row for row in rows if row.status != LIVE and _ended(row) < before]
+        holds = read_holds(directory)
+        expired = [
+            row
+            for row in rows
+            if row.status != LIVE
+            and _ended(row) < by_target.get(row.target, before)
+            and hold_on(row, holds) is None
+        ]
         now = round(log.clock.now(), 3)
         entries = [Deleted(now, row.id, row.last_hash, REASON) for row in expired]
         if not log.append(*entries) or (entries and not _is_covered(log)):
@@ -111,8 +125,8 @@ def _delete_files(directory: Path, row: SessionRow) -> None:
 
 
 class Retention(threading.Thread):
-    """A pass at start and then every hour. ``days``: how long recordings are kept. ``forget``: as
-    of :func:`delete_expired`.
+    """A pass at start and then every hour. ``days``: how long recordings are kept, 0 for ever; at
+    the targets of ``by_target`` so long. ``forget``: as of :func:`delete_expired`.
     """
 
     def __init__(
@@ -122,18 +136,20 @@ class Retention(threading.Thread):
         log: TransparencyLog,
         days: float,
         forget: Forget | None = None,
+        by_target: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(name="sallyport-retention", daemon=True)
         self._directory, self._index, self._transparency = directory, index, log
-        self._seconds, self._forget = days * _DAY, forget
+        self._days, self._by_target, self._forget = days, dict(by_target or {}), forget
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
         while True:
-            before = self._transparency.clock.now() - self._seconds
+            before = self._before(self._days)
+            targets = {name: self._before(days) for name, days in self._by_target.items()}
             try:
                 count = delete_expired(
-                    self._directory, self._index, self._transparency, before, self._forget
+                    self._directory, self._index, self._transparency, before, self._forget, targets
                 )
             except (OSError, IndexUnreadableError, SallyportError) as error:
                 _log.error("old recordings cannot be deleted; tried again", reason=str(error))
@@ -142,6 +158,10 @@ class Retention(threading.Thread):
                     _log.info("old recordings were deleted", recordings=count)
             if self._stop_asked.wait(PAUSE):
                 return
+
+    def _before(self, days: float) -> float:
+        """What ended earlier goes (Unix seconds); -inf: nothing."""
+        return self._transparency.clock.now() - days * _DAY if days else -math.inf
 
     def close(self) -> None:
         """Ends after the page that it is at."""

@@ -70,7 +70,7 @@ def rotate_key(
     with errors_told():
         from sallyport.operations.rotation import make_new_key, rotate
 
-        directory, recordings = _existing(config, data)
+        directory, recordings = existing_recordings(config, data)
         keys = recording_keys(config, data)
         if not new:
             result = rotate(recordings, keys)
@@ -128,7 +128,7 @@ def shred(
             raise SallyportError(
                 "say why with --reason: it is recorded, and shown in the place of the content"
             )
-        directory, recordings = _existing(config, data)
+        directory, recordings = existing_recordings(config, data)
         if not (directory / FILE).is_file():
             database = directory / FILE
             raise SallyportError(f"{database} is missing. Run 'sallyport audit reindex' first")
@@ -142,7 +142,7 @@ def shred(
             if fresh and not yes:
                 _ask(fresh)
             writer.start()
-            who = Subject(_user(), "", frozenset())
+            who = Subject(operating_user(), "", frozenset())
             has_search = (directory / SEARCH_FILE).is_file()
             search = StatementSearch(directory, writable=True) if has_search else None
             try:
@@ -172,7 +172,7 @@ def shred(
             raise typer.Exit(1)
 
 
-def _user() -> str:
+def operating_user() -> str:
     """The user of the operating system that this runs as."""
     try:
         return getpass.getuser()
@@ -245,7 +245,8 @@ def _ask(rows: list[SessionRow]) -> None:
         raise SallyportError("nothing was shredded")
 
 
-def _existing(config: Path | None, data: Path | None) -> tuple[Path, Path]:
+def existing_recordings(config: Path | None, data: Path | None) -> tuple[Path, Path]:
+    """The data directory, and where the recordings are. Raises SallyportError without them."""
     directory, recordings = directories(config, data)
     if not recordings.is_dir():
         raise SallyportError(f"there are no recordings in {recordings.absolute()}. {WHERE}")

@@ -21,6 +21,7 @@ import typer
 from sallyport.audit.ports import ACTIONS, SESSION
 from sallyport.cli import (
     auditexport,
+    auditholds,
     auditindex,
     auditkeys,
     auditproof,
@@ -65,6 +66,7 @@ def register(app: typer.Typer) -> None:
     auditexport.add(audit)
     auditreport.add(audit)
     auditkeys.add(audit)
+    auditholds.add(audit)
     auditproof.add(audit)
     auditreceipt.add(audit)
     audit.command("actions", help=_HELP_ACTIONS)(list_actions)

@@ -25,6 +25,14 @@ def audit(check: Check, settings: Audit) -> Audit:
     if settings.retention_days < 0:
         fix = "Write a number of days, or 0 to keep recordings"
         raise check.error(("audit", "retention_days"), "must not be below 0", fix)
+    targets = check.document.data.get("targets")
+    for name, days in settings.retention_targets.items():
+        path: YamlPath = ("audit", "retention_targets", name)
+        if not isinstance(targets, dict) or name not in targets:
+            raise check.error(path, "there is no such target", "Write the name of one of 'targets'")
+        if days < 0:
+            fix = "Write a number of days, or 0 to keep recordings"
+            raise check.error(path, "must not be below 0", fix)
     for i, key in enumerate(settings.cosign):
         _vkey(check, ("audit", "cosign", i), key)
     witnesses = tuple(_witness(check, i, witness) for i, witness in enumerate(settings.witnesses))

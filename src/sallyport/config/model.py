@@ -332,6 +332,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``stream``: where the record is sent while it grows. The others are of the log of recordings'
     heads; seconds: between its checkpoints, and between two heads of a session that runs.
     ``retention_days``: recordings are deleted so long after the session's end; 0: never.
+    ``retention_targets``: other days for single targets.
     ``cosign``: public keys of logs of others whose checkpoints are cosigned.
     """
 
@@ -339,6 +340,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_seconds: float = 60.0
     head_seconds: float = 600.0
     retention_days: float = 0.0
+    retention_targets: dict[str, float] = {}
     cosign: tuple[str, ...] = ()
     witnesses: tuple[AuditWitness, ...] = ()
 

@@ -18,6 +18,7 @@ import msgspec
 from sallyport.audit import events as ev
 from sallyport.audit.actions import SHRED, ActionLog
 from sallyport.audit.archive import RecordingError, recording_path
+from sallyport.audit.holds import hold_on, read_holds
 from sallyport.audit.journal import DIRECTORY
 from sallyport.audit.journal_reader import KEPT_SUFFIX
 from sallyport.audit.keyfiles import (
@@ -83,6 +84,11 @@ def check_shreddable(directory: Path, row: SessionRow) -> bool:
         raise SallyportError(
             f"the session {row.id} is live. End it first; if its gateway died, start the gateway "
             "once, which completes the recording"
+        )
+    if held := hold_on(row, read_holds(directory)):
+        raise SallyportError(
+            f"the recording of {row.id} is held by {held.id} ({held.reason}). 'sallyport audit"
+            " release' lifts a hold"
         )
     try:
         path = recording_path(directory, row.id, row.file)
