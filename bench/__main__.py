@@ -145,13 +145,18 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
     rounds = options.rounds or (2 if options.quick else 5)
     seconds = options.seconds or (2 if options.quick else 5)
 
-    def point(mode: str, clients: int) -> Run:
+    def point(mode: str, clients: int, tls: bool = False) -> Run:
         def run(way: Contender) -> dict[str, float]:
-            rate = workloads.point_selects(way, mode, clients, seconds, rows)
-            speed = {"per second": rate.per_second} if clients > 1 else {"ms": rate.latency}
-            return {**speed, "CPU µs each": rate.cpu} if way.name != "direct" else speed
+            if tls and not way.tls:
+                return {}
+            return _figures(
+                way, workloads.point_selects(way, mode, clients, seconds, rows, tls), clients
+            )
 
         return run
+
+    def transaction(mode: str) -> Run:
+        return lambda way: _figures(way, workloads.transactions(way, mode, 8, seconds), 8)
 
     def bulk(work: Callable[[Contender, int], workloads.Bulk]) -> Run:
         def run(way: Contender) -> dict[str, float]:
@@ -170,6 +175,10 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         (f"{sessions} idle sessions", 1, idle),
         ("point SELECT, simple, 8 clients", rounds, point("simple", 8)),
         ("point SELECT, prepared, 8 clients", rounds, point("prepared", 8)),
+        ("point SELECT, simple, 8 clients, TLS", rounds, point("simple", 8, tls=True)),
+        ("point SELECT, prepared, 8 clients, TLS", rounds, point("prepared", 8, tls=True)),
+        ("TPC-B, simple, 8 clients", rounds, transaction("simple")),
+        ("TPC-B, prepared, 8 clients", rounds, transaction("prepared")),
         ("point SELECT, simple, 200 clients", min(rounds, 3), point("simple", 200)),
         ("point SELECT, prepared, 200 clients", min(rounds, 3), point("prepared", 200)),
         ("point SELECT, prepared, 500 clients", min(rounds, 3), point("prepared", 500)),
@@ -179,6 +188,11 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         (f"{rows:,} rows x 7, COPY TO STDOUT", min(rounds, 3), bulk(workloads.copy_all)),
     ]
     return [one for one in found if options.only.lower() in one[0].lower()]
+
+
+def _figures(way: Contender, rate: workloads.Rate, clients: int) -> dict[str, float]:
+    speed = {"per second": rate.per_second} if clients > 1 else {"ms": rate.latency}
+    return {**speed, "CPU µs each": rate.cpu} if way.name != "direct" else speed
 
 
 def _rewritten(

@@ -26,6 +26,23 @@ SELECT i AS id, 'Person ' || i AS name, 'person' || i || '@example.com' AS email
        timestamptz '2024-01-01 00:00+00' + i * interval '1 second' AS seen_at
 FROM generate_series(1, %s) AS i
 """
+#: What pgbench's own transaction changes, at scale 10 (pgbench.c, initCreateTables).
+_ACCOUNTS = """
+CREATE TABLE branches AS SELECT i AS bid, 0 AS bbalance FROM generate_series(1, 10) AS i;
+CREATE TABLE tellers AS SELECT i AS tid, 0 AS tbalance FROM generate_series(1, 100) AS i;
+CREATE TABLE accounts AS SELECT i AS aid, 0 AS abalance FROM generate_series(1, 100000) AS i;
+CREATE TABLE history (tid int, bid int, aid int, delta int, mtime timestamp);
+ALTER TABLE branches ADD PRIMARY KEY (bid);
+ALTER TABLE tellers ADD PRIMARY KEY (tid);
+ALTER TABLE accounts ADD PRIMARY KEY (aid);
+GRANT SELECT, INSERT, UPDATE ON branches, tellers, accounts, history TO sallyport_agent
+"""
+_RULE = """\
+  - name: agents keep the accounts
+    subjects: {groups: [claude-postgres]}
+    allow: [write]
+    relations: ["public.branches", "public.tellers", "public.accounts", "public.history"]
+"""
 _MASKS = """\
   - {columns: ["public.people.ssn"], with: {partial: {keep_last: 4}}, filter: masked}
   - {columns: ["public.people.phone"], with: redact, filter: masked}
@@ -36,13 +53,15 @@ SETTINGS = {"max_connections": "2300", "shared_buffers": "512MB"}
 @dataclass
 class Contender:
     """One way to the database. dsn: for pgbench and psycopg. memory: resident bytes of what stands
-    in between; cpu: seconds of processor that it has used so far.
+    in between; cpu: seconds of processor that it has used so far. tls: the same as ``dsn``, over
+    TLS; "" where that is not compared.
     """
 
     name: str
     dsn: str
     memory: Callable[[], int]
     cpu: Callable[[], float] = lambda: 0.0
+    tls: str = ""
 
 
 @contextmanager
@@ -58,6 +77,7 @@ def contenders(
             db.execute(psycopg.sql.SQL(_TABLE.replace("%s", str(rows))))
             db.execute("ALTER TABLE people ADD PRIMARY KEY (id)")
             db.execute("GRANT SELECT ON people TO sallyport_agent")
+            db.execute(_ACCOUNTS)
             db.execute("VACUUM (ANALYZE, FREEZE) people")
         ways = [Contender("direct", f"{server.agent_dsn}?sslmode=disable", lambda: 0)]
         try:
@@ -66,16 +86,25 @@ def contenders(
             tell(str(problem))
         else:
             stack.callback(program.stop)
-            dsn = f"postgresql://{server.user}:{server.password}@127.0.0.1:{port}/shop?sslmode=disable"
+            dsn = f"postgresql://{server.user}:{server.password}@127.0.0.1:{port}/shop?sslmode="
             ways.append(
-                Contender("PgBouncer", dsn, lambda: rss(program), lambda: cpu_seconds(program))
+                Contender(
+                    "PgBouncer",
+                    f"{dsn}disable",
+                    lambda: rss(program),
+                    lambda: cpu_seconds(program),
+                    f"{dsn}require",
+                )
             )
         issuer = stack.enter_context(DevIssuer(lifetime=12 * 3600.0))
         extra = {"limits": {"max_sessions": 3000, "max_sessions_per_subject": 3000}}
-        gateway = Gateway(issuer, {"shop": server}, SHOP_POLICY + _MASKS, extra=extra).start()
+        policy = SHOP_POLICY.replace("masks:\n", f"{_RULE}masks:\n") + _MASKS
+        gateway = Gateway(issuer, {"shop": server}, policy, tls=True, extra=extra).start()
         stack.callback(gateway.stop)
         _check_masked(server, gateway)
-        ways.append(Contender("Sallyport", gateway.dsn(), gateway.rss, gateway.cpu_seconds))
+        tls = gateway.dsn()
+        plain = f"{tls.partition('?')[0]}?sslmode=disable"
+        ways.append(Contender("Sallyport", plain, gateway.rss, gateway.cpu_seconds, tls))
         yield server, gateway, ways
 
 

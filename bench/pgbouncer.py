@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.certificates import Authority
 from tests.support.places import CACHE, scratch_dir
 from tests.support.postgres import Server
 from tests.support.processes import Program
@@ -35,6 +36,9 @@ ignore_startup_parameters = extra_float_digits
 server_idle_timeout = 5
 log_connections = 0
 log_disconnections = 0
+client_tls_sslmode = allow
+client_tls_cert_file = {tls.certificate}
+client_tls_key_file = {tls.key}
 """
 
 
@@ -106,8 +110,9 @@ def start(server: Server) -> tuple[Program, int]:
     users = home / "users.txt"
     users.write_text(f'"{server.user}" "{server.password}"\n')
     config = home / "pgbouncer.ini"
-    config.write_text(_CONFIG.format(server=server, port=port, users=users))
-    for file in (users, config):
+    tls = Authority(home, "PgBouncer benchmark CA").issue("pgbouncer")
+    config.write_text(_CONFIG.format(server=server, port=port, users=users, tls=tls))
+    for file in (users, config, tls.certificate, tls.key):
         file.chmod(0o600)
         who.own(file)
     command = [binary.program, *(["--user", who.name] if who.switch else []), str(config)]

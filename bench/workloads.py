@@ -20,6 +20,20 @@ from bench.contenders import Contender
 #: A point SELECT of all seven columns, three of them masked.
 _POINT = "\\set who random(1, :rows)\nSELECT * FROM people WHERE id = :who;\n"
 _ALL = "SELECT * FROM people"
+#: pgbench's "TPC-B (sort of)".
+_TRANSACTION = """\
+\\set aid random(1, 100000)
+\\set bid random(1, 10)
+\\set tid random(1, 100)
+\\set delta random(-5000, 5000)
+BEGIN;
+UPDATE accounts SET abalance = abalance + :delta WHERE aid = :aid;
+SELECT abalance FROM accounts WHERE aid = :aid;
+UPDATE tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE branches SET bbalance = bbalance + :delta WHERE bid = :bid;
+INSERT INTO history (tid, bid, aid, delta, mtime) VALUES (:tid, :bid, :aid, :delta, now());
+END;
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +47,26 @@ class Rate:
     cpu: float
 
 
-def point_selects(way: Contender, mode: str, clients: int, seconds: float, rows: int) -> Rate:
+def point_selects(
+    way: Contender, mode: str, clients: int, seconds: float, rows: int, tls: bool = False
+) -> Rate:
     """Point SELECTs of all columns; as :func:`pgbench`."""
-    return pgbench(way, _POINT, mode, clients, seconds, rows)
+    return pgbench(way, _POINT, mode, clients, seconds, rows, tls)
+
+
+def transactions(way: Contender, mode: str, clients: int, seconds: float) -> Rate:
+    """pgbench's own transactions; as :func:`pgbench`."""
+    return pgbench(way, _TRANSACTION, mode, clients, seconds, 1)
 
 
 def pgbench(
-    way: Contender, script: str, mode: str, clients: int, seconds: float, rows: int
+    way: Contender,
+    script: str,
+    mode: str,
+    clients: int,
+    seconds: float,
+    rows: int,
+    tls: bool = False,
 ) -> Rate:
     """pgbench with ``--protocol=mode``; RuntimeError with its complaint when a transaction
     fails.
@@ -47,9 +74,10 @@ def pgbench(
     file = scratch_dir("pgbench") / "point.sql"
     file.write_text(script)
     command = [
-        client_program("pgbench"), "--no-vacuum", f"--protocol={mode}", f"--client={clients}",
+        client_program("pgbench", tls=tls), "--no-vacuum", f"--protocol={mode}",
+        f"--client={clients}",
         f"--jobs={min(clients, 2)}", f"--time={max(1, round(seconds))}", f"--define=rows={rows}",
-        f"--file={file}", way.dsn,
+        f"--file={file}", way.tls if tls else way.dsn,
     ]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     before = way.cpu()
