@@ -34,11 +34,15 @@ class MemoryPort:
         self.paused = self.closed = False
         self.state = PeerState.PRESENT
         self.unsent = 0
-        self.plain_descriptor = -1
+        self.lane_descriptor = -1
+        self.tls = None
 
     def write(self, data: bytes | bytearray) -> None:
         self.received += data
         self.arrived.set()
+
+    def write_encrypted(self, data: bytes) -> None:
+        self.write(data)
 
     def pause(self) -> None:
         self.paused = True

@@ -7,39 +7,22 @@ can send, in any timing and any pieces.
 
 from __future__ import annotations
 
-import difflib
 import random
-import socket
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sallyport.audit.events import (
-    Complete,
-    CopyIn,
-    End,
-    Note,
-    Reply,
-    Statement,
-    decode_event,
-    spelled_out,
-    split_events,
-)
-from sallyport.audit.recorder import Recorder
-from sallyport.audit.recording import SessionRecording
-from sallyport.server.lane import COMPILED, Lane, LaneSession
-from sallyport.server.latency import LatencyHistograms
-from sallyport.server.plain import PlainTraffic
+from sallyport.server.lane import COMPILED
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import data_row
-from tests.audit.helpers import begin
-from tests.session.decode import messages, show
+from tests.server.lane_conversation import (
+    LaneConversation,
+    compare,
+    new_recording,
+    recorded_events,
+)
 from tests.session.playbook import Stage
 from tests.session.test_fuzz import ANY, FUZZ, MASKED, PUBLIC, SECRET, TIMING, WORDS, Conversation
 from tests.support.postgres import Server
@@ -53,200 +36,26 @@ def stage(postgres: Server) -> Stage:
     return Stage(catalog_of(postgres.agent_dsn))
 
 
-def _pair(small: bool) -> tuple[socket.socket, socket.socket]:
-    ends = socket.socketpair()
-    for end in ends:
-        end.setblocking(False)
-        if small:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    return ends
-
-
-def _read(end: socket.socket) -> bytes:
-    data = b""
-    while True:
-        try:
-            piece = end.recv(1 << 20)
-        except BlockingIOError:
-            return data
-        if not piece:
-            return data
-        data += piece
-
-
-class LaneConversation(Conversation):
-    """The same, with the session in the lane whenever its traffic is plain. ``small``: sockets that
-    take little at once.
-    """
-
-    def __init__(self, stage: Stage, small: bool = False) -> None:
-        super().__init__(stage, recording=_recording())
-        self.lane = Lane(LatencyHistograms())
-        self.ends: dict[bool, socket.socket] = {}
-        self.inner: dict[bool, socket.socket] = {}
-        for is_client in (True, False):
-            self.ends[is_client], self.inner[is_client] = _pair(small)
-        fds = [self.inner[is_client].fileno() for is_client in (True, False)]
-        self.in_lane = LaneSession(
-            self.lane, self, PlainTraffic(self.session, self.lane.scratch), *fds
-        )
-        self._enter()
-
-    def close(self) -> None:
-        self.in_lane.leave()
-        for end in (*self.ends.values(), *self.inner.values()):
-            end.close()
-
-    def _enter(self) -> None:
-        if self.session.is_plain and not self.closed and not self.in_lane.inside:
-            self.in_lane.enter()
-
-    # what the lane tells its owner
-
-    def lane_left(
-        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
-    ) -> None:
-        self._receive()
-        self.to_client += to_client
-        self.requests += to_server
-        if from_client:
-            self.session.receive_from_client(from_client)
-        if from_server:
-            self.session.receive_from_server(from_server)
-        self._collect()
-
-    def lane_recorded(self) -> None:
-        pass
-
-    def lane_failed(self, error: OSError, is_client: bool) -> None:
-        raise error
-
-    def lane_broken(self, error: Exception) -> None:
-        raise error
-
-    # the ways of bytes
-
-    def step(self, who: str, size: int) -> None:
-        if who == "c":
-            data, self.from_client = self.from_client[:size], self.from_client[size:]
-            self._deliver(data, True)
-        elif who == "s":
-            data, self.requests = self.requests[:size], self.requests[size:]
-            self.replies += self.server.receive(data)
-        else:
-            data, self.replies = self.replies[:size], self.replies[size:]
-            self._deliver(data, False)
-        if not self.closed:
-            self._enter()
-
-    def _deliver(self, data: bytes, is_client: bool) -> None:
-        while data and self.in_lane.inside:
-            with suppress(BlockingIOError):  # full: the lane reads no more before its own peer does
-                data = data[self.ends[is_client].send(data) :]
-            self.lane.poll()
-            self._receive()
-            self.lane.poll()  # what did not fit before
-            self._receive()
-        rest = _read(self.inner[is_client]) + data
-        if rest and is_client:
-            self.session.receive_from_client(rest)
-        elif rest:
-            self.session.receive_from_server(rest)
-        self._collect()
-
-    def _receive(self) -> None:
-        self.to_client += _read(self.ends[True])
-        self.requests += _read(self.ends[False])
-
-
-def _of_statements(replies: bytes) -> list[bytes]:
-    """Without BindComplete and descriptions: which pieces a request came in decides whether the
-    session records them.
-    """
-    return [message for message in messages(replies) if message[:1] not in (b"2", b"T", b"n")]
-
-
-def _difference(mine: bytes, theirs: bytes, from_client: bool) -> str:
-    shown = [[show(m, from_client=from_client) for m in messages(data)] for data in (theirs, mine)]
-    return "\n".join(difflib.unified_diff(*shown, "session", "lane", lineterm=""))
-
-
-def _recording() -> SessionRecording:
-    """Of a recorder whose thread does not run."""
-    recording = begin(Recorder(Path("nowhere")))
-    recording.chunks.take()  # its login
-    return recording
-
-
-def _without_times(event: Any) -> Any:
-    times = {"at": 0.0, "seconds": 0.0} if isinstance(event, Complete) else {"at": 0.0}
-    return msgspec.structs.replace(event, **times)
-
-
-def _events(recording: SessionRecording) -> tuple[list[Any], dict[int, list[bytes]]]:
-    """What was recorded, without times: replies by statement, since the lane waits for the rest of
-    a small answer; all else in order.
-    """
-    events: list[Any] = []
-    while (chunk := recording.chunks.take()) is not None:
-        for raw in split_events(chunk.buffer[: chunk.size], chunk.events):
-            events += spelled_out(decode_event(raw))
-    replies: dict[int, bytes] = {}
-    for event in events:
-        if isinstance(event, Reply):
-            replies[event.number] = replies.get(event.number, b"") + event.data
-    kinds = ((Statement, CopyIn), (Complete,), (Note, End))
-    rest = [[_without_times(e) for e in events if isinstance(e, kind)] for kind in kinds]
-    return rest, {number: m for number, data in replies.items() if (m := _of_statements(data))}
-
-
-Rounds = list[tuple[bytes, list[tuple[str, int]]]]
-
-
-def compare(stage: Stage, rounds: Rounds, small: bool = False) -> int:
-    """Both ways; gives how many statements passed the lane."""
-    usual, fast = Conversation(stage, recording=_recording()), LaneConversation(stage, small)
-    asked: dict[int, bytes] = {id(one): b"" for one in (usual, fast)}
-    for one in (usual, fast):
-        receive = one.server.receive
-
-        def listen(request: bytes, one: Conversation = one, receive: Any = receive) -> Any:
-            asked[id(one)] += request
-            return receive(request)
-
-        one.server.receive = listen  # type: ignore[method-assign]
-    try:
-        masked = []
-        for one in (usual, fast):
-            before = stage.judge.masked.copy()
-            for data, timing in rounds:
-                one.run(data, timing)
-            if isinstance(one, LaneConversation) and one.in_lane.inside:
-                one.in_lane.traffic.sync()
-            masked.append(stage.judge.masked - before)
-        assert masked[0] == masked[1]
-        for mine, theirs in (
-            (asked[id(fast)], asked[id(usual)]),
-            (fast.to_client, usual.to_client),
-        ):
-            assert mine == theirs, _difference(mine, theirs, from_client=mine is not fast.to_client)
-        assert _events(fast.recording) == _events(usual.recording)
-        assert fast.recording.texts.take() == usual.recording.texts.take()
-        assert fast.session.number == usual.session.number
-        assert fast.session.transaction_status == usual.session.transaction_status
-        assert fast.session.counters == usual.session.counters
-        assert fast.closed == usual.closed
-        return fast.lane.requests
-    finally:
-        fast.close()
-
-
 @settings(FUZZ, max_examples=300)
 @given(messages_=ANY, timing=TIMING, small=st.booleans())
 def test_any_conversation(
     stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]], small: bool
 ) -> None:
     compare(stage, [(b"".join(messages_), timing)], small)
+
+
+@settings(FUZZ, max_examples=100)
+@given(
+    messages_=ANY, timing=TIMING, small=st.booleans(), tls=st.tuples(st.booleans(), st.booleans())
+)
+def test_any_conversation_over_tls(
+    stage: Stage,
+    messages_: list[bytes],
+    timing: list[tuple[str, int]],
+    small: bool,
+    tls: tuple[bool, bool],
+) -> None:
+    compare(stage, [(b"".join(messages_), timing)], small, tls)
 
 
 #: What the lane is for, with names and errors between.
@@ -294,7 +103,8 @@ def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
             (b"".join(source.sample(spoken, source.choice([1, 1, 1, 2, 3]))), _timing(source))
             for _ in spoken
         ]
-        handled += compare(stage, rounds, source.random() < 0.5)
+        tls = (source.random() < 0.3, source.random() < 0.3)
+        handled += compare(stage, rounds, source.random() < 0.5, tls)
     assert handled > 500
 
 
@@ -446,8 +256,8 @@ def test_a_large_result_passes_in_pieces(stage: Stage, end: str, how: str) -> No
     small, large = (_result(stage, *size, how) for size in ((1, "whole"), (3000, end)))
     for seed in range(6):
         source = random.Random(seed)
-        usual = Conversation(stage, recording=_recording())
-        fast = LaneConversation(stage, seed % 2 == 1)
+        usual = Conversation(stage, recording=new_recording())
+        fast = LaneConversation(stage, seed % 2 == 1, (seed in (2, 3), seed in (3, 4)))
         sizes = [source.choice([7, 900, 40_000, 1 << 17]) for _ in range(4000)]
         timing = [("c", 1 << 20), ("s", 1 << 20), *(("r", size) for size in sizes)]
         for one in (usual, fast):
@@ -457,7 +267,7 @@ def test_a_large_result_passes_in_pieces(stage: Stage, end: str, how: str) -> No
         assert fast.lane.requests
         assert b"078-05-1120" not in fast.to_client
         assert fast.to_client == usual.to_client
-        assert _events(fast.recording) == _events(usual.recording)
+        assert recorded_events(fast.recording) == recorded_events(usual.recording)
         fast.close()
 
 

@@ -174,7 +174,7 @@ class SessionHost:
                 port,
             )
         self._lane: LaneAccess | None = None
-        if gateway.lane is not None and min(port.plain_descriptor, link.plain_descriptor) >= 0:
+        if gateway.lane is not None and min(port.lane_descriptor, link.lane_descriptor) >= 0:
             self._lane = LaneAccess(gateway.lane, self, port, link, self._pacing)
             self._pacing.lane = self._lane
         self.watched = watch_access(gateway, session, self._lane, self._waiting, self.flush, peer)

@@ -1,13 +1,14 @@
 # Types for lane.py, and the C functions it calls.
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.server.plain cimport PlainTraffic, Scratch, now
+from sallyport.server.tls cimport TlsLayer
 from sallyport.wire.frames cimport Output
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -30,7 +31,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
-cdef Py_ssize_t _READ, _ROUNDS, _EVENTS, _KEPT, _RECORDED, _TOLD, _LOOKS, _BUDGET
+cdef Py_ssize_t _READ, _OPENED, _ROUNDS, _EVENTS, _KEPT, _RECORDED, _TOLD, _LOOKS, _BUDGET
 
 
 @cython.final
@@ -38,6 +39,7 @@ cdef class Leg:
     cdef readonly int fd
     cdef readonly bint is_client
     cdef Output out, part
+    cdef TlsLayer tls
     cdef Py_ssize_t out_start
     cdef uint32_t events
     cdef bint watched
@@ -67,6 +69,7 @@ cdef class LaneSession:
 cdef class Lane:
     cdef readonly int descriptor
     cdef unsigned char *buffer
+    cdef unsigned char *opened
     cdef epoll_event ready[256]
     cdef epoll_event event
     cdef Output batch
@@ -86,18 +89,27 @@ cdef class Lane:
     cdef bint looks_again(self) noexcept
     @cython.locals(session=LaneSession)
     cdef int handle(self, Leg leg, uint32_t events) except -1
-    @cython.locals(kept=Py_ssize_t, size=Py_ssize_t, number=int)
+    @cython.locals(kept=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t, number=int, src="unsigned char *")
     cdef int receive(self, LaneSession session, Leg leg) except -1
+    @cython.locals(tls=TlsLayer, answer=bytes)
+    cdef Py_ssize_t decrypt(self, LaneSession session, Leg leg, Py_ssize_t size, Py_ssize_t kept) except -2
     @cython.locals(started=double)
-    cdef int measure(self, LaneSession session, Leg leg, Py_ssize_t size) except -1
+    cdef int measure(
+        self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size
+    ) except -1
     @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t, batch=Output)
     cdef int from_client(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t)
     cdef int from_server(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(chunks=ChunkWriter)
     cdef int check_recorder(self, LaneSession session) except -1
-    @cython.locals(done=Py_ssize_t, number=int)
+    @cython.locals(tls=TlsLayer, sealed=bytes)
     cdef int write(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(done=Py_ssize_t, number=int)
+    cdef int put(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(session=LaneSession, out=Output, done=Py_ssize_t, number=int)
     cdef bint flush(self, Leg leg) except -1
     cdef int fail(self, LaneSession session, Leg leg, int number) except -1
+
+
+cdef const unsigned char *_address(bytes data) except NULL

@@ -7,7 +7,10 @@ session whose traffic is plain (:attr:`sallyport.session.machine.Session.is_plai
 both its sockets, which their asyncio transports do not read meanwhile. What
 :class:`~sallyport.server.plain.PlainTraffic` recognises goes from socket to socket here; with the
 first bytes that it does not, the session leaves: its sockets go back to their transports, and its
-owner (:class:`LaneOwner`) gets what was read and what could not be written.
+owner (:class:`~sallyport.server.ports.LaneOwner`) gets what was read and what could not be written.
+
+A leg with TLS has the layer of its transport (:class:`~sallyport.server.tls.TlsLayer`): between any
+two records the one can go on where the other has stopped.
 
 Back-pressure: while a socket does not take what is written, the other one is not read. Exists
 compiled only (types in ``lane.pxd``); see ``docs/adr`` for what was measured.
@@ -17,10 +20,12 @@ Source: epoll(7), recv(2), send(2).
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
+from sallyport.core.errors import ProtocolError
 from sallyport.server.latency import SAMPLE_EVERY, LatencyHistograms
 from sallyport.server.plain import PlainTraffic, Scratch
+from sallyport.server.tls import RECORD
 from sallyport.wire.frames import Output
 
 try:
@@ -41,6 +46,7 @@ if not cython.compiled:
     MSG_NOSIGNAL: Any = None
     EAGAIN: Any = None
     EINTR: Any = None
+    EPROTO: Any = None
     epoll_create1: Any = None
     epoll_ctl: Any = None
     epoll_wait: Any = None
@@ -56,6 +62,9 @@ if not cython.compiled:
 
 #: Bytes that one read takes at most.
 _READ = 262144
+#: Bytes of plaintext that may come of what one read takes: with it those of a record that was begun
+#: before.
+_OPENED = _READ + 2 * RECORD
 #: Rounds of reading before other work of the event loop gets its turn.
 _ROUNDS = 4
 _EVENTS = 256
@@ -72,38 +81,15 @@ _LOOKS = 16
 _BUDGET = 1048576
 
 
-class LaneOwner(Protocol):
-    """Who entered a session. All calls come on the event loop, from within :meth:`Lane.poll`."""
-
-    def lane_left(
-        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
-    ) -> None:
-        """The session is its owner's again. ``from_...``: was read and not handled. ``to_...``: was
-        handled, and is still to be written before anything else.
-        """
-        ...
-
-    def lane_recorded(self) -> None:
-        """Much was recorded since the recorder last took it: look whether it is behind."""
-        ...
-
-    def lane_failed(self, error: OSError, is_client: bool) -> None:
-        """A socket failed; :meth:`lane_left` was called before."""
-        ...
-
-    def lane_broken(self, error: Exception) -> None:
-        """A fault of the gateway, or rows that do not fit: the session has to end;
-        :meth:`lane_left` was called before.
-        """
-        ...
-
-
 class Leg:
-    """One socket of a session. ``out``: what it did not take yet, from ``out_start`` on."""
+    """One socket of a session. ``out``: what it did not take yet, from ``out_start`` on, as it goes
+    over the network. ``tls``: None where that is plaintext.
+    """
 
-    def __init__(self, fd: int, is_client: bool) -> None:
+    def __init__(self, fd: int, is_client: bool, tls: Any) -> None:
         self.fd = fd
         self.is_client = is_client
+        self.tls = tls
         self.out = Output(0)
         self.out_start = 0
         self.part = Output(0)  # of the server's: what was read of an answer that is not whole
@@ -131,16 +117,23 @@ class Leg:
 
 
 class LaneSession:
-    """One session in the lane."""
+    """One session in the lane. ``client_tls``, ``server_tls``: of its legs, past the handshake."""
 
     def __init__(
-        self, lane: Lane, owner: Any, traffic: PlainTraffic, client_fd: int, server_fd: int
+        self,
+        lane: Lane,
+        owner: Any,
+        traffic: PlainTraffic,
+        client_fd: int,
+        server_fd: int,
+        client_tls: Any = None,
+        server_tls: Any = None,
     ) -> None:
         self.lane = lane
         self.owner = owner
         self.traffic = traffic
-        self.client = Leg(client_fd, True)
-        self.server = Leg(server_fd, False)
+        self.client = Leg(client_fd, True, client_tls)
+        self.server = Leg(server_fd, False, server_tls)
         self.client.other = self.server
         self.server.other = self.client
         self.client.session = self.server.session = self
@@ -211,7 +204,8 @@ class Lane:
         if self.descriptor < 0:
             raise OSError(errno, "no epoll descriptor")
         self.buffer = cython.cast("unsigned char *", malloc(_READ))
-        if self.buffer == cython.NULL:
+        self.opened = cython.cast("unsigned char *", malloc(_OPENED))  # what was decrypted
+        if self.buffer == cython.NULL or self.opened == cython.NULL:
             raise MemoryError
         self.batch = Output(4096)
         self.scratch = Scratch()
@@ -222,6 +216,7 @@ class Lane:
 
     def __dealloc__(self) -> None:
         free(self.buffer)
+        free(self.opened)
         if self.descriptor >= 0:
             close(self.descriptor)
 
@@ -312,18 +307,26 @@ class Lane:
 
     def receive(self, session: LaneSession, leg: Leg) -> int:
         kept = leg.part.n
+        src = self.buffer
+        if leg.tls is not None:
+            src = self.opened
         if kept:
-            memcpy(self.buffer, leg.part.data, kept)
-        size = recv(leg.fd, self.buffer + kept, _READ - kept, 0)
+            memcpy(src, leg.part.data, kept)
+        at = 0 if leg.tls is not None else kept
+        size = recv(leg.fd, self.buffer + at, _READ - kept, 0)
         if size > 0:
-            leg.part.n = 0
             self.budget -= size
+            if leg.tls is not None:
+                size = self.decrypt(session, leg, size, kept)
+                if size <= 0:
+                    return 0
+            leg.part.n = 0
             self.until_measured -= 1
             if self.until_measured <= 0:
-                return self.measure(session, leg, kept + size)
+                return self.measure(session, leg, src, kept + size)
             if leg.is_client:
-                return self.from_client(session, self.buffer, size)
-            return self.from_server(session, self.buffer, kept + size)
+                return self.from_client(session, src, size)
+            return self.from_server(session, src, kept + size)
         if size < 0:
             number = errno
             if number in (EAGAIN, EINTR):
@@ -332,15 +335,30 @@ class Lane:
         session.leave()  # its transport sees the end of the stream as well
         return 0
 
-    def measure(self, session: LaneSession, leg: Leg, size: int) -> int:
+    def decrypt(self, session: LaneSession, leg: Leg, size: int, kept: int) -> int:
+        """Into ``opened``, behind what was kept; gives how much it is, 0 when that is no whole
+        record, and -1 when the session has left.
+        """
+        tls: Any = leg.tls
+        try:
+            size = tls.decrypt(self.buffer, size, self.opened + kept, _OPENED - kept)
+            if tls.has_outgoing():
+                answer = tls.outgoing()
+                self.put(session, leg, _address(answer), len(answer))
+        except ProtocolError:
+            self.fail(session, leg, EPROTO)
+            return -1
+        return size if session.inside else -1
+
+    def measure(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
         """Handle what was read, and say how long it took."""
         self.until_measured = SAMPLE_EVERY
         started = now()
         if leg.is_client:
-            self.from_client(session, self.buffer, size)
+            self.from_client(session, src, size)
             self.added.there.add(now() - started)
         else:
-            self.from_server(session, self.buffer, size)
+            self.from_server(session, src, size)
             self.added.back.add(now() - started)
         return 0
 
@@ -395,9 +413,20 @@ class Lane:
         return 0
 
     def write(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
-        """Send, or keep what the socket does not take; then the other leg is not read."""
+        """Send, encrypted where the leg is."""
         if not session.inside:
             return 0
+        if leg.tls is None:
+            return self.put(session, leg, src, size)
+        tls: Any = leg.tls
+        try:
+            sealed = tls.encrypt(src, size)
+        except ProtocolError:
+            return self.fail(session, leg, EPROTO)
+        return self.put(session, leg, _address(sealed), len(sealed))
+
+    def put(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
+        """Send, or keep what the socket does not take; then the other leg is not read."""
         done = 0
         if leg.out.n == 0:
             done = send(leg.fd, src, size, MSG_NOSIGNAL)
@@ -436,3 +465,7 @@ class Lane:
         session.leave()
         owner.lane_failed(OSError(number, "the connection failed"), leg.is_client)
         return 0
+
+
+def _address(data: bytes) -> Any:
+    return data

@@ -56,7 +56,7 @@ class LaneHost(Protocol):
 
 
 class LaneAccess:
-    """Of one session. Implements :class:`~sallyport.server.lane.LaneOwner`."""
+    """Of one session. Implements :class:`~sallyport.server.ports.LaneOwner`."""
 
     __slots__ = ("_host", "_is_due", "_is_held", "_lane_session", "_link", "_pacing", "_port")
 
@@ -66,7 +66,7 @@ class LaneAccess:
         self._host, self._port, self._link, self._pacing = host, port, link, pacing
         traffic = PlainTraffic(host.session, lane.scratch)
         self._lane_session = LaneSession(
-            lane, self, traffic, port.plain_descriptor, link.plain_descriptor
+            lane, self, traffic, port.lane_descriptor, link.lane_descriptor, port.tls, link.tls
         )
         self._is_due = False  # to enter at the next turn of the event loop
         self._is_held = False  # nothing is read for the time being
@@ -93,7 +93,7 @@ class LaneAccess:
         port, link = self._port, self._link
         if self._lane_session.inside or not self._host.is_plain or self._pacing.is_paused:
             return
-        if port.unsent or link.unsent or port.plain_descriptor < 0 or link.plain_descriptor < 0:
+        if port.unsent or link.unsent or port.lane_descriptor < 0 or link.lane_descriptor < 0:
             return
         port.pause()
         link.pause()
@@ -132,12 +132,12 @@ class LaneAccess:
     def lane_left(
         self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
     ) -> None:
-        """See :class:`~sallyport.server.lane.LaneOwner`."""
+        """See :class:`~sallyport.server.ports.LaneOwner`."""
         host = self._host
         if to_server:
-            self._link.write(to_server)
+            self._link.write_encrypted(to_server)
         if to_client:
-            self._port.write(to_client)
+            self._port.write_encrypted(to_client)
         self._link.resume()
         self._port.resume()
         if self._is_held:
@@ -149,11 +149,11 @@ class LaneAccess:
             host.receive_from_server(from_server)
 
     def lane_recorded(self) -> None:
-        """See :class:`~sallyport.server.lane.LaneOwner`."""
+        """See :class:`~sallyport.server.ports.LaneOwner`."""
         self._pacing.check_recorder()
 
     def lane_failed(self, error: OSError, is_client: bool) -> None:
-        """See :class:`~sallyport.server.lane.LaneOwner`."""
+        """See :class:`~sallyport.server.ports.LaneOwner`."""
         is_silent = isinstance(error, TimeoutError)  # ETIMEDOUT: keepalive
         if is_client:
             self._host.client_lost(is_silent)
@@ -162,7 +162,7 @@ class LaneAccess:
             self._link.abort()
 
     def lane_broken(self, error: Exception) -> None:
-        """See :class:`~sallyport.server.lane.LaneOwner`."""
+        """See :class:`~sallyport.server.ports.LaneOwner`."""
         if isinstance(error, ProtocolError):
             self._host.fault("the server's answer is not valid in the protocol", str(error))
             return

@@ -10,6 +10,7 @@ from sallyport.core.errors import Refusal
 from sallyport.core.subject import Subject
 from sallyport.server.arrivals import Arrival
 from sallyport.server.peers import PeerState
+from sallyport.server.tls import TlsLayer
 from sallyport.session.held import WatchHold
 from sallyport.session.machine import Session
 from sallyport.watch.watcher import Observation
@@ -45,10 +46,46 @@ class ClientPort(Protocol):
         """Bytes that were written and not handed to the network yet."""
 
     @property
-    def plain_descriptor(self) -> int:
-        """Number of the socket over which its bytes go as they are; -1 where there is none, or they
-        are encrypted.
+    def lane_descriptor(self) -> int:
+        """Number of the socket over which its bytes go; -1 where there is none, or it is
+        closing.
         """
+
+    @property
+    def tls(self) -> TlsLayer | None:
+        """What encrypts them."""
+
+    def write_encrypted(self, data: bytes) -> None:
+        """As :meth:`write`, of what goes over the network as it is."""
+
+
+class LaneOwner(Protocol):
+    """Who has a session in the lane (:mod:`sallyport.server.lane`). All calls come on the event
+    loop, from within :meth:`~sallyport.server.lane.Lane.poll`.
+    """
+
+    def lane_left(
+        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+    ) -> None:
+        """The session is its owner's again. ``from_...``: was read and not handled. ``to_...``: was
+        handled, and is still to be written before anything else, as it goes over the network: where
+        the leg has TLS, it is encrypted.
+        """
+        ...
+
+    def lane_recorded(self) -> None:
+        """Much was recorded since the recorder last took it: look whether it is behind."""
+        ...
+
+    def lane_failed(self, error: OSError, is_client: bool) -> None:
+        """A socket failed; :meth:`lane_left` was called before."""
+        ...
+
+    def lane_broken(self, error: Exception) -> None:
+        """A fault of the gateway, or rows that do not fit: the session has to end;
+        :meth:`lane_left` was called before.
+        """
+        ...
 
 
 class Closable(Protocol):

@@ -38,6 +38,10 @@ class TcpPort:
         if not (self._is_lost or self._is_closed):
             self._transport.write(self.tls.send(data) if self.tls is not None else data)
 
+    def write_encrypted(self, data: bytes) -> None:
+        if not (self._is_lost or self._is_closed):
+            self._transport.write(data)
+
     def pause(self) -> None:
         if not (self._is_closed or self._transport.is_closing()):
             self._transport.pause_reading()
@@ -75,8 +79,8 @@ class TcpPort:
         return int(self._transport.get_write_buffer_size())
 
     @property
-    def plain_descriptor(self) -> int:
-        if self.tls is not None or self._is_lost or self._is_closed or self._transport.is_closing():
+    def lane_descriptor(self) -> int:
+        if self._is_lost or self._is_closed or self._transport.is_closing():
             return -1
         socket = self._transport.get_extra_info("socket")
         return socket.fileno() if socket is not None else -1

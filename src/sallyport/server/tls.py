@@ -1,21 +1,39 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: annotation_typing=False, infer_types=True
 """TLS as a transformation of bytes: one layer for both legs, without I/O.
 
 ``receive`` takes ciphertext and gives plaintext, ``send`` takes plaintext and gives ciphertext;
 ``outgoing`` holds what the handshake (or a close) wants to send. Being apart from the transport, it
 can start on bytes that were already read, which direct TLS needs.
+
+The lane (:mod:`sallyport.server.lane`) uses the same layer, from compiled code and on raw memory
+(types in ``tls.pxd``), so that a session can enter and leave it between any two records.
 """
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 from sallyport.core.errors import ConfigError, ProtocolError
 from sallyport.core.tls import harden
 
+try:
+    import cython
+except ImportError:
+    from sallyport.wire import interpreted as cython
+
+if not cython.compiled:
+    # C functions that tls.pxd imports; only ever called by compiled code.
+    PyBUF_READ: Any = None
+    PyBUF_WRITE: Any = None
+    PyMemoryView_FromMemory: Any = None
+
 #: Application protocol of PostgreSQL over direct TLS (registered ALPN identifier).
 ALPN = "postgresql"
-_CHUNK = 256 * 1024
+#: Bytes that one record holds at most (RFC 8446 section 5.1).
+RECORD = 16384
 
 
 class HandshakeError(ProtocolError):
@@ -26,8 +44,6 @@ class TlsLayer:
     """One TLS connection over memory. Raises ProtocolError for whatever the peer does wrong; in the
     handshake HandshakeError.
     """
-
-    __slots__ = ("_incoming", "_object", "_outgoing", "established")
 
     def __init__(
         self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
@@ -54,25 +70,71 @@ class TlsLayer:
         parts = []
         try:
             while True:
-                part = self._object.read(_CHUNK)
+                part = self._object.read(RECORD)
                 if not part:
                     break
                 parts.append(part)
+                if self.is_drained():
+                    break
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            raise ProtocolError(f"TLS: {error.reason or 'broken'}") from None
+            raise _broken(error) from None
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
-    def send(self, data: bytes | bytearray) -> bytes:
+    def send(self, data: bytes | bytearray | memoryview) -> bytes:
         """Plaintext in, ciphertext out."""
         view = memoryview(data)
         try:
             while view:
                 view = view[self._object.write(view) :]
         except ssl.SSLError as error:
-            raise ProtocolError(f"TLS: {error.reason or 'broken'}") from None
+            raise _broken(error) from None
         return self._outgoing.read()
+
+    def is_drained(self) -> bool:
+        """Nothing of what came is left to decrypt: asking OpenSSL would cost an exception."""
+        return self._incoming.pending == 0 and self._object.pending() == 0
+
+    # -- for native callers ------------------------------------------------------------------------
+
+    def decrypt(self, src: Any, size: int, to: Any, room: int) -> int:
+        """As :meth:`receive`, after the handshake: ``size`` bytes at ``src``; gives how many were
+        written to ``to``, where there is ``room`` for all of them and of a record that was begun
+        before.
+        """
+        self._incoming.write(PyMemoryView_FromMemory(cython.cast("char *", src), size, PyBUF_READ))
+        n = 0
+        try:
+            while n < room:
+                view = PyMemoryView_FromMemory(cython.cast("char *", to + n), room - n, PyBUF_WRITE)
+                count: int = self._object.read(room - n, view)  # type: ignore[assignment]
+                if count == 0:
+                    break
+                n += count
+                if self.is_drained():
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            raise _broken(error) from None
+        if n == room:
+            raise ProtocolError("TLS: more than was sent")
+        return n
+
+    def encrypt(self, src: Any, size: int) -> bytes:
+        """As :meth:`send`: ``size`` bytes at ``src``."""
+        view = PyMemoryView_FromMemory(cython.cast("char *", src), size, PyBUF_READ)
+        try:
+            if self._object.write(view) == size:
+                return self._outgoing.read()
+        except ssl.SSLError as error:
+            raise _broken(error) from None
+        raise ProtocolError("TLS: not all could be encrypted")
+
+    def has_outgoing(self) -> bool:
+        """Whether the layer itself wants something sent: an answer to a change of keys."""
+        return self._outgoing.pending != 0
 
     def finish(self) -> bytes:
         """The ciphertext that says that nothing follows (close_notify, RFC 8446 section 6.1); b""
@@ -109,6 +171,10 @@ class TlsLayer:
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate in DER."""
         return self._object.getpeercert(True)
+
+
+def _broken(error: ssl.SSLError) -> ProtocolError:
+    return ProtocolError(f"TLS: {error.reason or 'broken'}")
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -73,7 +73,6 @@ class UpstreamLink(asyncio.Protocol):
     __slots__ = (
         "_lost",
         "_ready",
-        "_tls",
         "context",
         "early",
         "gate",
@@ -87,6 +86,7 @@ class UpstreamLink(asyncio.Protocol):
         "released",
         "role",
         "serves",
+        "tls",
         "transport",
     )
 
@@ -107,7 +107,7 @@ class UpstreamLink(asyncio.Protocol):
         self.transport: Any = None
         self.gate: WriteGate | None = None
         self.early = bytearray()  # what came behind the login before anybody listened
-        self._tls: TlsLayer | None = None
+        self.tls: TlsLayer | None = None
         self._lost = False
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -120,13 +120,13 @@ class UpstreamLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            if self._tls is not None:
-                established = self._tls.established
-                data = self._tls.receive(data)
-                more = self._tls.outgoing()
+            if self.tls is not None:
+                established = self.tls.established
+                data = self.tls.receive(data)
+                more = self.tls.outgoing()
                 if more:
                     self.transport.write(more)
-                if not established and self._tls.established:
+                if not established and self.tls.established:
                     self.login.tls_started(self._channel_binding())
                     self._flush_login()
                 if not data:
@@ -160,12 +160,12 @@ class UpstreamLink(asyncio.Protocol):
             self.early += data
             return
         behind = self.login.receive(data)
-        if self.login.wants_tls and self._tls is None:
+        if self.login.wants_tls and self.tls is None:
             if self.context is None:
                 raise ProtocolError("TLS without a context")
-            self._tls = TlsLayer(self.context, server_side=False, server_hostname=self.host)
-            self._tls.begin()
-            self.transport.write(self._tls.outgoing())
+            self.tls = TlsLayer(self.context, server_side=False, server_hostname=self.host)
+            self.tls.begin()
+            self.transport.write(self.tls.outgoing())
             return
         self._flush_login()
         if self.login.ready and not self._ready.done():
@@ -173,7 +173,7 @@ class UpstreamLink(asyncio.Protocol):
             self._ready.set_result(None)
 
     def _channel_binding(self) -> bytes | None:
-        certificate = self._tls.peer_certificate() if self._tls is not None else None
+        certificate = self.tls.peer_certificate() if self.tls is not None else None
         return scram.tls_server_end_point(certificate) if certificate else None
 
     def _flush_login(self) -> None:
@@ -190,7 +190,12 @@ class UpstreamLink(asyncio.Protocol):
         """As :meth:`write`, past the gate."""
         if self._lost:
             return
-        self.transport.write(self._tls.send(data) if self._tls is not None else data)
+        self.transport.write(self.tls.send(data) if self.tls is not None else data)
+
+    def write_encrypted(self, data: bytes) -> None:
+        """Past the gate, and as it is: what the lane has handled and not sent."""
+        if not self._lost:
+            self.transport.write(data)
 
     def _fail(self, error: Exception) -> None:
         if not self._ready.done():
@@ -232,11 +237,9 @@ class UpstreamLink(asyncio.Protocol):
         return socket.fileno() if socket is not None else -1
 
     @property
-    def plain_descriptor(self) -> int:
-        """The same where its bytes go over it as they are; -1 where they are encrypted, or it is
-        closing.
-        """
-        if self._tls is not None or self._lost or self.transport.is_closing():
+    def lane_descriptor(self) -> int:
+        """The same; -1 where it is closing."""
+        if self._lost or self.transport.is_closing():
             return -1
         return self.descriptor
 
