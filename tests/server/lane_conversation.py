@@ -26,7 +26,8 @@ from sallyport.audit.events import (
 )
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
-from sallyport.server.lane import Lane, LaneSession
+from sallyport.server.lane import Lane
+from sallyport.server.lane_legs import LaneSession
 from sallyport.server.latency import LatencyHistograms
 from sallyport.server.plain import PlainTraffic
 from sallyport.server.tls import TlsLayer, client_context, server_context
@@ -86,6 +87,41 @@ def _layers() -> tuple[TlsLayer, TlsLayer]:
     return ends
 
 
+class Intents:
+    """A journal in memory, and its writer. ``late``: it is written on a thread, so that the lane
+    hears of it later.
+    """
+
+    def __init__(self, late: bool) -> None:
+        self.late, self.failed, self.appended = late, False, 0
+        self.events: list[bytes] = []
+        self._gates: list[Any] = []
+
+    def append(self, recording: SessionRecording, statement: bytes) -> int:
+        """See :class:`sallyport.audit.journal.Journal`."""
+        self.events.append(statement)
+        self.appended += 1
+        return self.appended
+
+    def commit(self, gate: Any) -> None:
+        """See :class:`sallyport.server.intents.IntentWriter`."""
+        self._gates = [gate]
+        if not self.late:
+            self.written()
+
+    def written(self) -> None:
+        """Everything is."""
+        for gate in self._gates:
+            gate.release(self.appended)
+        self._gates = []
+
+
+def journaled(recording: SessionRecording) -> list[Any]:
+    """Its intents, without times."""
+    assert isinstance(recording.journal, Intents)
+    return [_without_times(decode_event(event)) for event in recording.journal.events]
+
+
 def _is_readable(end: socket.socket) -> bool:
     """Whether something was sent that nobody has read."""
     try:
@@ -96,14 +132,20 @@ def _is_readable(end: socket.socket) -> bool:
 
 class LaneConversation(Conversation):
     """The same, with the session in the lane whenever its traffic is plain. ``small``: sockets that
-    take little at once. ``tls``: of the client's leg, and of the server's.
+    take little at once. ``tls``: of the client's leg, and of the server's. ``late``: see
+    :class:`Intents`.
     """
 
     def __init__(
-        self, stage: Stage, small: bool = False, tls: tuple[bool, bool] = (False, False)
+        self,
+        stage: Stage,
+        small: bool = False,
+        tls: tuple[bool, bool] = (False, False),
+        late: bool = False,
     ) -> None:
-        super().__init__(stage, recording=new_recording())
-        self.lane = Lane(LatencyHistograms())
+        super().__init__(stage, recording=new_recording(late))
+        self.intents: Intents = self.recording.journal
+        self.lane = Lane(LatencyHistograms(), self.intents)
         self.outer: dict[bool, TlsLayer] = {}  # of the peers
         self.layers: dict[bool, TlsLayer] = {}  # of the gateway
         if tls[0]:
@@ -133,11 +175,16 @@ class LaneConversation(Conversation):
     # what the lane tells its owner
 
     def lane_left(
-        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+        self,
+        from_client: bytes,
+        from_server: bytes,
+        to_client: bytes,
+        to_server: bytes,
+        unjournaled: bytes,
     ) -> None:
         self._receive()
         self.to_client += self._opened(True, to_client)
-        self.requests += self._opened(False, to_server)
+        self.requests += self._opened(False, to_server) + unjournaled
         if from_client:
             self.session.receive_from_client(from_client)
         if from_server:
@@ -146,6 +193,9 @@ class LaneConversation(Conversation):
 
     def lane_recorded(self) -> None:
         pass
+
+    def lane_unjournaled(self) -> None:
+        raise AssertionError("the journal does not fail here")
 
     def lane_failed(self, error: OSError, is_client: bool) -> None:
         raise error
@@ -180,6 +230,7 @@ class LaneConversation(Conversation):
                 data = data[self.ends[is_client].send(data) :] if data else data
             self.lane.poll()
             self._receive()
+            self.intents.written()
             self.lane.poll()  # what did not fit before
             self._receive()
         rest = _read(self.inner[is_client]) + data
@@ -215,9 +266,11 @@ def _difference(mine: bytes, theirs: bytes, from_client: bool) -> str:
     return "\n".join(difflib.unified_diff(*shown, "session", "lane", lineterm=""))
 
 
-def new_recording() -> SessionRecording:
-    """Of a recorder whose thread does not run."""
-    recording = begin(Recorder(Path("nowhere")))
+def new_recording(late: bool = False) -> Any:
+    """Of a recorder whose thread does not run. ``late``: see :class:`Intents`."""
+    recorder = Recorder(Path("nowhere"))
+    recorder.journal = Intents(late)  # type: ignore[assignment]
+    recording = begin(recorder)
     recording.chunks.take()  # its login
     return recording
 
@@ -248,12 +301,16 @@ Rounds = list[tuple[bytes, list[tuple[str, int]]]]
 
 
 def compare(
-    stage: Stage, rounds: Rounds, small: bool = False, tls: tuple[bool, bool] = (False, False)
+    stage: Stage,
+    rounds: Rounds,
+    small: bool = False,
+    tls: tuple[bool, bool] = (False, False),
+    late: bool = False,
 ) -> int:
     """Both ways; gives how many statements passed the lane."""
     usual, fast = (
         Conversation(stage, recording=new_recording()),
-        LaneConversation(stage, small, tls),
+        LaneConversation(stage, small, tls, late),
     )
     try:
         asked, masked = zip(*(_hold(stage, way, rounds) for way in (usual, fast)), strict=True)
@@ -262,7 +319,11 @@ def compare(
         replies = fast.to_client, usual.to_client
         assert replies[0] == replies[1], _difference(*replies, from_client=False)
         assert recorded_events(fast.recording) == recorded_events(usual.recording)
+        assert journaled(fast.recording) == journaled(usual.recording)
         assert fast.recording.texts.take() == usual.recording.texts.take()
+        # but for the unnamed one, which the session's own short way forgets
+        portals = [way.session.portals.confirmed.keys() - {b""} for way in (fast, usual)]
+        assert portals[0] == portals[1], portals
         for attribute in ("number", "transaction_status", "counters"):
             assert getattr(fast.session, attribute) == getattr(usual.session, attribute)
         assert fast.closed == usual.closed
@@ -282,6 +343,6 @@ def _hold(stage: Stage, way: Conversation, rounds: Rounds) -> tuple[bytes, Count
     way.server.receive = listen  # type: ignore[method-assign]
     for data, timing in rounds:
         way.run(data, timing)
-    if isinstance(way, LaneConversation) and way.in_lane.inside:
-        way.in_lane.traffic.sync()
+    if isinstance(way, LaneConversation):
+        way.in_lane.leave()
     return bytes(asked), stage.judge.masked - before

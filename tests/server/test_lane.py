@@ -87,6 +87,21 @@ _PLAIN = [
     *(frontend.parse(name, q) + frontend.sync() for q in (SECRET, MASKED, PUBLIC) for name in ("", "s")),
 ]  # fmt: skip
 
+CHANGE = "UPDATE products SET stock = 1 WHERE id = 1"
+#: What changes something, and the ends of transactions.
+_CHANGING = [
+    *(frontend.query(text) for text in ("BEGIN", CHANGE, CHANGE, "COMMIT", "ROLLBACK")),
+    *(
+        frontend.parse("", text) + frontend.bind("", "") + frontend.execute("") + frontend.sync()
+        for text in ("BEGIN", CHANGE, "COMMIT", PUBLIC)
+    ),
+    *(frontend.parse("s", text) + frontend.sync() for text in ("BEGIN", CHANGE, "COMMIT")),
+    *(
+        frontend.bind(portal, "s") + frontend.execute(portal) + frontend.sync()
+        for portal in ("", "c")
+    ),
+]
+
 
 @pytest.mark.parametrize("seed", range(8))
 def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
@@ -106,6 +121,41 @@ def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
         tls = (source.random() < 0.3, source.random() < 0.3)
         handled += compare(stage, rounds, source.random() < 0.5, tls)
     assert handled > 500
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_changes_and_transactions_among_others(stage: Stage, seed: int) -> None:
+    """The same intents in the same order, whenever the journal is written."""
+    source = random.Random(seed)
+    handled = 0
+    for _ in range(100):
+        words = [*_CHANGING, *source.sample(_PLAIN, 3), *source.sample(WORDS, source.randint(0, 2))]
+        spoken = [source.choice(words) for _ in range(source.randint(6, 40))]
+        rounds = [
+            (b"".join(source.sample(spoken, source.choice([1, 1, 1, 2, 3]))), _timing(source))
+            for _ in spoken
+        ]
+        tls = (source.random() < 0.2, source.random() < 0.2)
+        handled += compare(stage, rounds, source.random() < 0.5, tls, late=source.random() < 0.5)
+    assert handled > 500
+
+
+def test_changes_and_transactions_stay_in_the_lane(stage: Stage) -> None:
+    conversation = LaneConversation(stage)
+    for name, text in (("b", "BEGIN"), ("u", CHANGE), ("e", "COMMIT")):
+        _ask(conversation, frontend.parse(name, text) + frontend.sync())
+    simple = [frontend.query(text) for text in ("BEGIN", CHANGE, PUBLIC, CHANGE, "COMMIT")]
+    prepared = [
+        frontend.bind("", name) + frontend.execute("") + frontend.sync() for name in ("b", "u", "e")
+    ]
+    for question in (*simple, *prepared):
+        _ask(conversation, question)  # the first time, its description is compared elsewhere
+    before = conversation.lane.requests
+    for question in (*simple, *prepared, *simple):
+        _ask(conversation, question)
+        assert conversation.in_lane.inside
+    assert conversation.lane.requests - before == 13
+    conversation.close()
 
 
 @pytest.mark.parametrize("seed", range(4))

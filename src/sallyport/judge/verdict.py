@@ -106,8 +106,18 @@ class Verdict(Struct):
 
     @property
     def is_quiet(self) -> bool:
-        """It changes nothing, is not watched, and its rows are recorded as they are sent."""
-        return not (self.changes or self.hides_rows or self.is_watched or self.runs_unknown_code)
+        """It is not watched, runs no code that was not read, and its rows are recorded as they are
+        sent.
+        """
+        return not (self.hides_rows or self.is_watched or self.runs_unknown_code)
+
+    @property
+    def is_transaction_control(self) -> bool:
+        """It may run, and begins or ends a transaction or a part of one, and no more."""
+        moves = self.changes or self.changes_search_path or self.changes_settings
+        facts = self.facts
+        parameters = facts.setting_parameters or facts.bound_settings or facts.cast_parameters
+        return self.refusal is None and not (self.resolves_names or moves or parameters)
 
     @property
     def is_followed(self) -> bool:

@@ -175,7 +175,7 @@ class Gateway:
 
     def _open_lane(self) -> None:
         if HAS_LANE and os.environ.get("SALLYPORT_LANE") != "off":
-            self.lane = Lane(self.added)
+            self.lane = Lane(self.added, self.intents)
             asyncio.get_running_loop().add_reader(self.lane.descriptor, self.lane.poll)
 
     async def run(self) -> None:

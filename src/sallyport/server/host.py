@@ -134,7 +134,7 @@ class SessionHost:
         self._recorder = gateway.recorder.open_session(*who)
         limits, link = gateway.limits, self._link
         if gateway.intents is not None:
-            link.gate = gateway.intents.gate(self._recorder, link, self._not_journaled)
+            link.gate = gateway.intents.gate(self._recorder, link, self.not_journaled)
         self._session = session = Session(
             self.subject,
             admitted.judge,
@@ -307,7 +307,7 @@ class SessionHost:
             return
         session = self._session
         if session.unkept:
-            keep_containments(self._gateway, session, self._link, self._not_journaled)
+            keep_containments(self._gateway, session, self._link, self.not_journaled)
         if session.to_server.pending:
             self._link.write(session.to_server.take())
         if session.to_client:
@@ -506,7 +506,7 @@ class SessionHost:
     def _unrecordable(self) -> None:
         self.shut(refuse("SP1801", "the session cannot be recorded any more"), "recording failed")
 
-    def _not_journaled(self) -> None:
+    def not_journaled(self) -> None:
         """What was to be sent last could not be journaled, so it was not sent."""
         if not self._is_ended:
             self._recorder.note(

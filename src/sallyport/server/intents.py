@@ -45,6 +45,16 @@ class TargetLink(Protocol):
         """Past the gate."""
 
 
+class Gate(Protocol):
+    """What waits for intents to be written."""
+
+    def release(self, written: int) -> bool:
+        """Send what waits for no later intent; whether that was all."""
+
+    def fail_waiting(self) -> None:
+        """What waits is never sent."""
+
+
 class IntentWriter:
     """Writes a gateway's journal. Everything but the writes of a ``sync`` journal happens on the
     event loop.
@@ -53,7 +63,7 @@ class IntentWriter:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.written = 0  # ordinal of the newest intent that is in the journal
-        self._waiting: list[WriteGate] = []
+        self._waiting: list[Gate] = []
         self._is_due = self._is_writing = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "sallyport-journal") if journal.sync else None
@@ -80,7 +90,15 @@ class IntentWriter:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.shutdown)
 
-    def wait(self, gate: WriteGate) -> None:
+    def commit(self, gate: Gate) -> None:
+        """Write now what is queued, and release the gate when it is written. For a gate that many
+        sessions share, at the end of a turn.
+        """
+        if gate not in self._waiting:
+            self._waiting.append(gate)
+        self._flush()
+
+    def wait(self, gate: Gate) -> None:
         """Release the gate when its intents are written."""
         self._waiting.append(gate)
         if not self._is_due:
@@ -138,7 +156,7 @@ class IntentWriter:
         self.written = self.journal.appended
         waiting, self._waiting = self._waiting, []
         for gate in waiting:
-            gate.fail()
+            gate.fail_waiting()
 
     def _retry(self) -> None:
         if not self._is_closed:
@@ -256,7 +274,7 @@ class WriteGate:
         if not self._holds and not self._failed:
             self.release(self._writer.written)
 
-    def fail(self) -> None:
+    def fail_waiting(self) -> None:
         """Drop what waits and end the session."""
         self._failed = True
         self._holds = 0

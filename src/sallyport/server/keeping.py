@@ -35,7 +35,7 @@ async def _keep(
     on_failed: Callable[[], None],
 ) -> None:
     gate = link.gate
-    fail = gate.fail if gate is not None else on_failed
+    fail = gate.fail_waiting if gate is not None else on_failed
     try:
         for containment in containments:
             await asyncio.to_thread(store.keep, containment)

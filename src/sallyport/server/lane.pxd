@@ -2,88 +2,39 @@
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from sallyport.audit.chunks cimport ChunkWriter
-from sallyport.server.plain cimport PlainTraffic, Scratch, now
+from sallyport.server.lane_legs cimport EPOLLIN, EPOLLOUT, LaneSession, Leg, LegWatcher, epoll_event, epoll_wait
+from sallyport.server.plain cimport PlainTraffic, Scratch
+from sallyport.server.plain_statement cimport now
 from sallyport.server.tls cimport TlsLayer
 from sallyport.wire.frames cimport Output
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        void *ptr
-    cdef struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
-    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
-    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
-    uint32_t EPOLLIN, EPOLLOUT
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *buf, size_t size, int flags)
     ssize_t send(int fd, const void *buf, size_t size, int flags)
     int MSG_NOSIGNAL
 
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
-
-cdef Py_ssize_t _READ, _OPENED, _ROUNDS, _EVENTS, _KEPT, _RECORDED, _TOLD, _LOOKS, _BUDGET
+cdef Py_ssize_t _READ, _OPENED, _ROUNDS, _EVENTS, _RECORDED, _TOLD, _LOOKS, _BUDGET
 
 
 @cython.final
-cdef class Leg:
-    cdef readonly int fd
-    cdef readonly bint is_client
-    cdef Output out, part
-    cdef TlsLayer tls
-    cdef Py_ssize_t out_start
-    cdef uint32_t events
-    cdef bint watched
-    cdef LaneSession session
-    cdef Leg other
-
-    cdef bytes take(self)
-    cdef int empty(self) except -1
-
-
-@cython.final
-cdef class LaneSession:
-    cdef Lane lane
-    cdef object owner
-    cdef readonly PlainTraffic traffic
-    cdef Leg client, server
-    cdef readonly bint inside, held
-    cdef long long tell_at
-
-    cpdef enter(self)
-    cpdef hold(self, bint hold)
-    @cython.locals(lane=Lane, part=Output)
-    cpdef leave(self, bytes from_client=*, bytes from_server=*)
-
-
-@cython.final
-cdef class Lane:
-    cdef readonly int descriptor
+cdef class Lane(LegWatcher):
     cdef unsigned char *buffer
     cdef unsigned char *opened
     cdef epoll_event ready[256]
-    cdef epoll_event event
     cdef Output batch
     cdef readonly Scratch scratch
-    cdef list left
+    cdef list waiting
+    cdef long long written
     cdef readonly Py_ssize_t requests
     cdef Py_ssize_t until_measured, budget, until_look
     cdef bint finds_more  # a second look found something, the last time
-    cdef object added
+    cdef object added, intents
 
-    cdef int watch(self, Leg leg, uint32_t events) except -1
-    @cython.locals(session=LaneSession, events=uint32_t)
-    cdef int rewatch(self, Leg leg) except -1
-    cdef int unwatch(self, Leg leg) except -1
     @cython.locals(count=int, turn=int, i=int, leg=Leg, session=LaneSession)
     cpdef poll(self)
     cdef bint looks_again(self) noexcept
@@ -105,6 +56,12 @@ cdef class Lane:
     cdef int check_recorder(self, LaneSession session) except -1
     @cython.locals(tls=TlsLayer, sealed=bytes)
     cdef int write(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(kept=Output)
+    cdef int keep(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(waiting=list, session=LaneSession, leg=Leg, kept=Output)
+    cpdef bint release(self, long long written) except -1
+    @cython.locals(waiting=list, session=LaneSession)
+    cpdef fail_waiting(self)
     @cython.locals(done=Py_ssize_t, number=int)
     cdef int put(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(session=LaneSession, out=Output, done=Py_ssize_t, number=int)

@@ -12,6 +12,9 @@ owner (:class:`~sallyport.server.ports.LaneOwner`) gets what was read and what c
 A leg with TLS has the layer of its transport (:class:`~sallyport.server.tls.TlsLayer`): between any
 two records the one can go on where the other has stopped.
 
+What may change something waits in its session until the journal has it; at the end of every look
+all of it is written at once (:mod:`sallyport.server.intents`).
+
 Back-pressure: while a socket does not take what is written, the other one is not read. Exists
 compiled only (types in ``lane.pxd``); see ``docs/adr`` for what was measured.
 
@@ -23,8 +26,9 @@ from __future__ import annotations
 from typing import Any
 
 from sallyport.core.errors import ProtocolError
+from sallyport.server.lane_legs import MOST_KEPT, LaneSession, Leg, LegWatcher
 from sallyport.server.latency import SAMPLE_EVERY, LatencyHistograms
-from sallyport.server.plain import PlainTraffic, Scratch
+from sallyport.server.plain import Scratch
 from sallyport.server.tls import RECORD
 from sallyport.wire.frames import Output
 
@@ -37,25 +41,18 @@ COMPILED = bool(cython.compiled)
 
 if not cython.compiled:
     # C functions that lane.pxd imports; only ever called by compiled code.
-    EPOLL_CLOEXEC: Any = None
-    EPOLL_CTL_ADD: Any = None
-    EPOLL_CTL_MOD: Any = None
-    EPOLL_CTL_DEL: Any = None
     EPOLLIN: Any = None
     EPOLLOUT: Any = None
     MSG_NOSIGNAL: Any = None
     EAGAIN: Any = None
     EINTR: Any = None
     EPROTO: Any = None
-    epoll_create1: Any = None
-    epoll_ctl: Any = None
     epoll_wait: Any = None
     errno: Any = None
     malloc: Any = None
     free: Any = None
     recv: Any = None
     send: Any = None
-    close: Any = None
     memcpy: Any = None
     now: Any = None
     PyBytes_FromStringAndSize: Any = None
@@ -68,8 +65,6 @@ _OPENED = _READ + 2 * RECORD
 #: Rounds of reading before other work of the event loop gets its turn.
 _ROUNDS = 4
 _EVENTS = 256
-#: Bytes of a buffer that an idle leg keeps.
-_KEPT = 16384
 #: Bytes that wait for the recorder from which on its owner is told, and after how many more it is
 #: told again.
 _RECORDED = 65536
@@ -81,135 +76,29 @@ _LOOKS = 16
 _BUDGET = 1048576
 
 
-class Leg:
-    """One socket of a session. ``out``: what it did not take yet, from ``out_start`` on, as it goes
-    over the network. ``tls``: None where that is plaintext.
-    """
-
-    def __init__(self, fd: int, is_client: bool, tls: Any) -> None:
-        self.fd = fd
-        self.is_client = is_client
-        self.tls = tls
-        self.out = Output(0)
-        self.out_start = 0
-        self.part = Output(0)  # of the server's: what was read of an answer that is not whole
-        self.events = 0  # that it is watched for
-        self.watched = False
-        self.session: Any = None
-        self.other: Any = None
-
-    def take(self) -> bytes:
-        """What is left of ``out``, which is empty then."""
-        start = self.out_start
-        rest = PyBytes_FromStringAndSize(
-            cython.cast("const char *", self.out.data) + start, self.out.n - start
-        )
-        self.empty()
-        return rest  # type: ignore[no-any-return]
-
-    def empty(self) -> int:
-        """Nothing of ``out`` is left; its memory is kept where it is little."""
-        if self.out.capacity > _KEPT:
-            self.out = Output(0)
-        self.out.n = 0
-        self.out_start = 0
-        return 0
-
-
-class LaneSession:
-    """One session in the lane. ``client_tls``, ``server_tls``: of its legs, past the handshake."""
-
-    def __init__(
-        self,
-        lane: Lane,
-        owner: Any,
-        traffic: PlainTraffic,
-        client_fd: int,
-        server_fd: int,
-        client_tls: Any = None,
-        server_tls: Any = None,
-    ) -> None:
-        self.lane = lane
-        self.owner = owner
-        self.traffic = traffic
-        self.client = Leg(client_fd, True, client_tls)
-        self.server = Leg(server_fd, False, server_tls)
-        self.client.other = self.server
-        self.server.other = self.client
-        self.client.session = self.server.session = self
-        self.inside = False
-        self.held = False
-        self.tell_at = 0  # bytes that were recorded when its owner is to be told again
-
-    def enter(self) -> None:
-        """Take the sockets over. The session is plain, and neither transport reads or has anything
-        to write.
-
-        Raises OSError, and then nothing was taken.
-        """
-        self.traffic.begin()
-        self.lane.watch(self.client, EPOLLIN)
-        try:
-            self.lane.watch(self.server, EPOLLIN)
-        except OSError:
-            self.lane.unwatch(self.client)
-            raise
-        self.inside = True
-
-    def leave(self, from_client: bytes = b"", from_server: bytes = b"") -> None:
-        """Give the sockets back; does nothing outside the lane."""
-        if not self.inside:
-            return
-        self.inside = self.held = False
-        lane = self.lane
-        lane.unwatch(self.client)
-        lane.unwatch(self.server)
-        part = self.server.part
-        if part.n:
-            from_server = part.finish() + from_server
-            part.n = 0
-        lane.left.append(self)  # events of this round may still point at its legs
-        try:
-            self.traffic.leave()
-        finally:  # its sockets are read again, or nobody would see its end
-            self.owner.lane_left(from_client, from_server, self.client.take(), self.server.take())
-
-    def hold(self, hold: bool) -> None:
-        """Read neither socket for the time being, or again."""
-        if self.inside and self.held != hold:
-            self.held = hold
-            self.lane.rewatch(self.client)
-            self.lane.rewatch(self.server)
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing is outstanding, and everything was handed to the network."""
-        return self.traffic.pending == 0 and not self.client.out.n and not self.server.out.n
-
-
-class Lane:
+class Lane(LegWatcher):
     """See the module's docstring. ``descriptor``: to be watched for reading, and then :meth:`poll`
     called.
 
-    ``added``: what is told of every so many reads how long they were kept. Raises OSError.
+    ``added``: what is told of every so many reads how long they were kept. ``intents``: writes the
+    journal; None where there is none. Raises OSError.
     """
 
-    event: Any  # epoll_event when compiled
     ready: Any  # epoll_event[_EVENTS] when compiled
 
-    def __init__(self, added: LatencyHistograms) -> None:
+    def __init__(self, added: LatencyHistograms, intents: Any = None) -> None:
+        super().__init__()
         self.added = added
+        self.intents = intents
+        self.written = 0  # ordinal of the newest intent that is known to be in the journal
+        self.waiting: list[Any] = []  # sessions that wait for the journal
         self.until_measured = SAMPLE_EVERY
-        self.descriptor = epoll_create1(EPOLL_CLOEXEC)
-        if self.descriptor < 0:
-            raise OSError(errno, "no epoll descriptor")
         self.buffer = cython.cast("unsigned char *", malloc(_READ))
         self.opened = cython.cast("unsigned char *", malloc(_OPENED))  # what was decrypted
         if self.buffer == cython.NULL or self.opened == cython.NULL:
             raise MemoryError
         self.batch = Output(4096)
         self.scratch = Scratch()
-        self.left: list[Any] = []
         self.requests = 0
         self.finds_more = False
         self.until_look = _LOOKS
@@ -217,40 +106,6 @@ class Lane:
     def __dealloc__(self) -> None:
         free(self.buffer)
         free(self.opened)
-        if self.descriptor >= 0:
-            close(self.descriptor)
-
-    def watch(self, leg: Leg, events: int) -> int:
-        """Watch a leg for these events. Raises OSError."""
-        operation = EPOLL_CTL_MOD if leg.watched else EPOLL_CTL_ADD
-        self.event.events = events
-        self.event.data.ptr = cython.cast("void *", leg)
-        if epoll_ctl(self.descriptor, operation, leg.fd, cython.address(self.event)) < 0:
-            raise OSError(errno, "a socket cannot be watched")
-        leg.watched = True
-        leg.events = events
-        return 0
-
-    def rewatch(self, leg: Leg) -> int:
-        """Read it unless the other one does not take what is written, or nothing is to be read;
-        write when something is left.
-        """
-        session: LaneSession = leg.session
-        events = 0
-        if not session.held and leg.other.out.n == 0:
-            events = EPOLLIN
-        if leg.out.n:
-            events |= EPOLLOUT
-        if events != leg.events:
-            self.watch(leg, events)
-        return 0
-
-    def unwatch(self, leg: Leg) -> int:
-        if leg.watched:
-            leg.watched = False
-            leg.events = 0
-            epoll_ctl(self.descriptor, EPOLL_CTL_DEL, leg.fd, cython.NULL)
-        return 0
 
     def poll(self) -> None:
         """Handle what is there."""
@@ -275,6 +130,8 @@ class Lane:
                     session = leg.session
                     session.leave()
                     session.owner.lane_broken(error)
+            if self.waiting:
+                self.intents.commit(self)
             if self.left:
                 self.left.clear()
 
@@ -416,6 +273,8 @@ class Lane:
         """Send, encrypted where the leg is."""
         if not session.inside:
             return 0
+        if not leg.is_client and (session.waits or session.traffic.intent > self.written):
+            return self.keep(session, leg, src, size)
         if leg.tls is None:
             return self.put(session, leg, src, size)
         tls: Any = leg.tls
@@ -424,6 +283,48 @@ class Lane:
         except ProtocolError:
             return self.fail(session, leg, EPROTO)
         return self.put(session, leg, _address(sealed), len(sealed))
+
+    def keep(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
+        """Until the journal has what the session may change."""
+        if leg.kept is None:
+            leg.kept = Output(0)
+        kept: Any = leg.kept
+        kept.write(src, 0, size)
+        if not session.waits:
+            session.waits = True
+            self.waiting.append(session)
+        if kept.n > MOST_KEPT:
+            self.rewatch(leg.other)
+        return 0
+
+    def release(self, written: int) -> bool:
+        """Send what waits for no later intent; whether that was all."""
+        self.written = written
+        waiting, self.waiting = self.waiting, []
+        for member in waiting:
+            session: Any = member
+            if not session.waits:
+                continue
+            if session.traffic.intent > written:
+                self.waiting.append(session)
+                continue
+            leg = session.server
+            kept = leg.kept
+            leg.kept = None
+            session.waits = False
+            if kept.n > MOST_KEPT:
+                self.rewatch(leg.other)
+            self.write(session, leg, kept.data, kept.n)
+        return not self.waiting
+
+    def fail_waiting(self) -> None:
+        """What waits is never sent: it could not be journaled."""
+        waiting, self.waiting = self.waiting, []
+        for member in waiting:
+            session: Any = member
+            if session.waits:
+                session.server.kept = None
+                session.owner.lane_unjournaled()
 
     def put(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
         """Send, or keep what the socket does not take; then the other leg is not read."""

@@ -13,7 +13,8 @@ import structlog
 
 from sallyport.core.errors import ProtocolError, Refusal, refuse
 from sallyport.judge import Verdict
-from sallyport.server.lane import Lane, LaneSession
+from sallyport.server.lane import Lane
+from sallyport.server.lane_legs import LaneSession
 from sallyport.server.pacing import Pacing
 from sallyport.server.plain import PlainTraffic
 from sallyport.server.ports import ClientPort
@@ -50,6 +51,9 @@ class LaneHost(Protocol):
 
     def fault(self, message: str, detail: str) -> None:
         """The gateway and the server disagree: nothing more may pass."""
+
+    def not_journaled(self) -> None:
+        """What was to be sent last could not be journaled, so it was not sent."""
 
     def shut(self, refusal: Refusal, reason: str) -> None:
         """End the session, telling the client why."""
@@ -130,12 +134,19 @@ class LaneAccess:
     # -- called by the lane ------------------------------------------------------------------------
 
     def lane_left(
-        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+        self,
+        from_client: bytes,
+        from_server: bytes,
+        to_client: bytes,
+        to_server: bytes,
+        unjournaled: bytes,
     ) -> None:
         """See :class:`~sallyport.server.ports.LaneOwner`."""
         host = self._host
         if to_server:
             self._link.write_encrypted(to_server)
+        if unjournaled:
+            self._link.write(unjournaled)
         if to_client:
             self._port.write_encrypted(to_client)
         self._link.resume()
@@ -151,6 +162,10 @@ class LaneAccess:
     def lane_recorded(self) -> None:
         """See :class:`~sallyport.server.ports.LaneOwner`."""
         self._pacing.check_recorder()
+
+    def lane_unjournaled(self) -> None:
+        """See :class:`~sallyport.server.ports.LaneOwner`."""
+        self._host.not_journaled()
 
     def lane_failed(self, error: OSError, is_client: bool) -> None:
         """See :class:`~sallyport.server.ports.LaneOwner`."""

@@ -7,58 +7,16 @@ from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.audit.msgpack cimport (
     HEADER_BYTES, put_array, put_bin, put_float64, put_nil, put_raw, put_str, put_uint,
 )
+from sallyport.server.plain_statement cimport (
+    Pending, PlainStatement, entries_of, now, plain_parsed, plain_prepared, plain_query, portal_of, prepared_of,
+)
 from sallyport.session.activity cimport Activity
 from sallyport.wire.frames cimport Output, write_masked_rows
 from sallyport.wire.scan cimport blank_literals
 
-cdef extern from *:
-    """
-    #include <time.h>
-    static inline double sallyport_now(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return t.tv_sec + t.tv_nsec * 1e-9;
-    }
-    """
-    double now "sallyport_now"() nogil
-
 cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED
-cdef Py_ssize_t _QUERY, _BIND, _PARSE, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _DECLARED, _PART, _FLOW, _ROW
+cdef Py_ssize_t _QUERY, _BIND, _PARSE, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _DECLARED, _PART, _FLOW, _ROW, _IDLE
 cdef bytes _DESCRIBE_PORTAL
-
-
-@cython.final
-cdef class PlainStatement:
-    cdef readonly object verdict, script, prepared, subject_judge, record, literals
-    cdef readonly bint hides_text, hides_binds
-    cdef bytes before, after
-    cdef dict programs
-    cdef bint has_plan, is_rewritten, is_offered
-    cdef bytes notice, description
-    cdef tuple masked_columns, types
-    cdef dict parsed
-    cdef Py_ssize_t masked_rows
-    cdef object program
-
-
-cpdef PlainStatement plain_query(object script, object subject_judge)
-cpdef PlainStatement plain_prepared(object prepared, object subject_judge)
-cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object subject_judge)
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Pending:
-    cdef readonly PlainStatement statement
-    cdef readonly Py_ssize_t number
-    cdef Py_ssize_t step
-    cdef bytes text, bind
-    cdef double started
-    cdef bint is_bundle, is_parsed, hidden
-    cdef readonly bint flows
-    cdef object program, prepared
-    cdef readonly Py_ssize_t rows, size
-    cdef Pending following
 
 
 @cython.final
@@ -73,12 +31,14 @@ cdef class PlainTraffic:
     cdef Activity activity
     cdef readonly ChunkWriter chunks
     cdef Scratch scratch
-    cdef dict statements, cache, templates
+    cdef dict statements, portals, cache, templates
     cdef list uncounted  # of PlainStatement
     cdef list offered
     cdef set known
     cdef Py_ssize_t generation, number, step, limit, longest, rows, bytes, parsing
     cdef readonly Py_ssize_t pending
+    cdef readonly long long intent
+    cdef bint controls
     cdef unsigned char status
     cdef readonly Pending first
     cdef Pending last, running, bound, parsed
@@ -101,6 +61,7 @@ cdef class PlainTraffic:
     cdef Py_ssize_t _query(self, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(statement=PlainStatement)
     cdef PlainStatement _known(self, const unsigned char *src, Py_ssize_t size, bytes sql)
+    cdef bint _passes(self, PlainStatement statement) except -1
     @cython.locals(key=Output, n=Py_ssize_t)
     cdef object _templated(self, const unsigned char *src, Py_ssize_t size, bytes sql)
     @cython.locals(name=bytes, statement=PlainStatement, pending=Pending, out=Output)
@@ -122,6 +83,8 @@ cdef class PlainTraffic:
         chunks=ChunkWriter, after=bytes, size=Py_ssize_t, start="unsigned char *", p="unsigned char *"
     )
     cdef int _record_query(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
+    @cython.locals(event=bytes)
+    cdef int _commit_statement(self, PlainStatement statement, unsigned char *start, Py_ssize_t size) except -1
     @cython.locals(
         chunks=ChunkWriter, before=bytes, after=bytes, size=Py_ssize_t, start="unsigned char *",
         p="unsigned char *",
@@ -165,7 +128,7 @@ cdef class PlainTraffic:
     cdef int _record_complete(self, Pending pending, const unsigned char *src) except -1
     @cython.locals(statement=PlainStatement)
     cpdef sync(self)
-    @cython.locals(pending=Pending, bound=Pending, in_block=bint)
+    @cython.locals(pending=Pending)
     cpdef leave(self)
 
 
@@ -186,12 +149,3 @@ cdef Py_ssize_t _parameters_end(const unsigned char *src, Py_ssize_t p, Py_ssize
 
 @cython.locals(formats=Py_ssize_t, count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
 cdef unsigned char *_put_parameters(unsigned char *out, const unsigned char *src, Py_ssize_t p) noexcept
-
-@cython.locals(statement=PlainStatement)
-cdef object _prepared(Pending pending)
-
-@cython.locals(statement=PlainStatement)
-cdef object _portal(Pending pending)
-
-@cython.locals(statement=PlainStatement)
-cdef list _entries(object session, Pending pending)

@@ -5,11 +5,11 @@ answered whole.
 
 :class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement or
 behind an unnamed Parse of a known text, and the whole answer to it. It recognises them exactly,
-looks the verdict up, compares the answer's RowDescription with the compiled plan, masks the rows
-and records both. It decides nothing: what it does not recognise it leaves untouched (it says 0),
-upon which its owner calls :meth:`PlainTraffic.leave` and hands the bytes to
-:class:`~sallyport.session.machine.Session`, which gives the same bytes for everything that is
-handled here.
+looks the verdict up, has what may change something journaled, compares the answer's RowDescription
+with the compiled plan, masks the rows and records both. It decides nothing: what it does not
+recognise it leaves untouched (it says 0), upon which its owner calls :meth:`PlainTraffic.leave` and
+hands the bytes to :class:`~sallyport.session.machine.Session`, which gives the same bytes for
+everything that is handled here.
 
 No I/O. While it is in use its Session is not: number, counters and outstanding statements are kept
 here and put back by :meth:`PlainTraffic.sync` and :meth:`PlainTraffic.leave`. Only ever used
@@ -22,18 +22,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sallyport.audit.events import encode_event, encode_verdict
-from sallyport.judge import RunPermit
-from sallyport.session.entries import Entry
-from sallyport.session.judged import allowed
+from sallyport.server.plain_statement import Pending, PlainStatement
+from sallyport.session.acknowledgements import outlives_transaction
+from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
 from sallyport.session.programs import KEEP
-from sallyport.session.recorded import hides_text, shown_text
-from sallyport.session.statements import Portal, Prepared, void_parameters
-from sallyport.session.states import Expect
 from sallyport.sql.template import MAX_BYTES
 from sallyport.wire.frames import Output
-from sallyport.wire.frontend import parse_bind, parse_parse
+from sallyport.wire.frontend import parse_bind
 
 try:
     import cython
@@ -44,6 +40,14 @@ COMPILED = bool(cython.compiled)
 
 if not cython.compiled:
     # C functions that plain.pxd imports; only ever called by compiled code.
+    from sallyport.server.plain_statement import (
+        entries_of,
+        plain_parsed,
+        plain_prepared,
+        plain_query,
+        portal_of,
+        prepared_of,
+    )
     from sallyport.wire.frames import write_masked_rows
     from sallyport.wire.scan import blank_literals
 
@@ -74,6 +78,8 @@ _PART = 131072
 #: Bytes of rows from which on a result is not gathered but passes in pieces.
 _FLOW = 16384
 _ROW = 0x44
+#: Transaction status outside any transaction.
+_IDLE = 73
 #: Tags and fields of events; see sallyport.audit.events, and a test.
 _STATEMENT = 2
 _STATEMENT_FIELDS = 16
@@ -88,126 +94,6 @@ _KNOWN = 1024
 _NAME = 63
 
 
-class PlainStatement:
-    """What is needed of one plain verdict: of a simple query (``script``), of a prepared statement
-    (``prepared``), or of a text that is parsed, bound and run in one go (``script``, and the
-    ``types`` of its parameters as declared).
-
-    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of
-    the others those before the parameters and those behind them; of a prepared statement its text
-    is among the first. ``parsed``: of a query, the statements for its text when it is parsed, by
-    the declaration of types.
-    """
-
-    def __init__(
-        self, verdict: Any, script: Any, prepared: Any, subject_judge: Any, types: Any = None
-    ) -> None:
-        self.verdict = verdict
-        self.script = script
-        self.prepared = prepared
-        self.subject_judge = subject_judge
-        self.programs = verdict.programs
-        self.has_plan = verdict.plan is not None
-        self.notice = verdict.notice
-        self.masked_columns = verdict.masked_columns
-        self.masked_rows = (
-            0  # that are not counted by the judge yet; some session has it among its ``uncounted``
-        )
-        self.is_rewritten = script is not None and script.rewritten is not None
-        self.description = b""
-        self.program = None
-        self.is_offered = False  # of a prepared statement: its text, to the index
-        self.types = types
-        self.literals = verdict.literals
-        self.hides_text = hides_text(subject_judge, verdict)
-        hides_values = subject_judge.hides_values and self.literals is not None
-        self.hides_binds = hides_values and not self.literals.shows_binds
-        self.parsed: dict[bytes, PlainStatement] = {}
-        is_query = prepared is None and types is None
-        self.record = allowed(subject_judge, verdict, "simple" if is_query else "extended")
-        encoded = encode_verdict(self.record)
-        if is_query:
-            self.before = b""
-            self.after = encoded.rest
-        else:
-            text: bytes = (
-                b"" if prepared is None else encode_event((self.shown(prepared.script),))[1:]
-            )
-            declared = types if prepared is None else prepared.types
-            self.before = text + encoded.before_binds
-            self.after = encoded.after_formats + encode_event((declared,))[1:] + encoded.after_types
-
-    def shown(self, sql: bytes) -> str:
-        """The text as it may be recorded."""
-        return shown_text(self.subject_judge, self.verdict, sql)
-
-
-def plain_query(script: Any, subject_judge: Any) -> PlainStatement | None:
-    """The statement for Query messages of this text (or template); None where it is not plain, or
-    may change something: its intent is journaled first.
-    """
-    if not script.plain or not _may_pass(script.statements[0]):
-        return None
-    return PlainStatement(script.statements[0], script, None, subject_judge)
-
-
-def plain_prepared(prepared: Any, subject_judge: Any) -> PlainStatement | None:
-    """The statement for Bind messages of this prepared statement; None as for
-    :func:`plain_query`.
-    """
-    verdict = prepared.verdict
-    if prepared.inner or prepared.subject_judge is not subject_judge or verdict is None:
-        return None
-    if not verdict.plain or not _may_pass(verdict):
-        return None
-    return PlainStatement(verdict, None, prepared, subject_judge)
-
-
-def plain_parsed(query: Any, types: bytes, subject_judge: Any) -> PlainStatement | None:
-    """The statement for the text of a plain query when it is parsed with these parameter types,
-    which end its Parse; None where the judge would say no, or has to look at them in another way.
-    """
-    script, verdict = query.script, query.verdict
-    if type(script.permit) is not RunPermit:
-        return None
-    declared = parse_parse(b"\0\0" + types).param_types
-    if void_parameters(declared) or (
-        declared and subject_judge.check_declared_types(verdict, declared) is not None
-    ):
-        return None
-    return PlainStatement(verdict, script, None, subject_judge, declared)
-
-
-def _may_pass(verdict: Any) -> bool:
-    """Only with the judge's permit (:mod:`sallyport.judge.permit`), what is known to read, and rows
-    that are recorded as they are sent.
-    """
-    return type(verdict.permit) is RunPermit and verdict.is_quiet
-
-
-class Pending:
-    """A plain statement that was sent and is not answered yet. ``text``: as the client sent it; of
-    a Bind alone, the statement's name. ``prepared``: what a Parse makes, once somebody asks for it.
-    """
-
-    def __init__(self, statement: PlainStatement, number: int, text: bytes, step: int) -> None:
-        self.statement = statement
-        self.number = number
-        self.text = text
-        self.step = step  # Session.step
-        self.bind = b""
-        self.started = now()
-        self.is_bundle = False
-        self.is_parsed = False
-        self.prepared: Any = None
-        self.hidden = False
-        self.flows = False  # rows of it were sent, and more are to come
-        self.program: Any = None
-        self.rows = 0
-        self.size = 0
-        self.following: Any = None
-
-
 class Scratch:
     """Buffers that the sessions of one event loop share; nothing is kept in them between calls."""
 
@@ -219,6 +105,8 @@ class Scratch:
 class PlainTraffic:
     """See the module's docstring. ``piece``, ``piece_size``: what :meth:`ask` and :meth:`answer`
     want sent, in place of what they were given; it is theirs, and valid until the next call.
+    ``intent``: ordinal of the newest intent, 0 for none: what is asked may be sent once the journal
+    has that.
     """
 
     def __init__(self, session: Any, scratch: Scratch) -> None:
@@ -227,6 +115,7 @@ class PlainTraffic:
         self.judge = session.names.judge
         self.chunks = session.recorder.chunks
         self.statements = session.statements.confirmed
+        self.portals = session.portals.confirmed
         self.uncounted: list[PlainStatement] = []
         self.offered = session.recorder.texts.offered
         # of texts that were offered to the index under ``subject_judge``
@@ -252,9 +141,15 @@ class PlainTraffic:
         self.longest = min(_LONGEST, session.limits.max_client_message + 1)
         self.status = session.transaction_status[0]
         self.step = session.pipeline.step
-        self.rows = self.bytes = self.pending = 0
+        self.rows = self.bytes = self.pending = self.intent = 0
         self.bound: Any = None  # whose portal the server has; in a transaction it outlives its Sync
         self.running: Any = None
+        # Whether the end of a transaction changes nothing but its status.
+        self.controls = (
+            session.names.path is SearchPath.KNOWN
+            and not session.names.temporary.is_open
+            and not session.settings.has_changes
+        )
         self.parsing = 0  # outstanding ones that begin with Parse
         # whose Parse the server answered last, while the session does not know
         self.parsed: Any = None
@@ -314,9 +209,19 @@ class PlainTraffic:
         statement = script.traffic
         if statement is None or statement.subject_judge is not self.subject_judge:
             statement = plain_query(script, self.subject_judge)
-            if statement is not None:
-                script.traffic = statement
-        return statement
+            if statement is None:
+                return None
+            script.traffic = statement
+        return statement if self._passes(statement) else None
+
+    def _passes(self, statement: PlainStatement) -> bool:
+        """Whether the journal takes what may change something, and the session has nothing that the
+        end of a transaction would change.
+        """
+        if statement.changes:
+            journal = self.session.recorder.journal
+            return journal is None or not journal.failed
+        return not statement.is_control or self.controls
 
     def _templated(self, src: Any, size: int, sql: bytes) -> Any:
         """The verdict for every text that differs in its literals only; None where there is
@@ -355,6 +260,8 @@ class PlainTraffic:
             if statement is None:
                 return 0
             prepared.traffic = statement
+        if not self._passes(statement):
+            return 0
         pending = self._asked(statement, name)
         pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src), self.b_bound)
         pending.is_bundle = True
@@ -439,7 +346,7 @@ class PlainTraffic:
         parsed = self.parsed
         if parsed is not None:
             self.parsed = None
-            self.session.statements.confirm(b"", _prepared(parsed))
+            self.session.statements.confirm(b"", prepared_of(parsed))
         return 0
 
     def _parse_bundle(self, src: Any, size: int) -> bool:
@@ -532,7 +439,20 @@ class PlainTraffic:
         p = put_uint(put_float64(p, now()), number)
         p = put_str(p, _address(text), size)
         p = put_raw(p, _address(after), len(after))
-        return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
+        return self._commit_statement(statement, start, p - start)
+
+    def _commit_statement(self, statement: PlainStatement, start: Any, size: int) -> int:
+        """Its event is complete. What may change something goes to the journal as well."""
+        if not statement.changes:
+            return self.chunks.commit(size, 1, 0, 0)  # type: ignore[no-any-return]
+        event = PyBytes_FromStringAndSize(cython.cast("const char *", start), size)
+        self.chunks.commit(size, 1, 0, 0)
+        recorder = self.session.recorder
+        journal = recorder.journal
+        if journal is not None:
+            self.intent = journal.append(recorder, event)
+            recorder.intent = self.intent
+        return 0
 
     def _record_bundle(self, statement: PlainStatement, number: int, src: Any, text: Any) -> int:
         """``src``: the Bind message. ``text``: of the Parse before it; None where there is none."""
@@ -566,7 +486,7 @@ class PlainTraffic:
         p = put_raw(p, _address(before), len(before))
         p = _put_parameters(p, src, 6 + self.b_name + 1)
         p = put_raw(p, _address(after), len(after))
-        return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
+        return self._commit_statement(statement, start, p - start)
 
     def _record_hidden(self, statement: PlainStatement, number: int, src: Any, text: Any) -> None:
         """As :meth:`_record_bundle`, of bind values that may not be recorded as they are."""
@@ -577,9 +497,14 @@ class PlainTraffic:
         types = statement.types if prepared is None else prepared.types
         values, formats = statement.literals.bind(bind.params, bind.param_formats, types)
         shown = statement.shown(text if prepared is None else prepared.script)
-        self.session.recorder.statement(
-            JudgedStatement(number, shown, statement.record, values, formats, types, False)
+        recorder = self.session.recorder
+        recorder.statement(
+            JudgedStatement(
+                number, shown, statement.record, values, formats, types, statement.changes
+            )
         )
+        if statement.changes:
+            self.intent = recorder.intent
 
     # -- from the server ---------------------------------------------------------------------------
 
@@ -774,6 +699,10 @@ class PlainTraffic:
         self.status = self.a_status
         if pending.is_bundle:
             self.bound = pending
+        if self.status == _IDLE:
+            self.bound = None
+            if self.portals:
+                self.session.portals.keep(outlives_transaction)
         if pending.is_parsed:
             self.parsing -= 1
             if not pending.flows:
@@ -926,83 +855,15 @@ class PlainTraffic:
         session = self.session
         self._confirm_parsed()
         self.parsing = 0
-        bound = self.bound
-        if bound is not None:
-            in_block = self.status != 73  # at its end the portal is gone
-            session.portals.confirm(b"", _portal(bound) if in_block else None)
+        if self.bound is not None:
+            session.portals.confirm(b"", portal_of(self.bound))
             self.bound = None
         pending = self.first
         self.first = self.last = None
         self.pending = 0
         while pending is not None:
-            session.pipeline.entries.extend(_entries(session, pending))
+            session.pipeline.entries.extend(entries_of(session, pending))
             pending = pending.following
-
-
-def _prepared(pending: Pending) -> Any:
-    """What a bundle binds."""
-    statement = pending.statement
-    if not pending.is_parsed:
-        return statement.prepared
-    if pending.prepared is None:
-        pending.prepared = Prepared(
-            pending.text,
-            statement.verdict,
-            statement.subject_judge,
-            types=statement.types,
-            declared=statement.types,
-            script_verdict=statement.script,
-        )
-    return pending.prepared
-
-
-def _portal(pending: Pending) -> Portal:
-    """The unnamed portal that a bundle has bound."""
-    statement = pending.statement
-    message = parse_bind(pending.bind[5:])
-    portal = Portal(
-        _prepared(pending),
-        statement.verdict,
-        statement.subject_judge,
-        params=message.params,
-        formats=message.param_formats,
-        statement=b"" if pending.is_parsed else pending.text,
-        asked=statement.has_plan or not pending.hidden,
-    )
-    if pending.program is not None:
-        portal.described, portal.program = True, pending.program
-    return portal
-
-
-def _entries(session: Any, pending: Pending) -> list[Entry]:
-    """What the session expects back for a statement."""
-    statement = pending.statement
-    verdict, number = statement.verdict, pending.number
-    if not pending.is_bundle:
-        entry = Entry(Expect.QUERY, number, verdict, statement.script, None, pending.started)
-        entry.sql = pending.text
-        entry.program, entry.rows, entry.size = pending.program, pending.rows, pending.size
-        return [entry]
-    prepared, portal = _prepared(pending), _portal(pending)
-    if pending.is_parsed:
-        session.statements.assume(b"", prepared, pending.step)
-    session.portals.assume(b"", portal, pending.step)
-    execute = Entry(
-        Expect.EXECUTE, number, verdict, None, None, pending.started, b"", prepared, portal
-    )
-    entries = [execute, Entry(Expect.SYNC)]
-    if pending.flows:
-        execute.program, execute.rows, execute.size = pending.program, pending.rows, pending.size
-        session.portals.confirm(b"", portal)
-        return entries
-    if portal.asked:
-        entries.insert(
-            0, Entry(Expect.DESCRIBE_PORTAL, number, verdict, portal=portal, hidden=pending.hidden)
-        )
-    entries.insert(0, Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal))
-    if pending.is_parsed:
-        entries.insert(0, Entry(Expect.PARSE, 0, verdict, name=b"", prepared=prepared))
-    return entries
 
 
 def _uint32(src: Any, p: int) -> int:

@@ -65,16 +65,28 @@ class LaneOwner(Protocol):
     """
 
     def lane_left(
-        self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes
+        self,
+        from_client: bytes,
+        from_server: bytes,
+        to_client: bytes,
+        to_server: bytes,
+        unjournaled: bytes,
     ) -> None:
         """The session is its owner's again. ``from_...``: was read and not handled. ``to_...``: was
         handled, and is still to be written before anything else, as it goes over the network: where
-        the leg has TLS, it is encrypted.
+        the leg has TLS, it is encrypted. ``unjournaled``: is for the server behind that, once the
+        journal has what the session may change.
         """
         ...
 
     def lane_recorded(self) -> None:
         """Much was recorded since the recorder last took it: look whether it is behind."""
+        ...
+
+    def lane_unjournaled(self) -> None:
+        """What was to be sent last could not be journaled, so it never is. The session is still in
+        the lane.
+        """
         ...
 
     def lane_failed(self, error: OSError, is_client: bool) -> None:

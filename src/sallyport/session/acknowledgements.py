@@ -89,7 +89,7 @@ def ready(
             session.names.temporary.on_transaction_ended()
             if session.names.ddl_open:
                 session.on_transaction_ended()
-        session.portals.keep(_outlives_transaction)
+        session.portals.keep(outlives_transaction)
     message = None
     series = session.series
     if series is not None:
@@ -145,7 +145,8 @@ def own_error(session: SessionState, entry: Entry, buffer: Buffer, start: int, e
     return message
 
 
-def _outlives_transaction(portal: Portal) -> bool:
+def outlives_transaction(portal: Portal) -> bool:
+    """Whether the end of the transaction leaves it open, as far as is known."""
     return portal.cursor  # if it was declared WITH HOLD; when not, the server says that it is gone
 
 

@@ -47,6 +47,13 @@ class TrackedSettings:
         return bool(self._mark)
 
     @property
+    def has_changes(self) -> bool:
+        """Whether the session has changed a setting at any time: the end of a transaction may
+        change it back.
+        """
+        return self._changed
+
+    @property
     def values(self) -> tuple[tuple[str, str], ...]:
         """Names and values, sorted."""
         mark = {"not reported": self._mark} if self._mark else {}
