@@ -60,9 +60,10 @@ def test_any_conversation_over_tls(
 
 #: What the lane is for, with names and errors between.
 _PREPARED = [
-    frontend.bind("", name) + described + frontend.execute("") + frontend.sync()
+    frontend.bind("", name) + described + frontend.execute("", limit) + frontend.sync()
     for name in ("", "s")
     for described in (b"", frontend.describe(b"P", ""))
+    for limit in (0, 0, 1, 5)
 ]
 #: What libpq's PQexecParams sends, and drivers that prepare only what comes again.
 _PARSED = [
@@ -155,6 +156,24 @@ def test_changes_and_transactions_stay_in_the_lane(stage: Stage) -> None:
         _ask(conversation, question)
         assert conversation.in_lane.inside
     assert conversation.lane.requests - before == 13
+    conversation.close()
+
+
+@pytest.mark.parametrize("described", [b"", frontend.describe(b"P", "")])
+def test_a_portal_that_is_suspended_stays_in_the_lane(stage: Stage, described: bytes) -> None:
+    """What asyncpg sends for fetchrow and fetchval."""
+    conversation = LaneConversation(stage)
+    _ask(conversation, frontend.parse("s", PUBLIC) + frontend.sync())
+    bound = frontend.bind("", "s") + described
+    _ask(conversation, bound + frontend.execute("") + frontend.sync())
+    before = conversation.lane.requests
+    for _ in range(3):
+        _ask(conversation, bound + frontend.execute("", 1) + frontend.sync())
+        assert conversation.in_lane.inside
+    assert conversation.lane.requests - before == 3
+    assert conversation.to_client.endswith(
+        backend.portal_suspended() + backend.ready_for_query(b"I")
+    )
     conversation.close()
 
 

@@ -175,6 +175,7 @@ class RunningGateway:
         return GatewayMetrics(
             sessions=gateway.sessions,
             sessions_total=gateway.sessions_total,
+            lane_statements=gateway.lane.requests if gateway.lane is not None else 0,
             statements={
                 "allow": statements - totals.refused - totals.held,
                 "deny": totals.refused,

@@ -126,13 +126,15 @@ class GatewayMetrics:
     of the refusal). target_failures: failed logins at targets, by target and kind
     (:data:`sallyport.server.upstream.FAILURES`). issuer_failures: by issuer, failed fetches of keys
     and why the last one failed ("" when it did not). task_failures: of what the gateway does beside
-    its sessions, by task. log: of the log of recordings' heads. added: what the gateway adds, by
-    direction (there, back): upper bound in seconds -> pieces handed on within it, of those that
-    were measured (:mod:`sallyport.server.latency`); added_seconds: their sums.
+    its sessions, by task. log: of the log of recordings' heads. lane_statements: that passed the
+    native lane. added: what the gateway adds, by direction (there, back): upper bound in seconds ->
+    pieces handed on within it, of those that were measured (:mod:`sallyport.server.latency`);
+    added_seconds: their sums.
     """
 
     sessions: int = 0
     sessions_total: int = 0
+    lane_statements: int = 0
     statements: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
     masked: Mapping[str, int] = field(default_factory=dict)

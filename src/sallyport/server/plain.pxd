@@ -5,8 +5,9 @@ from libc.string cimport memchr, memcmp
 
 from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.audit.msgpack cimport (
-    HEADER_BYTES, put_array, put_bin, put_float64, put_nil, put_raw, put_str, put_uint,
+    HEADER_BYTES, put_array, put_bin, put_float64, put_raw, put_str, put_uint,
 )
+from sallyport.server.plain_parameters cimport parameters, parameters_end, put_parameters
 from sallyport.server.plain_statement cimport (
     Pending, PlainStatement, entries_of, now, plain_parsed, plain_prepared, plain_query, portal_of, prepared_of,
 )
@@ -15,8 +16,8 @@ from sallyport.wire.frames cimport Output, write_masked_rows
 from sallyport.wire.scan cimport blank_literals
 
 cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED
-cdef Py_ssize_t _QUERY, _BIND, _PARSE, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _DECLARED, _PART, _FLOW, _ROW, _IDLE
-cdef bytes _DESCRIBE_PORTAL
+cdef Py_ssize_t _QUERY, _BIND, _PARSE, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _DECLARED, _PART, _FLOW, _ROW, _IDLE, _SUSPENDED
+cdef bytes _DESCRIBE_PORTAL, _SUSPENDED_TAG
 
 
 @cython.final
@@ -48,11 +49,11 @@ cdef class PlainTraffic:
     cdef Py_ssize_t piece_size, body
     # the request that was parsed last
     cdef Py_ssize_t b_name, b_bound, b_end
-    cdef bint b_described
+    cdef bint b_described, b_limited
     # the answer that was parsed last
     cdef Py_ssize_t a_start, a_described, a_ended, a_completed, a_end, a_rows
     cdef unsigned char a_kind, a_status
-    cdef bint a_parsed, a_bound, a_whole
+    cdef bint a_parsed, a_bound, a_whole, a_suspended
     cdef bint wants_more  # see answer
 
     cpdef begin(self)
@@ -77,6 +78,8 @@ cdef class PlainTraffic:
     cdef bint _parse_bundle(self, const unsigned char *src, Py_ssize_t size) noexcept
     @cython.locals(pending=Pending)
     cdef Pending _asked(self, PlainStatement statement, bytes text)
+    @cython.locals(pending=Pending)
+    cdef Pending _asked_bundle(self, PlainStatement statement, bytes text, const unsigned char *src)
     @cython.locals(offered=set)
     cdef int _offer(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
     @cython.locals(
@@ -98,8 +101,10 @@ cdef class PlainTraffic:
     cdef Py_ssize_t answer(self, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(p=Py_ssize_t, length=Py_ssize_t, rows=Py_ssize_t)
     cdef bint _parse_answer(self, const unsigned char *src, Py_ssize_t size) noexcept
-    @cython.locals(length=Py_ssize_t)
+    @cython.locals(end=Py_ssize_t)
     cdef bint _parse_end(self, const unsigned char *src, Py_ssize_t size, Py_ssize_t p) noexcept
+    @cython.locals(length=Py_ssize_t)
+    cdef Py_ssize_t _parse_completion(self, const unsigned char *src, Py_ssize_t size, Py_ssize_t p) noexcept
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t, description=bytes)
     cdef object _program(self, PlainStatement statement, const unsigned char *src)
     @cython.locals(out=Output, hide=bint, masks=bint, notice=bytes)
@@ -123,7 +128,8 @@ cdef class PlainTraffic:
     @cython.locals(chunks=ChunkWriter, start="unsigned char *", p="unsigned char *")
     cdef int _record_reply(self, Pending pending, Py_ssize_t start_at, Py_ssize_t size) except -1
     @cython.locals(
-        chunks=ChunkWriter, tag=Py_ssize_t, moment=double, start="unsigned char *", p="unsigned char *"
+        chunks=ChunkWriter, tag=Py_ssize_t, moment=double, start="unsigned char *", p="unsigned char *",
+        text="const unsigned char *",
     )
     cdef int _record_complete(self, Pending pending, const unsigned char *src) except -1
     @cython.locals(statement=PlainStatement)
@@ -141,11 +147,3 @@ cdef const unsigned char *_address(bytes value) except NULL
 
 @cython.locals(i=Py_ssize_t)
 cdef bint _is_ascii(const unsigned char *src, Py_ssize_t size) noexcept
-
-cdef Py_ssize_t _parameters(const unsigned char *src, Py_ssize_t p) noexcept
-
-@cython.locals(count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
-cdef Py_ssize_t _parameters_end(const unsigned char *src, Py_ssize_t p, Py_ssize_t stop) noexcept
-
-@cython.locals(formats=Py_ssize_t, count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
-cdef unsigned char *_put_parameters(unsigned char *out, const unsigned char *src, Py_ssize_t p) noexcept

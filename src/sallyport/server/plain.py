@@ -40,6 +40,7 @@ COMPILED = bool(cython.compiled)
 
 if not cython.compiled:
     # C functions that plain.pxd imports; only ever called by compiled code.
+    from sallyport.server.plain_parameters import parameters, parameters_end, put_parameters
     from sallyport.server.plain_statement import (
         entries_of,
         plain_parsed,
@@ -59,7 +60,6 @@ if not cython.compiled:
     put_array: Any = None
     put_bin: Any = None
     put_float64: Any = None
-    put_nil: Any = None
     put_raw: Any = None
     put_str: Any = None
     put_uint: Any = None
@@ -78,6 +78,9 @@ _PART = 131072
 #: Bytes of rows from which on a result is not gathered but passes in pieces.
 _FLOW = 16384
 _ROW = 0x44
+_SUSPENDED = 0x73
+#: What is recorded in place of the tag that PortalSuspended has not.
+_SUSPENDED_TAG = b"SUSPENDED"
 #: Transaction status outside any transaction.
 _IDLE = 73
 #: Tags and fields of events; see sallyport.audit.events, and a test.
@@ -262,10 +265,7 @@ class PlainTraffic:
             prepared.traffic = statement
         if not self._passes(statement):
             return 0
-        pending = self._asked(statement, name)
-        pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src), self.b_bound)
-        pending.is_bundle = True
-        pending.hidden = not self.b_described
+        pending = self._asked_bundle(statement, name, src)
         self._record_bundle(statement, pending.number, src, None)
         if self.b_described or not statement.has_plan:
             self.piece = src
@@ -309,12 +309,8 @@ class PlainTraffic:
                 query.parsed.clear()
             query.parsed[types] = statement
         sent = statement.script.sent(sql) if statement.is_rewritten else None
-        pending = self._asked(statement, sql)
-        pending.bind = PyBytes_FromStringAndSize(
-            cython.cast("const char *", src) + stop, self.b_bound
-        )
-        pending.is_bundle = pending.is_parsed = True
-        pending.hidden = not self.b_described
+        pending = self._asked_bundle(statement, sql, src + stop)
+        pending.is_parsed = True
         self.parsing += 1
         self._record_bundle(statement, pending.number, src + stop, sql)
         describes = statement.has_plan and not self.b_described
@@ -363,7 +359,7 @@ class PlainTraffic:
         if p >= stop or p - 6 > _NAME:
             return False
         self.b_name = p - 6
-        p = _parameters_end(src, p + 1, stop)
+        p = parameters_end(src, p + 1, stop)
         if p < 0 or p + 2 > stop:
             return False
         count = (src[p] << 8) | src[p + 1]
@@ -387,14 +383,10 @@ class PlainTraffic:
                 return False
             self.b_described = True
             p += 7
-        # Execute: length 9, empty name, zero rows; Sync: length 4
-        if (
-            src[p] != 0x45
-            or _uint32(src, p + 1) != 9
-            or src[p + 5] != 0
-            or _uint32(src, p + 6) != 0
-        ):
+        # Execute: length 9, empty name, most rows; Sync: length 4
+        if src[p] != 0x45 or _uint32(src, p + 1) != 9 or src[p + 5] != 0:
             return False
+        self.b_limited = _uint32(src, p + 6) != 0
         p += 10
         if src[p] != 0x53 or _uint32(src, p + 1) != 4:
             return False
@@ -412,6 +404,15 @@ class PlainTraffic:
         self.last = pending
         self.pending += 1
         self.running = pending
+        return pending
+
+    def _asked_bundle(self, statement: PlainStatement, text: bytes, src: Any) -> Pending:
+        """``src``: the Bind message."""
+        pending = self._asked(statement, text)
+        pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src), self.b_bound)
+        pending.is_bundle = True
+        pending.limited = self.b_limited
+        pending.hidden = not self.b_described
         return pending
 
     def _offer(self, statement: PlainStatement, number: int, text: bytes) -> int:
@@ -457,7 +458,7 @@ class PlainTraffic:
     def _record_bundle(self, statement: PlainStatement, number: int, src: Any, text: Any) -> int:
         """``src``: the Bind message. ``text``: of the Parse before it; None where there is none."""
         chunks = self.chunks
-        if statement.hides_binds and _parameters(src, 7 + self.b_name):
+        if statement.hides_binds and parameters(src, 7 + self.b_name):
             self._record_hidden(statement, number, src, text)
             return 0
         size = 0
@@ -484,7 +485,7 @@ class PlainTraffic:
         if text is not None:
             p = put_str(p, _address(text), size)
         p = put_raw(p, _address(before), len(before))
-        p = _put_parameters(p, src, 6 + self.b_name + 1)
+        p = put_parameters(p, src, 6 + self.b_name + 1)
         p = put_raw(p, _address(after), len(after))
         return self._commit_statement(statement, start, p - start)
 
@@ -555,8 +556,8 @@ class PlainTraffic:
         return self.a_end
 
     def _parse_answer(self, src: Any, size: int) -> bool:
-        """[ParseComplete] [BindComplete] [RowDescription | NoData] DataRow* CommandComplete
-        ReadyForQuery
+        """[ParseComplete] [BindComplete] [RowDescription | NoData] DataRow*
+        (CommandComplete | PortalSuspended) ReadyForQuery
 
         False: it is something else. ``a_whole``: all of it is there. Otherwise ``a_described`` is
         the end of the description, 0 when that is not there, and ``a_ended`` the end of the whole
@@ -608,19 +609,11 @@ class PlainTraffic:
         return self._parse_end(src, size, p)
 
     def _parse_end(self, src: Any, size: int, p: int) -> bool:
-        """CommandComplete ReadyForQuery"""
-        if src[p] != 0x43:
-            return False
-        if size - p < 5:
-            return True
-        length = _uint32(src, p + 1)
-        if length < 5 or length > 256:
-            return False
-        if size - p <= length:
-            return True
-        if src[p + length] != 0 or not _is_ascii(src + p + 5, length - 5):
-            return False
-        p += 1 + length
+        """CommandComplete or PortalSuspended, and ReadyForQuery"""
+        end = self._parse_completion(src, size, p)
+        if end <= 0:
+            return end == 0
+        p = end
         self.a_completed = p
         if size == p:
             return True
@@ -634,6 +627,24 @@ class PlainTraffic:
         self.a_end = p + 6
         self.a_whole = self.a_status in (73, 84, 69)
         return self.a_whole
+
+    def _parse_completion(self, src: Any, size: int, p: int) -> int:
+        """Where the message ends; 0 where it is not whole, and -1 where it is another."""
+        self.a_suspended = src[p] == _SUSPENDED
+        if src[p] != 0x43 and not (self.a_suspended and self.first.limited):
+            return -1
+        if size - p < 5:
+            return 0
+        length = _uint32(src, p + 1)
+        if length < 4 or length > 256 or (length == 4) != self.a_suspended:
+            return -1
+        if size - p <= length:
+            return 0
+        if self.a_suspended:
+            return p + 5
+        if src[p + length] != 0 or not _is_ascii(src + p + 5, length - 5):
+            return -1
+        return p + 1 + length
 
     def _program(self, statement: PlainStatement, src: Any) -> Any:
         """How rows with this description pass; None where they were never seen: they are compared
@@ -658,7 +669,7 @@ class PlainTraffic:
         """Set ``piece``, whose first ``body`` bytes are recorded."""
         hide = pending.hidden and self.a_described > self.a_start
         masks = self.a_rows > 0 and pending.program is not KEEP
-        notice = pending.statement.notice
+        notice = b"" if self.a_suspended else pending.statement.notice
         if not hide and not masks and not notice:
             self.piece = src
             self.piece_size = self.a_end
@@ -772,7 +783,8 @@ class PlainTraffic:
             return 0
         out = self.out
         out.n = 0
-        out.write_bytes(pending.statement.notice)
+        if not self.a_suspended:
+            out.write_bytes(pending.statement.notice)
         out.write(src, 0, self.a_completed)
         self.piece = out.data
         self._record_reply(pending, 0, out.n)
@@ -791,12 +803,17 @@ class PlainTraffic:
         start_at = 5 if self.a_parsed else 0
         size = self.body
         tag = self.a_completed - self.a_ended - 6
+        if self.a_suspended:
+            tag = len(_SUSPENDED_TAG)
         start = chunks.reserve(7 * HEADER_BYTES + size + tag)
         moment = now()
         p = put_uint(put_array(start, 7), _ANSWERED)
         p = put_uint(put_float64(p, moment), pending.number)
         p = put_bin(p, self.piece + start_at, size - start_at)
-        p = put_str(p, self.piece + (size - tag - 1), tag)
+        if self.a_suspended:
+            p = put_str(p, _address(_SUSPENDED_TAG), tag)
+        else:
+            p = put_str(p, self.piece + (size - tag - 1), tag)
         p = put_uint(p, self.a_rows)
         p = put_float64(p, moment - pending.started)
         return chunks.commit(p - start, 0, 0, self.a_rows)  # type: ignore[no-any-return]
@@ -811,14 +828,17 @@ class PlainTraffic:
         return chunks.commit(p - start, 0, 0, 0)  # type: ignore[no-any-return]
 
     def _record_complete(self, pending: Pending, src: Any) -> int:
-        """A Complete event. ``src``: the CommandComplete."""
+        """A Complete event. ``src``: the CommandComplete, or PortalSuspended."""
         chunks = self.chunks
         tag = self.a_completed - 6
+        text = src + 5
+        if self.a_suspended:
+            text, tag = _address(_SUSPENDED_TAG), len(_SUSPENDED_TAG)
         start = chunks.reserve(7 * HEADER_BYTES + tag)
         moment = now()
         p = put_uint(put_array(start, 7), _COMPLETE)
         p = put_uint(put_float64(p, moment), pending.number)
-        p = put_str(p, src + 5, tag)
+        p = put_str(p, text, tag)
         p = put_uint(p, pending.rows)
         p = put_str(p, src, 0)
         p = put_float64(p, moment - pending.started)
@@ -890,64 +910,3 @@ def _is_ascii(src: Any, size: int) -> bool:
         if src[i] >= 128:
             return False
     return True
-
-
-def _parameters(src: Any, p: int) -> int:
-    """How many values the Bind has whose formats begin at ``p``."""
-    p += 2 + 2 * ((src[p] << 8) | src[p + 1])
-    return (src[p] << 8) | src[p + 1]  # type: ignore[no-any-return]
-
-
-def _parameters_end(src: Any, p: int, stop: int) -> int:
-    """Where the parameters of a Bind end that begin at ``p`` with their formats; -1 for what makes
-    no sense.
-    """
-    if p + 2 > stop:
-        return -1
-    count = (src[p] << 8) | src[p + 1]
-    p += 2
-    if p + 2 * count + 2 > stop:
-        return -1
-    for _ in range(count):
-        if src[p] != 0 or src[p + 1] > 1:
-            return -1
-        p += 2
-    n = (src[p] << 8) | src[p + 1]
-    p += 2
-    if count > 1 and count != n:
-        return -1
-    for _ in range(n):
-        if p + 4 > stop:
-            return -1
-        length = _uint32(src, p)
-        p += 4
-        if length == 0xFFFFFFFF:
-            continue
-        if length > stop - p:
-            return -1
-        p += length
-    return p
-
-
-def _put_parameters(out: Any, src: Any, p: int) -> Any:
-    """The values and formats of a Bind that :func:`_parameters_end` has checked, as two arrays;
-    gives the position behind them.
-    """
-    formats = p + 2
-    count = (src[p] << 8) | src[p + 1]
-    p = formats + 2 * count
-    n = (src[p] << 8) | src[p + 1]
-    p += 2
-    out = put_array(out, n)
-    for _ in range(n):
-        length = _uint32(src, p)
-        p += 4
-        if length == 0xFFFFFFFF:
-            out = put_nil(out)
-            continue
-        out = put_bin(out, src + p, length)
-        p += length
-    out = put_array(out, count)
-    for i in range(count):
-        out = put_uint(out, src[formats + 2 * i + 1])
-    return out

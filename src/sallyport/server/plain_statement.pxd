@@ -40,7 +40,7 @@ cdef class Pending:
     cdef Py_ssize_t step
     cdef bytes text, bind
     cdef double started
-    cdef bint is_bundle, is_parsed, hidden
+    cdef bint is_bundle, is_parsed, hidden, limited
     cdef readonly bint flows
     cdef object program, prepared
     cdef readonly Py_ssize_t rows, size

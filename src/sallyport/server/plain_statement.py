@@ -147,6 +147,7 @@ class Pending:
         self.is_parsed = False
         self.prepared: Any = None
         self.hidden = False
+        self.limited = False  # by Execute, which may suspend the portal
         self.flows = False  # rows of it were sent, and more are to come
         self.program: Any = None
         self.rows = 0

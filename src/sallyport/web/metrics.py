@@ -48,6 +48,11 @@ class _Gateway(Collector):
         yield CounterMetricFamily(
             "sallyport_sessions_total", "Sessions since start.", now.sessions_total
         )
+        yield CounterMetricFamily(
+            "sallyport_lane_statements",
+            "Statements that passed the native lane.",
+            now.lane_statements,
+        )
         statements = CounterMetricFamily(
             "sallyport_statements", "Statements judged, by verdict.", labels=["verdict"]
         )
