@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: annotation_typing=False, infer_types=True
-"""What :mod:`sallyport.server.plain` knows of a plain statement, and of one that was sent; and what
-the session's own terms for both are (types in ``plain_statement.pxd``).
+"""What :mod:`sallyport.server.plain` knows of a plain statement, and of one that was sent.
+
+Also what the session's own terms for both are. Types are in ``plain_statement.pxd``.
 """
 
 from __future__ import annotations
