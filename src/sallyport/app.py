@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
-import logging
-import os
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,25 +20,28 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from sallyport.approvals.openrequests import Sharing
 from sallyport.approvals.preview import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.actions import ActionLog
 from sallyport.audit.tlog.cosigning import Cosigner
+from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.channels import Channels, open_channels, reviewer_places
 from sallyport.config import Config
-from sallyport.config.model import TargetSettings as TargetSettings
 from sallyport.config.secrets import secret_places
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.gateway_id import gateway_id
+from sallyport.core.owners import Owners
 from sallyport.core.secret import Secret
-from sallyport.datadir import close_directory, hold_directory
+from sallyport.datadir import close_directory
 from sallyport.handover import Handover, open_handover
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
+from sallyport.logs import configure_logging, keep_memory_private
 from sallyport.managed_secrets import manager_of
 from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
@@ -66,23 +65,22 @@ from sallyport.server.ephemeral import EphemeralRoles
 from sallyport.server.gateway import Gateway, GatewayLimits, Query
 from sallyport.server.intents import IntentWriter
 from sallyport.server.ports import Closable
-from sallyport.server.query import QueryClient
-from sallyport.server.upstream import Dialer, UnreachableError
+from sallyport.server.upstream import Dialer
 from sallyport.session.held import HeldStatement
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sharing import Shared, share_watching, streams_in_time
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.mark import open_store
+from sallyport.store.owners import SqlOwners
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sealing import open_seal
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.target_logins import TargetLogins, keep_alive
-from sallyport.targets.catalog_loader import load_catalog
-from sallyport.targets.privileges import Privileges, load_privileges
 from sallyport.watching import open_watching
+from sallyport.workers.place import LonePlace, Place, WorkerPlace
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
@@ -92,32 +90,6 @@ log = structlog.get_logger("sallyport")
 _BACKLOG = 512
 #: Session tokens that expired so long ago (seconds) are deleted from the store.
 _KEEP_TOKENS = 90 * 86400.0
-_PR_SET_DUMPABLE = 4
-
-
-def configure_logging(config: Config) -> None:
-    """Structured lines on standard error: for people, or JSON."""
-    render: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if config.log.format == "json"
-        # Plain: a traceback with local variables would put rows and requests into the log.
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info] if config.log.format == "json" else []),
-            render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            getattr(logging, config.log.level.upper())
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def _roles(
@@ -125,12 +97,13 @@ def _roles(
     config: Config,
     logins: TargetLogins,
     static: Dialer,
+    owners: Owners,
 ) -> EphemeralRoles | None:
     """What gives each session a role of its own at a target; None where all share one."""
     dialer = logins.administrator(name, static)
     if dialer is None:
         return None
-    return EphemeralRoles(name, dialer, static, grant_set, gateway_id(config.data_directory))
+    return EphemeralRoles(name, dialer, static, grant_set, owners.gateway, owners.runs)
 
 
 def _database(
@@ -139,9 +112,10 @@ def _database(
     logins: TargetLogins,
     policy: Callable[[], Policy],
     keys: Mapping[str, Secret],
+    owners: Owners,
 ) -> Database:
     dialer = logins.dialer(name)
-    roles = _roles(name, config, logins, dialer)
+    roles = _roles(name, config, logins, dialer, owners)
     return Database(
         name,
         dialer,
@@ -165,11 +139,13 @@ def check_together(config: Config, policy: Policy) -> None:
 def _limits(config: Config) -> GatewayLimits:
     limits, descriptors = config.limits, Descriptors.raised()
     logins = descriptors.logins(limits.max_logins)
+    here = descriptors.sessions(limits.max_sessions, logins)
     return GatewayLimits(
         login_seconds=limits.login_seconds,
         max_logins=logins,
         max_logins_per_address=limits.max_logins_per_address,
-        max_sessions=descriptors.sessions(limits.max_sessions, logins),
+        max_sessions=min(limits.max_sessions, here * config.worker_count),
+        max_sessions_here=here,
         max_sessions_per_subject=limits.max_sessions_per_subject,
         max_message_bytes=limits.max_message_bytes,
         max_row_bytes=limits.max_row_bytes,
@@ -179,84 +155,6 @@ def _limits(config: Config) -> GatewayLimits:
         held_in_transaction_seconds=limits.held_in_transaction_seconds,
         held_reminder_seconds=limits.held_reminder_seconds,
     )
-
-
-@contextlib.contextmanager
-def _told_to_operators(target: TargetSettings) -> Iterator[None]:
-    """Give the exact reason why a target cannot be reached, which agents do not get, and what to
-    do.
-    """
-    try:
-        yield
-    except UnreachableError as error:
-        raise SallyportError(_unreachable(target, error)) from None
-
-
-def _unreachable(target: TargetSettings, error: UnreachableError) -> str:
-    if error.kind == "credential":
-        return (
-            f"the gateway has no password for it. {error.reason}. Set it where sallyport is started"
-        )
-    if error.kind in ("connection", "timeout"):
-        place = f"{target.host}:{target.port}"
-        return (
-            f"no database answers at {place}: {error.reason}. Is it running, and are host and port"
-            " right?"
-        )
-    if error.kind == "tls":
-        return f"TLS with the database could not be established: {error.reason}"
-    return (
-        f'the database refused the login as "{target.user}": {error.reason}. '
-        "Check the target's user, password and database"
-    )
-
-
-async def load_target_catalog_async(config: Config, target: str) -> CatalogSnapshot:
-    """Read a target's catalog over the gateway's own connection. Raises ConfigError, SallyportError
-    whose text is for operators.
-    """
-    if target not in config.targets:
-        names = ", ".join(sorted(config.targets)) or "none"
-        raise ConfigError(f"there is no target {target!r} in the configuration; there is: {names}")
-    logins = TargetLogins(config)
-    client = QueryClient(logins.dialer(target), 60.0)
-    try:
-        with _told_to_operators(config.targets[target]):
-            return (await load_catalog(client.query)).snapshot
-    finally:
-        await client.close()
-        await logins.close()
-
-
-def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
-    """:func:`load_target_catalog_async` for callers without an event loop."""
-    return asyncio.run(load_target_catalog_async(config, target))
-
-
-def load_target_privileges(
-    config: Config,
-    target: str,
-    role: str = "",
-) -> tuple[CatalogSnapshot, Privileges]:
-    """A target's catalog and what a role may do there ("": the gateway's own), for callers without
-    an event loop.
-
-    Raises ConfigError, PrivilegeError, and as :func:`load_target_catalog_async`.
-    """
-
-    async def load() -> tuple[CatalogSnapshot, Privileges]:
-        logins = TargetLogins(config)
-        client = QueryClient(logins.dialer(target), 60.0)
-        try:
-            with _told_to_operators(config.targets[target]):
-                return (await load_catalog(client.query)).snapshot, await load_privileges(
-                    client.query, role
-                )
-        finally:
-            await client.close()
-            await logins.close()
-
-    return asyncio.run(load())
 
 
 def examine(config: Config, target: str = "", *, from_agent: bool = False) -> list[doctor.Finding]:
@@ -321,11 +219,13 @@ def _policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
 
 @asynccontextmanager
 async def gateway_running(
-    config: Config, *, accept_lost_state: bool = False
+    config: Config, *, accept_lost_state: bool = False, place: Place | None = None
 ) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A gateway that listens; gives it and the address it got. Everything it started ends with the
-    block.
+    block. ``place``: as one worker of several, that a supervisor started.
     """
+    place = place if place is not None else LonePlace()
+    worker = place.worker
     context = (
         tls.server_context(Path(config.tls.certificate), Path(config.tls.key))
         if config.tls is not None
@@ -333,7 +233,9 @@ async def gateway_running(
     )
     logins = TargetLogins(config)
     keys = await logins.secrets(config.mask_keys)
-    lock = hold_directory(config.data_directory)
+    lock = place.take_directory(config.data_directory)
+    own = f"{gateway_id(config.data_directory)}-{worker.number}-{worker.run}"
+    owners = await asyncio.to_thread(Owners, config.data_directory, own)
     if config.recording_directory.exists():
         close_directory(config.recording_directory)
     recording_keys = await gateway_keys(config)
@@ -348,11 +250,12 @@ async def gateway_running(
     writer = Writer(store)
     policies = SqlPolicyVersions(store, writer)
     policy = _policy_file(config, policies)
-    index = SqlSessionIndex(store, writer)
-    record = await open_record(config, index, writer, logins.secret, recording_keys)
+    beats = SqlOwners(store, writer, owners)
+    index = SqlSessionIndex(store, writer, beats.is_dead)
+    record = await open_record(config, index, writer, logins.secret, recording_keys, worker, owners)
     databases = {}
     for name in config.targets:
-        databases[name] = _database(name, config, logins, lambda: policy.current, keys)
+        databases[name] = _database(name, config, logins, lambda: policy.current, keys, owners)
     saml = await saml_providers(config, _public_url(config), logins.secret)
     channels = await open_channels(config.approvals, _public_url(config), logins.secret)
     locks = Locks(
@@ -372,6 +275,7 @@ async def gateway_running(
         locks=locks,
         verifiers=tuple(saml.values()),
         session_tokens=tokens,
+        counts=worker.counts,
     )
     approval_store = SqlApprovalStore(
         store, await asyncio.to_thread(open_seal, config.data_directory)
@@ -382,6 +286,7 @@ async def gateway_running(
         limits=channels.limits,
         notifiers=channels.notifiers,
         identities=channels.identities,
+        sharing=Sharing(worker.announcements, owners.owner, beats.is_dead),
     )
     gateway = Gateway(
         databases,
@@ -392,36 +297,49 @@ async def gateway_running(
         context,
         approvals,
         _public_url(config),
+        worker,
     )
     gateway.measure = _measure
-    gateway.log = record.log
+    gateway.log = record.log if isinstance(record.log, TransparencyLog) else None
     gateway.containments.keep_in(SqlContainmentStore(store))
     actions = ActionLog(record.recorder)
     watching = open_watching(config.watch, gateway, store, writer, channels, locks, actions)
+    share_watching(worker, watching)
+    shared = Shared(worker, gateway, approvals, locks, tokens, beats)
+    siblings = shared.begin()
     gateway.intents = intents = IntentWriter(record.journal)
     loop = asyncio.get_running_loop()
     limits = gateway.limits
     recorder = record.recorder
-    recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
+    recorder.max_open = gateway.descriptors.recordings(limits.max_sessions_here, limits.max_logins)
     recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
     gateway.keep_alive = keep_alive(config)
     gateway.oauth, gateway.device_logins = await tokenless(config, logins.secret)
     gateway.proxies = Networks(config.proxy_protocol)
-    gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
+
+    def on_policy(taken: Policy, source: str) -> None:
+        policies.keep(version_of(taken, source, time.time()))
+        shared.policy_taken(taken.version)
+
+    gateway.on_policy = on_policy
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
     handover = await open_handover(config, index, logins.secret, recording_keys)
-    gateway.late_streams = handover.late_streams
+    gateway.late_streams = streams_in_time(config, worker, handover.late_streams)
+    gateway.late_streams()
     server = console = None
     try:
-        server = await _listen(config, gateway)
+        await place.open()
+        server = await _listen(config, gateway, place)
         await gateway.run()
+        gateway.spawn(gateway.tasks.repeat(shared.look, "owners"), "owners")
         intents.start()
         if logins.managed.sources:
             gateway.spawn(gateway.tasks.repeat(logins.managed.keep, "leases"), "leases")
-        handover.start()
-        if config.console is not None:
+        if worker.is_first:
+            handover.start()
+        if config.console is not None and worker.is_first:
             console = await _start_console(
                 config,
                 logins,
@@ -434,6 +352,7 @@ async def gateway_running(
                 handover,
                 actions,
                 record.cosigner,
+                RunningGateway(gateway, siblings),
             )
         yield gateway, server.sockets[0].getsockname()[:2]
     finally:
@@ -444,6 +363,7 @@ async def gateway_running(
             console.cancel()
             await asyncio.wait([console])
         await gateway.stop(_say_goodbye)
+        await place.others_are_gone()
         await logins.close()
         if watching is not None:
             watching.close()
@@ -454,6 +374,7 @@ async def gateway_running(
         writer.close()
         await handover.close()
         store.dispose()
+        owners.close()
         lock.close()
 
 
@@ -497,6 +418,7 @@ async def _start_console(
     handover: Handover,
     actions: ActionLog,
     cosigner: Cosigner | None,
+    live: RunningGateway,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -540,7 +462,7 @@ async def _start_console(
         ),
         authenticator=gateway.authenticator,
         sessions=handover.sessions,
-        gateway=RunningGateway(gateway),
+        gateway=live,
         approvals=gateway.approvals,
         slack=channels.slack,
         cosigner=cosigner,
@@ -578,11 +500,15 @@ async def _start_console(
     return running
 
 
-async def _listen(config: Config, gateway: Gateway) -> asyncio.Server:
+async def _listen(config: Config, gateway: Gateway, place: Place) -> asyncio.Server:
     address = config.address
     try:
         return await asyncio.get_running_loop().create_server(
-            lambda: ClientConnection(gateway), address.host, address.port, backlog=_BACKLOG
+            lambda: ClientConnection(gateway),
+            address.host,
+            place.port or address.port,
+            backlog=_BACKLOG,
+            reuse_port=bool(place.port) or None,
         )
     except OSError as error:
         raise ConfigError(
@@ -604,11 +530,15 @@ async def serve_async(
     *,
     accept_lost_state: bool = False,
     reread: Callable[[], Config],
+    place: WorkerPlace | None = None,
 ) -> None:
     """Run until SIGINT or SIGTERM, then drain; a second one cuts that short. ``ready`` is told the
-    address once clients can connect. ``reread``: the configuration, for SIGHUP.
+    address once clients can connect. ``reread``: the configuration, for SIGHUP. ``place``: as one
+    worker of several; when its supervisor is gone, that is as SIGTERM.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
+    if place is not None:
+        place.on_lost(stop.set)
 
     def end() -> None:
         (hurry if stop.is_set() else stop).set()
@@ -620,7 +550,7 @@ async def serve_async(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
-    running = gateway_running(config, accept_lost_state=accept_lost_state)
+    running = gateway_running(config, accept_lost_state=accept_lost_state, place=place)
     async with running as (gateway, (host, port)):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(signal.SIGHUP, hang_up, gateway)
@@ -633,26 +563,17 @@ async def serve_async(
         log.info("drained", sessions_left=gateway.sessions)
 
 
-def _keep_memory_private() -> None:
-    """No core dump, and no other process of this user, gets at the secrets in memory (prctl(2),
-    PR_SET_DUMPABLE).
-    """
-    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(
-        _PR_SET_DUMPABLE, 0, 0, 0, 0
-    ):
-        log.warning("core dumps may hold secrets", reason=os.strerror(ctypes.get_errno()))
-
-
 def serve(
     config: Config,
     ready: Callable[[str, int], None],
     *,
     accept_lost_state: bool = False,
     reread: Callable[[], Config],
+    place: WorkerPlace | None = None,
 ) -> None:
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
-    configure_logging(config)
-    _keep_memory_private()
+    configure_logging(config, None if place is None else place.worker.number)
+    keep_memory_private()
     # Messages make and drop many small tuples; the default thresholds would scan them all again and
     # again.
     gc.set_threshold(20_000, 20, 50)
@@ -662,4 +583,7 @@ def serve(
         run = asyncio.run
     else:
         run = uvloop.run
-    run(serve_async(config, ready, accept_lost_state=accept_lost_state, reread=reread))
+    serving = serve_async(
+        config, ready, accept_lost_state=accept_lost_state, reread=reread, place=place
+    )
+    run(serving)

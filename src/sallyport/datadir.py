@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,19 @@ def close_directory(data: Path) -> None:
         if path.exists() and (mode := close_to_others(path)) is not None:
             text = "was open to every user of this machine; closed"
             _log.warning(text, path=str(path), mode=f"{mode:04o}")
+
+
+def use_directory(data: Path) -> IO[bytes]:
+    """The lock file of a data directory that the supervisor holds, for what it says. Raises
+    ConfigError.
+    """
+    try:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+        return os.fdopen(os.open(data / "gateway.lock", flags), "a+b")
+    except OSError as error:
+        raise ConfigError(
+            f"the data directory {data} cannot be used: {error.strerror}. Was it deleted?"
+        ) from None
 
 
 def hold_directory(data: Path) -> IO[bytes]:

@@ -37,6 +37,7 @@ from sallyport.audit.tlog.notes import (
     VerifyKey,
     parse_signature,
 )
+from sallyport.audit.tlog.outbox import LogOutbox
 from sallyport.audit.tlog.tiles import DIRECTORY as LOG_DIRECTORY
 from sallyport.audit.tlog.witnesses import (
     FileWitness,
@@ -52,8 +53,10 @@ from sallyport.config.model import AuditWitness
 from sallyport.config.secrets import Resolve
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.ids import new_id
+from sallyport.core.owners import Owners
 from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
+from sallyport.core.worker import Worker
 from sallyport.operations.archiving import forget_copies
 from sallyport.operations.recordingstart import recover
 from sallyport.store.sessions import SqlSessionIndex
@@ -76,7 +79,7 @@ class Record:
 
     recorder: Recorder
     journal: Journal
-    log: TransparencyLog
+    log: TransparencyLog | LogOutbox
     retention: Retention | None
     cosigner: Cosigner | None
 
@@ -95,18 +98,14 @@ async def open_record(
     writer: Writer,
     resolve: Resolve,
     keys: KeyRing,
+    worker: Worker,
+    owners: Owners,
 ) -> Record:
     """Before any session; starts ``writer``, too. ``keys``: of recordings. Raises ConfigError."""
     strict = config.recording.durability == "strict"
     recordings = config.recording_directory
-    transparency = TransparencyLog(
-        recordings / LOG_DIRECTORY,
-        config.data_directory,
-        seconds=config.audit.checkpoint_seconds,
-        sync=strict,
-        witnesses=await _witnesses(config.audit.witnesses, resolve),
-    )
-    await asyncio.to_thread(_take_up, recordings, index, transparency, keys)
+    transparency = await _log_of(config, resolve, worker)
+    await asyncio.to_thread(_take_up, recordings, index, transparency, keys, worker, owners)
     writer.start()
     interval, longest = _PASSES[config.recording.durability]
     recorder = Recorder(
@@ -116,19 +115,33 @@ async def open_record(
         fsync=strict,
         interval=interval,
         max_interval=longest,
+        gateway=owners.owner,
         kek=keys.current,
     )
-    recorder.journal = journal = Journal(recordings, sync=strict, kek=keys.current)
+    journal = Journal(recordings, number=worker.number, sync=strict, kek=keys.current)
+    recorder.journal = journal
     journal.open()
     recorder.start()
     transparency.start()
     retention = None
-    if config.audit.retention_days or config.audit.retention_targets:
+    keeps = config.audit.retention_days or config.audit.retention_targets
+    if keeps and isinstance(transparency, TransparencyLog):
         days, by_target = config.audit.retention_days, config.audit.retention_targets
         forget = partial(_forget, config)
         retention = Retention(recordings, index, transparency, days, forget, by_target)
         retention.start()
     return Record(recorder, journal, transparency, retention, _cosigner(config))
+
+
+async def _log_of(config: Config, resolve: Resolve, worker: Worker) -> TransparencyLog | LogOutbox:
+    """The log has one that appends; the other workers' heads reach it by a file of theirs."""
+    directory, seconds = config.recording_directory / LOG_DIRECTORY, config.audit.checkpoint_seconds
+    strict = config.recording.durability == "strict"
+    if not worker.is_first:
+        return LogOutbox(directory, worker.number, seconds=seconds, sync=strict)
+    witnesses = await _witnesses(config.audit.witnesses, resolve)
+    data = config.data_directory
+    return TransparencyLog(directory, data, seconds=seconds, sync=strict, witnesses=witnesses)
 
 
 def _cosigner(config: Config) -> Cosigner | None:
@@ -154,11 +167,24 @@ def _forget(config: Config, ids: Sequence[str]) -> None:
 
 
 def _take_up(
-    recordings: Path, index: SqlSessionIndex, transparency: TransparencyLog, keys: KeyRing
+    recordings: Path,
+    index: SqlSessionIndex,
+    transparency: TransparencyLog | LogOutbox,
+    keys: KeyRing,
+    worker: Worker,
+    owners: Owners,
 ) -> None:
-    """What an earlier run left: sessions, their journal, and heads that the log lacks."""
+    """What owners that are dead left: sessions, their journals, and heads that the log lacks."""
     transparency.open()
-    recover(recordings, LoggedRecovery(index, transparency), keys)
+    with owners.taking_over():
+        recover(recordings, LoggedRecovery(index, transparency), keys, worker)
+        owners.forget_dead()
+    if isinstance(transparency, TransparencyLog):
+        transparency.take_outboxes()
+        _catch_up(index, transparency)
+
+
+def _catch_up(index: SqlSessionIndex, transparency: TransparencyLog) -> None:
     try:
         late = catch_up(index, transparency)
     except SallyportError as error:

@@ -147,6 +147,7 @@ async def _lock(gateway: Gateway, locks: Locks, finding: Finding, minutes: int) 
         address="",
     )
     locks.add(lock)
+    locks.announce(lock)
     RunningGateway(gateway).end_locked(lock, "sallyport")
     log.warning("locked because of a finding", lock=lock.id, finding=finding.id, name=lock.name)
     try:

@@ -4,6 +4,7 @@ them made.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_its_end_is_read_alone(path: Path, row: SessionRow) -> None:
 def test_the_index_is_made_anew_from_it(path: Path, row: SessionRow) -> None:
     recovered = rebuild(path, path.parents[3])
     assert recovered is not None
-    assert recovered.row == row
+    assert recovered.row == dataclasses.replace(row, owner="gateway-1")
     assert [text.number for text in recovered.statements] == [1, 2, 3]
 
 

@@ -49,6 +49,10 @@ class ApprovalStore(Protocol):
         """The newest request with this binding digest."""
         ...
 
+    def asked(self, issuer: str, subject: str, since: float) -> list[float]:
+        """When this subject asked people since then, oldest first. Unix seconds."""
+        ...
+
     def change_grant(self, grant: Grant) -> None:
         """Write the end of a grant and its number of uses. On disk when it returns."""
         ...

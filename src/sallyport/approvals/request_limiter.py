@@ -5,23 +5,23 @@ reviewer.
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sallyport.approvals.states import Binding, FloodLimits, Request
+from sallyport.approvals.ports import ApprovalStore
+from sallyport.approvals.states import Binding, Demand, FloodLimits, Request
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.core.subject import Subject
 
 _HOUR: Final = 3600.0
 _MINUTE: Final = 60.0
 
 
 class RequestLimiter:
-    """Counts new requests. Not for several threads at once."""
+    """Counts requests in ``store``, where every process has them."""
 
-    def __init__(self, limits: FloodLimits) -> None:
-        self.limits = limits
-        self._asked: dict[tuple[str, str], deque[float]] = {}
+    def __init__(self, limits: FloodLimits, store: ApprovalStore) -> None:
+        self.limits, self._store = limits, store
 
     def check_size(self, binding: Binding) -> None:
         """Raises RefusedError (SP1105) for what is too large to be reviewed."""
@@ -39,19 +39,27 @@ class RequestLimiter:
                 )
             )
 
+    def check_asked(
+        self, binding: Binding, subject: Subject, demands: Sequence[Demand], seconds: float
+    ) -> None:
+        """Raises ValueError for a request that nobody could approve, or that is not the subject's
+        own; as :meth:`check_size`.
+        """
+        if (binding.subject, binding.issuer) != (subject.id, subject.issuer):
+            raise ValueError("the binding is of another subject")
+        if any(not demand.reviewers or demand.quorum < 1 for demand in demands) or not seconds > 0:
+            raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
+        if len({demand.rule for demand in demands}) != len(demands):
+            raise ValueError("a rule is there twice")
+        self.check_size(binding)
+
     def admit(self, who: tuple[str, str], waiting: Iterable[Request], now: float) -> None:
-        """Count one more request of ``who`` (issuer, id). Raises RefusedError (SP1401) beyond the
+        """Whether ``who`` (issuer, id) may ask once more. Raises RefusedError (SP1401) beyond the
         limits.
         """
         limits, waiting = self.limits, list(waiting)
         mine = [r for r in waiting if (r.subject.issuer, r.subject.id) == who]
-        hour = self._asked.setdefault(who, deque())
-        while hour and hour[0] <= now - _HOUR:
-            hour.popleft()
-        if len(self._asked) > limits.total:
-            self._asked = {
-                k: d for k, d in self._asked.items() if k == who or (d and d[-1] > now - _HOUR)
-            }
+        hour = self._store.asked(*who, now - _HOUR)
         if len(mine) >= limits.per_subject:
             ids = ", ".join(r.id for r in itertools.islice(mine, 5))
             raise _flood(
@@ -71,7 +79,6 @@ class RequestLimiter:
                 "you have requested too many approvals",
                 f"The limit is {limits.per_minute} a minute.",
             )
-        hour.append(now)
 
 
 def _flood(message: str, detail: str) -> RefusedError:

@@ -11,13 +11,12 @@ What it promises:
   word counts for each rule that they are a reviewer of.
 - A decision is in the store before it takes effect. What cannot be stored has not happened:
   RefusedError SP1801.
-- Held statements (mode ``wait``) of an earlier process are voided when the service starts;
-  asynchronous requests live on.
+- Held statements (mode ``wait``) of a process that is gone are voided; asynchronous requests live
+  on. Other processes may have the same store (:mod:`sallyport.approvals.openrequests`).
 
 Everything is synchronous and small. The store commits before the call returns, so nothing can come
-between a check and its effect; a decision is one row by a person, not a hot path. Methods may be
-called from any thread; callbacks of :meth:`Approvals.watch` run on the event loop on which they
-were registered.
+between a check and its effect. Methods may be called from any thread; callbacks of
+:meth:`Approvals.watch` run on the event loop on which they were registered.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from dataclasses import replace
 from typing import Final
 
 from sallyport.approvals import grants as granting
+from sallyport.approvals.openrequests import OpenRequests, Sharing
 from sallyport.approvals.people import Identities, same_person
 from sallyport.approvals.ports import ApprovalStore, Notifier
 from sallyport.approvals.problems import ApprovalProblem, DecisionError, closed, refusal_of
@@ -45,7 +45,7 @@ from sallyport.approvals.states import (
     Requester,
     Status,
 )
-from sallyport.approvals.watching import Callback, Watchers
+from sallyport.approvals.watching import Callback
 from sallyport.core.clock import Clock
 from sallyport.core.errors import Refusal, RefusedError
 from sallyport.core.ids import new_id
@@ -67,19 +67,34 @@ class Approvals:
         limits: FloodLimits | None = None,
         notifiers: Sequence[Notifier] = (),
         identities: Identities | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
-        self._store = store
-        self._clock = clock
-        self._flood = RequestLimiter(limits or FloodLimits())
-        self._notifiers = tuple(notifiers)
+        self._store, self._clock = store, clock
+        self._flood = RequestLimiter(limits or FloodLimits(), store)
         self._identities = identities or Identities()
         self._lock = threading.RLock()
-        self._watchers = Watchers()
-        self._open = {request.id: request for request in store.open()}
-        self._grants = {grant.id: grant for grant in store.grants(clock.now())}
-        for request in [r for r in self._open.values() if r.mode == "wait"]:
-            self._end(request, Status.VOIDED, ENDED)
+        self._shared = shared = OpenRequests(store, clock, tuple(notifiers), sharing)
+        self._open, self._grants = shared.requests, shared.grants
+        shared.load()
+        self.void_left()
         self.expire_due()
+
+    def void_left(self) -> None:
+        """Void what waits in processes that are gone, as at the start."""
+        with self._lock:
+            waiting = [r for r in self._open.values() if r.mode == "wait"]
+            for request in filter(self._shared.is_left, waiting):
+                self._end_unless_ended(request, Status.VOIDED, ENDED)
+
+    def heard(self, body: str) -> None:
+        """What another process announced. Raises RefusedError."""
+        with self._lock:
+            self._shared.heard(body)
+
+    def reread(self) -> None:
+        """Take what the store has now: messages may have been lost. Raises RefusedError."""
+        with self._lock:
+            self._shared.reread()
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -111,9 +126,9 @@ class Approvals:
             binding = replace(binding, session="")
         demands = (Demand(rule, tuple(sorted(reviewers)), quorum), *further)
         binding = replace(binding, rules=tuple(demand.rule for demand in demands))
-        self._check_asked(binding, subject, demands, expires_seconds)
+        self._flood.check_asked(binding, subject, demands, expires_seconds)
         with self._lock:
-            self.expire_due()
+            self._take_up()
             joined = self._joined(binding, mode, demands)
             if joined is not None:
                 return joined
@@ -124,10 +139,10 @@ class Approvals:
             request = Request(
                 new_id("apr"), binding, self._requester(subject), rule, demands[0].reviewers, quorum, kind, tuple(touches),
                 now, now + min(expires_seconds, self._flood.limits.expires_seconds), mode, in_transaction,
-                further=demands[1:],
+                further=demands[1:], owner=self._shared.owner,
             )  # fmt: skip
             self._store.add(request)
-            self._changed("asked", request)
+            self._shared.changed("asked", request)
             return request
 
     def claim(
@@ -141,7 +156,7 @@ class Approvals:
         moved since; SP1801.
         """
         with self._lock:
-            self.expire_due()
+            self._take_up()
             anywhere = replace(binding, session="")
             mine = [
                 r
@@ -161,10 +176,11 @@ class Approvals:
         self, grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...]
     ) -> Request:
         request = granting.request_for(grant, binding, kind, touches, self._clock.now())
+        request = replace(request, owner=self._shared.owner)
         self._store.add(request)
         self._grants[grant.id] = used = replace(grant, uses=grant.uses + 1)
         self._store.change_grant(used)
-        self._changed("approved", request)
+        self._shared.changed("approved", request)
         return request
 
     def use(self, request_id: str, binding: Binding) -> Refusal | None:
@@ -185,18 +201,14 @@ class Approvals:
             binding = replace(binding, session="")
         if moved := self._moved(request, binding):
             return refusal_of(self._end(request, Status.VOIDED, moved))
-        if request.grant and not self._granted(request):
+        grant = self._grants.get(request.grant)
+        if request.grant and (grant is None or not grant.live(self._clock.now())):
             return refusal_of(self._end(request, Status.VOIDED, "its grant has ended"))
         self._end(request, Status.USED, "")
         return None
 
-    def _granted(self, request: Request) -> bool:
-        grant = self._grants.get(request.grant)
-        return grant is not None and grant.live(self._clock.now())
-
     def _moved(self, request: Request, binding: Binding) -> str:
-        moved = request.binding.moved(binding)
-        return ", ".join(moved)
+        return ", ".join(request.binding.moved(binding))
 
     # -- deciding ----------------------------------------------------------------------------------
 
@@ -224,7 +236,7 @@ class Approvals:
         elif decided.complete:
             decided = replace(decided, status=Status.APPROVED)
         self._write(decided, request.status, decision=decision, grant=grant)
-        self._changed(
+        self._shared.changed(
             "decided" if decided.status is Status.PENDING else decided.status.value, decided
         )
         return decided
@@ -286,7 +298,7 @@ class Approvals:
             )
         links = self._identities.links(who)
         # The alias map may have grown since it was asked; what was stored counts as well.
-        asked = {*request.subject.links, *self._identities.links(_subject(request.subject))}
+        asked = {*request.subject.links, *self._identities.links(request.subject.as_subject())}
         if same_person(asked, links):
             raise DecisionError(
                 ApprovalProblem.SELF,
@@ -332,7 +344,7 @@ class Approvals:
                 self._decided(request, decision, grant)
             else:
                 self._write(request, request.status, grant=grant)
-                self._changed("granted", request)
+                self._shared.changed("granted", request)
             self._grants[grant.id] = grant
             return grant
 
@@ -348,16 +360,18 @@ class Approvals:
         itself. DecisionError for an unknown one.
         """
         with self._lock:
+            self._shared.reread()
             now = self._clock.now()
             grant = self._grants.get(grant_id)
             if grant is None or not grant.live(now):
                 raise DecisionError(ApprovalProblem.UNKNOWN, "there is no such grant in force")
             by = (who.email or who.id) if who is not None else "the gateway"
-            ended = replace(grant, revoked_at=now, revoked_by=f"{by}: {reason}" if reason else by)
+            by = f"{by}: {reason}" if reason else by
+            ended = replace(grant, revoked_at=now, revoked_by=by)
             self._store.change_grant(ended)
             del self._grants[grant_id]
             for request in [r for r in self._open.values() if r.grant == grant_id]:
-                self._end(request, Status.VOIDED, f"its grant was revoked by {ended.revoked_by}")
+                self._end_unless_ended(request, Status.VOIDED, f"its grant was revoked by {by}")
             return ended
 
     def disown(self, is_theirs: Callable[[Decision], bool], reason: str) -> None:
@@ -404,7 +418,7 @@ class Approvals:
                 replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}")
             )
         for request in requests:
-            self._end(request, Status.VOIDED, reason)
+            self._end_unless_ended(request, Status.VOIDED, reason)
 
     # -- endings -----------------------------------------------------------------------------------
 
@@ -422,10 +436,11 @@ class Approvals:
         """
         ended = []
         with self._lock:
+            self._shared.reread()
             for request in list(self._open.values()):
                 now = replace(request.binding, policy_version=policy_version, epoch=epoch)
                 if request.binding.target == target and (moved := self._moved(request, now)):
-                    ended.append(self._end(request, Status.VOIDED, moved))
+                    ended.append(self._end_unless_ended(request, Status.VOIDED, moved))
             for grant in self.grants():
                 if grant.target == target and (grant.policy_version, grant.epoch) != (
                     policy_version,
@@ -443,17 +458,33 @@ class Approvals:
             due = [request for request in self._open.values() if request.expires_at <= now]
             for grant in [g for g in self._grants.values() if not g.live(now)]:
                 del self._grants[grant.id]
-            return [self._end(request, Status.EXPIRED, "") for request in due]
+            return [self._end_unless_ended(request, Status.EXPIRED, "") for request in due]
+
+    def _take_up(self) -> None:
+        """Before anything is decided: what others wrote, and what is due."""
+        self._shared.reread()
+        self.expire_due()
 
     def _end_if_open(self, id_: str, status: Status, reason: str) -> Request:
         with self._lock:
             request = self._find(id_)
-            return request if request.status.final else self._end(request, status, reason)
+            ended = request.status.final
+            return request if ended else self._end_unless_ended(request, status, reason)
+
+    def _end_unless_ended(self, request: Request, status: Status, reason: str) -> Request:
+        """Another process may have been first; then as that wrote it. Raises RefusedError."""
+        try:
+            return self._end(request, status, reason)
+        except DecisionError:
+            stored = self._store.get(request.id)
+            if stored is None or not stored.status.final:
+                raise
+            return stored
 
     def _end(self, request: Request, status: Status, reason: str) -> Request:
         ended = replace(request, status=status, void_reason=reason)
         self._write(ended, request.status)
-        self._changed(status.value, ended)
+        self._shared.changed(status.value, ended)
         return ended
 
     # -- looking -----------------------------------------------------------------------------------
@@ -479,21 +510,21 @@ class Approvals:
         It runs on the event loop of the caller, or, where there is none, on the thread that made
         the change.
         """
-        return self._watchers.add(request_id, callback)
+        return self._shared.watchers.add(request_id, callback)
 
     def previewed(self, request_id: str, preview: Preview) -> Request:
         """Attach what was measured. Nothing is decided by it."""
         with self._lock:
             request = replace(self._find(request_id), preview=preview)
             self._store.set_preview(request_id, preview)
-            self._changed("previewed", request)
+            self._shared.changed("previewed", request)
             return request
 
     # -- inside ------------------------------------------------------------------------------------
 
     def _find(self, id_: str) -> Request:
         """The request as of this moment: expired when it is due. Raises DecisionError."""
-        self.expire_due()
+        self._take_up()
         request = self._open.get(id_) or self._store.get(id_)
         if request is None:
             raise DecisionError(
@@ -522,15 +553,6 @@ class Approvals:
                 f"{request.id} was changed by somebody else at the same time",
             )
 
-    def _changed(self, event: str, request: Request) -> None:
-        if request.status.final:
-            self._open.pop(request.id, None)
-        else:
-            self._open[request.id] = request
-        self._watchers.tell(request)
-        for notifier in self._notifiers:
-            notifier.notify(event, request)
-
     def _requester(self, subject: Subject) -> Requester:
         return Requester(
             subject.id, subject.issuer, subject.email, tuple(sorted(subject.groups)), subject.agent, subject.label,
@@ -557,26 +579,3 @@ class Approvals:
             and self._clock.now() < last.expires_at
         ):
             raise RefusedError(refusal_of(last))
-
-    def _check_asked(
-        self, binding: Binding, subject: Subject, demands: tuple[Demand, ...], seconds: float
-    ) -> None:
-        if (binding.subject, binding.issuer) != (subject.id, subject.issuer):
-            raise ValueError("the binding is of another subject")
-        if any(not demand.reviewers or demand.quorum < 1 for demand in demands) or not seconds > 0:
-            raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
-        if len({demand.rule for demand in demands}) != len(demands):
-            raise ValueError("a rule is there twice")
-        self._flood.check_size(binding)
-
-
-def _subject(who: Requester) -> Subject:
-    return Subject(
-        who.id,
-        who.issuer,
-        frozenset(who.groups),
-        who.agent,
-        who.label,
-        who.email,
-        actors=who.actors,
-    )

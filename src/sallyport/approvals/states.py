@@ -16,6 +16,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from sallyport.core.subject import Subject
+
 Mode = Literal["wait", "async"]
 
 
@@ -199,6 +201,18 @@ class Requester:
     links: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
 
+    def as_subject(self) -> Subject:
+        """Whose token it was, without its claims."""
+        return Subject(
+            self.id,
+            self.issuer,
+            frozenset(self.groups),
+            self.agent,
+            self.label,
+            self.email,
+            actors=self.actors,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -248,7 +262,8 @@ class Request:
     must be met. kind: policy action (update, ...). touches: relations and the like, in words.
     expires_at: neither approved nor used after this. in_transaction: it waits inside an open
     transaction and keeps its locks. void_reason: why it was withdrawn or voided. grant: id of the
-    grant that approved it, "" when people did.
+    grant that approved it, "" when people did. owner: the process whose session it is, "" in
+    requests from before there were owners.
     """
 
     id: str
@@ -269,6 +284,7 @@ class Request:
     void_reason: str = ""
     grant: str = ""
     further: tuple[Demand, ...] = ()
+    owner: str = ""
 
     @property
     def demands(self) -> tuple[Demand, ...]:

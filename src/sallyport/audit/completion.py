@@ -29,7 +29,7 @@ from sallyport.audit.blocks import ENCRYPTED, VERSION, file_header, genesis, is_
 from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import Chunk
 from sallyport.audit.cipher import BlockCipher
-from sallyport.audit.journal import DIRECTORY
+from sallyport.audit.journal import DIRECTORY, journal_directory, journal_numbers
 from sallyport.audit.journal_reader import (
     KEPT_SUFFIX,
     JournalContents,
@@ -71,12 +71,15 @@ class _Missing:
     statements: list[ev.Statement] = field(default_factory=list)
 
 
-def complete_recordings(directory: Path, index: CompletionIndex, keys: KeyRing = NO_KEYS) -> int:
-    """Put what the journal has into the recordings below ``directory`` that lack it. Gives the
-    number of statements. Raises OSError when a recording cannot be written, KeyNotListedError when
-    ``keys`` cannot decrypt the journal or a recording: then nothing was deleted.
+def complete_recordings(
+    directory: Path, index: CompletionIndex, keys: KeyRing = NO_KEYS, number: int = 0
+) -> int:
+    """Put what the journal of worker ``number`` has into the recordings below ``directory`` that
+    lack it. Gives the number of statements. Raises OSError when a recording cannot be written,
+    KeyNotListedError when ``keys`` cannot decrypt the journal or a recording: then nothing was
+    deleted.
     """
-    contents = read_journal(directory, keys)
+    contents = read_journal(directory, keys, number)
     if contents.not_listed:
         raise KeyNotListedError(contents.not_listed)
     count, unplaced = 0, list(contents.problems)
@@ -104,15 +107,16 @@ def verify_journal(directory: Path, keys: KeyRing = NO_KEYS) -> Verification | N
     """What a gateway that is stopped left in its journal and the recordings below ``directory``
     lack; None when that is nothing. While a gateway runs, the journal is ahead of the recordings.
     """
-    place = directory / DIRECTORY
-    result = Verification(DIRECTORY, place)
-    if not is_in_use(directory):
-        contents = read_journal(directory, keys)
-        result.problems += [VerificationProblem(UNREADABLE, text) for text in contents.problems]
-        if contents.not_listed:
-            result.notes.append(f"was not checked: {contents.not_listed}")
-        _report_missing(directory, contents, result, keys)
-    kept = sorted(place.glob(f"*{KEPT_SUFFIX}"))
+    result = Verification(DIRECTORY, directory / DIRECTORY)
+    kept: list[Path] = []
+    for number in journal_numbers(directory):
+        if not is_in_use(directory, number):
+            contents = read_journal(directory, keys, number)
+            result.problems += [VerificationProblem(UNREADABLE, text) for text in contents.problems]
+            if contents.not_listed:
+                result.notes.append(f"was not checked: {contents.not_listed}")
+            _report_missing(directory, contents, result, keys)
+        kept += sorted(journal_directory(directory, number).glob(f"*{KEPT_SUFFIX}"))
     if kept:
         text = f"holds statements that could not be put into their recordings: {kept[0].name}"
         result.problems.append(

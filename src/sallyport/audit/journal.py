@@ -8,8 +8,8 @@ each. The journal closes that gap for statements that may change something: each
 recording has an event, the journal need not have it any more: a segment is deleted once the
 recordings have all of its intents.
 
-One journal per recordings directory, in ``journal/`` below it, held by ``flock`` while a gateway
-runs::
+One journal per worker, in ``journal/`` below the recordings directory (``journal-<number>/`` for
+workers but the first), held by ``flock`` while the worker runs::
 
     segment = header frame*                         <started, Unix ms>-<number>.intents, mode 0600
     header  = "SALLYJNL" version u16 | length u16 of the key part | key part
@@ -68,6 +68,22 @@ _ATTEMPTS: Final = 20
 
 _log = structlog.get_logger("sallyport.audit")
 _encoder = msgspec.msgpack.Encoder()
+
+
+def journal_directory(recordings: Path, number: int = 0) -> Path:
+    """Where the journal of a worker is."""
+    return recordings / (f"{DIRECTORY}-{number}" if number else DIRECTORY)
+
+
+def journal_numbers(recordings: Path) -> list[int]:
+    """Of the workers whose journals are there, the first one's always."""
+    names = [path.name.rpartition("-")[2] for path in recordings.glob(f"{DIRECTORY}-*")]
+    return [0, *sorted(int(name) for name in names if name.isdecimal())]
+
+
+def journal_directories(recordings: Path) -> list[Path]:
+    """Every journal that is there."""
+    return [journal_directory(recordings, number) for number in journal_numbers(recordings)]
 
 
 class JournalError(SallyportError):
@@ -173,21 +189,23 @@ class Journal:
     """See the module docstring. ``append`` and ``take`` belong to the event loop; ``write``,
     ``tend`` and ``close`` to one thread at a time, which may be another.
 
-    ``sync``: a write reaches the disk before it returns (fdatasync). ``appended``: ordinal of the
-    newest intent. ``failed``: intents cannot be written; the owner sets it, and lets nothing change
-    meanwhile. ``kek``: wraps the keys of segments; None: they are not encrypted.
+    ``number``: of the worker. ``sync``: a write reaches the disk before it returns (fdatasync).
+    ``appended``: ordinal of the newest intent. ``failed``: intents cannot be written; the owner
+    sets it, and lets nothing change meanwhile. ``kek``: wraps the keys of segments; None: they are
+    not encrypted.
     """
 
     def __init__(
         self,
         recordings: Path,
         *,
+        number: int = 0,
         sync: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int = MAX_BYTES,
         kek: KeyEncryptionKey | None = None,
     ) -> None:
-        self.directory = recordings / DIRECTORY
+        self.directory = journal_directory(recordings, number)
         self.sync = sync
         self.appended = 0
         self.failed = False

@@ -16,7 +16,6 @@ import msgspec
 
 from sallyport.audit import events as ev
 from sallyport.audit.journal import (
-    DIRECTORY,
     ENCRYPTED,
     FILE_MAGIC,
     FRAME,
@@ -26,6 +25,7 @@ from sallyport.audit.journal import (
     VERSION,
     KeyPart,
     SegmentCipher,
+    journal_directory,
 )
 from sallyport.audit.keyfiles import not_listed
 from sallyport.audit.keys import NO_KEYS, KeyRefusedError, KeyRing
@@ -55,12 +55,12 @@ class JournalContents:
     not_listed: str = ""
 
 
-def read_journal(recordings: Path, keys: KeyRing = NO_KEYS) -> JournalContents:
-    """What a gateway that died left in its journal, oldest first. Damage is a problem, never an
-    error.
+def read_journal(recordings: Path, keys: KeyRing = NO_KEYS, number: int = 0) -> JournalContents:
+    """What worker ``number`` left in its journal when it died, oldest first. Damage is a problem,
+    never an error.
     """
     contents = JournalContents()
-    for path in sorted((recordings / DIRECTORY).glob(f"*{SUFFIX}")):
+    for path in sorted(journal_directory(recordings, number).glob(f"*{SUFFIX}")):
         contents.segments.append(path)
         try:
             data = path.read_bytes()
@@ -168,10 +168,11 @@ def _add(body: bytes, path: Path, contents: JournalContents) -> None:
             contents.problems.append(f"{path} holds something else than statements")
 
 
-def is_in_use(recordings: Path) -> bool:
-    """Whether a gateway that runs has the journal."""
+def is_in_use(recordings: Path, number: int = 0) -> bool:
+    """Whether a worker that runs has the journal."""
+    place = journal_directory(recordings, number)
     try:
-        fd = os.open(recordings / DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -38,7 +38,9 @@ class SessionRow:
     ``bytes``: recorded bytes before compression. ``file``: path relative to the recordings
     directory ("" until the first write). ``last_hash``: hex hash of the newest block on disk (""
     until then). ``status``: live | ended | interrupted. ``searchable``: whole | part | ""
-    (nothing): what of its statements the index knows; the recording has them all.
+    (nothing): what of its statements the index knows; the recording has them all. ``owner``: the
+    process that runs or ran it (:mod:`sallyport.core.owners`), "" in rows from before there were
+    owners.
     """
 
     id: str
@@ -62,6 +64,7 @@ class SessionRow:
     status: str = LIVE
     searchable: str = ""
     actors: tuple[str, ...] = ()
+    owner: str = ""
 
     @property
     def kind(self) -> str:

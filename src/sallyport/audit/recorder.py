@@ -65,7 +65,8 @@ class Recorder:
     ``data_dir``: recordings go to ``data_dir/recordings``, or to ``directory``. ``fsync``: every
     block reaches the disk before it leaves the backlog. ``interval``: seconds between passes of the
     writer, which grow to ``max_interval`` (both to be read together with the module's text).
-    ``max_open``: files that are open at once. ``kek``: wraps the keys of new recordings; None: they
+    ``max_open``: files that are open at once. ``gateway``: the process that records, in each login
+    and row. ``kek``: wraps the keys of new recordings; None: they
     are not encrypted.
     """
 
@@ -201,6 +202,7 @@ class Recorder:
             started=started,
             file=file,
             searchable=WHOLE,
+            owner=self._gateway,
         )
         session = SessionRecording(
             row,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -39,6 +39,9 @@ TORN_SUFFIX: Final = ".torn"
 #: recordings.
 ONLY_MARKED: Final = "the gateway stopped without ending the session"
 _REASON: Final = "the gateway stopped during the session"
+#: A file that is smaller (bytes) and younger (seconds) may be one that is just being begun.
+_BEGUN: Final = 512
+_BEING_MADE: Final = 10.0
 #: Rows that are written in one transaction.
 _BATCH: Final = 100
 
@@ -46,10 +49,15 @@ _log = structlog.get_logger("sallyport.audit")
 
 
 class RecoveryIndex(Protocol):
-    """The part of the store that recovery needs."""
+    """The part of the store that recovery needs. ``is_dead``: whether an owner serves no more."""
+
+    @property
+    def is_dead(self) -> Callable[[str], bool]: ...
 
     def unfinished(self) -> list[SessionRow]:
-        """Rows that say live, or interrupted without having been brought up to date."""
+        """Rows of owners that are dead which say live, or interrupted without having been brought
+        up to date.
+        """
         ...
 
     def newest_start(self) -> float:
@@ -108,9 +116,13 @@ def _all(directory: Path, index: RecoveryIndex, keys: KeyRing) -> Iterator[Recov
     paths = recordings_since(directory, newest - 86400.0)
     for id_ in index.unknown(list(paths)):
         try:
-            recovered = rebuild(paths[id_], directory, keys)
+            recovered = rebuild(paths[id_], directory, keys, index.is_dead)
         except ShreddedError:
             continue  # nothing is left to make a row of
+        except _OwnedError:
+            continue
+        if recovered is None and _is_being_made(paths[id_]):
+            continue
         if recovered is None:
             _log.error("a recording of an earlier run cannot be read", file=str(paths[id_]))
         else:
@@ -144,8 +156,27 @@ def recover(directory: Path, row: SessionRow, keys: KeyRing = NO_KEYS) -> Recove
     return recovered
 
 
-def rebuild(path: Path, directory: Path, keys: KeyRing = NO_KEYS) -> Recovered | None:
+class _OwnedError(Exception):
+    """Whoever records it is alive."""
+
+
+def _is_being_made(path: Path) -> bool:
+    """Whether it may be a recording that another worker begins: it has no block, and is new."""
+    try:
+        status = path.stat()
+    except OSError:
+        return True
+    return status.st_size < _BEGUN and time.time() - status.st_mtime < _BEING_MADE
+
+
+def rebuild(
+    path: Path,
+    directory: Path,
+    keys: KeyRing = NO_KEYS,
+    is_dead: Callable[[str], bool] = lambda owner: True,
+) -> Recovered | None:
     """The row of a recording that the index does not know; None when it holds no login event.
+    ``is_dead``: whether an owner serves no more; a recording of one that does is left alone.
 
     Counts whatever can be read; ``problem`` says what ended the reading. Raises KeyNotListedError,
     ShreddedError.
@@ -162,6 +193,8 @@ def rebuild(path: Path, directory: Path, keys: KeyRing = NO_KEYS) -> Recovered |
         return None
     if not isinstance(login, ev.Login) or login.session != path.stem:
         return None
+    if not is_dead(login.gateway):
+        raise _OwnedError
     row = row_of_login(login, str(path.relative_to(directory)))
     row.searchable = WHOLE
     return recover(directory, row, keys)

@@ -112,4 +112,5 @@ def row_of_login(login: ev.Login, file: str) -> SessionRow:
         application=login.application,
         started=login.started,
         file=file,
+        owner=login.gateway,
     )

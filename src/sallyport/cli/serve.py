@@ -34,14 +34,23 @@ def register(app: typer.Typer) -> None:
             ),
         ] = False,
     ) -> None:
-        from sallyport import app as application
         from sallyport.config import load_config
+        from sallyport.logs import configure_logging, keep_memory_private
+        from sallyport.workers.supervisor import supervise
 
         def ready(host: str, port: int) -> None:
             typer.echo(f"sallyport listens on {host}:{port}", err=True)
 
+        loaded = load_config(config)
+        if loaded.worker_count > 1:
+            configure_logging(loaded)
+            keep_memory_private()
+            status = supervise(loaded, config, ready, accept_lost_state=accept_lost_state)
+            raise typer.Exit(status)
+        from sallyport import app as application
+
         application.serve(
-            load_config(config),
+            loaded,
             ready,
             accept_lost_state=accept_lost_state,
             reread=lambda: load_config(config),

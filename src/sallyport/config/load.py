@@ -11,6 +11,7 @@ from sallyport.config import auditlog, databases, entrances, issuers, managed, p
 from sallyport.config.check import Check
 from sallyport.config.model import Config, RecordingEncryption, WatchSettings
 from sallyport.config.secrets import SecretRef
+from sallyport.core.worker import MOST
 from sallyport.core.yamltext import YamlPath, read_yaml
 
 #: What 0 means, where it may be written.
@@ -122,6 +123,10 @@ def _numbers(check: Check, config: Config) -> None:
             if value < 0 or (value == 0 and not may_be_zero):
                 fix = "Write a positive number" + (f", or {_ZERO[key]}" if may_be_zero else "")
                 raise check.error((section, key), f"{value} is not usable", fix)
+    if not 1 <= config.worker_count <= MOST:
+        raise check.error(
+            ("workers",), f"{config.workers} is not usable", f"Write auto, or from 1 to {MOST}"
+        )
     if config.recording.search_statements < 0:
         raise check.error(
             ("recording", "search_statements"),

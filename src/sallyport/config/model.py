@@ -41,6 +41,7 @@ from sallyport.config.secrets import (
     VaultSecret,
 )
 from sallyport.core.address import Address, parse_address
+from sallyport.core.worker import MOST, usable_processors
 
 AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
 WatchAction = Literal["notify", "hold", "end", "lock"]
@@ -362,9 +363,9 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``mask_keys``: secrets of
-    ``hash`` masks, by the name that the policy uses ("default" when it names none).
-    ``proxy_protocol``: addresses or networks of proxies whose connections begin with a PROXY
-    protocol header (version 2).
+    ``hash`` masks, by the policy's name for them ("default" when it names none). ``workers``:
+    processes; auto: as many as processors. ``proxy_protocol``: addresses or networks of proxies
+    whose connections begin with a PROXY protocol header (version 2).
     """
 
     identity: Identity
@@ -372,6 +373,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str
     listen: str = "127.0.0.1:6432"
     proxy_protocol: tuple[str, ...] = ()
+    workers: int | Literal["auto"] = 1
     tls: TlsFiles | None = None
     console: Console | None = None
     data: str = "./var"
@@ -387,6 +389,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: Archive | None = None
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve."""
+        return min(usable_processors(), MOST) if self.workers == "auto" else self.workers
 
     @property
     def address(self) -> Address:

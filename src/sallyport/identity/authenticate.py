@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from sallyport.core.clock import Clock, SystemClock
+from sallyport.core.counts import Counts
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
@@ -73,7 +74,7 @@ class Authenticator:
     issuers, client_factory, limits, remembered, required_claims, only_id_tokens: of the
     :class:`JwtVerifier`, which is asked last. verifiers: of other kinds of tokens, asked first.
     Raises ConfigError. failures_per_minute: refused tokens of one address that are told why, and
-    logged.
+    logged. counts: of all processes of the gateway.
     """
 
     def __init__(
@@ -90,12 +91,14 @@ class Authenticator:
         locks: Locks | None = None,
         verifiers: Sequence[Verifier] = (),
         session_tokens: SessionTokens | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.locks = locks
         self.session_tokens = session_tokens
         self._clock = clock or SystemClock()
         self._only_id_tokens = only_id_tokens
-        self._failures = FailedLogins(self._clock, failures_per_minute)
+        counts = counts if counts is not None else Counts(slots=1024, now=self._clock.now)
+        self._failures = FailedLogins(self._clock, failures_per_minute, counts)
         jwt = JwtVerifier(
             issuers,
             self._clock,

@@ -123,8 +123,23 @@ class Locks:
         self._issuers = tuple(issuers)
         self._locks: dict[tuple[str, str, str], Lock] = {}
         self._names: dict[str, set[str]] = {}  # of the person, by lock
+        #: Tells other processes of a lock as it is now.
+        self.announce: Callable[[Lock], None] = lambda lock: None
         for lock in store.unreleased():
             self.add(lock)
+
+    def reload(self) -> list[Lock]:
+        """Take those that are in force from the store; those that are new here."""
+        now = self._clock.now()
+        stored = {lock.id: lock for lock in self.store.unreleased() if lock.in_force(now)}
+        present = {lock.id for lock in self._locks.values()}
+        for lock in list(self._locks.values()):
+            if lock.id not in stored:
+                self.remove(lock)
+        fresh = [lock for lock in stored.values() if lock.id not in present]
+        for lock in fresh:
+            self.add(lock)
+        return fresh
 
     def add(self, lock: Lock) -> None:
         """In force from now on, in the place of one with the same key."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -91,9 +91,16 @@ class SessionTokens:
         self.store = store
         self.lifetime, self.per_subject = lifetime, per_subject
         self._clock = clock
+        self.is_shared = False  # other processes issue and revoke as well
+        self.announce: Callable[[str], None] = lambda token_id: None  # one was revoked
         self._tokens: dict[str, SessionToken] = {}
-        for token in store.valid(clock.now()) if lifetime else []:
-            self._tokens[token.digest] = token
+        self._revoked: set[str] = set()
+        self.reload()
+
+    def reload(self) -> None:
+        """Take those that are valid from the store, but none that is being revoked."""
+        valid = self.store.valid(self._clock.now()) if self.lifetime else []
+        self._tokens = {t.digest: t for t in valid if t.id not in self._revoked}
 
     def issue(
         self,
@@ -150,8 +157,14 @@ class SessionTokens:
 
     def revoke(self, token: SessionToken, by: str) -> SessionToken:
         """Not valid from now on; the caller stores it."""
-        self._tokens.pop(token.digest, None)
+        self.forget(token.id)
+        self.announce(token.id)
         return replace(token, revoked_at=self._clock.now(), revoked_by=by)
+
+    def forget(self, token_id: str) -> None:
+        """Somebody revoked it."""
+        self._revoked.add(token_id)
+        self._tokens = {digest: t for digest, t in self._tokens.items() if t.id != token_id}
 
     def active(self) -> Sequence[SessionToken]:
         """Newest first."""
@@ -169,7 +182,10 @@ class SessionTokens:
         be opened, None where that is not a target. Whoever does not have a valid one learns
         nothing.
         """
-        token = self._tokens.get(digest_of(text))
+        digest = digest_of(text)
+        if digest not in self._tokens and self.is_shared:
+            self.reload()  # it may have been issued a moment ago
+        token = self._tokens.get(digest)
         if token is None or not token.is_valid(self._clock.now()):
             return IdentityProblem(
                 "no such session token, or it was revoked or has expired", "", _AGAIN

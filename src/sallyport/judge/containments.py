@@ -63,6 +63,8 @@ class Containments:
         self.store: ContainmentStore | None = None
         self._now = now
         self._by_subject: dict[tuple[str, str], list[Containment]] = {}
+        #: Tells other processes of one as it is now.
+        self.announce: Callable[[Containment], None] = lambda containment: None
         self._listeners: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     def add_listener(self, listener: Callable[[], None]) -> None:
@@ -79,6 +81,20 @@ class Containments:
             if containment.in_force(self._now()):
                 self._add(containment)
         self._tell()
+
+    def take(self, containment: Containment) -> None:
+        """One of another process, as it is now: new, prolonged or released."""
+        self._remove(containment)
+        if containment.in_force(self._now()):
+            self._add(containment)
+            self._tell()
+
+    def reload(self) -> None:
+        """Take those that the store has and that are not here. Reads the store."""
+        present = {containment.id for containment in self.active()}
+        for containment in self.store.unreleased() if self.store is not None else ():
+            if containment.id not in present:
+                self.take(containment)
 
     def of(self, subject: Subject) -> Containment | None:
         """Why the subject and its agent are contained, the oldest reason; None: they are not."""
@@ -114,6 +130,7 @@ class Containments:
                     return None
                 prolonged = replace(containment, until=until)
                 self._put(prolonged)
+                self.announce(prolonged)
                 return prolonged
         made = Containment(
             id=new_id("con"),
@@ -130,6 +147,7 @@ class Containments:
         )
         self._add(made)
         self._tell()
+        self.announce(made)
         return made
 
     def release(self, id_: str, by: str) -> Containment | None:

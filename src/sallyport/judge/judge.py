@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from sallyport.core.counts import Counts
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.judge.containments import Containments
@@ -47,9 +48,10 @@ class Judge:
         now: Callable[[], float] = time.time,
         beside: Judge | None = None,
         containments: Containments | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """``beside``: one over a snapshot that shares most relations with this. ``containments``:
-        of all targets; without it, of this one alone.
+        of all targets; without it, of this one alone. ``counts``: likewise, and of all processes.
         """
         before = beside.catalog if beside is not None else None
         self.target = target
@@ -65,6 +67,7 @@ class Judge:
         self._subject_judges: dict[tuple[object, tuple[str, ...]], SubjectJudge] = {}
         identifiers = beside.identifiers if beside is not None else frozenset[str]()
         self.identifiers: frozenset[str] = _identifiers(catalog, before, identifiers)
+        self.counts = counts if counts is not None else Counts(slots=64, now=now)
         self._use: dict[tuple[str, str], HourlyUse] = {}
         self.containments = containments if containments is not None else Containments(now)
         if beside is None:
@@ -154,6 +157,7 @@ class Judge:
             now=self._now,
             beside=self,
             containments=self.containments,
+            counts=self.counts,
         )
         made.times, made.masked, made._use = self.times, self.masked, self._use
         return made
@@ -163,6 +167,8 @@ class Judge:
         again.
         """
         now = self._now()
+        for use in list(self._use.values()):
+            use.forget()
         if any(
             subject_judge.subject_policy.valid_until <= now
             for subject_judge in self._subject_judges.values()
@@ -188,7 +194,12 @@ class Judge:
 
     def hourly_use(self, subject: Subject) -> HourlyUse:
         """What the subject read in the last hour, shared by its sessions."""
-        return self._use.setdefault((subject.issuer, subject.id), HourlyUse(self._now))
+        who = (subject.issuer, subject.id)
+        use = self._use.get(who)
+        if use is None:
+            key = "\0".join(("read", self.target, *who))
+            use = self._use.setdefault(who, HourlyUse(self._now, self.counts, key))
+        return use
 
     def subject_policy(self, subject: Subject) -> SubjectPolicy:
         return self._bound.for_subject(subject, self._now(), self.containments.of(subject))

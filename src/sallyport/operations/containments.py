@@ -66,6 +66,7 @@ class ContainmentOperations:
             except RefusedError:
                 self.containments.restore(released)
                 raise
+        self.containments.announce(released)
         log.warning("containment released", containment=id_, who=released.subject, by=subject.id)
         return released
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ import structlog
 from sallyport.approvals.sampling import Sample, sample
 from sallyport.approvals.states import Request, Requester
 from sallyport.audit.tlog.log import TransparencyLog
+from sallyport.core.announcements import Topic
 from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.locks import AGENT, SUBJECT, Lock, is_locked_by
@@ -28,6 +30,7 @@ from sallyport.operations.ports import (
     PolicyStatus,
     TargetStatus,
 )
+from sallyport.operations.siblings import Report, Siblings, slim_subject
 from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.explain import Explanation
 from sallyport.server.databases import Database
@@ -38,12 +41,17 @@ from sallyport.session.client_input import Blocked
 
 log = structlog.get_logger("sallyport.approvals")
 
+#: Characters of an operator's reason that a message to another worker has.
+_LONGEST_REASON = 1000
+
 
 class RunningGateway:
-    """Reads the gateway's registry; changes nothing but by :meth:`kill` and :meth:`end_locked`."""
+    """Reads the gateway's registry; changes nothing but by :meth:`kill` and :meth:`end_locked`.
+    ``siblings``: the other workers, None where they are not asked for.
+    """
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, siblings: Siblings | None = None) -> None:
+        self._gateway, self._siblings = gateway, siblings
 
     @property
     def containments(self) -> Containments:
@@ -51,9 +59,26 @@ class RunningGateway:
         return self._gateway.containments
 
     def live(self) -> Sequence[LiveSession]:
-        return [_session(hosted) for hosted in self._gateway.hosted()]
+        elsewhere = self._siblings.live() if self._siblings is not None else []
+        return [*map(_session, self._gateway.hosted()), *elsewhere]
+
+    def report(self) -> Report:
+        """What the first worker is told of this one."""
+        hosted = self._gateway.hosted()
+        subjects = [slim_subject(each.subject) for each in hosted]
+        return Report([_session(each) for each in hosted], subjects, self._own_metrics())
 
     def kill(self, session_id: str, reason: str) -> bool:
+        if self.kill_own(session_id, reason):
+            return True
+        if self._siblings is None:
+            return False
+        body = json.dumps({"session": session_id, "reason": reason[:_LONGEST_REASON]})
+        self._gateway.worker.announcements.publish(Topic.SESSION_END, body)
+        return any(session.id == session_id for session in self._siblings.live())
+
+    def kill_own(self, session_id: str, reason: str) -> bool:
+        """As :meth:`kill`, of a session in this process."""
         for hosted in self._gateway.hosted():
             if hosted.id == session_id:
                 refusal = refuse(
@@ -79,6 +104,8 @@ class RunningGateway:
                 hosted.shut(refusal, f"locked by {by}: {lock.reason}")
                 ended += 1
         self._disown(lock)
+        if self._siblings is not None and locks is not None:
+            ended += self._siblings.count(partial(locks.covers, lock))
         return ended
 
     def end_token(self, token_id: str, by: str) -> int:
@@ -93,7 +120,9 @@ class RunningGateway:
         ]
         for hosted in theirs:
             hosted.shut(refusal, f"the session token was revoked by {by}")
-        return len(theirs)
+        if self._siblings is None:
+            return len(theirs)
+        return len(theirs) + self._siblings.count(lambda subject: subject.token_id == token_id)
 
     def _disown(self, lock: Lock) -> None:
         """What whoever is locked approved or asked for, and nobody used yet, must not run, not
@@ -130,7 +159,7 @@ class RunningGateway:
         return self._gateway.authenticator.issuers
 
     def targets(self) -> Sequence[TargetStatus]:
-        sessions = Counter(hosted.target for hosted in self._gateway.hosted())
+        sessions = Counter(session.target for session in self.live())
         return [
             _target(database, sessions[name], self._gateway.readiness(database))
             for name, database in sorted(self._gateway.databases.items())
@@ -157,6 +186,10 @@ class RunningGateway:
         )
 
     def metrics(self) -> GatewayMetrics:
+        own = self._own_metrics()
+        return own if self._siblings is None else self._siblings.merged(own)
+
+    def _own_metrics(self) -> GatewayMetrics:
         gateway = self._gateway
         totals = gateway.totals.copy()
         for hosted in gateway.hosted():

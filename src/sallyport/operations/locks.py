@@ -77,6 +77,7 @@ class LockOperations:
         lock = _checked(who, request, self.live.issuers(), self.locks)
         by = who.subject.email or who.subject.id
         self.locks.add(lock)
+        self.locks.announce(lock)
         ended = self.live.end_locked(lock, by)
         log.warning(
             "locked",
@@ -100,6 +101,7 @@ class LockOperations:
         lock = released(lock, time.time(), who.subject.email or who.subject.id)
         await asyncio.to_thread(self.locks.store.release, lock)
         self.locks.remove(lock)
+        self.locks.announce(lock)
         log.warning(
             "lock released", lock=lock.id, kind=lock.kind, name=lock.name, by=who.subject.id
         )

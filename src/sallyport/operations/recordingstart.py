@@ -9,11 +9,13 @@ from typing import Protocol
 import structlog
 
 from sallyport.audit.completion import CompletionIndex, complete_recordings
+from sallyport.audit.journal import journal_numbers
 from sallyport.audit.keyfiles import KeyNotListedError
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.recovery import RecoveryIndex, recover_interrupted
 from sallyport.config import Config
 from sallyport.core.errors import ConfigError
+from sallyport.core.worker import Worker
 from sallyport.operations.recordingkeys import key_settings, load_keys, unlisted_key
 
 log = structlog.get_logger("sallyport")
@@ -32,15 +34,24 @@ async def gateway_keys(config: Config) -> KeyRing:
     return keys
 
 
-def recover(recordings: Path, index: LeftBehindIndex, keys: KeyRing) -> None:
-    """Bring recordings and index together. Raises ConfigError when what the journal has cannot be
+def recover(
+    recordings: Path, index: LeftBehindIndex, keys: KeyRing, worker: Worker | None = None
+) -> None:
+    """Bring recordings and index together, of owners that are dead. ``worker``: the one that
+    starts;
+    without it the only one. Its own journal is completed, and the first worker completes those of
+    numbers that nobody has any more. Raises ConfigError when what the journal has cannot be
     recorded: it is not to be lost; or when a key is not listed that is needed for it.
     """
+    worker = worker if worker is not None else Worker(processes=1)
     try:
         interrupted = recover_interrupted(recordings, index, keys)
         if interrupted:
             log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
-        count = complete_recordings(recordings, index, keys)
+        count = 0
+        for number in journal_numbers(recordings):
+            if number == worker.number or (worker.is_first and number >= worker.processes):
+                count += complete_recordings(recordings, index, keys, number)
     except KeyNotListedError as error:
         raise ConfigError(
             f"what an earlier run left behind cannot be completed: {error}. If that key is lost "

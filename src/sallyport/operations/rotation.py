@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sallyport.audit.archive import SUFFIX as RECORDING
-from sallyport.audit.journal import DIRECTORY, ENCRYPTED, FILE_MAGIC, HEADER, KeyPart
+from sallyport.audit.journal import ENCRYPTED, FILE_MAGIC, HEADER, KeyPart, journal_directories
 from sallyport.audit.keyfiles import SUFFIX, changing_keys, not_listed, rewrap
 from sallyport.audit.keys import KeyRefusedError, KeyRing, local_key, new_key_text
 from sallyport.core.errors import SallyportError
@@ -73,7 +73,8 @@ def _rewrapped(path: Path, keys: KeyRing) -> bool:
 
 def journal_keys(recordings: Path) -> Iterator[str]:
     """Identifiers of the keys that segments of the journal need."""
-    for path in sorted((recordings / DIRECTORY).glob("*")):
+    places = journal_directories(recordings)
+    for path in [path for place in places for path in sorted(place.glob("*"))]:
         try:
             with path.open("rb") as file:
                 magic, version, length = HEADER.unpack(file.read(HEADER.size))

@@ -19,7 +19,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.actions import SHRED, ActionLog
 from sallyport.audit.archive import RecordingError, recording_path
 from sallyport.audit.holds import hold_on, read_holds
-from sallyport.audit.journal import DIRECTORY
+from sallyport.audit.journal import journal_directories
 from sallyport.audit.journal_reader import KEPT_SUFFIX
 from sallyport.audit.keyfiles import (
     KeyState,
@@ -184,4 +184,5 @@ def _record(
 
 
 def _kept(directory: Path) -> list[Path]:
-    return sorted((directory / DIRECTORY).glob(f"*{KEPT_SUFFIX}"))
+    places = journal_directories(directory)
+    return [path for place in places for path in sorted(place.glob(f"*{KEPT_SUFFIX}"))]

@@ -11,8 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sallyport.core.counts import Counts, CountsFullError
+
 _HOUR = 3600.0
 _GRAIN = 60.0
+#: What was read where it cannot be counted: more than any bound allows.
+_UNKNOWN = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +37,33 @@ class Bounds:
 
 @dataclass(slots=True)
 class HourlyUse:
-    """What a subject read in the last hour, over all its sessions, in steps of a minute."""
+    """What a subject read in the last hour, over all its sessions, in steps of a minute. ``rows``,
+    ``bytes``: in this process. ``counts``: where all processes of the gateway keep it, by ``key``.
+    """
 
     now: Callable[[], float]
+    counts: Counts
+    key: str
     rows: int = 0
     bytes: int = 0
     _steps: deque[tuple[float, int, int]] = field(default_factory=deque)
+    _is_lost: bool = False
+
+    def __post_init__(self) -> None:
+        before = self.counts.own(self.key)  # of the process that was here before
+        if before.first or before.second:
+            self._steps.append((before.at // _GRAIN, before.first, before.second))
+            self.rows, self.bytes = before.first, before.second
+
+    def used(self) -> tuple[int, int]:
+        """Rows and bytes, in all processes."""
+        if self._is_lost:
+            return _UNKNOWN, _UNKNOWN
+        total = self.counts.total(self.key)
+        return total.first, total.second
 
     def add(self, rows: int, size: int) -> None:
+        """Count what was just read."""
         step = self.now() // _GRAIN
         if self._steps and self._steps[-1][0] == step:
             _, more_rows, more_size = self._steps.pop()
@@ -49,14 +72,26 @@ class HourlyUse:
             self._steps.append((step, rows, size))
         self.rows += rows
         self.bytes += size
+        self._tell()
 
     def forget(self) -> None:
         """Let go of what is more than an hour old."""
         oldest = (self.now() - _HOUR) // _GRAIN
+        if not self._steps or self._steps[0][0] >= oldest:
+            return
         while self._steps and self._steps[0][0] < oldest:
             _, rows, size = self._steps.popleft()
             self.rows -= rows
             self.bytes -= size
+        self._tell()
+
+    def _tell(self) -> None:
+        newest = int(self._steps[-1][0] * _GRAIN) if self._steps else 0
+        try:
+            self.counts.put(self.key, self.rows, self.bytes, newest)
+            self._is_lost = False
+        except CountsFullError:
+            self._is_lost = True
 
 
 @dataclass(slots=True)
@@ -89,6 +124,7 @@ class Allowance:
 
     def _passed(self, *, strictly: bool) -> str:
         bounds, more = self.bounds, 0 if strictly else 1
+        hour = self.hour.used() if bounds.rows_per_hour or bounds.bytes_per_hour else (0, 0)
         for rows, size, used, what in (
             (
                 bounds.rows_per_session,
@@ -99,7 +135,7 @@ class Allowance:
             (
                 bounds.rows_per_hour,
                 bounds.bytes_per_hour,
-                (self.hour.rows, self.hour.bytes),
+                hour,
                 "an hour",
             ),
         ):

@@ -45,7 +45,7 @@ OUT_OF_DESCRIPTORS = refuse(
 class Admitted:
     """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``:
     of the session. ``identity``: the settings that tell the target who is asking. ``pins``: what
-    code that was not read must not move.
+    code that was not read must not move. ``most``: sessions that policy allows the subject at once.
     """
 
     id: str
@@ -56,6 +56,7 @@ class Admitted:
     link: UpstreamLink
     search_path: tuple[str, ...]
     pins: Pins
+    most: int | None = None
 
 
 async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitted:
@@ -79,7 +80,7 @@ async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitt
         link.abort()
         raise RefusedError(OUT_OF_DESCRIPTORS)
     pins = Pins(settings, link.login.parameters.get("session_authorization", judge.catalog.role))
-    return Admitted(session, identity, subject, database, judge, link, path, pins)
+    return Admitted(session, identity, subject, database, judge, link, path, pins, limits.sessions)
 
 
 def _identity(subject: Subject, session: str, settings: dict[str, str]) -> dict[str, str]:

@@ -277,7 +277,8 @@ class ClientConnection(asyncio.Protocol):
             if self._lost or self._login is None or self._login.phase is not Phase.WORKING:
                 admitted.link.abort()
                 return
-            self._gateway.admit(admitted.subject)  # others may have come in meanwhile
+            # others may have come in meanwhile
+            self._gateway.admit(admitted.subject, admitted.most, take=True)
             self._host_session(admitted, request, self._login)
         except RefusedError as error:
             # that one is in the log already, with its reason

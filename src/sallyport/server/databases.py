@@ -16,6 +16,7 @@ from functools import partial
 
 import structlog
 
+from sallyport.core.counts import Counts
 from sallyport.core.errors import Refusal, RefusedError, SallyportError, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.secret import Secret
@@ -66,6 +67,7 @@ class Database:
     ) -> None:
         self.name = name
         self.containments: Containments | None = None  # of every target
+        self.counts: Counts | None = None  # likewise
         self.roles = roles
         self.dialer = dialer
         self.judge: Judge | None = None
@@ -183,6 +185,7 @@ class Database:
                 self._keys,
                 max_statement_bytes=self._max_statement_bytes,
                 containments=self.containments,
+                counts=self.counts,
             )
         for warning in self.judge.warnings:
             log.warning("policy", target=self.name, warning=warning)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,12 +57,19 @@ class _Live:
 
 class EphemeralRoles:
     """``admin``: logs in as the administrator. ``static``: as the gateway's own role, which reads
-    the catalog. ``gateway``: 8 hex digits that stand for its data directory. ``problem``: why a
-    role could not be made the last time; "" when it could. For operators.
+    the catalog. ``gateway``: 8 hex digits that stand for its data directory. ``runs``: its
+    processes that live, 6 hex digits each, this one first. ``problem``: why a role could not be
+    made the last time; "" when it could. For operators.
     """
 
     def __init__(
-        self, target: str, admin: Dialer, static: Dialer, compute: Compute, gateway: str
+        self,
+        target: str,
+        admin: Dialer,
+        static: Dialer,
+        compute: Compute,
+        gateway: str,
+        runs: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.target = target
         self.problem = ""
@@ -71,7 +78,9 @@ class EphemeralRoles:
         )
         self._static = QueryClient(static, _QUERY_SECONDS)
         self._compute = compute
-        self._own = (gateway, secrets.token_hex(3))
+        own = (secrets.token_hex(3),)
+        self._runs: Callable[[], Sequence[str]] = runs if runs is not None else lambda: own
+        self._gateway = gateway
         self._live: dict[str, _Live] = {}
         self._sets: dict[Hashable, sql.GrantSet] = {}
         self._privileges: Privileges | None = None
@@ -109,7 +118,7 @@ class EphemeralRoles:
         if not self._version:
             await self._begin()
         policy = judge.subject_policy(subject)
-        name = sql.session_role(*self._own)
+        name = sql.session_role(self._gateway, self._runs()[0])
         password = Secret(secrets.token_urlsafe(32))
         verifier = await asyncio.to_thread(make_verifier, password)
         for attempt in (1, 2):
@@ -239,7 +248,7 @@ class EphemeralRoles:
 
     async def _begin(self) -> None:
         await self._look()
-        await self._drop_leftovers(self._own)
+        await self._drop_leftovers((self._gateway, *self._runs()))
 
     async def _look(self) -> None:
         (row,) = await self._admin.query(sql.ABOUT)

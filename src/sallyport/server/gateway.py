@@ -25,9 +25,11 @@ from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.address import Networks
+from sallyport.core.counts import CountsFullError
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
+from sallyport.core.worker import SESSIONS, Worker, cancel_digest, sessions_of
 from sallyport.identity.authenticate import Authenticator
 from sallyport.judge import Containments
 from sallyport.policy.file import PolicyFile
@@ -83,6 +85,7 @@ class GatewayLimits:
     max_logins: int = 1000
     max_logins_per_address: int = 500
     max_sessions: int = 500
+    max_sessions_here: int = 1 << 31  # in this process
     max_sessions_per_subject: int = 50
     max_message_bytes: int = 64 << 20
     max_row_bytes: int = 16 << 20
@@ -108,8 +111,10 @@ class Gateway:
         tls: ssl.SSLContext | None,
         approvals: Approvals | None = None,
         console_url: str = "",
+        worker: Worker | None = None,
     ) -> None:
         self.databases = databases
+        self.worker = worker = worker if worker is not None else Worker()
         self.authenticator = authenticator
         self.recorder = recorder
         self.policy = policy
@@ -126,6 +131,7 @@ class Gateway:
         self.log: TransparencyLog | None = None  # of recordings' heads
         self.check_state: Callable[[], str] = str  # asked while it runs
         self.late_streams: Callable[[], str] = str  # likewise
+        self.on_session: Callable[[], object] = str  # one began or ended
         self.judging = deep_thread("sallyport-judge")
         self.pending: Arrivals[PendingLogin] = Arrivals(
             limits.max_logins, limits.max_logins_per_address
@@ -146,11 +152,11 @@ class Gateway:
         self.containments = Containments()
         for database in databases.values():
             database.containments = self.containments
+            database.counts = worker.counts
         self.lag = RecorderLag()
         self.added = LatencyHistograms()
         self.collecting = Collecting()
         self.strangers = SparingLog()
-        self._per_subject: dict[tuple[str, str], int] = {}
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
         self._unbound: set[str] = set()  # targets whose judge could not take the policy in force
@@ -354,9 +360,9 @@ class Gateway:
                 refuse("SP1803", "the gateway is shutting down", hint="Connect again in a moment.")
             )
 
-    def admit(self, subject: Subject, most: int | None = None) -> None:
-        """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605,
-        SP1608, SP1801, SP1803, SP1806) when no further session may start.
+    def admit(self, subject: Subject, most: int | None = None, *, take: bool = False) -> None:
+        """``most``: sessions that policy allows the subject at once. ``take``: one starts now, and
+        is counted. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806) when none may.
         """
         limits = self.limits
         self.authenticator.refuse_retired(subject)
@@ -368,13 +374,18 @@ class Gateway:
             raise RefusedError(HANDOVER_LATE)
         if self.state_problem:
             raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
-        if len(self._sessions) >= limits.max_sessions:
+        bound = limits.max_sessions_per_subject
+        bound = bound if most is None else min(most, bound)
+        bounds = {SESSIONS: limits.max_sessions, sessions_of(subject): bound}
+        try:
+            full = self.worker.counts.take(bounds) if take else self.worker.counts.full(bounds)
+        except CountsFullError as error:
+            raise RefusedError(refuse("SP1605", str(error))) from None
+        if full == SESSIONS or len(self._sessions) >= limits.max_sessions_here:
             raise RefusedError(
                 refuse("SP1605", f"the gateway already has {limits.max_sessions} sessions")
             )
-        bound = limits.max_sessions_per_subject
-        bound = bound if most is None else min(most, bound)
-        if self._per_subject.get((subject.issuer, subject.id), 0) >= bound:
+        if full is not None:
             raise RefusedError(
                 refuse(
                     "SP1605",
@@ -384,26 +395,22 @@ class Gateway:
             )
 
     def register(self, session: HostedSession, subject: Subject, minor: int) -> tuple[int, bytes]:
-        """Mint a cancel key: 4 bytes for protocol 3.0, 32 for 3.2."""
-        while True:
-            pid = secrets.randbelow(2**31 - 1) + 1
-            if pid not in self._sessions:
-                break
+        """Mint a cancel key: 4 bytes for protocol 3.0, 32 for 3.2. Its process id says which worker
+        has the session.
+        """
+        pid = 0
+        while not pid or pid in self._sessions:
+            pid = self.worker.process_id(secrets.randbelow(2**31))
         key = secrets.token_bytes(32 if minor >= 2 else 4)
         self._sessions[pid] = (key, session)
         self.sessions_total += 1
-        who = (subject.issuer, subject.id)
-        self._per_subject[who] = self._per_subject.get(who, 0) + 1
+        self.on_session()
         return pid, key
 
     def unregister(self, pid: int, subject: Subject) -> None:
-        self._sessions.pop(pid, None)
-        who = (subject.issuer, subject.id)
-        left = self._per_subject.get(who, 1) - 1
-        if left > 0:
-            self._per_subject[who] = left
-        else:
-            self._per_subject.pop(who, None)
+        if self._sessions.pop(pid, None) is not None:
+            self.worker.counts.give_back((SESSIONS, sessions_of(subject)))
+            self.on_session()
 
     def ended(self, session: HostedSession) -> None:
         """Count what a session did that is about to end."""
@@ -428,11 +435,18 @@ class Gateway:
         """A CancelRequest. Nothing is answered, whether the key is right or not (protocol section
         54.2.9).
         """
-        entry = self._sessions.get(pid)
-        if entry is not None and hmac.compare_digest(entry[0], key):
-            entry[1].cancel_requested()
-        else:
+        if not self.cancel_own(pid, cancel_digest(pid, key)) and not self.worker.pass_cancel(
+            pid, key
+        ):
             self.strangers.info("cancel request with an unknown key")
+
+    def cancel_own(self, pid: int, digest: str) -> bool:
+        """Cancel what a session of this process runs; ``digest``: of its key. Whether it is one."""
+        entry = self._sessions.get(pid)
+        if entry is None or not hmac.compare_digest(cancel_digest(pid, entry[0]), digest):
+            return False
+        entry[1].cancel_requested()
+        return True
 
     def admit_arrival(self, connection: PendingLogin) -> Refusal | None:
         """Count a peer that has not logged in yet, or say why it must go. Also while sessions
@@ -461,7 +475,10 @@ class Gateway:
             for session in self.hosted():
                 if session.is_idle:
                     on_each(session)
-            if not self._sessions or monotonic() >= deadline or hurry.is_set():
+            # the first worker's console decides about what waits in others
+            everywhere = self.worker.counts.total(SESSIONS).sessions
+            left = everywhere if self.worker.is_first else len(self._sessions)
+            if not left or monotonic() >= deadline or hurry.is_set():
                 return
             await asyncio.sleep(_DRAIN_POLL)
 

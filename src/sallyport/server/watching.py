@@ -65,6 +65,12 @@ class Watching:
         self.notify: Callable[[Finding], None] = lambda finding: None
         self.lock: Callable[[Finding], None] = lambda finding: None
         self.counts: Counter[tuple[str, str]] = Counter()  # by detector and severity, since start
+        #: What the watcher makes of a batch; another process may be asked.
+        self.observe: Callable[[AgentKey, Batch, float], Sequence[Finding]] = watcher.observe
+        #: Told of a finding about a session that is not in this process, and what follows; and of
+        #: the id of one that was acknowledged.
+        self.on_elsewhere: Callable[[Finding, Sequence[str]], None] = lambda finding, actions: None
+        self.on_acknowledged: Callable[[str], None] = lambda finding_id: None
         self._sessions, self._attempt = sessions, attempt
         self._actions = actions
         self._ticked = 0.0
@@ -76,7 +82,7 @@ class Watching:
         now = time()
         began = perf_counter()
         for hosted in self._sessions():
-            self._attempt(partial(self._look_at, hosted, now), "unusual behaviour")
+            self._attempt(partial(self._look_at, hosted), "unusual behaviour")
             if perf_counter() - began > SLICE:
                 await asyncio.sleep(0)
                 began = perf_counter()
@@ -86,7 +92,7 @@ class Watching:
 
     def session_ended(self, hosted: HostedSession) -> None:
         """What it did last is taken in as well."""
-        self._look_at(hosted, time())
+        self._look_at(hosted)
 
     def raise_finding(self, finding: Finding) -> None:
         """See :class:`~sallyport.watch.ports.FindingSink`: record it, and do what follows."""
@@ -103,12 +109,19 @@ class Watching:
             evidence=finding.evidence,
             done=list(actions),
         )
-        hosted = next((each for each in self._sessions() if each.id == finding.session), None)
-        if hosted is not None and hosted.watched is not None:
-            hosted.watched.note(f"{finding.id} {finding.severity.value}: {finding.evidence}")
         for sink in self.sinks:
             sink.raise_finding(finding)
-        self._carry_out(finding, actions, hosted)
+        if not self.carry_out(finding, actions):
+            self.on_elsewhere(finding, actions)
+        if NOTIFY in actions:
+            self.notify(finding)
+        if LOCK in actions:
+            self.lock(finding)
+
+    def take(self, key: AgentKey, batch: Batch) -> None:
+        """What a session did, here or in another process."""
+        for finding in self.observe(key, batch, time()):
+            self.raise_finding(finding)
 
     def actions(self, finding: Finding) -> tuple[str, ...]:
         """What follows from a finding, besides that it is recorded."""
@@ -132,11 +145,16 @@ class Watching:
         self.findings.acknowledge(finding)
         if expected:
             self.watcher.expect(finding, now)
-        for hosted in self._sessions():
-            if hosted.watched is not None:
-                hosted.watched.release(finding.id)
+        self.release(finding.id)
+        self.on_acknowledged(finding.id)
         log.info("finding acknowledged", finding=finding.id, by=by, expected=expected)
         return finding
+
+    def release(self, finding_id: str) -> None:
+        """What waits here because of a finding does not any more."""
+        for hosted in self._sessions():
+            if hosted.watched is not None:
+                hosted.watched.release(finding_id)
 
     def reset(self, key: AgentKey) -> None:
         """Learn an agent from the beginning."""
@@ -157,7 +175,7 @@ class Watching:
 
     # -- its own -----------------------------------------------------------------------------
 
-    def _look_at(self, hosted: HostedSession, now: float) -> None:
+    def _look_at(self, hosted: HostedSession) -> None:
         access = hosted.watched
         if access is None:
             return
@@ -165,26 +183,20 @@ class Watching:
         if not observations and running is None:
             return
         key = agent_key(hosted.subject, hosted.target)
-        batch = Batch(hosted.id, access.network, observations, running)
-        for finding in self.watcher.observe(key, batch, now):
-            self.raise_finding(finding)
+        self.take(key, Batch(hosted.id, access.network, observations, running))
 
-    def _carry_out(
-        self,
-        finding: Finding,
-        actions: Sequence[str],
-        hosted: HostedSession | None,
-    ) -> None:
-        if NOTIFY in actions:
-            self.notify(finding)
-        if hosted is not None and hosted.watched is not None:
+    def carry_out(self, finding: Finding, actions: Sequence[str]) -> bool:
+        """Do to the session what follows; False: it is not in this process."""
+        hosted = next((each for each in self._sessions() if each.id == finding.session), None)
+        if hosted is None:
+            return False
+        if hosted.watched is not None:
+            hosted.watched.note(f"{finding.id} {finding.severity.value}: {finding.evidence}")
             if finding.detector == "stuck":
                 hosted.watched.tell(finding.evidence, hint=_STUCK_HINT)
             if HOLD in actions:
                 hosted.watched.hold(WatchHold(finding.id, finding.evidence))
-        if LOCK in actions:
-            self.lock(finding)
-        if END in actions and hosted is not None:
+        if END in actions:
             refusal = refuse(
                 "SP1701",
                 f"the session was ended because of finding {finding.id}",
@@ -192,3 +204,4 @@ class Watching:
                 "Ask an operator of this gateway.",
             )
             hosted.shut(refusal, f"finding {finding.id}")
+        return True

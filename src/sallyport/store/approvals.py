@@ -31,7 +31,7 @@ from sallyport.approvals.states import (
     Requester,
     Status,
 )
-from sallyport.core.errors import RefusedError, refuse
+from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.store.sealing import Seal
 from sallyport.store.tables import approval_decisions, approval_grants, approvals
 
@@ -125,6 +125,15 @@ class SqlApprovalStore:
         )
         return requests[0] if requests else None
 
+    def asked(self, issuer: str, subject: str, since: float) -> list[float]:
+        query = select(approvals.c.created, approvals.c.requester).where(
+            approvals.c.created > since, approvals.c.grant_id == ""
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(approvals.c.created)).all()
+        asked = ((row.created, msgspec.convert(row.requester, Requester)) for row in rows)
+        return [at for at, who in asked if (who.issuer, who.id) == (issuer, subject)]
+
     # -- grants ------------------------------------------------------------------------------------
 
     def change_grant(self, grant: Grant) -> None:
@@ -202,19 +211,16 @@ class SqlApprovalStore:
             except SQLAlchemyError as error:
                 self.close()
                 _log.error("an approval cannot be stored", error=str(getattr(error, "orig", error)))
-                raise RefusedError(
-                    refuse(
-                        "SP1801",
-                        "the approval cannot be recorded",
-                        "The gateway's database could not be written.",
-                        "Tell the gateway's operator; try again once recording works again.",
-                    )
-                ) from None
+                raise RefusedError(_refused("written")) from None
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._lock, self._engine.connect() as connection:
-            yield connection
+        try:
+            with self._lock, self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            _log.error("approvals cannot be read", error=str(getattr(error, "orig", error)))
+            raise RefusedError(_refused("read")) from None
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -222,6 +228,15 @@ class SqlApprovalStore:
             self._connection.execute(text(f"PRAGMA busy_timeout = {WAIT}"))
             self._connection.commit()
         return self._connection
+
+
+def _refused(how: str) -> Refusal:
+    return refuse(
+        "SP1801",
+        "the approval cannot be recorded",
+        f"The gateway's database could not be {how}.",
+        "Tell the gateway's operator; try again once recording works again.",
+    )
 
 
 def _values(request: Request) -> dict[str, Any]:
@@ -241,6 +256,7 @@ def _values(request: Request) -> dict[str, Any]:
         "void_reason": request.void_reason,
         "grant_id": request.grant,
         "further": msgspec.to_builtins(request.further),
+        "owner": request.owner,
     }
 
 
@@ -266,6 +282,7 @@ def _request(
         void_reason=row.void_reason,
         grant=row.grant_id,
         further=msgspec.convert(row.further, tuple[Demand, ...]),
+        owner=row.owner,
     )
 
 

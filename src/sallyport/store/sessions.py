@@ -4,7 +4,7 @@ about sessions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import (
@@ -52,9 +52,16 @@ _upsert = _insert.on_conflict_do_update(
 class SqlSessionIndex:
     """Rows go through the store's writer thread; without a writer the index only reads."""
 
-    def __init__(self, engine: Engine, writer: Writer | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer | None = None,
+        is_dead: Callable[[str], bool] = lambda owner: True,
+    ) -> None:
+        """``is_dead``: whether the owner of a session serves no more."""
         self._engine = engine
         self._writer = writer
+        self.is_dead = is_dead
         self._statements = StatementIndex(engine, writer)
 
     @contextmanager
@@ -90,13 +97,14 @@ class SqlSessionIndex:
             self._writer.put_all(_upsert, {row.id: _values(row) for row in rows})
 
     def unfinished(self) -> list[SessionRow]:
-        """At start: what a gateway that died left behind, and what an older version only marked."""
+        """What owners that are dead left behind, and what an older version only marked."""
         c = sessions.c
         query = select(sessions).where(
             or_(c.status == LIVE, and_(c.status == INTERRUPTED, c.reason == ONLY_MARKED))
         )
         with self._reading() as connection:
-            return [_row(row) for row in connection.execute(query)]
+            rows = [_row(row) for row in connection.execute(query)]
+        return [row for row in rows if self.is_dead(row.owner)]
 
     def newest_start(self) -> float:
         """When the session that began last did, in Unix seconds; 0.0 when there is none."""
@@ -259,6 +267,7 @@ def _values(row: SessionRow) -> dict[str, object]:
         "status": row.status,
         "searchable": row.searchable,
         "actors": list(row.actors),
+        "owner": row.owner,
     }
 
 

@@ -54,8 +54,21 @@ sessions = Table(
     Column("status", String(16), nullable=False),
     Column("searchable", String(8), nullable=False, server_default=""),
     Column("actors", JSON, nullable=False, server_default="[]"),
+    Column("owner", String(64), nullable=False, server_default=""),
     Index("ix_sessions_started", "started"),
     Index("ix_sessions_status", "status"),
+)
+
+#: Processes that serve, by ``<gateway>-<worker>-<run>``; :mod:`sallyport.store.owners`. ``beat``:
+#: Unix seconds when it last said that it lives.
+owners = Table(
+    "owners",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("gateway", String(16), nullable=False),
+    Column("started", Float, nullable=False),
+    Column("beat", Float, nullable=False),
+    Index("ix_owners_beat", "beat"),
 )
 
 #: What sessions are found by: :class:`sallyport.audit.ports.StatementText`. ``relations``: in lower
@@ -109,6 +122,7 @@ approvals = Table(
     Column("void_reason", Text, nullable=False),
     Column("grant_id", String(64), nullable=False),
     Column("further", JSON, nullable=False, server_default="[]"),
+    Column("owner", String(64), nullable=False, server_default=""),
     Index("ix_approvals_status", "status"),
     Index("ix_approvals_created", "created"),
     Index("ix_approvals_digest", "digest"),

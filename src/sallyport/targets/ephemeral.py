@@ -154,15 +154,16 @@ def drop_session(role: str) -> str:
 
 
 def leftovers(own: Sequence[str]) -> str:
-    """Session roles that nobody can use any more; and those of an earlier run of this gateway,
-    whose (gateway, run) is ``own``.
+    """Session roles that nobody can use any more; and those of earlier runs of this gateway, whose
+    id
+    is the first of ``own``: the others are its runs that live.
     """
     earlier = ""
     if own:
-        gateway, run = own
+        gateway, *runs = own
         earlier = (
             f" OR (r.rolname ~ '^sallyport_{gateway}_' AND r.rolname !~"
-            f" '^sallyport_{gateway}_{run}_')"
+            f" '^sallyport_{gateway}_({'|'.join(runs)})_')"
         )
     return (
         f"SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname ~ '{SESSION_ROLES}' AND"

@@ -27,9 +27,10 @@ from sallyport.audit.ports import (
     kind_of,
 )
 from sallyport.audit.recovery import RecoveryIndex
-from sallyport.audit.tlog.entries import Head, head_of
+from sallyport.audit.tlog.entries import Entry, Head, head_of
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.audit.tlog.reading import LogReader
+from sallyport.core.clock import Clock
 
 #: Rows in a page of :func:`catch_up`.
 _PAGE: Final = 1000
@@ -47,13 +48,22 @@ class _Running:
     head: Head | None = None
 
 
+class HeadLog(Protocol):
+    """The log, or what takes heads for it (:class:`~sallyport.audit.tlog.outbox.LogOutbox`)."""
+
+    clock: Clock
+    before_checkpoint: Callable[[], None]
+
+    def append(self, *entries: Entry) -> bool: ...
+
+
 class LoggedIndex:
     """A :class:`~sallyport.audit.ports.SessionIndex` in front of another one."""
 
     def __init__(
         self,
         index: SessionIndex,
-        log: TransparencyLog,
+        log: HeadLog,
         head_seconds: float = 600.0,
         search: Callable[[SessionQuery], list[SessionRow]] | None = None,
     ) -> None:
@@ -128,8 +138,12 @@ class LoggedRecovery:
     one) in front of another one.
     """
 
-    def __init__(self, index: CatchUpIndex, log: TransparencyLog) -> None:
+    def __init__(self, index: CatchUpIndex, log: HeadLog) -> None:
         self._index, self._log = index, log
+
+    @property
+    def is_dead(self) -> Callable[[str], bool]:
+        return self._index.is_dead
 
     def unfinished(self) -> list[SessionRow]:
         return self._index.unfinished()

@@ -28,6 +28,7 @@ from sallyport.audit.tlog.entries import Entry, LogBegun, encode_entry
 from sallyport.audit.tlog.hashing import TILE_WIDTH, TreeEdge, consistency_proof, leaf_hash
 from sallyport.audit.tlog.keyfile import LogProblemError, open_key
 from sallyport.audit.tlog.notes import Checkpoint, NoteError, Signature, SigningKey
+from sallyport.audit.tlog.outbox import empty_outboxes
 from sallyport.audit.tlog.pending import PendingFile, read_pending
 from sallyport.audit.tlog.tiles import (
     CHECKPOINT,
@@ -82,6 +83,7 @@ class TransparencyLog:
         self._key: SigningKey | None = None
         self._lock = threading.Lock()  # of what append and the thread share
         self._making = threading.Lock()  # one checkpoint at a time
+        self._taking = threading.Lock()
         self._waiting: list[bytes] = []
         self._unwritten = False  # the pending file lacks some of them
         self._pending = PendingFile(directory, sync=sync)
@@ -123,9 +125,9 @@ class TransparencyLog:
         """Add leaves. From any thread; never raises for what cannot be written. Whether they were
         taken.
         """
-        encoded = [encode_entry(entry) for entry in entries]
-        if not encoded:
-            return True
+        return not entries or self._append([encode_entry(entry) for entry in entries])
+
+    def _append(self, encoded: list[bytes]) -> bool:
         with self._lock:
             if self.problem or len(self._waiting) + len(encoded) > _MAX_WAITING:
                 self.dropped += len(encoded)
@@ -142,6 +144,21 @@ class TransparencyLog:
         if many:
             self._wake.set()
         return True
+
+    def _take_from_worker(self, entries: list[bytes]) -> bool:
+        """Entries of an outbox; those that were taken just before this process began are there."""
+        with self._lock:
+            present = set(self._waiting)
+        missing = [entry for entry in entries if entry not in present]
+        return (not missing or self._append(missing)) and not self._unwritten
+
+    def take_outboxes(self) -> None:
+        """Take what other workers wrote (:mod:`sallyport.audit.tlog.outbox`). Any thread."""
+        try:
+            with self._taking:
+                empty_outboxes(self.directory, self._take_from_worker)
+        except OSError as error:
+            _log.error("heads of other workers cannot be taken yet", reason=str(error))
 
     def make_checkpoint(self) -> bool:
         """Put what waits under a checkpoint, now. False: nothing waits, or it cannot be written."""
@@ -273,6 +290,7 @@ class TransparencyLog:
             self.before_checkpoint()
         except SallyportError as error:
             _log.error("heads of running sessions are not logged", reason=str(error))
+        self.take_outboxes()
         self.make_checkpoint()
 
     def _write(

@@ -41,7 +41,17 @@ def read_pending(directory: Path) -> list[tuple[int, bytes]]:
     return list(_records(data))
 
 
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+def encode_records(index: int, entries: Sequence[bytes]) -> bytes:
+    """Entries whose first has this number."""
+    return b"".join(_record(index + i, entry) for i, entry in enumerate(entries))
+
+
+def parse_records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """As written, whatever their numbers."""
+    return _records(data, in_order=False)
+
+
+def _records(data: bytes, *, in_order: bool = True) -> Iterator[tuple[int, bytes]]:
     position, expected = 0, None
     while position + _RECORD_HEAD <= len(data):
         index, length = _HEAD.unpack_from(data, position)
@@ -49,7 +59,7 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
         entry = data[start : start + length]
         if len(entry) < length or data[position : start + length] != _record(index, entry):
             return
-        if expected is not None and index != expected:
+        if in_order and expected is not None and index != expected:
             return
         yield index, entry
         position, expected = start + length, index + 1
@@ -67,7 +77,7 @@ class PendingFile:
 
     def append(self, index: int, entries: Sequence[bytes]) -> None:
         """Entries whose first has this number."""
-        data = b"".join(_record(index + i, entry) for i, entry in enumerate(entries))
+        data = encode_records(index, entries)
         if os.write(self._descriptor, data) != len(data):
             raise OSError(f"{self._path}: the disk is full")
         if self._sync:

@@ -14,6 +14,7 @@ from typing import Final
 from sallyport.audit.tlog.entries import Entry, Head, decode_entry
 from sallyport.audit.tlog.hashing import TILE_WIDTH
 from sallyport.audit.tlog.notes import Checkpoint, NoteError, VerifyKey
+from sallyport.audit.tlog.outbox import read_outboxes
 from sallyport.audit.tlog.pending import read_pending
 from sallyport.audit.tlog.tiles import CHECKPOINT, VKEY, TileError, TileReader, read_regular
 
@@ -51,12 +52,13 @@ class LogReader:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         try:
-            pending = read_pending(directory)
+            pending, outboxes = read_pending(directory), read_outboxes(directory)
         except OSError as error:
             raise TileError(f"{directory}: what waits cannot be read: {error.strerror}") from None
         self.checkpoint = read_checkpoint(directory / CHECKPOINT)
         size = self.checkpoint.size
         self.pending = [(index, entry) for index, entry in pending if index >= size]
+        self.pending += enumerate(outboxes, size + len(self.pending))
         self.tiles = TileReader(directory, size)
 
     def backwards(self) -> Iterator[tuple[int, Entry]]:

@@ -1,0 +1,267 @@
+"""Part of the composition root: ties what a process holds in memory to the other processes of its
+store.
+
+Each of them takes what the others announce, and reads the store again when it may have missed
+something. Other workers report to the first one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+import structlog
+
+from sallyport.approvals.service import Approvals
+from sallyport.config import Config
+from sallyport.core.announcements import MAXIMUM_BODY, Topic
+from sallyport.core.counts import CountsFullError
+from sallyport.core.errors import SallyportError
+from sallyport.core.worker import Alone, Worker
+from sallyport.identity.locks import Lock, Locks
+from sallyport.identity.session_tokens import SessionTokens
+from sallyport.operations.live import RunningGateway
+from sallyport.operations.siblings import Siblings
+from sallyport.policy.containment import Containment
+from sallyport.policy.versions import CHANGED
+from sallyport.server.gateway import Gateway
+from sallyport.server.watching import Watching
+from sallyport.store.owners import BEAT, SqlOwners
+from sallyport.watch.finding import AgentKey, Finding
+from sallyport.watch.watcher import Batch
+from sallyport.workers.link import LAST_REPORT, REPORT
+
+log = structlog.get_logger("sallyport.workers")
+
+_OBSERVED = "observed"
+_IN_TIME = "streams in time"
+_REPORT_SECONDS = 1.0
+_SOON = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What other processes change as well."""
+
+    worker: Worker
+    gateway: Gateway
+    approvals: Approvals
+    locks: Locks
+    tokens: SessionTokens
+    owners: SqlOwners
+
+    def begin(self) -> Siblings | None:
+        """Listen to the others, and tell them. The first worker's view of them; None elsewhere."""
+        if isinstance(self.worker.announcements, Alone):
+            return None
+        announcements = self.worker.announcements
+        for topic, receive in (
+            (Topic.APPROVALS, self.approvals.heard),
+            (Topic.LOCKS, self._hear_lock),
+            (Topic.SESSION_TOKENS, self._hear_revocation),
+            (Topic.CONTAINMENTS, self._hear_containment),
+            (Topic.POLICY, self._hear_policy),
+            (Topic.SESSION_END, self._hear_end),
+            (Topic.CANCEL, self._hear_cancel),
+        ):
+            announcements.subscribe(topic, partial(_heed, topic, receive))
+        announcements.on_resume(self.reread)
+        self.tokens.is_shared = True
+        self.locks.announce = partial(self._announce, Topic.LOCKS)
+        self.gateway.containments.announce = partial(self._announce, Topic.CONTAINMENTS)
+        self.tokens.announce = partial(announcements.publish, Topic.SESSION_TOKENS)
+        return self._begin_reports()
+
+    def policy_taken(self, version: str) -> None:
+        """This process took a policy: the others look at the file now."""
+        self.worker.announcements.publish(Topic.POLICY, version)
+
+    def reread(self) -> None:
+        """Whatever was missed. What cannot be read is tried again with the next look."""
+        for what, read in (
+            ("approvals", self.approvals.reread),
+            ("locks", self._reload_locks),
+            ("session tokens", self.tokens.reload),
+            ("containments", self.gateway.containments.reload),
+            ("policy", partial(self.gateway.reload_policy, CHANGED)),
+        ):
+            self.gateway.tasks.attempt(read, f"what others changed: {what}")
+
+    async def look(self) -> None:
+        """Now and then: say that this process lives, and void what dead ones wait for."""
+        self.owners.beat()
+        await asyncio.sleep(BEAT)
+        self.gateway.tasks.attempt(self.approvals.reread, "approvals")
+        self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def _announce(self, topic: Topic, changed: Lock | Containment) -> None:
+        body = json.dumps(dataclasses.asdict(changed))
+        # Too long for a message: they read it where it is stored, a moment later.
+        self.worker.announcements.publish(topic, body if len(body) <= MAXIMUM_BODY else "")
+
+    def _hear_lock(self, body: str) -> None:
+        if not body:
+            self.gateway.spawn(self._reload_soon(self._reload_locks), "locks")
+            return
+        lock = msgspec.json.decode(body, type=Lock)
+        if lock.released_at is None:
+            self.locks.add(lock)
+            self._end_locked(lock)
+        else:
+            self.locks.remove(lock)
+
+    def _reload_locks(self) -> None:
+        for lock in self.locks.reload():
+            self._end_locked(lock)
+
+    def _end_locked(self, lock: Lock) -> None:
+        RunningGateway(self.gateway).end_locked(lock, lock.by)
+
+    def _hear_revocation(self, token_id: str) -> None:
+        self.tokens.forget(token_id)
+        RunningGateway(self.gateway).end_token(token_id, "its owner or an operator")
+
+    def _hear_containment(self, body: str) -> None:
+        if body:
+            self.gateway.containments.take(msgspec.json.decode(body, type=Containment))
+        else:
+            reload = self.gateway.containments.reload
+            self.gateway.spawn(self._reload_soon(reload), "containments")
+
+    async def _reload_soon(self, reload: Callable[[], object]) -> None:
+        """Once it is stored, which takes until after it was announced."""
+        for _ in range(5):
+            await asyncio.sleep(1.0)
+            reload()
+
+    def _hear_policy(self, version: str) -> None:
+        if version != self.gateway.policy.current.version:
+            self.gateway.reload_policy(CHANGED)
+
+    def _hear_end(self, body: str) -> None:
+        asked = msgspec.json.decode(body, type=dict[str, str])
+        RunningGateway(self.gateway).kill_own(asked["session"], asked["reason"])
+
+    def _hear_cancel(self, body: str) -> None:
+        pid, _, digest = body.partition(" ")
+        self.gateway.cancel_own(int(pid), digest)
+
+    # -- reports -----------------------------------------------------------------------------------
+
+    def _begin_reports(self) -> Siblings | None:
+        first = self.worker.first
+        if self.worker.is_first:
+            siblings = Siblings()
+            first.hear(REPORT, siblings.hear)
+            first.hear(LAST_REPORT, siblings.hear_last)
+            first.on_gone(siblings.gone)
+        reporter = _Reporter(self.gateway, self.worker)
+        self.gateway.on_session = reporter.soon
+        self.gateway.spawn(self.gateway.tasks.repeat(reporter.step, "reports"), "reports")
+        return siblings if self.worker.is_first else None
+
+
+def streams_in_time(config: Config, worker: Worker, late: Callable[[], str]) -> Callable[[], str]:
+    """Names of required streams that are too late, for every worker. ``late``: asked in the first
+    one, which follows them. Where it says nothing for as long as one may be late, they are.
+    """
+    required = [stream for stream in config.audit.stream if stream.required]
+    if not required or worker.is_alone:
+        return late
+    seconds = min(stream.max_lag_seconds for stream in required)
+
+    def tell() -> str:
+        names = late()
+        with contextlib.suppress(CountsFullError):
+            worker.counts.put(_IN_TIME, 0 if names else 1, 0, int(time.time()))
+        return names
+
+    def ask() -> str:
+        is_told = worker.counts.total(_IN_TIME, int(time.time() - seconds)).first
+        return "" if is_told else ", ".join(stream.name for stream in required)
+
+    return tell if worker.is_first else ask
+
+
+def _heed(topic: Topic, receive: Callable[[str], None], body: str) -> None:
+    try:
+        receive(body)
+    except SallyportError as error:
+        log.error("what another process changed cannot be read", topic=topic, reason=str(error))
+
+
+def share_watching(worker: Worker, watching: Watching | None) -> None:
+    """The first worker watches the sessions of all: an agent's behaviour is that of all of them."""
+    if watching is None or isinstance(worker.announcements, Alone):
+        return
+    announcements = worker.announcements
+    if not worker.is_first:
+
+        def send(key: AgentKey, batch: Batch, now: float) -> Sequence[Finding]:
+            worker.first.tell_first(_OBSERVED, msgspec.msgpack.encode((key, batch)))
+            return ()
+
+        watching.observe = send
+
+    def observed(number: int, payload: bytes) -> None:
+        key, batch = msgspec.msgpack.decode(payload, type=tuple[AgentKey, Batch])
+        watching.take(key, batch)
+
+    def hear(body: str) -> None:
+        told = msgspec.json.decode(body, type=_Told)
+        if told.finding is None:
+            watching.release(told.acknowledged)
+        else:
+            watching.carry_out(told.finding, told.actions)
+
+    def tell(finding: Finding, actions: Sequence[str]) -> None:
+        body = msgspec.json.encode(_Told(finding=finding, actions=tuple(actions))).decode()
+        announcements.publish(Topic.FINDINGS, body)
+
+    def acknowledged(finding_id: str) -> None:
+        body = msgspec.json.encode(_Told(acknowledged=finding_id)).decode()
+        announcements.publish(Topic.FINDINGS, body)
+
+    worker.first.hear(_OBSERVED, observed)
+    announcements.subscribe(Topic.FINDINGS, hear)
+    watching.on_elsewhere, watching.on_acknowledged = tell, acknowledged
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """A finding and what follows, for whoever has its session; or the id of one that was
+    acknowledged.
+    """
+
+    finding: Finding | None = None
+    actions: tuple[str, ...] = ()
+    acknowledged: str = ""
+
+
+class _Reporter:
+    """Reports to the first worker; the first one for a supervisor that outlives it."""
+
+    def __init__(self, gateway: Gateway, worker: Worker) -> None:
+        self._running, self._worker = RunningGateway(gateway), worker
+        self._is_due = asyncio.Event()
+
+    def soon(self) -> None:
+        """A session began or ended."""
+        self._is_due.set()
+
+    async def step(self) -> None:
+        self._worker.first.tell_first(REPORT, self._running.report().encode())
+        await asyncio.sleep(_SOON)
+        try:
+            await asyncio.wait_for(self._is_due.wait(), _REPORT_SECONDS)
+        except TimeoutError:
+            return
+        self._is_due.clear()

@@ -1,0 +1,166 @@
+"""Workers that die or are told to stop: nothing runs twice, nothing is lost, the others go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from tests.support.approvals import POLICY, Waiter, count, make_tables, until
+from tests.support.gateway import AGENT, Gateway
+from tests.support.postgres import Server, start_server
+from tests.workers.crew import (
+    PATIENCE,
+    PEOPLE,
+    connect,
+    crew,
+    desk,
+    kill,
+    listed,
+    metric,
+    problems,
+    process_of,
+    serves_again,
+    worker_of,
+)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[DevIssuer]:
+    with DevIssuer(PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    server = start_server(settings={"max_connections": "100"})
+    make_tables(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def gateway(issuer: DevIssuer, database: Server) -> Iterator[Gateway]:
+    with crew(issuer, database, POLICY, audit={"checkpoint_seconds": 1.0}) as running:
+        yield running
+
+
+def waiter(gateway: Gateway, worker: int) -> Waiter:
+    while True:
+        made = Waiter(gateway)
+        if worker_of(made.db) == worker:
+            return made
+        made.db.close()
+
+
+def pid_of(gateway: Gateway, worker: int) -> int:
+    process = process_of(gateway, worker)
+    assert process is not None
+    return process.pid
+
+
+def wait_until_over(gateway: Gateway) -> None:
+    """Until no session counts as live."""
+    until(
+        lambda: not [r for r in listed(gateway) if r["target"] and r["status"] == "live"], PATIENCE
+    )
+
+
+def is_voided(gateway: Gateway, request: str) -> bool:
+    return desk(gateway).status(request) == "voided"
+
+
+def test_a_worker_is_killed_in_the_middle(gateway: Gateway, database: Server) -> None:
+    """With an open transaction, a held statement and an approval that nobody used."""
+    before = pid_of(gateway, 1)
+    spared = connect(gateway, 0)
+    spared.execute("SELECT 1")
+    writer = connect(gateway, 1, autocommit=False)
+    writer.execute("UPDATE free SET note = 'never' WHERE id = 3")
+    held = waiter(gateway, 1)
+    held.run("DELETE FROM waits WHERE id = 50")
+    request = held.id
+    with pytest.raises(psycopg.Error, match="apr_"):
+        connect(gateway, 1).execute("DELETE FROM later WHERE id = 50")
+    (asked,) = [r["id"] for r in desk(gateway).pending() if r["id"] != request]
+    total = metric(gateway, "sallyport_sessions_total")
+    kill(gateway, 1)
+    assert spared.execute("SELECT 2").fetchone() == (2,)
+    assert held.end(PATIENCE).error is not None
+    serves_again(gateway, 1, before)
+    until(lambda: is_voided(gateway, request), PATIENCE)
+    assert desk(gateway).decide(request, True, "too late").status_code == 409
+    assert count(database, "waits", "id = 50") == 1
+    assert count(database, "free", "note = 'never'") == 0
+    # What was asked for to be run later is nobody's session.
+    desk(gateway).approve(asked)
+    assert (
+        connect(gateway, 1).execute("DELETE FROM later WHERE id = 50").statusmessage == "DELETE 1"
+    )
+    assert metric(gateway, "sallyport_sessions_total") >= total
+    assert spared.execute("SELECT 3").fetchone() == (3,)
+    spared.close()
+    wait_until_over(gateway)
+    reasons = [row["reason"] for row in listed(gateway) if row["status"] == "interrupted"]
+    assert len(reasons) >= 2, reasons
+    assert not [reason for reason in reasons if "stopped during" not in reason], reasons
+    assert problems(gateway) == []
+
+
+def test_the_first_worker_is_killed(gateway: Gateway, database: Server) -> None:
+    before = pid_of(gateway, 0)
+    spared, held = connect(gateway, 1), waiter(gateway, 1)
+    total = metric(gateway, "sallyport_sessions_total")
+    held.run("DELETE FROM waits WHERE id = 60")
+    request = held.id
+    kill(gateway, 0)
+    assert spared.execute("SELECT 2").fetchone() == (2,)
+    serves_again(gateway, 0, before)
+    desk(gateway).approve(request)
+    assert held.end(PATIENCE).result == "DELETE 1", held.error
+    assert count(database, "waits", "id = 60") == 0
+    until(lambda: metric(gateway, "sallyport_sessions_total") >= total, PATIENCE)
+    held.db.close()
+    spared.close()
+    wait_until_over(gateway)
+    assert problems(gateway) == []
+
+
+def test_all_are_told_to_stop(gateway: Gateway, database: Server) -> None:
+    """Transactions end in either worker, and what waits in one can be decided meanwhile."""
+    writers = [connect(gateway, worker, autocommit=False) for worker in (0, 1)]
+    for row, writer in enumerate(writers, 20):
+        writer.execute("UPDATE free SET note = 'kept' WHERE id = %s", (row,))
+    held = waiter(gateway, 1)
+    held.run("DELETE FROM waits WHERE id = 70")
+    request = held.id
+    os.kill(gateway.pid, signal.SIGTERM)
+    until(lambda: "worker=1" in gateway.output().rpartition("stopping")[2], PATIENCE)
+    desk(gateway).approve(request)
+    assert held.end(PATIENCE).result == "DELETE 1", held.error
+    for writer in writers:
+        writer.commit()
+    assert psutil.Process(gateway.pid).wait(PATIENCE) in (0, None)
+    assert count(database, "free", "note = 'kept'") == 2
+    rows = [row for row in listed(gateway) if row["target"]]
+    assert {row["status"] for row in rows} == {"ended"}, rows
+    assert problems(gateway) == []
+    gateway._program = None  # it has ended as it should
+
+
+def test_workers_do_not_outlive_their_supervisor(gateway: Gateway) -> None:
+    workers = [process_of(gateway, number) for number in (0, 1)]
+    os.kill(gateway.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs([process for process in workers if process], timeout=PATIENCE)
+    assert not alive
+    assert "the supervisor is gone" in gateway.output()
+    gateway._program = None
+    gateway.start()
+    with psycopg.connect(gateway.dsn(gateway.token(AGENT))) as db:
+        assert db.execute("SELECT 1").fetchone() == (1,)
+    assert problems(gateway) == []
