@@ -188,6 +188,19 @@ ALTER TABLE ranked FORCE ROW LEVEL SECURITY;
 CREATE POLICY all_rows ON ranked USING (true) WITH CHECK (secret < 'n');
 CREATE DOMAIN positive AS int CHECK (value > 500000000);
 CREATE TABLE bounded (id int PRIMARY KEY, secret int, kept positive);
+-- rows that change or go with a row of another table: foreign keys that cascade
+CREATE TABLE owners (id int PRIMARY KEY, label text);
+CREATE TABLE owned (id int PRIMARY KEY, owner int REFERENCES owners ON UPDATE CASCADE ON DELETE SET NULL, secret int,
+  CONSTRAINT above CHECK (owner < 500000000 OR owner < secret), CONSTRAINT high CHECK (owner IS NOT NULL OR secret > 500000000));
+CREATE TABLE owned_sums (id int PRIMARY KEY, owner int REFERENCES owners ON UPDATE CASCADE, secret int,
+  total bigint GENERATED ALWAYS AS (owner::bigint + secret) STORED CHECK (owner < 500000000 OR total < 1100000000));
+CREATE TABLE owned_once (id int PRIMARY KEY, owner int DEFAULT 1 REFERENCES owners ON UPDATE CASCADE ON DELETE SET DEFAULT, secret int);
+CREATE UNIQUE INDEX ON owned_once (owner) WHERE secret > 500000000;
+CREATE TABLE kinds (id int PRIMARY KEY, label text);
+CREATE TABLE graded (id int PRIMARY KEY, secret int REFERENCES kinds ON DELETE CASCADE);
+-- indexes and rows are of bounded size; what is made under hushed_* has the mask as well
+CREATE TABLE hushed (id int PRIMARY KEY, note text, secret text);
+CREATE INDEX ON hushed (note, secret);
 CREATE VIEW v_checked AS SELECT id, label, secret FROM partly WHERE secret < 'n' WITH CHECK OPTION;
 CREATE VIEW v_json AS SELECT id, to_jsonb(p) AS j FROM people p;
 CREATE VIEW v_union AS SELECT id, name AS t FROM people UNION ALL SELECT id, ssn FROM people;

@@ -37,48 +37,65 @@ MADE_OF_MASKED = {
     ("mv_people", "code"),
     ("mv_people", "double"),
     ("ledger", "total"),
+    ("owned_sums", "total"),
 }
-WRITABLE = (
-    "orders",
-    "notes",
-    "cards",
-    "tripped",
-    "defaulted",
-    "checked",
-    "loudly",
-    "indexed",
-    "ruled",
-    "ruled_log",
-    "ledger",
-    "computed",
-    "halved",
-    "partly",
-    "booked",
-    "lists",
-    "routed",
-    "ranked",
-    "bounded",
+WRITABLE = tuple(
+    [
+        "orders",
+        "notes",
+        "cards",
+        "tripped",
+        "defaulted",
+        "checked",
+        "loudly",
+        "indexed",
+        "ruled",
+        "ruled_log",
+        "ledger",
+        "computed",
+        "halved",
+        "partly",
+        "booked",
+        "lists",
+        "routed",
+        "ranked",
+        "bounded",
+        "owners",
+        "owned",
+        "owned_sums",
+        "owned_once",
+        "kinds",
+        "graded",
+        "hushed",
+    ]
 )
 #: Of these an agent may write the masked columns too.
-HIDDEN_WRITABLE = (
-    "cards",
-    "ledger",
-    "computed",
-    "halved",
-    "partly",
-    "booked",
-    "lists",
-    "routed",
-    "routed_low",
-    "routed_high",
-    "ranked",
-    "bounded",
+HIDDEN_WRITABLE = tuple(
+    [
+        "cards",
+        "ledger",
+        "computed",
+        "halved",
+        "partly",
+        "booked",
+        "lists",
+        "routed",
+        "routed_low",
+        "routed_high",
+        "ranked",
+        "bounded",
+        "hushed",
+    ]
 )
 #: Partitions: their rows are compared as those of the whole, as where a row is tells about the
 #: value.
 _PARTS = ("by_secret_", "routed_", "mv_")
 #: Columns that are not generated, of tables that have such.
-_INSERTED = {"orders": "id, person_id, note, amount, placed", "ledger": "id, note, amount, secret"}
+_INSERTED = {
+    "orders": "id, person_id, note, amount, placed",
+    "ledger": "id, note, amount, secret",
+    "owned_sums": "id, owner, secret",
+}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _GRAM, _DIGITS, _LONG_GRAM = 6, 8, 12
 #: Words of PostgreSQL in which a canary is found by chance.
@@ -303,6 +320,13 @@ def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
         "lists": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
         "ranked": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
         "bounded": table(lambda i: {"id": str(i + 1), "kept": "500000001"}),
+        "owners": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "owned": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
+        "owned_sums": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
+        "owned_once": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
+        "kinds": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "graded": table(lambda i: {"id": str(i + 1)}),
+        "hushed": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
     }  # fmt: skip
 
 

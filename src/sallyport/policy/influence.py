@@ -27,7 +27,9 @@ _LISTED = 5
 _NAMES = "The gateway resolves names as its own database role sees them."
 _IN_A_VIEW = "Write to the table itself: the condition is in the definition of a view."
 _ALL_OF_IT = "The gateway runs a statement only if it can tell all that the statement does."
-_REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK, Clause.INDEX_SIZE})
+_REFUSED_ROWS = frozenset(
+    {Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK, Clause.INDEX_SIZE, Clause.ROW_SIZE}
+)
 
 
 def character_position(sql: str | bytes, byte_offset: int) -> int:

@@ -5,8 +5,8 @@ written (generated columns, indexed expressions, predicates of indexes).
 Whether PostgreSQL accepts a row depends on values that the statement never names: an INSERT that a
 unique index refuses has found out that the value exists, an UPDATE that lets ``amount + secret``
 overflow has found out something of ``secret``. Each such column is an influence of the statement;
-whether an expression can fail at all is not asked. A foreign key with CASCADE or SET NULL changes
-rows of another relation: an indirect access.
+whether an expression can fail at all is not asked. A foreign key with CASCADE or SET NULL writes
+rows of another relation: an indirect access, of which all of this is asked as well.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from sallyport.sql.catalog import CatalogSnapshot, Column, ColumnId, Constraint,
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Value
 from sallyport.sql.relation_items import Computed, computations
+from sallyport.sql.types import BPCHAR, VARCHAR
 
-_SILENT = {"c": "delete", "n": "update", "d": "update"}
+#: What tells of the rows of a new partition, by Constraint.kind.
+_TESTED = {"u": Clause.UNIQUE, "x": Clause.UNIQUE, "f": Clause.FOREIGN_KEY}
+#: Bytes of an entry of an index that PostgreSQL surely takes (BTMaxItemSize is 2704).
+_ENTRY_SIZE = 2500
+#: Bytes of a value of a type that is small, and of a character in UTF8.
+_SMALL_SIZE, _LONGEST_CHARACTER = 64, 4
 
 
 class _Write(NamedTuple):
@@ -105,7 +111,7 @@ def _refused(a: Analysis, relation: Relation, column: Column, value: Value, at: 
                 False,
                 at,
             )
-        elif reached and not value.bare and not a.types.is_small(column.type_oid):
+        elif reached and not value.bare and not is_bounded(a, (column,)):
             # an index takes values up to a size
             a.influence(value.sources, Clause.INDEX_SIZE, False, at)
     if any(column.attnum in c.columns for c in computed):
@@ -184,7 +190,11 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
     """
     relation, changed = write.relation, write.changed
     columns = _every(relation, constraint.columns)
-    if constraint.kind in "ie" or write.touched.isdisjoint(columns):
+    if write.touched.isdisjoint(columns):
+        return
+    if constraint.kind in "iux" and write.action == "update":
+        _entry(a, write, columns)
+    if constraint.kind in "ie":
         return
     if constraint.kind == "f":
         plain = all(changed.get(column, False) for column in columns)
@@ -208,29 +218,135 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
             _note(a, relation.oid, column, Clause.UNIQUE, plain, write.at)
 
 
+def _entry(a: Analysis, write: _Write, columns: frozenset[int]) -> None:
+    """An index takes entries up to a size: a value made as long as it may be tells how long the
+    others of its entry are.
+    """
+    entry = [column for column in write.relation.columns if column.attnum in columns]
+    if is_bounded(a, entry) or is_bounded(a, [c for c in entry if c.attnum in write.touched]):
+        return
+    for column in entry:
+        if column.attnum not in write.changed and not a.types.is_small(column.type_oid):
+            _note(a, write.relation.oid, column.attnum, Clause.INDEX_SIZE, False, write.at)
+
+
+def note_entries(a: Analysis, sources: frozenset[ColumnId]) -> None:
+    """An index is built over rows that are there: it fails where an entry is too long."""
+    columns = {source: column for source in sources if (column := a.catalog.column(source))}
+    if not is_bounded(a, columns.values()):
+        long = [source for source, c in columns.items() if not a.types.is_small(c.type_oid)]
+        a.influence(frozenset(long), Clause.INDEX_SIZE)
+
+
+def note_attached(a: Analysis, child: Relation, above: Relation) -> None:
+    """A partition takes its parent's indexes and foreign keys, which are built and tested over the
+    rows that are there.
+    """
+    names = {column.attnum: column.name for column in above.columns}
+    own = {column.name: ColumnId(child.oid, column.attnum) for column in child.columns}
+    for constraint in above.constraints:
+        keys = (names.get(number) for number in _every(above, constraint.columns))
+        sources = frozenset(own[name] for name in keys if name in own)
+        if constraint.kind in "iux":
+            note_entries(a, sources)
+        if constraint.kind in _TESTED:
+            a.influence(sources, _TESTED[constraint.kind])
+    for computed in computations(a, above):
+        made = (own[names[n]] for n in computed.columns if names.get(n) in own)
+        a.influence(frozenset(made), Clause.CHECK)
+
+
+def note_plain_storage(a: Analysis, relation: Relation) -> None:
+    """Values that are not moved out of a row fill it: whether one more fits tells how long the
+    others are.
+    """
+    for part in _family(a.catalog, relation):
+        long = (c.attnum for c in part.columns if not a.types.is_small(c.type_oid))
+        a.influence(frozenset(ColumnId(part.oid, n) for n in long), Clause.ROW_SIZE)
+
+
+def is_bounded(a: Analysis, columns: Iterable[Column]) -> bool:
+    """Whether all values that these columns can hold fit into one entry of an index, together."""
+    size = 0
+    for column in columns:
+        if a.types.is_small(column.type_oid):
+            size += _SMALL_SIZE
+        elif column.type_oid in (VARCHAR, BPCHAR) and column.typmod >= 0:
+            size += column.typmod * _LONGEST_CHARACTER
+        else:
+            return False
+    return size <= _ENTRY_SIZE
+
+
+class _Cascade(NamedTuple):
+    """What goes or changes, and makes rows that point at it go or change. ``changed``: as in
+    :class:`_Write`.
+    """
+
+    relation: int
+    action: str
+    changed: Mapping[int, bool]
+
+
 def _referenced(
     a: Analysis, relation: Relation, action: str, changed: Mapping[int, bool], at: int
 ) -> None:
     """Foreign keys that point at rows which go or change."""
-    waiting, seen = [(relation.oid, action, frozenset(changed))], {(relation.oid, action)}
+    waiting = [_Cascade(relation.oid, action, changed)]
+    seen = {(relation.oid, action, frozenset(changed))}
     while waiting:
-        oid, what, columns = waiting.pop()
-        for child, constraint in a.catalog.references.get(oid, ()):
-            if what == "update" and columns.isdisjoint(constraint.referenced_columns):
+        above = waiting.pop()
+        for child, constraint in a.catalog.references.get(above.relation, ()):
+            if above.action == "update" and above.changed.keys().isdisjoint(
+                constraint.referenced_columns
+            ):
                 continue
-            rule = constraint.on_delete if what == "delete" else constraint.on_update
-            does = "update" if what == "update" and rule == "c" else _SILENT.get(rule, "")
-            if not does:
+            under = _cascaded(above, child, constraint)
+            if under is None or under.action == "delete":
+                # the row that is refused, or goes, is one with this value
                 for column in constraint.columns:
                     _note(a, child, column, Clause.FOREIGN_KEY, True, at)
+            if under is None:
                 for column in constraint.referenced_columns:
-                    _note(a, oid, column, Clause.FOREIGN_KEY, True, at)
+                    _note(a, above.relation, column, Clause.FOREIGN_KEY, True, at)
                 continue
-            ids = frozenset(ColumnId(child, column) for column in constraint.columns)
-            a.access_under(child, does, ids if does == "update" else ())
-            if (child, does) not in seen:
-                seen.add((child, does))
-                waiting.append((child, does, frozenset(constraint.columns)))
+            a.access_under(child, under.action, [ColumnId(child, n) for n in under.changed])
+            _written_under(a, under, constraint, at)
+            key = (child, under.action, frozenset(under.changed))
+            if key not in seen:
+                seen.add(key)
+                waiting.append(under)
+
+
+def _cascaded(above: _Cascade, child: int, constraint: Constraint) -> _Cascade | None:
+    """What a foreign key does to the rows that point at those above; None where it refuses."""
+    is_delete = above.action == "delete"
+    rule = constraint.on_delete if is_delete else constraint.on_update
+    if rule == "c" and is_delete:
+        return _Cascade(child, "delete", {})
+    if rule == "c":
+        pairs = zip(constraint.columns, constraint.referenced_columns, strict=True)
+        return _Cascade(child, "update", {own: above.changed.get(key, True) for own, key in pairs})
+    if rule in ("n", "d"):
+        return _Cascade(child, "update", dict.fromkeys(constraint.columns, True))
+    return None
+
+
+def _written_under(a: Analysis, under: _Cascade, cause: Constraint, at: int) -> None:
+    """The rows that a foreign key changes have constraints, indexes and partitions of their own."""
+    target = a.catalog.relations.get(under.relation)
+    if target is None or under.action != "update":
+        return
+    names = {c.name: under.changed[c.attnum] for c in target.columns if c.attnum in under.changed}
+    if not names.keys().isdisjoint(_partition_keys(a, target)):
+        note_partition(a, target, at)
+    for part in _family(a.catalog, target):
+        changed = {c.attnum: names[c.name] for c in part.columns if c.name in names}
+        write = _Write(part, "update", changed, computations(a, part), at)
+        _computed(a, write)
+        for constraint in part.constraints:
+            if constraint is not cause or "d" in (cause.on_delete, cause.on_update):
+                _own(a, write, constraint)
 
 
 def _note(a: Analysis, relation: int, column: int, clause: Clause, equality: bool, at: int) -> None:

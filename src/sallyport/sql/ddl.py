@@ -16,11 +16,13 @@ from collections.abc import Iterator, Sequence
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import TEMPORARY, ColumnId, Relation
 from sallyport.sql.columns import named_column
+from sallyport.sql.constraints import note_entries
 from sallyport.sql.ddl_refused import ADMINISTRATOR
 from sallyport.sql.dependants import of_relations
 from sallyport.sql.facts import Clause, Effect, EffectKind
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.hidden_code import computing, truncating
+from sallyport.sql.lineage import Value
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import expand, relation_item
@@ -61,22 +63,9 @@ _CLASSES = _words(
 )
 #: Extensions whose functions extensions.tsv names one by one, or that only compute with their
 #: arguments; each may be made by a database's owner (trusted = true in its control file).
-EXTENSIONS = frozenset(
-    {
-        *(
-            "btree_gin",
-            "btree_gist",
-            "citext",
-            "cube",
-            "fuzzystrmatch",
-            "hstore",
-            "intarray",
-            "isn",
-            "ltree",
-            "pg_trgm",
-        ),
-        *("pgcrypto", "plpgsql", "seg", "tablefunc", "unaccent", "uuid-ossp", "vector"),
-    }
+EXTENSIONS = _words(
+    """btree_gin btree_gist citext cube fuzzystrmatch hstore intarray isn ltree pg_trgm
+    pgcrypto plpgsql seg tablefunc unaccent vector"""
 )
 _CLASSES_OF = {
     "pg_trgm": frozenset({"gin_trgm_ops", "gist_trgm_ops"}),
@@ -246,11 +235,12 @@ def _create_index(a: Analysis, node: Node, at: int) -> None:
         return
     if relation.schema == TEMPORARY and "idxname" in node:
         new_temporary(a, node["idxname"], at)
-    scope = scope_of(a, relation)
-    for item in node.get("indexParams", []):
-        index_element(a, item["IndexElem"], scope, bool(node.get("unique")))
-    for item in node.get("indexIncludingParams", []):
-        index_element(a, item["IndexElem"], scope, False)
+    scope, is_unique = scope_of(a, relation), bool(node.get("unique"))
+    keys = [index_element(a, i["IndexElem"], scope, is_unique) for i in node["indexParams"]]
+    more = node.get("indexIncludingParams", [])
+    keys += [index_element(a, item["IndexElem"], scope, False) for item in more]
+    if node.get("accessMethod") != "hash":
+        note_entries(a, frozenset().union(*(key.sources for key in keys)))
     if "whereClause" in node:
         a.condition(a.expression(node["whereClause"], scope))
 
@@ -265,7 +255,7 @@ def access_method(a: Analysis, name: str) -> None:
         )
 
 
-def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
+def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> Value:
     """One column or expression of an index or constraint. It fails when two rows are equal, where
     it is unique.
     """
@@ -277,6 +267,7 @@ def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
         value = named_column(a, node.get("name", ""), scope)
     if unique:
         a.influence(value.sources, Clause.UNIQUE)
+    return value
 
 
 def operator_class(a: Analysis, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import cast_to, type_oid
 from sallyport.sql.catalog import Column, ColumnId, Relation
+from sallyport.sql.constraints import note_attached, note_plain_storage, note_write
 from sallyport.sql.ddl import (
     changes_schema,
     concerned,
@@ -40,13 +41,15 @@ from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.from_items import RANGE_VAR, make_item
 from sallyport.sql.hidden_code import computing
 from sallyport.sql.lineage import Field, Value
-from sallyport.sql.nodes import fields, strings, tag_of
+from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
 from sallyport.sql.types import VARCHAR
 
 on = STATEMENTS.on
 
+#: The storage of values that are neither compressed nor moved out of their row.
+_PLAIN = "plain"
 _COMMAND = fields("subtype def behavior missing_ok name newowner num recurse")
 _NEW_TYPE = fields("typeName raw_default collClause")
 _PARTITION = fields("name bound concurrent")
@@ -172,6 +175,8 @@ def _add_column(change: _Change, body: Node) -> None:
         return
     if change.a.types.base(type_) != type_ or any(map(_is_computed, constraints)):
         _computes(change)
+    if node.get("storage_name", "").lower() == _PLAIN:
+        note_plain_storage(a, change.relation)
     for definition in constraints:
         # whether there is a row is all that tells
         if definition.get("contype") != "CONSTR_NOTNULL":
@@ -226,6 +231,12 @@ def _known_column(change: _Change, body: Node) -> None:
         change.column(body["name"])
 
 
+def _set_storage(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    if string(body["def"]).lower() == _PLAIN:
+        note_plain_storage(change.a, change.relation)
+
+
 def _add_constraint(change: _Change, body: Node) -> None:
     constraint(change.a, body["def"]["Constraint"], change.table)
 
@@ -277,10 +288,12 @@ def _alter_type(change: _Change, body: Node) -> None:
             cast_to(a, own, target, -1, modified)
             if modified or not _keeps_bytes(a, column.type_oid, target):
                 a.influence(own.sources, Clause.CHECK)
+                note_write(a, id_.relation, "update", {id_: False}, -1)
         return
     value = a.expression(node["raw_default"], change.table.scope)
     cast_to(a, value, target, -1, bool(node["typeName"].get("typmods")))
     a.flow(id_, value.sources)
+    note_write(a, id_.relation, "update", {id_: not value.sources}, -1)
 
 
 def _is_plain_cast(node: Node, column: str, target: Node) -> bool:
@@ -404,6 +417,7 @@ def _attach(change: _Change, body: Node) -> None:
     names = {c.name for c in change.relation.columns if c.attnum in change.relation.partition_key}
     keys = frozenset(ColumnId(child.oid, c.attnum) for c in child.columns if c.name in names)
     a.influence(keys, Clause.PARTITION)
+    note_attached(a, child, change.relation)
     _under(a, child, change.relation)
 
 
@@ -438,7 +452,7 @@ ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
     "AT_SetIdentity": _identity,
     "AT_DropIdentity": _known_column,
     "AT_SetStatistics": _known_column,
-    "AT_SetStorage": _known_column,
+    "AT_SetStorage": _set_storage,
     "AT_SetCompression": _known_column,
     "AT_SetOptions": _column_options,
     "AT_ResetOptions": _column_options,

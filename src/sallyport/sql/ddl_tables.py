@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import operator, type_oid
 from sallyport.sql.catalog import TEMPORARY, ColumnId, Relation
-from sallyport.sql.columns import named_column
+from sallyport.sql.constraints import note_entries
 from sallyport.sql.ddl import (
     access_method,
     changes_schema,
@@ -251,22 +251,19 @@ def _unique(a: Analysis, node: Node, table: Table, column: str) -> None:
         )
     else:
         keys = table.columns(a, node["keys"]) if "keys" in node else table.column(a, column)
-        table.columns(a, node.get("including", []))
+        note_entries(a, keys | table.columns(a, node.get("including", [])))
     a.influence(keys, Clause.UNIQUE)
 
 
 def _exclusion(a: Analysis, node: Node, table: Table) -> None:
     access_method(a, node.get("access_method", "btree"))
+    keys = table.columns(a, node.get("including", []))
     for item in node.get("exclusions", []):
         element, names = item["List"]["items"]
-        body = element["IndexElem"]
-        index_element(a, body, table.scope, True)
-        value = (
-            a.expression(body["expr"], table.scope)
-            if "expr" in body
-            else named_column(a, body.get("name", ""), table.scope)
-        )
+        value = index_element(a, element["IndexElem"], table.scope, True)
         operator(a, strings(names["List"]["items"]), value, value, -1)
+        keys |= value.sources
+    note_entries(a, keys)
     if "where_clause" in node:
         a.condition(a.expression(node["where_clause"], table.scope))
 

@@ -40,8 +40,9 @@ class Clause(Enum):
     FOREIGN_KEY = "a foreign key"
     # constraints, generated columns, index expressions, conversions
     CHECK = "a check or computed value"
-    # which is bounded: a value that is too long is refused
+    # which are bounded: a value that is too long is refused
     INDEX_SIZE = "the size of an index entry"
+    ROW_SIZE = "the size of a row"
     PARTITION = "the choice of a partition"
     DEFINITION = "the definition of a materialized view"  # which REFRESH computes
 

@@ -155,3 +155,26 @@ SELECT id FROM stuck LIMIT (SELECT 1) OFFSET 0
 [since 16] SELECT JSON_OBJECT('k': ROW(raw, id) RETURNING jsonb) FROM people
 SELECT count(DISTINCT ROW(id, feeling)), array_agg(DISTINCT ROW(salary, raw::text)) FROM people
 PREPARE q (sticker) AS SELECT ($1).label ;; EXECUTE q (7)
+--: Rows that change or go with others: foreign keys that cascade
+UPDATE owners SET id = 600000000 WHERE id = 1
+UPDATE owners SET id = 1700000000 WHERE id = 2
+UPDATE owners SET id = id + 600000000
+UPDATE owners SET id = 9 WHERE id = 1
+DELETE FROM owners WHERE id = 1
+DELETE FROM owners WHERE id > 1
+UPDATE owners SET label = 'x' WHERE id = 1
+INSERT INTO owners VALUES (50, 'x') ON CONFLICT (id) DO UPDATE SET id = 600000000
+INSERT INTO owners VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET id = 600000000
+MERGE INTO owners USING (SELECT 1 AS n) one ON owners.id = one.n WHEN MATCHED THEN UPDATE SET id = 600000000
+MERGE INTO owners USING (SELECT 1 AS n) one ON owners.id = one.n WHEN MATCHED THEN DELETE
+WITH gone AS (DELETE FROM owners WHERE id = 1 RETURNING id) SELECT id FROM gone
+BEGIN ;; SAVEPOINT a ;; UPDATE owners SET id = 600000000 WHERE id = 1 ;; ROLLBACK TO a ;; ROLLBACK
+BEGIN ;; INSERT INTO kinds VALUES ({graded.secret}, 'x') ;; DELETE FROM kinds WHERE id = {graded.secret} ;; SELECT id FROM graded ;; ROLLBACK
+BEGIN ;; INSERT INTO kinds VALUES ({graded.secret}, 'x') ;; WITH gone AS (DELETE FROM kinds WHERE id = {graded.secret}) SELECT 1 ;; SELECT count(*) FROM graded ;; ROLLBACK
+BEGIN ;; INSERT INTO kinds VALUES ({graded.secret}, 'x') ;; UPDATE kinds SET id = 5 WHERE id = {graded.secret} ;; ROLLBACK
+DELETE FROM kinds
+--: Entries of indexes have a size
+UPDATE hushed SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i)
+UPDATE hushed SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i) WHERE id = 1
+INSERT INTO hushed VALUES (1, 'x', 'y') ON CONFLICT (id) DO UPDATE SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i)
+MERGE INTO hushed h USING (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) AS n FROM generate_series(1, 84) i) q ON true WHEN MATCHED THEN UPDATE SET note = q.n

@@ -84,6 +84,26 @@
 [as builder] DROP VIEW v_public ;; CREATE VIEW v_public AS SELECT id, number AS name, holder AS city FROM cards ;; SELECT upper(name) FROM v_public
 [as builder] CREATE OR REPLACE VIEW v_public AS SELECT p.id, p.name, p.city, p.ssn AS more FROM people p ;; SELECT to_jsonb(v) FROM v_public v
 [as builder] CREATE VIEW app.notes AS SELECT id, number AS title FROM cards ;; SET search_path = app, public ;; SELECT title FROM notes
+--: What is tested, built or made anew over rows that are there
+[as builder] CREATE INDEX ON long_texts (secret)
+[as builder] CREATE INDEX ON long_texts (id) INCLUDE (secret)
+[as builder] CREATE INDEX ON long_texts USING gin (secret gin_trgm_ops)
+[as builder] ALTER TABLE long_texts ADD UNIQUE (id) INCLUDE (secret)
+[as builder] ALTER TABLE long_texts ADD EXCLUDE USING btree (id WITH =) INCLUDE (secret)
+[as builder] ALTER TABLE cards ADD COLUMN pad text ;; UPDATE cards SET pad = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i) ;; CREATE INDEX ON cards (number, pad) WHERE id = 1
+[as builder] ALTER TABLE cards ALTER holder SET STORAGE PLAIN ;; UPDATE cards SET holder = repeat('x', 8105)
+[as builder] ALTER TABLE cards ADD COLUMN pad text STORAGE PLAIN ;; UPDATE cards SET pad = repeat('x', 8100)
+[as builder] ALTER TABLE long_texts ALTER secret SET STORAGE PLAIN ;; VACUUM FULL long_texts
+[as builder] ALTER TABLE owned DROP CONSTRAINT owned_owner_fkey ;; ALTER TABLE owned ALTER owner TYPE bigint USING 600000000
+[as builder] ALTER TABLE owned DROP CONSTRAINT owned_owner_fkey ;; ALTER TABLE owned ALTER owner TYPE numeric USING owner + 600000000
+[as builder] ALTER TABLE partly ALTER label TYPE text USING 'same'
+[as builder] ALTER TABLE booked ALTER during TYPE int8range USING '[0,80)'
+[as builder] ALTER TABLE halved ALTER amount TYPE bigint USING 0
+[as builder] ALTER TABLE hushed ALTER note TYPE text USING (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i)
+[as builder] ALTER TABLE hushed ALTER note TYPE text USING substr(repeat(md5('a') || md5('b') || md5('c') || md5('d') || md5('e') || md5('f') || md5('g') || md5('h'), 20), 1, 2675)
+[as builder] CREATE TABLE guesses (s text PRIMARY KEY) ;; INSERT INTO guesses VALUES ('{hushed.secret}'), ('{hushed.secret+1}'), ('{hushed.secret+2}'), ('{hushed.secret+3}'), ('{hushed.secret+4}'), ('{hushed.secret+5}'), ('{hushed.secret+6}'), ('{hushed.secret+7}') ;; CREATE TABLE hushed_up (id int, note text, secret text REFERENCES guesses) PARTITION BY RANGE (id) ;; ALTER TABLE hushed_up ATTACH PARTITION hushed FOR VALUES FROM (0) TO (1000)
+[as builder] CREATE TABLE hushed_up (id int, note text, secret text, UNIQUE (id, secret)) PARTITION BY RANGE (id) ;; ALTER TABLE hushed_up ATTACH PARTITION hushed FOR VALUES FROM (0) TO (1000)
+[as builder] CREATE TABLE hushed_up (id int, note text, secret text) PARTITION BY RANGE (id) ;; CREATE INDEX ON hushed_up ((1 / (length(secret) - 12))) ;; ALTER TABLE hushed_up ATTACH PARTITION hushed FOR VALUES FROM (0) TO (1000)
 --: In one transaction, and in one message
 [as builder] BEGIN ;; CREATE VIEW w AS SELECT number AS n FROM cards ;; CREATE TABLE stolen AS SELECT n FROM w ;; COMMIT ;; SELECT n FROM stolen
 [as builder] BEGIN ;; CREATE TABLE stolen (n text) ;; INSERT INTO stolen SELECT number FROM cards ;; COMMIT ;; SELECT n FROM stolen
