@@ -30,6 +30,12 @@ HERE = Path(__file__).parent
 ROWS = 8
 WORLDS = 5
 ROLE = "attacked"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 #: Not masked by name, but made of masked values by PostgreSQL itself.
 MADE_OF_MASKED = {
     ("gen", "last4"),
@@ -39,56 +45,17 @@ MADE_OF_MASKED = {
     ("ledger", "total"),
     ("owned_sums", "total"),
 }
-WRITABLE = tuple(
-    [
-        "orders",
-        "notes",
-        "cards",
-        "tripped",
-        "defaulted",
-        "checked",
-        "loudly",
-        "indexed",
-        "ruled",
-        "ruled_log",
-        "ledger",
-        "computed",
-        "halved",
-        "partly",
-        "booked",
-        "lists",
-        "routed",
-        "ranked",
-        "bounded",
-        "owners",
-        "owned",
-        "owned_sums",
-        "owned_once",
-        "kinds",
-        "graded",
-        "hushed",
-    ]
+WRITABLE = _words(
+    "orders notes cards tripped defaulted checked loudly indexed ruled ruled_log ledger computed"
+    " halved partly booked lists routed ranked bounded owners owned owned_sums owned_once kinds"
+    " graded hushed"
 )
 #: Of these an agent may write the masked columns too.
-HIDDEN_WRITABLE = tuple(
-    [
-        "cards",
-        "ledger",
-        "computed",
-        "halved",
-        "partly",
-        "booked",
-        "lists",
-        "routed",
-        "routed_low",
-        "routed_high",
-        "ranked",
-        "bounded",
-        "hushed",
-    ]
+HIDDEN_WRITABLE = _words(
+    "cards ledger computed halved partly booked lists routed routed_low routed_high ranked bounded"
+    " hushed"
 )
-#: Partitions: their rows are compared as those of the whole, as where a row is tells about the
-#: value.
+#: Partitions: where a row is tells about the value, so rows are compared as those of the whole.
 _PARTS = ("by_secret_", "routed_", "mv_")
 #: Columns that are not generated, of tables that have such.
 _INSERTED = {
@@ -113,9 +80,7 @@ def masked_columns() -> dict[str, list[str]]:
 
 
 class Canaries:
-    """Everything that must not be in what a client receives: values, and what is easily computed
-    from them.
-    """
+    """What must not be in what a client receives: values, and what is easily computed from them."""
 
     def __init__(self) -> None:
         self.wholes: set[bytes] = set()
