@@ -201,6 +201,11 @@ CREATE TABLE graded (id int PRIMARY KEY, secret int REFERENCES kinds ON DELETE C
 -- indexes and rows are of bounded size; what is made under hushed_* has the mask as well
 CREATE TABLE hushed (id int PRIMARY KEY, note text, secret text);
 CREATE INDEX ON hushed (note, secret);
+-- the last number of a sequence is the value of its column in the newest row
+CREATE SEQUENCE numbered_secret_seq;
+CREATE TABLE numbered (id int PRIMARY KEY, secret int DEFAULT nextval('numbered_secret_seq'));
+ALTER SEQUENCE numbered_secret_seq OWNED BY numbered.secret;
+CREATE SEQUENCE hidden.numbers;
 CREATE VIEW v_checked AS SELECT id, label, secret FROM partly WHERE secret < 'n' WITH CHECK OPTION;
 CREATE VIEW v_json AS SELECT id, to_jsonb(p) AS j FROM people p;
 CREATE VIEW v_union AS SELECT id, name AS t FROM people UNION ALL SELECT id, ssn FROM people;

@@ -48,12 +48,12 @@ MADE_OF_MASKED = {
 WRITABLE = _words(
     "orders notes cards tripped defaulted checked loudly indexed ruled ruled_log ledger computed"
     " halved partly booked lists routed ranked bounded owners owned owned_sums owned_once kinds"
-    " graded hushed"
+    " graded hushed numbered"
 )
 #: Of these an agent may write the masked columns too.
 HIDDEN_WRITABLE = _words(
     "cards ledger computed halved partly booked lists routed routed_low routed_high ranked bounded"
-    " hushed"
+    " hushed numbered"
 )
 #: Partitions: where a row is tells about the value, so rows are compared as those of the whole.
 _PARTS = ("by_secret_", "routed_", "mv_")
@@ -291,6 +291,7 @@ def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
         "owned_once": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
         "kinds": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
         "graded": table(lambda i: {"id": str(i + 1)}),
+        "numbered": table(lambda i: {"id": str(i + 1)}),
         "hushed": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
     }  # fmt: skip
 
@@ -327,6 +328,9 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
     secret = values.sql("text", "hidden.secrets", 0)
     connection.execute(f"INSERT INTO hidden.secrets VALUES (1, {secret})")
     connection.execute("SELECT setval('public.notes_id_seq', 100)")
+    number = values.sql("int4", "hidden.numbers", 0)
+    numbers = "setval('public.numbered_secret_seq', n), setval('hidden.numbers', n)"
+    connection.execute(f"SELECT {numbers} FROM least(2000000000, greatest({number}, 1)) n")
     connection.execute("REFRESH MATERIALIZED VIEW public.mv_people")
     for table in WRITABLE:
         connection.execute(f"INSERT INTO pristine.{table} SELECT * FROM public.{table}")
@@ -334,9 +338,7 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
 
 
 class Databases:
-    """Makes the worlds on one server. ``names``: of the worlds; ``builders``: of the worlds of the
-    builder.
-    """
+    """Makes the worlds on one server. ``names``: of them; ``builders``: of the builder's worlds."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -389,9 +391,7 @@ class Databases:
         return str(found[0])  # type: ignore[index]
 
     def rebuild(self) -> str:
-        """The builder's worlds as they were, and with a new empty relation, whose name it
-        returns.
-        """
+        """The builder's worlds as they were, with a new empty relation, whose name it returns."""
         new = f"public.rebuilt_{self.next_transaction()}"
         for number, name in enumerate(self.builders):
             self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -229,12 +229,35 @@ def test_missing_values_of_attributes(connection: Connection, snapshot: CatalogS
 
 
 def test_other_relations_stay(snapshot: CatalogSnapshot) -> None:
-    for name in ("pg_class", "pg_sequences", "pg_stat_replication"):
+    for name in ("pg_class", "pg_stat_replication"):
         assert substitute(relation(snapshot, name), None, [1]) is None
 
 
+def test_numbers_of_sequences_are_not_shown(
+    snapshot: CatalogSnapshot, connection: Connection
+) -> None:
+    connection.execute("CREATE SEQUENCE numbered; SELECT nextval('numbered')")
+    text = substitute(relation(snapshot, "pg_sequences"), None, [])
+    assert text is not None
+    described, sequences = rows(connection, text)
+    column = [name for name, *_ in described].index("last_value")
+    assert sequences
+    assert all(row[column] is None for row in sequences)
+
+
+def test_what_has_a_substitute_is_substituted(snapshot: CatalogSnapshot) -> None:
+    classified = [
+        view
+        for view in snapshot.relations.values()
+        if view.schema == "pg_catalog" and classify_relation(view).substitute
+    ]
+    assert classified
+    for view in classified:
+        assert is_substituted(view), view.name
+
+
 def test_what_is_readable_through_a_substitute(snapshot: CatalogSnapshot) -> None:
-    for view in [*views(snapshot), relation(snapshot, "pg_sequences")]:
+    for view in views(snapshot):
         found = classify_relation(view)
         assert found.substitute
         assert found.readable

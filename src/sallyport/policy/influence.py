@@ -123,6 +123,8 @@ def check_influence(
 
 
 def _may_influence(influence: Influence, mask: ColumnMask) -> bool:
+    if influence.clause is Clause.SEQUENCE:
+        return False  # the number is shown
     if mask.filter is Filter.ALLOW:
         return True
     if mask.write_filter and influence.clause is Clause.WHERE and mask.filter is not Filter.DENY:
@@ -157,6 +159,11 @@ def _influence_words(clause: Clause, column: str, mask: ColumnMask) -> tuple[str
                 "Leave out the columns of that constraint, or ask for 'filter: allow' in the"
                 " column's mask."
             ),
+        )
+    if clause is Clause.SEQUENCE:
+        return (
+            "The sequence gives the column its values, and its last number is the newest row's.",
+            f"Let INSERT take the default of {column}.",
         )
     if clause is Clause.PARTITION:
         return (

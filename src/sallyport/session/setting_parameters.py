@@ -38,7 +38,7 @@ def check_settings_bound(
                 "SP1103",
                 f"setting {name} cannot be read through the gateway",
                 f"It is the value of parameter ${number}.",
-                "The system subject_judge pg_settings lists the settings that can be read.",
+                "The system view pg_settings lists the settings that can be read.",
             )
     for bound in facts.bound_settings:
         name = _text(bound.name, params)

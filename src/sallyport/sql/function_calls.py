@@ -13,7 +13,7 @@ from sallyport.sql.columns import field_of
 from sallyport.sql.conversions import converts_arguments, converts_to_json
 from sallyport.sql.custom_settings import is_custom
 from sallyport.sql.expressions import order
-from sallyport.sql.facts import BoundSetting, Dependence, SettingChange
+from sallyport.sql.facts import BoundSetting, Clause, Dependence, SettingChange
 from sallyport.sql.function_bodies import followed
 from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived, union
@@ -292,9 +292,11 @@ def _sequence(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> 
     if resolved.reason and (not sets or any(v.dependence is Dependence.OPAQUE for v in values)):
         a.unknown("SP1103", f"sequence function is not allowed: it {resolved.reason}", position=at)
         return
-    if not resolved.writes and not sets:
-        return
     relation = named_sequence(a, values[0]) if values else None
+    if not resolved.writes and not sets:  # currval and lastval
+        for sequence in _sequences(a) if relation is None else [relation]:
+            _note_owner(a, sequence, at)
+        return
     if relation is None:
         a.unknown(
             "SP1102",
@@ -306,6 +308,19 @@ def _sequence(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> 
         a.access(relation, "update")
         if sets:  # who reads the sequence reads what it was set to
             a.flow(ColumnId(relation, 1), union(values), at)
+        else:
+            _note_owner(a, relation, at)
+
+
+def _sequences(a: Analysis) -> list[int]:
+    return [relation.oid for relation in a.catalog.relations.values() if relation.kind == "S"]
+
+
+def _note_owner(a: Analysis, sequence: int, at: int) -> None:
+    """A sequence's number is the value of the column that it belongs to, in the newest row."""
+    owner = a.catalog.relations[sequence].owner
+    if owner is not None:
+        a.influence(frozenset((ColumnId(*owner),)), Clause.SEQUENCE, False, at)
 
 
 def _inside(a: Analysis) -> bool:
@@ -326,9 +341,9 @@ def _sequence_data(a: Analysis, resolved: Resolved, values: list[Value], at: int
     known of which.
     """
     relation = named_sequence(a, values[0]) if values else None
-    every = [candidate.oid for candidate in a.catalog.relations.values() if candidate.kind == "S"]
-    for oid in every if relation is None else [relation]:
+    for oid in _sequences(a) if relation is None else [relation]:
         a.access(oid, "select")
+        _note_owner(a, oid, at)
 
 
 _SPECIAL = {
@@ -340,4 +355,5 @@ _SPECIAL = {
     "nextval": _sequence,
     "setval": _sequence,
     "currval": _sequence,
+    "lastval": _sequence,
 }

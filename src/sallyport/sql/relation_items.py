@@ -250,6 +250,15 @@ def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
     return Field(column.name, value)
 
 
+def _numbered(field: Field, owner: ColumnId) -> Field:
+    """The last number of a sequence is a value of the column that the sequence belongs to."""
+    if field.name != "last_value":
+        return field
+    value = field.value
+    sources = value.sources | {owner}
+    return Field(field.name, replace(value, sources=sources, dependence=Dependence.DERIVED))
+
+
 def _held(inner: Analysis, type_: int) -> Value | None:
     """What values of this type are made of, where rows are among them: of arrays, domains and rows
     in rows as well.
@@ -396,6 +405,8 @@ def _stored(expansion: Expansion) -> Expansion:
 def _table(a: Analysis, relation: Relation) -> Expansion:
     inner = _inside(a, relation)
     fields = tuple(_column(inner, relation, column) for column in relation.columns)
+    if relation.owner is not None:
+        fields = tuple(_numbered(field, ColumnId(*relation.owner)) for field in fields)
     if not any(column.generated for column in relation.columns):
         return Expansion(fields, index_fields(fields))
     item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)

@@ -14,8 +14,9 @@ column's own type.
   tell whether a value changed.
 - ``pg_stat_database``: rows of other databases and what counts sessions are NULL; with masks, so
   are tuples, blocks and temporary files.
-- ``pg_attribute``: without ``attmissingval``, which is data. Others without options, connection
-  strings and settings, which may be secrets.
+- ``pg_attribute``: without ``attmissingval``, which is data. ``pg_sequences``: without the numbers,
+  which rules for each sequence give. Others without options, connection strings and settings, which
+  may be secrets.
 - ``pg_seclabel``, ``pg_seclabels``: no rows.
 
 Columns that a later server adds to the counting views are NULL for relations with masks, as all are
@@ -100,6 +101,7 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "pg_foreign_server": frozenset({"srvoptions"}),
     "pg_foreign_table": frozenset({"ftoptions"}),
     "pg_roles": frozenset({"rolconfig"}),
+    "pg_sequences": frozenset({"last_value"}),
     "pg_user": frozenset({"useconfig"}),
     "pg_subscription": frozenset({"subconninfo"}),
     "pg_user_mappings": frozenset({"umoptions"}),

@@ -178,3 +178,20 @@ UPDATE hushed SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) F
 UPDATE hushed SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i) WHERE id = 1
 INSERT INTO hushed VALUES (1, 'x', 'y') ON CONFLICT (id) DO UPDATE SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i)
 MERGE INTO hushed h USING (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) AS n FROM generate_series(1, 84) i) q ON true WHEN MATCHED THEN UPDATE SET note = q.n
+--: Sequences give a column its values
+SELECT last_value FROM numbered_secret_seq
+SELECT * FROM numbered_secret_seq
+SELECT last_value + 1 FROM numbered_secret_seq
+SELECT count(*) FROM numbered_secret_seq WHERE last_value > 500000000
+SELECT s FROM numbered_secret_seq s
+[since 18] SELECT * FROM pg_get_sequence_data('numbered_secret_seq')
+[since 18] SELECT s.relname, d.last_value FROM pg_class s, pg_get_sequence_data(s.oid) d WHERE s.relkind = 'S'
+SELECT schemaname, sequencename, last_value FROM pg_sequences
+SELECT count(*) FROM pg_sequences WHERE last_value > 500000000
+COPY (SELECT last_value FROM numbered_secret_seq) TO STDOUT
+SELECT nextval('numbered_secret_seq')
+INSERT INTO numbered (id) VALUES (50) RETURNING secret
+INSERT INTO numbered (id) VALUES (50) ;; SELECT currval('numbered_secret_seq'), lastval()
+INSERT INTO numbered (id) VALUES (50) ;; SELECT lastval()
+INSERT INTO numbered (id) VALUES (50) ;; SELECT currval(oid) FROM pg_class WHERE relname = 'numbered_secret_seq'
+INSERT INTO numbered (id) VALUES (50) ;; SELECT currval(pg_get_serial_sequence('numbered', 'secret'))
