@@ -11,7 +11,7 @@ rows of another relation: an indirect access, of which all of this is asked as w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sallyport.sql.analysis import Analysis
@@ -31,7 +31,7 @@ _SMALL_SIZE, _LONGEST_CHARACTER = 64, 4
 
 class _Write(NamedTuple):
     """``changed``: attribute numbers that get a value, and whether that value comes from no column.
-    ``computed``: what a row computes.
+    ``computed``: what a row computes. ``short``: those of ``changed`` that get short constants.
     """
 
     relation: Relation
@@ -39,6 +39,7 @@ class _Write(NamedTuple):
     changed: Mapping[int, bool]
     computed: tuple[Computed, ...]
     at: int
+    short: frozenset[int] = frozenset()
 
     @property
     def touched(self) -> frozenset[int]:
@@ -52,10 +53,15 @@ class _Write(NamedTuple):
 
 
 def note_write(
-    a: Analysis, relation: int, action: str, written: Mapping[ColumnId, bool], at: int
+    a: Analysis,
+    relation: int,
+    action: str,
+    written: Mapping[ColumnId, bool],
+    at: int,
+    short: Container[ColumnId] = (),
 ) -> None:
     """``written``: columns that get a value, and whether that value comes from no other column.
-    ``action``: insert, update or delete.
+    ``action``: insert, update or delete. ``short``: columns whose new values are short constants.
     """
     target = a.catalog.relations.get(relation)
     if target is None:
@@ -70,7 +76,9 @@ def note_write(
             column.attnum: names[column.name] for column in part.columns if column.name in names
         }
         if action != "delete":
-            write = _Write(part, action, changed, computations(a, part), at)
+            few = {c.name for c in target.columns if ColumnId(relation, c.attnum) in short}
+            brief = frozenset(column.attnum for column in part.columns if column.name in few)
+            write = _Write(part, action, changed, computations(a, part), at, brief)
             _computed(a, write)
             for constraint in part.constraints:
                 _own(a, write, constraint)
@@ -223,7 +231,8 @@ def _entry(a: Analysis, write: _Write, columns: frozenset[int]) -> None:
     others of its entry are.
     """
     entry = [column for column in write.relation.columns if column.attnum in columns]
-    if is_bounded(a, entry) or is_bounded(a, [c for c in entry if c.attnum in write.touched]):
+    grown = [c for c in entry if c.attnum in write.touched - write.short]
+    if is_bounded(a, entry) or is_bounded(a, grown):
         return
     for column in entry:
         if column.attnum not in write.changed and not a.types.is_small(column.type_oid):

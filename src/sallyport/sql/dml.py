@@ -45,6 +45,8 @@ _INFER = fields("indexElems whereClause conname")
 _INDEX_ELEMENT = fields("name expr collation opclass ordering nulls_ordering")
 _MULTI = fields("source colno ncolumns")
 _WHEN = fields("matchKind commandType override condition targetList values")
+#: Characters of a constant that is too short to measure with what else an index's entry holds.
+_SHORT = 100
 
 
 class WriteTarget:
@@ -60,6 +62,8 @@ class WriteTarget:
         self.at: int = node.get("location", -1)
         #: what gets a value, and whether that value comes from no column
         self.written: dict[ColumnId, bool] = {}
+        #: what of it may become longer than short constants
+        self.long: set[ColumnId] = set()
         alias = node.get("alias")
         if self.relation is None:
             self.item = self.proposed = aliased(a, make_item(node.get("relname", ""), ()), alias)
@@ -71,20 +75,14 @@ class WriteTarget:
         a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
         writing(a, self.relation, self.at)
         if self.relation.has_rules:
-            a.unknown(
-                "SP1102",
-                f"cannot determine what the rules on {self.relation.qualified} do",
-                position=self.at,
-            )
+            what = f"cannot determine what the rules on {self.relation.qualified} do"
+            a.unknown("SP1102", what, position=self.at)
         if self.relation.kind not in "rpvf":
             a.unknown("SP1102", f"cannot write to {self.relation.qualified}", position=self.at)
         is_read = not a.context.runs_code
         if self.relation.kind == "v" and self.relation.has_triggers and is_read:
-            a.unknown(
-                "SP1102",
-                f"cannot determine what the triggers of view {self.relation.qualified} do",
-                position=self.at,
-            )
+            what = f"cannot determine what the triggers of view {self.relation.qualified} do"
+            a.unknown("SP1102", what, position=self.at)
 
     def column(self, a: Analysis, name: str, at: int) -> tuple[ColumnId, int, Value] | None:
         """A column of the target by its real name: id, type, and its value as it is now."""
@@ -131,9 +129,9 @@ class WriteTarget:
 
     def _note(self, a: Analysis, relation: int, action: str, columns: frozenset[ColumnId]) -> None:
         if action in ("insert", "update", "delete"):
-            note_write(
-                a, relation, action, {c: self.written.get(c, True) for c in columns}, self.at
-            )
+            written = {c: self.written.get(c, True) for c in columns}
+            short = self.written.keys() - self.long
+            note_write(a, relation, action, written, self.at, short)
 
     def assign(
         self,
@@ -170,6 +168,9 @@ class WriteTarget:
                 at,
             )
             self.written[target] = self.written.get(target, True) and not value.sources
+            literal = value.literal if value.constant and not indirection else None
+            if literal is None or len(literal) > _SHORT:
+                self.long.add(target)
         return id_
 
 

@@ -156,3 +156,6 @@ PREPARE e(int) AS SELECT title FROM notes WHERE id = $1 ;; EXPLAIN (ANALYZE, COS
 [simple] CREATE TEMP TABLE t (a int) ;; ALTER TABLE t ADD COLUMN b text ;; CREATE INDEX ON t (b) ;; TRUNCATE t ;; ANALYZE t ;; DELETE FROM t ;; SELECT * FROM t ;; DROP TABLE t
 [simple] CREATE TEMP TABLE t (a int, b text) ;; PREPARE q AS INSERT INTO t VALUES ($1, $2) RETURNING b ;; EXECUTE q (1, 'x') ;; DEALLOCATE q ;; SELECT * FROM pg_temp.t ;; DROP TABLE t
 [simple] CREATE TEMP SEQUENCE s ;; SELECT nextval('s'), currval('s') ;; SELECT last_value FROM s ;; DROP SEQUENCE s
+UPDATE hushed SET note = 'short' WHERE id = 1
+UPDATE hushed SET id = id + 100
+UPDATE owners SET label = 'x' WHERE id = 1
