@@ -15,6 +15,7 @@ class Blocked(Enum):
     RENEWAL = "a fresh token is checked"
     LIMIT = "a statement over a limit is being cancelled"
     DRAIN = "every outstanding answer must be there first"
+    STEP = "the answers up to the last Sync must be there first"
     COPY = "a COPY that may begin would read the message"
     PROBE = "the server is asked for its search_path"
     SERIES = "the statements of one message are sent one by one"

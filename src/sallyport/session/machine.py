@@ -115,6 +115,10 @@ class Session(SessionState):
             and waiting.may_continue
         ):
             self._continue()  # the client sent its data before it was asked for
+        if waiting.blocked is Blocked.STEP and not self.pipeline.outstanding_steps:
+            self.on_steps_answered()
+            waiting.unblock()
+            self._continue()
         if (
             self.series is None
             and waiting.received

@@ -7,6 +7,9 @@ from __future__ import annotations
 from collections import deque
 
 from sallyport.session.entries import Entry
+from sallyport.session.states import Expect
+
+_ENDS_STEP = frozenset({Expect.QUERY, Expect.SYNC, Expect.BUNDLE})
 
 
 class Pipeline:
@@ -56,6 +59,13 @@ class Pipeline:
     def is_waiting(self) -> bool:
         """Whether answers are outstanding that come without a further Sync."""
         return bool(self.entries) and not self.unsynced
+
+    @property
+    def outstanding_steps(self) -> int:
+        """How many steps that were forwarded whole are not answered yet. Their answers come without
+        a further Sync.
+        """
+        return sum(entry.kind in _ENDS_STEP for entry in self.entries)
 
     @property
     def is_empty(self) -> bool:

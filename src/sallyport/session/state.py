@@ -316,11 +316,23 @@ class SessionState:
         self.input.blocked = Blocked.DRAIN
 
     def waits_for_answers(self) -> bool:
-        """:meth:`drain`, unless answers are there, or would not come before a Sync: then False."""
-        if not self.pipeline.is_waiting:
+        """Read nothing more until the answers are there that come without a further Sync. False:
+        they are there.
+        """
+        if self.pipeline.is_waiting:
+            self.drain()
+        elif self.pipeline.outstanding_steps:
+            self.input.blocked = Blocked.STEP
+        else:
             return False
-        self.drain()
         return True
+
+    def on_steps_answered(self) -> None:
+        """Every step but the one that the client is in is answered: what its names mean is
+        known.
+        """
+        self.statements.settle_before(self.pipeline.step)
+        self.portals.settle_before(self.pipeline.step)
 
     def on_settled(self) -> None:
         """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when

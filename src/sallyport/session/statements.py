@@ -203,6 +203,16 @@ class NamespaceTracker(Generic[T]):
             self._before.clear()
             self._new.clear()
 
+    def settle_before(self, step: int) -> None:
+        """Nothing of the steps before this one is outstanding: of what was assumed in them only
+        what was confirmed is true.
+        """
+        answered = [name for name, (_, since) in self._assumed.items() if since < step]
+        for name in answered:
+            del self._assumed[name]
+            self._before.pop(name, None)
+            self._new.pop(name, None)
+
     def clear(self) -> None:
         self.confirmed.clear()
 
