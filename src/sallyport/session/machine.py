@@ -116,7 +116,8 @@ class Session(SessionState):
         ):
             self._continue()  # the client sent its data before it was asked for
         if waiting.blocked is Blocked.STEP and not self.pipeline.outstanding_steps:
-            self.on_steps_answered()
+            self.statements.settle_before(self.pipeline.step)
+            self.portals.settle_before(self.pipeline.step)
             waiting.unblock()
             self._continue()
         if (

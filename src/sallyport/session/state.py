@@ -316,23 +316,11 @@ class SessionState:
         self.input.blocked = Blocked.DRAIN
 
     def waits_for_answers(self) -> bool:
-        """Read nothing more until the answers are there that come without a further Sync. False:
-        they are there.
-        """
-        if self.pipeline.is_waiting:
-            self.drain()
-        elif self.pipeline.outstanding_steps:
-            self.input.blocked = Blocked.STEP
-        else:
+        """:meth:`drain`, as far as answers come without a further Sync. False: those are there."""
+        if not self.pipeline.is_waiting and not self.pipeline.outstanding_steps:
             return False
+        self.input.blocked = Blocked.DRAIN if self.pipeline.is_waiting else Blocked.STEP
         return True
-
-    def on_steps_answered(self) -> None:
-        """Every step but the one that the client is in is answered: what its names mean is
-        known.
-        """
-        self.statements.settle_before(self.pipeline.step)
-        self.portals.settle_before(self.pipeline.step)
 
     def on_settled(self) -> None:
         """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when
