@@ -50,6 +50,8 @@ CODES: dict[str, Code] = _codes(
     ("SP1112", "42702", "the column reference is ambiguous"),
     ("SP1113", "42P10", "no such column by position or list"),
     ("SP1114", "42846", "no such conversion"),
+    ("SP1115", "42P19", "the recursive query is not valid"),
+    ("SP1116", "42P09", "the table reference is ambiguous"),
     # 12xx: masked data
     ("SP1201", "42501", "a masked column would influence the result"),
     ("SP1202", "42501", "masked data would be copied to where it is not masked"),
@@ -99,7 +101,7 @@ CODES: dict[str, Code] = _codes(
 
 #: Said of names: the catalog may have moved since the gateway read it.
 UNKNOWN_NAMES = frozenset(
-    {"SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114"}
+    {"SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114", "SP1116"}
 )
 
 

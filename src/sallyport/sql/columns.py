@@ -12,10 +12,16 @@ from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import judge, result
 from sallyport.sql.conversions import converts, converts_arguments
 from sallyport.sql.lineage import Field, Value, derived
-from sallyport.sql.missing import ambiguous_column, missing_column, missing_field, missing_item
+from sallyport.sql.missing import (
+    ambiguous_column,
+    ambiguous_item,
+    missing_column,
+    missing_field,
+    missing_item,
+)
 from sallyport.sql.nodes import fields, position, string, strings, tag_of
 from sallyport.sql.parse import Node
-from sallyport.sql.scope import Ambiguous, Item, Scope
+from sallyport.sql.scope import Ambiguous, AmbiguousItem, Item, Scope
 from sallyport.sql.types import INT4, TEXT
 
 on = EXPRESSIONS.on
@@ -39,6 +45,8 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
             value, is_row = find(a, names, scope, at)
             if value is not None and is_row:
                 return a.read(value, at)
+    except AmbiguousItem as error:
+        return ambiguous_item(a, str(error), at)
     except Ambiguous:
         return ambiguous_column(a, names, at)
     if value is None:
@@ -71,8 +79,8 @@ def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Va
     """``t.*`` where one value is wanted, as in f(t.*): the whole row."""
     try:
         item = item_named(a, names, scope)
-    except Ambiguous:
-        item = None
+    except AmbiguousItem as error:
+        return ambiguous_item(a, str(error), at)
     if item is None:
         return missing_item(a, names[-1], scope, at)
     a.note_schema_reference(names, item, at)
@@ -250,8 +258,9 @@ def _column_star(
         return _noted(a, visible, note, at)
     try:
         item = item_named(a, names, scope)
-    except Ambiguous:
-        item = None
+    except AmbiguousItem as error:
+        ambiguous_item(a, str(error), at)
+        return ()
     if item is None:
         missing_item(a, names[-1], scope, at)
         return ()

@@ -69,12 +69,25 @@ def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
     else:
         fields = _renamed(a, body, a.query(query, Scope(cte.scope)))
         if cte.referenced:
-            a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
+            invalid_recursion(a, cte)
     cte.node = None
     if fields is not None:
         fields = _search_and_cycle(a, body, fields, cte)
     cte.fields = fields
     return fields
+
+
+def invalid_recursion(a: Analysis, cte: Cte) -> None:
+    """The query refers to itself where its columns are not known yet."""
+    body = cte.node or {}
+    if body.get("ctequery", {}).get("SelectStmt", {}).get("op") == "SETOP_UNION":
+        message = f'recursive reference to query "{cte.name}" must not appear within its'
+        message += " non-recursive term"
+    else:
+        message = f'recursive query "{cte.name}" does not have the form'
+        message += " non-recursive-term UNION [ALL] recursive-term"
+    hint = "Write WITH RECURSIVE q AS (query UNION ALL query that names q once)."
+    a.missing("SP1115", message, hint)
 
 
 def _renamed(

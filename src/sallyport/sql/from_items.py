@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
 from sallyport.sql.calls import EQUALS, operator, type_oid, unite
 from sallyport.sql.constraints import note_partition
-from sallyport.sql.ctes import cte_fields
+from sallyport.sql.ctes import cte_fields, invalid_recursion
 from sallyport.sql.facts import RangeVariable
 from sallyport.sql.function_calls import call, concrete, function_name
 from sallyport.sql.lineage import OPAQUE, Field, Value, either, is_raw, union
@@ -131,7 +131,9 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
         if cte is not None:
             note_range_variable(a, node, 0, scope)
             columns = cte_fields(a, cte)
-            if columns is None:
+            if columns is None and cte.referenced:
+                invalid_recursion(a, cte)
+            elif columns is None:
                 a.unknown(
                     "SP1102",
                     f'WITH query "{name}" does not have a RETURNING clause',

@@ -87,6 +87,12 @@ def ambiguous_column(a: Analysis, names: tuple[str, ...], at: int) -> Value:
     return a.missing("SP1112", f'column reference "{names[-1]}" is ambiguous', hint, at)
 
 
+def ambiguous_item(a: Analysis, name: str, at: int) -> Value:
+    """``t.c`` or ``t.*`` where several things in FROM are called ``t``."""
+    hint = "Give one of the tables an alias, and write that."
+    return a.missing("SP1116", f'table reference "{name}" is ambiguous', hint, at)
+
+
 def missing_column_of(
     a: Analysis, name: str, relation: str, columns: Iterable[str], at: int = -1
 ) -> Value:

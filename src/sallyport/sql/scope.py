@@ -32,6 +32,10 @@ class Ambiguous(Exception):
     """More than one thing answers to this name."""
 
 
+class AmbiguousItem(Ambiguous):
+    """More than one item of FROM answers to this name, which is its only argument."""
+
+
 def index_fields(fields: tuple[Field, ...]) -> dict[str, int]:
     """Position by name; -1 where a name occurs twice."""
     index: dict[str, int] = {}
@@ -191,7 +195,7 @@ class Scope(Struct):
             for item in scope.items:
                 if item.name == name and item.visible:
                     if match is not None:
-                        raise Ambiguous(name)
+                        raise AmbiguousItem(name)
                     match = item
             if match is not None:
                 number = (match.positions or match.index).get(column)
@@ -215,7 +219,7 @@ class Scope(Struct):
                     continue
                 if (item.relation == relation and item.schema) if relation else item.name == name:
                     if match is not None:
-                        raise Ambiguous(name)
+                        raise AmbiguousItem(name)
                     match = item
             if match is not None:
                 return match

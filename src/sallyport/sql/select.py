@@ -184,7 +184,7 @@ def _values(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
         row = tuple(
             [Field(f"column{n}", replace(value, origin=None)) for n, value in enumerate(values, 1)]
         )
-        columns = row if columns is None else combined(a, columns, row)
+        columns = row if columns is None else combined(a, columns, row, "VALUES")
     return columns or ()
 
 
@@ -202,7 +202,8 @@ def _set_operation(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     for step in reversed(chain):
         if step is node and scope.union_hook is not None:
             scope.union_hook(columns)
-        columns = combined(a, columns, _branch(a, step["rarg"], Scope(scope)))
+        operation = step["op"].removeprefix("SETOP_")
+        columns = combined(a, columns, _branch(a, step["rarg"], Scope(scope)), operation)
         if step.get("op") != "SETOP_UNION" or not step.get("all"):
             a.distinguish(columns)
         columns = tuple([Field(f.name, replace(f.value, origin=None)) for f in columns])

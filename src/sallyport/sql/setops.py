@@ -27,14 +27,18 @@ def settle_text(value: Value) -> Value:
     return value
 
 
-def combined(a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Column by column, either side; names are the left side's."""
+def combined(
+    a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...], operation: str = "UNION"
+) -> tuple[Field, ...]:
+    """Column by column, either side; names are the left side's. ``operation``: UNION, INTERSECT,
+    EXCEPT or VALUES.
+    """
     a.work.spend(len(left) >> 1)
     if len(left) != len(right):
-        a.unknown(
-            "SP1102",
-            "each query of UNION, INTERSECT or EXCEPT must have the same number of columns",
-        )
+        message = f"each {operation} query must have the same number of columns"
+        if operation == "VALUES":
+            message = "VALUES lists must all be the same length"
+        a.missing("SP1101", message, "Write as many columns each time; NULL can stand for one.")
         left, right = (left, right) if len(left) > len(right) else (right, left)
         right = (
             *right,
