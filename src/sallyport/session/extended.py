@@ -23,6 +23,11 @@ from sallyport.wire.fields import EncodingError
 
 #: A client that pipelines without ever reading would grow the queue of expected replies: bounded.
 MAX_ENTRIES = 200_000
+MANY_STATEMENTS = refuse(
+    "SP1101",
+    "cannot insert multiple commands into a prepared statement",
+    hint="Prepare each statement by itself, or send them without parameters in one Query.",
+)
 
 
 def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
@@ -86,18 +91,14 @@ def _clear_parse(
     waits for a person.
     """
     verdict = script.statements[0] if script.statements else None
-    if holding.held_script(session, script) is None:
-        if script.refused >= 0:
-            stopped = script.statements[script.refused] if script.statements else None
-            refusal = (
-                script.refusal if stopped is None else holding.refusal_in(session, script, stopped)
-            )
-            if refusal is not None:
-                return refusal
-        elif session.needs_clearance:
-            cleared = clearance(session, verdict)
-            if cleared is not Clearance.GO:
-                return cleared
+    refusal = _refusal_in(session, script)
+    if refusal is not None:
+        return refusal
+    is_allowed = script.refused < 0 and holding.held_script(session, script) is None
+    if is_allowed and session.needs_clearance:
+        cleared = clearance(session, verdict)
+        if cleared is not Clearance.GO:
+            return cleared
     if verdict is not None and message.param_types:
         refusal = session.names.subject_judge.check_declared_types(verdict, message.param_types)
         if refusal is not None:
@@ -105,6 +106,19 @@ def _clear_parse(
     if session.statements.is_full(effects.key(message.name)):
         return TOO_MANY
     return script.permit or internal_refusal()
+
+
+def _refusal_in(session: SessionState, script: ScriptVerdict) -> Refusal | None:
+    """Why no statement comes of a text; None where it is allowed, or waits for people."""
+    if script.refused < 0:
+        return None
+    if script.count > 1:
+        return MANY_STATEMENTS
+    if holding.held_script(session, script) is not None:
+        return None
+    if not script.statements:
+        return script.refusal
+    return holding.refusal_in(session, script, script.statements[script.refused])
 
 
 def _prepared(session: SessionState, script: ScriptVerdict, message: frontend.Parse) -> Prepared:
