@@ -109,7 +109,9 @@ def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
     options_by_name: dict[str, str] = {}
     for item in options:
         name, text, argument = option_text(a, item)
-        if name in _INCOMING and into:
+        if (name in _INCOMING and into) or (
+            name == "force_quote" and tag_of(argument)[0] == "List"
+        ):
             continue
         if (
             name == "encoding"
