@@ -58,9 +58,9 @@ _TRANSACTION_CONTROL = frozenset(
         EffectKind.SAVEPOINT,
         EffectKind.ROLLBACK_TO,
         EffectKind.RELEASE,
+        EffectKind.TWO_PHASE,
     }
 )
-
 
 _TRANSACTION_END = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.policy.decision import Outcome
+from sallyport.session import two_phase
 from sallyport.session.entries import PendingEffect
 from sallyport.session.holding import SEND_IT_ITSELF
 from sallyport.session.state import SessionState
@@ -24,11 +25,13 @@ _RUNS_NAMED = _RUNS_STATEMENT | {EffectKind.FETCH}
 _ENDS_TRANSACTION = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
 
 _BLOCK = frozenset({EffectKind.BEGIN, EffectKind.COMMIT, EffectKind.ROLLBACK})
-_SAVEPOINTS = frozenset({EffectKind.SAVEPOINT, EffectKind.RELEASE, EffectKind.ROLLBACK_TO})
+_NOT_INSIDE = frozenset(
+    {EffectKind.SAVEPOINT, EffectKind.RELEASE, EffectKind.ROLLBACK_TO, EffectKind.TWO_PHASE}
+)
 
 ONLY_IN_BLOCK = refuse(
     "SP1107",
-    "savepoints and AND CHAIN can only be used in transaction blocks",
+    "savepoints, AND CHAIN and two-phase commit can only be used in transaction blocks",
     "The pipeline has no BEGIN.",
     "Send BEGIN first.",
 )
@@ -81,9 +84,9 @@ def on_forwarded(
         if refusal is not None:
             return refusal
     for effect in verdict.effects:
-        if effect.kind in _ENDS_TRANSACTION:
-            session.names.on_end_forwarded()
-            session.settings.on_transaction_end()
+        refusal = _on_transaction_effect(session, effect)
+        if refusal is not None:
+            return refusal
         if effect.kind is EffectKind.COPY_IN:
             session.pipeline.copies_ahead = True
             contained = session.names.subject_judge.subject_policy.contained
@@ -106,12 +109,23 @@ def _inside_ours(session: SessionState, verdict: Verdict) -> Refusal | None:
     of which the client does not know.
     """
     kinds = [effect.kind for effect in verdict.effects if effect.kind in _BLOCK]
-    if len(kinds) > 1 or any(effect.kind in _SAVEPOINTS for effect in verdict.effects):
+    if len(kinds) > 1 or any(effect.kind in _NOT_INSIDE for effect in verdict.effects):
         return ONLY_IN_BLOCK
     if kinds:
         session.pipeline.is_adopted = kinds[0] is EffectKind.BEGIN
         session.pipeline.is_ended = not session.pipeline.is_adopted
         session.pipeline.is_ours = False
+    return None
+
+
+def _on_transaction_effect(session: SessionState, effect: Effect) -> Refusal | None:
+    if effect.kind is EffectKind.TWO_PHASE:
+        return two_phase.refusal_of(effect.name, session)
+    if effect.kind in _ENDS_TRANSACTION:
+        session.names.on_end_forwarded()
+        session.settings.on_transaction_end()
+    if effect.kind is EffectKind.BEGIN and session.is_between_transactions:
+        session.pipeline.approved = False
     return None
 
 

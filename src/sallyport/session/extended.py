@@ -10,7 +10,7 @@ from time import monotonic
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, pipeline_block, renewal
+from sallyport.session import effects, holding, pipeline_block, renewal, two_phase
 from sallyport.session.clearance import clearance, looks_up_names
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
@@ -39,8 +39,11 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     token_renewal = renewal.find_renewal(message.sql)
     if isinstance(token_renewal, Refusal):
         return _refuse_parse(session, message.name, renewal.NOT_RECORDED, None, token_renewal)
-    if token_renewal is not None:
-        message = message._replace(sql=renewal.RENEWED)
+    own = renewal.RENEWED
+    if token_renewal is None:
+        own = two_phase.with_own_prefix(message.sql, session.names.subject)
+    if own is not message.sql:
+        message = message._replace(sql=own)
         data = frontend.parse(message.name, message.sql, message.param_types)
         start, end = 0, len(data)
     canceled = holding.was_canceled(session)

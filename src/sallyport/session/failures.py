@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.core.errors import PinMovedError, ProtocolError, refuse
-from sallyport.session import violations
+from sallyport.session import two_phase, violations
 from sallyport.session.entries import Entry
 from sallyport.session.results import row_verdict
 from sallyport.session.server_stream import Completion
@@ -37,6 +37,9 @@ def error(
     sqlstate = fields.get("C", "XX000")
     session.settings.on_transaction_end()
     replaced = _treated(session, entry, fields, buffer, start, end)
+    if two_phase.concerns(entry.verdict):
+        said = bytes(buffer[start:end]) if replaced is None else replaced
+        replaced = two_phase.without_prefix(said, session.names.subject)
     if session.series is not None:
         session.series.failed = True
     ended_with = sqlstate if entry.refusal is None else entry.refusal.sqlstate

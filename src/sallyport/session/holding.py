@@ -19,6 +19,7 @@ from functools import partial
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal, permit_approved
 from sallyport.policy.decision import Outcome
+from sallyport.session import two_phase
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import AskApproval
 from sallyport.session.held import NO_APPROVAL, HeldStatement
@@ -209,6 +210,8 @@ def rule(
         return ruling.refusal
     if verdict.permit is None:
         return internal_refusal()
+    if not two_phase.concerns(verdict):
+        session.pipeline.approved = True
     return permit_approved(verdict.permit, partial(ruling.use, held))
 
 

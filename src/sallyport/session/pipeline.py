@@ -27,6 +27,7 @@ class Pipeline:
     """
 
     __slots__ = (
+        "approved",
         "copies_ahead",
         "copies_contained",
         "copy_entry",
@@ -47,6 +48,7 @@ class Pipeline:
         self.executed = False
         self.copies_ahead = False
         self.copies_contained = False
+        self.approved = False
         self.copy_entry: Entry | None = None
         self.is_ours = self.is_theirs = self.is_adopted = self.is_ended = False
 

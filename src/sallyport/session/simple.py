@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, pipeline_block, renewal
+from sallyport.session import effects, holding, pipeline_block, renewal, two_phase
 from sallyport.session.clearance import clearance
 from sallyport.session.containing import contains_before
 from sallyport.session.entries import Entry, PendingEffect
@@ -57,7 +57,11 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
         return _refuse_all(session, renewal.NOT_RECORDED, token_renewal)
     if token_renewal is not None:
         return _renew(session, token_renewal)
-    return _judge_and_forward(session, sql, data, start, end)
+    own = two_phase.with_own_prefix(sql, session.names.subject)
+    if own is not sql:
+        data = frontend.query(own)
+        start, end = 0, len(data)
+    return _judge_and_forward(session, own, data, start, end)
 
 
 def _renew(session: SessionState, token_renewal: renewal.Renewal) -> Handled:

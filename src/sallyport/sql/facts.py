@@ -198,6 +198,7 @@ class EffectKind(Enum):
     DDL = "ddl"  # the catalog snapshot is stale once it succeeds
     LISTEN = "listen"
     NOTIFY = "notify"
+    TWO_PHASE = "two phase"  # name: the identifier that a transaction is prepared or finished by
 
 
 class Effect(Struct, frozen=True):

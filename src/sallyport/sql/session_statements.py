@@ -41,9 +41,12 @@ _TRANSACTION = {
     "TRANS_STMT_RELEASE": ("release", EffectKind.RELEASE),
     "TRANS_STMT_ROLLBACK_TO": ("rollback_to", EffectKind.ROLLBACK_TO),
     "TRANS_STMT_PREPARE": ("prepare_transaction", EffectKind.COMMIT),
-    "TRANS_STMT_COMMIT_PREPARED": ("commit_prepared", None),
-    "TRANS_STMT_ROLLBACK_PREPARED": ("rollback_prepared", None),
+    # what a prepared transaction did to the catalog shows now
+    "TRANS_STMT_COMMIT_PREPARED": ("commit_prepared", EffectKind.DDL),
+    "TRANS_STMT_ROLLBACK_PREPARED": ("rollback_prepared", EffectKind.DDL),
 }
+#: Kinds of statements with the identifier of a prepared transaction.
+TWO_PHASE = frozenset({"prepare_transaction", "commit_prepared", "rollback_prepared"})
 #: Transaction modes that are settings by another name.
 _MODES = frozenset({"transaction_isolation", "transaction_read_only", "transaction_deferrable"})
 
@@ -52,13 +55,11 @@ _MODES = frozenset({"transaction_isolation", "transaction_read_only", "transacti
 def _transaction(a: Analysis, node: Node, at: int) -> None:
     kind, effect = _TRANSACTION.get(node.get("kind", ""), ("transaction", None))
     a.kind = kind
+    if kind in TWO_PHASE:
+        a.effects.append(Effect(EffectKind.TWO_PHASE, node.get("gid", "")))
     if effect is None:
-        a.unknown(
-            "SP1107", f"{kind.replace('_', ' ').upper()} is not supported through the gateway"
-        )
+        a.unknown("SP1107", f"{kind.replace('_', ' ').upper()} is not supported here")
         return
-    if kind == "prepare_transaction":
-        a.unknown("SP1107", "two-phase commit is not supported through the gateway", "Use COMMIT.")
     a.effects.append(Effect(effect, node.get("savepoint_name", "")))
     if node.get("chain"):
         a.effects.append(Effect(EffectKind.BEGIN))

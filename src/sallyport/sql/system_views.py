@@ -9,6 +9,7 @@ column's own type.
   without the files they come from.
 - ``pg_locks``, ``pg_stat_activity``: only this session's own rows; its query is the text that the
   gateway sent, so it is NULL.
+- ``pg_prepared_xacts``: what the subject itself has prepared in this database.
 - ``pg_stat_*`` and ``pg_statio_*`` of tables and indexes: counters are NULL for relations with
   masks and their TOAST tables. How many rows a scan read tells where it stopped, and HOT updates
   tell whether a value changed.
@@ -109,7 +110,12 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
 _EMPTY: Final = _words("pg_seclabel pg_seclabels")
 
 _SUBSTITUTED: Final = (
-    _COUNTING | _FUNCTIONS | _OWN | {"pg_settings", "pg_stat_database"} | _HIDDEN.keys() | _EMPTY
+    _COUNTING
+    | _FUNCTIONS
+    | _OWN
+    | {"pg_prepared_xacts", "pg_settings", "pg_stat_database"}
+    | _HIDDEN.keys()
+    | _EMPTY
 )
 
 
@@ -155,6 +161,8 @@ def substitute(
     if relation.name in _OWN:
         own = 'v."pid" OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()'
         return _select(relation, chosen, frozenset(names) - {"query"}, where=own)
+    if relation.name == "pg_prepared_xacts":
+        return _prepared(relation, chosen)
     if relation.name == "pg_settings":
         return _settings(relation, chosen)
     if relation.name == "pg_stat_database":
@@ -224,6 +232,31 @@ def _counting(relation: Relation, chosen: Sequence[str], masked: Sequence[int]) 
     # OFFSET 0: computed once, not for each column
     hidden = f"(SELECT {hidden_relations(masked)} AS hidden OFFSET 0) h"
     return f"SELECT {', '.join(items)} FROM {hidden}, {_source(relation)}"
+
+
+#: What identifiers of the subject's prepared transactions begin with, as
+#: :func:`sallyport.session.two_phase.own_prefix` makes it; and where their own part begins.
+_OWN_PREFIX: Final = (
+    "pg_catalog.concat('sp/', pg_catalog.left(pg_catalog.encode(pg_catalog.sha256("
+    "pg_catalog.convert_to(pg_catalog.concat(pg_catalog.current_setting('sallyport.issuer', true),"
+    " pg_catalog.chr(10), pg_catalog.current_setting('sallyport.subject', true)), 'UTF8')),"
+    " 'hex'), 32), '/')"
+)
+_OWN_PART: Final = 37
+
+
+def _prepared(relation: Relation, chosen: Sequence[str]) -> str:
+    items = [
+        _as(
+            f"pg_catalog.substr(v.gid, {_OWN_PART})" if name == "gid" else f"v.{quoted(name)}", name
+        )
+        for name in chosen
+    ]
+    return (
+        f"SELECT {', '.join(items)} FROM {_source(relation)}"
+        f" WHERE pg_catalog.starts_with(v.gid, {_OWN_PREFIX})"
+        " AND v.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+    )
 
 
 def _settings(relation: Relation, chosen: Sequence[str]) -> str:
