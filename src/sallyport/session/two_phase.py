@@ -11,6 +11,7 @@ about to be sent is refused, whatever it looked like before.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from hashlib import sha256
 from typing import Final
 
@@ -53,7 +54,7 @@ def own_prefix(subject: Subject) -> str:
     if not {"sallyport.issuer", "sallyport.subject"} <= told.keys() or "\n" in subject.issuer:
         return ""
     who = f"{subject.issuer}\n{subject.id}"
-    return f"sp/{sha256(who.encode()).hexdigest()[:32]}/"
+    return f"sp/{b64encode(sha256(who.encode()).digest())[:22].decode()}/"
 
 
 def with_own_prefix(sql: bytes, subject: Subject) -> bytes:

@@ -240,9 +240,9 @@ _OWN_PREFIX: Final = (
     "pg_catalog.concat('sp/', pg_catalog.left(pg_catalog.encode(pg_catalog.sha256("
     "pg_catalog.convert_to(pg_catalog.concat(pg_catalog.current_setting('sallyport.issuer', true),"
     " pg_catalog.chr(10), pg_catalog.current_setting('sallyport.subject', true)), 'UTF8')),"
-    " 'hex'), 32), '/')"
+    " 'base64'), 22), '/')"
 )
-_OWN_PART: Final = 37
+_OWN_PART: Final = 27
 
 
 def _prepared(relation: Relation, chosen: Sequence[str]) -> str:
