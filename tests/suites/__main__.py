@@ -5,6 +5,7 @@ python -m tests.suites psycopg ~/src/psycopg
 python -m tests.suites psycopg ~/src/psycopg -- tests/test_cursor.py
 python -m tests.suites node-postgres ~/src/node-postgres --json found.json
 python -m tests.suites asyncpg ~/src/asyncpg --python ~/src/asyncpg/.venv/bin/python
+python -m tests.suites sqlalchemy ~/src/sqlalchemy --direct found.json -- test/dialect/postgresql
 
 Nothing is fetched: the checkout is yours, built, and its test requirements are installed. What
 stands behind -- goes to the suite's own runner. docs/compatibility.md has the results.
@@ -23,22 +24,25 @@ import psycopg
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.policy.actions import ACTIONS
-from tests.suites.outcomes import PASSED, Outcomes, counts, differences
+from tests.suites.outcomes import PASSED, Outcome, Outcomes, counts, differences
 from tests.suites.projects import DEFAULT_PYTHON, PROJECTS, Place, Run
 from tests.support.gateway import AGENT, Gateway
 from tests.support.places import CACHE
 from tests.support.postgres import Server, start_server
 
 DATABASE, ROLE, PASSWORD = "suite", "suite_role", "of this run alone"
-#: Everything that can be allowed at all.
+_PATHS = (
+    '"public", "none", "public, pg_catalog", "test_schema", "test_schema, test_schema_2", '
+    '"test_schema_2, test_schema, public"'
+)
+#: Everything that can be allowed at all; what policy must name, as the suites use it.
 POLICY = f"""\
 version: 1
 notices: false
 functions: ["*.*"]
+search_paths: [{_PATHS}]
 rules:
-  - name: everything
-    allow: [{", ".join(sorted(ACTIONS))}]
-    relations: ["*.*"]
+  - {{name: everything, allow: [{", ".join(sorted(ACTIONS))}]}}
 """
 
 
@@ -54,7 +58,8 @@ def main() -> int:
         return 2
     server = start_server(options.pg)
     try:
-        direct = _run(options, checkout, server, None)
+        _allow_two_phase_commit(server)
+        direct = _direct(options, checkout, server)
         with DevIssuer(lifetime=86_400.0) as issuer:
             through = _run(options, checkout, server, issuer)
     finally:
@@ -81,7 +86,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pg", default="18", help="PostgreSQL (18)")
     parser.add_argument("--python", default=DEFAULT_PYTHON, help="for suites in Python (this one)")
     parser.add_argument(
+        "--direct", default="", metavar="FILE", help="keep the direct run's outcomes, and use them"
+    )
+    parser.add_argument(
         "--json", default="", metavar="FILE", help="write every difference with its text"
+    )
+    parser.add_argument(
+        "--output",
+        default=str(CACHE / "suites"),
+        metavar="DIRECTORY",
+        help="for what runners write",
     )
     parser.add_argument("--names", action="store_true", help="print the tests' names, too")
     words = sys.argv[1:]
@@ -91,12 +105,24 @@ def _options() -> argparse.Namespace:
     return options
 
 
+def _direct(options: argparse.Namespace, checkout: Path, server: Server) -> Outcomes:
+    """The run without a gateway; from the file in ``--direct``, where there is one."""
+    kept = Path(options.direct) if options.direct else None
+    if kept is not None and kept.exists():
+        return {name: Outcome(*said) for name, said in json.loads(kept.read_text("utf-8")).items()}
+    direct = _run(options, checkout, server, None)
+    if kept is not None:
+        said = {name: (outcome.state, outcome.text) for name, outcome in direct.items()}
+        kept.write_text(json.dumps(said), encoding="utf-8")
+    return direct
+
+
 def _run(
     options: argparse.Namespace, checkout: Path, server: Server, issuer: DevIssuer | None
 ) -> Outcomes:
     """One run over a fresh database; through a gateway when there is an issuer."""
     _fresh_database(server)
-    home = CACHE / "suites" / f"{options.project}-{'gateway' if issuer else 'direct'}"
+    home = Path(options.output) / f"{options.project}-{'gateway' if issuer else 'direct'}"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     project = PROJECTS[options.project]
@@ -105,8 +131,8 @@ def _run(
         print(f"direct (output: {home / 'output.txt'})", flush=True)
         place = Place(server.port, DATABASE, ROLE, PASSWORD)
         return project(Run(checkout, place, home, options.python, arguments))
-    target = {"database": DATABASE, "user": ROLE}
-    gateway = Gateway(issuer, {DATABASE: _as_role(server)}, POLICY, target_extra=target)
+    targets = {database: _as_role(server, database) for database in (DATABASE, "postgres")}
+    gateway = Gateway(issuer, targets, POLICY)
     gateway.start()
     try:
         print(f"through the gateway (output: {home / 'output.txt'})", flush=True)
@@ -116,10 +142,16 @@ def _run(
         gateway.stop()
 
 
-def _as_role(server: Server) -> Server:
+def _as_role(server: Server, database: str) -> Server:
     return Server(
-        server.version, server.cluster, server.ca, database=DATABASE, user=ROLE, password=PASSWORD
+        server.version, server.cluster, server.ca, database=database, user=ROLE, password=PASSWORD
     )
+
+
+def _allow_two_phase_commit(server: Server) -> None:
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        db.execute("ALTER SYSTEM SET max_prepared_transactions = 20")
+    server.restart()
 
 
 def _fresh_database(server: Server) -> None:

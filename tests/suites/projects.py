@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from psycopg import connect
+
 from tests.suites.outcomes import Outcome, from_cargo, from_go, from_junit, from_node_postgres
 
 
@@ -93,6 +95,22 @@ def asyncpg(run: Run) -> dict[str, Outcome]:
     return from_junit([report])
 
 
+def sqlalchemy(run: Run) -> dict[str, Outcome]:
+    """pytest with the checkout's own package: the dialect's tests and the suite that SQLAlchemy
+    has for all dialects, through psycopg 3. The schemas that they need are made first.
+    """
+    url = run.place.url
+    with connect(url, autocommit=True) as db:
+        for schema in ("test_schema", "test_schema_2"):
+            db.execute(f"CREATE SCHEMA {schema}")
+    report = run.home / "report.xml"
+    command = [run.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command += [f"--dburi={url.replace('://', '+psycopg://')}", "--nomypy", "--maxfail=0"]
+    default = ("test/dialect/postgresql", "test/dialect/test_suite.py")
+    run.execute([*command, *(run.arguments or default)])
+    return from_junit([report])
+
+
 def node_postgres(run: Run) -> dict[str, Outcome]:
     """Every file of the integration tests, after ``yarn && yarn build`` in the checkout."""
     folder = run.checkout / "packages" / "pg"
@@ -146,6 +164,7 @@ def tokio_postgres(run: Run) -> dict[str, Outcome]:
 PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
     "psycopg": psycopg,
     "asyncpg": asyncpg,
+    "sqlalchemy": sqlalchemy,
     "node-postgres": node_postgres,
     "pgjdbc": pgjdbc,
     "pgx": pgx,

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.suites.outcomes import (
     FAILED,
     PASSED,
@@ -39,6 +41,7 @@ def test_that_fails_anyway():
 """
 
 
+@pytest.mark.timeout(600)
 def test_a_whole_run_prints_what_differs(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "test_two.py").write_text(_TESTS)
@@ -52,17 +55,23 @@ def test_a_whole_run_prints_what_differs(tmp_path: Path) -> None:
             str(tmp_path),
             "--json",
             str(differences_file),
+            "--direct",
+            str(tmp_path / "direct.json"),
+            "--output",
+            str(tmp_path / "output"),
             "--names",
         ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "psycopg, PostgreSQL 18, direct: 2 passed, 1 failed" in ran.stdout
     assert "of those that pass directly: 50.0 %" in ran.stdout
     assert "SP1301" in ran.stdout
+    kept = json.loads((tmp_path / "direct.json").read_text())
+    assert kept["test_two::test_a_query"] == ["passed", ""]
     assert list(json.loads(differences_file.read_text())) == ["test_two::test_an_encoding"]
 
 
