@@ -103,6 +103,7 @@ class SubjectJudge:
             max_length=grounds.max_statement_bytes,
             trusted_functions=subject_policy.trusts_function,
             runs_code=subject_policy.runs_code,
+            sleeping=subject_policy.sleeping,
             opaque=trusted_bodies(self.catalog, subject_policy.lists_function),
             masked=subject_policy.masks.relations,
             compared=subject_policy.masks.compared_relations,

@@ -32,6 +32,7 @@ from sallyport.policy.target_warnings import is_trusted_view
 from sallyport.policy.unread_code import gives_code, obstacle
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import StatementFacts
+from sallyport.sql.functions import SLEEPING
 
 _REMEMBERED_SUBJECTS = 512
 
@@ -107,6 +108,13 @@ class SubjectPolicy:
 
     def _lists_name(self, schema: str, name: str) -> bool:
         return not is_system_schema(schema) and any(p.matches(schema, name) for p in self.functions)
+
+    @property
+    def sleeping(self) -> frozenset[str]:
+        """Functions of pg_catalog that only wait, and that policy names."""
+        return frozenset(
+            name for name in SLEEPING if any(p.matches("pg_catalog", name) for p in self.functions)
+        )
 
     def trusts_view(self, relation: Relation) -> bool:
         """Whether policy names this view as one to read as it is, though its body computes with

@@ -40,6 +40,7 @@ from sallyport.policy.model import (
 from sallyport.policy.patterns import Pattern, glob, is_system_schema, parse_pattern
 from sallyport.policy.spellings import spellings
 from sallyport.sql.custom_settings import is_pattern
+from sallyport.sql.functions import SLEEPING
 from sallyport.sql.search_path import split_search_path
 
 T = TypeVar("T")
@@ -368,7 +369,8 @@ class _Loader:
 
     def _function(self, path: YamlPath, text: str) -> Pattern:
         pattern = self._try(path, lambda: parse_pattern(text, 2, "app.slugify"))
-        if is_system_schema(pattern.parts[0]):
+        sleeps = pattern.parts[0] == "pg_catalog" and pattern.parts[1] in SLEEPING
+        if is_system_schema(pattern.parts[0]) and not sleeps:
             fix = "Remove it; the gateway itself knows which system functions are safe"
             raise self.document.error(path, "system functions cannot be trusted by policy", fix)
         return pattern

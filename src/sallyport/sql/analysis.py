@@ -63,7 +63,7 @@ class Context(Struct, frozen=True):
     search_path: effective schema names in order ("$user" replaced, missing schemas left out);
     pg_catalog is searched first unless named. role: the gateway's role at the target. max_length:
     bytes of text accepted. trusted_functions: functions outside pg_catalog that policy names for
-    this subject.
+    this subject. sleeping: functions of pg_catalog that only wait, and that policy names.
     """
 
     search_path: tuple[str, ...] = ("public",)
@@ -72,8 +72,8 @@ class Context(Struct, frozen=True):
     trusted_functions: Callable[[Function], bool] = _trust_none
     #: this subject may run code that is not read (sallyport.policy.unread_code)
     runs_code: bool = False
-    #: those of them that have a body to follow, where the caller knows them already: they are not
-    #: followed
+    sleeping: frozenset[str] = frozenset()
+    #: those of them with a body that is not followed therefore, where the caller knows them already
     opaque: frozenset[int] | None = None
     #: numbers of the parameters that were declared as void: a call is made without them
     #: (ParseFuncOrColumn in parse_func.c)

@@ -96,7 +96,9 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
     if special is not None and resolved.found and not resolved.users:
         special(a, resolved, values, at)
         resolved = resolved._replace(reason="")
-    if resolved.reason and _locks_a_constant(resolved, values):
+    if resolved.reason and (
+        _locks_a_constant(resolved, values) or _sleeps_by_policy(a, resolved, values)
+    ):
         resolved = resolved._replace(reason="")
     if resolved.reason or resolved.users:
         judge(a, resolved, f"function {'.'.join(names)}", at)
@@ -118,6 +120,19 @@ def _locks_a_constant(resolved: Resolved, values: list[Value]) -> bool:
     them for.
     """
     if resolved.users or not all(classify(f).special == "constants" for f in resolved.candidates):
+        return False
+    return not any(v.sources or v.dependence is Dependence.OPAQUE for v in values)
+
+
+def _sleeps_by_policy(a: Analysis, resolved: Resolved, values: list[Value]) -> bool:
+    """Waiting for a time that is not computed from data, where policy names the function; not in
+    what is stored and runs for others.
+    """
+    if resolved.users or a.is_nested or a.kind:  # a query's own kind is set when it was walked
+        return False
+    if not all(f.name in a.context.sleeping for f in resolved.candidates):
+        return False
+    if not all(classify(f).reason == "sleeps" for f in resolved.candidates):
         return False
     return not any(v.sources or v.dependence is Dependence.OPAQUE for v in values)
 

@@ -80,6 +80,9 @@ class FunctionClass:
     special: str = ""  # "" | "current_setting" | "set_config" | "constants"
 
 
+#: Functions of pg_catalog that policy may name, and that are refused otherwise.
+SLEEPING = frozenset({"pg_sleep", "pg_sleep_for", "pg_sleep_until"})
+
 _NOT_BUILT_IN = FunctionClass(False, "is not built into PostgreSQL")
 _NOT_LISTED = FunctionClass(False, "is not classified by this version of the gateway")
 _INTERNAL = FunctionClass(False, _REASONS["internal"])
