@@ -327,3 +327,24 @@ def test_what_event_triggers_say_is_withheld(gateway: Gateway) -> None:
         run(db, "COMMENT ON TABLE alembic_version IS 'x'")
     assert len(heard) == 1
     assert "canary" not in heard[0]
+
+
+def test_drop_trigger_if_exists_on_a_table_that_is_not_there(gateway: Gateway) -> None:
+    with connect(gateway, "dana-dba") as db:
+        run(db, "DROP TRIGGER IF EXISTS t ON not_there", "DROP RULE IF EXISTS r ON app.not_there")
+        assert code(db, "DROP TRIGGER t ON not_there") == "SP1106"
+        assert code(db, "DROP TRIGGER IF EXISTS t ON elsewhere.not_there") == "SP1001"
+
+
+def test_names_with_the_database_in_front_as_dbt_writes_them(gateway: Gateway) -> None:
+    with connect(gateway, "dana-dba") as db:
+        run(
+            db,
+            'DROP VIEW IF EXISTS "shop"."public"."not_there" CASCADE',
+            'CREATE TABLE "shop"."public"."dbt_made" (id int)',
+            "CREATE INDEX dbt_index ON shop.public.dbt_made (id)",
+            "DROP INDEX shop.public.dbt_index",
+        )
+        assert code(db, "DROP TABLE shop.public.people") == "SP1002"
+        assert code(db, "DROP INDEX elsewhere.public.dbt_index") == "SP1102"
+        db.execute("DROP TABLE shop.public.dbt_made CASCADE")

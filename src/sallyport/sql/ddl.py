@@ -351,19 +351,20 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
     a.cascades = node.get("behavior") == "DROP_CASCADE"
     dropped: list[Relation] = []
     for item in node.get("objects", []):
+        names = names_of(item)
+        if kind not in _ON_RELATIONS and len(names) == 3 and names[0] == a.catalog.database:
+            names = names[1:]
         if kind in _RELATIONS:
-            dropped += _drop_relation(a, kind, names_of(item), bool(node.get("missing_ok")))
+            dropped += _drop_relation(a, kind, names, bool(node.get("missing_ok")))
         elif kind == "index":
-            _drop_index(a, names_of(item))
+            _drop_index(a, names)
         elif kind in _ON_RELATIONS:
-            on_relation(a, names_of(item)[:-1])
+            on_relation(a, names[:-1], bool(node.get("missing_ok")))
         elif kind in _BY_NAME:
-            for schema, name in spots(a, names_of(item)):
+            for schema, name in spots(a, names):
                 a.name(a.kind, schema, name)
-        elif kind == "schema":
-            a.name(a.kind, string(item))
-        elif kind == "extension" and string(item) in EXTENSIONS:
-            a.name(a.kind)
+        elif kind == "schema" or (kind == "extension" and string(item) in EXTENSIONS):
+            a.name(a.kind, string(item) if kind == "schema" else "")
         else:
             a.name(a.kind)
             what = kind.replace("_", " ").upper()
@@ -388,12 +389,11 @@ def _drop_relation(a: Analysis, kind: str, names: tuple[str, ...], missing_ok: b
         return []
     schema = names[0] if len(names) == 2 else ""
     relation = a.relation(schema, names[-1])
-    if relation is None and not missing_ok:
-        a.missing_relation(schema, names[-1], -1, kind.replace("_", " "))
-    elif relation is None:
-        for place in spots(a, names):
-            a.name(a.kind, *place)
     if relation is None:
+        if not missing_ok:
+            a.missing_relation(schema, names[-1], -1, kind.replace("_", " "))
+        for place in spots(a, names) if missing_ok else ():
+            a.name(a.kind, *place)
         return []
     # partitions go with it
     parts = [relation, *(family(a, relation) if relation.kind == "p" else ())]
@@ -414,19 +414,19 @@ def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
         a.name(a.kind, *place)
 
 
-def on_relation(a: Analysis, names: Sequence[str]) -> Relation | None:
-    """A relation by the names before a column's, trigger's or constraint's; noted under the
-    statement's kind.
-    """
+def on_relation(a: Analysis, names: Sequence[str], missing_ok: bool = False) -> Relation | None:
+    """A relation by the names before a column's or trigger's, under the statement's kind."""
     if not 1 <= len(names) <= 2:
         a.unknown("SP1102", f"improper relation name: {'.'.join(names)}")
         return None
     schema = names[0] if len(names) == 2 else ""
     relation = a.relation(schema, names[-1])
-    if relation is None:
-        a.missing_relation(schema, names[-1], -1)
-    else:
+    if relation is not None:
         a.access(relation.oid, a.kind)
+    elif not missing_ok:
+        a.missing_relation(schema, names[-1], -1)
+    for place in spots(a, names) if relation is None and missing_ok else ():
+        a.name(a.kind, *place)
     return relation
 
 
