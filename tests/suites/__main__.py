@@ -17,6 +17,7 @@ import argparse
 import json
 import shutil
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,12 +26,12 @@ import psycopg
 from sallyport.demo.issuer import DevIssuer
 from sallyport.policy.actions import ACTIONS
 from tests.suites.outcomes import PASSED, Outcome, Outcomes, counts, differences
-from tests.suites.projects import DEFAULT_PYTHON, PROJECTS, Place, Run
+from tests.suites.projects import DEFAULT_PYTHON, PREPARATION, PROJECTS, Place, Run
 from tests.support.gateway import AGENT, Gateway
 from tests.support.places import CACHE
 from tests.support.postgres import Server, start_server
 
-DATABASE, ROLE, PASSWORD = "suite", "suite_role", "of this run alone"
+DATABASE, ROLE, PASSWORD = "suite", "suite_role", "of-this-run-alone"
 _PATHS = (
     '"public", "none", "public, pg_catalog", "test_schema", "test_schema, test_schema_2", '
     '"test_schema_2, test_schema, public"'
@@ -39,7 +40,7 @@ _PATHS = (
 POLICY = f"""\
 version: 1
 notices: false
-functions: ["*.*"]
+functions: ["*.*", pg_catalog.pg_sleep, pg_catalog.pg_sleep_for, pg_catalog.pg_sleep_until]
 search_paths: [{_PATHS}]
 rules:
   - {{name: everything, allow: [{", ".join(sorted(ACTIONS))}]}}
@@ -121,7 +122,7 @@ def _run(
     options: argparse.Namespace, checkout: Path, server: Server, issuer: DevIssuer | None
 ) -> Outcomes:
     """One run over a fresh database; through a gateway when there is an issuer."""
-    _fresh_database(server)
+    fresh_database(server, PREPARATION.get(options.project, ""))
     home = Path(options.output) / f"{options.project}-{'gateway' if issuer else 'direct'}"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -131,10 +132,11 @@ def _run(
         print(f"direct (output: {home / 'output.txt'})", flush=True)
         place = Place(server.port, DATABASE, ROLE, PASSWORD)
         return project(Run(checkout, place, home, options.python, arguments))
-    targets = {database: _as_role(server, database) for database in (DATABASE, "postgres")}
-    gateway = Gateway(issuer, targets, POLICY)
+    targets = {database: as_role(server, database) for database in (DATABASE, "postgres")}
+    gateway = Gateway(issuer, targets, POLICY, extra={"limits": {"max_sessions_per_subject": 150}})
     gateway.start()
     try:
+        wait_for_login(gateway)
         print(f"through the gateway (output: {home / 'output.txt'})", flush=True)
         place = Place(gateway.port, DATABASE, "suite", gateway.token(AGENT))
         return project(Run(checkout, place, home, options.python, arguments))
@@ -142,7 +144,22 @@ def _run(
         gateway.stop()
 
 
-def _as_role(server: Server, database: str) -> Server:
+def wait_for_login(gateway: Gateway) -> None:
+    """Until somebody gets in: a busy machine's issuer can be late to tell its keys the first time.
+    psycopg.OperationalError when nobody does in three minutes.
+    """
+    for attempt in range(36):
+        try:
+            psycopg.connect(gateway.dsn(target=DATABASE), connect_timeout=60).close()
+            return
+        except psycopg.OperationalError:
+            if attempt == 35:
+                raise
+            time.sleep(5)
+
+
+def as_role(server: Server, database: str) -> Server:
+    """The server as the suite's role sees it."""
     return Server(
         server.version, server.cluster, server.ca, database=database, user=ROLE, password=PASSWORD
     )
@@ -154,13 +171,15 @@ def _allow_two_phase_commit(server: Server) -> None:
     server.restart()
 
 
-def _fresh_database(server: Server) -> None:
+def fresh_database(server: Server, preparation: str) -> None:
     """A database that belongs to a role without other rights, as a project's own would be."""
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         db.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         db.execute(f"DROP ROLE IF EXISTS {ROLE}")
         db.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
         db.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+    with psycopg.connect(as_role(server, DATABASE).agent_dsn, autocommit=True) as db:
+        db.execute(preparation)
 
 
 def report(project: str, server: Server, direct: Outcomes, through: Outcomes, names: bool) -> None:

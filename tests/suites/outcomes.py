@@ -83,19 +83,21 @@ def from_cargo(output: str) -> dict[str, Outcome]:
 
 
 def from_node_postgres(file: str, output: str, status: int) -> dict[str, Outcome]:
-    """One file of node-postgres: its runner marks each test and stops at the first that fails. A
-    file that marks none is one test.
+    """One file of node-postgres: its runner marks each test; what stands behind a failure's mark,
+    up to the next mark, is its text. A file that marks none is one test, and so is the rest of one
+    that fails though no test does.
     """
-    marked = re.findall(r"^  (.+?) (✔|FAILED!|\? - SKIPPED)$", output, re.M)
+    marks = list(re.finditer(r"^  (.+?) (✔|FAILED!|\? - SKIPPED)$", output, re.M))
     states = {"✔": PASSED, "FAILED!": FAILED}
+    ends = [mark.start() for mark in marks[1:]] + [len(output)]
     outcomes = {
-        f"{file}::{name}": Outcome(
-            states.get(mark, SKIPPED),
-            output.split(f"{name} FAILED!", 1)[-1] if mark == "FAILED!" else "",
+        f"{file}::{mark[1]}": Outcome(
+            states.get(mark[2], SKIPPED), output[mark.end() : end] if mark[2] == "FAILED!" else ""
         )
-        for name, mark in marked
+        for mark, end in zip(marks, ends, strict=False)
     }
-    if not any(outcome.state == FAILED for outcome in outcomes.values()):
+    failed = any(outcome.state == FAILED for outcome in outcomes.values())
+    if not outcomes or (status and not failed):
         outcomes[f"{file}::"] = Outcome(FAILED, output) if status else Outcome(PASSED)
     return outcomes
 

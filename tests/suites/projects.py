@@ -5,6 +5,8 @@ the checkout, and what its tests need, are there already.
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -59,9 +61,17 @@ class Run:
     arguments: tuple[str, ...]
 
     def execute(
-        self, command: list[str], more: Mapping[str, str] | None = None, within: str = "."
+        self,
+        command: list[str],
+        more: Mapping[str, str] | None = None,
+        within: str | Path = ".",
+        seconds: float | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in the checkout; its output is kept in ``home`` too."""
+        """Run a program in the checkout, for ``seconds`` at most; its output is kept in ``home``
+        too.
+        """
+        if seconds is not None:
+            command = ["timeout", "--kill-after=5", str(seconds), *command]
         ran = subprocess.run(
             command,
             cwd=self.checkout / within,
@@ -72,7 +82,7 @@ class Run:
             errors="replace",
         )
         with (self.home / "output.txt").open("a", encoding="utf-8") as file:
-            file.write(ran.stdout)
+            file.write(f"\n$ {' '.join(command)}\n{ran.stdout}")
         return ran
 
 
@@ -112,52 +122,80 @@ def sqlalchemy(run: Run) -> dict[str, Outcome]:
 
 
 def node_postgres(run: Run) -> dict[str, Outcome]:
-    """Every file of the integration tests, after ``yarn && yarn build`` in the checkout."""
+    """Every file of the integration tests, after ``yarn && yarn build`` in the checkout. A test
+    that fails does not end its file, as it would in node-postgres's own runner.
+    """
+    keep_going = str(Path(__file__).with_name("keep_going.cjs"))
     folder = run.checkout / "packages" / "pg"
     outcomes: dict[str, Outcome] = {}
     for path in sorted((folder / "test" / "integration").rglob("*-tests.js")):
         file = str(path.relative_to(folder))
         if run.arguments and not any(word in file for word in run.arguments):
             continue
-        ran = run.execute(["node", file], within="packages/pg")
+        ran = run.execute(
+            ["node", "--require", keep_going, file], within="packages/pg", seconds=120
+        )
         outcomes |= from_node_postgres(file, ran.stdout, ran.returncode)
     return outcomes
 
 
 def pgjdbc(run: Run) -> dict[str, Outcome]:
-    """Gradle's tests of the driver; the place goes into ``build.local.properties``, which is
-    removed.
+    """The driver's tests by Gradle, or by Maven from the source archive that each release publishes
+    (``jdbc-src``). The place goes into ``build.local.properties``, which is removed.
     """
     local = run.checkout / "build.local.properties"
     if local.exists():
         raise FileExistsError(f"{local} is there already: move it away, the run writes its own")
     place = run.place
+    names = {"PGHOST": place.host, "PGPORT": place.port, "PGDBNAME": place.database}
     local.write_text(
-        f"server={place.host}\nport={place.port}\ndatabase={place.database}\n"
-        f"username={place.user}\npassword={place.password}\n"
+        "".join(f"test.url.{name}={value}\n" for name, value in names.items())
+        + f"user={place.user}\npassword={place.password}\n"
     )
+    gradle = (run.checkout / "gradlew").exists()
+    command = ["./gradlew", ":postgresql:test", "--continue"] if gradle else _MAVEN
+    reports = "pgjdbc/build/test-results" if gradle else "target/surefire-reports"
+    shutil.rmtree(run.checkout / reports, ignore_errors=True)
     try:
-        run.execute(["./gradlew", ":postgresql:test", "--continue", *run.arguments])
+        run.execute([*command, *run.arguments])
     finally:
         local.unlink()
-    return from_junit((run.checkout / "pgjdbc" / "build" / "test-results").rglob("TEST-*.xml"))
+    return from_junit((run.checkout / reports).rglob("TEST-*.xml"))
+
+
+_MAVEN = ["mvn", "-q", "-B", "surefire:test", "-Dmaven.test.failure.ignore=true"]
 
 
 def pgx(run: Run) -> dict[str, Outcome]:
     """``go test`` over all packages."""
     ran = run.execute(
-        ["go", "test", "-json", "-p", "1", *(run.arguments or ("./...",))],
+        ["go", "test", "-json", "-p", "1", "-timeout", "60m", *(run.arguments or ("./...",))],
         {"PGX_TEST_DATABASE": run.place.url},
     )
     return from_go(ran.stdout)
 
 
 def tokio_postgres(run: Run) -> dict[str, Outcome]:
-    """``cargo test`` of one package; its tests connect to port 5433 as ``postgres``, so they need a
-    checkout whose connection strings were changed to read ``DATABASE_URL``.
+    """``cargo test`` of both clients, in a copy: their tests connect to port 5433 as ``postgres``
+    without a password, which is written there. The asynchronous one comes first: the other one
+    makes a table of the name that the temporary tables of the first have.
     """
-    command = ["cargo", "test", "-p", "tokio-postgres", "--no-fail-fast", *run.arguments]
-    return from_cargo(run.execute(command, {"DATABASE_URL": run.place.url}).stdout)
+    copy = run.home / "checkout"
+    shutil.copytree(run.checkout, copy, ignore=shutil.ignore_patterns("target", ".git"))
+    place = run.place
+    login = f"user={place.user} dbname={place.database} password={place.password}"
+    for path in (*copy.glob("tokio-postgres/tests/**/*.rs"), copy / "postgres/src/test.rs"):
+        if path.name != "parse.rs":
+            text = re.sub(r"\buser=postgres(?= |\")", login, path.read_text(encoding="utf-8"))
+            text = text.replace("user=pass_user dbname=postgres password=password", login)
+            path.write_text(text.replace("5433", str(place.port)), encoding="utf-8")
+    target = {"CARGO_TARGET_DIR": str(run.checkout / "target")}
+    outcomes: dict[str, Outcome] = {}
+    for package in ("tokio-postgres", "postgres"):
+        command = ["cargo", "test", "-p", package, "--no-fail-fast", *run.arguments]
+        said = from_cargo(run.execute(command, target, copy).stdout)
+        outcomes |= {f"{package}::{name}": outcome for name, outcome in said.items()}
+    return outcomes
 
 
 #: By the name on the command line.
@@ -169,6 +207,13 @@ PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
     "pgjdbc": pgjdbc,
     "pgx": pgx,
     "tokio-postgres": tokio_postgres,
+}
+
+#: What a project wants in its database before the first test, made past the gateway.
+PREPARATION: Mapping[str, str] = {
+    "pgjdbc": "CREATE EXTENSION hstore",
+    "pgx": "CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE DOMAIN uint64 AS numeric(20,0)",
+    "tokio-postgres": "CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION ltree",
 }
 
 DEFAULT_PYTHON = sys.executable

@@ -21,6 +21,8 @@ from tests.suites.outcomes import (
     from_go,
     from_node_postgres,
 )
+from tests.suites.psqlscript import statements
+from tests.suites.regress import Answer, reason
 
 _CONFTEST = """
 def pytest_addoption(parser):
@@ -128,3 +130,38 @@ def test_a_file_of_node_postgres_that_stops() -> None:
 def test_a_file_of_node_postgres_without_marks_is_one_test() -> None:
     assert from_node_postgres("t.js", "", 0) == {"t.js::": Outcome(PASSED)}
     assert from_node_postgres("t.js", "boom", 1)["t.js::"].state == FAILED
+
+
+def test_statements_of_a_script_for_psql(tmp_path: Path) -> None:
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "rows.data").write_text("1\n2\n")
+    (tmp_path / "sql" / "a.sql").write_text(
+        "\\set file :abs_srcdir '/rows.data'\n-- a comment; with a semicolon\n"
+        "COPY t FROM :'file';\nSELECT ';', $$;$$ /* ; */ AS a;\nSELECT 1\\; SELECT 2;\n"
+        "SELECT 3 AS x \\gset\nSELECT :'x';\nCOPY t FROM stdin;\n3\n\\.\n\\c -\n"
+        "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2);\n\\d t\n"
+        "CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; END;\n"
+    )
+    read = list(statements(tmp_path, "a"))
+    assert [s.text.strip() for s in read if not s.reconnects] == [
+        "COPY t FROM STDIN;",
+        "SELECT ';', $$;$$ /* ; */ AS a;",
+        "SELECT 1; SELECT 2;",
+        "SELECT 3 AS x",
+        "COPY t FROM stdin;",
+        "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2);",
+        "CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; END;",
+    ]
+    assert [s.data for s in read if s.data] == [b"1\n2\n", b"3\n"]
+    assert [s.line for s in read if s.reconnects] == [11]
+
+
+def test_reasons_of_different_answers() -> None:
+    fine, fewer = Answer((("SELECT 2",),)), Answer((("SELECT 1",),))
+    refused = Answer((), "42501", "[SP1102] CREATE RULE is not supported")
+    assert reason(fine, fine, "") == "same"
+    assert reason(fine, fewer, "") == "different result"
+    assert reason(fine, fewer, "SP1102") == "different result after a refusal"
+    assert reason(fine, refused, "").startswith("SP1102 CREATE RULE")
+    assert reason(Answer((), "42P01", "x"), refused, "").endswith("another SQLSTATE")
+    assert reason(fine, Answer((), "25P02", "x"), "") == "another error: none and 25P02"
