@@ -218,6 +218,12 @@ _RULES: dict[str, _Rule] = {
     "maintenance_work_mem": _Rule(
         _modest_memory, "denied", "can be at most 1GB through the gateway"
     ),
+    "default_tablespace": _Rule(
+        lambda v: not v.strip(), "denied", "can only be '', the database's own"
+    ),
+    "default_table_access_method": _Rule(
+        lambda v: v.strip().lower() == "heap", "denied", "can only be heap"
+    ),
     "lc_messages": _Rule(
         lambda v: re.fullmatch(r"[A-Za-z_]{0,20}(\.[A-Za-z0-9-]{1,20})?", v, re.ASCII) is not None,
         "denied",
