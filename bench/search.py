@@ -19,11 +19,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from sallyport.store.statementsearch import (
-    IndexedStatement,
-    StatementQuery,
-    StatementSearch,
-)
+from sallyport.store.statementindex import IndexedStatement, StatementQuery
+from sallyport.store.statementsearch import StatementSearch
 
 _BATCH = 1000
 _RUNS = 20

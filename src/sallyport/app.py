@@ -37,6 +37,7 @@ from sallyport.core.gateway_id import gateway_id
 from sallyport.core.owners import Owners
 from sallyport.core.secret import Secret
 from sallyport.datadir import close_directory
+from sallyport.gatewaystore import open_gateway_store
 from sallyport.handover import Handover, open_handover
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
@@ -71,12 +72,9 @@ from sallyport.sharing import Shared, share_watching, streams_in_time
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.locks import SqlLockStore
-from sallyport.store.mark import open_store
 from sallyport.store.owners import SqlOwners
 from sallyport.store.policies import SqlPolicyVersions
-from sallyport.store.sealing import open_seal
 from sallyport.store.session_tokens import SqlSessionTokenStore
-from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.target_logins import TargetLogins, keep_alive
 from sallyport.watching import open_watching
@@ -239,33 +237,32 @@ async def gateway_running(
     if config.recording_directory.exists():
         close_directory(config.recording_directory)
     recording_keys = await gateway_keys(config)
-    opened = await asyncio.to_thread(
-        open_store,
-        config.data_directory,
-        config.recording_directory,
-        lock,
-        accept_lost_state=accept_lost_state,
+    opened = await open_gateway_store(
+        config, lock, logins.secret, accept_lost_state=accept_lost_state
     )
     store = opened.engine
     writer = Writer(store)
     policies = SqlPolicyVersions(store, writer)
     policy = _policy_file(config, policies)
+    worker = opened.tied(worker)
     beats = SqlOwners(store, writer, owners)
-    index = SqlSessionIndex(store, writer, beats.is_dead)
-    record = await open_record(config, index, writer, logins.secret, recording_keys, worker, owners)
+    index = opened.own_index(writer, beats.is_dead)
+    record = await open_record(
+        config, index, writer, logins.secret, recording_keys, worker, owners, opened
+    )
     databases = {}
     for name in config.targets:
         databases[name] = _database(name, config, logins, lambda: policy.current, keys, owners)
     saml = await saml_providers(config, _public_url(config), logins.secret)
     channels = await open_channels(config.approvals, _public_url(config), logins.secret)
     locks = Locks(
-        SqlLockStore(store),
+        SqlLockStore(opened.prompt),
         SystemClock(),
         links=channels.identities.links,
         issuers=issuer_names(config),
     )
     issued = config.identity.session_tokens
-    token_store = SqlSessionTokenStore(store)
+    token_store = SqlSessionTokenStore(opened.prompt)
     await asyncio.to_thread(token_store.forget, time.time() - _KEEP_TOKENS)
     tokens = SessionTokens(token_store, SystemClock(), issued.lifetime, issued.per_subject)
     authenticator = Authenticator(
@@ -277,9 +274,7 @@ async def gateway_running(
         session_tokens=tokens,
         counts=worker.counts,
     )
-    approval_store = SqlApprovalStore(
-        store, await asyncio.to_thread(open_seal, config.data_directory)
-    )
+    approval_store = SqlApprovalStore(opened.prompt, opened.seal)
     approvals = Approvals(
         approval_store,
         SystemClock(),
@@ -301,7 +296,7 @@ async def gateway_running(
     )
     gateway.measure = _measure
     gateway.log = record.log if isinstance(record.log, TransparencyLog) else None
-    gateway.containments.keep_in(SqlContainmentStore(store))
+    gateway.containments.keep_in(SqlContainmentStore(opened.prompt))
     actions = ActionLog(record.recorder)
     watching = open_watching(config.watch, gateway, store, writer, channels, locks, actions)
     share_watching(worker, watching)
@@ -324,8 +319,11 @@ async def gateway_running(
     gateway.on_policy = on_policy
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
-    gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
-    handover = await open_handover(config, index, logins.secret, recording_keys)
+    gateway.state_problem, gateway.check_state = opened.problem, opened.check
+    gateway.store_watch = opened.watch
+    if opened.link is not None:
+        gateway.spawn(opened.link.run(), "shared store")
+    handover = await open_handover(config, index, logins.secret, recording_keys, opened)
     gateway.late_streams = streams_in_time(config, worker, handover.late_streams)
     gateway.late_streams()
     server = console = None
@@ -373,7 +371,7 @@ async def gateway_running(
         approval_store.close()
         writer.close()
         await handover.close()
-        store.dispose()
+        await opened.close()
         owners.close()
         lock.close()
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sallyport.audit.archive import RecordingError
 from sallyport.audit.keys import KeyRing
+from sallyport.audit.ports import SessionRow
 from sallyport.config import Config
 from sallyport.config.model import StreamTarget
 from sallyport.config.secrets import Resolve
 from sallyport.core.address import parse_address
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
+from sallyport.gatewaystore import GatewayStore
 from sallyport.operations.archiving import CACHE, ArchiveLimits, Archiver, RecordingFetcher
 from sallyport.operations.sessions import Fetch, Sessions
 from sallyport.operations.statementsearch import StatementIndexer
@@ -30,8 +34,10 @@ from sallyport.operations.streamsinks import (
 )
 from sallyport.store.objects import ArchiveError, ArchivePlace, ObjectArchive
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.sharedsearch import SharedStatementSearch
 from sallyport.store.shipped import ShippedError
-from sallyport.store.statementsearch import SearchError, StatementSearch
+from sallyport.store.statementindex import SearchError, StatementIndexPort
+from sallyport.store.statementsearch import StatementSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Handover:
 
     sessions: Sessions
     indexer: StatementIndexer | None
-    open_index: Callable[[], StatementSearch] | None
+    open_index: Callable[[], StatementIndexPort] | None
     streams: tuple[Stream, ...]
     archiver: Archiver | None
 
@@ -66,26 +72,36 @@ class Handover:
 
 
 async def open_handover(
-    config: Config, index: SqlSessionIndex, resolve: Resolve, keys: KeyRing
+    config: Config, index: SqlSessionIndex, resolve: Resolve, keys: KeyRing, store: GatewayStore
 ) -> Handover:
-    """Nothing of it is started yet. ``keys``: of recordings. Raises ConfigError: no FTS5, a secret
-    that is missing.
+    """Nothing of it is started yet. ``index``: of this gateway's own recordings. ``keys``: of
+    recordings. Raises ConfigError: no FTS5, a secret that is missing.
     """
     archive = await open_archive(config, resolve)
-    sessions = Sessions(
-        config.recording_directory, index, keys=keys, fetch=fetcher(config, archive)
-    )
-    streams = await _open_streams(config, sessions, resolve)
-    archiver = None if archive is None else _archiver(config, sessions, archive)
+    fetch = fetcher(config, archive)
+    own = Sessions(config.recording_directory, index, keys=keys, fetch=fetch)
+    sessions = own
+    if store.name:
+        everywhere = SqlSessionIndex(store.engine)
+        anywhere = partial(from_anywhere, fetch, store.name)
+        sessions = Sessions(config.recording_directory, everywhere, keys=keys, fetch=anywhere)
+    streams = await _open_streams(config, own, resolve)
+    archiver = None if archive is None else _archiver(config, own, archive)
     most = config.recording.search_statements
     if not most:
         return Handover(sessions, None, None, streams, archiver)
+    opener: Callable[[], StatementIndexPort] = partial(StatementSearch, config.data_directory)
     try:
-        search = StatementSearch(config.data_directory, writable=True, most=most)
+        if store.name:
+            opener = partial(SharedStatementSearch, store.engine)
+            search: StatementIndexPort = await asyncio.to_thread(
+                SharedStatementSearch, store.engine, store.name, most=most
+            )
+        else:
+            search = StatementSearch(config.data_directory, writable=True, most=most)
     except SearchError as error:
         raise ConfigError(str(error)) from None
-    indexer = StatementIndexer(sessions, search)
-    opener = partial(StatementSearch, config.data_directory)
+    indexer = StatementIndexer(own, search)
     return Handover(sessions, indexer, opener, streams, archiver)
 
 
@@ -110,6 +126,17 @@ def fetcher(config: Config, archive: ObjectArchive | None) -> Fetch | None:
     if archive is None:
         return None
     return RecordingFetcher(archive, config.data_directory / CACHE).path
+
+
+def from_anywhere(fetch: Fetch | None, gateway: str, row: SessionRow, path: Path) -> Path:
+    """Where a recording is that any gateway of the store may have made. Raises RecordingError."""
+    path = path if fetch is None else fetch(row, path)
+    if row.gateway in ("", gateway) or os.path.lexists(path):
+        return path
+    raise RecordingError(
+        f"the gateway {row.gateway} has this recording: open it in that gateway's console. With an"
+        " archive that all of them use, each reads it once the session is over and archived"
+    )
 
 
 def _archiver(config: Config, sessions: Sessions, archive: ObjectArchive) -> Archiver | None:

@@ -57,9 +57,11 @@ from sallyport.core.owners import Owners
 from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
 from sallyport.core.worker import Worker
+from sallyport.gatewaystore import GatewayStore
 from sallyport.operations.archiving import forget_copies
 from sallyport.operations.recordingstart import recover
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.sharedsearch import SharedStatementSearch
 from sallyport.store.statementsearch import FILE as SEARCH_FILE
 from sallyport.store.statementsearch import StatementSearch
 from sallyport.store.writer import Writer
@@ -100,6 +102,7 @@ async def open_record(
     keys: KeyRing,
     worker: Worker,
     owners: Owners,
+    store: GatewayStore,
 ) -> Record:
     """Before any session; starts ``writer``, too. ``keys``: of recordings. Raises ConfigError."""
     strict = config.recording.durability == "strict"
@@ -127,7 +130,7 @@ async def open_record(
     keeps = config.audit.retention_days or config.audit.retention_targets
     if keeps and isinstance(transparency, TransparencyLog):
         days, by_target = config.audit.retention_days, config.audit.retention_targets
-        forget = partial(_forget, config)
+        forget = partial(_forget, config, store)
         retention = Retention(recordings, index, transparency, days, forget, by_target)
         retention.start()
     return Record(recorder, journal, transparency, retention, _cosigner(config))
@@ -157,12 +160,14 @@ def _cosigner(config: Config) -> Cosigner | None:
         raise ConfigError(f"{error.filename}: the cosigner's key: {error.strerror}") from None
 
 
-def _forget(config: Config, ids: Sequence[str]) -> None:
+def _forget(config: Config, store: GatewayStore, ids: Sequence[str]) -> None:
     """Delete what the index of statements has of these sessions, and copies of archived recordings.
     Raises SearchError, OSError.
     """
     forget_copies(config.data_directory, ids)
-    if (config.data_directory / SEARCH_FILE).is_file():
+    if store.name:
+        SharedStatementSearch(store.engine).forget(ids)
+    elif (config.data_directory / SEARCH_FILE).is_file():
         StatementSearch(config.data_directory, writable=True).forget(ids)
 
 

@@ -77,7 +77,7 @@ class Shared:
         self.locks.announce = partial(self._announce, Topic.LOCKS)
         self.gateway.containments.announce = partial(self._announce, Topic.CONTAINMENTS)
         self.tokens.announce = partial(announcements.publish, Topic.SESSION_TOKENS)
-        return self._begin_reports()
+        return None if self.worker.is_alone else self._begin_reports()
 
     def policy_taken(self, version: str) -> None:
         """This process took a policy: the others look at the file now."""

@@ -6,7 +6,7 @@ import pytest
 
 from sallyport.operations.statementsearch import read_query, state_text
 from sallyport.sql.fingerprint import query_fingerprint
-from sallyport.store.statementsearch import IndexState, SearchError
+from sallyport.store.statementindex import IndexState, SearchError
 
 
 @pytest.mark.parametrize(

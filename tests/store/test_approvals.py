@@ -79,16 +79,14 @@ def test_both_texts_are_kept(tmp_path: Path) -> None:
 
 
 def test_decisions_are_on_disk_and_requests_survive_the_process(tmp_path: Path) -> None:
-    """What SQLite is told: FULL for what takes effect, NORMAL for what a crash of the machine may
-    forget.
-    """
+    """What SQLite is told: FULL for what takes effect."""
     house = House.open(tmp_path)
     said: list[str] = []
     sa.event.listen(
         house.engine, "before_cursor_execute", lambda c, cur, sql, *rest: said.append(sql)
     )
     request = house.ask()
-    assert "PRAGMA synchronous = NORMAL" in said and "PRAGMA synchronous = FULL" not in said
+    assert "PRAGMA synchronous = FULL" not in said
     house.approve(request)
     assert said.index("PRAGMA synchronous = FULL") < next(
         i for i, s in enumerate(said) if s.startswith("UPDATE approvals")

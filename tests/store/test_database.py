@@ -12,17 +12,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
 
 from sallyport.store import database
 from sallyport.store.database import HEAD, StoreError, open_database, open_readonly
 from sallyport.store.tables import metadata
 
 
-def test_a_new_database_has_the_newest_schema(tmp_path: Path) -> None:
-    engine = open_database(tmp_path / "data")
+def test_a_new_database_has_the_newest_schema(engine: Engine) -> None:
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    engine.dispose()
+        context = MigrationContext.configure(connection, opts={"include_name": _is_common})
+        assert compare_metadata(context, metadata) == []
+
+
+def _is_common(name: str | None, kind: str, parents: object) -> bool:
+    """Not the index of statements, which only PostgreSQL has here."""
+    return not (kind == "table" and str(name).startswith("search_"))
 
 
 def test_head_is_the_newest_migration() -> None:

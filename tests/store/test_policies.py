@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from sallyport.operations.policies import PolicyVersions, UnknownVersionError, compared
 from sallyport.policy.versions import PolicyVersion
-from sallyport.store.database import open_database, open_readonly
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.writer import Writer
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path)
-    yield engine
-    engine.dispose()
+from tests.support.stores import Store
 
 
 @pytest.fixture
@@ -37,7 +29,7 @@ def version(name: str, loaded: float = 1.0) -> PolicyVersion:
 
 
 def test_versions_are_kept_in_order_and_what_is_the_same_once(
-    engine: Engine, writer: Writer, tmp_path: Path
+    engine: Engine, writer: Writer, store: Store
 ) -> None:
     kept = SqlPolicyVersions(engine, writer)
     port: PolicyVersions = kept
@@ -48,8 +40,9 @@ def test_versions_are_kept_in_order_and_what_is_the_same_once(
     assert port.get(2) == PolicyVersion(
         "b", "text of b\n", "p.yaml", 1.0, "the file changed", "root", 0.5, 2
     )
-    again = SqlPolicyVersions(open_readonly(tmp_path))
+    again = SqlPolicyVersions(readonly := store.readonly())
     assert again.before(3) == again.get(2)
+    readonly.dispose()
     later = SqlPolicyVersions(engine, writer)
     later.keep(version("a"))
     assert writer.flush()

@@ -17,10 +17,10 @@ from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.audit.verify import verify
 from sallyport.store import writer as writer_module
-from sallyport.store.database import open_database, open_readonly
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from tests.audit.helpers import begin, judged, until
+from tests.support.stores import Store
 
 
 def row(id_: str, **changes: object) -> SessionRow:
@@ -29,13 +29,6 @@ def row(id_: str, **changes: object) -> SessionRow:
         "target": "shop", "client": "127.0.0.1:1", "application": "psql", "started": 1.0,
     }  # fmt: skip
     return SessionRow(id=id_, **{**fields, **changes})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -136,13 +129,14 @@ def test_nothing_is_lost_while_the_database_cannot_be_written(
     assert [log["log_level"] for log in logs] == ["error", "warning"]
 
 
-def test_close_writes_what_is_queued(tmp_path: Path, engine: Engine) -> None:
+def test_close_writes_what_is_queued(store: Store, engine: Engine) -> None:
     writer = Writer(engine, interval=60.0)
     writer.start()
     SqlSessionIndex(engine, writer).save(row("s_1"))
     writer.close()
-    reader = SqlSessionIndex(open_readonly(tmp_path))
+    reader = SqlSessionIndex(readonly := store.readonly())
     assert reader.get("s_1") is not None
+    readonly.dispose()
 
 
 def test_the_recorder_reports_into_the_store(

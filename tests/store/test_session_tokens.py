@@ -4,18 +4,16 @@ be somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, fields
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine
 
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 from sallyport.identity.renewal import is_same_identity
 from sallyport.identity.session_tokens import SessionToken, digest_of
-from sallyport.store.database import open_database
 from sallyport.store.session_tokens import SqlSessionTokenStore
 
 #: What identity/subjects.py lets through: printable texts, in any script.
@@ -43,20 +41,14 @@ SUBJECTS = st.builds(
 )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlSessionTokenStore]:
-    engine = open_database(tmp_path_factory.mktemp("store"))
-    yield SqlSessionTokenStore(engine)
-    engine.dispose()
-
-
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(subject=SUBJECTS, networks=st.lists(NAMES, max_size=3).map(tuple))
 def test_it_comes_back_as_it_was(
-    store: SqlSessionTokenStore, subject: Subject, networks: tuple[str, ...]
+    engine: Engine, subject: Subject, networks: tuple[str, ...]
 ) -> None:
+    store = SqlSessionTokenStore(engine)
     token = SessionToken(
         new_id("tok"), digest_of(new_id("t")), subject, "shop", networks, 1.0, "127.0.0.1"
     )

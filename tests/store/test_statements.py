@@ -23,13 +23,7 @@ from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.statements import StatementIndex
 from sallyport.store.writer import Writer
 from tests.store.test_session_index import row
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path)
-    yield engine
-    engine.dispose()
+from tests.support.stores import Store
 
 
 @pytest.fixture
@@ -125,13 +119,13 @@ def test_rows_do_not_pile_up_for_a_database_that_is_away(engine: Engine) -> None
 
 
 def test_rows_survive_and_the_dead_are_read_again(
-    engine: Engine, writer: Writer, tmp_path: Path
+    engine: Engine, writer: Writer, store: Store, tmp_path: Path
 ) -> None:
     index = SqlSessionIndex(engine, writer)
     index.save(row("s_1", searchable=WHOLE))
     index.statements("s_1", TEXTS)
     assert writer.flush()
-    again = open_database(tmp_path)
+    again = store.open()
     later = SqlSessionIndex(again)
     assert recover_interrupted(tmp_path, later) == 1
     assert later.get("s_1").searchable == "part"  # type: ignore[union-attr]

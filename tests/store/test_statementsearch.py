@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from sallyport.store.statementsearch import (
+from sallyport.store.searchtables import search_texts
+from sallyport.store.sharedsearch import SharedStatementSearch
+from sallyport.store.statementindex import (
     IndexedStatement,
     SearchError,
+    StatementIndexPort,
     StatementQuery,
-    StatementSearch,
 )
+from sallyport.store.statementsearch import FILE, StatementSearch
+from tests.support.stores import Store
 
 START = 1_790_000_000.0
 
@@ -37,22 +44,37 @@ def statement(
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> StatementSearch:
-    return StatementSearch(tmp_path, writable=True)
+def make_index(store: Store) -> Iterator[Callable[..., StatementIndexPort]]:
+    """``make_index(most=...)``: an index in the store."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> StatementIndexPort:
+            if store.address is None:
+                return StatementSearch(store.directory, writable=True, **options)
+            engine = store.open()
+            stack.callback(engine.dispose)
+            return SharedStatementSearch(engine, "one", **options)
+
+        yield make
 
 
-def numbers(index: StatementSearch, *terms: tuple[str, str], **query: Any) -> list[int]:
+@pytest.fixture
+def index(make_index: Callable[..., StatementIndexPort]) -> StatementIndexPort:
+    return make_index()
+
+
+def numbers(index: StatementIndexPort, *terms: tuple[str, str], **query: Any) -> list[int]:
     return [hit.statement.number for hit in index.search(StatementQuery(tuple(terms), **query))]
 
 
-def test_every_field_comes_back_as_it_was_put_in(index: StatementSearch) -> None:
+def test_every_field_comes_back_as_it_was_put_in(index: StatementIndexPort) -> None:
     held = statement(1, "UPDATE t SET a = 'x'", masked=("a.b.c",), outcome="hold")
     open_ended = statement(0, rows=None, seconds=None)
     index.add([held, open_ended], "cursor", 1.0)
     assert [hit.statement for hit in index.search(StatementQuery())] == [held, open_ended]
 
 
-def test_each_kind_finds_its_own(index: StatementSearch) -> None:
+def test_each_kind_finds_its_own(index: StatementIndexPort) -> None:
     special = statement(
         2, subject="dana", email="dana@example.com", actors=("a", "second"),
         agent="cursor", label="x",
@@ -77,7 +99,7 @@ def test_each_kind_finds_its_own(index: StatementSearch) -> None:
     assert numbers(index, ("verdict", "deny"), ("agent", "claude-code")) == []
 
 
-def test_newest_first_page_by_page_while_more_come(index: StatementSearch) -> None:
+def test_newest_first_page_by_page_while_more_come(index: StatementIndexPort) -> None:
     index.add([statement(n) for n in (5, 1, 3, 2, 4)], "", 1.0)
     first = index.search(StatementQuery(limit=2))
     index.add([statement(9)], "", 1.0)
@@ -85,20 +107,20 @@ def test_newest_first_page_by_page_while_more_come(index: StatementSearch) -> No
     assert [hit.statement.number for hit in first + rest] == [5, 4, 3, 2, 1]
 
 
-def test_statements_of_one_moment_are_all_kept(index: StatementSearch) -> None:
+def test_statements_of_one_moment_are_all_kept(index: StatementIndexPort) -> None:
     same = [statement(n, at=START) for n in range(5)]
     index.add(same[:3], "", 1.0)
     index.add(same[3:], "", 1.0)
     assert sorted(numbers(index)) == [0, 1, 2, 3, 4]
 
 
-def test_times(index: StatementSearch) -> None:
+def test_times(index: StatementIndexPort) -> None:
     index.add([statement(n) for n in range(5)], "", 1.0)
     assert numbers(index, since=START + 1, until=START + 3) == [2, 1]
     assert numbers(index, ("target", "shop"), since=START + 1, until=START + 3) == [2, 1]
 
 
-def test_words_phrases_and_beginnings(index: StatementSearch) -> None:
+def test_words_phrases_and_beginnings(index: StatementIndexPort) -> None:
     index.add(
         [statement(1, "DROP TABLE old_orders"), statement(2, "SELECT 1 AS droplet, 'table'")],
         "",
@@ -111,10 +133,13 @@ def test_words_phrases_and_beginnings(index: StatementSearch) -> None:
     assert numbers(index, phrases=("old_orders",)) == [1]
 
 
-@settings(deadline=None, max_examples=150)
-@given(word=st.text(min_size=1, max_size=40))
-def test_no_word_is_syntax(tmp_path_factory: pytest.TempPathFactory, word: str) -> None:
-    index = _shared(tmp_path_factory)
+def test_no_word_is_syntax(index: StatementIndexPort) -> None:
+    index.add([statement(1)], "", 1.0)
+    check = given(word=st.text(min_size=1, max_size=40))(lambda word: _is_no_syntax(index, word))
+    settings(deadline=None, max_examples=100)(check)()
+
+
+def _is_no_syntax(index: StatementIndexPort, word: str) -> None:
     for phrase in (
         word,
         f'a" OR "{word}',
@@ -131,24 +156,15 @@ def test_no_word_is_syntax(tmp_path_factory: pytest.TempPathFactory, word: str) 
             assert matching == []
 
 
-_made: list[StatementSearch] = []
-
-
-def _shared(factory: pytest.TempPathFactory) -> StatementSearch:
-    if not _made:
-        index = StatementSearch(factory.mktemp("search"), writable=True)
-        index.add([statement(1)], "", 1.0)
-        _made.append(index)
-    return _made[0]
-
-
-def test_an_unknown_kind_is_an_error_that_names_those_there_are(index: StatementSearch) -> None:
+def test_an_unknown_kind_is_an_error_that_names_those_there_are(index: StatementIndexPort) -> None:
     with pytest.raises(SearchError, match=r"no 'flavour'. There is: subject, .*fingerprint"):
         numbers(index, ("flavour", "x"))
 
 
-def test_the_oldest_go_and_cannot_be_found_any_more(tmp_path: Path) -> None:
-    index = StatementSearch(tmp_path, writable=True, most=100)
+def test_the_oldest_go_and_cannot_be_found_any_more(
+    make_index: Callable[..., StatementIndexPort], store: Store
+) -> None:
+    index = make_index(most=100)
     index.add([statement(n, f"SELECT {n} FROM t{n}", agent=f"a{n}") for n in range(101)], "c", 7.0)
     assert index.trim() == 6
     index.add([statement(500, "SELECT later")], "c2", 8.0)
@@ -163,12 +179,41 @@ def test_the_oldest_go_and_cannot_be_found_any_more(tmp_path: Path) -> None:
         8.0,
     )
     assert state.oldest == START + 6
-    with sqlite3.connect(index.path) as database:
-        names = "SELECT count(*) FROM texts WHERE instr(text, '\"a3\"')"
-        assert database.execute(names).fetchone() == (0,)
+    assert '"a3"' not in _texts(store)
 
 
-def test_long_texts_are_cut_and_say_so(index: StatementSearch) -> None:
+def _texts(store: Store) -> str:
+    """What statements share, all of it."""
+    if store.address is None:
+        with sqlite3.connect(store.directory / FILE) as database:
+            return "".join(text for (text,) in database.execute("SELECT text FROM texts"))
+    engine = store.open()
+    with engine.connect() as connection:
+        texts = "".join(connection.execute(select(search_texts.c.text)).scalars())
+    engine.dispose()
+    return texts
+
+
+def test_gateways_share_one_index(store: Store) -> None:
+    if store.address is None:
+        pytest.skip("one gateway has a file of its own")
+    engine = store.open()
+    first, second = (SharedStatementSearch(engine, name) for name in ("a", "b"))
+    first.add([statement(1), statement(2)], "of a", 5.0)
+    second.add([statement(n, session="ses_2") for n in (1, 2)], "of b", 7.0)
+    reader = SharedStatementSearch(engine)
+    keys = [hit.key for hit in reader.search(StatementQuery())]
+    assert len(set(keys)) == 4 and keys == sorted(keys, reverse=True)
+    assert [index.state().cursor for index in (first, second, reader)] == ["of a", "of b", ""]
+    assert [index.state().statements for index in (first, second, reader)] == [4, 4, 4]
+    assert reader.state().complete_until == 5.0, "what one has not put in is missing"
+    assert second.forget(["ses_1"]) == 2
+    first.clear()
+    assert {hit.statement.session for hit in reader.search(StatementQuery())} == {"ses_2"}
+    engine.dispose()
+
+
+def test_long_texts_are_cut_and_say_so(index: StatementIndexPort) -> None:
     index.add([statement(1, "SELECT " + "x" * 5000)], "", 1.0)
     (hit,) = index.search(StatementQuery())
     assert hit.shortened and len(hit.statement.sql) == 4000

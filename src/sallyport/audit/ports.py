@@ -40,7 +40,8 @@ class SessionRow:
     until then). ``status``: live | ended | interrupted. ``searchable``: whole | part | ""
     (nothing): what of its statements the index knows; the recording has them all. ``owner``: the
     process that runs or ran it (:mod:`sallyport.core.owners`), "" in rows from before there were
-    owners.
+    owners. ``gateway``: which has the recording, where gateways share a store; "" where they do
+    not.
     """
 
     id: str
@@ -65,6 +66,7 @@ class SessionRow:
     searchable: str = ""
     actors: tuple[str, ...] = ()
     owner: str = ""
+    gateway: str = ""
 
     @property
     def kind(self) -> str:

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from sallyport.cli.recorded import WHERE, archive_fetcher, directories, recording_keys
+from sallyport.cli.storeaccess import refuse_shared
 from sallyport.core.errors import SallyportError
 from sallyport.core.files import open_locked
 
@@ -44,6 +45,7 @@ def add(commands: typer.Typer) -> None:
         from sallyport.store.reindex import reindex
 
         directory, recordings = directories(config, data)
+        refuse_shared(config, data, "sallyport audit reindex")
         if not directory.is_dir():
             raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
         keys = recording_keys(config, data)

@@ -113,6 +113,7 @@ def shred(
     """See ``--help``."""
     with errors_told():
         from sallyport.audit.display import inert
+        from sallyport.cli.storeaccess import refuse_shared
         from sallyport.core.subject import Subject
         from sallyport.operations.archiving import forget_copies
         from sallyport.operations.shredding import shred as shred_recordings
@@ -129,6 +130,7 @@ def shred(
                 "say why with --reason: it is recorded, and shown in the place of the content"
             )
         directory, recordings = existing_recordings(config, data)
+        refuse_shared(config, data, "sallyport audit shred")
         if not (directory / FILE).is_file():
             database = directory / FILE
             raise SallyportError(f"{database} is missing. Run 'sallyport audit reindex' first")

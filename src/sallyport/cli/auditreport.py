@@ -97,14 +97,15 @@ def _gathered(sessions: Sessions, since: float, until: float, now: float) -> Aud
 
 def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> None:
     """What only the store and the configuration know. Without them the report says so."""
+    from sallyport.cli.storeaccess import readonly_engine
     from sallyport.operations.auditreport import MOST, policy_changes
     from sallyport.store.approvalrecords import recorded_approvals
-    from sallyport.store.database import StoreError, open_readonly
+    from sallyport.store.database import StoreError
     from sallyport.store.policies import SqlPolicyVersions
 
     directory, _ = directories(config, data)
     try:
-        engine = open_readonly(directory)
+        engine = readonly_engine(config, data, directory)
     except StoreError as error:
         made.unread.append(
             ("the store", f"{error}: approvals and policies are missing from this report")

@@ -32,6 +32,8 @@ COMMANDS = (
     "audit",
     "approvals",
     "lock",
+    "store",
+    "backup",
     "findings",
     "contain",
     "identity",

@@ -222,12 +222,18 @@ def _undecidable(config: Config, policy: Policy) -> Iterator[str]:
 
 def _unpresented(config: Config, policy: Policy) -> Iterator[str]:
     """Groups that no login has carried so far; nothing before the first recorded session."""
+    from sallyport.cli.storeaccess import shared_store_of
     from sallyport.store.database import FILE, open_readonly
+    from sallyport.store.postgres import open_postgres_readonly
     from sallyport.store.sessions import presented_groups
 
-    if not (config.data_directory / FILE).is_file():
+    address = shared_store_of(config)
+    if address is not None:
+        presented = presented_groups(open_postgres_readonly(address))
+    elif (config.data_directory / FILE).is_file():
+        presented = presented_groups(open_readonly(config.data_directory))
+    else:
         return
-    presented = presented_groups(open_readonly(config.data_directory))
     if presented:
         for group in sorted(policy.groups() - presented):
             yield (

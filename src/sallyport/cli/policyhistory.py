@@ -56,11 +56,12 @@ def add(commands: typer.Typer) -> None:
 
 
 def _kept(config: Path, data: Path | None) -> SqlPolicyVersions:
+    from sallyport.cli.storeaccess import readonly_engine
     from sallyport.config import load_config
-    from sallyport.store.database import open_readonly
     from sallyport.store.policies import SqlPolicyVersions
 
-    return SqlPolicyVersions(open_readonly(data or load_config(config).data_directory))
+    directory = data or load_config(config).data_directory
+    return SqlPolicyVersions(readonly_engine(config, data, directory))
 
 
 def _list(versions: list[PolicyVersion], as_json: bool) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -41,15 +42,19 @@ def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = F
     """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError
     when there is no data directory.
     """
+    from sallyport.cli.storeaccess import readonly_engine, shared_store
+    from sallyport.gatewaystore import gateway_name
+    from sallyport.handover import from_anywhere
     from sallyport.operations.sessions import Sessions
-    from sallyport.store.database import FILE, StoreError, open_readonly
+    from sallyport.store.database import FILE, StoreError
     from sallyport.store.sessions import SqlSessionIndex
 
     directory, recordings = directories(config, data)
     if not directory.is_dir():
         raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
     keys = recording_keys(config, data)
-    if not (directory / FILE).exists():
+    is_shared = shared_store(config, data) is not None
+    if not (directory / FILE).exists() and not is_shared:
         if not recordings.is_dir():
             raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {WHERE}")
         # Copies of recordings alone can be read; where a gateway ran, its index is missed.
@@ -57,12 +62,18 @@ def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = F
         problem = f"{directory / FILE} is missing" if ran else ""
         return Sessions(recordings, None, index_problem=problem, keys=keys)
     try:
-        index = SqlSessionIndex(open_readonly(directory))
+        name = gateway_name(directory) if is_shared else ""
+        # Recordings of other gateways are not here: each verifies its own.
+        own = name if verifying else ""
+        index = SqlSessionIndex(readonly_engine(config, data, directory), gateway=own)
     except StoreError as error:
         if not verifying:
             raise
         return Sessions(recordings, None, index_problem=str(error), keys=keys)
-    return Sessions(recordings, index, keys=keys, fetch=archive_fetcher(config, data))
+    fetch = archive_fetcher(config, data)
+    if is_shared:
+        fetch = partial(from_anywhere, fetch, name)
+    return Sessions(recordings, index, keys=keys, fetch=fetch)
 
 
 def recording_keys(config: Path | None, data: Path | None) -> KeyRing:

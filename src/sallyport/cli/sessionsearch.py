@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sallyport.operations.statementsearch import SearchPage
-    from sallyport.store.statementsearch import StatementHit
+    from sallyport.store.statementindex import StatementHit, StatementIndexPort
 
 HELP = """Search recorded statements by words of the SQL and by filters, newest first.
 
@@ -59,8 +59,11 @@ def search(
 ) -> None:
     """See :data:`HELP`."""
     with errors_told():
+        from sallyport.cli.storeaccess import shared_store
         from sallyport.operations.sessions import permit
         from sallyport.operations.statementsearch import StatementSearches, read_query
+        from sallyport.store.postgres import engine_of
+        from sallyport.store.sharedsearch import SharedStatementSearch
         from sallyport.store.statementsearch import StatementSearch
 
         directory, _ = directories(config, data)
@@ -71,7 +74,14 @@ def search(
             after=after,
             limit=limit,
         )
-        page = StatementSearches(lambda: StatementSearch(directory), permit).search(query)
+        address = shared_store(config, data)
+
+        def index() -> StatementIndexPort:
+            if address is None:
+                return StatementSearch(directory)
+            return SharedStatementSearch(engine_of(address))
+
+        page = StatementSearches(index, permit).search(query)
         _print(page, as_json)
 
 
@@ -83,7 +93,7 @@ def _joined(words: Sequence[str]) -> str:
 def _quoted(word: str) -> str:
     if not any(map(str.isspace, word)) or '"' in word:
         return word
-    from sallyport.store.statementsearch import KINDS
+    from sallyport.store.statementindex import KINDS
 
     kind, colon, value = word.partition(":")
     return f'{kind}:"{value}"' if colon and kind.lower() in KINDS else f'"{word}"'

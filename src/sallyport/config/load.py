@@ -7,10 +7,20 @@ from typing import Any
 
 import msgspec
 
-from sallyport.config import auditlog, databases, entrances, issuers, managed, people, streams
+from sallyport.config import (
+    auditlog,
+    databases,
+    entrances,
+    issuers,
+    managed,
+    people,
+    shared,
+    streams,
+)
 from sallyport.config.check import Check
 from sallyport.config.model import Config, RecordingEncryption, WatchSettings
 from sallyport.config.secrets import SecretRef
+from sallyport.config.storage import SharedStore
 from sallyport.core.worker import MOST
 from sallyport.core.yamltext import YamlPath, read_yaml
 
@@ -54,6 +64,7 @@ def load_config(path: Path | str) -> Config:
         approvals=people.approvals(check, config),
         audit=streams.audit(check, auditlog.audit(check, config.audit)),
         archive=streams.archive(check, config.archive),
+        store="sqlite" if config.store == "sqlite" else shared.store(check, config.store),
         recording=msgspec.structs.replace(
             config.recording,
             directory=check.absolute(directory) if directory else str(Path(data) / "recordings"),
@@ -126,6 +137,12 @@ def _numbers(check: Check, config: Config) -> None:
     if not 1 <= config.worker_count <= MOST:
         raise check.error(
             ("workers",), f"{config.workers} is not usable", f"Write auto, or from 1 to {MOST}"
+        )
+    if config.worker_count > 1 and isinstance(config.store, SharedStore):
+        raise check.error(
+            ("workers",),
+            "gateways that share a store have one worker each",
+            "Leave it out, and start more gateways",
         )
     if config.recording.search_statements < 0:
         raise check.error(

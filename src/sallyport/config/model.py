@@ -40,6 +40,7 @@ from sallyport.config.secrets import (
     VaultKubernetes,
     VaultSecret,
 )
+from sallyport.config.storage import Archive, SharedStore
 from sallyport.core.address import Address, parse_address
 from sallyport.core.worker import MOST, usable_processors
 
@@ -250,21 +251,6 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encryption: RecordingEncryption = RecordingEncryption()
 
 
-class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """S3-compatible storage for recordings. ``url``: s3://bucket/prefix. ``endpoint`` "": Amazon's.
-    Without a key the environment or the machine's role is used. ``keep_local_days``: after the
-    session's end. ``max_local_bytes``: of local copies; 0: no bound.
-    """
-
-    url: str
-    endpoint: str = ""
-    region: str = ""
-    access_key_id: SecretRef | None = None
-    secret_access_key: SecretRef | None = None
-    keep_local_days: float = 7.0
-    max_local_bytes: int = 0
-
-
 class StreamTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One receiver of the record. ``address``: host:port of a syslog server. ``url``: of Splunk's
     collector, or Elasticsearch. ``certificate``, ``key``: PEM, ours. ``required``: statements stop
@@ -387,6 +373,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audit: Audit = Audit()
     watch: WatchSettings = WatchSettings()
     archive: Archive | None = None
+    store: Literal["sqlite"] | SharedStore = "sqlite"
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
@@ -467,6 +454,7 @@ SECTIONS: Mapping[str, Any] = {
     "watch": WatchSettings,
     "watch.reviewers": WatchReviewers,
     "archive": Archive,
+    "store": SharedStore,
     "shutdown": Shutdown,
     "log": Log,
 }

@@ -8,7 +8,8 @@ import msgspec
 
 from sallyport.config import managed
 from sallyport.config.check import Check
-from sallyport.config.model import Archive, Audit, StreamTarget
+from sallyport.config.model import Audit, StreamTarget
+from sallyport.config.storage import Archive
 from sallyport.core.address import is_loopback, parse_address
 from sallyport.core.yamltext import YamlPath
 

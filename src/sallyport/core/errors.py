@@ -96,6 +96,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1804", "XX000", "the gateway failed while judging this statement"),
     ("SP1805", "57014", "the statement was canceled before it ran"),
     ("SP1806", "57P03", "the gateway's state was lost"),
+    ("SP1807", "57P03", "the shared store cannot be reached"),
     ("SP1810", "57P03", "the record is not handed over in time"),
 )
 

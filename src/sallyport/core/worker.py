@@ -82,10 +82,13 @@ class Worker:
         return drawn if self.is_alone else drawn & -MOST | self.number
 
     def pass_cancel(self, pid: int, key: bytes) -> bool:
-        """Let the worker that has the session deliver a CancelRequest; False: it is this one, or
-        none.
+        """Let the worker or gateway that has the session deliver a CancelRequest; False: no other
+        can have it.
         """
-        if pid % MOST == self.number or pid % MOST >= self.processes:
+        if self.is_alone:
+            if isinstance(self.announcements, Alone):
+                return False
+        elif pid % MOST == self.number or pid % MOST >= self.processes:
             return False
         self.announcements.publish(Topic.CANCEL, f"{pid} {cancel_digest(pid, key)}")
         return True

@@ -222,6 +222,7 @@ class RunningGateway:
             cache_misses=int(misses),
             recorder_backlog=gateway.recorder.backlog,
             recorder_failed=gateway.recorder.failed,
+            store_lost=bool(gateway.store_watch.lost_seconds()),
             journal_failed=gateway.intents is not None and gateway.intents.journal.failed,
             recordings_lost=gateway.recorder.lost,
             findings=dict(gateway.watching.counts) if gateway.watching is not None else {},
@@ -268,6 +269,8 @@ class RunningGateway:
             return "a stream of the record is too late"
         if self._gateway.state_problem:
             return "the gateway's state was lost; see its log"
+        if self._gateway.store_watch.lost_seconds():
+            return "the store cannot be reached"
         asked = [databases[target]] if target else databases.values()
         problems = [self._gateway.readiness(database) for database in asked]
         return problems[0] if problems and all(problems) else ""

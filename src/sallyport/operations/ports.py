@@ -144,6 +144,7 @@ class GatewayMetrics:
     cache_misses: int = 0
     recorder_backlog: int = 0
     recorder_failed: bool = False
+    store_lost: bool = False
     journal_failed: bool = False
     recordings_lost: int = 0
     findings: Mapping[tuple[str, str], int] = field(default_factory=dict)

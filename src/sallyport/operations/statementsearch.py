@@ -30,14 +30,14 @@ from sallyport.operations.auditlog import (
 from sallyport.operations.following import RecordFollower
 from sallyport.operations.sessions import Authorize, Sessions, counted_rows
 from sallyport.sql.fingerprint import query_fingerprint
-from sallyport.store.statementsearch import (
+from sallyport.store.statementindex import (
     KINDS,
     IndexedStatement,
     IndexState,
     SearchError,
     StatementHit,
+    StatementIndexPort,
     StatementQuery,
-    StatementSearch,
 )
 
 VERDICTS: Final = ("allow", "hold", "deny")
@@ -157,7 +157,7 @@ class SearchPage:
 class StatementSearches:
     """Who may read statements may search them. ``open_index`` raises SearchError."""
 
-    def __init__(self, open_index: Callable[[], StatementSearch], authorize: Authorize) -> None:
+    def __init__(self, open_index: Callable[[], StatementIndexPort], authorize: Authorize) -> None:
         self._open, self._authorize = open_index, authorize
 
     def search(self, query: StatementQuery) -> SearchPage:
@@ -231,7 +231,7 @@ class StatementIndexer:
     def __init__(
         self,
         sessions: Sessions,
-        index: StatementSearch,
+        index: StatementIndexPort,
         *,
         share: float = _SHARE,
     ) -> None:

@@ -25,9 +25,11 @@ from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.address import Networks
+from sallyport.core.clock import SystemClock
 from sallyport.core.counts import CountsFullError
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.interpreter import compute_beside
+from sallyport.core.rate_limit import RateLimit
 from sallyport.core.subject import Subject
 from sallyport.core.worker import SESSIONS, Worker, cancel_digest, sessions_of
 from sallyport.identity.authenticate import Authenticator
@@ -48,6 +50,7 @@ from sallyport.server.latency import LatencyHistograms
 from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
+from sallyport.server.storewatch import StoreWatch
 from sallyport.server.tasks import Tasks
 from sallyport.server.watching import INTERVAL, Watching
 from sallyport.session.clearance import HANDOVER_LATE
@@ -132,6 +135,7 @@ class Gateway:
         self.check_state: Callable[[], str] = str  # asked while it runs
         self.late_streams: Callable[[], str] = str  # likewise
         self.on_session: Callable[[], object] = str  # one began or ended
+        self.store_watch = StoreWatch(float, 0.0)  # one that is never lost
         self.judging = deep_thread("sallyport-judge")
         self.pending: Arrivals[PendingLogin] = Arrivals(
             limits.max_logins, limits.max_logins_per_address
@@ -157,6 +161,7 @@ class Gateway:
         self.added = LatencyHistograms()
         self.collecting = Collecting()
         self.strangers = SparingLog()
+        self._passed_cancels = RateLimit(SystemClock(), 100, 1.0)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
         self._unbound: set[str] = set()  # targets whose judge could not take the policy in force
@@ -228,6 +233,7 @@ class Gateway:
         await asyncio.sleep(_POLICY_SECONDS)
         attempt = self.tasks.attempt
         attempt(self._look_at_state, "state")
+        attempt(lambda: self.store_watch.look(self.hosted()), "store")
         attempt(self._look_at_streams, "streams of the record")
         attempt(self._look_at_policy, "policy file")
         for database in self.databases.values():
@@ -362,7 +368,8 @@ class Gateway:
 
     def admit(self, subject: Subject, most: int | None = None, *, take: bool = False) -> None:
         """``most``: sessions that policy allows the subject at once. ``take``: one starts now, and
-        is counted. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806) when none may.
+        is counted. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806, SP1807) when none
+        may.
         """
         limits = self.limits
         self.authenticator.refuse_retired(subject)
@@ -374,6 +381,7 @@ class Gateway:
             raise RefusedError(HANDOVER_LATE)
         if self.state_problem:
             raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
+        self.store_watch.check()
         bound = limits.max_sessions_per_subject
         bound = bound if most is None else min(most, bound)
         bounds = {SESSIONS: limits.max_sessions, sessions_of(subject): bound}
@@ -435,10 +443,13 @@ class Gateway:
         """A CancelRequest. Nothing is answered, whether the key is right or not (protocol section
         54.2.9).
         """
-        if not self.cancel_own(pid, cancel_digest(pid, key)) and not self.worker.pass_cancel(
-            pid, key
-        ):
+        if self.cancel_own(pid, cancel_digest(pid, key)):
+            return
+        # strangers must not make the others read what they send
+        if self._passed_cancels.exceeded("") or not self.worker.pass_cancel(pid, key):
             self.strangers.info("cancel request with an unknown key")
+        else:
+            self._passed_cancels.count("")
 
     def cancel_own(self, pid: int, digest: str) -> bool:
         """Cancel what a session of this process runs; ``digest``: of its key. Whether it is one."""

@@ -2,11 +2,11 @@
 
 These rows do not go through the writer thread. A statement must not run on an approval that a crash
 would forget, or could use again, so every call is one small transaction that is over when it
-returns. Where people decide and where an approval is used, it is also on the disk (``synchronous =
-FULL``: one fsync); a request for approval must survive the process only, for without its process it
-is void anyway or asked again. A statement waits for a person here, so milliseconds do not count;
-but the event loop does not wait long for another writer either: after :data:`WAIT` milliseconds the
-call fails, and what cannot be stored has not happened.
+returns. Where people decide and where an approval is used, it is also on the disk (one fsync); a
+request for approval must survive the process only, for without its process it is void anyway or
+asked again. A statement waits for a person here, so milliseconds do not count; but the event loop
+does not wait long for another writer either: after :data:`WAIT` milliseconds (in PostgreSQL, the
+timeout of the engine) the call fails, and what cannot be stored has not happened.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from sallyport.approvals.states import (
     Status,
 )
 from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.store.dialect import flushed, is_postgresql, reason_of
 from sallyport.store.sealing import Seal
 from sallyport.store.tables import approval_decisions, approval_grants, approvals
 
@@ -204,13 +205,11 @@ class SqlApprovalStore:
         with self._lock:
             try:
                 connection = self._open()
-                connection.execute(text(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}"))
-                connection.commit()
-                with connection.begin():
+                with flushed(connection) if durable else connection.begin():
                     yield connection
             except SQLAlchemyError as error:
                 self.close()
-                _log.error("an approval cannot be stored", error=str(getattr(error, "orig", error)))
+                _log.error("an approval cannot be stored", error=reason_of(error))
                 raise RefusedError(_refused("written")) from None
 
     @contextmanager
@@ -225,8 +224,9 @@ class SqlApprovalStore:
     def _open(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
-            self._connection.execute(text(f"PRAGMA busy_timeout = {WAIT}"))
-            self._connection.commit()
+            if not is_postgresql(self._engine):
+                self._connection.execute(text(f"PRAGMA busy_timeout = {WAIT}"))
+                self._connection.commit()
         return self._connection
 
 

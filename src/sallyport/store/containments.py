@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Engine, Select, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from sallyport.policy.containment import Containment
+from sallyport.store.dialect import INSERTS, greatest
 from sallyport.store.durable import DurableWrites
 from sallyport.store.tables import containments
 
@@ -30,11 +30,11 @@ class SqlContainmentStore:
         """
         table, values = containments.c, asdict(containment)
         values["agents"] = list(containment.agents)
-        new = insert(containments).values(values)
+        new = INSERTS[self._engine.dialect.name](containments).values(values)
         later = {
-            "until": func.max(table.until, new.excluded.until),
+            "until": greatest(self._engine, table.until, new.excluded.until),
             "released_at": func.coalesce(table.released_at, new.excluded.released_at),
-            "released_by": func.max(table.released_by, new.excluded.released_by),
+            "released_by": greatest(self._engine, table.released_by, new.excluded.released_by),
         }
         with self._writes.transaction() as connection:
             connection.execute(new.on_conflict_do_update(index_elements=[table.id], set_=later))

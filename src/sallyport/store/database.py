@@ -1,5 +1,5 @@
-"""The gateway's own database: SQLite in WAL mode at ``<data>/sallyport.db``, migrated when it is
-opened for writing.
+"""The store of a gateway that shares it with none: SQLite in WAL mode at
+``<data>/sallyport.db``, migrated when it is opened for writing.
 
 :func:`open_database` (the gateway) creates the file with mode 0600, brings the schema to
 :data:`HEAD` and returns an engine. Alembic costs a quarter of a second to import, so it is only
@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from sallyport.core.errors import SallyportError
 
 #: The newest migration; a test compares it with the scripts.
-HEAD: Final = "0013"
+HEAD: Final = "0014"
 FILE: Final = "sallyport.db"
 
 
@@ -47,7 +47,7 @@ def open_database(data_dir: Path) -> Engine:
     event.listen(engine, "connect", _prepare)
     try:
         with _locked(data_dir), engine.connect() as connection:
-            _migrate(connection, path)
+            _migrate_file(connection, path)
             damage = connection.execute(text("PRAGMA quick_check(1)")).scalar()
         if damage != "ok":
             raise StoreError(f"{path} is damaged: {damage}")
@@ -89,7 +89,7 @@ def open_readonly(data_dir: Path) -> Engine:
     )
     try:
         with engine.connect() as connection:
-            revision = _revision(connection)
+            revision = revision_of(connection)
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(
@@ -125,25 +125,30 @@ def _locked(data_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _revision(connection: Connection) -> str:
+def revision_of(connection: Connection) -> str:
     """The schema's version, "" for an empty database."""
-    has_table = connection.execute(
-        text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
-    ).first()
-    if has_table is None:
+    if not inspect(connection).has_table("alembic_version"):
         return ""
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
     return "" if row is None else str(row[0])
 
 
-def _migrate(connection: Connection, path: Path) -> None:
-    revision = _revision(connection)
+def _migrate_file(connection: Connection, path: Path) -> None:
     connection.rollback()
+    with connection.begin():
+        migrate(connection, str(path))
+
+
+def migrate(connection: Connection, name: str) -> None:
+    """Bring the schema to :data:`HEAD`, in the caller's transaction and under the caller's lock.
+    ``name``: of the database, for errors. Raises StoreError for one of a newer version.
+    """
+    revision = revision_of(connection)
     if revision == HEAD:
         return
     if revision > HEAD:
         raise StoreError(
-            f"{path} has schema {revision}, newer than this version of Sallyport ({HEAD}): upgrade"
+            f"{name} has schema {revision}, newer than this version of Sallyport ({HEAD}): upgrade"
         )
     from alembic import command
     from alembic.config import Config
@@ -153,5 +158,4 @@ def _migrate(connection: Connection, path: Path) -> None:
         "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
     )
     config.attributes["connection"] = connection
-    with connection.begin():
-        command.upgrade(config, "head")
+    command.upgrade(config, "head")

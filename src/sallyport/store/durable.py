@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.store.dialect import flushed, reason_of
 
 _log = structlog.get_logger("sallyport.store")
 
@@ -24,24 +25,20 @@ class DurableWrites:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction, flushed (``synchronous = FULL``). Raises RefusedError (SP1801)."""
+        """One transaction, flushed to the disk. Raises RefusedError (SP1801)."""
         with self._lock:
             try:
-                with self._engine.connect() as connection:
-                    connection.execute(text("PRAGMA synchronous = FULL"))
-                    connection.commit()
-                    with connection.begin():
-                        yield connection
-                    connection.execute(text("PRAGMA synchronous = NORMAL"))
+                with self._engine.connect() as connection, flushed(connection):
+                    yield connection
             except SQLAlchemyError as error:
-                # Not the error itself: it quotes the row. SQLite's own words do not.
-                reason = str(getattr(error, "orig", None) or type(error).__name__)
+                # Not the error itself: it quotes the row.
+                reason = reason_of(error)
                 _log.error(f"{self._subject} cannot be stored", error=reason)
                 raise RefusedError(
                     refuse(
                         "SP1801",
                         f"the {self._subject.partition(' ')[2]} cannot be stored",
                         "The gateway's database could not be written.",
-                        "Free space or mend the data directory, then do it again.",
+                        "Mend the gateway's database or its disk, then do it again.",
                     )
                 ) from None

@@ -1,7 +1,7 @@
 """Locks in the store: implements :class:`sallyport.identity.locks.LockStore`.
 
-As with approvals, each call is one small transaction that is on the disk when it returns
-(``synchronous = FULL``): a lock that was confirmed survives a crash.
+As with approvals, each call is one small transaction that is on the disk when it returns:
+a lock that was confirmed survives a crash.
 """
 
 from __future__ import annotations

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import IO, Final
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 
 from sallyport.store.database import FILE, StoreError, open_database, set_aside
+from sallyport.store.dialect import INSERTS, is_postgresql
+from sallyport.store.postgres import StoreAddress, open_postgres
+from sallyport.store.tables import store_facts
 
 _LOST: Final = b"lost"
 _REINDEXED: Final = b" reindexed"
@@ -60,6 +63,21 @@ def open_store(
         problem = f"{error}; it was set aside as {set_aside(data).name}"
         engine = open_database(data)
     mark.check()  # from now on, this very file
+    return _compared(engine, mark, problem, accept_lost_state)
+
+
+def open_shared_store(
+    data: Path, lock: IO[bytes], address: StoreAddress, *, accept_lost_state: bool
+) -> OpenedStore:
+    """As :func:`open_store`, of a store that gateways share. Raises StoreError."""
+    mark = StoreMark(lock, data, str(address))
+    problem = mark.missing(data)
+    return _compared(open_postgres(address), mark, problem, accept_lost_state)
+
+
+def _compared(
+    engine: Engine, mark: StoreMark, problem: str, accept_lost_state: bool
+) -> OpenedStore:
     problem = problem or mark.differs(engine)
     if problem and not accept_lost_state:
         mark.lose()
@@ -81,9 +99,11 @@ def open_store(
 class StoreMark:
     """``lock``: the gateway's lock file, open for reading and writing, held by this process."""
 
-    def __init__(self, lock: IO[bytes], data: Path) -> None:
+    def __init__(self, lock: IO[bytes], data: Path, shared: str = "") -> None:
+        """``shared``: the name of a store that is no file of the data directory."""
         self._lock = lock
         self._path = data / FILE
+        self._shared = shared
         self._file: tuple[int, int] | None = None  # device and inode, at the first check
 
     def missing(self, recordings: Path) -> str:
@@ -91,6 +111,8 @@ class StoreMark:
         mark = self._read()
         if mark == _LOST:
             return "the gateway's state was lost before the last start"
+        if self._shared:
+            return ""
         try:
             exists = self._path.stat().st_size > 0
         except OSError:
@@ -102,9 +124,10 @@ class StoreMark:
     def differs(self, engine: Engine) -> str:
         """Why the database is not the one that this directory had; "" when it is."""
         mark = self._read().removesuffix(_REINDEXED)
-        number = _number(engine)
+        number = identity_of(engine)
         if mark and mark != str(number).encode():
-            return f"{self._path} is not the database that the gateway kept its state in"
+            name = self._shared or self._path
+            return f"{name} is not the database that the gateway kept its state in"
         return ""
 
     def take(self, engine: Engine, *, reindexed: bool = False) -> bool:
@@ -113,11 +136,10 @@ class StoreMark:
 
         Raises StoreError.
         """
-        number = _number(engine)
+        number = identity_of(engine)
         if not number:
             number = secrets.randbelow(2**31 - 1) + 1
-            with engine.begin() as connection:
-                connection.execute(text(f"PRAGMA user_version = {number}"))
+            number = _set_number(engine, number)
         before = self._read().endswith(_REINDEXED)
         self._write(str(number).encode() + (_REINDEXED if reindexed else b""))
         return before
@@ -128,6 +150,8 @@ class StoreMark:
 
     def check(self) -> str:
         """While the gateway runs: why the database is not the one that it opened; "" when it is."""
+        if self._shared:
+            return ""  # its connection asks
         try:
             status = os.stat(self._path)
         except OSError:
@@ -155,6 +179,23 @@ class StoreMark:
             ) from None
 
 
-def _number(engine: Engine) -> int:
+def identity_of(engine: Engine) -> int:
+    """The number that tells this store from others; 0 while it has none."""
     with engine.connect() as connection:
+        if is_postgresql(engine):
+            return int(connection.execute(_IDENTITY).scalar() or 0)
         return int(connection.execute(text("PRAGMA user_version")).scalar() or 0)
+
+
+_IDENTITY: Final = select(store_facts.c.value).where(store_facts.c.name == "identity")
+
+
+def _set_number(engine: Engine, number: int) -> int:
+    """The number that it has from now on: another gateway may have been faster."""
+    with engine.begin() as connection:
+        if not is_postgresql(engine):
+            connection.execute(text(f"PRAGMA user_version = {number}"))
+            return number
+        fact = INSERTS["postgresql"](store_facts).values(name="identity", value=str(number))
+        connection.execute(fact.on_conflict_do_nothing())
+    return identity_of(engine)

@@ -1,18 +1,17 @@
 """Who serves, in the store: implements the heartbeat of :mod:`sallyport.core.owners` for processes
-of
-other machines.
+of other machines.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.core.owners import Owners, gateway_of
+from sallyport.store.dialect import INSERTS, is_postgresql
 from sallyport.store.tables import owners
 from sallyport.store.writer import Writer
 
@@ -21,10 +20,13 @@ BEAT: Final = 5.0
 DEAD: Final = 60.0
 _KEPT: Final = 86_400.0
 
-_insert = insert(owners)
-_upsert = _insert.on_conflict_do_update(
-    index_elements=[owners.c.id], set_={"beat": _insert.excluded.beat}
-)
+
+def _upsert(insert: Any) -> Any:
+    new = insert(owners)
+    return new.on_conflict_do_update(index_elements=[owners.c.id], set_={"beat": new.excluded.beat})
+
+
+_UPSERTS: Final = {name: _upsert(insert) for name, insert in INSERTS.items()}
 
 
 class SqlOwners:
@@ -50,11 +52,11 @@ class SqlOwners:
             "started": self._started,
             "beat": time.time(),
         }
-        self._writer.put(_upsert, self.owner, values)
+        self._writer.put(_UPSERTS[self._engine.dialect.name], self.owner, values)
 
     def is_dead(self, owner: str) -> bool:
         """Whether an owner serves no more. False too where that cannot be told."""
-        is_shared = self._engine.dialect.name != "sqlite"  # else all are of this data directory
+        is_shared = is_postgresql(self._engine)  # else all are of this data directory
         if not is_shared or gateway_of(owner) in ("", self._own.gateway):
             return self._own.is_dead(owner)
         try:

@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import Engine, Select, delete, insert, select
 
 from sallyport.policy.versions import PolicyVersion
+from sallyport.store.dialect import alone
 from sallyport.store.tables import policy_versions
 from sallyport.store.writer import Writer
 
@@ -63,6 +64,8 @@ class SqlPolicyVersions:
 
     def _trim(self, most: int) -> None:
         with self._engine.begin() as connection:
+            if not alone(connection, "policy versions"):
+                return
             oldest = connection.execute(
                 select(policy_versions.c.id)
                 .order_by(policy_versions.c.id.desc())

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,10 +19,10 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from sallyport.audit.ports import (
@@ -36,31 +38,39 @@ from sallyport.audit.ports import (
 )
 from sallyport.audit.recovery import ONLY_MARKED
 from sallyport.core.errors import SallyportError
+from sallyport.store.dialect import INSERTS, is_postgresql, reason_of
 from sallyport.store.statements import StatementIndex
 from sallyport.store.tables import sessions
 from sallyport.store.writer import Writer
 
-_insert = insert(sessions)
-_upsert = _insert.on_conflict_do_update(
-    index_elements=[sessions.c.id],
-    set_={
-        column.name: _insert.excluded[column.name] for column in sessions.c if column.name != "id"
-    },
-)
+
+def _upsert(insert: Any) -> Any:
+    new = insert(sessions)
+    values = {column.name: new.excluded[column.name] for column in sessions.c}
+    del values["id"]
+    return new.on_conflict_do_update(index_elements=[sessions.c.id], set_=values)
+
+
+_UPSERTS: Final = {name: _upsert(insert) for name, insert in INSERTS.items()}
 
 
 class SqlSessionIndex:
-    """Rows go through the store's writer thread; without a writer the index only reads."""
+    """Rows go through the store's writer thread; without a writer the index only reads.
+    ``gateway``: whose recordings the rows are of, where gateways share the store; only its rows are
+    listed then. "": those of all.
+    """
 
     def __init__(
         self,
         engine: Engine,
         writer: Writer | None = None,
         is_dead: Callable[[str], bool] = lambda owner: True,
+        *,
+        gateway: str = "",
     ) -> None:
         """``is_dead``: whether the owner of a session serves no more."""
-        self._engine = engine
-        self._writer = writer
+        self._engine, self._writer, self._gateway = engine, writer, gateway
+        self._upsert = _UPSERTS[engine.dialect.name]
         self.is_dead = is_dead
         self._statements = StatementIndex(engine, writer)
 
@@ -72,7 +82,7 @@ class SqlSessionIndex:
                 yield connection
         except (DatabaseError, ValueError, TypeError) as error:
             raise IndexUnreadableError(
-                f"the index cannot be read: {getattr(error, 'orig', error)}. "
+                f"the index cannot be read: {reason_of(error)}. "
                 "If it stays so, stop the gateway and run 'sallyport audit reindex'"
             ) from error
 
@@ -89,18 +99,19 @@ class SqlSessionIndex:
     def save(self, row: SessionRow) -> None:
         """Queue the row as it is now. Never blocks on the database, never raises."""
         if self._writer is not None:
-            self._writer.put(_upsert, row.id, _values(row))
+            self._writer.put(self._upsert, row.id, self._values(row))
 
     def save_all(self, rows: Sequence[SessionRow]) -> None:
         """As :meth:`save`, of many."""
         if self._writer is not None:
-            self._writer.put_all(_upsert, {row.id: _values(row) for row in rows})
+            self._writer.put_all(self._upsert, {row.id: self._values(row) for row in rows})
 
     def unfinished(self) -> list[SessionRow]:
         """What owners that are dead left behind, and what an older version only marked."""
         c = sessions.c
         query = select(sessions).where(
-            or_(c.status == LIVE, and_(c.status == INTERRUPTED, c.reason == ONLY_MARKED))
+            self._own(),
+            or_(c.status == LIVE, and_(c.status == INTERRUPTED, c.reason == ONLY_MARKED)),
         )
         with self._reading() as connection:
             rows = [_row(row) for row in connection.execute(query)]
@@ -109,7 +120,8 @@ class SqlSessionIndex:
     def newest_start(self) -> float:
         """When the session that began last did, in Unix seconds; 0.0 when there is none."""
         with self._reading() as connection:
-            return float(connection.execute(select(func.max(sessions.c.started))).scalar() or 0.0)
+            query = select(func.max(sessions.c.started)).where(self._own())
+            return float(connection.execute(query).scalar() or 0.0)
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Which of these sessions have no row."""
@@ -124,7 +136,7 @@ class SqlSessionIndex:
         """Write rows and their statements at once, not through the writer."""
         with self._engine.begin() as connection:
             for row, statements in rows:
-                connection.execute(_upsert, _values(row))
+                connection.execute(self._upsert, self._values(row))
                 self._statements.insert(connection, row.id, statements)
 
     def forget(self, session_id: str, reason: str) -> int:
@@ -133,14 +145,16 @@ class SqlSessionIndex:
         """
         c = sessions.c
         with self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            connection.commit()
+            if not is_postgresql(connection):
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
+                connection.commit()
             with connection.begin():
                 count = self._statements.delete(connection, [session_id])
                 # There is nothing left to search, so its recording need not be read for it.
                 changes = {"reason": reason, "searchable": WHOLE}
                 connection.execute(update(sessions).where(c.id == session_id).values(changes))
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not is_postgresql(connection):
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -166,7 +180,8 @@ class SqlSessionIndex:
         kind: str = "",
     ) -> list[SessionRow]:
         """Newest first; "" means any, limit None means all."""
-        query = select(sessions).order_by(sessions.c.started.desc(), sessions.c.id.desc())
+        query = select(sessions).where(self._own())
+        query = query.order_by(sessions.c.started.desc(), sessions.c.id.desc())
         for column, value in (
             (sessions.c.status, status),
             (sessions.c.subject, subject),
@@ -185,7 +200,7 @@ class SqlSessionIndex:
         """One page of sessions, newest first unless ``oldest_first``."""
         c = sessions.c
         order = (c.started, c.id) if asked.oldest_first else (c.started.desc(), c.id.desc())
-        query = select(sessions).order_by(*order).limit(asked.limit)
+        query = select(sessions).where(self._own()).order_by(*order).limit(asked.limit)
         if asked.subject:
             query = query.where(
                 or_(
@@ -230,6 +245,14 @@ class SqlSessionIndex:
         with self._reading() as connection:
             return [str(session_id) for session_id in connection.execute(query).scalars()]
 
+    def _own(self) -> ColumnElement[bool]:
+        return sessions.c.gateway == self._gateway if self._gateway else true()
+
+    def _values(self, row: SessionRow) -> dict[str, object]:
+        values: dict[str, object] = {field.name: getattr(row, field.name) for field in fields(row)}
+        lists = {"groups": list(row.groups), "actors": list(row.actors)}
+        return values | lists | {"gateway": row.gateway or self._gateway}
+
 
 def presented_groups(engine: Engine) -> frozenset[str]:
     """Every group that the token of a recorded session carried."""
@@ -244,34 +267,7 @@ def _of_kind(kind: str) -> ColumnElement[bool]:
     return actions if kind == ACTIONS else ~actions
 
 
-def _values(row: SessionRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "subject": row.subject,
-        "issuer": row.issuer,
-        "groups": list(row.groups),
-        "agent": row.agent,
-        "label": row.label,
-        "target": row.target,
-        "client": row.client,
-        "application": row.application,
-        "started": row.started,
-        "ended": row.ended,
-        "reason": row.reason,
-        "statements": row.statements,
-        "refused": row.refused,
-        "rows": row.rows,
-        "bytes": row.bytes,
-        "file": row.file,
-        "last_hash": row.last_hash,
-        "status": row.status,
-        "searchable": row.searchable,
-        "actors": list(row.actors),
-        "owner": row.owner,
-    }
-
-
 def _row(row: Row[tuple[object, ...]]) -> SessionRow:
-    fields = dict(row._mapping)
-    fields["groups"], fields["actors"] = tuple(fields["groups"]), tuple(fields["actors"])
-    return SessionRow(**fields)
+    values = dict(row._mapping)
+    values["groups"], values["actors"] = tuple(values["groups"]), tuple(values["actors"])
+    return SessionRow(**values)

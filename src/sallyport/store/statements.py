@@ -22,9 +22,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from sallyport.audit.ports import LIVE, SessionQuery, StatementText, folded, one_line
+from sallyport.store.dialect import INSERTS, alone
 from sallyport.store.tables import sessions, statements
 from sallyport.store.writer import Writer
 
@@ -36,7 +36,9 @@ _BETWEEN: Final = 10_000
 #: Rows that may wait for a database that does not answer.
 _WAITING: Final = 20_000
 
-_insert = insert(statements).on_conflict_do_nothing()
+_INSERTS: Final = {
+    name: insert(statements).on_conflict_do_nothing() for name, insert in INSERTS.items()
+}
 
 
 class StatementIndex:
@@ -44,6 +46,7 @@ class StatementIndex:
 
     def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
         self._engine, self._writer, self._most = engine, writer, most
+        self._insert = _INSERTS[engine.dialect.name]
         self._added = 0
         if writer is not None:
             writer.chores.append(self._tidy)
@@ -51,10 +54,12 @@ class StatementIndex:
     def add(self, session_id: str, statements: Sequence[StatementText]) -> bool:
         """Queue rows. Never blocks, never raises; False when too many wait already."""
         writer = self._writer
-        if writer is None or writer.queued(_insert) + len(statements) > _WAITING:
+        if writer is None or writer.queued(self._insert) + len(statements) > _WAITING:
             return False
         for statement in statements:
-            writer.put(_insert, f"{session_id}/{statement.number}", _values(session_id, statement))
+            writer.put(
+                self._insert, f"{session_id}/{statement.number}", _values(session_id, statement)
+            )
         self._added += len(statements)
         return True
 
@@ -64,7 +69,7 @@ class StatementIndex:
         """Write rows now, in the caller's transaction."""
         if statements:
             connection.execute(
-                _insert, [_values(session_id, statement) for statement in statements]
+                self._insert, [_values(session_id, statement) for statement in statements]
             )
         self._added += len(statements)
 
@@ -104,6 +109,8 @@ class StatementIndex:
         """Let the oldest go when there are too many; how many sessions that were."""
         c, gone = statements.c, []
         with self._engine.begin() as connection:
+            if not alone(connection, "statements of sessions"):
+                return 0
             count = connection.execute(select(func.count()).select_from(statements)).scalar_one()
             if count <= self._most:
                 return 0
@@ -111,7 +118,7 @@ class StatementIndex:
                 select(c.session, func.count())
                 .join(sessions, sessions.c.id == c.session)
                 .where(sessions.c.status != LIVE)
-                .group_by(c.session)
+                .group_by(c.session, sessions.c.started)
                 .order_by(sessions.c.started)
             )
             for session, rows in connection.execute(oldest):
@@ -145,8 +152,7 @@ def _like(query: SessionQuery) -> ColumnElement[bool]:
     if query.verdict:
         conditions.append(c.outcome == query.verdict)
     if query.text:
-        # SQLite's LIKE disregards ASCII case by itself.
-        conditions.append(c.sql.contains(one_line(query.text), autoescape=True))
+        conditions.append(c.sql.icontains(one_line(query.text), autoescape=True))
     if query.relation:
         name = folded(one_line(query.relation))
         ends = [c.relations.contains(f"{mark}{name}\n", autoescape=True) for mark in ("\n", ".")]

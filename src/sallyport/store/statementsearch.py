@@ -23,29 +23,35 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from sallyport.core.errors import SallyportError
+from sallyport.store.statementindex import (
+    KEPT,
+    KINDS,
+    LAST_ROW,
+    LONGEST,
+    MOST,
+    PATIENCE,
+    SECOND,
+    TRIMMED,
+    IndexedStatement,
+    IndexState,
+    SearchError,
+    StatementHit,
+    StatementQuery,
+    hit_of,
+    place_of,
+    row_number,
+    term_of,
+    terms_of,
+    what_of,
+    who_of,
+)
 
 FILE: Final = "search.db"
 #: Of the tables below; a file of another version is made anew.
 VERSION: Final = 1
-#: Characters of a statement that are kept and searched.
-LONGEST: Final = 4000
-#: Statements that are kept, unless the configuration says otherwise.
-MOST: Final = 2_000_000
-#: Row numbers of one second.
-_SECOND: Final = 1_000_000_000
-_LAST_ROW: Final = (1 << 63) - 1
-#: How many are left when the oldest have gone, and how many of them go in one transaction.
-_KEPT: Final = 0.95
-_TRIMMED: Final = 5_000
-#: Seconds that a search may take before it is given up.
-PATIENCE: Final = 10.0
 
 _TABLES: Final = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -58,85 +64,6 @@ CREATE TABLE statements (
 );
 CREATE VIRTUAL TABLE words USING fts5(sql, terms, content='', columnsize=0);
 """
-
-#: What a statement may be asked for, each a term of the index.
-KINDS: Final = (
-    "subject", "actor", "agent", "label", "target", "session", "verdict", "code", "rule",
-    "relation", "column", "masked", "sqlstate", "fingerprint",
-)  # fmt: skip
-
-
-class SearchError(SallyportError):
-    """The index of statements cannot be used, or not for this; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedStatement:
-    """``at``: Unix seconds. ``actors``: who acts for the subject. ``outcome``: allow | hold | deny.
-    ``relations``, ``columns``, ``masked``: ``schema.relation`` and ``schema.relation.column``.
-    ``seconds``: how long it took; it and ``rows`` are None when its end is not recorded.
-    """
-
-    at: float
-    session: str
-    number: int
-    sql: str
-    subject: str
-    email: str
-    actors: tuple[str, ...]
-    agent: str
-    label: str
-    target: str
-    outcome: str
-    code: str
-    rule: str
-    relations: tuple[str, ...]
-    columns: tuple[str, ...]
-    masked: tuple[str, ...]
-    sqlstate: str
-    fingerprint: str
-    rows: int | None
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatementQuery:
-    """Which statements. ``terms``: kind (of :data:`KINDS`) and value; all must hold. ``phrases``:
-    words that follow each other in the SQL, in any case; a last ``*`` of a phrase stands for the
-    rest of a word. ``since``, ``until``: Unix seconds, the second excluded. ``before``: the key of
-    the last hit of the page before.
-    """
-
-    terms: tuple[tuple[str, str], ...] = ()
-    phrases: tuple[str, ...] = ()
-    since: float | None = None
-    until: float | None = None
-    before: int | None = None
-    limit: int = 50
-
-
-@dataclass(frozen=True, slots=True)
-class StatementHit:
-    """``key``: where the next page goes on. ``shortened``: the recording has more of the SQL."""
-
-    key: int
-    statement: IndexedStatement
-    shortened: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """``statements``: that it holds. ``oldest``: Unix seconds of the oldest of them, None when it
-    is empty. ``cursor``: what of the record is in it (text of an ExportCursor, "" for nothing).
-    ``complete_until``: Unix seconds; what was recorded before is in it. ``dropped``: statements
-    that went because there were too many.
-    """
-
-    statements: int
-    oldest: float | None
-    cursor: str
-    complete_until: float
-    dropped: int
 
 
 def check_fts5() -> None:
@@ -217,13 +144,13 @@ class StatementSearch:
         gone, held = 0, self.state().statements
         if held <= self._most:
             return 0
-        kept = int(self._most * _KEPT)
+        kept = int(self._most * KEPT)
         while held - gone > kept:
             with self._connection() as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 rows = connection.execute(
                     f"SELECT {_COLUMNS} ORDER BY s.key LIMIT ?",
-                    (min(_TRIMMED, held - gone - kept),),
+                    (min(TRIMMED, held - gone - kept),),
                 ).fetchall()
                 _delete_words(connection, rows)
                 if rows:
@@ -269,8 +196,8 @@ class StatementSearch:
         words, rows = [], []
         for key, statement in _keyed(connection, statements):
             sql = statement.sql[:LONGEST]
-            words.append((key, sql, _terms(statement)))
-            who, what = texts.key(_who_of(statement)), texts.key(_what_of(statement))
+            words.append((key, sql, terms_of(statement)))
+            who, what = texts.key(who_of(statement)), texts.key(what_of(statement))
             rows.append(
                 (
                     key, statement.session, statement.number, sql, len(statement.sql) > LONGEST,
@@ -290,7 +217,7 @@ class StatementSearch:
             oldest = connection.execute("SELECT min(key) FROM statements").fetchone()[0]
         return IndexState(
             int(facts.get("statements", 0)),
-            None if oldest is None else oldest / _SECOND,
+            None if oldest is None else oldest / SECOND,
             facts.get("cursor", ""),
             float(facts.get("complete_until", 0.0)),
             int(facts.get("dropped", 0)),
@@ -298,8 +225,8 @@ class StatementSearch:
 
     def search(self, query: StatementQuery) -> list[StatementHit]:
         """One page, newest first. Raises SearchError."""
-        since = _row_number(query.since) if query.since is not None else 0
-        until = _row_number(query.until) if query.until is not None else _LAST_ROW
+        since = row_number(query.since) if query.since is not None else 0
+        until = row_number(query.until) if query.until is not None else LAST_ROW
         if query.before is not None:
             until = min(until, query.before)
         match = _match(query)
@@ -322,7 +249,7 @@ class StatementSearch:
                     f"SELECT {_COLUMNS} WHERE s.key >= ? AND s.key < ? ORDER BY s.key DESC LIMIT ?",
                     (since, until, query.limit),
                 )
-            return [_hit(row) for row in rows]
+            return [hit_of(row) for row in rows]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -356,10 +283,10 @@ class StatementSearch:
 def _delete_words(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """What the rows of :data:`_COLUMNS` are found by. FTS5 is told the words again."""
     for row in rows:
-        hit = _hit(row)
+        hit = hit_of(row)
         connection.execute(
             "INSERT INTO words (words, rowid, sql, terms) VALUES ('delete', ?, ?, ?)",
-            (hit.key, hit.statement.sql, _terms(hit.statement)),
+            (hit.key, hit.statement.sql, terms_of(hit.statement)),
         )
 
 
@@ -367,16 +294,11 @@ _DELETE_UNUSED_TEXTS: Final = (
     "DELETE FROM texts WHERE key NOT IN (SELECT who FROM statements UNION SELECT what FROM"
     " statements)"
 )
-_WHO: Final = ("subject", "email", "actors", "agent", "label", "target")
-_WHAT: Final = ("rule", "relations", "columns", "masked")
 _COLUMNS: Final = (
     "s.key, s.session, s.number, s.sql, s.shortened, s.outcome, s.code, s.sqlstate, s.rows, "
     "s.seconds, s.fingerprint, who.text, what.text FROM statements s "
     "JOIN texts who ON who.key = s.who JOIN texts what ON what.key = s.what"
 )
-
-
-_who_of, _what_of = attrgetter(*_WHO), attrgetter(*_WHAT)
 
 
 class _Texts:
@@ -400,35 +322,6 @@ class _Texts:
         return key
 
 
-def _hit(row: Sequence[Any]) -> StatementHit:
-    (
-        key,
-        session,
-        number,
-        sql,
-        shortened,
-        outcome,
-        code,
-        sqlstate,
-        rows,
-        seconds,
-        fingerprint,
-        who,
-        what,
-    ) = row
-    fields = {
-        **dict(zip(_WHO, json.loads(who), strict=True)),
-        **dict(zip(_WHAT, json.loads(what), strict=True)),
-    }
-    for name, value in fields.items():
-        fields[name] = tuple(value) if isinstance(value, list) else value
-    statement = IndexedStatement(
-        at=key / _SECOND, session=session, number=number, sql=sql, outcome=outcome,
-        code=code, sqlstate=sqlstate, fingerprint=fingerprint, rows=rows, seconds=seconds, **fields,
-    )  # fmt: skip
-    return StatementHit(key, statement, bool(shortened))
-
-
 def _set_facts(
     connection: sqlite3.Connection,
     facts: Mapping[str, str],
@@ -444,60 +337,17 @@ def _set_facts(
     )
 
 
-def _row_number(at: float) -> int:
-    return min(max(int(at * 1_000_000) * 1000, 0), _LAST_ROW)
-
-
 def _keyed(
     connection: sqlite3.Connection, statements: Sequence[IndexedStatement]
 ) -> Iterable[tuple[int, IndexedStatement]]:
     """With row numbers that nothing has, in their order."""
     last = -1
-    for statement in sorted(statements, key=_place):
-        key = max(_row_number(statement.at), last + 1)
+    for statement in sorted(statements, key=place_of):
+        key = max(row_number(statement.at), last + 1)
         while connection.execute("SELECT 1 FROM statements WHERE key = ?", (key,)).fetchone():
             key += 1
         last = key
         yield key, statement
-
-
-def _place(statement: IndexedStatement) -> tuple[float, str, int]:
-    return statement.at, statement.session, statement.number
-
-
-@lru_cache(maxsize=65_536)
-def _term(kind: str, value: str) -> str:
-    """One word of FTS5's tokenizer (unicode61): letters and digits only."""
-    return hashlib.blake2b(
-        f"{kind}\0{value.casefold()}".encode("utf-8", "replace"), digest_size=8
-    ).hexdigest()
-
-
-def _terms(statement: IndexedStatement) -> str:
-    pairs = [
-        ("subject", statement.subject), ("subject", statement.email), ("agent", statement.agent),
-        ("label", statement.label), ("target", statement.target), ("session", statement.session),
-        ("verdict", statement.outcome), ("code", statement.code), ("rule", statement.rule),
-        ("sqlstate", statement.sqlstate), ("fingerprint", statement.fingerprint),
-    ]  # fmt: skip
-    pairs += [("actor", actor) for actor in statement.actors]
-    for kind, names in (
-        ("relation", statement.relations),
-        ("column", statement.columns),
-        ("masked", statement.masked),
-    ):  # fmt: skip
-        for name in names:
-            pairs += [(kind, short) for short in _shorter(name)]
-    return " ".join(dict.fromkeys(_term(kind, value) for kind, value in pairs if value))
-
-
-def _shorter(name: str) -> Iterator[str]:
-    """A name as people may say it: whole, without the schema, the last part alone."""
-    while True:
-        yield name
-        _, dot, name = name.partition(".")
-        if not dot:
-            return
 
 
 def _match(query: StatementQuery) -> str:
@@ -506,7 +356,7 @@ def _match(query: StatementQuery) -> str:
     for kind, value in query.terms:
         if kind not in KINDS:
             raise SearchError(f"statements have no {kind!r}. There is: {', '.join(KINDS)}")
-        parts.append(f'terms : "{_term(kind, value)}"')
+        parts.append(f'terms : "{term_of(kind, value)}"')
     for phrase in query.phrases:
         if not any(character.isalnum() for character in phrase):
             raise SearchError(f"there is no word to search for in {phrase!r}: write letters")

@@ -55,8 +55,18 @@ sessions = Table(
     Column("searchable", String(8), nullable=False, server_default=""),
     Column("actors", JSON, nullable=False, server_default="[]"),
     Column("owner", String(64), nullable=False, server_default=""),
+    Column("gateway", Text, nullable=False, server_default=""),
     Index("ix_sessions_started", "started"),
     Index("ix_sessions_status", "status"),
+    Index("ix_sessions_gateway", "gateway"),
+)
+
+#: What the store says of itself, by name.
+store_facts = Table(
+    "store_facts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 #: Processes that serve, by ``<gateway>-<worker>-<run>``; :mod:`sallyport.store.owners`. ``beat``:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Engine, Row, delete, or_, select
-from sqlalchemy.dialects.sqlite import insert
 
+from sallyport.store.dialect import INSERTS, alone
 from sallyport.store.durable import DurableWrites
 from sallyport.store.tables import watch_baselines, watch_findings
 from sallyport.store.writer import Writer
@@ -20,17 +20,24 @@ from sallyport.watch.finding import AgentKey, Finding, Severity
 
 MOST: Final = 50_000
 
-_baseline = insert(watch_baselines)
-_save = _baseline.on_conflict_do_update(
-    index_elements=["key"],
-    set_={"data": _baseline.excluded.data, "updated": _baseline.excluded.updated},
-)
-_finding = insert(watch_findings)
-_add = _finding.on_conflict_do_nothing(index_elements=["id"])
-_put = _finding.on_conflict_do_update(
-    index_elements=["id"],
-    set_={name: _finding.excluded[name] for name in ("acknowledged", "by", "reason", "expected")},
-)
+
+class _Inserts:
+    """``save``: a baseline. ``add``: a finding, once. ``put``: what a person says of it."""
+
+    def __init__(self, insert: Any) -> None:
+        baseline, finding = insert(watch_baselines), insert(watch_findings)
+        self.save = baseline.on_conflict_do_update(
+            index_elements=["key"],
+            set_={"data": baseline.excluded.data, "updated": baseline.excluded.updated},
+        )
+        self.add = finding.on_conflict_do_nothing(index_elements=["id"])
+        decided = ("acknowledged", "by", "reason", "expected")
+        self.put = finding.on_conflict_do_update(
+            index_elements=["id"], set_={name: finding.excluded[name] for name in decided}
+        )
+
+
+_INSERTS: Final = {name: _Inserts(insert) for name, insert in INSERTS.items()}
 
 
 class SqlBaselineStore:
@@ -38,6 +45,7 @@ class SqlBaselineStore:
 
     def __init__(self, engine: Engine, writer: Writer | None = None) -> None:
         self._engine, self._writer = engine, writer
+        self._inserts = _INSERTS[engine.dialect.name]
 
     def load(self, key: AgentKey) -> bytes | None:
         """See :class:`~sallyport.watch.ports.BaselineStore`."""
@@ -58,7 +66,7 @@ class SqlBaselineStore:
             "data": data,
             "updated": at,
         }
-        self._writer.put(_save, key.text, values)
+        self._writer.put(self._inserts.save, key.text, values)
 
     def keys(self) -> list[AgentKey]:
         """Of every agent that has a baseline, the latest one first."""
@@ -72,6 +80,7 @@ class SqlFindingStore:
 
     def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
         self._engine, self._writer = engine, writer
+        self._inserts = _INSERTS[engine.dialect.name]
         self._writes = DurableWrites(engine, "a finding")
         if writer is not None:
             self._trim(most)
@@ -79,7 +88,7 @@ class SqlFindingStore:
     def add(self, finding: Finding) -> None:
         """See :class:`~sallyport.watch.ports.FindingStore`."""
         if self._writer is not None:
-            self._writer.put(_add, finding.id, _values(finding))
+            self._writer.put(self._inserts.add, finding.id, _values(finding))
 
     def get(self, finding_id: str) -> Finding | None:
         """None when there is no such finding, or it is not written yet."""
@@ -107,7 +116,7 @@ class SqlFindingStore:
                 query = query.where(column[name] == value)
         if agent:
             names = (column.subject, column.actor, column.agent)
-            query = query.where(or_(*(name.contains(agent, autoescape=True) for name in names)))
+            query = query.where(or_(*(name.icontains(agent, autoescape=True) for name in names)))
         if open_only:
             query = query.where(column.acknowledged == 0.0)
         if since:
@@ -118,11 +127,13 @@ class SqlFindingStore:
     def acknowledge(self, finding: Finding) -> None:
         """See :class:`~sallyport.watch.ports.FindingStore`."""
         with self._writes.transaction() as connection:
-            connection.execute(_put, _values(finding))
+            connection.execute(self._inserts.put, _values(finding))
 
     def _trim(self, most: int) -> None:
         column = watch_findings.c
         with self._engine.begin() as connection:
+            if not alone(connection, "findings"):
+                return
             oldest = select(column.at).order_by(column.at.desc()).offset(most).limit(1)
             at = connection.execute(oldest).scalar()
             if at is not None:

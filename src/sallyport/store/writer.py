@@ -1,4 +1,4 @@
-"""The one thread that writes to the store, so that nothing ever waits for SQLite on the event loop.
+"""The one thread that writes to the store, so that nothing ever waits for it on the event loop.
 
 Rows are queued with :meth:`Writer.put` and written in one transaction every ``interval`` seconds; a
 row that is put again before it was written replaces the first. What cannot be written is logged
@@ -15,6 +15,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import Insert
+
+from sallyport.store.dialect import reason_of
 
 #: Seconds between attempts while the database cannot be written.
 RETRY: Final = 1.0
@@ -118,7 +120,7 @@ class Writer:
             for chore in self.chores:
                 chore()
         except SQLAlchemyError as error:
-            _log.warning("the store could not be tidied", error=str(getattr(error, "orig", error)))
+            _log.warning("the store could not be tidied", error=reason_of(error))
 
     def _keep(self, queue: dict[Insert, dict[str, Values]], error: SQLAlchemyError) -> None:
         with self._lock:
@@ -129,5 +131,5 @@ class Writer:
             self.failed = True
             _log.error(
                 "the store cannot be written; it is tried again",
-                error=str(getattr(error, "orig", error)),
+                error=reason_of(error),
             )

@@ -97,6 +97,9 @@ class _Gateway(Collector):
             "1 while statements that may change something cannot be journaled.",
             int(now.journal_failed),
         )
+        yield GaugeMetricFamily(
+            "sallyport_store_lost", "1 while the store cannot be reached.", int(now.store_lost)
+        )
         findings = CounterMetricFamily(
             "sallyport_findings",
             "Unusual behaviour that was found.",

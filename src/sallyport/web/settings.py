@@ -32,7 +32,7 @@ from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
 from sallyport.operations.streaming import Stream
 from sallyport.server.watching import Watching
-from sallyport.store.statementsearch import StatementSearch
+from sallyport.store.statementindex import StatementIndexPort
 
 
 class SamlRequest(Protocol):
@@ -142,7 +142,7 @@ class Services:
     locks: Locks = field(kw_only=True)
     saml: Mapping[str, SamlSignIn] = field(default_factory=dict, kw_only=True)
     session_tokens: SessionTokens | None = field(default=None, kw_only=True)
-    search: Callable[[], StatementSearch] | None = field(default=None, kw_only=True)
+    search: Callable[[], StatementIndexPort] | None = field(default=None, kw_only=True)
     streams: Sequence[Stream] = field(default=(), kw_only=True)
     watching: Watching | None = field(default=None, kw_only=True)
     archiver: Archiver | None = field(default=None, kw_only=True)

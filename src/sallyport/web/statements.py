@@ -13,7 +13,7 @@ from sallyport.operations.statementsearch import (
     hit_data,
     read_query,
 )
-from sallyport.store.statementsearch import KINDS, SearchError
+from sallyport.store.statementindex import KINDS, SearchError
 from sallyport.web.api import LIMIT, TIME, Call, Operation, Parameter, ProblemError, invalid
 from sallyport.web.settings import Services
 

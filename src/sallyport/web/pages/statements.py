@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from sallyport.operations.statementsearch import read_query, state_text
-from sallyport.store.statementsearch import KINDS, SearchError
+from sallyport.store.statementindex import KINDS, SearchError
 from sallyport.web.console import FormError, Visit
 from sallyport.web.pages.sessions import time_of
 from sallyport.web.statements import searches

@@ -23,12 +23,14 @@ def upgrade() -> None:
     for table, names in _NEW.items():
         for name in names:
             op.add_column(table, sa.Column(name, sa.JSON, nullable=False, server_default="[]"))
-    op.execute("UPDATE approvals SET rules = json_array(rule)")
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    array = "json_array(rule)" if is_sqlite else "json_build_array(rule)::text"
+    op.execute(f"UPDATE approvals SET rules = {array}")
     op.execute(
         "UPDATE approval_decisions SET rules ="
         " (SELECT a.rules FROM approvals a WHERE a.id = approval_decisions.approval)"
     )
-    op.execute("UPDATE approval_grants SET rules = json_array(rule)")
+    op.execute(f"UPDATE approval_grants SET rules = {array}")
 
 
 def downgrade() -> None:

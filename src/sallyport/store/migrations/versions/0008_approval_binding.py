@@ -29,10 +29,11 @@ _LISTS = ("bind_formats", "search_path", "rules", "settings", "types")
 
 
 def _columns() -> list[sa.Column[Any]]:
+    empty = r"'\xc0'::bytea" if op.get_bind().dialect.name == "postgresql" else "x'c0'"
     return [
         *(sa.Column(name, sa.Text, nullable=False, server_default="") for name in _TEXTS),
         *(sa.Column(name, sa.JSON, nullable=False, server_default="[]") for name in _LISTS),
-        sa.Column("binds", sa.LargeBinary, nullable=False, server_default=sa.text("x'c0'")),
+        sa.Column("binds", sa.LargeBinary, nullable=False, server_default=sa.text(empty)),
     ]
 
 

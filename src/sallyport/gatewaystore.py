@@ -1,0 +1,151 @@
+"""Part of the composition root: the gateway's store, a file of its own or one that is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Final
+
+from sqlalchemy import Engine, event
+
+from sallyport.config import Config
+from sallyport.config.secrets import Resolve
+from sallyport.config.storage import SharedStore
+from sallyport.core.errors import ConfigError
+from sallyport.core.files import create_private
+from sallyport.core.worker import Worker
+from sallyport.server import tls
+from sallyport.server.storewatch import StoreWatch
+from sallyport.store.database import StoreError
+from sallyport.store.dialect import StoreLostError
+from sallyport.store.link import StoreLink
+from sallyport.store.mark import identity_of, open_shared_store, open_store
+from sallyport.store.postgres import PROMPT, StoreAddress, engine_of
+from sallyport.store.sealing import Seal, open_seal
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.writer import Writer
+
+NAME_FILE: Final = "gateway.name"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStore:
+    """``engine``: for threads. ``prompt``: where the event loop waits for the answer, which fails
+    at once while the store is lost. ``name``: of this gateway, "" in a store of its own; there
+    ``link`` is None. ``problem``, ``accepted``, ``check``: see :mod:`sallyport.store.mark`.
+    """
+
+    engine: Engine
+    prompt: Engine
+    seal: Seal
+    problem: str
+    accepted: str
+    check: Callable[[], str]
+    name: str = ""
+    link: StoreLink | None = None
+    watch: StoreWatch = field(default_factory=lambda: StoreWatch(float, 0.0))
+
+    def own_index(self, writer: Writer, is_dead: Callable[[str], bool]) -> SqlSessionIndex:
+        """Of the sessions whose recordings this gateway has. ``is_dead``: as in the index."""
+        return SqlSessionIndex(self.engine, writer, is_dead, gateway=self.name)
+
+    def tied(self, worker: Worker) -> Worker:
+        """With the messages of the gateways that share the store."""
+        return worker if self.link is None else replace(worker, announcements=self.link)
+
+    async def close(self) -> None:
+        """Give everything back."""
+        if self.link is not None:
+            await self.link.close()
+        self.prompt.dispose()
+        self.engine.dispose()
+
+
+async def open_gateway_store(
+    config: Config, lock: IO[bytes], resolve: Resolve, *, accept_lost_state: bool
+) -> GatewayStore:
+    """``lock``: of the data directory. Raises StoreError, ConfigError."""
+    data = config.data_directory
+    if not isinstance(config.store, SharedStore):
+        opened = await asyncio.to_thread(
+            open_store,
+            data,
+            config.recording_directory,
+            lock,
+            accept_lost_state=accept_lost_state,
+        )
+        seal = await asyncio.to_thread(open_seal, data)
+        engine, check = opened.engine, opened.mark.check
+        return GatewayStore(engine, engine, seal, opened.problem, opened.accepted, check)
+    address = await store_address(config.store, resolve)
+    seal = Seal(sealing_key((await resolve(config.store.key, "store.key")).reveal()))
+    opened = await asyncio.to_thread(
+        open_shared_store, data, lock, address, accept_lost_state=accept_lost_state
+    )
+    name = await asyncio.to_thread(gateway_name, data)
+    identity = await asyncio.to_thread(identity_of, opened.engine)
+    link = StoreLink(address, name, identity)
+    try:
+        await link.open()
+    except StoreError:
+        opened.engine.dispose()
+        raise
+    prompt = engine_of(address, PROMPT)
+    event.listen(prompt, "begin", lambda connection: _refuse_lost(link))
+    watch = StoreWatch(link.lost_seconds, config.store.grace_seconds)
+    check = opened.mark.check
+    return GatewayStore(
+        opened.engine, prompt, seal, opened.problem, opened.accepted, check, name, link, watch
+    )
+
+
+async def store_address(settings: SharedStore, resolve: Resolve) -> StoreAddress:
+    """Raises ConfigError for a password or a CA that cannot be read."""
+    password = None
+    if settings.password is not None:
+        password = await resolve(settings.password, "store.password")
+    return StoreAddress(
+        settings.host,
+        settings.port,
+        settings.database,
+        settings.user,
+        password,
+        tls.client_context(settings.tls, Path(settings.ca) if settings.ca else None),
+        settings.connect_seconds,
+    )
+
+
+def gateway_name(data: Path) -> str:
+    """By which people know this gateway: its host's name and four digits, kept in the data
+    directory. Raises ConfigError.
+    """
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "gateway"
+    path = data / NAME_FILE
+    try:
+        create_private(path, f"{host}-{secrets.token_hex(2)}\n".encode())
+        name = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be used: {error}") from None
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,60}", name):
+        raise ConfigError(f"{path} holds no name: write letters, digits, dots and hyphens")
+    return name
+
+
+def sealing_key(digits: str) -> bytes:
+    """``store.key``. Raises ConfigError, which does not show it."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digits.strip()):
+        raise ConfigError(
+            "store.key is not a key: it has 64 hexadecimal digits, the same for every gateway of"
+            " the store. Make one with: openssl rand -hex 32"
+        )
+    return bytes.fromhex(digits.strip())
+
+
+def _refuse_lost(link: StoreLink) -> None:
+    if link.is_lost:
+        raise StoreLostError(f"the store cannot be reached: {link.problem}")

@@ -1,0 +1,229 @@
+"""One gateway's connection to the store that it shares: messages by LISTEN and NOTIFY, whether the
+store is there, and the lock of the gateway's name.
+
+Implements :class:`sallyport.core.announcements.Announcements` with asyncpg, on the event loop. The
+connection is asked every second; one that does not answer in time is given up and made again, with
+growing pauses. What this process publishes meanwhile is sent when the store is back; what others
+published is lost, so :meth:`StoreLink.on_resume` tells every subscriber to read the store again.
+
+The lock belongs to the connection: PostgreSQL gives it back when the gateway dies, and a second
+gateway of the same name does not get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from sallyport.core.announcements import MAXIMUM_BODY, Topic
+from sallyport.store.database import StoreError
+from sallyport.store.dialect import lock_key
+from sallyport.store.postgres import StoreAddress
+
+_CHANNEL: Final = "sallyport"
+#: What stands for a topic when messages had to be dropped: the others read the store again.
+_DROPPED: Final = "resume"
+#: Seconds between questions, and for one answer.
+_EVERY: Final = 1.0
+_ANSWER: Final = 2.0
+#: Seconds between attempts to connect, shortest and longest.
+_PAUSES: Final = (0.25, 5.0)
+#: Messages that wait for a store that is away.
+_WAITING: Final = 1000
+
+_log = structlog.get_logger("sallyport.store")
+
+
+class StoreLink:
+    """``name``: of the gateway. ``identity``: the number of the store that it knows (see
+    :mod:`sallyport.store.mark`); another store in its place is none.
+    """
+
+    def __init__(self, address: StoreAddress, name: str, identity: int) -> None:
+        self._address, self._name, self._identity = address, name, identity
+        self._process = secrets.token_hex(8)
+        self._queue: deque[tuple[str, str]] = deque()
+        self._receivers: dict[str, list[Callable[[str], None]]] = {}
+        self._reloads: list[Callable[[], None]] = []
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._connection: Any = None
+        self._lost_at: float | None = time.monotonic()
+        #: Why the store cannot be used, "" while it can.
+        self.problem = "it was not connected yet"
+
+    # -- announcements -----------------------------------------------------
+
+    def publish(self, topic: Topic, body: str) -> None:
+        """See :class:`~sallyport.core.announcements.Announcements`."""
+        if len(body.encode()) > MAXIMUM_BODY or "\0" in body:
+            raise ValueError(f"a message has at most {MAXIMUM_BODY} bytes, and no zero byte")
+        if len(self._queue) >= _WAITING:
+            self._queue.clear()
+            self._queue.append((_DROPPED, ""))
+        self._queue.append((topic.value, body))
+        self._wake.set()
+
+    def subscribe(self, topic: Topic, receive: Callable[[str], None]) -> None:
+        """See :class:`~sallyport.core.announcements.Announcements`."""
+        self._receivers.setdefault(topic.value, []).append(receive)
+
+    def on_resume(self, reload: Callable[[], None]) -> None:
+        """See :class:`~sallyport.core.announcements.Announcements`."""
+        self._reloads.append(reload)
+
+    # -- the connection ----------------------------------------------------
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the store cannot be reached now."""
+        return self._lost_at is not None
+
+    def lost_seconds(self) -> float:
+        """For how long it cannot be reached; 0.0 while it can."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
+
+    async def open(self) -> None:
+        """The first connection. Raises StoreError."""
+        try:
+            await self._connect()
+        except _errors() as error:
+            await self._drop()
+            raise StoreError(f"{self._address} cannot be used: {_text(error)}") from None
+
+    async def run(self) -> None:
+        """Until :meth:`close`: answer, publish, and connect again. A task of the caller's."""
+        pause = _PAUSES[0]
+        while not self._ended.is_set():
+            try:
+                if self._connection is None:
+                    await self._connect()
+                    pause = _PAUSES[0]
+                    self._resume()
+                await self._work()
+            except _errors() as error:
+                await self._drop(_text(error))
+                await self._wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+                pause = min(pause * 2, _PAUSES[1])
+
+    async def close(self) -> None:
+        """Give the name back. Ends :meth:`run` at its next step."""
+        self._ended.set()
+        self._wake.set()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*_errors()):
+                await connection.close(timeout=_ANSWER)
+
+    async def _connect(self) -> None:
+        import asyncpg
+
+        address = self._address
+        seconds = address.connect_seconds
+        connection = await asyncpg.connect(
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=None if address.password is None else address.password.reveal(),
+            database=address.database,
+            ssl=address.context or False,
+            timeout=seconds,
+            command_timeout=max(seconds, _ANSWER),
+            server_settings={"application_name": f"sallyport {self._name}"[:63]},
+        )
+        self._connection = connection
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock()):
+            raise StoreError(
+                f"another gateway is called {self._name} and uses {address}: "
+                "each has a name of its own, the file gateway.name in its data directory"
+            )
+        query = "SELECT value FROM store_facts WHERE name = 'identity'"
+        if await connection.fetchval(query) != (str(self._identity) if self._identity else None):
+            raise StoreError(f"{address} is another database than the one that was opened")
+        await connection.add_listener(_CHANNEL, self._received)
+        connection.add_termination_listener(self._terminated)
+        self._lost_at, self.problem = None, ""
+
+    def _lock(self) -> int:
+        return lock_key(f"gateway {self._name}")
+
+    async def _work(self) -> None:
+        """Send what waits; and a question, when nothing did."""
+        if not self._queue:
+            await self._wait(_EVERY)
+        self._wake.clear()
+        if self._connection is None or self._connection.is_closed():
+            raise ConnectionResetError("the connection was closed")
+        if not self._queue:
+            await self._connection.execute("SELECT 1", timeout=_ANSWER)
+        while self._queue:
+            topic, body = self._queue[0]
+            text = f"{self._process}\n{topic}\n{body}"
+            query = f"SELECT pg_notify('{_CHANNEL}', $1)"
+            await self._connection.fetchval(query, text, timeout=_ANSWER)
+            self._queue.popleft()
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    def _received(self, connection: object, pid: int, channel: str, payload: object) -> None:
+        process, _, rest = str(payload).partition("\n")
+        topic, _, body = rest.partition("\n")
+        if process == self._process:
+            return
+        loop = asyncio.get_running_loop()
+        if topic == _DROPPED:
+            self._resume()
+        for receive in self._receivers.get(topic, ()):
+            loop.call_soon(receive, body)
+
+    def _terminated(self, connection: object) -> None:
+        if connection is self._connection and not self._ended.is_set():
+            self._note_lost("the connection was closed")
+            self._wake.set()
+
+    def _resume(self) -> None:
+        loop = asyncio.get_running_loop()
+        for reload in self._reloads:
+            loop.call_soon(reload)
+
+    async def _drop(self, problem: str = "") -> None:
+        if problem:
+            self._note_lost(problem)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    def _note_lost(self, problem: str) -> None:
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            _log.error("the store cannot be reached; nobody can log in", reason=problem)
+        self.problem = problem
+
+
+def _errors() -> tuple[type[BaseException], ...]:
+    """What a connection may end with."""
+    import asyncpg
+
+    return (
+        OSError,
+        TimeoutError,
+        StoreError,
+        ValueError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    )
+
+
+def _text(error: BaseException) -> str:
+    """In one line, without the DETAIL that PostgreSQL's errors may have."""
+    return str(error).split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,138 @@
+"""The store in PostgreSQL, which several gateways may share.
+
+:func:`open_postgres` brings the schema to :data:`~sallyport.store.database.HEAD` under an advisory
+lock, so that gateways which start at once migrate one after the other. Every wait is bounded: the
+socket has a timeout, and the server one for statements and locks; a store that does not answer is
+an error after some seconds, never a thread that hangs.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from sallyport.core.secret import Secret
+from sallyport.store import postgresdialect
+from sallyport.store.database import HEAD, StoreError, migrate, revision_of
+from sallyport.store.dialect import lock_key, reason_of
+
+#: Seconds that one answer may take: usually, where the event loop waits for it, and for a
+#: migration.
+PATIENT: Final = 15.0
+PROMPT: Final = 2.0
+_MIGRATING: Final = 600.0
+_POOL: Final = 4
+#: The oldest server: 14 is the oldest that PostgreSQL's project supports in 2026.
+_OLDEST: Final = 140000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where the store is, and who comes. ``context`` None: without TLS. ``connect_seconds``: for a
+    connection to be made.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: Secret | None = field(default=None, repr=False)
+    context: ssl.SSLContext | None = None
+    connect_seconds: float = 5.0
+
+    def __str__(self) -> str:
+        return f"the store {self.database} at {self.host}:{self.port}"
+
+
+def engine_of(address: StoreAddress, seconds: float = PATIENT) -> Engine:
+    """Connections are made when they are needed. ``seconds``: that an answer may take. Raises
+    StoreError when the extra is not installed.
+    """
+    milliseconds = str(int(seconds * 1000))
+    arguments: dict[str, Any] = {
+        "password": address.password.reveal() if address.password is not None else None,
+        "ssl_context": address.context or False,
+        "timeout": max(seconds, 0.1),
+        "application_name": "sallyport",
+        "startup_params": {
+            "statement_timeout": milliseconds,
+            "lock_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": "60000",
+        },
+    }
+    url = URL.create(
+        postgresdialect.SCHEME,
+        username=address.user,
+        host=address.host,
+        port=address.port,
+        database=address.database,
+    )
+    try:
+        return create_engine(
+            url,
+            connect_args=arguments,
+            pool_size=_POOL,
+            max_overflow=_POOL,
+            pool_timeout=seconds,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+    except ImportError:
+        raise StoreError(
+            "a store in PostgreSQL needs drivers: pip install 'sallyport[postgres]', or remove"
+            " 'store'"
+        ) from None
+
+
+def open_postgres(address: StoreAddress) -> Engine:
+    """Open for reading and writing, migrating as needed. Raises StoreError."""
+    migrating = engine_of(address, _MIGRATING)
+    try:
+        with migrating.begin() as connection:
+            _check_server(connection, address)
+            # Only one of those that start at once migrates; the others find nothing to do.
+            key = {"key": lock_key("migrations")}
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+            migrate(connection, str(address))
+    except SQLAlchemyError as error:
+        raise _unusable(address, error) from None
+    finally:
+        migrating.dispose()
+    return engine_of(address)
+
+
+def open_postgres_readonly(address: StoreAddress) -> Engine:
+    """For commands that only read. Raises StoreError, also for a schema of another version."""
+    engine = engine_of(address)
+    try:
+        with engine.connect() as connection:
+            revision = revision_of(connection)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise _unusable(address, error) from None
+    if revision != HEAD:
+        engine.dispose()
+        raise StoreError(
+            f"{address} has schema {revision or 'none'}, this version of Sallyport reads {HEAD}: "
+            "start a gateway of this version once, it migrates"
+        )
+    return engine
+
+
+def _check_server(connection: Connection, address: StoreAddress) -> None:
+    number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if number < _OLDEST:
+        raise StoreError(f"{address} is PostgreSQL {number // 10000}; it has to be 14 or newer")
+    if connection.execute(text("SHOW server_encoding")).scalar_one() != "UTF8":
+        raise StoreError(f"{address} does not have the encoding UTF8. Make one that has")
+    if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
+        raise StoreError(f"{address} is a standby, which cannot be written. Name the primary")
+
+
+def _unusable(address: StoreAddress, error: SQLAlchemyError) -> StoreError:
+    reason = reason_of(error) if isinstance(error, DBAPIError) else type(error).__name__
+    return StoreError(f"{address} cannot be used: {reason}")

@@ -1,0 +1,95 @@
+"""Gateways that share a store, from outside: what one records another lists, and what becomes of
+sessions when the store is away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from tests.audit.helpers import until
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server
+
+Make = Callable[..., Gateway]
+
+
+def run(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        gateway.command(*words),
+        env={**os.environ, **gateway.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def listed(gateway: Gateway) -> list[dict[str, object]]:
+    done = run(gateway, "sessions", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def can_log_in(gateway: Gateway) -> str:
+    """ "" or the refusal."""
+    try:
+        with psycopg.connect(gateway.dsn(), connect_timeout=20) as connection:
+            connection.execute("SELECT count(*) FROM customers")
+    except psycopg.OperationalError as error:
+        return str(error)
+    return ""
+
+
+def test_a_restart_leaves_the_sessions_of_others_alone(make_member: Make) -> None:
+    first, second = make_member(), make_member()
+    with psycopg.connect(first.dsn(), autocommit=True) as connection:
+        connection.execute("SELECT id FROM customers LIMIT 1")
+        assert can_log_in(second) == ""
+        second.restart()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        until(lambda: [row["status"] for row in listed(second)].count("ended") == 1, 30)
+        assert sorted(str(row["status"]) for row in listed(second)) == ["ended", "live"]
+    until(lambda: {row["status"] for row in listed(second)} == {"ended"}, 30)
+
+
+def test_a_store_that_is_away_stops_logins_and_comes_back(
+    make_member: Make, store_server: Server
+) -> None:
+    gateway = make_member(grace=3600.0)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as connection:
+        connection.execute("SELECT 1")
+        os.kill(store_server.cluster.pid, signal.SIGKILL)
+        until(lambda: "SP1807" in can_log_in(gateway), 30)
+        assert connection.execute("SELECT 1").fetchone() == (1,), "what runs goes on"
+        store_server.restart()
+        until(lambda: can_log_in(gateway) == "", 60)
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    until(lambda: [row["status"] for row in listed(gateway)].count("ended") >= 2, 30)
+
+
+def test_sessions_end_when_the_grace_is_over(make_member: Make, store_server: Server) -> None:
+    gateway = make_member(grace=1.0)
+    connection = psycopg.connect(gateway.dsn(), autocommit=True)
+    connection.execute("SELECT 1")
+    store_server.cluster.wanted_port = store_server.port
+    store_server.cluster.stop()
+    with pytest.raises(psycopg.OperationalError, match="SP1807"):
+        while True:
+            connection.execute("SELECT 1")
+            signal.sigtimedwait([], 0.2)
+    store_server.cluster.start()  # for the fixture, which drops the database
+
+
+def test_two_gateways_cannot_have_one_name(make_member: Make) -> None:
+    first, second = make_member(), make_member()
+    second.stop()
+    name = (first.home / "var" / "gateway.name").read_text()
+    (second.home / "var" / "gateway.name").write_text(name)
+    done = run(second, "serve")
+    assert done.returncode == 2 and "another gateway is called" in done.stderr
