@@ -16,7 +16,7 @@ from tests.support.postgres import Server
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, SubjectJudge
-from sallyport.policy.load import load_policy
+from sallyport.policy.file.load import load_policy
 from sallyport.targets.catalog_loader import load_catalog
 
 _TEN = """\

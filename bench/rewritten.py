@@ -15,7 +15,7 @@ from bench import workloads
 from bench.contenders import Contender
 from sallyport.masking.sqlmasks import mask_expression
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 
 BY_HAND = "by hand"
 _TEXT = 25

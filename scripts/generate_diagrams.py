@@ -17,7 +17,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sallyport.session import fast, machine, replies
+from sallyport.session import fast, machine
+from sallyport.session.server import replies
 from sallyport.session.states import ASYNC_TABLE, CLIENT_TABLE, REPLY_TABLE, ClientState, Expect
 from sallyport.wire import backend, frontend
 

@@ -16,11 +16,11 @@ import pytest
 from sallyport.core.errors import Refusal
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, SubjectJudge
-from sallyport.policy.load import parse_policy
-from sallyport.sql import script
+from sallyport.policy.file.load import parse_policy
 from sallyport.sql.analysis import Work
-from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.parse import parse_counted
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.text import script
+from sallyport.sql.text.parse import parse_counted
 from tests.sql import conftest
 
 catalog, facts_dsn = conftest.catalog, conftest.facts_dsn  # fixtures

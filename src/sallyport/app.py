@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from sallyport.approvals.openrequests import Sharing
-from sallyport.approvals.preview import measure
+from sallyport.approvals.preview.measure import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.actions import ActionLog
@@ -51,9 +51,9 @@ from sallyport.operations.live import RunningGateway
 from sallyport.operations.recordingstart import gateway_keys
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.saml_doctor import saml as doctor_of_saml
-from sallyport.policy.file import PolicyFile
+from sallyport.policy.file.load import load_policy
+from sallyport.policy.file.source import PolicyFile
 from sallyport.policy.for_target import at_target
-from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
 from sallyport.providers import issuer_names, issuer_settings, saml_providers, tokenless

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sallyport.approvals.notify import EVENTS, Mail, MailSettings, Webhook
+from sallyport.approvals.channels.notify import EVENTS, Mail, MailSettings, Webhook
+from sallyport.approvals.channels.slack import Slack, SlackPerson, SlackSettings
 from sallyport.approvals.people import Identities
-from sallyport.approvals.slack import Slack, SlackPerson, SlackSettings
 from sallyport.approvals.states import FloodLimits
 from sallyport.config import ApprovalSettings
 from sallyport.config.secrets import Resolve

@@ -18,13 +18,13 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.identity.claims import ClaimMapping, Source, cel
-from sallyport.identity.discovery import discovery_url
 from sallyport.identity.lookups import GoogleDirectory, TokenReview, directory_token
-from sallyport.identity.presets import PRESETS
+from sallyport.identity.oidc.discovery import discovery_url
+from sallyport.identity.oidc.presets import PRESETS
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
 from sallyport.identity.verifier import Lookup
 from sallyport.server.device_logins import DeviceFlowSettings, DeviceLogins
-from sallyport.session.login import OAuthOffer
+from sallyport.session.login.client import OAuthOffer
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import httpx2
 import structlog
 
-from sallyport.approvals.notify import signature
+from sallyport.approvals.channels.notify import signature
 from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.recorder import Recorder

@@ -11,7 +11,7 @@ from sallyport.config.model import TargetSettings
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.server.query import QueryClient
 from sallyport.server.upstream import UnreachableError
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.target_logins import TargetLogins
 from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.privileges import Privileges, load_privileges

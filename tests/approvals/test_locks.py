@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from sallyport.approvals.locks import EXCLUSIVE, columns_of, locks_of
+from sallyport.approvals.preview.locks import EXCLUSIVE, columns_of, locks_of
 from tests.support.postgres import Server
 
 SCHEMA = """

@@ -12,14 +12,14 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from sallyport.approvals.counting import sample_of
-from sallyport.approvals.preview import Query, measure
+from sallyport.approvals.preview.counting import sample_of
+from sallyport.approvals.preview.measure import Query, measure
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict
 from sallyport.masking.sqlmasks import hash_settings
-from sallyport.policy.load import parse_policy
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 

@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from sallyport.approvals.notify import Mail, MailSettings, Webhook, letter, message, signature
+from sallyport.approvals.channels.notify import (
+    Mail,
+    MailSettings,
+    Webhook,
+    letter,
+    message,
+    signature,
+)
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from tests.approvals.helpers import AGENT, BINDING, House

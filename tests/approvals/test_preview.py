@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from sallyport.approvals.counting import count_of
-from sallyport.approvals.preview import Query, measure
+from sallyport.approvals.preview.counting import count_of
+from sallyport.approvals.preview.measure import Query, measure
 from sallyport.approvals.states import Preview
 from sallyport.core.errors import SallyportError
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of

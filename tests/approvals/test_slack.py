@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from sallyport.approvals import slack_blocks
-from sallyport.approvals.slack import Signatures, Slack, SlackPerson, SlackSettings
+from sallyport.approvals.channels import slack_blocks
+from sallyport.approvals.channels.slack import Signatures, Slack, SlackPerson, SlackSettings
 from sallyport.approvals.states import Preview
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import SallyportError

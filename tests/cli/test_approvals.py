@@ -17,8 +17,8 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
+from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.problems import DecisionError
-from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Preview, Status
 from sallyport.cli.approvals import register
 from sallyport.operations.access import Access, ForbiddenError

@@ -21,7 +21,7 @@ from sallyport.cli import policy as policy_commands
 from sallyport.cli.main import build, main
 from sallyport.core.errors import ConfigError
 from sallyport.demo.issuer import DevIssuer
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer

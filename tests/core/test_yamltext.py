@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport.core.errors import ConfigError
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 
 PLACES = [
     ("version: 1\nruls: []\n", "p.yaml:2:1: ruls: unknown key. Did you mean 'rules'? "),

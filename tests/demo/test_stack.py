@@ -22,7 +22,7 @@ from sallyport.demo.account import Install, PostgresError
 from sallyport.demo.endings import ending
 from sallyport.demo.postgres import Cluster, bundled
 from sallyport.demo.process import ProcessError, Program
-from sallyport.policy.load import load_policy
+from sallyport.policy.file.load import load_policy
 from tests.support.gateway import SHOP_POLICY
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server

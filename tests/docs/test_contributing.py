@@ -99,7 +99,7 @@ def test_a_mask_without_its_sql_is_found(copy: Path) -> None:
 def test_a_pack(copy: Path) -> None:
     follow("A pack", copy)
     script = (
-        "from sallyport.policy.load import parse_policy\n"
+        "from sallyport.policy.file.load import parse_policy\n"
         "policy = parse_policy('version: 1\\npacks: [no-notify]\\n', 'p')\n"
         "print([rule.name for rule in policy.rules])"
     )

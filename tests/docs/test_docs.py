@@ -19,7 +19,7 @@ from typer.main import get_command
 from sallyport.cli.main import build
 from sallyport.config import load_config
 from sallyport.core.errors import CODES
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.sql.conftest import fixture_database
 from tests.sql.rendering import rendered
 from tests.support.postgres import Server

@@ -16,7 +16,7 @@ import pytest
 
 from sallyport.core.clock import Clock, ManualClock
 from sallyport.core.secret import Secret
-from sallyport.identity.oidc import CacheLimits
+from sallyport.identity.oidc.keys import CacheLimits
 from sallyport.identity.settings import IssuerSettings
 from tests.identity.door import Door
 from tests.identity.provider import Provider

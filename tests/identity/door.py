@@ -17,7 +17,7 @@ from sallyport.core.clock import Clock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator, LoginRefused
-from sallyport.identity.oidc import CacheLimits
+from sallyport.identity.oidc.keys import CacheLimits
 from sallyport.identity.settings import IssuerSettings
 
 VAGUE = "[SP1601] not a valid token for this gateway"

@@ -20,7 +20,7 @@ from sallyport.cli import identity, persontokens
 from sallyport.core.clock import SystemClock, unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
-from sallyport.identity.client import DevicePrompt
+from sallyport.identity.oidc.client import DevicePrompt
 from tests.identity.conftest import RealProvider
 from tests.identity.door import Door
 from tests.identity.provider import Provider

@@ -14,8 +14,8 @@ from sallyport.core.subject import Subject
 from sallyport.identity.claims import ClaimMapping, cel
 from sallyport.identity.locks import Lock, Locks
 from sallyport.policy.bind import bind
-from sallyport.policy.conditions import compile_condition, subject_variables
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.conditions import compile_condition, subject_variables
+from sallyport.policy.file.load import parse_policy
 from sallyport.policy.model import SubjectMatch
 from tests.identity.door import Door
 from tests.identity.provider import Provider

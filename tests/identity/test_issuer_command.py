@@ -21,7 +21,7 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DemoClient, DevIssuer
-from sallyport.identity.client import DevicePrompt, TokenClient
+from sallyport.identity.oidc.client import DevicePrompt, TokenClient
 from tests.identity.door import Door
 
 MakeDoor = Callable[..., Door]

@@ -17,7 +17,7 @@ from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.demo.issuer import new_signing_key
 from sallyport.identity.authenticate import LoginRefused
-from sallyport.identity.oidc import CacheLimits
+from sallyport.identity.oidc.keys import CacheLimits
 from sallyport.identity.settings import IssuerSettings
 from tests.identity.door import UNREACHABLE, VAGUE, Door
 from tests.identity.provider import DISCOVERY, Answer, Provider, sign

@@ -16,7 +16,7 @@ from sallyport.config import OidcIssuer
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping, cel
-from sallyport.identity.presets import PRESETS
+from sallyport.identity.oidc.presets import PRESETS
 from sallyport.providers import issuer_settings
 from tests.identity.door import Door
 from tests.identity.provider import Provider

@@ -25,7 +25,7 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.demo.postgres import free_port
-from sallyport.identity.client import CodeRequest, GrantError, TokenClient
+from sallyport.identity.oidc.client import CodeRequest, GrantError, TokenClient
 from tests.identity.conftest import RealProvider
 from tests.identity.door import Door
 from tests.server.conftest import wait_for

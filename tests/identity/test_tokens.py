@@ -17,7 +17,7 @@ from joserfc.jwk import OctKey, RSAKey
 from sallyport.core.clock import ManualClock
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import new_signing_key
-from sallyport.identity.jwt import party_problem
+from sallyport.identity.oidc.jwt import party_problem
 from sallyport.identity.settings import IssuerSettings
 from tests.identity.door import VAGUE, Door
 from tests.identity.provider import Provider, encoded, sign

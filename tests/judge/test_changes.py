@@ -6,8 +6,8 @@ import pytest
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict
-from sallyport.policy.load import parse_policy
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 
 POLICY = """\
 version: 1

@@ -11,8 +11,8 @@ from sallyport.judge import Containments, Judge, UntrustedRead
 from sallyport.judge.containments import STEP
 from sallyport.policy.containment import COLUMN, Containment
 from sallyport.policy.decision import Outcome
-from sallyport.policy.load import parse_policy
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 

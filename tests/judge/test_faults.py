@@ -10,13 +10,13 @@ import pytest
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, SubjectJudge
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.server.host import SessionHost
 from sallyport.session.commands import JudgeElsewhere
 from sallyport.session.state import OpenJudgement
 from sallyport.sql.analysis import TooMuchWork
-from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.parse import too_deep
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.text.parse import too_deep
 
 
 @pytest.fixture

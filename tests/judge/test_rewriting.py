@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sallyport.judge import Judge
-from sallyport.policy.load import parse_policy
-from sallyport.sql import template
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.text import template
 from tests.sql.rewrite.database import AGENT, PATH, POLICY, RewritingDatabase
 
 #: With masks that show the values as they are, each answers like the statement itself. All read

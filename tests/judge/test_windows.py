@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.session.name_context import NameContext
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests import test_judge
 from tests.test_judge import POLICY
 

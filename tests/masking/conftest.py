@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from tests.masking.sqlmasks_values import (
     INVALID,
     LAID_OUT,

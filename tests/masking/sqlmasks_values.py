@@ -13,7 +13,7 @@ from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
 from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.wire import frames
 
 KEYS = {"k": Secret("a key of this test"), "long": Secret("ü" * 40)}

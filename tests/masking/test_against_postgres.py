@@ -14,7 +14,7 @@ from sallyport.core.secret import Secret
 from sallyport.masking.copy import CopyMasker, compile_copy
 from sallyport.masking.plan import MaskPlan, PlannedColumn, compile_rows
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.sql.facts import CopyFormat
 from sallyport.wire import frames
 from sallyport.wire.backend import Field

@@ -9,9 +9,9 @@ from sallyport.core.secret import Secret
 from sallyport.masking.maskers import NATIVE_MASKS, Family, operation
 from sallyport.masking.sqlmasks import SQL_MASKS, mask_expression, reads_column
 from sallyport.policy.decision import MaskSpec
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.policy.mask_kinds import MASK_KINDS, is_value_independent, spec_text
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.wire import values
 from sallyport.wire.frames import RowProgram, data_row, mask_rows
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.wire import values
 from sallyport.wire.frames import RowProgram, data_row, mask_rows
 

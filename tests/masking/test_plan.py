@@ -12,7 +12,7 @@ from sallyport.masking.plan import (
     compile_rows,
 )
 from sallyport.policy.decision import REDACT, ColumnMask, MaskSpec
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.facts import Dependence, OutputColumn
 from sallyport.wire.backend import Field
 from sallyport.wire.frames import RowProgram, data_row, mask_rows

@@ -14,8 +14,8 @@ import pytest
 
 from sallyport.masking.sqlmasks import MAX_TEXT, mask_expression, null_expression, reads_column
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
-from sallyport.sql.parse import parse
+from sallyport.sql.catalog.snapshot import Type
+from sallyport.sql.text.parse import parse
 from tests.masking.sqlmasks_values import (
     HOSTILE,
     LAID_OUT,

@@ -21,7 +21,7 @@ from sallyport.masking.sqlmasks import (
     undefined_bytes,
 )
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from tests.masking.sqlmasks_values import (
     KEYS,
     SETTINGS,

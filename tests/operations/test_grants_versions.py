@@ -12,7 +12,7 @@ import psycopg
 from sallyport.operations.grant_script import script
 from sallyport.operations.grants import excess, missing, required_privileges
 from sallyport.policy.bind import bind
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.targets import privileges as live
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of, simple_query

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport.operations.statementsearch import read_query, state_text
-from sallyport.sql.fingerprint import query_fingerprint
+from sallyport.sql.text.fingerprint import query_fingerprint
 from sallyport.store.statementindex import IndexState, SearchError
 
 

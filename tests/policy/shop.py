@@ -4,7 +4,7 @@ a sequence of schemas.
 
 from __future__ import annotations
 
-from sallyport.sql.catalog import CatalogSnapshot, Column, ColumnId, Function, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, ColumnId, Function, Relation
 
 INT4, TEXT = 23, 25
 

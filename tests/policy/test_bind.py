@@ -13,8 +13,8 @@ from sallyport.core.subject import Subject
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
-from sallyport.policy.load import parse_policy
-from sallyport.policy.patterns import parse_pattern
+from sallyport.policy.file.load import parse_policy
+from sallyport.policy.file.patterns import parse_pattern
 from tests.policy.shop import CATALOG, col, oid
 
 NOW = 1_790_000_000.0

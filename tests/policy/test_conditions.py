@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.policy.conditions import (
+from sallyport.policy.file.conditions import (
     MAX_LENGTH,
     compile_condition,
     subject_variables,

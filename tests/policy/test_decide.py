@@ -13,7 +13,7 @@ from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.decide import traces
 from sallyport.policy.decision import Decision
-from sallyport.policy.load import load_policy, parse_policy
+from sallyport.policy.file.load import load_policy, parse_policy
 from sallyport.sql.facts import (
     Access,
     Clause,

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sallyport.policy import raw
 from sallyport.policy.actions import ACTIONS, GROUPS
-from sallyport.policy.conditions import _EXAMPLE, VARIABLES
 from sallyport.policy.expectations import Expectation
-from sallyport.policy.load import PACKS, parse_policy
+from sallyport.policy.file import raw
+from sallyport.policy.file.conditions import _EXAMPLE, VARIABLES
+from sallyport.policy.file.load import PACKS, parse_policy
 from sallyport.policy.mask_kinds import MASK_KINDS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()

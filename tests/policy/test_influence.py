@@ -10,9 +10,8 @@ from sallyport.core.errors import CODES
 from sallyport.core.subject import Subject
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.changed_settings import check_change, check_settings
-from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
-from sallyport.policy.influence import (
+from sallyport.policy.checks.changed_settings import check_change, check_settings
+from sallyport.policy.checks.influence import (
     character_position,
     check_flows,
     check_functions,
@@ -23,8 +22,9 @@ from sallyport.policy.influence import (
     check_unknowns,
     check_writes,
 )
-from sallyport.policy.load import parse_policy
-from sallyport.sql.catalog import ColumnId
+from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.facts import (
     Access,
     Clause,

@@ -10,8 +10,8 @@ import pytest
 from sallyport.core.errors import ConfigError
 from sallyport.policy.actions import ACTIONS, GROUPS, canonical, expand, is_ddl
 from sallyport.policy.decision import Filter, MaskSpec, Outcome
-from sallyport.policy.file import PolicyFile
-from sallyport.policy.load import PACKS, load_policy, parse_policy
+from sallyport.policy.file.load import PACKS, load_policy, parse_policy
+from sallyport.policy.file.source import PolicyFile
 from sallyport.policy.model import SubjectLimits
 
 #: The example of the documentation, word for word.

@@ -14,11 +14,11 @@ from sallyport.core.subject import Subject
 from sallyport.policy.actions import ACTIONS, expand
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import stricter_mask
-from sallyport.policy.conditions import compile_condition
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec, Outcome
+from sallyport.policy.file.conditions import compile_condition
+from sallyport.policy.file.patterns import parse_pattern
 from sallyport.policy.model import Policy, Rule
-from sallyport.policy.patterns import parse_pattern
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.facts import Access, StatementFacts
 from tests.policy.shop import CATALOG
 

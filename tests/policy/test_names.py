@@ -12,9 +12,9 @@ import pytest
 from sallyport.core.subject import Subject
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.policy.outcome import outcome_of
-from sallyport.sql.catalog import CatalogSnapshot, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Relation
 from sallyport.sql.extract import Context, analyze
 from tests.policy.shop import CATALOG
 

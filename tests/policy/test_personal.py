@@ -8,9 +8,9 @@ import pytest
 
 from sallyport.policy.bind import bind
 from sallyport.policy.coverage import Coverage
-from sallyport.policy.load import parse_policy
-from sallyport.policy.spellings import spellings, words_of
-from sallyport.sql.catalog import CatalogSnapshot, Column, Relation, Type
+from sallyport.policy.file.load import parse_policy
+from sallyport.policy.file.spellings import spellings, words_of
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, Relation, Type
 
 PACK = "version: 1\npacks: [pii-default]\n"
 TEXT, BOOL, MOMENT = 25, 16, 1184

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from sallyport.policy.bind import bind
-from sallyport.policy.load import parse_policy
-from sallyport.policy.reach import GrantedAction, reach_of
-from sallyport.sql.catalog import CatalogSnapshot, Column, Relation
+from sallyport.policy.checks.reach import GrantedAction, reach_of
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, Relation
 
 TABLE = Relation(
     16500, "public", "t", "r", (Column("a", 1, 23), Column("b", 2, 25), Column("c", 3, 25))

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.policy.load import load_policy
+from sallyport.policy.file.load import load_policy
 from sallyport.policy.versions import STARTED, diff, unified, version_of
 
 TEXTS = st.lists(st.sampled_from(["a", "b", "c", "", "  x: 1"]), max_size=30).map("\n".join)

@@ -18,8 +18,8 @@ import httpx2
 import psycopg
 import pytest
 
-from sallyport.approvals.notify import signature
-from sallyport.approvals.slack_blocks import APPROVE, DENY
+from sallyport.approvals.channels.notify import signature
+from sallyport.approvals.channels.slack_blocks import APPROVE, DENY
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DEMO_CLIENTS, DevIssuer
 from sallyport.demo.postgres import free_port

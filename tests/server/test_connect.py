@@ -23,7 +23,7 @@ import pytest
 from sallyport.cli.localproxy import Door, LocalProxy
 from sallyport.core.secret import Secret
 from sallyport.demo.postgres import free_port
-from sallyport.identity.client import Grant
+from sallyport.identity.oidc.client import Grant
 from tests.server.conftest import wait_for
 from tests.support.gateway import AGENT, Gateway
 

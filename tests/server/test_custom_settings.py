@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from sallyport.sql.custom_settings import ANY, is_listed, is_pattern, read_by
+from sallyport.sql.utility.custom_settings import ANY, is_listed, is_pattern, read_by
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from sallyport.session.login import ClientLogin
+from sallyport.session.login.client import ClientLogin
 from tests.server.conftest import wait_for
 from tests.support.gateway import PRIVACY, Gateway
 

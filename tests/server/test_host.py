@@ -18,7 +18,7 @@ from sallyport.server.admission import admit
 from sallyport.server.gateway import Gateway as RunningGateway
 from sallyport.server.host import SessionHost
 from sallyport.server.peers import PeerState
-from sallyport.session.login import Authenticate
+from sallyport.session.login.client import Authenticate
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 from tests.support.gateway import Gateway

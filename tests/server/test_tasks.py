@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from sallyport.policy import file as policy_file
-from sallyport.policy.file import PolicyFile
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file import source as policy_file
+from sallyport.policy.file.load import parse_policy
+from sallyport.policy.file.source import PolicyFile
 from sallyport.server import databases
 from sallyport.server.databases import Database
 from sallyport.server.tasks import Tasks

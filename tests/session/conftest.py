@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.session.playbook import POLICY, Stage
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of

@@ -18,12 +18,12 @@ from typing import Any
 from sallyport.core.errors import Refusal
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.session.commands import CloseSession, Command
 from sallyport.session.machine import Session, SessionLimits
 from sallyport.session.ports import JudgedStatement
-from sallyport.session.server_writer import FAILING_SQL
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.session.server.writer import FAILING_SQL
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.wire import backend, frontend
 from sallyport.wire.backend import Field
 from sallyport.wire.frames import data_row

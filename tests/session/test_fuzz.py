@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
 from sallyport.session.commands import CloseSession, JudgeElsewhere, RefreshCatalog
 from sallyport.session.machine import Session, SessionLimits
 from sallyport.wire import frontend

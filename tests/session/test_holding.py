@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
 from sallyport.session.commands import AskApproval, JudgeElsewhere
 from sallyport.session.held import HeldStatement, Ruling
 from sallyport.session.holding import cancel_waiting
-from sallyport.session.server_writer import FAILING_SQL
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.session.server.writer import FAILING_SQL
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.wire import backend
 from sallyport.wire.frontend import (
     bind,

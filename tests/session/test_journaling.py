@@ -10,7 +10,7 @@ import pytest
 
 from sallyport.session.commands import AskApproval
 from sallyport.session.held import Ruling
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.wire import backend
 from sallyport.wire.frontend import bind, execute, parse, query, sync
 from tests.session.playbook import (

@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from sallyport.core.errors import ProtocolError
 from sallyport.core.secret import Secret
-from sallyport.session.login import Authenticate, CancelBackend, ClientLogin, Close, Phase, StartTls
-from sallyport.session.upstream_login import Step, UpstreamError, UpstreamLogin
+from sallyport.session.login.client import (
+    Authenticate,
+    CancelBackend,
+    ClientLogin,
+    Close,
+    Phase,
+    StartTls,
+)
+from sallyport.session.login.upstream import Step, UpstreamError, UpstreamLogin
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import (
     cancel_request,

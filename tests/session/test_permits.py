@@ -15,7 +15,7 @@ import sallyport
 from sallyport.core.errors import refuse
 from sallyport.judge import ParsePermit, RunPermit, permit_approved
 from sallyport.session.machine import Session, SessionLimits
-from sallyport.session.server_writer import ServerWriter, UnjudgedError, permitted
+from sallyport.session.server.writer import ServerWriter, UnjudgedError, permitted
 from sallyport.wire import frontend
 from tests.session.decode import messages
 from tests.session.playbook import AGENT, Recording, Stage

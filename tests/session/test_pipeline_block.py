@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sallyport.session.server_writer import ServerWriter
+from sallyport.session.server.writer import ServerWriter
 from sallyport.wire import backend, frontend
 from tests.session.playbook import IN_BLOCK, NOTHING, Stage, client, does, done, play, server
 from tests.session.test_simple import asks_own

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
 from sallyport.session.commands import RefreshCatalog
 from sallyport.session.holding import cancel_waiting
 from sallyport.session.machine import Session, SessionLimits
-from sallyport.session.server_writer import FAILING_SQL
-from sallyport.sql.catalog import Column
+from sallyport.session.server.writer import FAILING_SQL
+from sallyport.sql.catalog.snapshot import Column
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import query
 from tests.session.playbook import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.sql.rewrite.database import SCHEMA, RewritingDatabase, identity_masks
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import Flow, StatementFacts
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.sql import functions, relations
-from sallyport.sql.catalog import CatalogSnapshot, Function
-from sallyport.sql.extract import analyze
-from sallyport.sql.functions import (
+from sallyport.sql.catalog import functions, relations
+from sallyport.sql.catalog.functions import (
     FIRST_USER_OID,
     classify,
     classify_cast,
     classify_operator,
     type_names,
 )
-from sallyport.sql.relations import SYSTEM_SCHEMAS, classify_relation
+from sallyport.sql.catalog.relations import SYSTEM_SCHEMAS, classify_relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Function
+from sallyport.sql.extract import analyze
 from tests.sql.rendering import CONTEXT
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of

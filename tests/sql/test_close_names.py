@@ -6,7 +6,7 @@ from difflib import SequenceMatcher, get_close_matches
 
 import pytest
 
-from sallyport.sql.close_names import closest
+from sallyport.sql.names.close_names import closest
 
 NAMES = ["orders", "order_items", "customers", "payments", "products", "categories", "shipments"]
 

@@ -12,10 +12,8 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot, Function
-from sallyport.sql.extensions import _tables, knows_type, listed, unreadable
-from sallyport.sql.extract import Context, analyze
-from sallyport.sql.functions import (
+from sallyport.sql.catalog.extensions import _tables, knows_type, listed, unreadable
+from sallyport.sql.catalog.functions import (
     _INTERNAL_TYPES,
     _NOT_BUILT_IN,
     _NOT_LISTED,
@@ -26,6 +24,8 @@ from sallyport.sql.functions import (
     is_known,
     type_names,
 )
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Function
+from sallyport.sql.extract import Context, analyze
 from tests.support.postgres import DEBIAN, WHEEL, Server
 from tests.targets.query import catalog_of
 
@@ -251,7 +251,9 @@ def test_what_is_listed_exists(extended: Extended) -> None:
 
 
 def test_a_listed_safe_function_is_written_in_c(extended: Extended) -> None:
-    """Otherwise the entry has no effect, and the body speaks (see sallyport.sql.extensions)."""
+    """Otherwise the entry has no effect, and the body speaks (see
+    sallyport.sql.catalog.extensions).
+    """
     languages: dict[tuple[str, str], set[str]] = {}
     for function in extended.members():
         for name in (function.name, _signature(function)):

@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from sallyport.sql.catalog import Cast, CatalogSnapshot, Function
-from sallyport.sql.extensions import listed
+from sallyport.sql.catalog.extensions import listed
+from sallyport.sql.catalog.functions import _INTERNAL_TYPES, classify, is_known, type_names
+from sallyport.sql.catalog.snapshot import Cast, CatalogSnapshot, Function
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import Dependence, StatementFacts
-from sallyport.sql.functions import _INTERNAL_TYPES, classify, is_known, type_names
-from sallyport.sql.types import TEXT
+from sallyport.sql.values.types import TEXT
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 

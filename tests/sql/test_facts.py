@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.sql.rendering import cases, rendered
 
 CASES = cases()

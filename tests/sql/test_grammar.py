@@ -11,9 +11,10 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from sallyport.policy.actions import ACTIONS, canonical
-from sallyport.sql import ddl_alter, extract
+from sallyport.sql import extract
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, QUERIES, STATEMENTS
-from sallyport.sql.ddl_refused import NOT_ALTERED, hint_of, kind_of
+from sallyport.sql.ddl import alter as ddl_alter
+from sallyport.sql.ddl.refused import NOT_ALTERED, hint_of, kind_of
 
 #: Made by parse analysis and the planner, never by the grammar.
 LATER = set(

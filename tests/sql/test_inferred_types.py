@@ -14,13 +14,13 @@ import psycopg
 import pytest
 
 from sallyport.sql.analysis import Analysis, Context, Work
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import HANDLERS
 from sallyport.sql.lineage import UNKNOWN_TYPE
-from sallyport.sql.parse import parse
-from sallyport.sql.resolve import name_resolver
-from sallyport.sql.scope import Scope
-from sallyport.sql.types import TEXT
+from sallyport.sql.names.resolve import name_resolver
+from sallyport.sql.names.scope import Scope
+from sallyport.sql.text.parse import parse
+from sallyport.sql.values.types import TEXT
 
 TYPES = (
     "bool", "bytea", '"char"', "name", "int8", "int2", "int4", "text", "oid", "json", "jsonb", "xml", "float4", "float8", "bpchar",

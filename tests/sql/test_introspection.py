@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.functions import FIRST_USER_OID
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
-from sallyport.sql.functions import FIRST_USER_OID
 from tests.sql.conftest import blocks
 from tests.sql.rendering import CONTEXT
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from sallyport.core.errors import CODES, UNKNOWN_NAMES
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
 from tests.sql.rendering import CONTEXT
 

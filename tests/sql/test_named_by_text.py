@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sallyport.sql.analysis import Context
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
 from sallyport.sql.facts import StatementFacts
 from sallyport.targets.catalog_loader import load_catalog, refreshed_catalog

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from sallyport.policy.needs import chain
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.policy.checks.needs import chain
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.extract import analyze
 from sallyport.sql.facts import StatementFacts
 from tests.sql.conftest import statements

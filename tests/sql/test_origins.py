@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
 from tests.sql.conftest import fixture_database, statements
 from tests.sql.rendering import CONTEXT

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql import parse as module
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
 from sallyport.sql.facts import meant_by
-from sallyport.sql.parse import MAX_STATEMENTS, MAX_TOKENS, parse, parse_counted
+from sallyport.sql.text import parse as module
+from sallyport.sql.text.parse import MAX_STATEMENTS, MAX_TOKENS, parse, parse_counted
 from sallyport.wire.scan import nesting, outline
 from tests.sql.rendering import CONTEXT, render
 
@@ -374,7 +374,7 @@ def test_copies_in_the_tree_are_counted_before_they_are_made(depth: int, columns
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
         "from sallyport.core.errors import RefusedError\n"
-        "from sallyport.sql.parse import parse, parse_counted\n"
+        "from sallyport.sql.text.parse import parse, parse_counted\n"
         "sql = sys.stdin.buffer.read()\n"
         "for one in (parse, parse_counted):\n"
         "    try:\n        one(sql)\n        print('parsed')\n"

@@ -12,9 +12,9 @@ import sys
 import pytest
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
-from sallyport.sql.parse import MAX_LENGTH, SMALL, parse
+from sallyport.sql.text.parse import MAX_LENGTH, SMALL, parse
 
 
 def code_of(sql: bytes, max_length: int = 1 << 20) -> tuple[str, int]:
@@ -85,7 +85,7 @@ def test_a_bomb_harms_nobody(name: str, size: int) -> None:
     """In a process of its own, so that a crash is seen and nothing else dies with it."""
     script = (
         "from sallyport.core.errors import RefusedError\n"
-        "from sallyport.sql.parse import parse\n"
+        "from sallyport.sql.text.parse import parse\n"
         f"start, part, end = {BOMBS[name]!r}\n"
         f"sql = (start + part * (({size} - len(start) - len(end)) // len(part)) + end).encode()\n"
         "try:\n    parse(sql, len(sql))\n    print('parsed')\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.sql.search_path import format_search_path, split_search_path
+from sallyport.sql.names.search_path import format_search_path, split_search_path
 
 
 @pytest.mark.parametrize(

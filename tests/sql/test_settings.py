@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.sql.settings import STARTUP, any_value_allowed, classify_setting, show_allowed
+from sallyport.sql.utility.settings import (
+    STARTUP,
+    any_value_allowed,
+    classify_setting,
+    show_allowed,
+)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
 from tests.sql.rendering import CONTEXT
 

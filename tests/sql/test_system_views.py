@@ -9,16 +9,16 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot, Relation
-from sallyport.sql.functions import classify
-from sallyport.sql.relations import classify_relation
-from sallyport.sql.settings import show_allowed, shown_names
-from sallyport.sql.system_views import (
+from sallyport.sql.catalog.functions import classify
+from sallyport.sql.catalog.relations import classify_relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Relation
+from sallyport.sql.catalog.system_views import (
     COUNTER_FUNCTIONS,
     hidden_relations,
     is_substituted,
     substitute,
 )
+from sallyport.sql.utility.settings import show_allowed, shown_names
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.sql import template
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
+from sallyport.sql.text import template
 
 TEXTS = {
     "select 1": "select $1",

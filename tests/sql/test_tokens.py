@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.tokens import token_spans
+from sallyport.sql.text.tokens import token_spans
 
 
 @pytest.mark.parametrize("text", [b"/*" * 50000 + b"SELECT 1", b"SELECT 1" + b"+-" * 50000 + b"1"])

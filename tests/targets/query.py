@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import pq
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.targets.catalog_loader import Query, Row, load_catalog
 
 

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from sallyport.policy.bind import bind
-from sallyport.policy.load import parse_policy
-from sallyport.sql.catalog import CatalogSnapshot, Column, Relation
-from sallyport.sql.functions import classify_cast
-from sallyport.sql.search_path import split_search_path
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.functions import classify_cast
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, Relation
+from sallyport.sql.names.search_path import split_search_path
 from sallyport.targets.catalog_loader import (
     CatalogError,
     LoadedCatalog,

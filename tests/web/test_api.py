@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
 from sallyport.operations.access import OWN
-from sallyport.web.api import PREFIX
-from sallyport.web.resources import OPERATIONS
+from sallyport.web.api.operations import PREFIX
+from sallyport.web.api.resources import OPERATIONS
 from tests.web.helpers import Browser, bearer
 from tests.web.world import World
 

@@ -13,9 +13,9 @@ from sallyport.core.clock import ManualClock
 from sallyport.core.rate_limit import RateLimit
 from sallyport.core.subject import Subject
 from sallyport.demo.issuer import DevIssuer
-from sallyport.web.auth import local_path
+from sallyport.web.auth.sign_in import local_path
+from sallyport.web.auth.signins import SignIns
 from sallyport.web.security import CONTENT_SECURITY_POLICY
-from sallyport.web.signins import SignIns
 from tests.web.helpers import Browser, choose
 from tests.web.world import PEOPLE, World
 

@@ -18,11 +18,11 @@ from sallyport.approvals.states import Demand
 from sallyport.core.clock import ManualClock
 from sallyport.operations.pages import Pager
 from sallyport.operations.ports import GatewayMetrics
-from sallyport.web import plots
 from sallyport.web.activity import Activity, Minute, percentile, total
 from sallyport.web.app import build
-from sallyport.web.rendering import environment
-from sallyport.web.sqltext import highlight
+from sallyport.web.pages import plots
+from sallyport.web.pages.rendering import environment
+from sallyport.web.pages.sqltext import highlight
 from tests.web.helpers import Browser
 from tests.web.world import EVIL, RAW, World
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from sallyport.demo.issuer import DevIssuer
-from sallyport.web.api import PREFIX
+from sallyport.web.api.operations import PREFIX
 from sallyport.web.app import build
 from tests.web.helpers import Browser, bearer
 from tests.web.world import RAW, World

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.operations.actions import ActionQuery, find_actions
-from sallyport.web.api import PREFIX
+from sallyport.web.api.operations import PREFIX
 from tests.audit.helpers import until
 from tests.web.helpers import Browser, bearer, choose
 from tests.web.real import ADAM, AGENT, DANA, OLGA, People, Real

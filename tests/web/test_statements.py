@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from sallyport.demo.issuer import DevIssuer
-from sallyport.web.api import PREFIX
+from sallyport.web.api.operations import PREFIX
 from tests.web.helpers import Browser, bearer
 from tests.web.world import EVIL, RAW
 

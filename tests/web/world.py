@@ -14,7 +14,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from sallyport.approvals.sampling import Sample
+from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview, Request
 from sallyport.audit.actions import ActionLog
@@ -42,9 +42,9 @@ from sallyport.operations.sessions import Sessions
 from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.policy.coverage import ColumnCoverage, Coverage
 from sallyport.policy.explain import Explanation
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from sallyport.policy.versions import PolicyVersion
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
 from sallyport.store.locks import SqlLockStore

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from sallyport.core.errors import ProtocolError, refuse
-from sallyport.session.login import Authenticate, ClientLogin, Close, OAuthOffer, Phase
+from sallyport.session.login.client import Authenticate, ClientLogin, Close, OAuthOffer, Phase
 from sallyport.wire.oauthbearer import failure, parse_initial
 
 OFFER = OAuthOffer("oauth", "https://idp.example.com/.well-known/openid-configuration", "openid db")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sallyport.sql.parse import parse
+from sallyport.sql.text.parse import parse
 
 _POSITIONS: Final = frozenset(
     {

@@ -88,8 +88,8 @@ class Binding:
     ``sql``: the text of this one statement, as the client sent it. ``sent``: what the target gets
     for it, with masks put into it; "" in requests of older gateways. ``bind_formats``: as in Bind
     (0 text, 1 binary). ``rules``: every hold rule that matched. ``settings``: those that change
-    what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
-    ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server
+    what a statement means (:mod:`sallyport.sql.utility.settings`), with their values, sorted by
+    name. ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server
     infers: ``$1 = x`` is another comparison for another type. ``recorded``: None where recordings
     show it as it is.
     """
@@ -235,7 +235,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What the statement would do, measured (:mod:`sallyport.approvals.preview`).
+    """What the statement would do, measured (:mod:`sallyport.approvals.preview.measure`).
 
     plan: PostgreSQL's plan as JSON text, "" when there is none. rows: rows it would touch, None
     when not counted. actions: of MERGE, how many of them by what happens to them ("update 3"), one

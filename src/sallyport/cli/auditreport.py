@@ -63,7 +63,7 @@ def report(
         made = _gathered(open_sessions(config, data, verifying=True), since, until or now, now)
         _add_store(made, config, data)
         if html is not None:
-            from sallyport.web.handover import report_page
+            from sallyport.web.pages.handover import report_page
 
             write_private(html, report_page(made))
         if as_json:

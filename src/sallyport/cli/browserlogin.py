@@ -19,7 +19,7 @@ from sallyport.cli.loopback import LoopbackListener
 from sallyport.cli.rest import RestClient
 from sallyport.core.clock import unix_seconds
 from sallyport.core.secret import Secret
-from sallyport.identity.client import Grant
+from sallyport.identity.oidc.client import Grant
 
 
 def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:

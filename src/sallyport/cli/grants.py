@@ -72,7 +72,7 @@ def _grants(
     from sallyport.operations.grant_script import script
     from sallyport.operations.grants import required_privileges
     from sallyport.policy.bind import bind
-    from sallyport.policy.load import load_policy
+    from sallyport.policy.file.load import load_policy
     from sallyport.target_catalogs import load_target_privileges
 
     log_to_stderr()

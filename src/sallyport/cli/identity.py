@@ -23,7 +23,7 @@ from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.core.secret import Secret
-    from sallyport.identity.client import Grant
+    from sallyport.identity.oidc.client import Grant
 
 _SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
 #: A token that ends within this many seconds is not handed out any more.
@@ -266,7 +266,7 @@ def _keep(grant: Grant) -> None:
 def kept() -> Grant:
     """The token that ``login`` kept. Ends the program when there is none."""
     from sallyport.core.secret import Secret
-    from sallyport.identity.client import Grant
+    from sallyport.identity.oidc.client import Grant
 
     path = token_file()
     try:

@@ -27,7 +27,7 @@ from sallyport.cli.tokensource import state_directory
 from sallyport.core.address import is_loopback
 from sallyport.core.errors import ConfigError, ProtocolError, Refusal, SallyportError, refuse
 from sallyport.core.secret import Secret
-from sallyport.identity.client import Grant
+from sallyport.identity.oidc.client import Grant
 from sallyport.server.tls import client_context
 from sallyport.wire import backend, frontend, startup
 

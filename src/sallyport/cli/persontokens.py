@@ -12,7 +12,7 @@ from typing import Literal
 
 from sallyport.cli.loopback import LoopbackListener
 from sallyport.core.errors import SallyportError
-from sallyport.identity.client import DevicePrompt, Grant, GrantError, TokenClient
+from sallyport.identity.oidc.client import DevicePrompt, Grant, GrantError, TokenClient
 
 SignIn = Literal["browser", "device"]
 #: A token with so little left of its life is not handed out, if another can be had: a share, and

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sallyport.core.yamltext import Document
     from sallyport.judge import Judge
     from sallyport.policy.explain import Explanation
-    from sallyport.sql.catalog import CatalogSnapshot
+    from sallyport.sql.catalog.snapshot import CatalogSnapshot
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -115,7 +115,7 @@ class _Explaining:
 
     def __init__(self, config_path: Path, source: CatalogSource) -> None:
         from sallyport.config import load_config
-        from sallyport.policy.load import load_policy
+        from sallyport.policy.file.load import load_policy
 
         self.config = load_config(config_path)
         self.policy = load_policy(self.config.policy_path)

@@ -18,7 +18,7 @@ from sallyport.core.errors import ConfigError, SallyportError
 if TYPE_CHECKING:
     from sallyport.config import Config
     from sallyport.policy.model import Policy
-    from sallyport.sql.catalog import CatalogSnapshot
+    from sallyport.sql.catalog.snapshot import CatalogSnapshot
 
 CatalogSource: TypeAlias = "Callable[[Config, str], CatalogSnapshot]"
 
@@ -98,7 +98,7 @@ def _check(
     file: Path | None, config_path: Path | None, source: CatalogSource | None
 ) -> tuple[Policy, _Findings]:
     from sallyport.config import load_config
-    from sallyport.policy.load import load_policy
+    from sallyport.policy.file.load import load_policy
 
     if file is not None:
         _not_a_configuration(file)

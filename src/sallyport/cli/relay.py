@@ -16,7 +16,7 @@ from typing import Final
 
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.core.secret import Secret
-from sallyport.identity.client import Grant
+from sallyport.identity.oidc.client import Grant
 from sallyport.wire import backend, frontend
 
 _PIECE: Final = 1 << 16

@@ -29,7 +29,7 @@ def write(
     """Raises SallyportError for a file that cannot be written."""
     row = sessions.find(session)
     if html is not None:
-        from sallyport.web.handover import replay_page
+        from sallyport.web.pages.handover import replay_page
 
         write_private(html, replay_page(row, sessions.replay(row.id, on_problem), rows))
     if cast is not None:

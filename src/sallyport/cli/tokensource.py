@@ -22,7 +22,7 @@ from sallyport.cli import identity
 from sallyport.cli.persontokens import PersonTokens, person_tokens
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
-from sallyport.identity.client import Grant, GrantError, TokenClient
+from sallyport.identity.oidc.client import Grant, GrantError, TokenClient
 
 
 @dataclass(frozen=True, slots=True)

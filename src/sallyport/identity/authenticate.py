@@ -26,10 +26,10 @@ from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.failures import FailedLogins
-from sallyport.identity.fetch import ClientFactory, default_client
-from sallyport.identity.jwt_verifier import JwtVerifier
 from sallyport.identity.locks import Lock, Locks
-from sallyport.identity.oidc import CacheLimits
+from sallyport.identity.oidc.fetch import ClientFactory, default_client
+from sallyport.identity.oidc.keys import CacheLimits
+from sallyport.identity.oidc.verifier import JwtVerifier
 from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.session_tokens import PREFIX, SessionTokens
 from sallyport.identity.settings import IssuerSettings

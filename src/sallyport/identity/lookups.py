@@ -21,7 +21,7 @@ import httpx2
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.identity.fetch import FetchError, bearer_of, fetch_json, new_client, post_json
+from sallyport.identity.oidc.fetch import FetchError, bearer_of, fetch_json, new_client, post_json
 from sallyport.identity.problems import IdentityProblem, printable
 
 _TIMEOUT: Final = 5.0

@@ -42,8 +42,8 @@ class IssuerSettings:
 
     issuer: exactly as in the token's ``iss`` and in the discovery document. audience: what ``aud``
     must contain. claims: who somebody is, by which claims. require: what must be true of the claims
-    of every token. provider: whose tokens these are (:mod:`sallyport.identity.presets`), "" for
-    any. algorithms: accepted ``alg`` values. jwks_url: where the keys are, for issuers without
+    of every token. provider: whose tokens these are (:mod:`sallyport.identity.oidc.presets`), ""
+    for any. algorithms: accepted ``alg`` values. jwks_url: where the keys are, for issuers without
     discovery. clock_skew: seconds by which the clocks may differ (0 to 300). max_token_age: refuse
     tokens issued longer ago than this many seconds, whatever their ``exp`` says; 0: no such limit.
     ca_file: PEM file of the CA that signed the issuer's certificate, instead of the system's.

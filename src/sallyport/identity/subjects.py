@@ -12,8 +12,8 @@ from typing import Any
 
 from sallyport.core.subject import AGENT_CLAIMS, Subject
 from sallyport.identity.claims import ClaimMapping, Source, claim_at, first_value, value_at
-from sallyport.identity.jwt import usable_until
-from sallyport.identity.presets import overage_problem
+from sallyport.identity.oidc.jwt import usable_until
+from sallyport.identity.oidc.presets import overage_problem
 from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.settings import IssuerSettings
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from sallyport.policy.actions import READ, SESSION, canonical
-from sallyport.policy.needs import chain
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.checks.needs import chain
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.facts import EffectKind, StatementFacts
 
 #: Kinds of statements that change nothing by themselves: they read, or concern the session alone.

@@ -9,13 +9,13 @@ from sallyport.judge.subselects import INNER
 from sallyport.masking.maskers import base_type
 from sallyport.masking.sqlmasks import mask_expression, null_expression
 from sallyport.policy.decision import EQUALITY
-from sallyport.sql.catalog import Column
+from sallyport.sql.catalog.snapshot import Column
 from sallyport.sql.facts import Clause, Comparison, Influence, RangeVariable, StatementFacts
-from sallyport.sql.identifiers import quoted
 from sallyport.sql.rewrite.conditions import moved_condition
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import cannot_rewrite, name_end, reference_end
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.text.tokens import Tokens
 
 
 def moved_comparisons(

@@ -18,8 +18,8 @@ from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
 from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.model import Policy
-from sallyport.sql.catalog import CatalogSnapshot, Relation, Type
-from sallyport.sql.settings import MASKED_STARTUP
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Relation, Type
+from sallyport.sql.utility.settings import MASKED_STARTUP
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from sallyport.core.errors import RefusedError
 from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
+from sallyport.policy.checks.needs import chain
 from sallyport.policy.decision import ColumnMask, MaskSpec
-from sallyport.policy.needs import chain
-from sallyport.sql import template
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Type
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Type
 from sallyport.sql.facts import StatementFacts
-from sallyport.sql.tokens import token_spans
+from sallyport.sql.text import template
+from sallyport.sql.text.tokens import token_spans
 from sallyport.wire.frames import Op, RowProgram, data_row, keep, mask_rows
 
 #: What stands for a value that nobody may see: as a literal, and as a bind value in text format.

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from sallyport.masking.plan import column_spec
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import ColumnMask, MaskSpec
-from sallyport.sql import system_views
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
+from sallyport.sql.catalog import system_views
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
+from sallyport.sql.catalog.system_views import is_substituted
 from sallyport.sql.facts import RangeVariable, StatementFacts
-from sallyport.sql.relation_items import relation_fields, view_facts
-from sallyport.sql.resolve import NameResolver
-from sallyport.sql.scope import SYSTEM_COLUMNS
-from sallyport.sql.system_views import is_substituted
+from sallyport.sql.names.resolve import NameResolver
+from sallyport.sql.names.scope import SYSTEM_COLUMNS
+from sallyport.sql.queries.relation_items import relation_fields, view_facts
 
 #: Types with a length to which an explicit cast cuts: varchar, char(n).
 _CUT_TO_LENGTH = frozenset({1043, 1042})

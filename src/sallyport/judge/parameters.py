@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.policy.needs import chain
-from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.equality import may_be_declared
+from sallyport.policy.checks.needs import chain
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.expressions.equality import may_be_declared
 from sallyport.sql.facts import StatementFacts
-from sallyport.sql.resolve import name_resolver
+from sallyport.sql.names.resolve import name_resolver
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,12 @@ from sallyport.judge.comparisons import (
 from sallyport.judge.masked_relations import MaskedRelations
 from sallyport.judge.subselects import INNER, Subselects, source
 from sallyport.judge.verdict import EXECUTES_WITH_BUFFERS, Verdict
-from sallyport.policy.needs import chain
-from sallyport.policy.renames import is_hidden
-from sallyport.sql.catalog import Relation
+from sallyport.policy.checks.needs import chain
+from sallyport.policy.checks.renames import is_hidden
+from sallyport.sql.catalog.snapshot import Relation
+from sallyport.sql.catalog.system_views import is_substituted
 from sallyport.sql.facts import RangeVariable, StatementFacts
-from sallyport.sql.identifiers import quoted
-from sallyport.sql.relation_items import view_facts
+from sallyport.sql.queries.relation_items import view_facts
 from sallyport.sql.rewrite.cascade import cascade_cut
 from sallyport.sql.rewrite.counters import counter_cuts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
@@ -49,8 +49,8 @@ from sallyport.sql.rewrite.ranges import (
     row_of_group,
     typed_row,
 )
-from sallyport.sql.system_views import is_substituted
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.text.tokens import Tokens
 
 log = structlog.get_logger("sallyport.judge")
 

@@ -35,17 +35,17 @@ from sallyport.judge.verdict import (
 )
 from sallyport.masking.plan import MaskPlan, build_plan
 from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.checks.needs import chain
 from sallyport.policy.containment import columns_read
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import FINGERPRINTS, FULL
-from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.catalog.relations import STATEMENT_TEXTS
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Dependence, EffectKind, OutputColumn, StatementFacts
-from sallyport.sql.relations import STATEMENT_TEXTS
-from sallyport.sql.resolve import name_resolver
+from sallyport.sql.names.resolve import name_resolver
 from sallyport.sql.rewrite.cuts import Cut
-from sallyport.sql.settings import changes_meaning, is_unreported
+from sallyport.sql.utility.settings import changes_meaning, is_unreported
 from sallyport.wire.backend import notice_response
 
 log = structlog.get_logger("sallyport.judge")

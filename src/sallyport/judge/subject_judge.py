@@ -21,12 +21,12 @@ from sallyport.masking.plan import MaskPlan
 from sallyport.policy.allowance import Bounds
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.model import FINGERPRINTS, FULL, Policy
-from sallyport.sql import script, template
 from sallyport.sql.analysis import TooMuchWork
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
 from sallyport.sql.facts import OutputColumn
 from sallyport.sql.rewrite.cuts import Rewritten
+from sallyport.sql.text import script, template
 from sallyport.wire.scan import outline
 
 log = structlog.get_logger("sallyport.judge")

@@ -10,12 +10,12 @@ from sallyport.judge.masked_relations import MaskedRelations
 from sallyport.masking.plan import column_spec
 from sallyport.masking.sqlmasks import mask_expression, null_expression, reads_column
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Column, ColumnId, Relation
+from sallyport.sql.catalog.snapshot import Column, ColumnId, Relation
 from sallyport.sql.facts import RangeVariable, StatementFacts
-from sallyport.sql.identifiers import quoted
+from sallyport.sql.names.scope import SYSTEM_COLUMNS
 from sallyport.sql.rewrite.proof import is_subselect
 from sallyport.sql.rewrite.ranges import cannot_rewrite
-from sallyport.sql.scope import SYSTEM_COLUMNS
+from sallyport.sql.text.identifiers import quoted
 
 log = structlog.get_logger("sallyport.judge")
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from sallyport.judge.changes import runs_code
-from sallyport.policy.needs import chain
-from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot
+from sallyport.policy.checks.needs import chain
+from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot
 from sallyport.sql.facts import EffectKind, StatementFacts
-from sallyport.sql.written import written
+from sallyport.sql.writes.written import written
 
 _KEY: Final = "unknown code"
 

@@ -16,10 +16,10 @@ from sallyport.judge.parameters import ComparedParameter
 from sallyport.judge.permit import ParsePermit, RunPermit
 from sallyport.masking.plan import MaskPlan
 from sallyport.policy.decision import Decision, Outcome
-from sallyport.sql import template
 from sallyport.sql.facts import Effect, StatementFacts
-from sallyport.sql.parse import too_deep
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
+from sallyport.sql.text import template
+from sallyport.sql.text.parse import too_deep
 
 log = structlog.get_logger("sallyport.judge")
 

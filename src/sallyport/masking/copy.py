@@ -13,7 +13,7 @@ from sallyport.core.errors import ProtocolError, RefusedError, refuse
 from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
 from sallyport.masking.plan import MaskPlan, Mismatch
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.sql.facts import CopyFormat
 from sallyport.wire import frames
 from sallyport.wire.frames import Buffer, CopyState, RowProgram

@@ -39,7 +39,7 @@ from uuid import UUID
 
 from sallyport.core.secret import Secret
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog import Type
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.wire import frames, values
 from sallyport.wire.frames import Op
 

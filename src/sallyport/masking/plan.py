@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
-from sallyport.sql.catalog import ColumnId, Type
+from sallyport.sql.catalog.snapshot import ColumnId, Type
 from sallyport.sql.facts import Dependence, OutputColumn
 from sallyport.wire.backend import Field
 from sallyport.wire.frames import RowProgram

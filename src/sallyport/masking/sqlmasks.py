@@ -50,8 +50,8 @@ from sallyport.masking.sqlfloors import bucket, truncated
 from sallyport.masking.sqlhash import hash_settings
 from sallyport.policy.decision import MaskSpec
 from sallyport.policy.mask_kinds import is_value_independent
-from sallyport.sql.catalog import Type
-from sallyport.sql.identifiers import quoted
+from sallyport.sql.catalog.snapshot import Type
+from sallyport.sql.text.identifiers import quoted
 from sallyport.wire import frames, values
 
 __all__ = ["hash_settings", "mask_expression", "null_expression", "reads_column"]

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.problems import ApprovalProblem, DecisionError
-from sallyport.approvals.sampling import Sample
 from sallyport.approvals.service import Approvals as Service
 from sallyport.approvals.states import Decision, Grant, Preview, Request
 from sallyport.core.clock import rfc3339, with_times

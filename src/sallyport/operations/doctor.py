@@ -22,9 +22,9 @@ from sallyport.core.address import is_loopback
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
-from sallyport.identity.discovery import discovery_url
-from sallyport.identity.fetch import new_client
-from sallyport.identity.oidc import KeySource, KeysUnavailableError
+from sallyport.identity.oidc.discovery import discovery_url
+from sallyport.identity.oidc.fetch import new_client
+from sallyport.identity.oidc.keys import KeySource, KeysUnavailableError
 from sallyport.identity.settings import IssuerSettings
 from sallyport.operations.grants import excess, missing, required_privileges
 from sallyport.policy.bind import bind

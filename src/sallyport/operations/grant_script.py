@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from sallyport.audit.display import inert
 from sallyport.operations.grants import RequiredPrivileges, warnings_of
-from sallyport.policy.reach import GrantedAction
-from sallyport.sql.catalog import ColumnId, Relation
-from sallyport.sql.identifiers import quoted
+from sallyport.policy.checks.reach import GrantedAction
+from sallyport.sql.catalog.snapshot import ColumnId, Relation
+from sallyport.sql.text.identifiers import quoted
 from sallyport.targets.privileges import Privileges
 
 _WIDTH = 130

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 
 from sallyport.policy.actions import TEMP
 from sallyport.policy.bound import BoundPolicy
+from sallyport.policy.checks.reach import GrantedAction, Reach, reach_of
 from sallyport.policy.decide import BoundRule
 from sallyport.policy.decision import Outcome
+from sallyport.policy.file.patterns import is_system_schema
 from sallyport.policy.model import SubjectMatch, applies_to_target
-from sallyport.policy.patterns import is_system_schema
-from sallyport.policy.reach import GrantedAction, Reach, reach_of
-from sallyport.sql.catalog import CatalogSnapshot, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Relation
 from sallyport.targets.privileges import Privileges
 
 _PRIVILEGES = {

@@ -12,7 +12,7 @@ from time import monotonic
 
 import structlog
 
-from sallyport.approvals.sampling import Sample, sample
+from sallyport.approvals.preview.sampling import Sample, sample
 from sallyport.approvals.states import Request, Requester
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.announcements import Topic
@@ -37,7 +37,7 @@ from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.server.ports import HostedSession
 from sallyport.server.upstream import FAILURES
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
 
 log = structlog.get_logger("sallyport.approvals")
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sallyport.approvals.sampling import Sample
+from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.states import Request
 from sallyport.core.subject import Subject
 from sallyport.identity.locks import Lock

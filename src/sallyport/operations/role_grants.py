@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from sallyport.operations.grant_script import privilege_text, quote, quoted_routine, relation_name
 from sallyport.operations.grants import RequiredPrivileges, missing, required_privileges
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.patterns import is_system_schema
+from sallyport.policy.file.patterns import is_system_schema
 from sallyport.targets.ephemeral import GrantSet, grant_role
 from sallyport.targets.privileges import Privileges
 

@@ -29,7 +29,7 @@ from sallyport.operations.auditlog import (
 )
 from sallyport.operations.following import RecordFollower
 from sallyport.operations.sessions import Authorize, Sessions, counted_rows
-from sallyport.sql.fingerprint import query_fingerprint
+from sallyport.sql.text.fingerprint import query_fingerprint
 from sallyport.store.statementindex import (
     KINDS,
     IndexedStatement,

@@ -14,11 +14,11 @@ from sallyport.core.yamltext import suggest
 from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.decide import BoundRule
+from sallyport.policy.file.patterns import Pattern, has_wildcard, is_system_schema
 from sallyport.policy.model import Mask, Policy, Rule, addressee, applies_to_target
 from sallyport.policy.name_index import NameIndex
-from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
 from sallyport.policy.target_warnings import partition_key_warnings, target_warnings
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 
 
 def bind(

@@ -12,10 +12,12 @@ from itertools import compress
 
 from sallyport.core.subject import Subject
 from sallyport.policy.bound_mask import BoundMask
+from sallyport.policy.checks.unread_code import gives_code, obstacle
 from sallyport.policy.containment import Containment
 from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, DecisionContext, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter
+from sallyport.policy.file.patterns import Pattern, is_system_schema
 from sallyport.policy.model import (
     Addressee,
     InjectionScan,
@@ -26,13 +28,11 @@ from sallyport.policy.model import (
     addressee,
     applies_to_target,
 )
-from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.policy.subject_masks import SubjectMasks
 from sallyport.policy.target_warnings import is_trusted_view
-from sallyport.policy.unread_code import gives_code, obstacle
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.catalog.functions import SLEEPING
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import StatementFacts
-from sallyport.sql.functions import SLEEPING
 
 _REMEMBERED_SUBJECTS = 512
 
@@ -82,7 +82,7 @@ class SubjectPolicy:
 
     def decide(self, facts: StatementFacts) -> Decision:
         """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
-        :mod:`sallyport.policy.influence`).
+        :mod:`sallyport.policy.checks.influence`).
         """
         return decide(self.standing, facts)
 

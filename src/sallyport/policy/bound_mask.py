@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sallyport.policy.model import Mask
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog.snapshot import ColumnId
 
 
 @dataclass(frozen=True, slots=True)

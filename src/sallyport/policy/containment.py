@@ -17,11 +17,11 @@ from typing import Final
 
 from sallyport.core.subject import Subject, agent_names
 from sallyport.policy.actions import SESSION, expand
-from sallyport.policy.conditions import Condition, compile_condition
+from sallyport.policy.checks.needs import chain
 from sallyport.policy.decision import Outcome
+from sallyport.policy.file.conditions import Condition, compile_condition
 from sallyport.policy.model import Reviewers, Rule
-from sallyport.policy.needs import chain
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.facts import StatementFacts
 
 COLUMN: Final = "column"

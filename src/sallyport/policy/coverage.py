@@ -13,10 +13,10 @@ from enum import Enum
 from typing import Any
 
 from sallyport.policy.bound_mask import BoundMask
-from sallyport.policy.load import REVIEWED_TAG
-from sallyport.policy.patterns import is_system_schema
+from sallyport.policy.file.load import REVIEWED_TAG
+from sallyport.policy.file.patterns import is_system_schema
 from sallyport.policy.personal import personal_columns
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 
 _LISTED_KINDS = frozenset("rpfm")
 

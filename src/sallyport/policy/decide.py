@@ -25,15 +25,15 @@ from sallyport.policy.actions import (
     canonical,
     is_ddl,
 )
-from sallyport.policy.conditions import subject_variables, time_variable
+from sallyport.policy.checks.needs import Need, chain, has_where, needs_of
 from sallyport.policy.containment import RELEASE_HINT, Containment
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
+from sallyport.policy.file.conditions import subject_variables, time_variable
+from sallyport.policy.file.patterns import is_system_schema
 from sallyport.policy.model import Rule, applies_to_target, misses
-from sallyport.policy.needs import Need, chain, has_where, needs_of
-from sallyport.policy.patterns import is_system_schema
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.catalog.relations import classify_relation, source_columns
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
-from sallyport.sql.relations import classify_relation, source_columns
 
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _ALLOW, _HOLD, _DENY = Outcome.ALLOW, Outcome.HOLD, Outcome.DENY
@@ -428,8 +428,8 @@ def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
 
 
 def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
-    """System relations are readable as :mod:`sallyport.sql.relations` says, whatever relations a
-    rule names.
+    """System relations are readable as :mod:`sallyport.sql.catalog.relations` says, whatever
+    relations a rule names.
     """
     relation = catalog.relations[need.relation]
     class_ = classify_relation(relation)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from sallyport.core.errors import Refusal
 from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.checks.needs import needs_of
 from sallyport.policy.decide import traces
 from sallyport.policy.decision import ColumnMask, Decision, MaskSpec, Outcome, RuleTrace
 from sallyport.policy.mask_kinds import spec_text
-from sallyport.policy.needs import needs_of
 from sallyport.sql.facts import OutputColumn, StatementFacts
 
 

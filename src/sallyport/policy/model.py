@@ -1,4 +1,5 @@
-"""A policy as values: what :mod:`sallyport.policy.load` makes of a file, before it meets a catalog.
+"""A policy as values: what :mod:`sallyport.policy.file.load` makes of a file, before it meets a
+catalog.
 
 Nothing here is resolved: patterns are still patterns. :func:`sallyport.policy.bind.bind` resolves
 them once per catalog snapshot.
@@ -14,9 +15,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sallyport.core.subject import Subject, agent_names
-from sallyport.policy.conditions import Condition
 from sallyport.policy.decision import Filter, MaskSpec, Outcome
-from sallyport.policy.patterns import Pattern
+from sallyport.policy.file.conditions import Condition
+from sallyport.policy.file.patterns import Pattern
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

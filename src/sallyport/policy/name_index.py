@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
+from sallyport.policy.file.patterns import Pattern, has_wildcard, is_system_schema
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 
 _WILDCARD = re.compile(r"[*?]")
 #: Of so few relations the columns are tried one by one: with a wildcard, and by name.

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.changed_settings import check_settings
-from sallyport.policy.decision import Decision, Outcome
-from sallyport.policy.influence import (
+from sallyport.policy.checks.changed_settings import check_settings
+from sallyport.policy.checks.influence import (
     check_flows,
     check_form,
     check_functions,
@@ -24,8 +23,9 @@ from sallyport.policy.influence import (
     check_unknowns,
     check_writes,
 )
-from sallyport.policy.renames import check_names
-from sallyport.policy.unread_code import check_unread_code
+from sallyport.policy.checks.renames import check_names
+from sallyport.policy.checks.unread_code import check_unread_code
+from sallyport.policy.decision import Decision, Outcome
 from sallyport.sql.facts import StatementFacts
 
 

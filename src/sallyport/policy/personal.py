@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from sallyport.policy.load import pack_tags
+from sallyport.policy.file.load import pack_tags
+from sallyport.policy.file.patterns import Pattern
+from sallyport.policy.file.spellings import words_of
 from sallyport.policy.name_index import NameIndex
-from sallyport.policy.patterns import Pattern
-from sallyport.policy.spellings import words_of
-from sallyport.sql.catalog import CatalogSnapshot, Column, ColumnId, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, ColumnId, Relation
 
 #: A word of a name, and the tag that it hints at.
 _WORDS = {

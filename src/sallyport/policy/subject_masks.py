@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from sallyport.policy.decision import EQUALITY, ColumnMask, Filter
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog.snapshot import ColumnId
 
 
 class SubjectMasks(dict[ColumnId, ColumnMask]):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from sallyport.policy.file.patterns import Pattern, is_system_schema
 from sallyport.policy.model import Mask, Policy, applies_to_target
-from sallyport.policy.patterns import Pattern, is_system_schema
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 
 
 def is_trusted_view(relation: Relation, patterns: Iterable[Pattern]) -> bool:

@@ -17,16 +17,16 @@ from sallyport.core.subject import Subject
 from sallyport.identity.problems import printable
 from sallyport.judge import Judge
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.changed_settings import check_change
+from sallyport.policy.checks.changed_settings import check_change
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.server.upstream import UpstreamLink
 from sallyport.session.identity_settings import application_name, identity_settings, left_out
-from sallyport.session.login import Authenticate
+from sallyport.session.login.client import Authenticate
 from sallyport.session.pins import Pins
 from sallyport.sql.facts import SettingChange
-from sallyport.sql.search_path import format_search_path, split_search_path
-from sallyport.sql.settings import STARTUP, is_pinned
+from sallyport.sql.names.search_path import format_search_path, split_search_path
+from sallyport.sql.utility.settings import STARTUP, is_pinned
 
 #: Rules that a refusal outside of their windows names.
 _LISTED_RULES = 5

@@ -3,8 +3,8 @@
 A catalog with its look-up tables is some hundred thousand objects. Scanning them at every
 collection would stop all sessions again and again: what is loaded is therefore frozen
 (:func:`gc.freeze`). One that was replaced is freed without the collector
-(:meth:`~sallyport.sql.catalog.CatalogSnapshot.retire`); what is new in the next is frozen a while
-later.
+(:meth:`~sallyport.sql.catalog.snapshot.CatalogSnapshot.retire`); what is new in the next is frozen
+a while later.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from sallyport.server.gateway import Gateway
 from sallyport.server.host import CLIENT_CLOSED, CLIENT_SILENT, SessionHost
 from sallyport.server.tcp import TcpPort
 from sallyport.server.tls import ALPN, TlsLayer
-from sallyport.session.login import (
+from sallyport.session.login.client import (
     Authenticate,
     AwaitSignIn,
     CancelBackend,

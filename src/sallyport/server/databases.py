@@ -29,7 +29,7 @@ from sallyport.server.probe import LoginProbe
 from sallyport.server.query import QueryClient
 from sallyport.server.tasks import described
 from sallyport.server.upstream import Dialer, UpstreamLink
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.targets.catalog_loader import LoadedCatalog, load_catalog, refreshed_catalog
 from sallyport.targets.roles import role_warnings
 

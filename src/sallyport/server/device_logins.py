@@ -21,7 +21,7 @@ from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.rate_limit import RateLimit
 from sallyport.core.secret import Secret
-from sallyport.identity.client import DevicePrompt, GrantError, TokenClient
+from sallyport.identity.oidc.client import DevicePrompt, GrantError, TokenClient
 
 _PER_NETWORK, _IN_ALL = 10, 100
 _A_MINUTE = 20

@@ -27,7 +27,7 @@ from sallyport.policy.bound import SubjectPolicy
 from sallyport.server.query import QueryClient, QueryError
 from sallyport.server.tasks import Tasks
 from sallyport.server.upstream import Dialer, Login
-from sallyport.sql.identifiers import quoted
+from sallyport.sql.text.identifiers import quoted
 from sallyport.targets import ephemeral as sql
 from sallyport.targets.privileges import Privileges, load_privileges, quote_literal
 from sallyport.wire.scram import make_verifier

@@ -34,7 +34,7 @@ from sallyport.core.subject import Subject
 from sallyport.core.worker import SESSIONS, Worker, cancel_digest, sessions_of
 from sallyport.identity.authenticate import Authenticator
 from sallyport.judge import Containments
-from sallyport.policy.file import PolicyFile
+from sallyport.policy.file.source import PolicyFile
 from sallyport.policy.model import Policy, Reviewers
 from sallyport.policy.versions import CHANGED
 from sallyport.server.arrivals import Arrivals
@@ -56,8 +56,8 @@ from sallyport.server.watching import INTERVAL, Watching
 from sallyport.session.clearance import HANDOVER_LATE
 from sallyport.session.counters import Counters
 from sallyport.session.held import HeldStatement
-from sallyport.session.login import OAuthOffer
-from sallyport.sql.depth import deep_thread
+from sallyport.session.login.client import OAuthOffer
+from sallyport.sql.text.depth import deep_thread
 
 if TYPE_CHECKING:
     import ssl

@@ -33,7 +33,7 @@ from sallyport.server.ports import ClientPort
 from sallyport.server.renewing import check_renewal, was_locked
 from sallyport.server.waiting import HeldStatementWait
 from sallyport.server.watch_access import watch_access
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
 from sallyport.session.commands import (
     AskApproval,
     CancelUpstream,
@@ -44,7 +44,7 @@ from sallyport.session.commands import (
     RenewToken,
 )
 from sallyport.session.holding import cancel_waiting
-from sallyport.session.login import Authenticate
+from sallyport.session.login.client import Authenticate
 from sallyport.session.machine import CLIENT_ENDED, Session, SessionLimits
 from sallyport.session.tracked_settings import TrackedSettings
 from sallyport.wire import backend, frontend

@@ -6,9 +6,9 @@ from time import monotonic
 
 from sallyport.server.peers import PeerState, PeerWatch
 from sallyport.server.upstream import UpstreamLink
-from sallyport.session.client_input import Blocked
-from sallyport.session.entries import Entry
+from sallyport.session.client.input import Blocked
 from sallyport.session.machine import Session
+from sallyport.session.server.entries import Entry
 
 
 class Liveness:

@@ -18,7 +18,7 @@ import structlog
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.server.query import QueryError, row_values
 from sallyport.server.upstream import UpstreamLink
-from sallyport.sql.catalog import CatalogSnapshot, TemporaryObjects
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, TemporaryObjects
 from sallyport.targets.catalog_loader import LoadedCatalog, Query, load_session, load_temporary
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split

@@ -23,11 +23,11 @@ from __future__ import annotations
 from typing import Any
 
 from sallyport.server.plain_statement import Pending, PlainStatement
-from sallyport.session.acknowledgements import outlives_transaction
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
-from sallyport.session.programs import KEEP
-from sallyport.sql.template import MAX_BYTES
+from sallyport.session.server.acknowledgements import outlives_transaction
+from sallyport.session.server.programs import KEEP
+from sallyport.sql.text.template import MAX_BYTES
 from sallyport.wire.frames import Output
 from sallyport.wire.frontend import parse_bind
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from sallyport.audit.events import encode_event, encode_verdict
 from sallyport.judge import RunPermit
-from sallyport.session.entries import Entry
 from sallyport.session.judged import allowed
 from sallyport.session.recorded import hides_text, shown_text
+from sallyport.session.server.entries import Entry
 from sallyport.session.statements import Portal, Prepared, void_parameters
 from sallyport.session.states import Expect
 from sallyport.wire.frontend import parse_bind, parse_parse

@@ -16,7 +16,7 @@ from sallyport.judge import Judge
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.session.identity_settings import identity_settings
-from sallyport.sql.custom_settings import ANY
+from sallyport.sql.utility.custom_settings import ANY
 
 log = structlog.get_logger("sallyport.session")
 

@@ -16,7 +16,7 @@ from sallyport.core.secret import Secret
 from sallyport.server.intents import WriteGate
 from sallyport.server.peers import KeepAlive
 from sallyport.server.tls import HandshakeError, TlsLayer
-from sallyport.session.upstream_login import NoTlsError, UpstreamError, UpstreamLogin
+from sallyport.session.login.upstream import NoTlsError, UpstreamError, UpstreamLogin
 from sallyport.targets.secret_source import Credential, CredentialError
 from sallyport.targets.targets import Target
 from sallyport.wire import frontend, scram

@@ -10,9 +10,9 @@ from sallyport.server.waiting import HeldStatementWait
 from sallyport.session.activity import Activity, RefusedStatement, Tally
 from sallyport.session.held import WatchHold
 from sallyport.session.machine import Session
-from sallyport.session.results import row_verdict
+from sallyport.session.server.results import row_verdict
 from sallyport.session.states import ClientState
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.watch.shapes import Shape, refused_shape, shape_of
 from sallyport.watch.watcher import Observation
 

@@ -8,9 +8,9 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, AFTER_UNKNOWN_CODE, Verdict
 from sallyport.session.commands import RefreshCatalog
 from sallyport.session.name_context import Catalog, SearchPath
+from sallyport.session.server.withhold import spent
 from sallyport.session.state import SessionState
 from sallyport.session.states import Clearance
-from sallyport.session.withhold import spent
 from sallyport.sql.facts import EffectKind
 
 RECORDING_FAILED = refuse(

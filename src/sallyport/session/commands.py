@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from sallyport.core.secret import Secret
 from sallyport.judge import SubjectJudge
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
 from sallyport.session.held import HeldStatement
 
 

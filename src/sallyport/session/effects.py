@@ -10,8 +10,8 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.policy.decision import Outcome
 from sallyport.session import two_phase
-from sallyport.session.entries import PendingEffect
 from sallyport.session.holding import SEND_IT_ITSELF
+from sallyport.session.server.entries import PendingEffect
 from sallyport.session.state import SessionState
 from sallyport.session.statements import TOO_MANY, Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind

@@ -3,7 +3,8 @@
 A simple Query, or Bind/Execute/Sync of the unnamed portal, that arrives as one buffer while nothing
 is out of the ordinary is one entry; an answer that arrives as one buffer is handled in one step.
 Both recognise their case exactly and otherwise leave everything untouched for the general way
-(:mod:`sallyport.session.machine`, :mod:`sallyport.session.replies`), which gives the same bytes.
+(:mod:`sallyport.session.machine`, :mod:`sallyport.session.server.replies`), which gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from time import monotonic
 from typing import Any
 
 from sallyport.judge import RunPermit
-from sallyport.session.entries import Entry
 from sallyport.session.judged import allowed
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
-from sallyport.session.programs import KEEP
 from sallyport.session.recorded import hides_text, shown_text
-from sallyport.session.server_writer import permitted
+from sallyport.session.server.entries import Entry
+from sallyport.session.server.programs import KEEP
+from sallyport.session.server.writer import permitted
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal
 from sallyport.session.states import Expect
-from sallyport.sql.template import MAX_BYTES
+from sallyport.sql.text.template import MAX_BYTES
 from sallyport.wire import frontend
 from sallyport.wire.frames import mask_rows
 from sallyport.wire.scan import answer, bundle, literals

@@ -20,10 +20,10 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal, permit_approved
 from sallyport.policy.decision import Outcome
 from sallyport.session import two_phase
-from sallyport.session.client_input import Blocked
+from sallyport.session.client.input import Blocked
+from sallyport.session.client.series import Series
 from sallyport.session.commands import AskApproval
 from sallyport.session.held import NO_APPROVAL, HeldStatement
-from sallyport.session.series import Series
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal, declared
 from sallyport.session.states import Clearance, Expect

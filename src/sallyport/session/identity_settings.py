@@ -2,8 +2,8 @@
 
 They are given in the StartupMessage, so RESET, RESET ALL and DISCARD ALL come back to them, ALTER
 ROLE and ALTER DATABASE ... SET give way to them (guc.c: PGC_S_CLIENT is above PGC_S_DATABASE_USER),
-and no statement that the gateway lets through changes them (:mod:`sallyport.sql.settings`). A value
-that does not fit is not given at all: two subjects must never look alike because of a cut.
+and no statement that the gateway lets through changes them (:mod:`sallyport.sql.utility.settings`).
+A value that does not fit is not given at all: two subjects must never look alike because of a cut.
 """
 
 from __future__ import annotations

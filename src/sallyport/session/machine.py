@@ -19,9 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sallyport.core.errors import PinMovedError, ProtocolError
-from sallyport.session import copying, extended, fast, one_by_one, replies, simple
-from sallyport.session.client_input import Blocked
+from sallyport.session import fast
+from sallyport.session.client import copy as copying
+from sallyport.session.client import extended, one_by_one, simple
+from sallyport.session.client.input import Blocked
 from sallyport.session.held import Ruling
+from sallyport.session.server import replies
 from sallyport.session.state import SessionLimits, SessionState
 from sallyport.session.states import CLIENT_TABLE, ClientState, Handled
 from sallyport.wire import frontend

@@ -15,7 +15,7 @@ from sallyport.judge import Judge, SubjectJudge, Verdict
 from sallyport.session.pins import Pins
 from sallyport.session.states import Question
 from sallyport.session.temporary_schema import Listing, TemporarySchema
-from sallyport.sql.catalog import TemporaryObjects
+from sallyport.sql.catalog.snapshot import TemporaryObjects
 from sallyport.sql.facts import EffectKind
 
 

@@ -14,9 +14,9 @@ import hashlib
 from collections.abc import Mapping
 
 from sallyport.core.errors import PinMovedError, ProtocolError
-from sallyport.sql.search_path import split_search_path
-from sallyport.sql.settings import IDENTITY, MASKED_STARTUP, is_pinned
-from sallyport.sql.temporary_listing import LISTING
+from sallyport.sql.names.search_path import split_search_path
+from sallyport.sql.names.temporary_listing import LISTING
+from sallyport.sql.utility.settings import IDENTITY, MASKED_STARTUP, is_pinned
 
 _IDENTITY_PREFIX = "sallyport."
 #: Pinned whether the session was started with it or not.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from sallyport.session.entries import Entry
+from sallyport.session.server.entries import Entry
 from sallyport.session.states import Expect
 
 _ENDS_STEP = frozenset({Expect.QUERY, Expect.SYNC, Expect.BUNDLE})

@@ -13,8 +13,8 @@ Source: PostgreSQL, src/backend/access/transam/xact.c (BeginTransactionBlock).
 from __future__ import annotations
 
 from sallyport.core.errors import ProtocolError, refuse
-from sallyport.session.entries import Entry
 from sallyport.session.name_context import Catalog
+from sallyport.session.server.entries import Entry
 from sallyport.session.state import SessionState
 from sallyport.session.states import ClientState, Expect, Handled, Own
 

@@ -12,7 +12,7 @@ from typing import Any
 from sallyport.core.errors import Refusal
 from sallyport.core.secret import without_tokens
 from sallyport.judge import SubjectJudge, Verdict, blanked
-from sallyport.session.entries import Entry, PendingEffect
+from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.statements import Portal
 from sallyport.wire import backend
 

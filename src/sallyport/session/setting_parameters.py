@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.changed_settings import check_change, may_read
+from sallyport.policy.checks.changed_settings import check_change, may_read
 from sallyport.sql.facts import SettingChange, StatementFacts
-from sallyport.sql.named_by_text import UNCHANGED
+from sallyport.sql.utility.named_by_text import UNCHANGED
 
 
 def check_settings_bound(

@@ -4,8 +4,8 @@ handlers share. No I/O.
 Every part that has rules of its own is a component: :class:`~sallyport.session.pipeline.Pipeline`
 (what is outstanding), :class:`~sallyport.session.name_context.NameContext` (what names mean),
 :class:`~sallyport.session.tracked_settings.TrackedSettings`,
-:class:`~sallyport.session.client_input.ClientInput` (what waits, and why),
-:class:`~sallyport.session.server_stream.ServerStream`. Handlers import this module; it imports none
+:class:`~sallyport.session.client.input.ClientInput` (what waits, and why),
+:class:`~sallyport.session.server.stream.ServerStream`. Handlers import this module; it imports none
 of them. :mod:`sallyport.session.machine` dispatches.
 """
 
@@ -20,10 +20,10 @@ from sallyport.judge import Judge, ScriptVerdict, SubjectJudge, UntrustedRead, V
 from sallyport.policy.allowance import Allowance
 from sallyport.policy.containment import COLUMN, Containment
 from sallyport.session.activity import Activity
-from sallyport.session.client_input import Blocked, ClientInput
+from sallyport.session.client.input import Blocked, ClientInput
+from sallyport.session.client.series import Series
 from sallyport.session.commands import BlockingCommand, CloseSession, Command, RefreshCatalog
 from sallyport.session.counters import Counters
-from sallyport.session.entries import Entry, PendingEffect, may_change, untrusted
 from sallyport.session.held import Ruling, WatchHold
 from sallyport.session.judged import judged
 from sallyport.session.name_context import Catalog, NameContext, SearchPath
@@ -31,14 +31,14 @@ from sallyport.session.pins import Pins
 from sallyport.session.pipeline import Pipeline
 from sallyport.session.ports import JudgedStatement, SessionRecorder
 from sallyport.session.recorded import shown_binds, shown_text
-from sallyport.session.series import Series
-from sallyport.session.server_stream import ServerStream
-from sallyport.session.server_writer import ServerWriter
+from sallyport.session.server.entries import Entry, PendingEffect, may_change, untrusted
+from sallyport.session.server.stream import ServerStream
+from sallyport.session.server.writer import ServerWriter
 from sallyport.session.statements import NamespaceTracker, Portal, Prepared
 from sallyport.session.states import ClientState, Expect, Question
 from sallyport.session.tracked_settings import TrackedSettings
-from sallyport.sql.catalog import TemporaryObjects
-from sallyport.sql.search_path import split_search_path
+from sallyport.sql.catalog.snapshot import TemporaryObjects
+from sallyport.sql.names.search_path import split_search_path
 from sallyport.wire import backend
 
 _UNKNOWN_PATH = SearchPath.UNKNOWN

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from sallyport.core.errors import refuse
 from sallyport.core.secret import Secret
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, SubjectJudge, Verdict
-from sallyport.sql.types import VOID
+from sallyport.sql.values.types import VOID
 
 
 def void_parameters(types: Sequence[int]) -> frozenset[int]:

@@ -24,7 +24,7 @@ class ClientState(IntEnum):
 
 class Own(Enum):
     """What the gateway sends by itself around statements that it sends one by one
-    (:mod:`sallyport.session.series`).
+    (:mod:`sallyport.session.client.series`).
     """
 
     BEGIN = "BEGIN"

@@ -17,8 +17,8 @@ from dataclasses import replace
 from enum import Enum
 
 from sallyport.judge import Verdict
-from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot, TemporaryObjects
-from sallyport.sql.temporary_listing import Listed, listed
+from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot, TemporaryObjects
+from sallyport.sql.names.temporary_listing import Listed, listed
 
 
 class Maker(Enum):

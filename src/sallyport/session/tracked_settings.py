@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Mapping
 
 from sallyport.judge import Verdict
-from sallyport.sql.settings import REPORTED, is_unreported
+from sallyport.sql.utility.settings import REPORTED, is_unreported
 
 
 class TrackedSettings:

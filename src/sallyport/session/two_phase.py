@@ -4,8 +4,8 @@ finishes its own only. Pure.
 A prepared transaction outlives its session, and PostgreSQL lets anybody of the same role finish it.
 So the gateway puts a prefix, made of issuer and subject, before every identifier on its way to the
 server, and takes it out of errors; ``pg_prepared_xacts`` shows the subject's own, without it
-(:mod:`sallyport.sql.system_views`). A statement whose identifier has not this prefix when it is
-about to be sent is refused, whatever it looked like before.
+(:mod:`sallyport.sql.catalog.system_views`). A statement whose identifier has not this prefix when
+it is about to be sent is refused, whatever it looked like before.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
-from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot, ColumnId, Function, Relation
-from sallyport.sql.close_names import closest
-from sallyport.sql.conversions import converts
+from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.expressions.grouping import GroupingLevel
 from sallyport.sql.facts import (
     Access,
     BoundSetting,
@@ -43,14 +42,15 @@ from sallyport.sql.facts import (
     StatementFacts,
     Unknown,
 )
-from sallyport.sql.grouping import GroupingLevel
 from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
+from sallyport.sql.names.close_names import closest
+from sallyport.sql.names.resolve import SYSTEM, NameResolver
+from sallyport.sql.names.scope import Item, Scope
+from sallyport.sql.names.temporary_names import before_unfollowed, of_two, of_unknown_maker
 from sallyport.sql.nodes import Handlers, tag_of
-from sallyport.sql.parse import DEFAULT_LENGTH, Node
-from sallyport.sql.resolve import SYSTEM, NameResolver
-from sallyport.sql.scope import Item, Scope
-from sallyport.sql.temporary_names import before_unfollowed, of_two, of_unknown_maker
-from sallyport.sql.types import BOOL
+from sallyport.sql.text.parse import DEFAULT_LENGTH, Node
+from sallyport.sql.values.conversions import converts
+from sallyport.sql.values.types import BOOL
 
 
 def _trust_none(function: Function) -> bool:
@@ -70,7 +70,7 @@ class Context(Struct, frozen=True):
     role: str = ""
     max_length: int = DEFAULT_LENGTH
     trusted_functions: Callable[[Function], bool] = _trust_none
-    #: this subject may run code that is not read (sallyport.policy.unread_code)
+    #: this subject may run code that is not read (sallyport.policy.checks.unread_code)
     runs_code: bool = False
     sleeping: frozenset[str] = frozenset()
     #: those of them with a body that is not followed therefore, where the caller knows them already
@@ -80,7 +80,7 @@ class Context(Struct, frozen=True):
     void: frozenset[int] = frozenset()
     #: Raise TooMuchWork soon: the caller has better things to do.
     hurried: bool = False
-    #: The parameters stand for literals (sallyport.sql.template).
+    #: The parameters stand for literals (sallyport.sql.text.template).
     template: bool = False
     #: relations that a subselect may stand for: only of those it is asked whether a statement is
     #: plain, or relies on a primary key
@@ -231,7 +231,7 @@ class Analysis:
         self.explain_options: dict[str, bool] = {}
         #: the clause of a write in which values of its target are read now
         self.clause = Clause.RETURNING
-        # see :func:`sallyport.sql.equality.compared_by_equality`
+        # see :func:`sallyport.sql.expressions.equality.compared_by_equality`
         self.equal: frozenset[int] = frozenset()
         self.bare: Node | None = None  # the ColumnRef that is an entry of a select list by itself
         # likewise, where the entry comes back from a write as it is

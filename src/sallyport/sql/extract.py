@@ -1,6 +1,6 @@
 """From a script to the facts of each of its statements: the entrance of this package.
 
-:func:`analyze` parses (:mod:`sallyport.sql.parse`), walks every statement and returns one
+:func:`analyze` parses (:mod:`sallyport.sql.text.parse`), walks every statement and returns one
 :class:`StatementFacts` each. It raises only :class:`RefusedError`, for text that cannot be parsed
 at all; whatever else is not understood is an Unknown in the facts.
 """
@@ -12,31 +12,27 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
-from sallyport.sql import (
-    copy_explain,
-    ddl,
-    ddl_alter,
-    ddl_code,
-    ddl_names,
-    ddl_objects,
-    ddl_tables,
-    ddl_views,
-    dml,
-    expressions,
-    from_items,
-    function_calls,
-    json_xml,
-    select,
-    session_statements,
-    statements,
-)
+from sallyport.sql import statements
 from sallyport.sql.analysis import Context, Work
-from sallyport.sql.catalog import CatalogSnapshot, Function
-from sallyport.sql.depth import make_room
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Function
+from sallyport.sql.ddl import alter as ddl_alter
+from sallyport.sql.ddl import changes as ddl
+from sallyport.sql.ddl import code as ddl_code
+from sallyport.sql.ddl import names as ddl_names
+from sallyport.sql.ddl import objects as ddl_objects
+from sallyport.sql.ddl import tables as ddl_tables
+from sallyport.sql.ddl import views as ddl_views
+from sallyport.sql.expressions import expression as expressions
+from sallyport.sql.expressions import function_calls, json_xml
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
-from sallyport.sql.parse import CountedScript, parse_counted, too_deep
-from sallyport.sql.resolve import NameResolver, name_resolver
+from sallyport.sql.names.resolve import NameResolver, name_resolver
+from sallyport.sql.queries import from_items, select
 from sallyport.sql.statements import analyze_statement
+from sallyport.sql.text.depth import make_room
+from sallyport.sql.text.parse import CountedScript, parse_counted, too_deep
+from sallyport.sql.utility import copy_explain
+from sallyport.sql.utility import session as session_statements
+from sallyport.sql.writes import dml
 
 make_room()
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.catalog.snapshot import ColumnId, Relation
 
 
 class Dependence(Enum):
@@ -416,18 +416,18 @@ class StatementFacts(Struct, frozen=True):
     schema_references: tuple[SchemaReference, ...] = ()
     row_references: tuple[RowReference, ...] = ()
     #: byte offsets of calls of functions that give counters of a relation
-    #: (sallyport.sql.system_views)
+    #: (sallyport.sql.catalog.system_views)
     counter_calls: tuple[int, ...] = ()
     #: columns by which rows are told apart: DISTINCT, UNION, INTERSECT, EXCEPT
     distinguished: frozenset[ColumnId] = frozenset()
     #: it calls current_query()
     tells_text: bool = False
-    #: what it makes or runs of code that is not read, "" for none (sallyport.sql.ddl_code)
+    #: what it makes or runs of code that is not read, "" for none (sallyport.sql.ddl.code)
     unread_code: str = ""
     #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT
     #: (sallyport.sql.rewrite.cascade)
     cascades: bool = False
-    #: what it reaches, as far as that is known, dependants first (sallyport.sql.dependants)
+    #: what it reaches, as far as that is known, dependants first (sallyport.sql.ddl.dependants)
     drops_first: tuple[DependantDrop, ...] = ()
     #: relations all of whose columns a ``*`` stands for
     starred: frozenset[int] = frozenset()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.facts import Dependence
 
 Sources = frozenset[ColumnId]

@@ -13,7 +13,7 @@ from typing import Any
 
 from sallyport.sql.facts import PlainShape, RangeVariable
 from sallyport.sql.nodes import position, string, tag_of
-from sallyport.sql.parse import Node
+from sallyport.sql.text.parse import Node
 
 _SELECT = frozenset(
     {

@@ -5,18 +5,18 @@ one.
 from __future__ import annotations
 
 from sallyport.sql.analysis import QUERIES, STATEMENTS, Analysis, Context, Work
-from sallyport.sql.constant_uses import note_quoting
-from sallyport.sql.ddl import changes_schema, new_relation
-from sallyport.sql.ddl_refused import hint_of, kind_of
-from sallyport.sql.ddl_tables import storage
+from sallyport.sql.ddl.changes import changes_schema, new_relation
+from sallyport.sql.ddl.refused import hint_of, kind_of
+from sallyport.sql.ddl.tables import storage
+from sallyport.sql.expressions.constant_uses import note_quoting
 from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.lineage import Field
+from sallyport.sql.names.resolve import NameResolver
+from sallyport.sql.names.scope import Scope
 from sallyport.sql.nodes import fields, string, strings, tag_of
-from sallyport.sql.parse import Node
 from sallyport.sql.plain import plain_shape
-from sallyport.sql.resolve import NameResolver
-from sallyport.sql.scope import Scope
-from sallyport.sql.setops import settle_text
+from sallyport.sql.queries.setops import settle_text
+from sallyport.sql.text.parse import Node
 
 on = STATEMENTS.on
 

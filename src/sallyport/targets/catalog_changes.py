@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.targets.catalog_queries import SHARED_NAMESPACE, fingerprint_part
 from sallyport.targets.catalog_rows import Row, int_of, text
 from sallyport.targets.role_names import ROLES

@@ -1,5 +1,5 @@
-"""Reads a target's catalog into a :class:`~sallyport.sql.catalog.CatalogSnapshot`, over the
-gateway's own connection: all of it once, and then what changed
+"""Reads a target's catalog into a :class:`~sallyport.sql.catalog.snapshot.CatalogSnapshot`, over
+the gateway's own connection: all of it once, and then what changed
 (:mod:`sallyport.targets.catalog_changes`).
 
 Promises: everything is read in one read-only transaction with an empty search_path, so that the
@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from sallyport.core.interpreter import compute_beside
-from sallyport.sql.catalog import (
+from sallyport.sql.catalog.snapshot import (
     TEMPORARY,
     Cast,
     CatalogDelta,
@@ -31,8 +31,8 @@ from sallyport.sql.catalog import (
     TemporaryObjects,
     Type,
 )
-from sallyport.sql.custom_settings import read_by
-from sallyport.sql.temporary_listing import LISTING
+from sallyport.sql.names.temporary_listing import LISTING
+from sallyport.sql.utility.custom_settings import read_by
 from sallyport.targets import catalog_queries as queries
 from sallyport.targets.catalog_changes import (
     NOTHING,

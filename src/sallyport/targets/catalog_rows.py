@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from sallyport.core.errors import SallyportError
-from sallyport.sql.catalog import (
+from sallyport.sql.catalog.snapshot import (
     Column,
     Constraint,
     Function,
@@ -16,7 +16,7 @@ from sallyport.sql.catalog import (
     Relation,
     Type,
 )
-from sallyport.sql.search_path import split_search_path
+from sallyport.sql.names.search_path import split_search_path
 
 Row = list[str | None]
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sallyport.sql.identifiers import quoted
+from sallyport.sql.text.identifiers import quoted
 from sallyport.targets.privileges import Privileges, quote_literal
 from sallyport.targets.role_names import SESSION_ROLES
 from sallyport.wire.scram import Verifier

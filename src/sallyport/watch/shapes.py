@@ -13,8 +13,8 @@ import msgspec
 
 from sallyport.core.errors import RefusedError
 from sallyport.judge import Verdict
-from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.text.tokens import Tokens
 
 #: Under this name a shape is kept among a verdict's records.
 _KEPT: Final = "watch"

@@ -22,10 +22,14 @@ from starlette.routing import Route
 
 from sallyport.audit.actions import REFUSED_SECONDS, ActionLog
 from sallyport.operations.access import ForbiddenError
-from sallyport.web import api, auth, saml, slack, witness
+from sallyport.web import slack, witness
+from sallyport.web.api import operations as api
+from sallyport.web.api.openapi import openapi
+from sallyport.web.api.resources import OPERATIONS
+from sallyport.web.auth import saml
+from sallyport.web.auth import sign_in as auth
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
-from sallyport.web.openapi import openapi
 from sallyport.web.pages import (
     actions,
     approvals,
@@ -40,7 +44,6 @@ from sallyport.web.pages import (
     targets,
     terminal,
 )
-from sallyport.web.resources import OPERATIONS
 from sallyport.web.security import BodyTooLargeError, Guard
 from sallyport.web.settings import Services
 

@@ -24,11 +24,11 @@ from sallyport.operations.access import ROLES, Principal
 from sallyport.operations.pages import Pager
 from sallyport.operations.sessions import Sessions
 from sallyport.web.activity import Activity
-from sallyport.web.oidc import CodeClient
+from sallyport.web.auth.oidc import CodeClient
+from sallyport.web.auth.signins import Handovers, SignIn, SignIns, Tickets
+from sallyport.web.pages.rendering import environment
 from sallyport.web.recorded import Doing, recorded
-from sallyport.web.rendering import environment
 from sallyport.web.settings import Services
-from sallyport.web.signins import Handovers, SignIn, SignIns, Tickets
 
 Handler = Callable[["Visit"], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]

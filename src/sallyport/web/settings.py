@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from sallyport.approvals.channels.slack import Slack
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.slack import Slack
 from sallyport.audit.actions import ActionLog
 from sallyport.audit.tlog.cosigning import Cosigner
 from sallyport.core.address import Networks

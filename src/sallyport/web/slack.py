@@ -1,7 +1,7 @@
 """``POST /slack/interactions``: what people click in Slack. The console's other rules for posts
 (sign-in, CSRF token) do not apply: the request is signed by Slack
-(:mod:`sallyport.approvals.slack`), carries no cookie, and nothing in it is believed before its
-signature is.
+(:mod:`sallyport.approvals.channels.slack`), carries no cookie, and nothing in it is believed before
+its signature is.
 
 A click on Approve decides; a click on Deny opens a form for the reason, whose submission decides.
 Who clicked is looked up in the configuration and then passes
@@ -21,9 +21,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from sallyport.approvals import slack_blocks
+from sallyport.approvals.channels import slack_blocks
+from sallyport.approvals.channels.slack import Slack
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.slack import Slack
 from sallyport.approvals.states import plain
 from sallyport.audit import events as ev
 from sallyport.core.errors import RefusedError

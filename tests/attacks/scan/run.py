@@ -20,7 +20,7 @@ import psycopg
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, SubjectJudge
-from sallyport.policy.load import parse_policy
+from sallyport.policy.file.load import parse_policy
 from tests.attacks import cases, oracles
 from tests.attacks.scan import catalog as catalogs
 from tests.attacks.scan import names, plan_walk, shapes

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.approvals.notify import signature
+from sallyport.approvals.channels.notify import signature
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.audit.tlog.notes import Checkpoint
 from sallyport.audit.tlog.reading import read_vkey

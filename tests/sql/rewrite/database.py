@@ -10,8 +10,8 @@ import pytest
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, SubjectJudge, comparisons, subselects
-from sallyport.policy.load import parse_policy
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 
 SCHEMA = """
 create schema s; create schema s2; create schema "Odd.Schema";

@@ -10,14 +10,14 @@ import pytest
 
 from sallyport.core.errors import RefusedError
 from sallyport.judge import rewriting
-from sallyport.policy.needs import chain
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.policy.checks.needs import chain
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import RangeVariable
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.rewrite.proof import disproved, is_subselect
 from sallyport.sql.rewrite.ranges import replace_range
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.tokens import Tokens
 from tests.sql.rewrite.database import RewritingDatabase
 
 PATH = ("pg_catalog", "s", "s2")

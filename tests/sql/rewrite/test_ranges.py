@@ -7,14 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import RangeVariable, StatementFacts
-from sallyport.sql.identifiers import quoted
-from sallyport.sql.parse import parse
 from sallyport.sql.rewrite.cuts import Rewritten
 from sallyport.sql.rewrite.ranges import replace_range, replace_reference
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.text.parse import parse
+from sallyport.sql.text.tokens import Tokens
 from tests.sql.rewrite.database import RewritingDatabase
 
 #: Spellings of a name in path, schema or database.

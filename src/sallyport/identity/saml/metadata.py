@@ -20,7 +20,7 @@ from lxml import etree
 from lxml.builder import ElementMaker
 
 from sallyport.core.clock import Clock
-from sallyport.identity.fetch import FetchError, fetch_bytes, new_client
+from sallyport.identity.oidc.fetch import FetchError, fetch_bytes, new_client
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.identity.saml.xml import (
     NAMESPACES,

@@ -30,7 +30,7 @@ _log = structlog.get_logger("sallyport.identity")
 class SamlProvider:
     """For one event loop. ``used``: shared by all providers of a process, each of which there is
     once. ``required_claims``: attributes that whoever opens the gateway must have, as for
-    :class:`~sallyport.identity.jwt_verifier.JwtVerifier`.
+    :class:`~sallyport.identity.oidc.verifier.JwtVerifier`.
     """
 
     def __init__(

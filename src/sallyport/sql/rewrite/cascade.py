@@ -10,10 +10,10 @@ from __future__ import annotations
 from sallyport.core.errors import RefusedError
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.nodes import tag_of
-from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.rewrite.ranges import cannot_rewrite
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.parse import MAX_LENGTH, Node, parse
+from sallyport.sql.text.tokens import Tokens
 
 
 def cascade_cut(sql: bytes, facts: StatementFacts) -> Cut:

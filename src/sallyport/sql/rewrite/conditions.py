@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.equality import shape
+from sallyport.sql.expressions.equality import shape
 from sallyport.sql.facts import Comparison
-from sallyport.sql.parse import parse
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import name_end
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.parse import parse
+from sallyport.sql.text.tokens import Tokens
 
 #: Tokens that a condition may have behind its column, and before it.
 _BEHIND = 64

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sallyport.sql.identifiers import quoted
+from sallyport.sql.catalog.system_views import hidden_relations
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import cannot_rewrite, reference_end
-from sallyport.sql.system_views import hidden_relations
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.text.tokens import Tokens
 
 
 def counter_cuts(tokens: Tokens, position: int, masked: Sequence[int]) -> list[Cut]:

@@ -8,7 +8,7 @@ from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import cannot_rewrite
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.tokens import Tokens
 
 #: Pages and bytes that running the statement touched.
 _SIZES = ("buffers", "wal")

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.functions import FIRST_USER_OID
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.facts import Grouping, UngroupedColumn
-from sallyport.sql.functions import FIRST_USER_OID
-from sallyport.sql.identifiers import quoted
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import cannot_rewrite, name_end, reference_end
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.text.tokens import Tokens
 
 #: Types of pg_catalog without a default operator class for = (pg_opclass): json, xml, pg_node_tree,
 #: point, lseg, path, box, polygon, line, circle, refcursor, txid_snapshot, pg_ndistinct,

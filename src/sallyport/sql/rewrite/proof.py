@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.facts import RangeVariable
 from sallyport.sql.nodes import position
-from sallyport.sql.parse import MAX_LENGTH, Node, parse, parse_counted
 from sallyport.sql.rewrite.cuts import Rewritten
+from sallyport.sql.text.parse import MAX_LENGTH, Node, parse, parse_counted
 
 #: Parts of the tree in which a RangeVar names an item of FROM by its alias, or a relation that does
 #: not exist yet.

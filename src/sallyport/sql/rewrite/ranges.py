@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.facts import RangeVariable, RowReference
-from sallyport.sql.identifiers import quoted
 from sallyport.sql.nodes import position
-from sallyport.sql.parse import parse
 from sallyport.sql.rewrite.cuts import Cut
-from sallyport.sql.tokens import Tokens
+from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.text.parse import parse
+from sallyport.sql.text.tokens import Tokens
 
 
 def cannot_rewrite(what: str, hint: str = "") -> RefusedError:

@@ -15,8 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.problems import DecisionError
-from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Request, Status
 from sallyport.audit.archive import RecordingError
 from sallyport.core.errors import Refusal, RefusedError

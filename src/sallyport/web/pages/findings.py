@@ -21,8 +21,8 @@ from sallyport.watch.baseline import HOURS, Baseline
 from sallyport.watch.detectors import DETECTORS
 from sallyport.watch.finding import AgentKey, Finding, Severity
 from sallyport.watch.watcher import AgentSummary
-from sallyport.web import plots
 from sallyport.web.console import Visit
+from sallyport.web.pages import plots
 
 _SEVERITIES = tuple(severity.value for severity in Severity)
 _PAGE = 100

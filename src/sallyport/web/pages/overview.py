@@ -10,9 +10,9 @@ from typing import Any
 from starlette.responses import HTMLResponse, Response
 
 from sallyport.core.errors import CODES
-from sallyport.web import plots
 from sallyport.web.activity import VERDICTS, percentile, total
 from sallyport.web.console import Visit
+from sallyport.web.pages import plots
 
 _TOP = 8
 _LIVE = 12

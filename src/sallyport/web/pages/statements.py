@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from sallyport.operations.statementsearch import read_query, state_text
 from sallyport.store.statementindex import KINDS, SearchError
+from sallyport.web.api.statements import searches
 from sallyport.web.console import FormError, Visit
 from sallyport.web.pages.sessions import time_of
-from sallyport.web.statements import searches
 
 _PAGE = 50
 _FIELDS = ("q", "since", "until")

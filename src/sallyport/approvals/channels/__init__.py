@@ -1,0 +1,1 @@
+"""Where reviewers are told: webhooks, mail, Slack."""

@@ -1,0 +1,1 @@
+"""What a held statement would do, measured for its reviewers."""

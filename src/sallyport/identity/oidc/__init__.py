@@ -1,0 +1,1 @@
+"""OpenID Connect: discovery, keys, JWTs, clients, providers' presets."""

@@ -1,0 +1,1 @@
+"""What a policy asks of a statement besides its rules' verdicts."""

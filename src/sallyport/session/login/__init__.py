@@ -1,0 +1,1 @@
+"""Both logins: the client's at the gateway, the gateway's at the target."""

@@ -1,0 +1,76 @@
+"""Rows and COPY data longer than what is kept in memory for masking.
+
+A row that nothing is masked in passes piece by piece, as it comes, whatever its length. One that
+would have to be masked is not read: its result is withheld, and the statement is cancelled. Other
+messages of the server that are so long end the session.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sallyport.core.errors import ProtocolError, refuse
+from sallyport.session.server.entries import Entry
+from sallyport.session.server.programs import KEEP
+from sallyport.session.server.withhold import exceeded, over_allowance
+from sallyport.session.state import SessionState
+
+Buffer = bytes | bytearray
+
+DATA_ROW, COPY_DATA = 0x44, 0x64
+#: Other messages may have this much, whatever the bound of rows is (a RowDescription of 1,600
+#: columns has 130 kB).
+OTHERS = 1 << 20
+
+
+def too_long(session: SessionState) -> None:
+    """Withhold the result that the oldest entry is getting."""
+    bound = session.limits.max_server_message
+    exceeded(
+        session,
+        refuse(
+            "SP1702",
+            f"a row of the result is longer than the {bound} bytes that can be masked",
+            "The rest of the result is withheld, and the statement is canceled.",
+            "Leave the long column out, or select a part of it, as in left(column, 1000).",
+        ),
+    )
+
+
+def refuse_message(session: SessionState, kind: int, size: int) -> None:
+    """A message that is no row and will not be kept in memory: nothing behind it could be read."""
+    session.close(
+        refuse(
+            "SP1702",
+            f"a message of the database is too long: {size} bytes of type {chr(kind)!r}",
+            "Only rows can be that long.",
+            "Connect again, and raise shorter notices and errors.",
+        ),
+        f"a message of the target was too long: {size} bytes",
+    )
+
+
+def begin(session: SessionState, entry: Entry, program: Any, size: int) -> None:
+    """The next ``size`` bytes from the server are one row (or CopyData) of this entry: they pass as
+    they come, or are dropped.
+    """
+    session.stream.long_left, session.stream.long_dropped = size, True
+    if session.stream.withholding or over_allowance(session, entry, 1, size):
+        return
+    if program is None:
+        raise ProtocolError("rows that nothing was judged for")
+    if program is KEEP:
+        session.stream.long_dropped = False
+    else:
+        too_long(session)
+
+
+def take(session: SessionState, data: bytes) -> tuple[bytes, bytes]:
+    """(what passes of the row that is being received, what comes behind it)."""
+    size = min(session.stream.long_left, len(data))
+    session.stream.long_left -= size
+    passed = b"" if session.stream.long_dropped else data[:size]
+    if not session.stream.long_left and session.stream.deferred:
+        passed += session.stream.deferred
+        session.stream.deferred = b""
+    return passed, data[size:]

@@ -1,0 +1,487 @@
+"""ALTER of relations: what each of PostgreSQL's subcommands (AlterTableType in parsenodes.h) means.
+
+A subcommand without an entry in :data:`ACTIONS` is refused. RENAME and SET SCHEMA are in
+:mod:`sallyport.sql.ddl.names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.snapshot import Column, ColumnId, Relation
+from sallyport.sql.ddl.changes import (
+    changes_schema,
+    concerned,
+    family,
+    index_table,
+    not_stored,
+    object_type,
+    scope_of,
+)
+from sallyport.sql.ddl.dependants import of_column, of_constraint
+from sallyport.sql.ddl.names import becomes, named, now
+from sallyport.sql.ddl.refused import NOT_ALTERED
+from sallyport.sql.ddl.tables import (
+    Table,
+    bound,
+    column_type,
+    constraint,
+    index_options,
+    only_beside,
+    parent,
+    sequence_options,
+    storage,
+    unprotected,
+)
+from sallyport.sql.expressions.calls import cast_to, type_oid
+from sallyport.sql.facts import Clause, Dependence
+from sallyport.sql.lineage import Field, Value
+from sallyport.sql.names.scope import Scope
+from sallyport.sql.nodes import fields, string, strings, tag_of
+from sallyport.sql.queries.from_items import RANGE_VAR, make_item
+from sallyport.sql.text.parse import Node
+from sallyport.sql.values.types import VARCHAR
+from sallyport.sql.writes.constraints import note_attached, note_plain_storage, note_write
+from sallyport.sql.writes.hidden_code import computing
+
+on = STATEMENTS.on
+
+#: The storage of values that are neither compressed nor moved out of their row.
+_PLAIN = "plain"
+_COMMAND = fields("subtype def behavior missing_ok name newowner num recurse")
+_NEW_TYPE = fields("typeName raw_default collClause")
+_PARTITION = fields("name bound concurrent")
+_ALTER_CONSTRAINT = fields(
+    "conname alterEnforceability is_enforced alterDeferrability deferrable initdeferred"
+    " alterInheritability noinherit"
+)
+
+
+@dataclass(slots=True)
+class _Change:
+    """One ALTER TABLE. ``added``: columns of earlier subcommands, which later ones may name."""
+
+    a: Analysis
+    relation: Relation
+    only: bool
+    added: list[Field] = field(default_factory=list)
+
+    @property
+    def table(self) -> Table:
+        relation = self.relation
+        fields = scope_of(self.a, relation).items[0].fields
+        item = make_item(relation.name, (*fields, *self.added))
+        item.relation, item.schema, item.row_type = relation.oid, relation.schema, relation.row_type
+        return Table(relation.schema, relation.name, Scope(items=[item]), relation)
+
+    def column(self, name: str) -> tuple[Column, ColumnId] | None:
+        column = next((c for c in self.relation.columns if c.name == name), None)
+        if column is None:
+            if all(added.name != name for added in self.added):
+                self.table.column(self.a, name)  # says that there is none
+            return None
+        return column, ColumnId(self.relation.oid, column.attnum)
+
+
+#: Commands of which CASCADE is the last word.
+_DROPS = {"AT_DropColumn": of_column, "AT_DropConstraint": of_constraint}
+
+
+@on("AlterTableStmt", "relation cmds objtype missing_ok")
+def _alter(a: Analysis, node: Node, at: int) -> None:
+    objtype = object_type(node.get("objtype", "OBJECT_TABLE"))
+    changes_schema(a, f"alter_{objtype}")
+    if objtype == "index":
+        _alter_index(a, node)
+        return
+    relation = named(a, node["relation"])
+    if relation is None:
+        return
+    change = _Change(a, relation, not node["relation"].get("inh"))
+    commands = node.get("cmds", [])
+    for item in commands:
+        body = item["AlterTableCmd"]
+        a.check("AlterTableCmd", body, _COMMAND)
+        subtype = body.get("subtype", "AT_AddColumn")
+        if body.get("behavior") == "DROP_CASCADE" and subtype in _DROPS and item is commands[-1]:
+            a.cascades = True
+            a.drops_first = _DROPS[subtype](a, relation, body.get("name", ""))
+        elif body.get("behavior") == "DROP_CASCADE":
+            a.unknown(
+                "SP1102",
+                f"cannot determine what {words(subtype)} CASCADE would drop",
+                "Drop the dependent objects first, each by name.",
+            )
+        action = ACTIONS.get(subtype)
+        if relation.kind not in _WHERE.get(subtype, "rp") or action is None:
+            hint = NOT_ALTERED.get(subtype, "")
+            a.unknown(
+                "SP1102",
+                f"{a.kind.replace('_', ' ').upper()} {words(subtype)} is not supported",
+                hint,
+            )
+            continue
+        action(change, body)
+
+
+#: What the names of subcommands shorten.
+_SPELLINGS = (("TRIG", "TRIGGER"), ("TABLE SPACE", "TABLESPACE"), ("CHANGE OWNER", "OWNER TO"))
+
+
+def words(subtype: str) -> str:
+    """AT_AddColumn as people write it: ADD COLUMN."""
+    text = subtype.removeprefix("AT_")
+    spelled = "".join(f" {c}" if c.isupper() else c for c in text).strip().upper()
+    for short, long in _SPELLINGS:
+        spelled = spelled.replace(short, long)
+    return spelled
+
+
+def _alter_index(a: Analysis, node: Node) -> None:
+    target = node["relation"]
+    a.check("RangeVar", target, RANGE_VAR)
+    relation = index_table(a, target.get("schemaname", ""), target.get("relname", ""))
+    if relation is None:
+        a.missing_relation(target.get("schemaname", ""), target.get("relname", ""), -1, "index")
+        return
+    a.access(relation.oid, a.kind)
+    for item in node.get("cmds", []):
+        subtype = item["AlterTableCmd"].get("subtype", "")
+        if subtype not in (
+            "AT_SetRelOptions",
+            "AT_ResetRelOptions",
+            "AT_SetStatistics",
+            "AT_AttachPartition",
+        ):
+            a.unknown(
+                "SP1102",
+                f"ALTER INDEX {words(subtype)} is not supported through the gateway",
+                NOT_ALTERED.get(subtype, "Drop the index and create it again."),
+            )
+
+
+# subcommands
+
+
+def _add_column(change: _Change, body: Node) -> None:
+    a, node = change.a, body["def"]["ColumnDef"]
+    name = node.get("colname", "")
+    type_ = column_type(a, node)
+    change.added.append(Field(name, Value(type=type_)))
+    constraints = [definition["Constraint"] for definition in node.get("constraints", [])]
+    if body.get("missing_ok") and any(c.name == name for c in change.relation.columns):
+        return
+    if change.a.types.base(type_) != type_ or any(map(_is_computed, constraints)):
+        _computes(change)
+    if node.get("storage_name", "").lower() == _PLAIN:
+        note_plain_storage(a, change.relation)
+    for definition in constraints:
+        # whether there is a row is all that tells
+        if definition.get("contype") != "CONSTR_NOTNULL":
+            constraint(a, definition, change.table, name)
+
+
+def _is_computed(node: Node) -> bool:
+    """Whether a new column's values are computed row by row, which writes the table anew."""
+    kind = node.get("contype")
+    if kind == "CONSTR_DEFAULT":
+        tag, body = tag_of(node["raw_expr"])
+        return tag != "A_Const" and not (tag == "TypeCast" and "A_Const" in body.get("arg", {}))
+    return kind in ("CONSTR_GENERATED", "CONSTR_IDENTITY")
+
+
+def _computes(change: _Change) -> None:
+    """The rows may be written anew: what user-made functions their indexes, checks and generated
+    columns call, they call now.
+    """
+    for part in family(change.a, change.relation):
+        computing(change.a, part)
+
+
+def _drop_column(change: _Change, body: Node) -> None:
+    name = body.get("name", "")
+    if not body.get("missing_ok") and change.column(name) is None:
+        return
+    # partitions lose the column with their parent; a child may keep its own, which then is nobody's
+    # but its
+    parts = family(change.a, change.relation) if change.relation.kind == "p" else (change.relation,)
+    for part in parts:
+        becomes(
+            change.a, part, columns=tuple(c for c in now(change.a, part).columns if c.name != name)
+        )
+
+
+def _set_default(change: _Change, body: Node) -> None:
+    column = change.column(body.get("name", ""))
+    if "def" in body:
+        sources = change.a.expression(body["def"], Scope()).sources  # functions in it may read
+        change.a.flow(column[1] if column is not None else None, sources)
+
+
+def _not_null(change: _Change, body: Node) -> None:
+    column = change.column(body.get("name", ""))
+    if column is not None:
+        change.a.influence(frozenset((column[1],)), Clause.CHECK)
+
+
+def _known_column(change: _Change, body: Node) -> None:
+    if body.get("name"):
+        change.column(body["name"])
+
+
+def _set_storage(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    if string(body["def"]).lower() == _PLAIN:
+        note_plain_storage(change.a, change.relation)
+
+
+def _add_constraint(change: _Change, body: Node) -> None:
+    constraint(change.a, body["def"]["Constraint"], change.table)
+
+
+def _any_constraint(change: _Change, body: Node) -> None:
+    """VALIDATE, ENFORCE: rows that are there fit or not."""
+    a, relation, name = change.a, change.relation, body.get("name", "")
+    if "def" in body:
+        definition = body["def"]["ATAlterConstraint"]
+        a.check("ATAlterConstraint", definition, _ALTER_CONSTRAINT)
+        name = definition.get("conname", "")
+        if not definition.get("alterEnforceability") or not definition.get("is_enforced"):
+            return
+    _computes(change)
+    for existing in relation.constraints:
+        clause = {"c": Clause.CHECK, "f": Clause.FOREIGN_KEY}.get(existing.kind)
+        if clause is not None and existing.name == name:
+            a.influence(frozenset(ColumnId(relation.oid, n) for n in existing.columns), clause)
+            a.influence(
+                frozenset(ColumnId(existing.referenced, n) for n in existing.referenced_columns),
+                clause,
+            )
+
+
+def _drop_constraint(change: _Change, body: Node) -> None:
+    return None
+
+
+def _alter_type(change: _Change, body: Node) -> None:
+    """The values are converted: with USING they may become anything, without it they stay what they
+    are.
+    """
+    a, node = change.a, body["def"]["ColumnDef"]
+    a.check("ColumnDef", node, _NEW_TYPE)
+    _computes(change)
+    column_with_id = change.column(body.get("name", ""))
+    target = type_oid(a, node["typeName"])
+    if column_with_id is None or not target:
+        return
+    column, id_ = column_with_id
+    own = Value(frozenset((id_,)), Dependence.IDENTITY, id_, column.type_oid)
+    if "raw_default" not in node or _is_plain_cast(
+        node["raw_default"], column.name, node["typeName"]
+    ):
+        if not (
+            column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])
+        ):
+            modified = bool(node["typeName"].get("typmods"))
+            cast_to(a, own, target, -1, modified)
+            if modified or not _keeps_bytes(a, column.type_oid, target):
+                a.influence(own.sources, Clause.CHECK)
+                note_write(a, id_.relation, "update", {id_: False}, -1)
+        return
+    value = a.expression(node["raw_default"], change.table.scope)
+    cast_to(a, value, target, -1, bool(node["typeName"].get("typmods")))
+    a.flow(id_, value.sources)
+    note_write(a, id_.relation, "update", {id_: not value.sources}, -1)
+
+
+def _is_plain_cast(node: Node, column: str, target: Node) -> bool:
+    """USING column::type, as tools write it: nothing but the conversion itself."""
+    tag, body = tag_of(node)
+    if tag != "TypeCast" or "ColumnRef" not in body.get("arg", {}):
+        return False
+    written = body.get("typeName", {})
+    same = all(written.get(key) == target.get(key) for key in ("names", "typmods", "arrayBounds"))
+    return same and strings(body["arg"]["ColumnRef"].get("fields", [])) == (column,)
+
+
+def _keeps_bytes(a: Analysis, source: int, target: int) -> bool:
+    """Whether the values stay as they are stored, so that nothing can fail."""
+    if source == target or a.types.base(source) == target:
+        return True
+    cast = a.types.cast(a.types.base(source), target)
+    return cast is not None and cast.method == "b"
+
+
+def _is_longer(column: Column, node: Node) -> bool:
+    """varchar(n) to the same or a longer varchar: nothing is looked at."""
+    sizes = [
+        item.get("A_Const", {}).get("ival", {}).get("ival", 0) for item in node.get("typmods", [])
+    ]
+    return not sizes or (len(sizes) == 1 and 0 < column.typmod <= sizes[0] + 4)
+
+
+def _set_expression(change: _Change, body: Node) -> None:
+    a = change.a
+    _computes(change)
+    column = change.column(body.get("name", ""))
+    value = a.expression(body["def"], change.table.scope)
+    if column is not None:
+        a.flow(column[1], value.sources)
+        not_stored(a, change.relation)
+
+
+def _drop_expression(change: _Change, body: Node) -> None:
+    """What was computed stays, and nothing tells any longer from what."""
+    column = change.column(body.get("name", ""))
+    if column is None:
+        return
+    item = change.table.scope.items[0]
+    value = item.column(body.get("name", ""))
+    if value is not None:
+        change.a.flow(column[1], value.sources - {column[1]})
+    not_stored(change.a, change.relation)
+
+
+def _identity(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    node = body.get("def", {})
+    if "Constraint" in node:
+        constraint(change.a, node["Constraint"], change.table, body.get("name", ""))
+    for item in node.get("List", {}).get("items", []):
+        if item["DefElem"].get("defname") not in ("generated",):
+            sequence_options(change.a, [item])
+
+
+def _options(change: _Change, body: Node) -> None:
+    items = body.get("def", {}).get("List", {}).get("items", [])
+    if change.relation.kind in "rpm":
+        storage(change.a, items)
+    elif any(item["DefElem"].get("defname") != "check_option" for item in items):
+        change.a.unknown(
+            "SP1102",
+            "changing these options of a view is not supported",
+            "Create the view again with these options.",
+        )
+
+
+def _column_options(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    index_options(change.a, body.get("def", {}).get("List", {}).get("items", []))
+
+
+def _sequence(change: _Change, body: Node) -> None:
+    return None
+
+
+# inheritance
+
+
+def _under(a: Analysis, child: Relation, above: Relation) -> None:
+    only_beside(a, above, child.schema)
+    becomes(a, child, parents=(*now(a, child).parents, above.oid))
+    becomes(a, above, children=(*now(a, above).children, child.oid))
+    a.joins[(child.oid, above.oid)] = None
+
+
+def _apart(a: Analysis, child: Relation, above: Relation) -> None:
+    becomes(a, child, parents=tuple(oid for oid in now(a, child).parents if oid != above.oid))
+    becomes(a, above, children=tuple(oid for oid in now(a, above).children if oid != child.oid))
+
+
+def _inherit(change: _Change, body: Node) -> None:
+    above = parent(change.a, body["def"]["RangeVar"])
+    if above is not None:
+        _under(change.a, change.relation, above)
+
+
+def _no_inherit(change: _Change, body: Node) -> None:
+    above = parent(change.a, body["def"]["RangeVar"])
+    if above is not None:
+        _apart(change.a, change.relation, above)
+
+
+def _attach(change: _Change, body: Node) -> None:
+    """Rows that are there must fit, and those of a default partition must not: failing tells about
+    the key.
+    """
+    a, node = change.a, body["def"]["PartitionCmd"]
+    a.check("PartitionCmd", node, _PARTITION)
+    child = concerned(a, node["name"])
+    bound(a, node.get("bound", {}), [change.relation])
+    unprotected(a, change.relation)
+    if child is None:
+        return
+    computing(a, child)
+    names = {c.name for c in change.relation.columns if c.attnum in change.relation.partition_key}
+    keys = frozenset(ColumnId(child.oid, c.attnum) for c in child.columns if c.name in names)
+    a.influence(keys, Clause.PARTITION)
+    note_attached(a, child, change.relation)
+    _under(a, child, change.relation)
+
+
+def _detach(change: _Change, body: Node) -> None:
+    a, node = change.a, body["def"]["PartitionCmd"]
+    a.check("PartitionCmd", node, _PARTITION)
+    child = concerned(a, node["name"])
+    if child is not None:
+        _apart(a, child, change.relation)
+
+
+def _switch_triggers(change: _Change, body: Node) -> None:
+    """ENABLE and DISABLE TRIGGER: which code runs with a write."""
+    change.a.unread_code = f"ALTER TABLE {words(body['subtype'])}"
+
+
+TRIGGER_SWITCHES = (
+    *("AT_EnableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_DisableTrig"),
+    *("AT_EnableTrigAll", "AT_DisableTrigAll", "AT_EnableTrigUser", "AT_DisableTrigUser"),
+)
+#: What each subcommand means.
+ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
+    "AT_AddColumn": _add_column,
+    "AT_DropColumn": _drop_column,
+    "AT_ColumnDefault": _set_default,
+    "AT_SetNotNull": _not_null,
+    "AT_DropNotNull": _known_column,
+    "AT_AlterColumnType": _alter_type,
+    "AT_SetExpression": _set_expression,
+    "AT_DropExpression": _drop_expression,
+    "AT_AddIdentity": _identity,
+    "AT_SetIdentity": _identity,
+    "AT_DropIdentity": _known_column,
+    "AT_SetStatistics": _known_column,
+    "AT_SetStorage": _set_storage,
+    "AT_SetCompression": _known_column,
+    "AT_SetOptions": _column_options,
+    "AT_ResetOptions": _column_options,
+    "AT_AddConstraint": _add_constraint,
+    "AT_ValidateConstraint": _any_constraint,
+    "AT_AlterConstraint": _any_constraint,
+    "AT_DropConstraint": _drop_constraint,
+    "AT_AddInherit": _inherit,
+    "AT_DropInherit": _no_inherit,
+    "AT_AttachPartition": _attach,
+    "AT_DetachPartition": _detach,
+    "AT_DetachPartitionFinalize": _detach,
+    "AT_SetRelOptions": _options,
+    "AT_ResetRelOptions": _options,
+    "AT_SetLogged": _sequence,
+    "AT_SetUnLogged": _sequence,
+    **dict.fromkeys(TRIGGER_SWITCHES, _switch_triggers),
+}
+#: The kinds of relations that a subcommand is judged for, where it is not tables alone.
+_WHERE = {
+    "AT_AddColumn": "rpc",
+    "AT_DropColumn": "rpc",
+    "AT_ColumnDefault": "rpv",
+    "AT_SetRelOptions": "rpvm",
+    "AT_ResetRelOptions": "rpvm",
+    "AT_SetStatistics": "rpm",
+    "AT_SetStorage": "rpm",
+    "AT_SetCompression": "rpm",
+    "AT_SetLogged": "rpS",
+    "AT_SetUnLogged": "rpS",
+    **dict.fromkeys(TRIGGER_SWITCHES, "rpv"),
+}

@@ -1,0 +1,479 @@
+"""Changes of the schema: what they all share, and DROP, TRUNCATE, VACUUM, REINDEX and indexes.
+
+A change passes when three things are known of it: which relations and names it concerns (policy's
+``relations`` are matched against the old name and the new), that masked data does not come to stand
+under a name that has no mask, and what expressions, defaults and checks in it compute and call.
+Tables are in :mod:`sallyport.sql.ddl.tables` and :mod:`sallyport.sql.ddl.alter`, new names in
+:mod:`sallyport.sql.ddl.names`, views in :mod:`sallyport.sql.ddl.views`, other objects in
+:mod:`sallyport.sql.ddl.objects`, and what stays refused, with what to do instead, in
+:mod:`sallyport.sql.ddl.refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.snapshot import TEMPORARY, ColumnId, Relation
+from sallyport.sql.ddl.dependants import of_relations
+from sallyport.sql.ddl.refused import ADMINISTRATOR
+from sallyport.sql.expressions.columns import named_column
+from sallyport.sql.facts import Clause, Effect, EffectKind
+from sallyport.sql.lineage import Value
+from sallyport.sql.names.resolve import SYSTEM
+from sallyport.sql.names.scope import Scope, raw_item
+from sallyport.sql.names.temporary_names import of_unknown_maker
+from sallyport.sql.nodes import fields, string, strings, tag_of
+from sallyport.sql.queries.from_items import RANGE_VAR
+from sallyport.sql.queries.relation_items import expand, relation_item
+from sallyport.sql.text.parse import Node
+from sallyport.sql.writes.constraints import note_entries
+from sallyport.sql.writes.hidden_code import computing, truncating
+
+on = STATEMENTS.on
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: pg_class.relkind -> what rules call it.
+THINGS = {
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized_view",
+    "f": "foreign_table",
+    "S": "sequence",
+    "c": "type",
+}
+_NOT_TEMPORARY = "only tables and sequences can be temporary through the gateway"
+_INSTEAD = "Create a temporary table, or use WITH in the statement that reads it."
+_MAY_BE_TEMPORARY = frozenset({"create_table", "create_table_as", "select_into", "create_sequence"})
+_INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
+_METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
+#: Index methods of extensions whose operator classes call functions of the extension only.
+_EXTENSION_METHODS = {"bloom": "bloom", "hnsw": "vector", "ivfflat": "vector", "rum": "rum"}
+#: Operator classes that are PostgreSQL's own and have names that people write.
+_CLASSES = _words(
+    """text_pattern_ops varchar_pattern_ops bpchar_pattern_ops jsonb_ops jsonb_path_ops array_ops tsvector_ops inet_ops range_ops
+    text_ops varchar_ops bpchar_ops int2_ops int4_ops int8_ops float4_ops float8_ops numeric_ops bool_ops date_ops time_ops timetz_ops
+    timestamp_ops timestamptz_ops uuid_ops bytea_ops oid_ops name_ops char_ops cidr_ops macaddr_ops interval_ops bit_ops varbit_ops
+    point_ops box_ops circle_ops poly_ops quad_point_ops kd_point_ops network_ops enum_ops"""
+)
+#: Extensions whose functions extensions.tsv names one by one, or that only compute with their
+#: arguments; each may be made by a database's owner (trusted = true in its control file).
+EXTENSIONS = _words(
+    """btree_gin btree_gist citext cube fuzzystrmatch hstore intarray isn ltree pg_trgm
+    pgcrypto plpgsql seg tablefunc unaccent vector"""
+)
+_CLASSES_OF = {
+    "pg_trgm": frozenset({"gin_trgm_ops", "gist_trgm_ops"}),
+    "ltree": frozenset({"ltree_ops", "gist_ltree_ops"}),
+    "hstore": frozenset(
+        {"gin_hstore_ops", "gist_hstore_ops", "hash_hstore_ops", "btree_hstore_ops"}
+    ),
+    "intarray": frozenset({"gin__int_ops", "gist__int_ops", "gist__intbig_ops"}),
+    "citext": frozenset({"citext_ops", "citext_pattern_ops"}),
+    "vector": _words(
+        """vector_l2_ops vector_ip_ops vector_cosine_ops vector_l1_ops halfvec_l2_ops halfvec_ip_ops halfvec_cosine_ops halfvec_l1_ops
+        bit_hamming_ops bit_jaccard_ops sparsevec_l2_ops sparsevec_ip_ops sparsevec_cosine_ops sparsevec_l1_ops"""
+    ),
+    "postgis": frozenset({"gist_geometry_ops_2d", "gist_geometry_ops_nd", "gist_geography_ops"}),
+}
+
+
+def changes_schema(a: Analysis, kind: str) -> None:
+    a.kind = kind
+    a.clause = Clause.CHECK  # what is computed from the columns of a relation that is there
+    a.effects.append(Effect(EffectKind.DDL))
+
+
+def creation_schema(a: Analysis, named: str, at: int = -1) -> str:
+    """The schema in which something is made: as written, or the first of the search_path
+    (RangeVarGetCreationNamespace).
+    """
+    schema = named or next((s for s in a.context.search_path if s != "pg_catalog"), "")
+    if schema.startswith("pg_temp"):
+        a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
+    elif schema in SYSTEM or schema.startswith("pg_"):
+        a.unknown("SP1102", f"cannot create objects in schema {schema}", "Use another schema.", at)
+    elif schema not in a.catalog.schemas:
+        a.missing("SP1111", f'schema "{schema}" does not exist', position=at)
+    return schema
+
+
+def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
+    """The schema and name of a relation that is being made; noted under the statement's kind."""
+    a.check("RangeVar", node, RANGE_VAR)
+    at = node.get("location", -1)
+    if node.get("catalogname", a.catalog.database) != a.catalog.database:
+        a.unknown("SP1102", "cross-database references are not supported", position=at)
+    temporary = node.get("relpersistence", "p") == "t"
+    schema, name = (
+        node.get("schemaname", "") or (TEMPORARY if temporary else ""),
+        node.get("relname", ""),
+    )
+    if schema == TEMPORARY and a.kind in _MAY_BE_TEMPORARY:
+        new_temporary(a, name, at)
+    else:
+        schema = creation_schema(a, schema, at)
+    if temporary and not schema.startswith(TEMPORARY):  # which PostgreSQL refuses
+        a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
+    a.name(a.kind, schema, name)
+    return schema, name
+
+
+def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
+    """A temporary relation or index of this name is made. Temporary ones are looked up before all
+    others, by whatever looks names up as it runs: the text of functions, deferred triggers, and
+    what the gateway writes itself. So it must hide nothing.
+    """
+    if any(schema.startswith(TEMPORARY) for schema in a.catalog.default_search_path):
+        a.unsupported("temporary tables need a search_path without pg_temp", "", at)
+    if name in a.catalog.unknown_names:
+        a.unknown(*of_unknown_maker(name), at)
+    taken = a.names.hidden_by_temporary
+    if name in taken or f"_{name}" in taken:
+        a.unsupported(
+            f'temporary relation "{name}" would hide another relation or type of the same name',
+            "Choose another name. Functions and triggers would find the temporary relation under"
+            " this one.",
+            at,
+        )
+
+
+def new_object(a: Analysis, names: Sequence[str]) -> tuple[str, str]:
+    """As :func:`new_relation`, for what the grammar calls any_name."""
+    if not 1 <= len(names) <= 2:
+        a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
+    schema, name = (
+        creation_schema(a, names[0] if len(names) > 1 else ""),
+        names[-1] if names else "",
+    )
+    a.name(a.kind, schema, name)
+    return schema, name
+
+
+def spots(a: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Schema and name of an object that the snapshot does not list: without a schema, it may be in
+    any of the search_path.
+    """
+    if len(names) == 2:
+        return [(names[0], names[1])]
+    if len(names) != 1:
+        a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
+        return []
+    return [(schema, names[0]) for schema in a.context.search_path if schema not in SYSTEM]
+
+
+def concerned(a: Analysis, node: Node, action: str = "") -> Relation | None:
+    """An existing relation that the statement changes: noted under ``action`` (the statement's
+    kind).
+    """
+    a.check("RangeVar", node, RANGE_VAR)
+    relation = a.named_relation(node)
+    if relation is None:
+        return None
+    if relation.schema in SYSTEM:
+        a.unknown(
+            "SP1102", f"cannot change {relation.qualified}, which belongs to PostgreSQL itself"
+        )
+    a.access(relation.oid, action or a.kind)
+    a.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
+    return relation
+
+
+def scope_of(a: Analysis, relation: Relation) -> Scope:
+    """The relation's columns as a definition inside it sees them: what is computed from them fails
+    or not by raw values.
+    """
+    return Scope(items=[raw_item(relation_item(a, relation))])
+
+
+def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
+    """The relation and everything under it (partitions, children)."""
+    waiting, seen = [relation.oid], {relation.oid}
+    while waiting:
+        member = a.catalog.relations.get(waiting.pop())
+        if member is None:
+            continue
+        yield member
+        waiting.extend(child for child in member.children if child not in seen)
+        seen.update(member.children)
+
+
+def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
+    """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as
+    well.
+    """
+    if name in a.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
+        a.unknown(*of_unknown_maker(name))
+        return None
+    for candidate in (schema,) if schema else a.catalog.lookup_path(a.names.path):
+        oid = a.catalog.indexes.get((candidate, name))
+        relation = a.catalog.relations.get(oid) if oid is not None else None
+        relation = relation or a.catalog.relation_by_name.get((candidate, name))
+        if relation is not None:
+            return relation
+    return None
+
+
+# indexes
+
+
+@on(
+    "IndexStmt",
+    "idxname relation accessMethod indexParams indexIncludingParams options whereClause unique"
+    " concurrent if_not_exists nulls_not_distinct",
+)
+def _create_index(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "create_index")
+    relation = concerned(a, node["relation"])
+    access_method(a, node.get("accessMethod", "btree"))
+    if relation is None:
+        return
+    if relation.schema == TEMPORARY and "idxname" in node:
+        new_temporary(a, node["idxname"], at)
+    scope, is_unique = scope_of(a, relation), bool(node.get("unique"))
+    keys = [index_element(a, i["IndexElem"], scope, is_unique) for i in node["indexParams"]]
+    more = node.get("indexIncludingParams", [])
+    keys += [index_element(a, item["IndexElem"], scope, False) for item in more]
+    if node.get("accessMethod") != "hash":
+        note_entries(a, frozenset().union(*(key.sources for key in keys)))
+    if "whereClause" in node:
+        a.condition(a.expression(node["whereClause"], scope))
+
+
+def access_method(a: Analysis, name: str) -> None:
+    extension = _EXTENSION_METHODS.get(name)
+    if name not in _METHODS and not (extension and _has_extension(a, extension)):
+        a.unknown(
+            "SP1102",
+            f'access method "{name}" is not supported',
+            f"Use one of {', '.join(sorted(_METHODS))}.",
+        )
+
+
+def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> Value:
+    """One column or expression of an index or constraint. It fails when two rows are equal, where
+    it is unique.
+    """
+    a.check("IndexElem", node, _INDEX_ELEMENT)
+    operator_class(a, strings(node.get("opclass", [])))
+    if "expr" in node:
+        value = a.expression(node["expr"], scope)
+    else:
+        value = named_column(a, node.get("name", ""), scope)
+    if unique:
+        a.influence(value.sources, Clause.UNIQUE)
+    return value
+
+
+def operator_class(a: Analysis, names: Sequence[str]) -> None:
+    """An operator class computes with every value: it must be PostgreSQL's own, or of an extension
+    that is known.
+    """
+    if not names:
+        return
+    own = names[-1] in _CLASSES and names[:-1] in ((), ("pg_catalog",))
+    if own or any(
+        names[-1] in classes and _has_extension(a, e) for e, classes in _CLASSES_OF.items()
+    ):
+        return
+    a.unknown(
+        "SP1102",
+        f'operator class "{".".join(names)}" is not supported',
+        "Use the type's default class.",
+    )
+
+
+def _has_extension(a: Analysis, name: str) -> bool:
+    return any(function.extension == name for function in a.catalog.functions.values())
+
+
+@on("ReindexStmt", "kind relation params")
+def _reindex(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "reindex")
+    if "relation" not in node:
+        a.unknown(
+            "SP1102",
+            "REINDEX of a schema or database is not supported",
+            "Use REINDEX TABLE or REINDEX INDEX.",
+        )
+        return
+    target = node["relation"]
+    a.check("RangeVar", target, RANGE_VAR)
+    if node.get("kind") == "REINDEX_OBJECT_INDEX":
+        relation = index_table(a, target.get("schemaname", ""), target.get("relname", ""))
+        if relation is None:
+            a.missing_relation(target.get("schemaname", ""), target.get("relname", ""), at)
+        else:
+            a.access(relation.oid, "reindex")
+    else:
+        relation = concerned(a, target)
+    for part in family(a, relation) if relation is not None else ():
+        computing(a, part)
+
+
+# DROP
+
+_OBJECTS = {
+    "matview": "materialized_view",
+    "foreign_server": "server",
+    "fdw": "foreign_data_wrapper",
+    "opclass": "operator_class",
+    "opfamily": "operator_family",
+    "statistic_ext": "statistics",
+    "tsconfiguration": "text_search_configuration",
+    "tsdictionary": "text_search_dictionary",
+    "tsparser": "text_search_parser",
+    "tstemplate": "text_search_template",
+}
+_Relations = Sequence[Relation]
+_RELATIONS = frozenset({"table", "view", "materialized_view", "sequence", "foreign_table"})
+_ON_RELATIONS = frozenset({"trigger", "rule"})
+_BY_NAME = frozenset(
+    {"statistics", "collation", "function", "procedure", "aggregate", "routine", "type", "domain"}
+)
+
+
+def object_type(text: str) -> str:
+    """What rules call an ObjectType: OBJECT_MATVIEW is materialized_view."""
+    name = text.removeprefix("OBJECT_").lower()
+    return _OBJECTS.get(name, name)
+
+
+@on("DropStmt", "objects removeType behavior missing_ok concurrent")
+def _drop(a: Analysis, node: Node, at: int) -> None:
+    kind = object_type(node.get("removeType", ""))
+    changes_schema(a, f"drop_{kind}")
+    a.cascades = node.get("behavior") == "DROP_CASCADE"
+    dropped: list[Relation] = []
+    for item in node.get("objects", []):
+        names = names_of(item)
+        if kind not in _ON_RELATIONS and len(names) == 3 and names[0] == a.catalog.database:
+            names = names[1:]
+        if kind in _RELATIONS:
+            dropped += _drop_relation(a, kind, names, bool(node.get("missing_ok")))
+        elif kind == "index":
+            _drop_index(a, names)
+        elif kind in _ON_RELATIONS:
+            on_relation(a, names[:-1], bool(node.get("missing_ok")))
+        elif kind in _BY_NAME:
+            for schema, name in spots(a, names):
+                a.name(a.kind, schema, name)
+        elif kind == "schema" or (kind == "extension" and string(item) in EXTENSIONS):
+            a.name(a.kind, string(item) if kind == "schema" else "")
+        else:
+            a.name(a.kind)
+            what = kind.replace("_", " ").upper()
+            a.unknown("SP1102", f"DROP {what} is not supported through the gateway", ADMINISTRATOR)
+            return
+    if a.cascades:
+        a.drops_first = of_relations(a, dropped)
+
+
+def names_of(item: Node) -> tuple[str, ...]:
+    """The name in a List, TypeName or ObjectWithArgs."""
+    tag, body = tag_of(item)
+    if tag == "List":
+        return strings(body.get("items", []))
+    return strings(body.get("names" if tag == "TypeName" else "objname", []))
+
+
+def _drop_relation(a: Analysis, kind: str, names: tuple[str, ...], missing_ok: bool) -> _Relations:
+    """The relations that are there, partitions included."""
+    if not 1 <= len(names) <= 2 or not all(names):
+        a.unknown("SP1102", f"improper {kind.replace('_', ' ')} name: {'.'.join(names)}")
+        return []
+    schema = names[0] if len(names) == 2 else ""
+    relation = a.relation(schema, names[-1])
+    if relation is None:
+        if not missing_ok:
+            a.missing_relation(schema, names[-1], -1, kind.replace("_", " "))
+        for place in spots(a, names) if missing_ok else ():
+            a.name(a.kind, *place)
+        return []
+    # partitions go with it
+    parts = [relation, *(family(a, relation) if relation.kind == "p" else ())]
+    for part in parts:
+        a.access(part.oid, a.kind)
+    return parts
+
+
+def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
+    """An index belongs to its table: that is what rules match."""
+    if not 1 <= len(names) <= 2:
+        a.unknown("SP1102", f"improper index name: {'.'.join(names)}")
+        return
+    relation = index_table(a, names[0] if len(names) == 2 else "", names[-1])
+    if relation is not None:
+        a.access(relation.oid, a.kind)
+    for place in spots(a, names) if relation is None else ():
+        a.name(a.kind, *place)
+
+
+def on_relation(a: Analysis, names: Sequence[str], missing_ok: bool = False) -> Relation | None:
+    """A relation by the names before a column's or trigger's, under the statement's kind."""
+    if not 1 <= len(names) <= 2:
+        a.unknown("SP1102", f"improper relation name: {'.'.join(names)}")
+        return None
+    schema = names[0] if len(names) == 2 else ""
+    relation = a.relation(schema, names[-1])
+    if relation is not None:
+        a.access(relation.oid, a.kind)
+    elif not missing_ok:
+        a.missing_relation(schema, names[-1], -1)
+    for place in spots(a, names) if relation is None and missing_ok else ():
+        a.name(a.kind, *place)
+    return relation
+
+
+# TRUNCATE, VACUUM, ANALYZE
+
+
+@on("TruncateStmt", "relations restart_seqs behavior")
+def _truncate(a: Analysis, node: Node, at: int) -> None:
+    a.kind = "truncate"
+    if node.get("behavior") == "DROP_CASCADE":
+        a.unknown(
+            "SP1102",
+            "cannot determine which tables TRUNCATE CASCADE would empty",
+            "List the tables.",
+        )
+    for item in node.get("relations", []):
+        body = item["RangeVar"]
+        a.check("RangeVar", body, RANGE_VAR)
+        relation = a.named_relation(body)
+        if relation is None:
+            continue
+        for part in family(a, relation) if body.get("inh") else (relation,):
+            a.access(part.oid, "truncate")
+            truncating(a, part)
+
+
+@on("VacuumStmt", "options rels is_vacuumcmd")
+def _vacuum(a: Analysis, node: Node, at: int) -> None:
+    a.kind = "vacuum" if node.get("is_vacuumcmd") else "analyze"
+    for item in node.get("rels", []):
+        relation = a.named_relation(item["VacuumRelation"].get("relation", {}))
+        if relation is not None:
+            a.access(relation.oid, a.kind)
+
+
+def not_stored(a: Analysis, relation: Relation) -> None:
+    """A materialised view holds what its definition gave when it was refreshed: under another
+    definition it would be read as something else.
+    """
+    for stored in a.catalog.relations.values():
+        if stored.kind == "m" and any(
+            x.relation == relation.oid for x in expand(a, stored).accesses
+        ):
+            a.unknown(
+                "SP1102",
+                f"cannot determine what {stored.qualified} holds after {relation.qualified} is"
+                " changed",
+                f"Drop the materialized view {stored.qualified} first, and create it again"
+                " afterwards.",
+            )

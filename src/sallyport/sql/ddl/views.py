@@ -1,0 +1,148 @@
+"""CREATE VIEW, CREATE MATERIALIZED VIEW, REFRESH, and CREATE TABLE AS.
+
+A view is read through its definition (:mod:`sallyport.sql.queries.relation_items`), a materialised
+one as well, so making one moves nothing out of a mask. What it reads needs permission when it is
+made, because afterwards the view stands for it. Statements that were judged before the view was
+there, or by another definition, may run after it: unless its name is a new one and stays so (no OR
+REPLACE), its columns must be masked by their own names where they were not before.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.snapshot import Relation
+from sallyport.sql.ddl.changes import changes_schema, concerned, new_relation, not_stored
+from sallyport.sql.facts import Exposure, StatementFacts
+from sallyport.sql.nodes import strings
+from sallyport.sql.queries.relation_items import expand, note_definition
+from sallyport.sql.statements import adopt, into, into_names, into_target, nested
+from sallyport.sql.text.parse import Node
+
+on = STATEMENTS.on
+
+_VIEW_OPTIONS = frozenset({"security_barrier", "security_invoker", "check_option"})
+
+
+@on("ViewStmt", "view aliases query replace options withCheckOption")
+def _create_view(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "create_view")
+    schema, name = new_relation(a, node["view"])
+    for item in node.get("options", []):
+        if item["DefElem"].get("defname") not in _VIEW_OPTIONS:
+            a.unknown("SP1102", f"unknown view option {item['DefElem'].get('defname', '')}")
+    inner = _definition(a, node["query"])
+    if inner.temporary:  # PostgreSQL would make the view a temporary one
+        a.unsupported(
+            "a view over a temporary table is not supported through the gateway",
+            "Use WITH in the statement that reads it.",
+        )
+    # nothing is computed yet: what the definition does with columns counts whenever the view is
+    # read
+    a.inner = replace(
+        inner,
+        influences=(),
+        flows=(),
+        mentioned=(),
+        mentioned_in_views=frozenset(),
+        used_in_rows=frozenset(),
+        distinguished=frozenset(),
+        read_in_functions=frozenset(),
+    )
+    for unknown in inner.unknowns:
+        a.repeat(unknown)
+    for use in inner.functions:
+        a.note_call(use)
+    a.touched.update(inner.touched)
+    before = a.relation(schema, name)
+    if before is not None:
+        a.access(before.oid, a.kind)
+        not_stored(a, before)
+    _expose(
+        a,
+        schema,
+        name,
+        _names(node.get("aliases", []), inner),
+        inner,
+        before,
+        bool(node.get("replace")),
+    )
+
+
+def _definition(a: Analysis, query: Node) -> StatementFacts:
+    inner, facts = nested(a, query)
+    if inner.kind != "select" or inner.actions:
+        a.unknown("SP1102", "a view can only be defined by a query")
+    return facts
+
+
+def _names(aliases: list[Node], inner: StatementFacts) -> list[str]:
+    column_names = strings(aliases)
+    columns = inner.columns or ()
+    return [
+        column_names[n] if n < len(column_names) else column.name
+        for n, column in enumerate(columns)
+    ]
+
+
+def _expose(
+    a: Analysis,
+    schema: str,
+    name: str,
+    names: list[str],
+    inner: StatementFacts,
+    before: Relation | None,
+    replaces: bool = False,
+) -> None:
+    """What statements on their way could read through this name that they were not judged for.
+
+    ``replaces``: OR REPLACE. While it waits for a lock another session may make a view of that
+    name, and everybody be judged by that.
+    """
+    is_known = (
+        replaces
+        or name in a.catalog.retired
+        or any(r.name == name for r in a.catalog.relations.values())
+    )
+    if not is_known:
+        return
+    old = expand(a, before) if before is not None and before.kind == "v" else None
+    for number, column in enumerate(inner.columns or ()):
+        exposed = (
+            old.fields[number].value.sources
+            if old is not None and number < len(old.fields)
+            else frozenset()
+        )
+        a.exposures.append(Exposure(schema, name, names[number], column.sources - exposed))
+    chosen = frozenset(column for column, _ in inner.mentioned)
+    decided = old.mentioned if old is not None else frozenset()
+    a.exposures.append(Exposure(schema, name, "", chosen - decided))
+
+
+@on("CreateTableAsStmt", "query into objtype is_select_into if_not_exists")
+def _create_table_as(a: Analysis, node: Node, at: int) -> None:
+    if node.get("objtype") == "OBJECT_MATVIEW":
+        _materialize(a, node["into"], node["query"])
+    else:
+        into(a, node["into"], node["query"], "create_table_as")
+
+
+def _materialize(a: Analysis, node: Node, query: Node) -> None:
+    """The query runs now; its columns are masked as those of a view."""
+    schema, name = into_target(a, node, "create_materialized_view")
+    a.inner = _definition(a, query)
+    adopt(a, a.inner)
+    _expose(a, schema, name, into_names(node, a.inner), a.inner, None)
+
+
+@on("RefreshMatViewStmt", "concurrent skipData relation")
+def _refresh(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "refresh_materialized_view")
+    relation = concerned(a, node["relation"])
+    if relation is None:
+        return
+    if relation.kind != "m":
+        a.unknown("SP1102", f"{relation.qualified} is not a materialized view")
+        return
+    note_definition(a, relation)

@@ -1,0 +1,1 @@
+"""Expressions: what each is computed from, and whether computing it is safe."""

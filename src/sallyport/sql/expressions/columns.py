@@ -1,0 +1,301 @@
+"""References to columns: ``c``, ``t.c``, ``s.t.c``, ``t`` (the whole row), ``t.*``, ``(row).field``
+(parse_expr.c, transformColumnRef).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from sallyport.sql.analysis import EXPRESSIONS, Analysis
+from sallyport.sql.expressions.calls import judge, result
+from sallyport.sql.lineage import Field, Value, derived
+from sallyport.sql.names.missing import (
+    ambiguous_column,
+    ambiguous_item,
+    missing_column,
+    missing_field,
+    missing_item,
+)
+from sallyport.sql.names.scope import Ambiguous, AmbiguousItem, Item, Scope
+from sallyport.sql.nodes import fields, position, string, strings, tag_of
+from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import converts, converts_arguments
+from sallyport.sql.values.types import INT4, TEXT
+
+on = EXPRESSIONS.on
+_INDICES = fields("is_slice lidx uidx")
+
+
+@on("ColumnRef", "fields")
+def _column(a: Analysis, node: Node, scope: Scope) -> Value:
+    parts = node.get("fields", [])
+    names = strings(parts)
+    at: int = node.get("location", 0)
+    if scope.parent is not None or len(scope.items) > 15:
+        a.work.spend(scope.breadth() >> 4)
+    if "" in names:
+        if len(names) > 1 and "A_Star" in parts[-1]:
+            return _whole_row(a, names[:-1], scope, at)
+        return a.unknown("SP1102", "* is not supported here", position=at)
+    try:
+        value = scope.qualified(*names) if len(names) == 2 else None
+        if value is None:
+            value, is_row = find(a, names, scope, at)
+            if value is not None and is_row:
+                return a.read(value, at)
+    except AmbiguousItem as error:
+        return ambiguous_item(a, str(error), at)
+    except Ambiguous:
+        return ambiguous_column(a, names, at)
+    if value is None:
+        return missing_column(a, names, scope, at)
+    origin = value.origin
+    if origin is not None and origin.attnum < 0:  # of heap.c
+        a.system_columns.add(origin)
+    if a.ungrouped is not None:
+        a.ungrouped.note(value, names, at)
+    sources = value.sources
+    if node is not a.bare:
+        a.mention(sources, at)
+    if value.raw and node is not a.returned:
+        return a.read(value, at)
+    if sources:  # as show
+        a.seen |= sources
+    return a.show(value, at) if value.denied else value
+
+
+def named_column(a: Analysis, name: str, scope: Scope) -> Value:
+    """A column in a list of columns, of an index or a constraint: nothing is computed with it."""
+    try:
+        value = scope.local_column(name)
+    except Ambiguous:
+        return ambiguous_column(a, (name,), -1)
+    return a.show(value) if value is not None else missing_column(a, (name,), scope, -1)
+
+
+def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value:
+    """``t.*`` where one value is wanted, as in f(t.*): the whole row."""
+    try:
+        item = item_named(a, names, scope)
+    except AmbiguousItem as error:
+        return ambiguous_item(a, str(error), at)
+    if item is None:
+        return missing_item(a, names[-1], scope, at)
+    a.note_schema_reference(names, item, at)
+    a.note_row_reference(len(names), item, at, star=True)
+    return a.read(whole(a, item), at)
+
+
+def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Value | None, bool]:
+    """What a reference stands for, and whether that is a whole row or computed from one. Raises
+    Ambiguous.
+    """
+    if len(names) == 1:
+        column = scope.column(names[0])
+        if column is not None:
+            return column[0], False
+        item = scope.item(names[0])
+        if item is None:
+            return None, False
+        a.note_row_reference(1, item, at)
+        return whole(a, item), not item.scalar
+    if len(names) > 4:
+        return None, False
+    item = scope.item(names[0]) if len(names) == 2 else item_named(a, names[:-1], scope)
+    if item is None:
+        return _parameter_field(a, names, scope, at), True
+    if len(names) > 2:
+        a.note_schema_reference(names[:-1], item, at)
+    value = item.column(names[-1])
+    if value is not None:
+        return value, False
+    a.note_row_reference(len(names) - 1, item, at)
+    return attribute(a, whole(a, item), names[-1], at), True
+
+
+def _parameter_field(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:
+    """``parameter.field`` and ``function.parameter.field`` in an SQL function
+    (sql_fn_post_column_ref in functions.c).
+    """
+    if a.parameters is None:
+        return None
+    while scope.parent is not None:
+        scope = scope.parent
+    parameters = scope.items[0] if len(scope.items) == 1 else None
+    if parameters is None or names[:-2] not in ((), (parameters.name,)):
+        return None
+    value = parameters.column(names[-2])
+    return None if value is None else attribute(a, value, names[-1], at)
+
+
+def whole(a: Analysis, item: Item) -> Value:
+    """An item's whole row, which costs as much as it has fields."""
+    a.work.spend(len(item.fields) >> 4)
+    return item.whole()
+
+
+def item_named(a: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:
+    """The FROM item behind ``t``, ``s.t`` or ``d.s.t``. Raises Ambiguous."""
+    if len(names) == 3:
+        if names[0] != a.catalog.database:
+            return None
+        names = names[1:]
+    if len(names) == 1:
+        return scope.item(names[0])
+    relation = a.catalog.relation_by_name.get((names[0], names[1]))
+    return scope.item(names[1], relation.oid) if relation is not None else None
+
+
+def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
+    """``value.name``: a field of a row, or the function ``name`` called with it
+    (ParseFuncOrColumn); None when there is neither.
+    """
+    field = field_of(a, value, name)
+    if field is not None:
+        return field
+    resolved = a.names.function((name,), (value.type,))
+    if not resolved.found:
+        return None
+    judge(a, resolved, f"function {name}", at)
+    converts_arguments(a, resolved.candidates, (value,), at)
+    return result(resolved, (value,))
+
+
+def field_of(a: Analysis, value: Value, name: str) -> Value | None:
+    """A field of a row: exactly its own column where the row's shape is known, else everything the
+    row is made of.
+    """
+    if value.row is not None:
+        fields = [field.value for field in value.row if field.name == name]
+        if len(fields) != 1:
+            return None
+        return replace(fields[0], raw=True) if value.raw else fields[0]
+    relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
+    if relation is None:
+        return None
+    column = next((c for c in relation.columns if c.name == name), None)
+    return None if column is None else derived((value,), column.type_oid)
+
+
+def row_fields(a: Analysis, value: Value) -> tuple[Field, ...] | None:
+    """The fields of ``(value).*``."""
+    if value.row is not None:
+        return value.row
+    relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
+    if relation is None:
+        return None
+    return tuple(Field(c.name, derived((value,), c.type_oid)) for c in relation.columns)
+
+
+@on("A_Indirection", "arg indirection")
+def _indirection(a: Analysis, node: Node, scope: Scope) -> Value:
+    at = position(node["arg"].get(tag_of(node["arg"])[0], {}))
+    value = a.expression(node["arg"], scope)
+    for step in node.get("indirection", []):
+        tag, body = tag_of(step)
+        if tag == "A_Indices":
+            value = subscript(a, value, body, scope)
+        elif tag == "String":
+            part = field_of(a, value, string(step))
+            if part is not None:
+                a.mention(part.sources, at)
+            else:
+                part = attribute(a, value, string(step), at)
+            if part is None:
+                return missing_field(a, string(step), value, at, _base_name(node["arg"]))
+            value = a.read(part, at)
+        else:
+            return a.unknown("SP1102", ".* is not supported here", position=at)
+    return value
+
+
+def _base_name(node: Node) -> str:
+    tag, body = tag_of(node)
+    return string(body["fields"][-1]) if tag == "ColumnRef" else ""
+
+
+def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
+    """``value[lower:upper]``; jsonb subscripts too."""
+    a.check("A_Indices", body, _INDICES)
+    bounds = [a.expression(body[key], scope) for key in ("lidx", "uidx") if key in body]
+    type_ = value.type
+    for bound in bounds:
+        for subscript_type in (INT4, TEXT):  # of arrays, and of jsonb
+            converts(a, bound, subscript_type, -1, assignment=True)
+    if not body.get("is_slice"):
+        type_ = a.types.element(type_) or (type_ if type_ == 3802 else 0)
+    return derived((value, *bounds), type_)
+
+
+def star(a: Analysis, node: Node, scope: Scope, returned: bool = False) -> tuple[Field, ...] | None:
+    """The fields that ``*``, ``t.*`` or ``(row).*`` stand for; None when ``node`` is an ordinary
+    expression.
+
+    ``returned``: they come back from a write as they are.
+    """
+    tag, body = tag_of(node)
+    if tag == "ColumnRef":
+        parts = body.get("fields")
+        if not parts or "A_Star" not in parts[-1]:
+            return None
+        names = strings(parts[:-1])
+        return _column_star(a, names, scope, position(body), a.show if returned else a.read)
+    if tag == "A_Indirection":
+        steps = body.get("indirection", [])
+        if not steps or "A_Star" not in steps[-1]:
+            return None
+        return _indirection_star(a, body, scope)
+    return None
+
+
+def _column_star(
+    a: Analysis, names: tuple[str, ...], scope: Scope, at: int, note: Callable[[Value, int], Value]
+) -> tuple[Field, ...]:
+    if not names:
+        visible = [f for item in scope.items if item.columns_visible for f in item.expanded]
+        return _noted(a, visible, note, at)
+    try:
+        item = item_named(a, names, scope)
+    except AmbiguousItem as error:
+        ambiguous_item(a, str(error), at)
+        return ()
+    if item is None:
+        missing_item(a, names[-1], scope, at)
+        return ()
+    a.note_schema_reference(names, item, at)
+    return _noted(a, item.expanded, note, at)
+
+
+def _noted(
+    a: Analysis, columns: Sequence[Field], note: Callable[[Value, int], Value], at: int
+) -> tuple[Field, ...]:
+    a.starred.update([f.value.origin.relation for f in columns if f.value.origin is not None])
+    if a.ungrouped is not None:
+        for column in columns:
+            a.ungrouped.note(column.value, (column.name,), -1)
+    return tuple([Field(f.name, note(f.value, at)) for f in columns])
+
+
+def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...]:
+    inner = (
+        {"A_Indirection": {**body, "indirection": body["indirection"][:-1]}}
+        if len(body["indirection"]) > 1
+        else body["arg"]
+    )
+    value = a.expression(inner, scope)
+    if "ColumnRef" in inner:
+        # a range variable's own row: its columns have the names that its alias gives them
+        # (ExpandRowReference in parse_target.c)
+        a.row_references.pop(position(inner["ColumnRef"]), None)
+    fields = row_fields(a, value)
+    if fields is None:
+        a.unknown(
+            "SP1102",
+            "cannot determine the fields of this row",
+            "Name the fields you need.",
+            position(body),
+        )
+        return ()
+    return tuple([Field(f.name, a.read(f.value)) for f in fields])

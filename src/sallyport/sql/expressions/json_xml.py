@@ -1,0 +1,281 @@
+"""SQL/JSON and XML expressions, JSON_TABLE and XMLTABLE.
+
+Each value is computed from everything it is given.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
+from sallyport.sql.expressions.calls import type_oid
+from sallyport.sql.expressions.expression import order
+from sallyport.sql.expressions.function_calls import window
+from sallyport.sql.lineage import Field, Value, derived
+from sallyport.sql.names.scope import Item, Scope
+from sallyport.sql.nodes import fields, position
+from sallyport.sql.queries.from_items import aliased, make_item, outside
+from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import converts_to_json
+from sallyport.sql.values.types import (
+    BOOL,
+    INT4,
+    JSON,
+    JSONB,
+    TEXT,
+    XML,
+)
+
+on = EXPRESSIONS.on
+
+_VALUE = fields("raw_expr formatted_expr format")
+_FORMAT = fields("format_type encoding")
+_OUTPUT = fields("typeName returning")
+_RETURNING = fields("format")
+_KEY_VALUE = fields("key value")
+_ARGUMENT = fields("val name")
+_BEHAVIOR = fields("btype expr coerce")
+_AGGREGATE = fields("output agg_filter agg_order over")
+_SORT_BY = fields("node sortby_dir sortby_nulls useOp")
+_TABLE_COLUMN = fields(
+    "coltype name typeName pathspec format wrapper quotes columns on_empty on_error"
+)
+_PATH = fields("string name name_location")
+_XML_COLUMN = fields("colname typeName for_ordinality is_not_null colexpr coldefexpr")
+_NAMED = fields("name val")
+
+
+def _value(a: Analysis, node: Node, scope: Scope) -> Value:
+    """A JsonValueExpr: an expression, maybe FORMAT JSON."""
+    a.check("JsonValueExpr", node, _VALUE)
+    value = a.expression(node["raw_expr"], scope)
+    converts_to_json(a, (value,), position(node))
+    a.check("JsonFormat", node.get("format", {}), _FORMAT)
+    return value
+
+
+@on("JsonValueExpr", "raw_expr formatted_expr format")
+def _value_expression(a: Analysis, node: Node, scope: Scope) -> Value:
+    return _value(a, node, scope)
+
+
+def _output_type(a: Analysis, node: Node | None, default: int) -> int:
+    """RETURNING type."""
+    if node is None:
+        return default
+    a.check("JsonOutput", node, _OUTPUT)
+    returning = node.get("returning", {})
+    a.check("JsonReturning", returning, _RETURNING)
+    a.check("JsonFormat", returning.get("format", {}), _FORMAT)
+    type_ = type_oid(a, node["typeName"]) if "typeName" in node else default
+    if type_ not in (TEXT, JSON, JSONB):
+        _check_type(a, type_)
+    return type_
+
+
+def _built_type(a: Analysis, node: Node | None, values: list[Value]) -> int:
+    """Likewise of what is built; without RETURNING it is jsonb where a value is
+    (transformJsonConstructorOutput).
+    """
+    if node is not None:
+        return _output_type(a, node, JSON)
+    types = {value.type for value in values}
+    if JSONB in types:
+        return JSONB
+    return 0 if 0 in types else JSON
+
+
+def _check_type(a: Analysis, type_: int) -> None:
+    if type_ and a.names.cast(TEXT, type_).reason:
+        a.unknown("SP1103", "the RETURNING type has a user-defined input function")
+
+
+def _pairs(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+    values = []
+    for item in nodes:
+        body = item["JsonKeyValue"]
+        a.check("JsonKeyValue", body, _KEY_VALUE)
+        values += [a.expression(body["key"], scope), _value(a, body["value"], scope)]
+    return values
+
+
+@on("JsonObjectConstructor", "exprs output absent_on_null unique")
+def _object(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = _pairs(a, node.get("exprs", []), scope)
+    return derived(values, _built_type(a, node.get("output"), values))
+
+
+@on("JsonArrayConstructor", "exprs output absent_on_null")
+def _array(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = [_value(a, item["JsonValueExpr"], scope) for item in node.get("exprs", [])]
+    return derived(values, _built_type(a, node.get("output"), values))
+
+
+@on("JsonArrayQueryConstructor", "query output format absent_on_null")
+def _array_query(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = [field.value for field in a.query(node["query"], Scope(scope)) or ()]
+    converts_to_json(a, values, position(node))
+    return derived(values, _built_type(a, node.get("output"), values))
+
+
+@on("JsonArrayAgg", "constructor arg absent_on_null")
+def _array_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
+    return _aggregate(a, node["constructor"], [_value(a, node["arg"], scope)], scope)
+
+
+@on("JsonObjectAgg", "constructor arg absent_on_null unique")
+def _object_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
+    return _aggregate(
+        a, node["constructor"], _pairs(a, [{"JsonKeyValue": node["arg"]}], scope), scope
+    )
+
+
+def _aggregate(a: Analysis, node: Node, values: list[Value], scope: Scope) -> Value:
+    a.check("JsonAggConstructor", node, _AGGREGATE)
+    at = position(node)
+    for item in node.get("agg_order", []):
+        body = item["SortBy"]
+        a.check("SortBy", body, _SORT_BY)
+        order(a, body, a.expression(body["node"], scope), at)
+    if "agg_filter" in node:
+        a.condition(a.expression(node["agg_filter"], scope), at)
+    if "over" in node:
+        window(a, node["over"], scope)
+    return derived(values, _built_type(a, node.get("output"), values))
+
+
+@on("JsonIsPredicate", "expr format item_type unique_keys")
+def _is_json(a: Analysis, node: Node, scope: Scope) -> Value:
+    return derived((a.expression(node["expr"], scope),), BOOL)
+
+
+@on("JsonScalarExpr", "expr output")
+def _scalar(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = a.expression(node["expr"], scope)
+    converts_to_json(a, (value,), position(node))
+    return derived((value,), _output_type(a, node.get("output"), JSON))
+
+
+@on("JsonParseExpr", "expr output unique_keys")
+def _parse(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = _value(a, node["expr"], scope)
+    return derived((value,), _output_type(a, node.get("output"), JSON))
+
+
+@on("JsonSerializeExpr", "expr output")
+def _serialize(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = _value(a, node["expr"], scope)
+    return derived((value,), _output_type(a, node.get("output"), TEXT))
+
+
+def _behavior(a: Analysis, node: Node | None, scope: Scope) -> list[Value]:
+    if node is None:
+        return []
+    body = node.get("JsonBehavior", node)
+    a.check("JsonBehavior", body, _BEHAVIOR)
+    return [a.expression(body["expr"], scope)] if "expr" in body else []
+
+
+def _passing(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+    values = []
+    for item in nodes:
+        body = item["JsonArgument"]
+        a.check("JsonArgument", body, _ARGUMENT)
+        values.append(_value(a, body["val"], scope))
+    return values
+
+
+_FUNCTIONS = {"JSON_EXISTS_OP": BOOL, "JSON_QUERY_OP": JSONB, "JSON_VALUE_OP": TEXT}
+
+
+@on(
+    "JsonFuncExpr",
+    "op column_name context_item pathspec passing output on_empty on_error wrapper quotes",
+)
+def _function(a: Analysis, node: Node, scope: Scope) -> Value:
+    at, op = position(node), node.get("op", "")
+    if op not in _FUNCTIONS:
+        return a.unknown("SP1102", f"{op} is not supported", position=at)
+    values = [_value(a, node["context_item"], scope), a.expression(node["pathspec"], scope)]
+    values += _passing(a, node.get("passing", []), scope)
+    values += [v for key in ("on_empty", "on_error") for v in _behavior(a, node.get(key), scope)]
+    return derived(values, _output_type(a, node.get("output"), _FUNCTIONS[op]))
+
+
+@FROM_ITEMS.on("JsonTable", "context_item pathspec passing columns on_error alias lateral")
+def _json_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    inner = outside(scope, left)
+    values = [_value(a, node["context_item"], inner), _path(a, node["pathspec"], inner)]
+    values += _passing(a, node.get("passing", []), inner)
+    values += _behavior(a, node.get("on_error"), inner)
+    columns = _json_columns(a, node.get("columns", []), inner, derived(values))
+    return [aliased(a, make_item("json_table", tuple(columns)), node.get("alias"))]
+
+
+def _path(a: Analysis, node: Node, scope: Scope) -> Value:
+    a.check("JsonTablePathSpec", node, _PATH)
+    return a.expression(node["string"], scope) if "string" in node else Value()
+
+
+def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value) -> list[Field]:
+    columns = []
+    for item in nodes:
+        body = item["JsonTableColumn"]
+        a.check("JsonTableColumn", body, _TABLE_COLUMN)
+        values = [document]
+        if "pathspec" in body:
+            values.append(_path(a, body["pathspec"], scope))
+        values += [
+            v for key in ("on_empty", "on_error") for v in _behavior(a, body.get(key), scope)
+        ]
+        if body.get("coltype") == "JTC_NESTED":
+            columns += _json_columns(a, body.get("columns", []), scope, derived(values))
+            continue
+        type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
+        _check_type(a, type_)
+        columns.append(Field(body.get("name", ""), derived(values, type_)))
+    return columns
+
+
+@on("XmlExpr", "op name named_args arg_names args xmloption indent")
+def _xml(a: Analysis, node: Node, scope: Scope) -> Value:
+    content, named = (
+        a.expressions(node.get("args", []), scope),
+        _named(a, node.get("named_args", []), scope),
+    )
+    return derived((*content, *named), BOOL if node.get("op") == "IS_DOCUMENT" else XML)
+
+
+def _named(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+    values = []
+    for item in nodes:
+        body = item["ResTarget"]
+        a.check("ResTarget", body, _NAMED)
+        values.append(a.expression(body["val"], scope))
+    return values
+
+
+@on("XmlSerialize", "xmloption expr typeName indent")
+def _xml_serialize(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = a.expression(node["expr"], scope)
+    return derived((value,), type_oid(a, node["typeName"]))
+
+
+@FROM_ITEMS.on("RangeTableFunc", "docexpr rowexpr namespaces columns alias lateral")
+def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    inner = outside(scope, left)
+    values = [a.expression(node["docexpr"], inner), a.expression(node["rowexpr"], inner)]
+    values += _named(a, node.get("namespaces", []), inner)
+    column_types: list[tuple[str, int]] = []
+    for item in node.get("columns", []):
+        body = item["RangeTableFuncCol"]
+        a.check("RangeTableFuncCol", body, _XML_COLUMN)
+        values += [
+            a.expression(body[key], inner) for key in ("colexpr", "coldefexpr") if key in body
+        ]
+        type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
+        _check_type(a, type_)
+        column_types.append((body.get("colname", ""), type_))
+    document = derived(values)
+    columns = tuple(Field(name, replace(document, type=type_)) for name, type_ in column_types)
+    return [aliased(a, make_item("xmltable", columns), node.get("alias"))]

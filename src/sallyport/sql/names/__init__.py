@@ -1,0 +1,1 @@
+"""Name resolution: relations, columns, functions and operators, by PostgreSQL's rules."""

@@ -1,0 +1,170 @@
+"""Names that do not exist, in PostgreSQL's own words (parse_relation.c, parse_func.c, parse_oper.c,
+parse_type.c).
+
+Each function notes an Unknown with a message of its own and gives an opaque value. The codes are
+those of :data:`sallyport.core.errors.UNKNOWN_NAMES`; the session looks at the catalog once more
+before it says any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sallyport.sql.analysis import Analysis
+from sallyport.sql.lineage import OPAQUE, UNKNOWN_TYPE, Value
+from sallyport.sql.names.resolve import SYSTEM
+from sallyport.sql.names.scope import Scope
+from sallyport.sql.names.temporary_names import of_unknown_maker
+from sallyport.sql.values.types import RECORD
+
+_CAST_ARGUMENTS = (
+    "No {} matches the given name and argument types. You might need to add explicit type casts."
+)
+#: SQL names of types whose pg_type name is another one (format_type.c).
+_SQL_NAMES = {
+    "bool": "boolean",
+    "bpchar": "character",
+    "varchar": "character varying",
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "float4": "real",
+    "float8": "double precision",
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "time": "time without time zone",
+    "timetz": "time with time zone",
+    "varbit": "bit varying",
+    "char": '"char"',
+}
+
+
+def missing_column(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value:
+    """``c`` or ``t.c``: the column does not exist, or nothing in FROM answers to ``t``."""
+    if len(names) == 1:
+        here = [item for level in _levels(scope) for item in level.items if item.columns_visible]
+        hint = a.close(names[0], (name for item in here for name in item.index))
+        return a.missing("SP1108", f'column "{names[0]}" does not exist', hint, at)
+    item = next(
+        (i for level in _levels(scope) for i in level.items if i.visible and i.name == names[-2]),
+        None,
+    )
+    if item is not None and len(names) == 2:
+        return a.missing(
+            "SP1108",
+            f"column {names[0]}.{names[1]} does not exist",
+            a.close(names[1], item.index),
+            at,
+        )
+    return missing_item(a, names[-2], scope, at)
+
+
+def missing_item(a: Analysis, name: str, scope: Scope, at: int) -> Value:
+    """``t.c`` or ``t.*`` where nothing in FROM is called ``t``."""
+    here = [item.name for level in _levels(scope) for item in level.items if item.visible]
+    hint = a.close(name, here) or (
+        "Names in FROM are " + ", ".join(here[:10]) + "." if here else ""
+    )
+    return a.missing("SP1106", f'missing FROM-clause entry for table "{name}"', hint, at)
+
+
+def missing_field(a: Analysis, name: str, row: Value, at: int, called: str) -> Value:
+    """``(row).name``; ``called``: how the row is written when it is a reference."""
+    type_ = row.type
+    if called and row.origin is not None and row.origin.attnum == 0:
+        return a.missing("SP1108", f"column {called}.{name} does not exist", "", at)
+    if type_ in (0, RECORD):
+        return a.missing(
+            "SP1108", f'could not identify column "{name}" in record data type', "", at
+        )
+    return a.missing(
+        "SP1108", f'column "{name}" not found in data type {type_shown(a, type_)}', "", at
+    )
+
+
+def ambiguous_column(a: Analysis, names: tuple[str, ...], at: int) -> Value:
+    hint = "Write the name or alias of the table before the column."
+    return a.missing("SP1112", f'column reference "{names[-1]}" is ambiguous', hint, at)
+
+
+def ambiguous_item(a: Analysis, name: str, at: int) -> Value:
+    """``t.c`` or ``t.*`` where several things in FROM are called ``t``."""
+    hint = "Give one of the tables an alias, and write that."
+    return a.missing("SP1116", f'table reference "{name}" is ambiguous', hint, at)
+
+
+def missing_column_of(
+    a: Analysis, name: str, relation: str, columns: Iterable[str], at: int = -1
+) -> Value:
+    """A column list of INSERT, UPDATE, COPY or ALTER TABLE names a column that the relation does
+    not have.
+    """
+    return a.missing(
+        "SP1108",
+        f'column "{name}" of relation "{relation}" does not exist',
+        a.close(name, columns),
+        at,
+    )
+
+
+def missing_function(
+    a: Analysis, names: tuple[str, ...], types: Sequence[int], at: int, procedure: bool = False
+) -> Value:
+    """Nothing called so accepts these arguments."""
+    if len(names) == 2 and names[0] not in a.catalog.schemas:
+        return a.missing("SP1111", f'schema "{names[0]}" does not exist', "", at)
+    what = "procedure" if procedure else "function"
+    shown = ", ".join(type_shown(a, type_) for type_ in types)
+    hint = _CAST_ARGUMENTS.format(what)
+    return a.missing("SP1109", f"{what} {'.'.join(names)}({shown}) does not exist", hint, at)
+
+
+def missing_operator(
+    a: Analysis, names: tuple[str, ...], left: int | None, right: int, at: int
+) -> Value:
+    before = "" if left is None else type_shown(a, left) + " "
+    shown = f"{before}{'.'.join(names)} {type_shown(a, right)}"
+    return a.missing(
+        "SP1109", f"operator does not exist: {shown}", _CAST_ARGUMENTS.format("operator"), at
+    )
+
+
+def missing_cast(a: Analysis, source: int, target: int, at: int) -> Value:
+    shown = f"{type_shown(a, source)} to {type_shown(a, target)}"
+    return a.missing(
+        "SP1114",
+        f"cannot cast type {shown}",
+        "Cast to text first where the text is a valid value of the other type.",
+        at,
+    )
+
+
+def missing_type(a: Analysis, names: tuple[str, ...], at: int) -> Value:
+    if len(names) == 2 and names[0] not in a.catalog.schemas:
+        return a.missing("SP1111", f'schema "{names[0]}" does not exist', "", at)
+    if names[-1] in a.catalog.unknown_names:
+        a.unknown(*of_unknown_maker(names[-1]), at)
+        return OPAQUE
+    hint = a.close(
+        names[-1], (name for schema, name in a.catalog.type_by_name if schema not in SYSTEM)
+    )
+    return a.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, at)
+
+
+def type_shown(a: Analysis, oid: int) -> str:
+    """A type as format_type writes it; "unknown" for one that is not known."""
+    type_ = a.types.get(oid)
+    if type_ is None or oid == UNKNOWN_TYPE:
+        return "unknown"
+    if type_.element:
+        return type_shown(a, type_.element) + "[]"
+    if type_.schema == "pg_catalog":
+        return _SQL_NAMES.get(type_.name, type_.name)
+    return type_.name if type_.schema in a.names.path else f"{type_.schema}.{type_.name}"
+
+
+def _levels(scope: Scope) -> Iterable[Scope]:
+    level: Scope | None = scope
+    while level is not None:
+        yield level
+        level = level.parent

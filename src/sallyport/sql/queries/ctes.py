@@ -1,0 +1,177 @@
+"""WITH: ordinary, recursive and data-modifying queries (parse_cte.c).
+
+A recursive query's columns depend on themselves, so its recursive term is walked until nothing is
+added any more.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec.structs import replace
+
+from sallyport.sql.analysis import Analysis
+from sallyport.sql.expressions.calls import unite
+from sallyport.sql.lineage import Field, Sources, Value, either, union
+from sallyport.sql.names.scope import Cte, Scope
+from sallyport.sql.nodes import fields, strings
+from sallyport.sql.queries.setops import combined, settle_text
+from sallyport.sql.text.parse import Node
+from sallyport.sql.values.types import BOOL, RECORD, RECORD_ARRAY
+
+_WITH = fields("ctes recursive")
+_CTE = fields("ctename aliascolnames ctematerialized ctequery search_clause cycle_clause")
+_SEARCH = fields("search_col_list search_breadth_first search_seq_column")
+_CYCLE = fields(
+    "cycle_col_list cycle_mark_column cycle_mark_value cycle_mark_default cycle_path_column"
+)
+_ROUNDS = 64
+
+
+def with_clause(a: Analysis, node: Node, scope: Scope) -> None:
+    """Register the CTEs of a WITH clause in ``scope`` and walk every one, used or not."""
+    a.check("WithClause", node, _WITH)
+    a.inside_with = True
+    made: list[Cte] = []
+    for item in node.get("ctes", []):
+        body = item["CommonTableExpr"]
+        a.check("CommonTableExpr", body, _CTE)
+        name = body.get("ctename", "")
+        cte = Cte(name, None, body, scope, bool(node.get("recursive")))
+        if node.get("recursive"):
+            scope.ctes[name] = cte
+        else:
+            # each query sees only those before it, and an outer one of its own name
+            a.work.spend(len(scope.ctes) >> 6)
+            cte.scope = Scope(scope.parent, scope.items, dict(scope.ctes))
+            cte_fields(a, cte)
+            cte.scope = scope  # it is walked: the copy may go
+            scope.ctes[name] = cte
+        made.append(cte)
+    for cte in made:
+        cte_fields(a, cte)
+
+
+def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
+    """The columns of a WITH query, walking it now if that was not done; inside itself, what is
+    known so far.
+    """
+    if cte.node is None:
+        return cte.fields
+    if cte.started:
+        cte.referenced = True
+        return cte.fields
+    cte.started = True
+    body = cte.node
+    query = body["ctequery"]
+    if cte.recursive and query.get("SelectStmt", {}).get("op") == "SETOP_UNION":
+        fields: tuple[Field, ...] | None = _recursive(a, cte, query["SelectStmt"])
+    else:
+        fields = _renamed(a, body, a.query(query, Scope(cte.scope)))
+        if cte.referenced:
+            invalid_recursion(a, cte)
+    cte.node = None
+    if fields is not None:
+        fields = _search_and_cycle(a, body, fields, cte)
+    cte.fields = fields
+    return fields
+
+
+def invalid_recursion(a: Analysis, cte: Cte) -> None:
+    """The query refers to itself where its columns are not known yet."""
+    body = cte.node or {}
+    if body.get("ctequery", {}).get("SelectStmt", {}).get("op") == "SETOP_UNION":
+        message = f'recursive reference to query "{cte.name}" must not appear within its'
+        message += " non-recursive term"
+    else:
+        message = f'recursive query "{cte.name}" does not have the form'
+        message += " non-recursive-term UNION [ALL] recursive-term"
+    hint = "Write WITH RECURSIVE q AS (query UNION ALL query that names q once)."
+    a.missing("SP1115", message, hint)
+
+
+def _renamed(
+    a: Analysis, body: Node, columns: tuple[Field, ...] | None
+) -> tuple[Field, ...] | None:
+    if columns is None:
+        return None
+    names = strings(body.get("aliascolnames", []))
+    if len(names) > len(columns):
+        a.missing(
+            "SP1113",
+            f'WITH query "{body.get("ctename", "")}" has {len(columns)} columns available but'
+            f" {len(names)} columns specified",
+        )
+    return tuple(
+        [
+            Field(names[n] if n < len(names) else f.name, settle_text(f.value))
+            for n, f in enumerate(columns)
+        ]
+    )
+
+
+def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
+    body = cte.node or {}
+    fields: tuple[Field, ...] = ()
+    for _ in range(_ROUNDS):
+        cte.referenced = False
+        learned = a.query(
+            {"SelectStmt": query},
+            Scope(cte.scope, union_hook=partial(_learn, a, cte, body, fields)),
+        )
+        learned = _renamed(a, body, learned) or ()
+        if not cte.referenced or learned == fields:
+            return learned
+        fields = learned
+    a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
+    return fields
+
+
+def _learn(
+    a: Analysis, cte: Cte, body: Node, learned: tuple[Field, ...], first: tuple[Field, ...]
+) -> None:
+    """The non-recursive term is known: that, and what was found so far, is what the recursive one
+    reads.
+    """
+    start = _renamed(a, body, first) or ()
+    columns = combined(a, start, learned) if learned else start
+    fields = tuple(Field(f.name, replace(f.value, origin=None)) for f in columns)
+    cte.fields = _search_and_cycle(a, body, fields, cte)
+
+
+def _search_and_cycle(
+    a: Analysis, body: Node, columns: tuple[Field, ...], cte: Cte
+) -> tuple[Field, ...]:
+    """The columns with those that SEARCH and CYCLE add; the recursive term may name them too."""
+    before = len(columns)
+    search, cycle = body.get("search_clause"), body.get("cycle_clause")
+    if search is not None:
+        a.check("CTESearchClause", search, _SEARCH)
+        sources = _sources(columns, search.get("search_col_list", []))
+        a.mention(sources)
+        type_ = RECORD if search.get("search_breadth_first") else RECORD_ARRAY
+        columns = (*columns, Field(search.get("search_seq_column", ""), Value(sources, type=type_)))
+    if cycle is not None:
+        a.check("CTECycleClause", cycle, _CYCLE)
+        sources = _sources(columns, cycle.get("cycle_col_list", []))
+        a.mention(sources)
+        marks = [
+            a.expression(cycle[k], cte.scope)
+            for k in ("cycle_mark_value", "cycle_mark_default")
+            if k in cycle
+        ]
+        mark = either(marks[0], marks[1], unite(a, marks)) if len(marks) == 2 else Value(type=BOOL)
+        columns = (
+            *columns,
+            Field(
+                cycle.get("cycle_mark_column", ""), Value(sources | mark.sources, type=mark.type)
+            ),
+            Field(cycle.get("cycle_path_column", ""), Value(sources, type=RECORD_ARRAY)),
+        )
+    cte.added = len(columns) - before
+    return columns
+
+
+def _sources(columns: tuple[Field, ...], names: list[Node]) -> Sources:
+    column_names = strings(names)
+    return union(f.value for f in columns if f.name in column_names)

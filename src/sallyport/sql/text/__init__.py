@@ -1,0 +1,1 @@
+"""SQL text: bounds, libpg_query's parse tree, tokens, templates and fingerprints."""

@@ -1,0 +1,1 @@
+"""PostgreSQL's utility statements besides DDL: sessions, settings, COPY, EXPLAIN."""

@@ -1,0 +1,113 @@
+"""Signing in with a SAML provider.
+
+``/sign-in/saml/{name}`` sends the browser to it. The provider's page posts the response to
+``/saml/{name}/acs`` from another site, with which browsers send no cookie; so it is put aside under
+a ticket, unread, and the browser comes back for it to ``/saml/{name}/finish`` with the cookie of
+the sign-in that it began. Only there is the response verified, against the request of that very
+sign-in: nobody is signed in to somebody else's account by a page that posts a response of theirs.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from sallyport.core.errors import SallyportError
+from sallyport.identity.authenticate import LockedError
+from sallyport.identity.problems import IdentityProblem
+from sallyport.web.auth.oidc import SignInError
+from sallyport.web.auth.sign_in import (
+    limit_sign_ins,
+    local_path,
+    pending_response,
+    signed_in,
+    signin_failed,
+    take_pending,
+)
+from sallyport.web.console import console_of
+from sallyport.web.security import CONTENT_SECURITY_POLICY
+from sallyport.web.settings import SamlSignIn
+
+
+def _provider(request: Request) -> SamlSignIn:
+    provider = console_of(request).services.saml.get(request.path_params["name"])
+    if provider is None:
+        raise HTTPException(404, "There is no such identity provider.")
+    return provider
+
+
+async def start(request: Request) -> Response:
+    provider, console = _provider(request), console_of(request)
+    limit_sign_ins(console, request)
+    id_, pending = console.signins.begin(
+        local_path(request.query_params.get("next", "/")), provider.name
+    )
+    try:
+        asked = await provider.request(f"_{pending.nonce}")
+    except SallyportError as error:
+        console.signins.take(id_)
+        return signin_failed(
+            request,
+            SignInError(f"The identity provider cannot be used: {error}"),
+            pending.onward,
+            502,
+        )
+    if asked.fields:
+        page = console.render("saml-post.html", {"url": asked.url, "fields": asked.fields})
+        response: Response = HTMLResponse(page)
+        parts = urlsplit(asked.url)
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(
+            "form-action 'self'", f"form-action {parts.scheme}://{parts.netloc}"
+        )
+    else:
+        response = RedirectResponse(asked.url, 303)
+    return pending_response(console, response, id_)
+
+
+async def consume(request: Request) -> Response:
+    """The assertion consumer service."""
+    provider, console = _provider(request), console_of(request)
+    limit_sign_ins(console, request)
+    form = await request.form(max_fields=10, max_files=0)
+    responses = form.getlist("SAMLResponse")
+    if len(responses) != 1 or not isinstance(responses[0], str):
+        raise HTTPException(400, "One SAMLResponse is expected.")
+    ticket = console.tickets.put(provider.name, responses[0])
+    return RedirectResponse(f"/saml/{quote(provider.name)}/finish?ticket={ticket}", 303)
+
+
+async def finish(request: Request) -> Response:
+    provider, console = _provider(request), console_of(request)
+    pending = take_pending(request)
+    onward = pending.onward if pending is not None else "/"
+    text = console.tickets.take(request.query_params.get("ticket", ""), provider.name)
+    try:
+        if not text:
+            raise SignInError("This sign-in took too long. Try again.")
+        if pending is not None and pending.provider != provider.name:
+            raise SignInError("This sign-in was begun with another identity provider. Try again.")
+        subject = await provider.verify_response(
+            text, f"_{pending.nonce}" if pending is not None else ""
+        )
+        if isinstance(subject, IdentityProblem):
+            raise SignInError(
+                f"{subject.message[:1].upper()}{subject.message[1:]}. The gateway's log says why."
+            )
+        try:
+            console.services.authenticator.refuse_locked(subject, entrance="web")
+        except LockedError as error:
+            refusal = error.refusal
+            raise SignInError(
+                f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject
+            ) from None
+    except SignInError as error:
+        return signin_failed(request, error, onward, 403, begun=pending is not None)
+    return signed_in(request, subject, onward, subject.expires_at)
+
+
+async def metadata(request: Request) -> Response:
+    """Ours, for the provider's administrator."""
+    return Response(_provider(request).descriptor(), media_type="application/samlmetadata+xml")
