@@ -32,7 +32,7 @@ _COLUMNS = ("id", "email", "name", "ssn", "total", "status")
 def print_search(console: Console, count: int) -> None:
     """``count``: statements."""
     with tempfile.TemporaryDirectory() as directory:
-        index = StatementSearch(Path(directory), writable=True, most=2 * count)
+        index = StatementSearch(Path(directory), writable=True, maximum=2 * count)
         wall = cpu = 0.0
         for batch in _batches(count):
             began, spent = time.perf_counter(), time.thread_time()

@@ -63,8 +63,9 @@ from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
 from sallyport.server.descriptors import Descriptors
 from sallyport.server.ephemeral import EphemeralRoles
-from sallyport.server.gateway import Gateway, GatewayLimits, Query
+from sallyport.server.gateway import Gateway, Query
 from sallyport.server.intents import IntentWriter
+from sallyport.server.limits import GatewayLimits
 from sallyport.server.ports import Closable
 from sallyport.server.upstream import Dialer
 from sallyport.session.held import HeldStatement
@@ -321,8 +322,7 @@ async def gateway_running(
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.check
     gateway.store_watch = opened.watch
-    if opened.link is not None:
-        gateway.spawn(opened.link.run(), "shared store")
+    opened.begin(gateway.spawn)
     handover = await open_handover(config, index, logins.secret, recording_keys, opened)
     gateway.late_streams = streams_in_time(config, worker, handover.late_streams)
     gateway.late_streams()

@@ -6,10 +6,10 @@ import asyncio
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from sqlalchemy import Engine, event
 
@@ -57,6 +57,11 @@ class GatewayStore:
     def tied(self, worker: Worker) -> Worker:
         """With the messages of the gateways that share the store."""
         return worker if self.link is None else replace(worker, announcements=self.link)
+
+    def begin(self, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
+        """Keep the connection to the gateways that share the store, as a task."""
+        if self.link is not None:
+            spawn(self.link.run(), "shared store")
 
     async def close(self) -> None:
         """Give everything back."""

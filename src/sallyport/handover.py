@@ -87,18 +87,18 @@ async def open_handover(
         sessions = Sessions(config.recording_directory, everywhere, keys=keys, fetch=anywhere)
     streams = await _open_streams(config, own, resolve)
     archiver = None if archive is None else _archiver(config, own, archive)
-    most = config.recording.search_statements
-    if not most:
+    maximum = config.recording.search_statements
+    if not maximum:
         return Handover(sessions, None, None, streams, archiver)
     opener: Callable[[], StatementIndexPort] = partial(StatementSearch, config.data_directory)
     try:
         if store.name:
             opener = partial(SharedStatementSearch, store.engine)
             search: StatementIndexPort = await asyncio.to_thread(
-                SharedStatementSearch, store.engine, store.name, most=most
+                SharedStatementSearch, store.engine, store.name, maximum=maximum
             )
         else:
-            search = StatementSearch(config.data_directory, writable=True, most=most)
+            search = StatementSearch(config.data_directory, writable=True, maximum=maximum)
     except SearchError as error:
         raise ConfigError(str(error)) from None
     indexer = StatementIndexer(own, search)

@@ -7,20 +7,20 @@ from dataclasses import replace
 import pytest
 
 from sallyport.approvals.problems import ApprovalProblem, DecisionError
-from sallyport.approvals.states import Demand, Request, Status
+from sallyport.approvals.states import ApprovalRequirement, Request, Status
 from sallyport.core.errors import RefusedError
 from sallyport.core.subject import Subject
 from tests.approvals.helpers import BINDING, DANA, EVE, ISSUER, MALLORY, House
 
-SECURITY = Demand("money is watched", ("security",), 1)
+SECURITY = ApprovalRequirement("money is watched", ("security",), 1)
 SAM = Subject("sam", ISSUER, frozenset({"security"}), email="sam@example.com")
 SUE = Subject("sue", ISSUER, frozenset({"security"}), email="sue@example.com")
 BOTH = Subject("bo", ISSUER, frozenset({"security", "dba"}), email="bo@example.com")
 HELD = replace(BINDING, rules=("changes wait", "money is watched"))
 
 
-def ask(house: House, *further: Demand, **options: object) -> Request:
-    return house.ask(further=further or (SECURITY,), **options)
+def ask(house: House, *further: ApprovalRequirement, **options: object) -> Request:
+    return house.ask(additional=further or (SECURITY,), **options)
 
 
 def refused(house: House, request: Request, who: Subject) -> DecisionError:
@@ -47,7 +47,7 @@ def test_the_second_rules_people_are_not_enough(house: House) -> None:
     request = ask(house)
     assert house.approve(request, SAM).status is Status.PENDING
     assert house.approve(request, SUE).status is Status.PENDING
-    assert [house.service.get(request.id).approved_for(d) for d in request.demands] == [0, 2]  # type: ignore[union-attr]
+    assert [house.service.get(request.id).approved_for(d) for d in request.requirements] == [0, 2]  # type: ignore[union-attr]
     assert house.approve(request, DANA).status is Status.APPROVED
 
 
@@ -107,9 +107,11 @@ def test_it_is_all_there_after_a_restart(house: House) -> None:
     house = house.restart()
     found = house.service.get(request.id)
     assert (
-        found is not None and found.demands == request.demands and found.binding == request.binding
+        found is not None
+        and found.requirements == request.requirements
+        and found.binding == request.binding
     )
-    assert [found.approved_for(d) for d in found.demands] == [1, 0]
+    assert [found.approved_for(d) for d in found.requirements] == [1, 0]
     assert house.approve(request, SAM).status is Status.APPROVED
     house.close()
 
@@ -135,4 +137,4 @@ def test_a_grant_is_one_persons_word_for_every_rule(house: House) -> None:
 
 def test_a_rule_twice_is_a_mistake(house: House) -> None:
     with pytest.raises(ValueError, match="twice"):
-        ask(house, Demand("changes wait", ("security",), 1))
+        ask(house, ApprovalRequirement("changes wait", ("security",), 1))

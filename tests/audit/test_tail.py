@@ -58,7 +58,7 @@ def test_all_of_it(path: Path) -> None:
 
 
 def test_bytes_are_bounded(path: Path) -> None:
-    assert 0 < len(numbers(last_events(path, "s_long", 1000, most=2000)[1])) < 100
+    assert 0 < len(numbers(last_events(path, "s_long", 1000, maximum=2000)[1])) < 100
     assert tail.MOST <= 64 << 20
 
 

@@ -233,7 +233,7 @@ class Generator(Sources):
         ]
         parts = []
         for _ in range(self.dice.randrange(2, 4)):
-            source, scope = self.sources(most=2)
+            source, scope = self.sources(maximum=2)
             outputs = [self.value(kind, scope, 2) for kind in kinds]
             parts.append(
                 f"SELECT {', '.join(f'{o} AS o{i}' for i, o in enumerate(outputs))} FROM"
@@ -249,7 +249,7 @@ class Generator(Sources):
         return f"{text} ORDER BY {order}{' LIMIT 20' if self.chance(20) else ''}"
 
     def whole_rows(self) -> str:
-        source, scope = self.sources(most=2)
+        source, scope = self.sources(maximum=2)
         rows = [s for s in scope.sources if s.row]
         row = self.dice.choice(rows).alias if rows else scope.sources[0].alias
         text = self.value("text", scope, 1)
@@ -304,7 +304,7 @@ class Generator(Sources):
                     "TABLE teams",
                 )
             )
-        source, scope = self.sources(most=2)
+        source, scope = self.sources(maximum=2)
         alias = self.dice.choice(scope.sources).alias
         star = self.pick(("*", f"{alias}.*", f"{alias}.*, {self.any_value(scope, 1)}"))
         return f"SELECT {star} FROM {source}{self.where(scope)}{self.order(scope)}"
@@ -328,7 +328,7 @@ class Generator(Sources):
         )
 
     def with_queries(self) -> str:
-        inner, first = self.sources(most=2)
+        inner, first = self.sources(maximum=2)
         keys = first.keys
         outputs = [
             f"{self.value('text', first, 2)} AS a",

@@ -55,7 +55,7 @@ class Sources(Expressions):
 
     def subquery(self, depth: int) -> tuple[str, Source]:
         """A derived table with some columns of its own."""
-        source, scope = self.sources(depth, most=1)
+        source, scope = self.sources(depth, maximum=1)
         alias = self.alias()
         columns: dict[str, str] = {}
         outputs = []

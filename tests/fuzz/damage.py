@@ -56,7 +56,7 @@ _FAULTS: tuple[_Fault, ...] = (
 
 
 def damaged(source: random.Random, data: bytes, most: int = 3) -> bytes:
-    """``data`` with one to ``most`` faults."""
+    """``data`` with one to ``maximum`` faults."""
     out = bytearray(data)
     for _ in range(source.randint(1, most)):
         if out:

@@ -187,7 +187,7 @@ def test_fetched_copies_are_bounded(archived: Archived) -> None:
     archiver.ship()
     archiver.make_room(time.time() + 1)
     cache = archived.data / "archive-cache"
-    fetch = RecordingFetcher(archived.archive, cache, most=1).path
+    fetch = RecordingFetcher(archived.archive, cache, maximum=1).path
     sessions = Sessions(archived.recordings, archived.record.index, fetch=fetch)
     for name in ("s_1", "s_2", "s_1"):
         assert list(sessions.events(name))

@@ -39,8 +39,8 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         f"  {one.action} by name {one.schema}.{one.name}".removesuffix(".").removesuffix(".")
         for one in facts.named_objects
     ]
-    if facts.also:
-        lines.append(f"  also {' '.join(sorted(facts.also))}")
+    if facts.action_aliases:
+        lines.append(f"  also {' '.join(sorted(facts.action_aliases))}")
     if facts.cascades:
         lines.append("  cascades, and is sent as RESTRICT")
     for new in sorted(facts.after, key=lambda relation: relation.oid):

@@ -80,7 +80,7 @@ def test_only_text_that_the_session_gives_its_path_is_late(catalog: CatalogSnaps
     for sql, expected in late.items():
         (facts,) = analyze(sql.encode(), catalog, CONTEXT)
         assert not facts.unknowns, sql
-        assert facts.late_names is expected, sql
+        assert facts.resolves_names_at_run_time is expected, sql
 
 
 def test_what_a_function_of_a_view_reads_is_read_by_the_caller(catalog: CatalogSnapshot) -> None:

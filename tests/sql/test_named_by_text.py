@@ -129,8 +129,8 @@ def test_plain_names_are_understood(snapshot: CatalogSnapshot, argument: str) ->
 
 
 def test_a_name_that_is_looked_up_at_run_time_says_so(snapshot: CatalogSnapshot) -> None:
-    assert facts(snapshot, "select nextval('sq'::text)").late_names
-    assert not facts(snapshot, "select nextval('sq')").late_names
+    assert facts(snapshot, "select nextval('sq'::text)").resolves_names_at_run_time
+    assert not facts(snapshot, "select nextval('sq')").resolves_names_at_run_time
 
 
 PATHS = (

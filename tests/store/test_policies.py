@@ -72,7 +72,7 @@ def test_the_oldest_go(engine: Engine, writer: Writer) -> None:
     for number in range(10):
         kept.keep(version(str(number), float(number)))
     assert writer.flush()
-    assert [one.version for one in SqlPolicyVersions(engine, writer, most=3).recent()] == [
+    assert [one.version for one in SqlPolicyVersions(engine, writer, maximum=3).recent()] == [
         "9",
         "8",
         "7",

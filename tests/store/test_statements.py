@@ -68,7 +68,7 @@ def test_the_store_finds_what_a_reader_would(
 
 def test_too_many_rows_and_the_oldest_go(engine: Engine, writer: Writer) -> None:
     index = SqlSessionIndex(engine, writer)
-    small = StatementIndex(engine, most=100)
+    small = StatementIndex(engine, maximum=100)
     for number in range(30):
         id_ = f"s_{number:02}"
         index.save(
@@ -89,7 +89,7 @@ def test_trimming_happens_by_itself(
     engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statements, "_BETWEEN", 20)
-    index = StatementIndex(engine, writer, most=10)
+    index = StatementIndex(engine, writer, maximum=10)
     sessions = SqlSessionIndex(engine, writer)
     sessions.save(row("s_1", status=ENDED, searchable=WHOLE))
     index.add("s_1", [StatementText(n, "allow", f"select {n}", ()) for n in range(30)])

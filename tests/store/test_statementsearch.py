@@ -164,7 +164,7 @@ def test_an_unknown_kind_is_an_error_that_names_those_there_are(index: Statement
 def test_the_oldest_go_and_cannot_be_found_any_more(
     make_index: Callable[..., StatementIndexPort], store: Store
 ) -> None:
-    index = make_index(most=100)
+    index = make_index(maximum=100)
     index.add([statement(n, f"SELECT {n} FROM t{n}", agent=f"a{n}") for n in range(101)], "c", 7.0)
     assert index.trim() == 6
     index.add([statement(500, "SELECT later")], "c2", 8.0)

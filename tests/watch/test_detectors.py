@@ -58,7 +58,7 @@ class World:
         told = []
         for at in range(1, times + 1):
             rows = more.get("rows", 0)
-            fields = {"rows": rows, "most": rows, "first": at, "last": at, **more}
+            fields = {"rows": rows, "largest": rows, "first": at, "last": at, **more}
             told += self.do(Observation(seen, 1, **fields))
             self.now += 2.0
         return [finding.detector for finding in told]

@@ -14,7 +14,7 @@ import pytest
 from markupsafe import Markup
 from starlette.testclient import TestClient
 
-from sallyport.approvals.states import Demand
+from sallyport.approvals.states import ApprovalRequirement
 from sallyport.core.clock import ManualClock
 from sallyport.operations.pages import Pager
 from sallyport.operations.ports import GatewayMetrics
@@ -229,7 +229,9 @@ def test_deciding(browser: MakeBrowser, place: World) -> None:
 
 
 def test_each_rule_shows_where_it_stands(browser: MakeBrowser, place: World) -> None:
-    request = place.ask(9003, further=[Demand(f"and the other {EVIL}", ("security",), 2)])
+    request = place.ask(
+        9003, additional=[ApprovalRequirement(f"and the other {EVIL}", ("security",), 2)]
+    )
     dana = browser("reviewer")
     assert "0 of 1 and 0 of 2 approved" in dana.get("/approvals").text
     assert dana.post(f"/approvals/{request.id}/decision", decision="approve").status_code == 303
@@ -313,8 +315,8 @@ def test_probes_and_metrics(client: TestClient, place: World) -> None:
     assert 'sallyport_statements_total{verdict="deny"} 57.0' in text
     assert 'sallyport_judge_seconds_bucket{le="0.0005"} 1170.0' in text
     assert 'sallyport_judge_seconds_bucket{le="+Inf"} 1251.0' in text
-    assert 'sallyport_added_seconds_bucket{direction="there",le="2e-05"} 600.0' in text
-    assert 'sallyport_added_seconds_count{direction="back"} 1000.0' in text
+    assert 'sallyport_latency_seconds_bucket{direction="to_server",le="2e-05"} 600.0' in text
+    assert 'sallyport_latency_seconds_count{direction="to_client"} 1000.0' in text
     assert "sallyport_verdict_cache_hits_total 1600.0" in text
     assert "alert(1)" not in text
 
@@ -342,24 +344,24 @@ def test_a_policy_that_was_not_taken(client: TestClient, place: World) -> None:
 def test_activity() -> None:
     clock = ManualClock(time=1_700_000_040.0)
     counts: dict[str, int] = {"allow": 10}
-    added: dict[float, int] = {0.001: 3}
+    latency: dict[float, int] = {0.001: 3}
     activity = Activity(
         lambda: GatewayMetrics(
             statements=dict(counts),
             masked=dict(counts),
             refusals={"SP1001": 2},
-            added={"there": dict(added), "back": {0.1: 1}},
+            latency={"to_server": dict(latency), "to_client": {0.1: 1}},
         ),
         clock,
     )
     activity.sample()
     counts["allow"] = 15
-    added[0.002] = 4
+    latency[0.002] = 4
     clock.advance(120)
     hour = activity.hour()
     assert len(hour) == 60
     assert [sum(m.counts.values()) for m in hour[-3:]] == [10, 0, 5]
-    assert [dict(m.added) for m in hour[-3:]] == [{0.001: 3, 0.1: 1}, {}, {0.002: 4}]
+    assert [dict(m.latency) for m in hour[-3:]] == [{0.001: 3, 0.1: 1}, {}, {0.002: 4}]
     assert [m.refusals["SP1001"] for m in hour[-3:]] == [2, 0, 0]
     counts["allow"] = 1  # a counter that began again
     activity.sample()
@@ -380,14 +382,16 @@ def test_plots_say_what_they_show() -> None:
     assert "Last hour: 0 allowed, 0 held, 0 refused" in plots.per_minute(hour)
     assert "Nothing yet" in plots.latency(hour)
     hour[7] = Minute(
-        hour[7].number, Counter(allow=3, deny=1), added=Counter({0.00002: 99, 0.05: 1, math.inf: 1})
+        hour[7].number,
+        Counter(allow=3, deny=1),
+        latency=Counter({0.00002: 99, 0.05: 1, math.inf: 1}),
     )
     said = re.findall(r'aria-label="([^"]+)"', plots.per_minute(hour) + plots.latency(hour))
     assert said[0].endswith("3 allowed, 0 held, 1 refused; most at 22:20 UTC, 4")
     assert said[1].endswith("Highest 99th percentile of the last hour: ≤ 50 ms")
     assert plots.per_minute(hour).count("<rect") == 2
     assert plots.latency(hour).count("<path") == 2
-    assert plots.latency([Minute(1, added=Counter({math.inf: 1}))]).count("more") == 3
+    assert plots.latency([Minute(1, latency=Counter({math.inf: 1}))]).count("more") == 3
 
 
 @pytest.mark.parametrize(
@@ -413,8 +417,8 @@ def test_the_pager_goes_on_where_it_was() -> None:
     assert len(made) == 1
     last = pager.page("a", source, 8, 4)
     assert (last.items, last.next) == ((8, 9), None)
-    assert pager.page("a", source, 2, 2).items == (2, 3), "back"
+    assert pager.page("a", source, 2, 2).items == (2, 3), "to_client"
     assert len(made) == 2
     assert pager.page("a", source, 50, 2).items == ()
-    heavy = pager.page("b", source, 0, 10, weigh=lambda n: 10, most=30)
+    heavy = pager.page("b", source, 0, 10, weigh=lambda n: 10, maximum=30)
     assert (len(heavy.items), heavy.next) == (3, 3)

@@ -25,9 +25,9 @@ def test_what_was_added_is_measured(people: People, real: Real) -> None:
         )
         shoot(page, "real-overview", whole=True)
         metrics = page.request.get("/metrics").text()
-        for direction in ("there", "back"):
+        for direction in ("to_server", "to_client"):
             found = re.search(
-                rf'sallyport_added_seconds_count{{direction="{direction}"}} (\d+)', metrics
+                rf'sallyport_latency_seconds_count{{direction="{direction}"}} (\d+)', metrics
             )
             assert found is not None
             assert int(found[1]) >= 3

@@ -377,11 +377,11 @@ def _counters() -> GatewayMetrics:
             float("inf"): 0,
         },
         judge_seconds=0.61,
-        added={
-            "there": {0.00001: 300, 0.00002: 300, 0.00005: 250, 0.0001: 140, 0.001: 10},
-            "back": {0.00002: 500, 0.00005: 400, 0.0002: 95, 0.002: 5},
+        latency={
+            "to_server": {0.00001: 300, 0.00002: 300, 0.00005: 250, 0.0001: 140, 0.001: 10},
+            "to_client": {0.00002: 500, 0.00005: 400, 0.0002: 95, 0.002: 5},
         },
-        added_seconds={"there": 0.04, "back": 0.05},
+        latency_seconds={"to_server": 0.04, "to_client": 0.05},
         cache_hits=1600,
         cache_misses=303,
     )

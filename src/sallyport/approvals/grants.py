@@ -10,7 +10,14 @@ from typing import Final, Literal, cast
 
 from sallyport.approvals.fingerprint import fingerprint
 from sallyport.approvals.problems import ApprovalProblem, DecisionError
-from sallyport.approvals.states import Binding, Decision, Demand, Grant, Request, Status
+from sallyport.approvals.states import (
+    ApprovalRequirement,
+    Binding,
+    Decision,
+    Grant,
+    Request,
+    Status,
+)
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
 
@@ -29,24 +36,24 @@ def check(request: Request, minutes: float, scope: str) -> None:
         raise DecisionError(
             ApprovalProblem.INVALID, f"a grant can last at most {MAX_MINUTES} minutes"
         )
-    for demand in request.demands:
-        if demand.quorum > 1:
+    for requirement in request.requirements:
+        if requirement.quorum > 1:
             raise DecisionError(
                 ApprovalProblem.QUORUM,
-                f'rule "{demand.rule}" needs {demand.quorum} reviewers for each statement, and a '
-                "grant has one",
+                f'rule "{requirement.rule}" needs {requirement.quorum} reviewers for each'
+                " statement, and a grant has one",
                 "Approve this statement only.",
             )
 
 
 def check_alone(request: Request, decision: Decision) -> None:
     """Raises DecisionError when this person's word is not enough for every rule."""
-    for demand in request.demands:
-        if demand.rule not in decision.rules:
+    for requirement in request.requirements:
+        if requirement.rule not in decision.rules:
             raise DecisionError(
                 ApprovalProblem.QUORUM,
-                f'rule "{demand.rule}" holds it too and needs {demand}, and a grant has one'
-                " reviewer",
+                f'rule "{requirement.rule}" holds it too and needs {requirement}, and a grant has'
+                " one reviewer",
                 "Approve this statement only.",
             )
 
@@ -74,7 +81,7 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
         request=request.id,
         created=decision.at,
         expires_at=decision.at + minutes * 60,
-        rules=tuple(demand.rule for demand in request.demands),
+        rules=tuple(requirement.rule for requirement in request.requirements),
         settings=binding.settings,
     )
 
@@ -124,7 +131,9 @@ def request_for(
             ),
         ),
         grant=grant.id,
-        further=tuple(Demand(name, grant.reviewers, 1) for name in binding.rules[1:]),
+        additional=tuple(
+            ApprovalRequirement(name, grant.reviewers, 1) for name in binding.rules[1:]
+        ),
     )
 
 

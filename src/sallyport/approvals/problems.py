@@ -76,7 +76,7 @@ def refusal_of(request: Request) -> Refusal:
             return refuse(
                 "SP1003",
                 f"{request.kind} waits for approval",
-                f"Approval {request.id} has {request.approvals} of {request.least} approvals.",
+                f"Approval {request.id} has {request.approvals} of {request.minimum} approvals.",
                 f"{request.wants} must approve it.",
             )
         case _:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sallyport.approvals.ports import ApprovalStore
-from sallyport.approvals.states import Binding, Demand, FloodLimits, Request
+from sallyport.approvals.states import ApprovalRequirement, Binding, FloodLimits, Request
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
 
@@ -40,16 +40,23 @@ class RequestLimiter:
             )
 
     def check_asked(
-        self, binding: Binding, subject: Subject, demands: Sequence[Demand], seconds: float
+        self,
+        binding: Binding,
+        subject: Subject,
+        requirements: Sequence[ApprovalRequirement],
+        seconds: float,
     ) -> None:
         """Raises ValueError for a request that nobody could approve, or that is not the subject's
         own; as :meth:`check_size`.
         """
         if (binding.subject, binding.issuer) != (subject.id, subject.issuer):
             raise ValueError("the binding is of another subject")
-        if any(not demand.reviewers or demand.quorum < 1 for demand in demands) or not seconds > 0:
+        if (
+            any(not requirement.reviewers or requirement.quorum < 1 for requirement in requirements)
+            or not seconds > 0
+        ):
             raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
-        if len({demand.rule for demand in demands}) != len(demands):
+        if len({requirement.rule for requirement in requirements}) != len(requirements):
             raise ValueError("a rule is there twice")
         self.check_size(binding)
 

@@ -34,9 +34,9 @@ from sallyport.approvals.problems import ApprovalProblem, DecisionError, closed,
 from sallyport.approvals.request_limiter import RequestLimiter
 from sallyport.approvals.states import (
     TRANSITIONS,
+    ApprovalRequirement,
     Binding,
     Decision,
-    Demand,
     FloodLimits,
     Grant,
     Mode,
@@ -111,11 +111,11 @@ class Approvals:
         kind: str,
         touches: Iterable[str] = (),
         in_transaction: bool = False,
-        further: Iterable[Demand] = (),
+        additional: Iterable[ApprovalRequirement] = (),
     ) -> Request:
         """A new pending request, or the one that is pending for exactly this already.
 
-        ``further``: what other rules that hold it want, besides ``rule``, ``reviewers`` and
+        ``additional``: what other rules that hold it want, besides ``rule``, ``reviewers`` and
         ``quorum``. The binding gets the names of all.
 
         Raises RefusedError: SP1401 (too many open requests), SP1402 (async: denied a moment ago,
@@ -124,12 +124,12 @@ class Approvals:
         """
         if mode == "async":
             binding = replace(binding, session="")
-        demands = (Demand(rule, tuple(sorted(reviewers)), quorum), *further)
-        binding = replace(binding, rules=tuple(demand.rule for demand in demands))
-        self._flood.check_asked(binding, subject, demands, expires_seconds)
+        requirements = (ApprovalRequirement(rule, tuple(sorted(reviewers)), quorum), *additional)
+        binding = replace(binding, rules=tuple(requirement.rule for requirement in requirements))
+        self._flood.check_asked(binding, subject, requirements, expires_seconds)
         with self._lock:
             self._take_up()
-            joined = self._joined(binding, mode, demands)
+            joined = self._joined(binding, mode, requirements)
             if joined is not None:
                 return joined
             if mode == "async":
@@ -137,9 +137,9 @@ class Approvals:
             now = self._clock.now()
             self._flood.admit((subject.issuer, subject.id), self.pending(), now)
             request = Request(
-                new_id("apr"), binding, self._requester(subject), rule, demands[0].reviewers, quorum, kind, tuple(touches),
+                new_id("apr"), binding, self._requester(subject), rule, requirements[0].reviewers, quorum, kind, tuple(touches),
                 now, now + min(expires_seconds, self._flood.limits.expires_seconds), mode, in_transaction,
-                further=demands[1:], owner=self._shared.owner,
+                additional=requirements[1:], owner=self._shared.owner,
             )  # fmt: skip
             self._store.add(request)
             self._shared.changed("asked", request)
@@ -288,7 +288,9 @@ class Approvals:
                 ApprovalProblem.NOT_REVIEWER, "your sign-in has expired", "Sign in again."
             )
         rules = tuple(
-            demand.rule for demand in request.demands if who.groups & set(demand.reviewers)
+            requirement.rule
+            for requirement in request.requirements
+            if who.groups & set(requirement.reviewers)
         )
         if not rules:
             raise DecisionError(
@@ -559,9 +561,11 @@ class Approvals:
             self._identities.links(subject), subject.actors,
         )  # fmt: skip
 
-    def _joined(self, binding: Binding, mode: Mode, demands: tuple[Demand, ...]) -> Request | None:
+    def _joined(
+        self, binding: Binding, mode: Mode, requirements: tuple[ApprovalRequirement, ...]
+    ) -> Request | None:
         alike = (r for r in self._open.values() if r.binding == binding and r.mode == mode)
-        same = (r for r in alike if r.demands == demands)
+        same = (r for r in alike if r.requirements == requirements)
         return next((r for r in same if r.status is Status.PENDING), None)
 
     def _told_before(self, binding: Binding) -> None:

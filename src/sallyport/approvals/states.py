@@ -173,7 +173,7 @@ def _change(name: str, before: Any, after: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class ApprovalRequirement:
     """What one hold rule asks for: ``quorum`` different people, each a member of one of the groups
     ``reviewers``.
     """
@@ -283,48 +283,53 @@ class Request:
     preview: Preview | None = None
     void_reason: str = ""
     grant: str = ""
-    further: tuple[Demand, ...] = ()
+    additional: tuple[ApprovalRequirement, ...] = ()
     owner: str = ""
 
     @property
-    def demands(self) -> tuple[Demand, ...]:
+    def requirements(self) -> tuple[ApprovalRequirement, ...]:
         """What each hold rule asks for, in the policy's order."""
-        return (Demand(self.rule, self.reviewers, self.quorum), *self.further)
+        return (ApprovalRequirement(self.rule, self.reviewers, self.quorum), *self.additional)
 
     @property
     def may_decide(self) -> tuple[str, ...]:
         """Groups whose members may decide, for any of the rules."""
-        return tuple(sorted({group for demand in self.demands for group in demand.reviewers}))
+        return tuple(
+            sorted({group for requirement in self.requirements for group in requirement.reviewers})
+        )
 
     @property
     def wants(self) -> str:
         """Who must approve, in words."""
-        return " and ".join(str(demand) for demand in self.demands)
+        return " and ".join(str(requirement) for requirement in self.requirements)
 
     @property
     def held_by(self) -> str:
         """The rules, in words."""
-        names = ", ".join(f'"{demand.rule}"' for demand in self.demands)
-        return f"rule {names}" if not self.further else f"rules {names}"
+        names = ", ".join(f'"{requirement.rule}"' for requirement in self.requirements)
+        return f"rule {names}" if not self.additional else f"rules {names}"
 
     @property
     def held(self) -> str:
         """A sentence's beginning: that these rules hold it."""
-        return f"R{self.held_by[1:]} hold{'' if self.further else 's'} it"
+        return f"R{self.held_by[1:]} hold{'' if self.additional else 's'} it"
 
     @property
-    def least(self) -> int:
+    def minimum(self) -> int:
         """How many people must approve at least."""
-        return max(demand.quorum for demand in self.demands)
+        return max(requirement.quorum for requirement in self.requirements)
 
-    def approved_for(self, demand: Demand) -> int:
+    def approved_for(self, requirement: ApprovalRequirement) -> int:
         """How many people have approved so far whose word counts for this rule."""
-        return sum(d.approve and demand.rule in d.rules for d in self.decisions)
+        return sum(d.approve and requirement.rule in d.rules for d in self.decisions)
 
     @property
     def complete(self) -> bool:
         """Whether every rule has what it asks for."""
-        return all(self.approved_for(demand) >= demand.quorum for demand in self.demands)
+        return all(
+            self.approved_for(requirement) >= requirement.quorum
+            for requirement in self.requirements
+        )
 
     @property
     def denial(self) -> Decision | None:

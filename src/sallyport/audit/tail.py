@@ -25,12 +25,12 @@ MOST: Final = 64 << 20
 
 
 def last_events(
-    path: Path, session_id: str, statements: int, most: int = MOST, keys: KeyRing = NO_KEYS
+    path: Path, session_id: str, statements: int, maximum: int = MOST, keys: KeyRing = NO_KEYS
 ) -> tuple[float, Iterator[ev.Event]]:
     """When the session began (the clock of its events), and the events from about the
     ``statements``-th statement from the end on.
 
-    There may be more statements than that, or fewer when they are spread over more than ``most``
+    There may be more statements than that, or fewer when they are spread over more than ``maximum``
     bytes. Raises RecordingError.
     """
     with RecordingReader(path, keys) as reader:
@@ -49,7 +49,7 @@ def last_events(
             held.append(events)
             count += sum(isinstance(event, ev.Statement) for event in events)
             weight += len(block.raw or b"")
-            if count >= statements or weight >= most:
+            if count >= statements or weight >= maximum:
                 break
     return began, (event for events in reversed(held) for event in events)
 

@@ -151,10 +151,10 @@ def _numbers(check: Check, config: Config) -> None:
             "Write how many statements can be searched, or 0 for none",
         )
     for key in ("keepalive_idle_seconds", "keepalive_interval_seconds", "keepalive_probes"):
-        most = 127 if key == "keepalive_probes" else 32767  # the kernel's own bounds
-        if getattr(config.network, key) > most:
+        maximum = 127 if key == "keepalive_probes" else 32767  # the kernel's own bounds
+        if getattr(config.network, key) > maximum:
             raise check.error(
-                ("network", key), f"the system's bound is {most}", f"Write at most {most}"
+                ("network", key), f"the system's bound is {maximum}", f"Write at most {maximum}"
             )
     if config.limits.max_message_bytes > 2**30 - 1:
         raise check.error(

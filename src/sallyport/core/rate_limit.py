@@ -6,12 +6,12 @@ from sallyport.core.clock import Clock
 
 
 class RateLimit:
-    """At most ``most`` events in ``seconds`` for one key (an address), and ten times as many for
+    """At most ``maximum`` events in ``seconds`` for one key (an address), and ten times as many for
     all keys together.
     """
 
-    def __init__(self, clock: Clock, most: int, seconds: float) -> None:
-        self._clock, self._most, self._seconds = clock, most, seconds
+    def __init__(self, clock: Clock, maximum: int, seconds: float) -> None:
+        self._clock, self._most, self._seconds = clock, maximum, seconds
         self._counts: dict[str, int] = {}
         self._total = 0
         self._until = 0.0

@@ -34,7 +34,7 @@ def makes_temporary(facts: StatementFacts) -> bool:
 
 def runs_late_bodies(facts: StatementFacts) -> bool:
     """Whether it runs the body of a function that looks its names up meanwhile."""
-    return any(level.late_names and level.followed for level in chain(facts))
+    return any(level.resolves_names_at_run_time and level.followed for level in chain(facts))
 
 
 def _runs(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:

@@ -95,8 +95,8 @@ def bucket(size: float, column: str, base: int, family: Family) -> str | None:
 def _integer_bucket(step: int, scale: int, column: str, base: int) -> str | None:
     """In bigint if the size is an integer, else in numeric. NULL below the type's first bucket."""
     name, bits = _INTEGERS[base]
-    least, unit = -(2**bits), 10**scale
-    first_bucket = -(-least * unit // step)  # the first k with least <= k * size
+    minimum, unit = -(2**bits), 10**scale
+    first_bucket = -(-minimum * unit // step)  # the first k with least <= k * size
     first = -(-first_bucket * step // unit)  # the first integer that is not under k * size
     if first >= 2**bits:
         return None
@@ -174,7 +174,7 @@ def _shortest_decimal(column: str, name: str) -> str:
     """The first of 15, 16, 17 digits (float4: 6 to 9) that reads back as the float; numeric."""
     few = f"{column}::pg_catalog.numeric"
     digits = (7, 8, 9) if name == "float4" else (16, 17)
-    *more, most = (
+    *more, maximum = (
         f"pg_catalog.to_char({column}, '9.{'9' * (number - 1)}EEEE')::pg_catalog.numeric"
         for number in digits
     )
@@ -182,7 +182,7 @@ def _shortest_decimal(column: str, name: str) -> str:
         f" WHEN {decimal}::pg_catalog.{name} OPERATOR(pg_catalog.=) {column} THEN {decimal}"
         for decimal in (few, *more)
     )
-    return f"CASE{''.join(cases)} ELSE {most} END"
+    return f"CASE{''.join(cases)} ELSE {maximum} END"
 
 
 @lru_cache
@@ -201,5 +201,5 @@ def _float_limits(size: float, base: int) -> tuple[str, str]:
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if has_bucket(middle) else (low, middle - 1)
-    least = struct.unpack(code, struct.pack(integer, low))[0]
-    return repr(-least), repr(greatest)
+    minimum = struct.unpack(code, struct.pack(integer, low))[0]
+    return repr(-minimum), repr(greatest)

@@ -165,13 +165,15 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         "in_transaction": request.in_transaction,
         "rules": [
             {
-                "rule": demand.rule, "reviewers": list(demand.reviewers), "quorum": demand.quorum,
-                "approvals": request.approved_for(demand),
+                "rule": requirement.rule,
+                "reviewers": list(requirement.reviewers),
+                "quorum": requirement.quorum,
+                "approvals": request.approved_for(requirement),
             }
-            for demand in request.demands
+            for requirement in request.requirements
         ],
         "reviewers": list(request.may_decide),
-        "quorum": request.least,
+        "quorum": request.minimum,
         "approvals": request.approvals,
         "created": rfc3339(request.created),
         "expires_at": rfc3339(request.expires_at),

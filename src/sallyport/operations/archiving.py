@@ -175,8 +175,8 @@ class Archiver:
 class RecordingFetcher:
     """Gives the path of a recording wherever it is. ``cache``: a directory of its own."""
 
-    def __init__(self, archive: ObjectArchive, cache: Path, most: int = CACHE_BYTES) -> None:
-        self._archive, self._cache, self._most = archive, cache, most
+    def __init__(self, archive: ObjectArchive, cache: Path, maximum: int = CACHE_BYTES) -> None:
+        self._archive, self._cache, self._most = archive, cache, maximum
         self._lock = threading.Lock()
 
     def path(self, row: SessionRow, local: Path) -> Path:

@@ -297,11 +297,11 @@ class EventJoiner:
                 if kind_of(login.session) != ACTIONS:
                     yield self._event(END, login, event)
 
-    def _flush(self, login: ev.Login, most: int) -> Iterator[AuditEvent]:
-        """Those that are over, and the oldest of more than ``most``."""
+    def _flush(self, login: ev.Login, maximum: int) -> Iterator[AuditEvent]:
+        """Those that are over, and the oldest of more than ``maximum``."""
         while self._waiting:
             first = next(iter(self._waiting.values()))
-            if not (first.complete or first.recovered or len(self._waiting) > most):
+            if not (first.complete or first.recovered or len(self._waiting) > maximum):
                 return
             self._waiting.popitem(last=False)
             error = (

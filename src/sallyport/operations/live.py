@@ -245,13 +245,13 @@ class RunningGateway:
                     for name, database in gateway.databases.items()
                 },
             },
-            added={
-                "there": dict(gateway.added.there.buckets),
-                "back": dict(gateway.added.back.buckets),
+            latency={
+                "to_server": dict(gateway.latency.to_server.buckets),
+                "to_client": dict(gateway.latency.to_client.buckets),
             },
-            added_seconds={
-                "there": gateway.added.there.seconds,
-                "back": gateway.added.back.seconds,
+            latency_seconds={
+                "to_server": gateway.latency.to_server.seconds,
+                "to_client": gateway.latency.to_client.seconds,
             },
         )
 

@@ -45,10 +45,10 @@ class Pager:
         size: int,
         *,
         weigh: Callable[[T], int] | None = None,
-        most: int = 0,
+        maximum: int = 0,
     ) -> Page[T]:
         """At most ``size`` items from ``start`` on; with ``weigh``, a page also ends once its items
-        weigh ``most``.
+        weigh ``maximum``.
 
         ``key``: which sequence it is, and for whom. ``make`` begins it. Raises what the iterator
         raises.
@@ -65,7 +65,7 @@ class Pager:
         for item in source:
             items.append(item)
             weight += weigh(item) if weigh else 0
-            if len(items) >= size or (most and weight >= most):
+            if len(items) >= size or (maximum and weight >= maximum):
                 break
         else:
             _close(source)

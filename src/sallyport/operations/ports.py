@@ -156,8 +156,8 @@ class GatewayMetrics:
     issuer_failures: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     task_failures: Mapping[str, int] = field(default_factory=dict)
     log: LogMetrics = LogMetrics()
-    added: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
-    added_seconds: Mapping[str, float] = field(default_factory=dict)
+    latency: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
+    latency_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class LiveGateway(Protocol):

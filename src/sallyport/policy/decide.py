@@ -25,7 +25,7 @@ from sallyport.policy.actions import (
     canonical,
     is_ddl,
 )
-from sallyport.policy.checks.needs import Need, chain, has_where, needs_of
+from sallyport.policy.checks.needs import RequiredPermission, chain, has_where, needs_of
 from sallyport.policy.containment import RELEASE_HINT, Containment
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.file.conditions import subject_variables, time_variable
@@ -87,7 +87,7 @@ class DecisionContext:
         default_factory=dict, repr=False, compare=False
     )
 
-    def rules_for(self, need: Need) -> tuple[BoundRule, ...]:
+    def rules_for(self, need: RequiredPermission) -> tuple[BoundRule, ...]:
         """Those of ``rules`` that may concern it, in order. What is allowed of PostgreSQL's own
         relations does not go by names.
         """
@@ -95,7 +95,7 @@ class DecisionContext:
         if (
             relation is None
             or is_system_schema(relation.schema)
-            or (need.place is not None and need.place[0])
+            or (need.object_name is not None and need.object_name[0])
         ):
             return self.rules
         rules = self._by_relation.get(relation.oid)
@@ -123,7 +123,7 @@ def decide(standing: DecisionContext, facts: StatementFacts) -> Decision:
 class _Decider:
     standing: DecisionContext
     facts: StatementFacts
-    needs: tuple[Need, ...] = ()
+    needs: tuple[RequiredPermission, ...] = ()
     concerning: list[tuple[BoundRule, ...]] = field(
         default_factory=list
     )  # the rules that may concern each need
@@ -169,10 +169,14 @@ class _Decider:
             self._conditions[key] = evaluate(self._variables)
         return self._conditions[key]
 
-    def _restricting(self) -> tuple[list[tuple[BoundRule, Need]], list[tuple[BoundRule, Need]]]:
+    def _restricting(
+        self,
+    ) -> tuple[
+        list[tuple[BoundRule, RequiredPermission]], list[tuple[BoundRule, RequiredPermission]]
+    ]:
         """The deny rules that match, and the hold rules, each with a need that it restricts."""
-        denying: list[tuple[BoundRule, Need]] = []
-        holding: list[tuple[BoundRule, Need]] = []
+        denying: list[tuple[BoundRule, RequiredPermission]] = []
+        holding: list[tuple[BoundRule, RequiredPermission]] = []
         for bound in self._rules():
             effect = bound.rule.effect
             if effect is _ALLOW:
@@ -189,14 +193,14 @@ class _Decider:
         concerned = {id(rule) for rules in self.concerning for rule in rules}
         return [rule for rule in self.standing.rules if id(rule) in concerned]
 
-    def _restricts(self, bound: BoundRule) -> Need | None:
+    def _restricts(self, bound: BoundRule) -> RequiredPermission | None:
         catalog = self.standing.catalog
         for need in self.needs:
             if restricts(bound, need, catalog):
                 return need
         return None
 
-    def _covered(self, need: Need, rules: tuple[BoundRule, ...]) -> bool:
+    def _covered(self, need: RequiredPermission, rules: tuple[BoundRule, ...]) -> bool:
         if need.indirect:
             return True
         if need.action in SESSION:
@@ -214,7 +218,7 @@ class _Decider:
     # -- results
     # ----------------------------------------------------------------------------------------------
 
-    def _denied(self, bound: BoundRule, need: Need) -> Decision:
+    def _denied(self, bound: BoundRule, need: RequiredPermission) -> Decision:
         rule, what = bound.rule, need.text(self.standing.catalog)
         contained = self._containment(bound)
         refusal = refuse(
@@ -225,7 +229,7 @@ class _Decider:
         )
         return Decision(_DENY, rule.name, refusal)
 
-    def _held(self, holding: list[tuple[BoundRule, Need]]) -> Decision:
+    def _held(self, holding: list[tuple[BoundRule, RequiredPermission]]) -> Decision:
         """By every rule that matched: each of them says who must agree."""
         bound, need = holding[0]
         rule, what = bound.rule, need.text(self.standing.catalog)
@@ -258,7 +262,7 @@ class _Decider:
             return ""
         return f" {contained.reason()}"
 
-    def _nothing_allows(self, uncovered: list[Need]) -> Decision:
+    def _nothing_allows(self, uncovered: list[RequiredPermission]) -> Decision:
         standing = self.standing
         what = uncovered[0].text(standing.catalog)
         shut = next(
@@ -283,7 +287,7 @@ class _Decider:
         )
         return Decision(_DENY, "", refusal)
 
-    def _about_relations(self, need: Need) -> str:
+    def _about_relations(self, need: RequiredPermission) -> str:
         """A HINT where a rule names the action, but for relations, of which it concerns none."""
         if need.relation or need.action not in NO_RELATION:
             return ""
@@ -297,7 +301,7 @@ class _Decider:
                 )
         return ""
 
-    def _uncovered_text(self, need: Need) -> str:
+    def _uncovered_text(self, need: RequiredPermission) -> str:
         """With the columns, when some column of the relation would have been allowed."""
         catalog, text = self.standing.catalog, need.text(self.standing.catalog)
         rules = self.standing.rules_for(need)
@@ -345,7 +349,7 @@ class _Decider:
             out.append(RuleTrace(bound.rule.name, bound.rule.effect.value, False, why))
         return tuple(out)
 
-    def _why(self, matched: Need | None, value: bool | None) -> str:
+    def _why(self, matched: RequiredPermission | None, value: bool | None) -> str:
         if matched is None:
             return (
                 f"does not concern {_listed([n.text(self.standing.catalog) for n in self.needs])}"
@@ -358,25 +362,25 @@ class _Decider:
         )
 
 
-def _column_need(need: Need, column: ColumnId) -> Need:
-    return Need(need.action, need.relation, frozenset({column}))
+def _column_need(need: RequiredPermission, column: ColumnId) -> RequiredPermission:
+    return RequiredPermission(need.action, need.relation, frozenset({column}))
 
 
 def _because(value: bool | None) -> str:
     return " (its condition could not be evaluated for this statement)" if value is None else ""
 
 
-def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
+def restricts(bound: BoundRule, need: RequiredPermission, catalog: CatalogSnapshot) -> bool:
     """Whether a deny or hold rule concerns this need. In doubt it does."""
     actions = bound.rule.actions
-    named = need.action in actions or not need.also.isdisjoint(actions)
+    named = need.action in actions or not need.action_aliases.isdisjoint(actions)
     everything = need.action == TEMP and actions >= GROUPS["all"]
     if not named and not everything and not (is_ddl(need.action) and actions >= DDL):
         return False
     if bound.reach_relations is None and bound.reach_columns is None:
         return True
-    if need.place is not None and need.place[0]:
-        return _concerns(bound.rule, *need.place)
+    if need.object_name is not None and need.object_name[0]:
+        return _concerns(bound.rule, *need.object_name)
     if not need.relation:
         # What names no existing relation (CREATE TABLE, DO) may still concern one; the rest cannot.
         return need.action not in READ | SESSION | NO_RELATION
@@ -398,15 +402,15 @@ def _concerns(rule: Rule, schema: str, name: str) -> bool:
     )
 
 
-def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
+def gives(bound: BoundRule, need: RequiredPermission, catalog: CatalogSnapshot) -> bool:
     """Whether an allow or hold rule concerns this need (columns may be missing: see
     :func:`covered`).
     """
-    if need.action not in bound.rule.actions and need.also.isdisjoint(bound.rule.actions):
+    if need.action not in bound.rule.actions and need.action_aliases.isdisjoint(bound.rule.actions):
         return False
     open_ended = bound.relations is None and bound.columns is None
-    if need.place is not None and need.place[0]:
-        schema, name = need.place
+    if need.object_name is not None and need.object_name[0]:
+        schema, name = need.object_name
         if is_system_schema(schema) or bound.columns is not None:
             return False
         patterns = bound.rule.relations
@@ -427,7 +431,7 @@ def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     )
 
 
-def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
+def _readable(need: RequiredPermission, catalog: CatalogSnapshot) -> bool:
     """System relations are readable as :mod:`sallyport.sql.catalog.relations` says, whatever
     relations a rule names.
     """
@@ -441,7 +445,7 @@ def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
     return len(names) == len(need.columns) and names <= class_.columns | source_columns(relation)
 
 
-def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> bool:
+def covered(need: RequiredPermission, rules: list[BoundRule], catalog: CatalogSnapshot) -> bool:
     """Whether the rules together give everything the need asks for."""
     giving = [bound for bound in rules if gives(bound, need, catalog)]
     if not giving:
@@ -461,12 +465,14 @@ def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> boo
 
 
 def _variables(
-    standing: DecisionContext, facts: StatementFacts, needs: tuple[Need, ...]
+    standing: DecisionContext, facts: StatementFacts, needs: tuple[RequiredPermission, ...]
 ) -> dict[str, Any]:
     catalog = standing.catalog
     relations = {r.qualified for n in needs if (r := catalog.relations.get(n.relation)) is not None}
     relations |= {
-        f"{n.place[0]}.{n.place[1]}" for n in needs if n.place is not None and all(n.place)
+        f"{n.object_name[0]}.{n.object_name[1]}"
+        for n in needs
+        if n.object_name is not None and all(n.object_name)
     }
     columns = {catalog.column_name(c) for n in needs for c in n.columns}
     functions = {f"{f.schema}.{f.name}" for level in chain(facts) for f in level.functions}
@@ -475,7 +481,7 @@ def _variables(
         "subject": subject_variables(standing.subject, targets),
         "statement": {
             "kind": canonical(facts.kind),
-            "actions": sorted({name for n in needs for name in (n.action, *n.also)}),
+            "actions": sorted({name for n in needs for name in (n.action, *n.action_aliases)}),
             "relations": sorted(relations),
             "columns": sorted(columns),
             "functions": sorted(functions),

@@ -45,7 +45,8 @@ OUT_OF_DESCRIPTORS = refuse(
 class Admitted:
     """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``:
     of the session. ``identity``: the settings that tell the target who is asking. ``pins``: what
-    code that was not read must not move. ``most``: sessions that policy allows the subject at once.
+    code that was not read must not move. ``maximum``: sessions that policy allows
+    the subject at once.
     """
 
     id: str
@@ -56,7 +57,7 @@ class Admitted:
     link: UpstreamLink
     search_path: tuple[str, ...]
     pins: Pins
-    most: int | None = None
+    maximum: int | None = None
 
 
 async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitted:

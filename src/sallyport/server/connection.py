@@ -278,7 +278,7 @@ class ClientConnection(asyncio.Protocol):
                 admitted.link.abort()
                 return
             # others may have come in meanwhile
-            self._gateway.admit(admitted.subject, admitted.most, take=True)
+            self._gateway.admit(admitted.subject, admitted.maximum, take=True)
             self._host_session(admitted, request, self._login)
         except RefusedError as error:
             # that one is in the log already, with its reason

@@ -13,7 +13,6 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -47,6 +46,7 @@ from sallyport.server.lag import RecorderLag
 from sallyport.server.lane import COMPILED as HAS_LANE
 from sallyport.server.lane import Lane
 from sallyport.server.latency import LatencyHistograms
+from sallyport.server.limits import GatewayLimits
 from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
@@ -80,27 +80,6 @@ Query = Callable[[str], Awaitable[list[list[str | None]]]]
 Measure = Callable[[Query, HeldStatement], Awaitable[Preview]]
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayLimits:
-    """Bounds of the gateway. Seconds, bytes and counts; see docs/configuration.md."""
-
-    login_seconds: float = 30.0
-    max_logins: int = 1000
-    max_logins_per_address: int = 500
-    max_sessions: int = 500
-    max_sessions_here: int = 1 << 31  # in this process
-    max_sessions_per_subject: int = 50
-    max_message_bytes: int = 64 << 20
-    max_row_bytes: int = 16 << 20
-    session_seconds: float = 0.0
-    expiry_grace_seconds: float = 60.0
-    idle_seconds: float = 0.0
-    held_in_transaction_seconds: float = 60.0
-    held_reminder_seconds: float = 60.0
-    recorder_backlog_bytes: int = 64 << 20
-    session_backlog_bytes: int = 8 << 20
-
-
 class Gateway:
     """The shared parts, made by the composition root (:mod:`sallyport.app`)."""
 
@@ -128,8 +107,7 @@ class Gateway:
         self.watch_reviewers = Reviewers(frozenset())  # of statements held by a finding
         self.watching: Watching | None = None
         self.measure: Measure | None = None  # makes the preview of a held statement
-        # told of each policy taken, and why
-        self.on_policy: Callable[[Policy, str], None] | None = None
+        self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken
         self.state_problem = ""  # why the gateway's state is lost; nobody may log in
         self.log: TransparencyLog | None = None  # of recordings' heads
         self.check_state: Callable[[], str] = str  # asked while it runs
@@ -141,7 +119,6 @@ class Gateway:
             limits.max_logins, limits.max_logins_per_address
         )
         self.descriptors = Descriptors.raised()
-        self.keep_alive = KeepAlive()
         self.proxies = Networks(())  # whose PROXY protocol headers are believed
         self.oauth: OAuthOffer | None = None
         self.device_logins: DeviceLogins | None = None  # at the issuer's page, during a login
@@ -158,8 +135,8 @@ class Gateway:
             database.containments = self.containments
             database.counts = worker.counts
         self.lag = RecorderLag()
-        self.added = LatencyHistograms()
-        self.collecting = Collecting()
+        self.latency = LatencyHistograms()
+        self.keep_alive, self.collecting = KeepAlive(), Collecting()
         self.strangers = SparingLog()
         self._passed_cancels = RateLimit(SystemClock(), 100, 1.0)
         self.tasks = Tasks()
@@ -186,7 +163,7 @@ class Gateway:
 
     def _open_lane(self) -> None:
         if HAS_LANE and os.environ.get("SALLYPORT_LANE") != "off":
-            self.lane = Lane(self.added, self.intents)
+            self.lane = Lane(self.latency, self.intents)
             asyncio.get_running_loop().add_reader(self.lane.descriptor, self.lane.poll)
 
     async def run(self) -> None:
@@ -366,10 +343,10 @@ class Gateway:
                 refuse("SP1803", "the gateway is shutting down", hint="Connect again in a moment.")
             )
 
-    def admit(self, subject: Subject, most: int | None = None, *, take: bool = False) -> None:
-        """``most``: sessions that policy allows the subject at once. ``take``: one starts now, and
-        is counted. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806, SP1807) when none
-        may.
+    def admit(self, subject: Subject, maximum: int | None = None, *, take: bool = False) -> None:
+        """``maximum``: sessions that policy allows the subject at once. ``take``: one starts now,
+        and is counted. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806, SP1807) when
+        none may.
         """
         limits = self.limits
         self.authenticator.refuse_retired(subject)
@@ -383,7 +360,7 @@ class Gateway:
             raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
         self.store_watch.check()
         bound = limits.max_sessions_per_subject
-        bound = bound if most is None else min(most, bound)
+        bound = bound if maximum is None else min(maximum, bound)
         bounds = {SESSIONS: limits.max_sessions, sessions_of(subject): bound}
         try:
             full = self.worker.counts.take(bounds) if take else self.worker.counts.full(bounds)

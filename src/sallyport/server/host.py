@@ -93,13 +93,13 @@ class SessionHost:
     """
 
     __slots__ = (
-        "_added",
         "_cancel",
         "_database",
         "_gateway",
         "_is_ended",
         "_is_expired",
         "_lane",
+        "_latency",
         "_lifetime",
         "_link",
         "_liveness",
@@ -125,7 +125,7 @@ class SessionHost:
         self.peer, self.subject = peer, admitted.subject
         self._gateway, self._port = gateway, port
         self._database, self._link = admitted.database, admitted.link
-        self._added = gateway.added
+        self._latency = gateway.latency
         self._is_ended = self._is_expired = False
         self._pid = 0
         self._lifetime: asyncio.TimerHandle | None = None
@@ -267,11 +267,11 @@ class SessionHost:
         if self._is_expired and self._session.is_between_transactions:
             self.shut(EXPIRED, EXPIRED_REASON)
             return
-        added = self._added
-        added.left -= 1
+        latency = self._latency
+        latency.left -= 1
         started = 0.0
-        if not added.left:
-            added.left, started = SAMPLE_EVERY, perf_counter()
+        if not latency.left:
+            latency.left, started = SAMPLE_EVERY, perf_counter()
         session = self._session
         request = session.try_fast_request(data)
         if request is not None:
@@ -280,14 +280,14 @@ class SessionHost:
             session.receive_from_client(data)
             self.flush()
         if started:
-            added.there.add(perf_counter() - started)
+            latency.to_server.add(perf_counter() - started)
 
     def receive_from_server(self, data: bytes) -> None:
-        added = self._added
-        added.left -= 1
+        latency = self._latency
+        latency.left -= 1
         started = 0.0
-        if not added.left:
-            added.left, started = SAMPLE_EVERY, perf_counter()
+        if not latency.left:
+            latency.left, started = SAMPLE_EVERY, perf_counter()
         session = self._session
         response = session.try_fast_response(data)
         if response is not None:
@@ -297,7 +297,7 @@ class SessionHost:
             session.receive_from_server(data)
             self.flush()
         if started:
-            added.back.add(perf_counter() - started)
+            latency.to_client.add(perf_counter() - started)
         if self._lane is not None and not session.pipeline.entries:
             self._lane.consider()
 

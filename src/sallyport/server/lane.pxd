@@ -33,7 +33,7 @@ cdef class Lane(LegWatcher):
     cdef readonly Py_ssize_t requests
     cdef Py_ssize_t until_measured, budget, until_look
     cdef bint finds_more  # a second look found something, the last time
-    cdef object added, intents
+    cdef object latency, intents
 
     @cython.locals(count=int, turn=int, i=int, leg=Leg, session=LaneSession)
     cpdef poll(self)

@@ -80,15 +80,15 @@ class Lane(LegWatcher):
     """See the module's docstring. ``descriptor``: to be watched for reading, and then :meth:`poll`
     called.
 
-    ``added``: what is told of every so many reads how long they were kept. ``intents``: writes the
-    journal; None where there is none. Raises OSError.
+    ``latency``: what is told of every so many reads how long they were kept. ``intents``: writes
+    the journal; None where there is none. Raises OSError.
     """
 
     ready: Any  # epoll_event[_EVENTS] when compiled
 
-    def __init__(self, added: LatencyHistograms, intents: Any = None) -> None:
+    def __init__(self, latency: LatencyHistograms, intents: Any = None) -> None:
         super().__init__()
-        self.added = added
+        self.latency = latency
         self.intents = intents
         self.written = 0  # ordinal of the newest intent that is known to be in the journal
         self.waiting: list[Any] = []  # sessions that wait for the journal
@@ -213,10 +213,10 @@ class Lane(LegWatcher):
         started = now()
         if leg.is_client:
             self.from_client(session, src, size)
-            self.added.there.add(now() - started)
+            self.latency.to_server.add(now() - started)
         else:
             self.from_server(session, src, size)
-            self.added.back.add(now() - started)
+            self.latency.to_client.add(now() - started)
         return 0
 
     def from_client(self, session: LaneSession, src: Any, size: int) -> int:

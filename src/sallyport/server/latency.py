@@ -36,8 +36,8 @@ class Histogram:
 class LatencyHistograms:
     """Of all sessions; used on the event loop. ``left``: pieces until one is measured."""
 
-    __slots__ = ("back", "left", "there")
+    __slots__ = ("left", "to_client", "to_server")
 
     def __init__(self) -> None:
         self.left = SAMPLE_EVERY
-        self.there, self.back = Histogram(), Histogram()
+        self.to_server, self.to_client = Histogram(), Histogram()

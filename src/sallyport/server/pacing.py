@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
-from sallyport.server.gateway import GatewayLimits
+from sallyport.server.limits import GatewayLimits
 from sallyport.server.ports import ClientPort
 from sallyport.server.upstream import UpstreamLink
 

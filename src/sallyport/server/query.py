@@ -64,18 +64,18 @@ class QueryClient:
             await self._ask(sql, 0, seconds)
             return self._rows
 
-    async def fetch(self, sql: str, most: int) -> tuple[bytes, bytes]:
+    async def fetch(self, sql: str, maximum: int) -> tuple[bytes, bytes]:
         """The body of RowDescription and the DataRow messages as they came: of the one statement in
         ``sql`` that gives rows.
 
-        Raises as :meth:`query`; QueryError as well when they have more than ``most`` bytes. Then
+        Raises as :meth:`query`; QueryError as well when they have more than ``maximum`` bytes. Then
         the connection is given up, so that they are not read.
         """
         async with self._lock:
-            await self._ask(sql, most)
+            await self._ask(sql, maximum)
             return self._description, bytes(self._raw)
 
-    async def _ask(self, sql: str, most: int, seconds: float = 0.0) -> None:
+    async def _ask(self, sql: str, maximum: int, seconds: float = 0.0) -> None:
         # A role that is leased is dropped at the lease's end, and its connections stay.
         if self._link is not None and self._is_idle and not self._link.serves():
             self._drop()
@@ -86,7 +86,7 @@ class QueryClient:
             if self._link is None:
                 raise QueryError("the connection to the target was lost", "08006")
         self._rows, self._error = [], None
-        self._description, self._raw, self._most = b"", bytearray(), most
+        self._description, self._raw, self._most = b"", bytearray(), maximum
         self._answer = asyncio.get_running_loop().create_future()
         self._link.write(frontend.query(sql))
         try:

@@ -16,9 +16,9 @@ import structlog
 from sallyport.approvals.problems import refusal_of, sent_for_approval
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import (
+    ApprovalRequirement,
     Binding,
     Decision,
-    Demand,
     Mode,
     Preview,
     Recorded,
@@ -134,8 +134,10 @@ class HeldStatementWait:
             self._stop = self._approvals.watch(approved.id, self._changed)
             self._let_run(approved)
             return
-        first, *further = [
-            Demand(rule.name, tuple(sorted(rule.reviewers.groups)), rule.reviewers.quorum)
+        first, *additional = [
+            ApprovalRequirement(
+                rule.name, tuple(sorted(rule.reviewers.groups)), rule.reviewers.quorum
+            )
             for rule in rules
             if rule.reviewers is not None
         ]
@@ -154,7 +156,7 @@ class HeldStatementWait:
             kind=kind,
             touches=touches,
             in_transaction=held.in_transaction,
-            further=further,
+            additional=additional,
         )
         self._session.recorder.note("approval", _asked(request))
         self._gateway.spawn(self._measure(request, held), "preview")

@@ -118,7 +118,7 @@ def _observation(tally: Tally, catalog: CatalogSnapshot) -> Observation:
         tally.count,
         tally.rows,
         tally.size,
-        tally.most,
+        tally.largest,
         tally.failed,
         tally.repeats,
         tally.first,

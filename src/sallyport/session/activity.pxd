@@ -7,7 +7,7 @@ cdef Py_ssize_t _MAX_TALLIES, _MAX_REFUSALS, _LONGEST
 @cython.final
 cdef class Tally:
     cdef readonly object verdict
-    cdef readonly Py_ssize_t count, rows, size, most, failed, repeats, first, last
+    cdef readonly Py_ssize_t count, rows, size, largest, failed, repeats, first, last
     cdef Py_hash_t variant
 
 

@@ -35,7 +35,7 @@ class Tally:
 
     def __init__(self, verdict: Any, number: int) -> None:
         self.verdict = verdict
-        self.count = self.rows = self.size = self.most = self.failed = self.repeats = 0
+        self.count = self.rows = self.size = self.largest = self.failed = self.repeats = 0
         self.first = number
         self.last = number
         self.variant = 0
@@ -80,8 +80,8 @@ class Activity:
         tally.count += 1
         tally.rows += rows
         tally.size += size
-        if rows > tally.most:
-            tally.most = rows
+        if rows > tally.largest:
+            tally.largest = rows
         tally.last = number
         if failed:
             tally.failed += 1

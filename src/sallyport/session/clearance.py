@@ -48,7 +48,7 @@ def looks_up_names(verdict: Verdict | None) -> bool:
     """Whether a statement that was bound looks names up when it runs."""
     if verdict is None or not verdict.resolves_names:
         return False
-    return verdict.facts.kind not in _PLANNED or verdict.facts.late_names
+    return verdict.facts.kind not in _PLANNED or verdict.facts.resolves_names_at_run_time
 
 
 def clearance(

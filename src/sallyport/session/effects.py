@@ -275,7 +275,9 @@ def current_portal_verdict(session: SessionState, portal: Portal) -> Verdict | R
         or current.facts.columns != portal.verdict.facts.columns
     ):
         return MOVED_MEANWHILE
-    late = current.facts.late_names or portal.verdict.facts.late_names
+    late = (
+        current.facts.resolves_names_at_run_time or portal.verdict.facts.resolves_names_at_run_time
+    )
     if (
         late
         and portal.subject_judge.context.search_path

@@ -49,7 +49,7 @@ from sallyport.sql.names.scope import Item, Scope
 from sallyport.sql.names.temporary_names import before_unfollowed, of_two, of_unknown_maker
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.text.parse import DEFAULT_LENGTH, Node
-from sallyport.sql.values.conversions import converts
+from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import BOOL
 
 
@@ -184,7 +184,7 @@ class Analysis:
         self.bound_settings: list[BoundSetting] = []
         self.setting_reads: dict[str, int] = {}
         self.named_objects: dict[NamedObject, None] = {}
-        self.also: set[str] = set()
+        self.action_aliases: set[str] = set()
         self.after: dict[int, Relation] = {}
         self.joins: dict[tuple[int, int], None] = {}
         self.occurrences: dict[int, int] = {}  # how often $n occurs
@@ -202,7 +202,7 @@ class Analysis:
         ] = {}  # functions that were called here, and why their body was not walked
         self.cast_parameters: set[tuple[int, int]] = set()
         self.declared_types: tuple[int, ...] = ()
-        self.late_names = False
+        self.resolves_names_at_run_time = False
         # inside such a body: what $1, $2, ... stand for
         self.parameters: tuple[Value, ...] | None = None
         self.range_variables: dict[int, RangeVariable] = {}
@@ -322,7 +322,7 @@ class Analysis:
         return f'Perhaps you meant "{like}".' if like else ""
 
     def missing_relation(
-        self, schema: str, name: str, at: int, object_kind: str = "relation"
+        self, schema: str, name: str, position: int, object_kind: str = "relation"
     ) -> Value:
         """A relation by name that is not there; ``object_kind``: what PostgreSQL calls it."""
         shared = [r for r in self.catalog.relations.values() if r.schema not in SYSTEM]
@@ -337,7 +337,9 @@ class Analysis:
             path = ", ".join(self.names.path)
             hint = self.close(name, near) or f"Write its schema: the search_path is {path}."
         shown = f"{schema}.{name}" if schema else name
-        return self.missing("SP1106", f'{object_kind} "{shown}" does not exist', hint, at, name)
+        return self.missing(
+            "SP1106", f'{object_kind} "{shown}" does not exist', hint, position, name
+        )
 
     def repeat(self, unknown: Unknown) -> None:
         """An Unknown of something inside this statement."""
@@ -452,7 +454,7 @@ class Analysis:
 
     def condition(self, value: Value, position: int = -1) -> None:
         """A boolean that decides about rows."""
-        converts(self, value, BOOL, position, assignment=True)
+        note_implicit_cast(self, value, BOOL, position, assignment=True)
 
     def flow(
         self,
@@ -524,7 +526,7 @@ class Analysis:
 
     def named_relation(self, node: Node) -> Relation | None:
         """The relation of a RangeVar; an Unknown when the snapshot has none."""
-        schema, name, at = (
+        schema, name, position = (
             node.get("schemaname", ""),
             node.get("relname", ""),
             node.get("location", -1),
@@ -532,7 +534,7 @@ class Analysis:
         catalog = node.get("catalogname", self.catalog.database)
         relation = self.relation(schema, name) if catalog == self.catalog.database else None
         if relation is None:
-            self.missing_relation(schema, name, at)
+            self.missing_relation(schema, name, position)
         return relation
 
     def facts(self, start: int, end: int) -> StatementFacts:
@@ -581,7 +583,7 @@ class Analysis:
             bound_settings=tuple(self.bound_settings),
             named_objects=tuple(self.named_objects),
             temporary=self._temporary(),
-            also=frozenset(self.also),
+            action_aliases=frozenset(self.action_aliases),
             after=tuple(self.after.values()),
             joins=tuple(self.joins),
             exposures=tuple(self.exposures),
@@ -589,7 +591,7 @@ class Analysis:
             cast_parameters=frozenset(self.cast_parameters),
             meant=self.work.meant,
             declared_types=self.declared_types,
-            late_names=self.late_names,
+            resolves_names_at_run_time=self.resolves_names_at_run_time,
             read=frozenset(self.seen),
             system_columns=frozenset(self.system_columns),
             range_variables=self._range_variables(),

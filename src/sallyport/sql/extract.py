@@ -155,7 +155,7 @@ def _script(
     work.meant = counted.meant
     for raw in counted.statements:
         facts = analyze_statement(resolver, context, work, raw.node, raw.start, raw.end)
-        if facts.late_names and _moves_path(facts):
+        if facts.resolves_names_at_run_time and _moves_path(facts):
             unknown = Unknown(
                 "SP1102",
                 "cannot resolve names in a function after a change of search_path in the statement",

@@ -389,7 +389,7 @@ class StatementFacts(Struct, frozen=True):
     temporary: frozenset[int] = frozenset()
     #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and
     #: rename
-    also: frozenset[str] = frozenset()
+    action_aliases: frozenset[str] = frozenset()
     #: relations as they are called, and whose children they are, once the statement has run; only
     #: those that change in this
     after: tuple[Relation, ...] = ()
@@ -407,7 +407,7 @@ class StatementFacts(Struct, frozen=True):
     #: OIDs of functions that were judged by their body, those that such bodies call included
     followed: frozenset[int] = frozenset()
     #: one of them is text whose names PostgreSQL looks up when it runs
-    late_names: bool = False
+    resolves_names_at_run_time: bool = False
     #: every column that an expression reads
     read: frozenset[ColumnId] = frozenset()
     #: system columns that are named, as (relation, negative attribute number)

@@ -67,7 +67,7 @@ def strings(items: list[Node]) -> tuple[str, ...]:
     return tuple([string(item) for item in items])
 
 
-def position(node: Node) -> int:
+def position_of(node: Node) -> int:
     """The byte offset of a node's body in the script, or -1. (A location of 0 is left out of the
     tree.)
     """

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sallyport.sql.facts import PlainShape, RangeVariable
-from sallyport.sql.nodes import position, string, tag_of
+from sallyport.sql.nodes import position_of, string, tag_of
 from sallyport.sql.text.parse import Node
 
 _SELECT = frozenset(
@@ -38,7 +38,7 @@ def plain_shape(tag: str, node: Node, variables: Mapping[int, RangeVariable]) ->
     if len(sources) != 1 or "RangeVar" not in sources[0]:
         return None
     source = sources[0]["RangeVar"]
-    variable = variables.get(position(source))
+    variable = variables.get(position_of(source))
     if variable is None or not variable.relation or not source.keys() <= _RANGE_VAR:
         return None
     if "colnames" in source.get("alias", {}):

@@ -41,57 +41,57 @@ def analyze_statement(
     return a.facts(start, end)
 
 
-def run(a: Analysis, node: Node) -> None:
+def run(analysis: Analysis, node: Node) -> None:
     """Walk one statement into ``a``."""
-    a.root = node
+    analysis.root = node
     tag, body = tag_of(node)
     if tag in QUERIES.table:
-        _query(a, tag, node, body)
+        _query(analysis, tag, node, body)
         return
     entry = STATEMENTS.table.get(tag)
     if entry is None:
-        a.kind = kind_of(tag)
-        words = a.kind.replace("_", " ").upper() or "an empty statement"
-        a.unknown("SP1102", f"{words} is not supported through the gateway", hint_of(tag))
-        a.effects.append(Effect(EffectKind.DDL))
+        analysis.kind = kind_of(tag)
+        words = analysis.kind.replace("_", " ").upper() or "an empty statement"
+        analysis.unknown("SP1102", f"{words} is not supported through the gateway", hint_of(tag))
+        analysis.effects.append(Effect(EffectKind.DDL))
         return
     handler, known_keys = entry
-    a.check(tag, body, known_keys)
-    handler(a, body, -1)
+    analysis.check(tag, body, known_keys)
+    handler(analysis, body, -1)
 
 
-def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
-    if tag == "SelectStmt" and not a.is_nested:
-        a.plain_select = is_plain(body)
-        a.named_setting = named_setting(body)
+def _query(analysis: Analysis, tag: str, node: Node, body: Node) -> None:
+    if tag == "SelectStmt" and not analysis.is_nested:
+        analysis.plain_select = is_plain(body)
+        analysis.named_setting = named_setting(body)
     if "intoClause" in body:
         into(
-            a,
+            analysis,
             body["intoClause"],
             {tag: {k: v for k, v in body.items() if k != "intoClause"}},
             "select_into",
         )
         return
-    columns = a.query(node, Scope())
-    if not a.context.masked.isdisjoint(
-        [variable.relation for variable in a.range_variables.values()]
+    columns = analysis.query(node, Scope())
+    if not analysis.context.masked.isdisjoint(
+        [variable.relation for variable in analysis.range_variables.values()]
     ):
-        a.plain = plain_shape(tag, body, a.range_variables)
+        analysis.plain = plain_shape(tag, body, analysis.range_variables)
     if columns is not None:
-        a.output(tuple([Field(f.name, settle_text(f.value)) for f in columns]))
+        analysis.output(tuple([Field(f.name, settle_text(f.value)) for f in columns]))
         if tag == "SelectStmt":
-            note_quoting(a, body)
-    a.kind = kind(a, _OF_QUERY.get(tag, ""))
+            note_quoting(analysis, body)
+    analysis.kind = kind(analysis, _OF_QUERY.get(tag, ""))
 
 
-def kind(a: Analysis, own: str) -> str:
+def kind(analysis: Analysis, own: str) -> str:
     """The statement's kind: its own, or something worse that it does inside WITH or ON CONFLICT.
     MERGE keeps its name.
     """
     if own == "merge":
         return own
-    worst = next((action for action in _DANGER if action in a.actions), own)
-    if own == "insert" and worst == "update" and not a.inside_with:
+    worst = next((action for action in _DANGER if action in analysis.actions), own)
+    if own == "insert" and worst == "update" and not analysis.inside_with:
         # INSERT ... ON CONFLICT DO UPDATE is an insert that may update: its accesses say so
         return own
     return worst
@@ -153,44 +153,44 @@ def _constant(node: Node) -> bool:
     return tag in ("A_Const", "ParamRef") or (tag == "TypeCast" and _constant(body["arg"]))
 
 
-def nested(a: Analysis, node: Node) -> tuple[Analysis, StatementFacts]:
+def nested(analysis: Analysis, node: Node) -> tuple[Analysis, StatementFacts]:
     """A statement inside a statement, with facts of its own. set_config is not followed there."""
-    inner = Analysis(a.names, a.context, a.work)
+    inner = Analysis(analysis.names, analysis.context, analysis.work)
     inner.is_nested = True
     run(inner, node)
     return inner, inner.facts(-1, -1)
 
 
-def adopt(a: Analysis, facts: StatementFacts) -> None:
+def adopt(analysis: Analysis, facts: StatementFacts) -> None:
     """Repeat on the outer statement what refuses, and what it touches; what it does to relations
     stays with the inner facts.
     """
     for function in facts.functions:
-        a.note_call(function)
+        analysis.note_call(function)
     for influence in facts.influences:
-        a.influence(
+        analysis.influence(
             frozenset((influence.column,)), influence.clause, influence.equality, influence.position
         )
     for unknown in facts.unknowns:
-        a.repeat(unknown)
+        analysis.repeat(unknown)
     for flow in facts.flows:
-        a.flow(flow.target, flow.sources, flow.position, flow.into)
-    a.cast_parameters |= facts.cast_parameters
-    a.touched.update(facts.touched)
+        analysis.flow(flow.target, flow.sources, flow.position, flow.into)
+    analysis.cast_parameters |= facts.cast_parameters
+    analysis.touched.update(facts.touched)
 
 
 _INTO = fields("rel colNames accessMethod options onCommit tableSpaceName skipData viewQuery")
 
 
-def into_target(a: Analysis, node: Node, kind_: str) -> tuple[str, str]:
+def into_target(analysis: Analysis, node: Node, kind_: str) -> tuple[str, str]:
     """Schema and name of the relation that a query's rows go to."""
-    a.check("IntoClause", node, _INTO)
+    analysis.check("IntoClause", node, _INTO)
     for key in ("accessMethod", "tableSpaceName", "viewQuery"):
         if key in node:
-            a.unknown("SP1102", f"{key} is not supported in this statement", "Leave it out.")
-    changes_schema(a, kind_)
-    storage(a, node.get("options", []))
-    return new_relation(a, node.get("rel", {}))
+            analysis.unknown("SP1102", f"{key} is not supported in this statement", "Leave it out.")
+    changes_schema(analysis, kind_)
+    storage(analysis, node.get("options", []))
+    return new_relation(analysis, node.get("rel", {}))
 
 
 def into_names(node: Node, facts: StatementFacts) -> list[str]:
@@ -202,13 +202,17 @@ def into_names(node: Node, facts: StatementFacts) -> list[str]:
     ]
 
 
-def into(a: Analysis, node: Node, query: Node, kind_: str) -> None:
+def into(analysis: Analysis, node: Node, query: Node, kind_: str) -> None:
     """CREATE TABLE AS, SELECT INTO: a query whose rows go to a relation that does not exist yet."""
-    schema, name = into_target(a, node, kind_)
+    schema, name = into_target(analysis, node, kind_)
     if tag_of(query)[0] == "ExecuteStmt":
-        a.unknown("SP1102", "CREATE TABLE AS EXECUTE is not supported", "Write the query itself.")
-    a.inner = nested(a, query)[1]
-    adopt(a, a.inner)
-    at = node.get("rel", {}).get("location", -1)
-    for column, label in zip(a.inner.columns or (), into_names(node, a.inner), strict=True):
-        a.flow(None, column.sources, at, (schema, name, label))
+        analysis.unknown(
+            "SP1102", "CREATE TABLE AS EXECUTE is not supported", "Write the query itself."
+        )
+    analysis.inner = nested(analysis, query)[1]
+    adopt(analysis, analysis.inner)
+    position = node.get("rel", {}).get("location", -1)
+    for column, label in zip(
+        analysis.inner.columns or (), into_names(node, analysis.inner), strict=True
+    ):
+        analysis.flow(None, column.sources, position, (schema, name, label))

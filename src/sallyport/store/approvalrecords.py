@@ -42,9 +42,9 @@ class RecordedApproval:
 
 
 def recorded_approvals(
-    engine: Engine, since: float, until: float, most: int
+    engine: Engine, since: float, until: float, maximum: int
 ) -> list[RecordedApproval]:
-    """Those that were asked for in that time, oldest first, at most ``most``."""
+    """Those that were asked for in that time, oldest first, at most ``maximum``."""
     c, d = approvals.c, approval_decisions.c
     columns = (
         c.id,
@@ -61,7 +61,7 @@ def recorded_approvals(
         select(*columns)
         .where(c.created >= since, c.created < until)
         .order_by(c.created, c.id)
-        .limit(most)
+        .limit(maximum)
     )
     made = []
     with engine.connect() as connection:

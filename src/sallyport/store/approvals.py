@@ -22,9 +22,9 @@ from sqlalchemy import Connection, Engine, Row, Select, insert, null, select, te
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.approvals.states import (
+    ApprovalRequirement,
     Binding,
     Decision,
-    Demand,
     Grant,
     Preview,
     Request,
@@ -255,7 +255,7 @@ def _values(request: Request) -> dict[str, Any]:
         "in_transaction": request.in_transaction,
         "void_reason": request.void_reason,
         "grant_id": request.grant,
-        "further": msgspec.to_builtins(request.further),
+        "further": msgspec.to_builtins(request.additional),
         "owner": request.owner,
     }
 
@@ -281,7 +281,7 @@ def _request(
         preview=None if preview is None else msgspec.convert(preview, Preview),
         void_reason=row.void_reason,
         grant=row.grant_id,
-        further=msgspec.convert(row.further, tuple[Demand, ...]),
+        additional=msgspec.convert(row.further, tuple[ApprovalRequirement, ...]),
         owner=row.owner,
     )
 

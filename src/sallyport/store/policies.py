@@ -25,10 +25,12 @@ _newest = select(policy_versions).order_by(policy_versions.c.id.desc())
 class SqlPolicyVersions:
     """``writer`` None: it only reads."""
 
-    def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
+    def __init__(
+        self, engine: Engine, writer: Writer | None = None, *, maximum: int = MOST
+    ) -> None:
         self._engine, self._writer = engine, writer
         if writer is not None:
-            self._trim(most)
+            self._trim(maximum)
         last = self._one(_newest.limit(1))
         self._last = last.version if last is not None else ""
 
@@ -62,14 +64,14 @@ class SqlPolicyVersions:
             row = connection.execute(query).first()
         return None if row is None else PolicyVersion(**row._mapping)
 
-    def _trim(self, most: int) -> None:
+    def _trim(self, maximum: int) -> None:
         with self._engine.begin() as connection:
             if not alone(connection, "policy versions"):
                 return
             oldest = connection.execute(
                 select(policy_versions.c.id)
                 .order_by(policy_versions.c.id.desc())
-                .offset(most)
+                .offset(maximum)
                 .limit(1)
             )
             if (id_ := oldest.scalar()) is not None:

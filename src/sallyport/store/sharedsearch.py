@@ -61,9 +61,9 @@ _CANCELED: Final = "57014"
 class SharedStatementSearch:
     """``gateway``: who writes; "" only reads."""
 
-    def __init__(self, engine: Engine, gateway: str = "", *, most: int = MOST) -> None:
+    def __init__(self, engine: Engine, gateway: str = "", *, maximum: int = MOST) -> None:
         """Raises SearchError."""
-        self._engine, self._gateway, self._most = engine, gateway, most
+        self._engine, self._gateway, self._most = engine, gateway, maximum
         if gateway:
             self._prepare()
 

@@ -44,8 +44,10 @@ _INSERTS: Final = {
 class StatementIndex:
     """``writer`` None: it only reads."""
 
-    def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
-        self._engine, self._writer, self._most = engine, writer, most
+    def __init__(
+        self, engine: Engine, writer: Writer | None = None, *, maximum: int = MOST
+    ) -> None:
+        self._engine, self._writer, self._most = engine, writer, maximum
         self._insert = _INSERTS[engine.dialect.name]
         self._added = 0
         if writer is not None:

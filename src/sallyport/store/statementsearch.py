@@ -87,11 +87,11 @@ class StatementSearch:
     a time, and it is used by one thread at a time. Others read beside it.
     """
 
-    def __init__(self, data: Path, *, writable: bool = False, most: int = MOST) -> None:
+    def __init__(self, data: Path, *, writable: bool = False, maximum: int = MOST) -> None:
         """Raises SearchError."""
         check_fts5()
         self.path = data / FILE
-        self._most = most
+        self._most = maximum
         self._writable = writable
         if writable:
             self._prepare()

@@ -78,12 +78,14 @@ class SqlBaselineStore:
 class SqlFindingStore:
     """writer None: it only reads."""
 
-    def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
+    def __init__(
+        self, engine: Engine, writer: Writer | None = None, *, maximum: int = MOST
+    ) -> None:
         self._engine, self._writer = engine, writer
         self._inserts = _INSERTS[engine.dialect.name]
         self._writes = DurableWrites(engine, "a finding")
         if writer is not None:
-            self._trim(most)
+            self._trim(maximum)
 
     def add(self, finding: Finding) -> None:
         """See :class:`~sallyport.watch.ports.FindingStore`."""
@@ -129,12 +131,12 @@ class SqlFindingStore:
         with self._writes.transaction() as connection:
             connection.execute(self._inserts.put, _values(finding))
 
-    def _trim(self, most: int) -> None:
+    def _trim(self, maximum: int) -> None:
         column = watch_findings.c
         with self._engine.begin() as connection:
             if not alone(connection, "findings"):
                 return
-            oldest = select(column.at).order_by(column.at.desc()).offset(most).limit(1)
+            oldest = select(column.at).order_by(column.at.desc()).offset(maximum).limit(1)
             at = connection.execute(oldest).scalar()
             if at is not None:
                 connection.execute(delete(watch_findings).where(column.at <= at))

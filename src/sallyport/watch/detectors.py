@@ -169,13 +169,13 @@ def paging(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
             continue
         runs = f"runs {use.shape.fingerprint}"
         if (
-            use.most >= 10
-            and use.rows >= 0.9 * use.most * use.count
+            use.largest >= 10
+            and use.rows >= 0.9 * use.largest * use.count
             and _varies(use)
             and use.count > 3.0 * baseline.peak(runs, now)
         ):
             text = (
-                f"pages through {_names(use)}: {use.count} results of {use.most} rows in "
+                f"pages through {_names(use)}: {use.count} results of {use.largest} rows in "
                 f"{_minutes(recent.episode, now)}; "
                 f"{_usual(baseline.peak(runs, now), 'most in an episode so far:')}"
             )
@@ -306,14 +306,14 @@ def off_hours(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighti
 def networks(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Networks (/24, /48) or sessions at once: n >= 3 networks, n >= 10 sessions; n > 2 p."""
     episode = recent.episode
-    for name, count, least in (
+    for name, count, minimum in (
         ("networks", len(episode.networks), 3),
         ("sessions", len(episode.sessions), 10),
     ):
         usual = baseline.peak(name, now)
-        if count >= least and count > 2.0 * usual:
-            most = _usual(usual, "at most so far:")
-            text = f"uses {count} {name} within {_minutes(episode, now)}; {most}"
+        if count >= minimum and count > 2.0 * usual:
+            largest = _usual(usual, "at most so far:")
+            text = f"uses {count} {name} within {_minutes(episode, now)}; {largest}"
             yield _sighting("networks", name, Severity.MEDIUM, text, episode, name)
 
 

@@ -34,7 +34,7 @@ class Use:
     shape: Shape
     count: int = 0
     rows: int = 0
-    most: int = 0
+    largest: int = 0
     failed: int = 0
     repeats: int = 0
     first: int = 0
@@ -126,9 +126,9 @@ class Episode:
         """
         largest: dict[str, int] = {}
         for use in self.uses.values():
-            if use.most >= _LARGE and (use.is_new or not new_only):
+            if use.largest >= _LARGE and (use.is_new or not new_only):
                 for relation in use.shape.relations:
-                    largest[relation] = max(use.most, largest.get(relation, 0))
+                    largest[relation] = max(use.largest, largest.get(relation, 0))
         return largest
 
     def masked_shapes(self) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Observation(msgspec.Struct, frozen=True):
     count: int
     rows: int = 0
     size: int = 0
-    most: int = 0
+    largest: int = 0
     failed: int = 0
     repeats: int = 0
     first: int = 0
@@ -300,7 +300,7 @@ def _take(agent: Agent, batch: Batch) -> None:
             _note_new(agent.baseline, episode, shape)
         use.count += count
         use.rows += seen.rows
-        use.most = max(use.most, seen.most)
+        use.largest = max(use.largest, seen.largest)
         use.failed += seen.failed
         use.repeats += seen.repeats
         use.last = seen.last

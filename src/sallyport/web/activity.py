@@ -20,7 +20,7 @@ _SAMPLE_SECONDS = 5.0
 @dataclass(slots=True)
 class Minute:
     """``number``: Unix minutes. ``counts``: statements by verdict. ``refusals``: by code.
-    ``masked``: rows by masked column. ``added``: pieces by upper bound of what the gateway added
+    ``masked``: rows by masked column. ``latency``: pieces by upper bound of what the gateway added
     (seconds), both directions together.
     """
 
@@ -28,13 +28,13 @@ class Minute:
     counts: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     masked: Counter[str] = field(default_factory=Counter)
-    added: Counter[float] = field(default_factory=Counter)
+    latency: Counter[float] = field(default_factory=Counter)
 
     def add(self, more: Minute) -> None:
         self.counts.update(more.counts)
         self.refusals.update(more.refusals)
         self.masked.update(more.masked)
-        self.added.update(more.added)
+        self.latency.update(more.latency)
 
 
 def total(minutes: Iterable[Minute]) -> Minute:
@@ -46,11 +46,11 @@ def total(minutes: Iterable[Minute]) -> Minute:
 
 
 def _counters(metrics: GatewayMetrics) -> Minute:
-    added: Counter[float] = Counter()
-    for buckets in metrics.added.values():
-        added.update(buckets)
+    latency: Counter[float] = Counter()
+    for buckets in metrics.latency.values():
+        latency.update(buckets)
     return Minute(
-        0, Counter(metrics.statements), Counter(metrics.refusals), Counter(metrics.masked), added
+        0, Counter(metrics.statements), Counter(metrics.refusals), Counter(metrics.masked), latency
     )
 
 
@@ -76,7 +76,7 @@ class Activity:
                 now.counts - before.counts,
                 now.refusals - before.refusals,
                 now.masked - before.masked,
-                now.added - before.added,
+                now.latency - before.latency,
             )
         )
         self._before = now

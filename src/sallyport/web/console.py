@@ -123,11 +123,11 @@ class Visit:
             ),
         }
 
-    def field(self, name: str, most: int = 10_000) -> str:
+    def field(self, name: str, maximum: int = 10_000) -> str:
         """One text field of the form. Raises FormError."""
         value = self.form.get(name, "")
-        if not isinstance(value, str) or len(value) > most:
-            raise FormError(f"The field {name} must be a text of at most {most} characters.")
+        if not isinstance(value, str) or len(value) > maximum:
+            raise FormError(f"The field {name} must be a text of at most {maximum} characters.")
         return value.strip()
 
 

@@ -71,10 +71,10 @@ class _Gateway(Collector):
             JUDGE_BOUNDS,
         )
         yield _histogram(
-            "sallyport_added_seconds",
+            "sallyport_latency_seconds",
             "Time from reading a piece of a session to handing it on, one of 17 measured.",
-            {d: now.added.get(d, {}) for d in ("there", "back")},
-            now.added_seconds,
+            {d: now.latency.get(d, {}) for d in ("to_server", "to_client")},
+            now.latency_seconds,
             BOUNDS,
             "direction",
         )

@@ -124,11 +124,11 @@ def _fields(request: Request) -> dict[str, Any]:
         "Who": request.subject.id,
         "Agent": request.subject.agent or "not named",
         "Target": request.binding.target,
-        "Rule": ", ".join(demand.rule for demand in request.demands),
+        "Rule": ", ".join(requirement.rule for requirement in request.requirements),
         "Touches": ", ".join(request.touches) or "no relation",
         "Approvals": "; ".join(
-            f"{request.approved_for(demand)} of {demand.quorum}, by {', '.join(demand.reviewers)}"
-            for demand in request.demands
+            f"{request.approved_for(requirement)} of {requirement.quorum}, by {', '.join(requirement.reviewers)}"
+            for requirement in request.requirements
         ),
         "Until": until,
     }
@@ -169,7 +169,10 @@ def _buttons(request: Request, url: str) -> dict[str, Any]:
     if request.binding.binds:
         approve["confirm"] = {
             "title": _text("Approve unseen values?"),
-            "text": _text(f"The statement runs with {len(request.binding.binds)} values that are only shown in the console."),
+            "text": _text(
+                f"The statement runs with {len(request.binding.binds)} values that are only shown"
+                " in the console."
+            ),
             "confirm": _text("Approve"),
             "deny": _text("Back"),
         }  # fmt: skip

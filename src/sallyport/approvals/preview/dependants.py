@@ -2,9 +2,9 @@
 pg_proc), for PostgreSQL 14 to 18.
 
 Formatted with ``oids`` (numbers, comma-separated), ``names`` (quoted literals), ``only`` and
-``most``. pg_depend knows views, foreign keys, indexes, defaults, triggers, policies, and functions
-whose body is SQL's own (BEGIN ATOMIC). A function whose body is a string is not in it: those whose
-text has the name are listed apart, as what they are, a resemblance.
+``maximum``. pg_depend knows views, foreign keys, indexes, defaults, triggers, policies, and
+functions whose body is SQL's own (BEGIN ATOMIC). A function whose body is a string is not in it:
+those whose text has the name are listed apart, as what they are, a resemblance.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WITH RECURSIVE dependant(classid, objid, objsubid) AS (
     ELSE pg_catalog.pg_describe_object(one.classid, one.objid, one.objsubid) END
 FROM dependant one
 LEFT JOIN pg_catalog.pg_rewrite r ON one.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = one.objid
-ORDER BY 1 LIMIT {most}"""
+ORDER BY 1 LIMIT {maximum}"""
 
 #: Functions whose text has the name of one of the relations in it.
 MENTIONS: Final = """
@@ -48,4 +48,4 @@ SELECT DISTINCT pg_catalog.pg_describe_object('pg_catalog.pg_proc'::pg_catalog.r
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_proc p ON pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower(c.relname)) > 0
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('c', 'internal')
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-WHERE c.oid IN ({oids}) ORDER BY 1 LIMIT {most}"""
+WHERE c.oid IN ({oids}) ORDER BY 1 LIMIT {maximum}"""

@@ -293,10 +293,10 @@ async def _dependants(question: Question, oids: str) -> tuple[str, ...]:
     columns = ", ".join("'" + name.replace("'", "''") + "'" for name in columns_of(question.sql))
     only = COLUMNS.format(oids=oids, names=columns) if columns else ""
     dependants = await question.ask(
-        "what depends on it", DEPENDANTS.format(oids=oids, only=only, most=_LISTED + 1)
+        "what depends on it", DEPENDANTS.format(oids=oids, only=only, maximum=_LISTED + 1)
     )
     named = await question.ask(
-        "which functions name it", MENTIONS.format(oids=oids, most=_LISTED + 1)
+        "which functions name it", MENTIONS.format(oids=oids, maximum=_LISTED + 1)
     )
     listed = [plain(row[0] or "", 300) for row in (*(dependants or ()), *(named or ()))]
     if len(listed) > _LISTED:

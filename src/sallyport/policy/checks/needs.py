@@ -13,24 +13,24 @@ from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
 
 
-class Need(Struct, frozen=True):
+class RequiredPermission(Struct, frozen=True):
     """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a
-    view; needs no rule, but deny and hold see it. ``place``: schema and name of something that is
-    no relation yet, or no relation at all (see :class:`sallyport.sql.facts.NamedObject`). ``also``:
-    other names of the action.
+    view; needs no rule, but deny and hold see it. ``object_name``: schema and name of
+    something that is no relation yet, or none at all (:class:`sallyport.sql.facts.NamedObject`).
+    ``action_aliases``: other names of the action.
     """
 
     action: str
     relation: int = 0
     columns: frozenset[ColumnId] = frozenset()
     indirect: bool = False
-    place: tuple[str, str] | None = None
-    also: frozenset[str] = frozenset()
+    object_name: tuple[str, str] | None = None
+    action_aliases: frozenset[str] = frozenset()
 
     def text(self, catalog: CatalogSnapshot) -> str:
         """``delete on public.orders`` for messages."""
-        if self.place is not None and self.place[0]:
-            schema, name = self.place
+        if self.object_name is not None and self.object_name[0]:
+            schema, name = self.object_name
             return (
                 f"{self.action} on {schema}.{name}" if name else f"{self.action} on schema {schema}"
             )
@@ -56,22 +56,30 @@ def has_where(facts: StatementFacts) -> bool | None:
     return False if False in values else True if True in values else None
 
 
-def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
+def needs_of(facts: StatementFacts) -> tuple[RequiredPermission, ...]:
     """Every permission the statement needs, without duplicates, in the order of the facts."""
-    out: dict[Need, None] = {}
+    out: dict[RequiredPermission, None] = {}
     levels = list(chain(facts))
     for i, level in enumerate(levels):
         direct: set[str] = set()
-        also = frozenset(canonical(name) for name in level.also)
+        action_aliases = frozenset(canonical(name) for name in level.action_aliases)
         for access in level.accesses:
             action = canonical(access.action)
-            more = also if access.action == level.kind else frozenset[str]()
-            out[Need(action, access.relation, access.columns, access.indirect, also=more)] = None
+            more = action_aliases if access.action == level.kind else frozenset[str]()
+            out[
+                RequiredPermission(
+                    action, access.relation, access.columns, access.indirect, action_aliases=more
+                )
+            ] = None
             if not access.indirect:
                 direct.add(action)
         for naming in level.named_objects:
             action = canonical(naming.action)
-            out[Need(action, place=(naming.schema, naming.name), also=also)] = None
+            out[
+                RequiredPermission(
+                    action, object_name=(naming.schema, naming.name), action_aliases=action_aliases
+                )
+            ] = None
             direct.add(action)
         for need in _unlisted_reads(level):
             out[need] = None
@@ -82,24 +90,30 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
         elif kind == "lock" and direct == {"select"}:
             pass  # LOCK ... IN ACCESS SHARE MODE, which every SELECT takes
         elif kind in SESSION or kind not in direct:
-            out[Need(kind, also=also)] = None
+            out[RequiredPermission(kind, action_aliases=action_aliases)] = None
     temporary = frozenset[int]().union(*[level.temporary for level in levels])
-    return tuple(dict.fromkeys([Need(TEMP) if _is_temporary(n, temporary) else n for n in out]))
+    return tuple(
+        dict.fromkeys([RequiredPermission(TEMP) if _is_temporary(n, temporary) else n for n in out])
+    )
 
 
-def _is_temporary(need: Need, temporary: frozenset[int]) -> bool:
+def _is_temporary(need: RequiredPermission, temporary: frozenset[int]) -> bool:
     """Whether it is about a temporary relation of the session: whatever is done with it is one
     action.
     """
-    return need.relation in temporary or (need.place is not None and need.place[0] == TEMPORARY)
+    return need.relation in temporary or (
+        need.object_name is not None and need.object_name[0] == TEMPORARY
+    )
 
 
-def _wrapper_needs(kind: str, levels: list[StatementFacts]) -> list[Need]:
+def _wrapper_needs(kind: str, levels: list[StatementFacts]) -> list[RequiredPermission]:
     inside = [a for level in levels for a in level.accesses if not a.indirect]
-    return [Need(kind, a.relation, a.columns) for a in inside] or [Need(kind)]
+    return [RequiredPermission(kind, a.relation, a.columns) for a in inside] or [
+        RequiredPermission(kind)
+    ]
 
 
-def _unlisted_reads(level: StatementFacts) -> Iterator[Need]:
+def _unlisted_reads(level: StatementFacts) -> Iterator[RequiredPermission]:
     """Columns that the statement reads without a read access of their relation (RETURNING, WHERE of
     an UPDATE): as in PostgreSQL, they need permission to select. A relation reached only through a
     view stays indirect.
@@ -114,4 +128,6 @@ def _unlisted_reads(level: StatementFacts) -> Iterator[Need]:
         if column.relation not in read:
             by_relation.setdefault(column.relation, set()).add(column)
     for relation, columns in by_relation.items():
-        yield Need("select", relation, frozenset(columns), indirect=relation not in named)
+        yield RequiredPermission(
+            "select", relation, frozenset(columns), indirect=relation not in named
+        )

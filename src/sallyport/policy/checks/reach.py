@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from sallyport.core.errors import RefusedError
 from sallyport.policy.actions import DDL
 from sallyport.policy.bound import BoundPolicy
-from sallyport.policy.checks.needs import Need
+from sallyport.policy.checks.needs import RequiredPermission
 from sallyport.policy.decide import BoundRule, restricts
 from sallyport.policy.decision import Outcome
 from sallyport.policy.file.patterns import is_system_schema
@@ -128,7 +128,7 @@ class _Reaching:
         """
         nothing = frozenset[int]()
         if action in ROW_ACTIONS:
-            need = Need(action, relation.oid)
+            need = RequiredPermission(action, relation.oid)
             is_whole_relation = giver.columns is None and not any(
                 restricts(d, need, self.catalog) for d in deniers
             )
@@ -143,7 +143,7 @@ class _Reaching:
         return frozenset(kept)
 
     def _denied(self, action: str, column: ColumnId, deniers: list[BoundRule]) -> bool:
-        need = Need(action, column.relation, frozenset((column,)))
+        need = RequiredPermission(action, column.relation, frozenset((column,)))
         return any(restricts(denier, need, self.catalog) for denier in deniers)
 
     def _add(self, relation: int, action: str, permit: GrantedAction) -> bool:

@@ -13,15 +13,15 @@ from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog.snapshot import Column, ColumnId, Relation
 from sallyport.sql.ddl.changes import (
     changes_schema,
-    concerned,
-    family,
+    existing_target,
     index_table,
     not_stored,
     object_type,
     scope_of,
+    with_descendants,
 )
 from sallyport.sql.ddl.dependants import of_column, of_constraint
-from sallyport.sql.ddl.names import becomes, named, now
+from sallyport.sql.ddl.names import as_changed, named, record_change
 from sallyport.sql.ddl.refused import NOT_ALTERED
 from sallyport.sql.ddl.tables import (
     Table,
@@ -90,26 +90,26 @@ _DROPS = {"AT_DropColumn": of_column, "AT_DropConstraint": of_constraint}
 
 
 @on("AlterTableStmt", "relation cmds objtype missing_ok")
-def _alter(a: Analysis, node: Node, at: int) -> None:
+def _alter(analysis: Analysis, node: Node, position: int) -> None:
     objtype = object_type(node.get("objtype", "OBJECT_TABLE"))
-    changes_schema(a, f"alter_{objtype}")
+    changes_schema(analysis, f"alter_{objtype}")
     if objtype == "index":
-        _alter_index(a, node)
+        _alter_index(analysis, node)
         return
-    relation = named(a, node["relation"])
+    relation = named(analysis, node["relation"])
     if relation is None:
         return
-    change = _Change(a, relation, not node["relation"].get("inh"))
+    change = _Change(analysis, relation, not node["relation"].get("inh"))
     commands = node.get("cmds", [])
     for item in commands:
         body = item["AlterTableCmd"]
-        a.check("AlterTableCmd", body, _COMMAND)
+        analysis.check("AlterTableCmd", body, _COMMAND)
         subtype = body.get("subtype", "AT_AddColumn")
         if body.get("behavior") == "DROP_CASCADE" and subtype in _DROPS and item is commands[-1]:
-            a.cascades = True
-            a.drops_first = _DROPS[subtype](a, relation, body.get("name", ""))
+            analysis.cascades = True
+            analysis.drops_first = _DROPS[subtype](analysis, relation, body.get("name", ""))
         elif body.get("behavior") == "DROP_CASCADE":
-            a.unknown(
+            analysis.unknown(
                 "SP1102",
                 f"cannot determine what {words(subtype)} CASCADE would drop",
                 "Drop the dependent objects first, each by name.",
@@ -117,9 +117,9 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
         action = ACTIONS.get(subtype)
         if relation.kind not in _WHERE.get(subtype, "rp") or action is None:
             hint = NOT_ALTERED.get(subtype, "")
-            a.unknown(
+            analysis.unknown(
                 "SP1102",
-                f"{a.kind.replace('_', ' ').upper()} {words(subtype)} is not supported",
+                f"{analysis.kind.replace('_', ' ').upper()} {words(subtype)} is not supported",
                 hint,
             )
             continue
@@ -139,14 +139,16 @@ def words(subtype: str) -> str:
     return spelled
 
 
-def _alter_index(a: Analysis, node: Node) -> None:
+def _alter_index(analysis: Analysis, node: Node) -> None:
     target = node["relation"]
-    a.check("RangeVar", target, RANGE_VAR)
-    relation = index_table(a, target.get("schemaname", ""), target.get("relname", ""))
+    analysis.check("RangeVar", target, RANGE_VAR)
+    relation = index_table(analysis, target.get("schemaname", ""), target.get("relname", ""))
     if relation is None:
-        a.missing_relation(target.get("schemaname", ""), target.get("relname", ""), -1, "index")
+        analysis.missing_relation(
+            target.get("schemaname", ""), target.get("relname", ""), -1, "index"
+        )
         return
-    a.access(relation.oid, a.kind)
+    analysis.access(relation.oid, analysis.kind)
     for item in node.get("cmds", []):
         subtype = item["AlterTableCmd"].get("subtype", "")
         if subtype not in (
@@ -155,7 +157,7 @@ def _alter_index(a: Analysis, node: Node) -> None:
             "AT_SetStatistics",
             "AT_AttachPartition",
         ):
-            a.unknown(
+            analysis.unknown(
                 "SP1102",
                 f"ALTER INDEX {words(subtype)} is not supported through the gateway",
                 NOT_ALTERED.get(subtype, "Drop the index and create it again."),
@@ -196,7 +198,7 @@ def _computes(change: _Change) -> None:
     """The rows may be written anew: what user-made functions their indexes, checks and generated
     columns call, they call now.
     """
-    for part in family(change.a, change.relation):
+    for part in with_descendants(change.a, change.relation):
         computing(change.a, part)
 
 
@@ -206,10 +208,16 @@ def _drop_column(change: _Change, body: Node) -> None:
         return
     # partitions lose the column with their parent; a child may keep its own, which then is nobody's
     # but its
-    parts = family(change.a, change.relation) if change.relation.kind == "p" else (change.relation,)
+    parts = (
+        with_descendants(change.a, change.relation)
+        if change.relation.kind == "p"
+        else (change.relation,)
+    )
     for part in parts:
-        becomes(
-            change.a, part, columns=tuple(c for c in now(change.a, part).columns if c.name != name)
+        record_change(
+            change.a,
+            part,
+            columns=tuple(c for c in as_changed(change.a, part).columns if c.name != name),
         )
 
 
@@ -306,11 +314,11 @@ def _is_plain_cast(node: Node, column: str, target: Node) -> bool:
     return same and strings(body["arg"]["ColumnRef"].get("fields", [])) == (column,)
 
 
-def _keeps_bytes(a: Analysis, source: int, target: int) -> bool:
+def _keeps_bytes(analysis: Analysis, source: int, target: int) -> bool:
     """Whether the values stay as they are stored, so that nothing can fail."""
-    if source == target or a.types.base(source) == target:
+    if source == target or analysis.types.base(source) == target:
         return True
-    cast = a.types.cast(a.types.base(source), target)
+    cast = analysis.types.cast(analysis.types.base(source), target)
     return cast is not None and cast.method == "b"
 
 
@@ -378,16 +386,24 @@ def _sequence(change: _Change, body: Node) -> None:
 # inheritance
 
 
-def _under(a: Analysis, child: Relation, above: Relation) -> None:
-    only_beside(a, above, child.schema)
-    becomes(a, child, parents=(*now(a, child).parents, above.oid))
-    becomes(a, above, children=(*now(a, above).children, child.oid))
-    a.joins[(child.oid, above.oid)] = None
+def _under(analysis: Analysis, child: Relation, above: Relation) -> None:
+    only_beside(analysis, above, child.schema)
+    record_change(analysis, child, parents=(*as_changed(analysis, child).parents, above.oid))
+    record_change(analysis, above, children=(*as_changed(analysis, above).children, child.oid))
+    analysis.joins[(child.oid, above.oid)] = None
 
 
-def _apart(a: Analysis, child: Relation, above: Relation) -> None:
-    becomes(a, child, parents=tuple(oid for oid in now(a, child).parents if oid != above.oid))
-    becomes(a, above, children=tuple(oid for oid in now(a, above).children if oid != child.oid))
+def _apart(analysis: Analysis, child: Relation, above: Relation) -> None:
+    record_change(
+        analysis,
+        child,
+        parents=tuple(oid for oid in as_changed(analysis, child).parents if oid != above.oid),
+    )
+    record_change(
+        analysis,
+        above,
+        children=tuple(oid for oid in as_changed(analysis, above).children if oid != child.oid),
+    )
 
 
 def _inherit(change: _Change, body: Node) -> None:
@@ -408,7 +424,7 @@ def _attach(change: _Change, body: Node) -> None:
     """
     a, node = change.a, body["def"]["PartitionCmd"]
     a.check("PartitionCmd", node, _PARTITION)
-    child = concerned(a, node["name"])
+    child = existing_target(a, node["name"])
     bound(a, node.get("bound", {}), [change.relation])
     unprotected(a, change.relation)
     if child is None:
@@ -424,7 +440,7 @@ def _attach(change: _Change, body: Node) -> None:
 def _detach(change: _Change, body: Node) -> None:
     a, node = change.a, body["def"]["PartitionCmd"]
     a.check("PartitionCmd", node, _PARTITION)
-    child = concerned(a, node["name"])
+    child = existing_target(a, node["name"])
     if child is not None:
         _apart(a, child, change.relation)
 

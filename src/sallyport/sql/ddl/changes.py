@@ -83,119 +83,121 @@ _CLASSES_OF = {
 }
 
 
-def changes_schema(a: Analysis, kind: str) -> None:
-    a.kind = kind
-    a.clause = Clause.CHECK  # what is computed from the columns of a relation that is there
-    a.effects.append(Effect(EffectKind.DDL))
+def changes_schema(analysis: Analysis, kind: str) -> None:
+    analysis.kind = kind
+    analysis.clause = Clause.CHECK  # what is computed from the columns of a relation that is there
+    analysis.effects.append(Effect(EffectKind.DDL))
 
 
-def creation_schema(a: Analysis, named: str, at: int = -1) -> str:
+def creation_schema(analysis: Analysis, named: str, position: int = -1) -> str:
     """The schema in which something is made: as written, or the first of the search_path
     (RangeVarGetCreationNamespace).
     """
-    schema = named or next((s for s in a.context.search_path if s != "pg_catalog"), "")
+    schema = named or next((s for s in analysis.context.search_path if s != "pg_catalog"), "")
     if schema.startswith("pg_temp"):
-        a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
+        analysis.unsupported(_NOT_TEMPORARY, _INSTEAD, position)
     elif schema in SYSTEM or schema.startswith("pg_"):
-        a.unknown("SP1102", f"cannot create objects in schema {schema}", "Use another schema.", at)
-    elif schema not in a.catalog.schemas:
-        a.missing("SP1111", f'schema "{schema}" does not exist', position=at)
+        analysis.unknown(
+            "SP1102", f"cannot create objects in schema {schema}", "Use another schema.", position
+        )
+    elif schema not in analysis.catalog.schemas:
+        analysis.missing("SP1111", f'schema "{schema}" does not exist', position=position)
     return schema
 
 
-def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
+def new_relation(analysis: Analysis, node: Node) -> tuple[str, str]:
     """The schema and name of a relation that is being made; noted under the statement's kind."""
-    a.check("RangeVar", node, RANGE_VAR)
-    at = node.get("location", -1)
-    if node.get("catalogname", a.catalog.database) != a.catalog.database:
-        a.unknown("SP1102", "cross-database references are not supported", position=at)
+    analysis.check("RangeVar", node, RANGE_VAR)
+    position = node.get("location", -1)
+    if node.get("catalogname", analysis.catalog.database) != analysis.catalog.database:
+        analysis.unknown("SP1102", "cross-database references are not supported", position=position)
     temporary = node.get("relpersistence", "p") == "t"
     schema, name = (
         node.get("schemaname", "") or (TEMPORARY if temporary else ""),
         node.get("relname", ""),
     )
-    if schema == TEMPORARY and a.kind in _MAY_BE_TEMPORARY:
-        new_temporary(a, name, at)
+    if schema == TEMPORARY and analysis.kind in _MAY_BE_TEMPORARY:
+        new_temporary(analysis, name, position)
     else:
-        schema = creation_schema(a, schema, at)
+        schema = creation_schema(analysis, schema, position)
     if temporary and not schema.startswith(TEMPORARY):  # which PostgreSQL refuses
-        a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
-    a.name(a.kind, schema, name)
+        analysis.unsupported(_NOT_TEMPORARY, _INSTEAD, position)
+    analysis.name(analysis.kind, schema, name)
     return schema, name
 
 
-def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
+def new_temporary(analysis: Analysis, name: str, position: int = -1) -> None:
     """A temporary relation or index of this name is made. Temporary ones are looked up before all
     others, by whatever looks names up as it runs: the text of functions, deferred triggers, and
     what the gateway writes itself. So it must hide nothing.
     """
-    if any(schema.startswith(TEMPORARY) for schema in a.catalog.default_search_path):
-        a.unsupported("temporary tables need a search_path without pg_temp", "", at)
-    if name in a.catalog.unknown_names:
-        a.unknown(*of_unknown_maker(name), at)
-    taken = a.names.hidden_by_temporary
+    if any(schema.startswith(TEMPORARY) for schema in analysis.catalog.default_search_path):
+        analysis.unsupported("temporary tables need a search_path without pg_temp", "", position)
+    if name in analysis.catalog.unknown_names:
+        analysis.unknown(*of_unknown_maker(name), position)
+    taken = analysis.names.hidden_by_temporary
     if name in taken or f"_{name}" in taken:
-        a.unsupported(
+        analysis.unsupported(
             f'temporary relation "{name}" would hide another relation or type of the same name',
             "Choose another name. Functions and triggers would find the temporary relation under"
             " this one.",
-            at,
+            position,
         )
 
 
-def new_object(a: Analysis, names: Sequence[str]) -> tuple[str, str]:
+def new_object(analysis: Analysis, names: Sequence[str]) -> tuple[str, str]:
     """As :func:`new_relation`, for what the grammar calls any_name."""
     if not 1 <= len(names) <= 2:
-        a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
+        analysis.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
     schema, name = (
-        creation_schema(a, names[0] if len(names) > 1 else ""),
+        creation_schema(analysis, names[0] if len(names) > 1 else ""),
         names[-1] if names else "",
     )
-    a.name(a.kind, schema, name)
+    analysis.name(analysis.kind, schema, name)
     return schema, name
 
 
-def spots(a: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
+def candidate_names(analysis: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
     """Schema and name of an object that the snapshot does not list: without a schema, it may be in
     any of the search_path.
     """
     if len(names) == 2:
         return [(names[0], names[1])]
     if len(names) != 1:
-        a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
+        analysis.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
         return []
-    return [(schema, names[0]) for schema in a.context.search_path if schema not in SYSTEM]
+    return [(schema, names[0]) for schema in analysis.context.search_path if schema not in SYSTEM]
 
 
-def concerned(a: Analysis, node: Node, action: str = "") -> Relation | None:
+def existing_target(analysis: Analysis, node: Node, action: str = "") -> Relation | None:
     """An existing relation that the statement changes: noted under ``action`` (the statement's
     kind).
     """
-    a.check("RangeVar", node, RANGE_VAR)
-    relation = a.named_relation(node)
+    analysis.check("RangeVar", node, RANGE_VAR)
+    relation = analysis.named_relation(node)
     if relation is None:
         return None
     if relation.schema in SYSTEM:
-        a.unknown(
+        analysis.unknown(
             "SP1102", f"cannot change {relation.qualified}, which belongs to PostgreSQL itself"
         )
-    a.access(relation.oid, action or a.kind)
-    a.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
+    analysis.access(relation.oid, action or analysis.kind)
+    analysis.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
     return relation
 
 
-def scope_of(a: Analysis, relation: Relation) -> Scope:
+def scope_of(analysis: Analysis, relation: Relation) -> Scope:
     """The relation's columns as a definition inside it sees them: what is computed from them fails
     or not by raw values.
     """
-    return Scope(items=[raw_item(relation_item(a, relation))])
+    return Scope(items=[raw_item(relation_item(analysis, relation))])
 
 
-def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
+def with_descendants(analysis: Analysis, relation: Relation) -> Iterator[Relation]:
     """The relation and everything under it (partitions, children)."""
     waiting, seen = [relation.oid], {relation.oid}
     while waiting:
-        member = a.catalog.relations.get(waiting.pop())
+        member = analysis.catalog.relations.get(waiting.pop())
         if member is None:
             continue
         yield member
@@ -203,17 +205,17 @@ def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
         seen.update(member.children)
 
 
-def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
+def index_table(analysis: Analysis, schema: str, name: str) -> Relation | None:
     """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as
     well.
     """
-    if name in a.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
-        a.unknown(*of_unknown_maker(name))
+    if name in analysis.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
+        analysis.unknown(*of_unknown_maker(name))
         return None
-    for candidate in (schema,) if schema else a.catalog.lookup_path(a.names.path):
-        oid = a.catalog.indexes.get((candidate, name))
-        relation = a.catalog.relations.get(oid) if oid is not None else None
-        relation = relation or a.catalog.relation_by_name.get((candidate, name))
+    for candidate in (schema,) if schema else analysis.catalog.lookup_path(analysis.names.path):
+        oid = analysis.catalog.indexes.get((candidate, name))
+        relation = analysis.catalog.relations.get(oid) if oid is not None else None
+        relation = relation or analysis.catalog.relation_by_name.get((candidate, name))
         if relation is not None:
             return relation
     return None
@@ -227,50 +229,50 @@ def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
     "idxname relation accessMethod indexParams indexIncludingParams options whereClause unique"
     " concurrent if_not_exists nulls_not_distinct",
 )
-def _create_index(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "create_index")
-    relation = concerned(a, node["relation"])
-    access_method(a, node.get("accessMethod", "btree"))
+def _create_index(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "create_index")
+    relation = existing_target(analysis, node["relation"])
+    access_method(analysis, node.get("accessMethod", "btree"))
     if relation is None:
         return
     if relation.schema == TEMPORARY and "idxname" in node:
-        new_temporary(a, node["idxname"], at)
-    scope, is_unique = scope_of(a, relation), bool(node.get("unique"))
-    keys = [index_element(a, i["IndexElem"], scope, is_unique) for i in node["indexParams"]]
+        new_temporary(analysis, node["idxname"], position)
+    scope, is_unique = scope_of(analysis, relation), bool(node.get("unique"))
+    keys = [index_element(analysis, i["IndexElem"], scope, is_unique) for i in node["indexParams"]]
     more = node.get("indexIncludingParams", [])
-    keys += [index_element(a, item["IndexElem"], scope, False) for item in more]
+    keys += [index_element(analysis, item["IndexElem"], scope, False) for item in more]
     if node.get("accessMethod") != "hash":
-        note_entries(a, frozenset().union(*(key.sources for key in keys)))
+        note_entries(analysis, frozenset().union(*(key.sources for key in keys)))
     if "whereClause" in node:
-        a.condition(a.expression(node["whereClause"], scope))
+        analysis.condition(analysis.expression(node["whereClause"], scope))
 
 
-def access_method(a: Analysis, name: str) -> None:
+def access_method(analysis: Analysis, name: str) -> None:
     extension = _EXTENSION_METHODS.get(name)
-    if name not in _METHODS and not (extension and _has_extension(a, extension)):
-        a.unknown(
+    if name not in _METHODS and not (extension and _has_extension(analysis, extension)):
+        analysis.unknown(
             "SP1102",
             f'access method "{name}" is not supported',
             f"Use one of {', '.join(sorted(_METHODS))}.",
         )
 
 
-def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> Value:
+def index_element(analysis: Analysis, node: Node, scope: Scope, unique: bool) -> Value:
     """One column or expression of an index or constraint. It fails when two rows are equal, where
     it is unique.
     """
-    a.check("IndexElem", node, _INDEX_ELEMENT)
-    operator_class(a, strings(node.get("opclass", [])))
+    analysis.check("IndexElem", node, _INDEX_ELEMENT)
+    operator_class(analysis, strings(node.get("opclass", [])))
     if "expr" in node:
-        value = a.expression(node["expr"], scope)
+        value = analysis.expression(node["expr"], scope)
     else:
-        value = named_column(a, node.get("name", ""), scope)
+        value = named_column(analysis, node.get("name", ""), scope)
     if unique:
-        a.influence(value.sources, Clause.UNIQUE)
+        analysis.influence(value.sources, Clause.UNIQUE)
     return value
 
 
-def operator_class(a: Analysis, names: Sequence[str]) -> None:
+def operator_class(analysis: Analysis, names: Sequence[str]) -> None:
     """An operator class computes with every value: it must be PostgreSQL's own, or of an extension
     that is known.
     """
@@ -278,42 +280,44 @@ def operator_class(a: Analysis, names: Sequence[str]) -> None:
         return
     own = names[-1] in _CLASSES and names[:-1] in ((), ("pg_catalog",))
     if own or any(
-        names[-1] in classes and _has_extension(a, e) for e, classes in _CLASSES_OF.items()
+        names[-1] in classes and _has_extension(analysis, e) for e, classes in _CLASSES_OF.items()
     ):
         return
-    a.unknown(
+    analysis.unknown(
         "SP1102",
         f'operator class "{".".join(names)}" is not supported',
         "Use the type's default class.",
     )
 
 
-def _has_extension(a: Analysis, name: str) -> bool:
-    return any(function.extension == name for function in a.catalog.functions.values())
+def _has_extension(analysis: Analysis, name: str) -> bool:
+    return any(function.extension == name for function in analysis.catalog.functions.values())
 
 
 @on("ReindexStmt", "kind relation params")
-def _reindex(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "reindex")
+def _reindex(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "reindex")
     if "relation" not in node:
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             "REINDEX of a schema or database is not supported",
             "Use REINDEX TABLE or REINDEX INDEX.",
         )
         return
     target = node["relation"]
-    a.check("RangeVar", target, RANGE_VAR)
+    analysis.check("RangeVar", target, RANGE_VAR)
     if node.get("kind") == "REINDEX_OBJECT_INDEX":
-        relation = index_table(a, target.get("schemaname", ""), target.get("relname", ""))
+        relation = index_table(analysis, target.get("schemaname", ""), target.get("relname", ""))
         if relation is None:
-            a.missing_relation(target.get("schemaname", ""), target.get("relname", ""), at)
+            analysis.missing_relation(
+                target.get("schemaname", ""), target.get("relname", ""), position
+            )
         else:
-            a.access(relation.oid, "reindex")
+            analysis.access(relation.oid, "reindex")
     else:
-        relation = concerned(a, target)
-    for part in family(a, relation) if relation is not None else ():
-        computing(a, part)
+        relation = existing_target(analysis, target)
+    for part in with_descendants(analysis, relation) if relation is not None else ():
+        computing(analysis, part)
 
 
 # DROP
@@ -345,33 +349,35 @@ def object_type(text: str) -> str:
 
 
 @on("DropStmt", "objects removeType behavior missing_ok concurrent")
-def _drop(a: Analysis, node: Node, at: int) -> None:
+def _drop(analysis: Analysis, node: Node, position: int) -> None:
     kind = object_type(node.get("removeType", ""))
-    changes_schema(a, f"drop_{kind}")
-    a.cascades = node.get("behavior") == "DROP_CASCADE"
+    changes_schema(analysis, f"drop_{kind}")
+    analysis.cascades = node.get("behavior") == "DROP_CASCADE"
     dropped: list[Relation] = []
     for item in node.get("objects", []):
         names = names_of(item)
-        if kind not in _ON_RELATIONS and len(names) == 3 and names[0] == a.catalog.database:
+        if kind not in _ON_RELATIONS and len(names) == 3 and names[0] == analysis.catalog.database:
             names = names[1:]
         if kind in _RELATIONS:
-            dropped += _drop_relation(a, kind, names, bool(node.get("missing_ok")))
+            dropped += _drop_relation(analysis, kind, names, bool(node.get("missing_ok")))
         elif kind == "index":
-            _drop_index(a, names)
+            _drop_index(analysis, names)
         elif kind in _ON_RELATIONS:
-            on_relation(a, names[:-1], bool(node.get("missing_ok")))
+            on_relation(analysis, names[:-1], bool(node.get("missing_ok")))
         elif kind in _BY_NAME:
-            for schema, name in spots(a, names):
-                a.name(a.kind, schema, name)
+            for schema, name in candidate_names(analysis, names):
+                analysis.name(analysis.kind, schema, name)
         elif kind == "schema" or (kind == "extension" and string(item) in EXTENSIONS):
-            a.name(a.kind, string(item) if kind == "schema" else "")
+            analysis.name(analysis.kind, string(item) if kind == "schema" else "")
         else:
-            a.name(a.kind)
+            analysis.name(analysis.kind)
             what = kind.replace("_", " ").upper()
-            a.unknown("SP1102", f"DROP {what} is not supported through the gateway", ADMINISTRATOR)
+            analysis.unknown(
+                "SP1102", f"DROP {what} is not supported through the gateway", ADMINISTRATOR
+            )
             return
-    if a.cascades:
-        a.drops_first = of_relations(a, dropped)
+    if analysis.cascades:
+        analysis.drops_first = of_relations(analysis, dropped)
 
 
 def names_of(item: Node) -> tuple[str, ...]:
@@ -382,51 +388,55 @@ def names_of(item: Node) -> tuple[str, ...]:
     return strings(body.get("names" if tag == "TypeName" else "objname", []))
 
 
-def _drop_relation(a: Analysis, kind: str, names: tuple[str, ...], missing_ok: bool) -> _Relations:
+def _drop_relation(
+    analysis: Analysis, kind: str, names: tuple[str, ...], missing_ok: bool
+) -> _Relations:
     """The relations that are there, partitions included."""
     if not 1 <= len(names) <= 2 or not all(names):
-        a.unknown("SP1102", f"improper {kind.replace('_', ' ')} name: {'.'.join(names)}")
+        analysis.unknown("SP1102", f"improper {kind.replace('_', ' ')} name: {'.'.join(names)}")
         return []
     schema = names[0] if len(names) == 2 else ""
-    relation = a.relation(schema, names[-1])
+    relation = analysis.relation(schema, names[-1])
     if relation is None:
         if not missing_ok:
-            a.missing_relation(schema, names[-1], -1, kind.replace("_", " "))
-        for place in spots(a, names) if missing_ok else ():
-            a.name(a.kind, *place)
+            analysis.missing_relation(schema, names[-1], -1, kind.replace("_", " "))
+        for place in candidate_names(analysis, names) if missing_ok else ():
+            analysis.name(analysis.kind, *place)
         return []
     # partitions go with it
-    parts = [relation, *(family(a, relation) if relation.kind == "p" else ())]
+    parts = [relation, *(with_descendants(analysis, relation) if relation.kind == "p" else ())]
     for part in parts:
-        a.access(part.oid, a.kind)
+        analysis.access(part.oid, analysis.kind)
     return parts
 
 
-def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
+def _drop_index(analysis: Analysis, names: tuple[str, ...]) -> None:
     """An index belongs to its table: that is what rules match."""
     if not 1 <= len(names) <= 2:
-        a.unknown("SP1102", f"improper index name: {'.'.join(names)}")
+        analysis.unknown("SP1102", f"improper index name: {'.'.join(names)}")
         return
-    relation = index_table(a, names[0] if len(names) == 2 else "", names[-1])
+    relation = index_table(analysis, names[0] if len(names) == 2 else "", names[-1])
     if relation is not None:
-        a.access(relation.oid, a.kind)
-    for place in spots(a, names) if relation is None else ():
-        a.name(a.kind, *place)
+        analysis.access(relation.oid, analysis.kind)
+    for place in candidate_names(analysis, names) if relation is None else ():
+        analysis.name(analysis.kind, *place)
 
 
-def on_relation(a: Analysis, names: Sequence[str], missing_ok: bool = False) -> Relation | None:
+def on_relation(
+    analysis: Analysis, names: Sequence[str], missing_ok: bool = False
+) -> Relation | None:
     """A relation by the names before a column's or trigger's, under the statement's kind."""
     if not 1 <= len(names) <= 2:
-        a.unknown("SP1102", f"improper relation name: {'.'.join(names)}")
+        analysis.unknown("SP1102", f"improper relation name: {'.'.join(names)}")
         return None
     schema = names[0] if len(names) == 2 else ""
-    relation = a.relation(schema, names[-1])
+    relation = analysis.relation(schema, names[-1])
     if relation is not None:
-        a.access(relation.oid, a.kind)
+        analysis.access(relation.oid, analysis.kind)
     elif not missing_ok:
-        a.missing_relation(schema, names[-1], -1)
-    for place in spots(a, names) if relation is None and missing_ok else ():
-        a.name(a.kind, *place)
+        analysis.missing_relation(schema, names[-1], -1)
+    for place in candidate_names(analysis, names) if relation is None and missing_ok else ():
+        analysis.name(analysis.kind, *place)
     return relation
 
 
@@ -434,43 +444,43 @@ def on_relation(a: Analysis, names: Sequence[str], missing_ok: bool = False) -> 
 
 
 @on("TruncateStmt", "relations restart_seqs behavior")
-def _truncate(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "truncate"
+def _truncate(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "truncate"
     if node.get("behavior") == "DROP_CASCADE":
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             "cannot determine which tables TRUNCATE CASCADE would empty",
             "List the tables.",
         )
     for item in node.get("relations", []):
         body = item["RangeVar"]
-        a.check("RangeVar", body, RANGE_VAR)
-        relation = a.named_relation(body)
+        analysis.check("RangeVar", body, RANGE_VAR)
+        relation = analysis.named_relation(body)
         if relation is None:
             continue
-        for part in family(a, relation) if body.get("inh") else (relation,):
-            a.access(part.oid, "truncate")
-            truncating(a, part)
+        for part in with_descendants(analysis, relation) if body.get("inh") else (relation,):
+            analysis.access(part.oid, "truncate")
+            truncating(analysis, part)
 
 
 @on("VacuumStmt", "options rels is_vacuumcmd")
-def _vacuum(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "vacuum" if node.get("is_vacuumcmd") else "analyze"
+def _vacuum(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "vacuum" if node.get("is_vacuumcmd") else "analyze"
     for item in node.get("rels", []):
-        relation = a.named_relation(item["VacuumRelation"].get("relation", {}))
+        relation = analysis.named_relation(item["VacuumRelation"].get("relation", {}))
         if relation is not None:
-            a.access(relation.oid, a.kind)
+            analysis.access(relation.oid, analysis.kind)
 
 
-def not_stored(a: Analysis, relation: Relation) -> None:
+def not_stored(analysis: Analysis, relation: Relation) -> None:
     """A materialised view holds what its definition gave when it was refreshed: under another
     definition it would be read as something else.
     """
-    for stored in a.catalog.relations.values():
+    for stored in analysis.catalog.relations.values():
         if stored.kind == "m" and any(
-            x.relation == relation.oid for x in expand(a, stored).accesses
+            x.relation == relation.oid for x in expand(analysis, stored).accesses
         ):
-            a.unknown(
+            analysis.unknown(
                 "SP1102",
                 f"cannot determine what {stored.qualified} holds after {relation.qualified} is"
                 " changed",

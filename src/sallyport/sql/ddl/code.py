@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog.snapshot import Function
 from sallyport.sql.ddl.changes import (
+    candidate_names,
     changes_schema,
-    concerned,
+    existing_target,
     new_object,
     operator_class,
     scope_of,
-    spots,
 )
 from sallyport.sql.ddl.refused import CODE
 from sallyport.sql.facts import Dependence
@@ -47,7 +47,7 @@ _REFUSED = {
 _AS = frozenset({"as", "language"})
 
 
-def _options(a: Analysis, options: Sequence[Node], allowed: frozenset[str]) -> None:
+def _options(analysis: Analysis, options: Sequence[Node], allowed: frozenset[str]) -> None:
     for item in options:
         body = item["DefElem"]
         name, value = body.get("defname", ""), body.get("arg", {})
@@ -56,43 +56,43 @@ def _options(a: Analysis, options: Sequence[Node], allowed: frozenset[str]) -> N
         is_off = name in _OFF and not value.get("Boolean", {}).get("boolval", False)
         if not is_off:
             what = _OFF.get(name) or _REFUSED.get(name) or f"the option {name.upper()}"
-            a.unknown("SP1102", f"a function with {what} is not supported", CODE)
+            analysis.unknown("SP1102", f"a function with {what} is not supported", CODE)
 
 
-def _language(a: Analysis, options: Sequence[Node], default: str) -> None:
+def _language(analysis: Analysis, options: Sequence[Node], default: str) -> None:
     """Code is of a language whose functions can do no more than the role that calls them."""
     for item in options:
         body = item["DefElem"]
         if body.get("defname") == "language":
             default = body.get("arg", {}).get("String", {}).get("sval", "")
     if default not in _LANGUAGES:
-        a.unknown("SP1102", f"language {default} is not supported through the gateway", CODE)
+        analysis.unknown("SP1102", f"language {default} is not supported through the gateway", CODE)
 
 
 @on("CreateFunctionStmt", "is_procedure replace funcname parameters returnType options sql_body")
-def _create_function(a: Analysis, node: Node, at: int) -> None:
+def _create_function(analysis: Analysis, node: Node, position: int) -> None:
     kind = "procedure" if node.get("is_procedure") else "function"
-    changes_schema(a, f"create_{kind}")
-    a.unread_code = f"CREATE {kind.upper()}"
-    new_object(a, strings(node.get("funcname", [])))
+    changes_schema(analysis, f"create_{kind}")
+    analysis.unread_code = f"CREATE {kind.upper()}"
+    new_object(analysis, strings(node.get("funcname", [])))
     options = node.get("options", [])
-    _language(a, options, "sql")
-    _options(a, options, _PLANNING | _AS)
+    _language(analysis, options, "sql")
+    _options(analysis, options, _PLANNING | _AS)
     for item in node.get("parameters", []):
         body = item["FunctionParameter"]
-        a.check("FunctionParameter", body, _PARAMETER)
+        analysis.check("FunctionParameter", body, _PARAMETER)
         if "defexpr" in body:  # whoever calls it runs that
-            a.flow(None, a.expression(body["defexpr"], Scope()).sources)
+            analysis.flow(None, analysis.expression(body["defexpr"], Scope()).sources)
 
 
 @on("AlterFunctionStmt", "objtype func actions")
-def _alter_function(a: Analysis, node: Node, at: int) -> None:
+def _alter_function(analysis: Analysis, node: Node, position: int) -> None:
     kind = node.get("objtype", "OBJECT_FUNCTION").removeprefix("OBJECT_").lower()
-    changes_schema(a, f"alter_{kind}")
-    a.unread_code = f"ALTER {kind.upper()}"
-    for place in spots(a, strings(node.get("func", {}).get("objname", []))):
-        a.name(a.kind, *place)
-    _options(a, node.get("actions", []), _PLANNING)
+    changes_schema(analysis, f"alter_{kind}")
+    analysis.unread_code = f"ALTER {kind.upper()}"
+    for place in candidate_names(analysis, strings(node.get("func", {}).get("objname", []))):
+        analysis.name(analysis.kind, *place)
+    _options(analysis, node.get("actions", []), _PLANNING)
 
 
 @on(
@@ -100,49 +100,49 @@ def _alter_function(a: Analysis, node: Node, at: int) -> None:
     "replace isconstraint trigname relation funcname args row timing events columns whenClause"
     " transitionRels deferrable initdeferred constrrel",
 )
-def _create_trigger(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "create_trigger")
-    a.unread_code = "CREATE TRIGGER"
-    relation = concerned(a, node["relation"])
+def _create_trigger(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "create_trigger")
+    analysis.unread_code = "CREATE TRIGGER"
+    relation = existing_target(analysis, node["relation"])
     if "constrrel" in node:
-        concerned(a, node["constrrel"])
+        existing_target(analysis, node["constrrel"])
     if "whenClause" in node and relation is not None:
-        rows = [raw_item(scope_of(a, relation).items[0]) for _ in range(2)]
+        rows = [raw_item(scope_of(analysis, relation).items[0]) for _ in range(2)]
         for row, name in zip(rows, ("old", "new"), strict=True):
             row.name, row.schema = name, ""
-        a.condition(a.expression(node["whenClause"], Scope(items=rows)))
+        analysis.condition(analysis.expression(node["whenClause"], Scope(items=rows)))
 
 
 @on("DoStmt", "args")
-def _do(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "do")  # it may
-    a.unread_code = "DO"
+def _do(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "do")  # it may
+    analysis.unread_code = "DO"
     arguments = node.get("args", [])
-    _language(a, arguments, "plpgsql")
-    _options(a, arguments, _AS)
+    _language(analysis, arguments, "plpgsql")
+    _options(analysis, arguments, _AS)
 
 
 _CALL = fields("funcname args funcformat func_variadic")
 
 
 @on("CallStmt", "funccall")
-def _call(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "call")  # it may
+def _call(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "call")  # it may
     body = node["funccall"]
-    a.check("FuncCall", body, _CALL)
-    a.expressions(body.get("args", []), Scope())
+    analysis.check("FuncCall", body, _CALL)
+    analysis.expressions(body.get("args", []), Scope())
     names = strings(body.get("funcname", []))
-    procedures = _procedures(a, names)
+    procedures = _procedures(analysis, names)
     if not procedures:
-        a.missing("SP1109", f"procedure {'.'.join(names)} does not exist", position=at)
+        analysis.missing("SP1109", f"procedure {'.'.join(names)} does not exist", position=position)
     for procedure in procedures:
-        a.name("call", procedure.schema, procedure.name)
-        a.call(procedure, at)
+        analysis.name("call", procedure.schema, procedure.name)
+        analysis.call(procedure, position)
     outputs = {(f.out_names, f.out_types) for f in procedures if f.out_types}
     if len(outputs) > 1:
-        a.unknown("SP1103", "cannot tell which procedure this calls", position=at)
+        analysis.unknown("SP1103", "cannot tell which procedure this calls", position=position)
     for out_names, out_types in outputs:
-        a.output(
+        analysis.output(
             tuple(
                 Field(name, Value(type=type_, dependence=Dependence.OPAQUE))
                 for name, type_ in zip(out_names, out_types, strict=True)
@@ -150,31 +150,33 @@ def _call(a: Analysis, node: Node, at: int) -> None:
         )
 
 
-def _procedures(a: Analysis, names: tuple[str, ...]) -> list[Function]:
+def _procedures(analysis: Analysis, names: tuple[str, ...]) -> list[Function]:
     """Every procedure that a name may mean, whatever its arguments are."""
     if not 1 <= len(names) <= 2:
         return []
-    schemas = (names[0],) if len(names) == 2 else a.names.path
-    named = a.catalog.functions_by_name.get(names[-1], ())
+    schemas = (names[0],) if len(names) == 2 else analysis.names.path
+    named = analysis.catalog.functions_by_name.get(names[-1], ())
     return [f for f in named if f.kind == "p" and f.schema in schemas]
 
 
 @on("CreateRangeStmt", "typeName params")
-def _create_range(a: Analysis, node: Node, at: int) -> None:
+def _create_range(analysis: Analysis, node: Node, position: int) -> None:
     """A range over another type compares by that type's operators."""
-    changes_schema(a, "create_type")
-    new_object(a, strings(node.get("typeName", [])))
+    changes_schema(analysis, "create_type")
+    new_object(analysis, strings(node.get("typeName", [])))
     for item in node.get("params", []):
         body = item["DefElem"]
         option = body.get("defname", "")
         names = strings(body.get("arg", {}).get("TypeName", {}).get("names", []))
         if option == "subtype_opclass":
-            operator_class(a, names)
+            operator_class(analysis, names)
         elif option == "multirange_type_name":
-            new_object(a, names)
+            new_object(analysis, names)
         elif option == "subtype_diff":
-            functions = a.catalog.functions_by_name.get(names[-1] if names else "", ())
+            functions = analysis.catalog.functions_by_name.get(names[-1] if names else "", ())
             if not functions or any(f.schema not in SYSTEM for f in functions):
-                a.unknown("SP1102", "subtype_diff must be a function of PostgreSQL's own", CODE)
+                analysis.unknown(
+                    "SP1102", "subtype_diff must be a function of PostgreSQL's own", CODE
+                )
         elif option not in ("subtype", "collation"):
-            a.unknown("SP1102", f"a range type with {option} is not supported", CODE)
+            analysis.unknown("SP1102", f"a range type with {option} is not supported", CODE)

@@ -22,30 +22,30 @@ _MOST = 200
 _KINDS = {"v": "view", "m": "materialized view"}
 
 
-def of_relations(a: Analysis, dropped: list[Relation]) -> tuple[DependantDrop, ...]:
+def of_relations(analysis: Analysis, dropped: list[Relation]) -> tuple[DependantDrop, ...]:
     """Of relations that are dropped together."""
-    drops = _Drops(a, {relation.oid for relation in dropped})
+    drops = _Drops(analysis, {relation.oid for relation in dropped})
     for relation in dropped:
         drops.references(relation, lambda key: True)
         drops.views(relation, None)
     return drops.found()
 
 
-def of_column(a: Analysis, relation: Relation, name: str) -> tuple[DependantDrop, ...]:
+def of_column(analysis: Analysis, relation: Relation, name: str) -> tuple[DependantDrop, ...]:
     """Of a column."""
     column = next((column for column in relation.columns if column.name == name), None)
     if column is None:
         return ()
-    drops = _Drops(a, {relation.oid})
+    drops = _Drops(analysis, {relation.oid})
     drops.references(relation, lambda key: column.attnum in key.referenced_columns)
     drops.views(relation, ColumnId(relation.oid, column.attnum))
     return drops.found()
 
 
-def of_constraint(a: Analysis, relation: Relation, name: str) -> tuple[DependantDrop, ...]:
+def of_constraint(analysis: Analysis, relation: Relation, name: str) -> tuple[DependantDrop, ...]:
     """Of a primary key or unique constraint."""
     keys = {c.columns for c in relation.constraints if c.kind == "u" and c.name == name}
-    drops = _Drops(a, set())
+    drops = _Drops(analysis, set())
     drops.references(relation, lambda key: key.referenced_columns in keys)
     return drops.found()
 
@@ -53,8 +53,8 @@ def of_constraint(a: Analysis, relation: Relation, name: str) -> tuple[Dependant
 class _Drops:
     """``gone``: OIDs of relations that are dropped anyway."""
 
-    def __init__(self, a: Analysis, gone: set[int]) -> None:
-        self._a, self._gone = a, gone
+    def __init__(self, analysis: Analysis, gone: set[int]) -> None:
+        self._a, self._gone = analysis, gone
         self._drops: list[DependantDrop] = []
 
     def found(self) -> tuple[DependantDrop, ...]:

@@ -14,7 +14,7 @@ from sallyport.sql.catalog.snapshot import TEMPORARY, ColumnId, Relation
 from sallyport.sql.ddl.changes import (
     access_method,
     changes_schema,
-    concerned,
+    existing_target,
     index_element,
     new_relation,
     new_temporary,
@@ -86,7 +86,7 @@ class Table(NamedTuple):
     scope: Scope
     relation: Relation | None = None
 
-    def column(self, a: Analysis, name: str) -> Sources:
+    def column(self, analysis: Analysis, name: str) -> Sources:
         """What a column's values come from; an Unknown where there is none of this name."""
         item = self.scope.items[0]
         try:
@@ -94,38 +94,40 @@ class Table(NamedTuple):
         except Ambiguous:
             value = None
         if value is None:
-            missing_column_of(a, name, self.name, [f.name for f in item.fields], -1)
+            missing_column_of(analysis, name, self.name, [f.name for f in item.fields], -1)
             return frozenset()
         return value.sources
 
-    def columns(self, a: Analysis, names: list[Node]) -> Sources:
-        return frozenset[ColumnId]().union(*(self.column(a, name) for name in strings(names)))
+    def columns(self, analysis: Analysis, names: list[Node]) -> Sources:
+        return frozenset[ColumnId]().union(
+            *(self.column(analysis, name) for name in strings(names))
+        )
 
 
 @on(
     "CreateStmt",
     "relation tableElts if_not_exists oncommit inhRelations partbound partspec options",
 )
-def _create_table(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "create_table")
-    schema, name = new_relation(a, node["relation"])
+def _create_table(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "create_table")
+    schema, name = new_relation(analysis, node["relation"])
     if node.get("oncommit", "ONCOMMIT_NOOP") != "ONCOMMIT_NOOP" and schema != TEMPORARY:
-        a.unknown("SP1102", "ON COMMIT can only be used on temporary tables")
-    storage(a, node.get("options", []))
+        analysis.unknown("SP1102", "ON COMMIT can only be used on temporary tables")
+    storage(analysis, node.get("options", []))
     parents = [
         parent_relation
         for item in node.get("inhRelations", [])
-        if (parent_relation := parent(a, item["RangeVar"])) is not None
+        if (parent_relation := parent(analysis, item["RangeVar"])) is not None
     ]
     for relation in parents:
-        only_beside(a, relation, schema)
+        only_beside(analysis, relation, schema)
     columns = [_empty(c.name, c.type_oid) for relation in parents for c in relation.columns]
     constraints: list[tuple[Node, str]] = []
     for item in node.get("tableElts", []):
         tag, body = tag_of(item)
         if tag == "ColumnDef":
             columns = [c for c in columns if c.name != body.get("colname")]
-            columns.append(_empty(body.get("colname", ""), column_type(a, body)))
+            columns.append(_empty(body.get("colname", ""), column_type(analysis, body)))
             constraints += [
                 (definition["Constraint"], body.get("colname", ""))
                 for definition in body.get("constraints", [])
@@ -133,18 +135,20 @@ def _create_table(a: Analysis, node: Node, at: int) -> None:
         elif tag == "Constraint":
             constraints.append((body, ""))
         elif tag == "TableLikeClause":
-            columns += _like(a, body)
+            columns += _like(analysis, body)
         else:
-            a.unknown("SP1102", f"{tag} in CREATE TABLE is not supported", "List the columns.")
+            analysis.unknown(
+                "SP1102", f"{tag} in CREATE TABLE is not supported", "List the columns."
+            )
     table = Table(schema, name, Scope(items=[make_item(name, tuple(columns))]))
     for body, column in constraints:
-        constraint(a, body, table, column)
+        constraint(analysis, body, table, column)
     if "partbound" in node:
-        bound(a, node["partbound"], parents)
+        bound(analysis, node["partbound"], parents)
         for relation in parents:
-            unprotected(a, relation)
+            unprotected(analysis, relation)
     if "partspec" in node:
-        _partition_key(a, node["partspec"], table)
+        _partition_key(analysis, node["partspec"], table)
 
 
 def _empty(name: str, type_: int) -> Field:
@@ -152,11 +156,11 @@ def _empty(name: str, type_: int) -> Field:
     return Field(name, Value(type=type_))
 
 
-def parent(a: Analysis, node: Node) -> Relation | None:
+def parent(analysis: Analysis, node: Node) -> Relation | None:
     """A table that gets a child or a partition: its rows will include those of the new one."""
-    relation = concerned(a, node)
+    relation = existing_target(analysis, node)
     if relation is not None and relation.kind not in "rp":
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             f"cannot inherit from {relation.qualified}, which is not a table",
             "Inherit from a table.",
@@ -164,78 +168,82 @@ def parent(a: Analysis, node: Node) -> Relation | None:
     return relation
 
 
-def only_beside(a: Analysis, above: Relation, schema: str) -> None:
+def only_beside(analysis: Analysis, above: Relation, schema: str) -> None:
     """Who reads a table must not find rows of one session among its own."""
     if (above.schema == TEMPORARY) != (schema == TEMPORARY):
-        a.unsupported(
+        analysis.unsupported(
             "a temporary and a permanent table cannot inherit from each other through the gateway",
             "Write LIKE instead of INHERITS.",
         )
 
 
-def _like(a: Analysis, node: Node) -> list[Field]:
+def _like(analysis: Analysis, node: Node) -> list[Field]:
     """LIKE takes columns and, INCLUDING, definitions; never rows. Functions in those are judged as
     when they are called.
     """
-    a.check("TableLikeClause", node, fields("relation options"))
-    a.check("RangeVar", node["relation"], RANGE_VAR)
-    relation = a.named_relation(node["relation"])
+    analysis.check("TableLikeClause", node, fields("relation options"))
+    analysis.check("RangeVar", node["relation"], RANGE_VAR)
+    relation = analysis.named_relation(node["relation"])
     if relation is None:
         return []
-    a.read_relation(relation)
+    analysis.read_relation(relation)
     if node.get("options"):
-        computing(a, relation)
+        computing(analysis, relation)
     return [_empty(column.name, column.type_oid) for column in relation.columns]
 
 
-def column_type(a: Analysis, node: Node) -> int:
+def column_type(analysis: Analysis, node: Node) -> int:
     """The type of a column definition; 0 where a partition's column takes its parent's."""
-    a.check("ColumnDef", node, _COLUMN)
+    analysis.check("ColumnDef", node, _COLUMN)
     if "typeName" not in node:
         return 0
     names = strings(node["typeName"].get("names", []))
     if len(names) == 1 and names[0] in _SERIAL and not node["typeName"].get("arrayBounds"):
         return 23
-    return type_oid(a, node["typeName"])
+    return type_oid(analysis, node["typeName"])
 
 
 # constraints
 
 
-def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
+def constraint(analysis: Analysis, node: Node, table: Table, column: str = "") -> None:
     """A constraint of a column or of the table. On rows that are there it fails or not, which tells
     about them.
     """
-    a.check("Constraint", node, _CONSTRAINT)
+    analysis.check("Constraint", node, _CONSTRAINT)
     kind = node.get("contype", "CONSTR_NULL")
     if table.schema == TEMPORARY and "conname" in node:
-        new_temporary(a, node["conname"])  # of the index, where it has one
+        new_temporary(analysis, node["conname"])  # of the index, where it has one
     if "options" in node and kind != "CONSTR_IDENTITY":
-        index_options(a, node["options"])
+        index_options(analysis, node["options"])
     if kind == "CONSTR_DEFAULT":
-        value = a.expression(node["raw_expr"], Scope())  # functions in it may read
-        a.flow(None, value.sources, into=(table.schema, table.name, column))
+        value = analysis.expression(node["raw_expr"], Scope())  # functions in it may read
+        analysis.flow(None, value.sources, into=(table.schema, table.name, column))
     elif kind == "CONSTR_GENERATED":
-        value = a.expression(node["raw_expr"], table.scope)
-        a.flow(None, value.sources, into=(table.schema, table.name, column))
+        value = analysis.expression(node["raw_expr"], table.scope)
+        analysis.flow(None, value.sources, into=(table.schema, table.name, column))
     elif kind == "CONSTR_CHECK":
-        a.influence(a.expression(node["raw_expr"], table.scope).sources, Clause.CHECK)
+        analysis.influence(analysis.expression(node["raw_expr"], table.scope).sources, Clause.CHECK)
     elif kind == "CONSTR_FOREIGN":
-        _reference(a, node, table, column)
+        _reference(analysis, node, table, column)
     elif kind in _UNIQUE:
-        _unique(a, node, table, column)
+        _unique(analysis, node, table, column)
     elif kind == "CONSTR_EXCLUSION":
-        _exclusion(a, node, table)
+        _exclusion(analysis, node, table)
     elif kind == "CONSTR_NOTNULL":
-        keys = table.columns(a, node.get("keys", [])) if "keys" in node else table.column(a, column)
-        a.influence(keys, Clause.CHECK)
+        keys = (
+            table.columns(analysis, node.get("keys", []))
+            if "keys" in node
+            else table.column(analysis, column)
+        )
+        analysis.influence(keys, Clause.CHECK)
     elif kind == "CONSTR_IDENTITY":
-        sequence_options(a, node.get("options", []))
+        sequence_options(analysis, node.get("options", []))
     elif kind not in _PLAIN:
-        a.unknown("SP1102", f"{kind.removeprefix('CONSTR_')} constraints are not supported")
+        analysis.unknown("SP1102", f"{kind.removeprefix('CONSTR_')} constraints are not supported")
 
 
-def _unique(a: Analysis, node: Node, table: Table, column: str) -> None:
+def _unique(analysis: Analysis, node: Node, table: Table, column: str) -> None:
     if "indexname" in node:
         # the index is unique already; a primary key forbids NULL in its columns
         oid, constraints = (
@@ -250,41 +258,49 @@ def _unique(a: Analysis, node: Node, table: Table, column: str) -> None:
             for number in existing.columns
         )
     else:
-        keys = table.columns(a, node["keys"]) if "keys" in node else table.column(a, column)
-        note_entries(a, keys | table.columns(a, node.get("including", [])))
-    a.influence(keys, Clause.UNIQUE)
+        keys = (
+            table.columns(analysis, node["keys"])
+            if "keys" in node
+            else table.column(analysis, column)
+        )
+        note_entries(analysis, keys | table.columns(analysis, node.get("including", [])))
+    analysis.influence(keys, Clause.UNIQUE)
 
 
-def _exclusion(a: Analysis, node: Node, table: Table) -> None:
-    access_method(a, node.get("access_method", "btree"))
-    keys = table.columns(a, node.get("including", []))
+def _exclusion(analysis: Analysis, node: Node, table: Table) -> None:
+    access_method(analysis, node.get("access_method", "btree"))
+    keys = table.columns(analysis, node.get("including", []))
     for item in node.get("exclusions", []):
         element, names = item["List"]["items"]
-        value = index_element(a, element["IndexElem"], table.scope, True)
-        operator(a, strings(names["List"]["items"]), value, value, -1)
+        value = index_element(analysis, element["IndexElem"], table.scope, True)
+        operator(analysis, strings(names["List"]["items"]), value, value, -1)
         keys |= value.sources
-    note_entries(a, keys)
+    note_entries(analysis, keys)
     if "where_clause" in node:
-        a.condition(a.expression(node["where_clause"], table.scope))
+        analysis.condition(analysis.expression(node["where_clause"], table.scope))
 
 
-def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
+def _reference(analysis: Analysis, node: Node, table: Table, column: str) -> None:
     """REFERENCES: writing to the table tells whether a value exists in the other one, now and
     later.
     """
-    own = table.columns(a, node["fk_attrs"]) if "fk_attrs" in node else table.column(a, column)
-    a.influence(own, Clause.FOREIGN_KEY)
-    a.check("RangeVar", node["pktable"], RANGE_VAR)
+    own = (
+        table.columns(analysis, node["fk_attrs"])
+        if "fk_attrs" in node
+        else table.column(analysis, column)
+    )
+    analysis.influence(own, Clause.FOREIGN_KEY)
+    analysis.check("RangeVar", node["pktable"], RANGE_VAR)
     target = node["pktable"]
     if (target.get("schemaname", table.schema), target.get("relname")) == (
         table.schema,
         table.name,
     ) and table.relation is None:
         return  # to itself
-    relation = a.named_relation(target)
+    relation = analysis.named_relation(target)
     if relation is None:
         return
-    a.read_relation(relation)
+    analysis.read_relation(relation)
     names = strings(node.get("pk_attrs", []))
     if names:
         numbers = {c.attnum for c in relation.columns if c.name in names}
@@ -297,18 +313,18 @@ def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
         }
     for number in sorted(numbers):
         id_ = frozenset((ColumnId(relation.oid, number),))
-        a.seen.update(id_)
-        a.influence(id_, Clause.FOREIGN_KEY, True)
+        analysis.seen.update(id_)
+        analysis.influence(id_, Clause.FOREIGN_KEY, True)
 
 
 # partitions
 
 
-def bound(a: Analysis, node: Node, parents: list[Relation]) -> None:
+def bound(analysis: Analysis, node: Node, parents: list[Relation]) -> None:
     """FOR VALUES ...: expressions that are computed once. A default partition is searched for rows
     that belong there now.
     """
-    a.check("PartitionBoundSpec", node, _BOUND)
+    analysis.check("PartitionBoundSpec", node, _BOUND)
     for item in (
         *node.get("listdatums", []),
         *node.get("lowerdatums", []),
@@ -318,61 +334,63 @@ def bound(a: Analysis, node: Node, parents: list[Relation]) -> None:
         names = strings(body.get("fields", [])) if tag == "ColumnRef" else ()
         if not (len(names) == 1 and names[0] in _RANGE_ENDS):
             # bounds stand in the catalog, for everybody
-            a.flow(None, a.expression(item, Scope()).sources)
+            analysis.flow(None, analysis.expression(item, Scope()).sources)
     for relation in parents:
         if relation.children:
             keys = frozenset(ColumnId(relation.oid, number) for number in relation.partition_key)
-            a.influence(
+            analysis.influence(
                 keys, Clause.PARTITION
             )  # rows of the default partition say whether they are within the bounds
 
 
-def unprotected(a: Analysis, relation: Relation) -> None:
+def unprotected(analysis: Analysis, relation: Relation) -> None:
     """Who reads a partition by its own name is not under the row security of the whole."""
     if relation.row_security:
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             f"a partition would show rows of {relation.qualified} without its row security",
             "An administrator creates partitions of tables with row security outside the gateway.",
         )
 
 
-def _partition_key(a: Analysis, node: Node, table: Table) -> None:
-    a.check("PartitionSpec", node, fields("strategy partParams"))
+def _partition_key(analysis: Analysis, node: Node, table: Table) -> None:
+    analysis.check("PartitionSpec", node, fields("strategy partParams"))
     for item in node.get("partParams", []):
         body = item["PartitionElem"]
-        a.check("PartitionElem", body, _PARTITION_ELEMENT)
-        operator_class(a, strings(body.get("opclass", [])))
+        analysis.check("PartitionElem", body, _PARTITION_ELEMENT)
+        operator_class(analysis, strings(body.get("opclass", [])))
         if "expr" in body:
-            a.expression(body["expr"], table.scope)
+            analysis.expression(body["expr"], table.scope)
         else:
-            table.column(a, body.get("name", ""))
+            table.column(analysis, body.get("name", ""))
 
 
 # options
 
 
-def storage(a: Analysis, options: list[Node]) -> None:
+def storage(analysis: Analysis, options: list[Node]) -> None:
     """WITH (...) of a table: how it is stored and vacuumed."""
     for item in options:
         body = item["DefElem"]
-        a.check("DefElem", body, _OPTION)
+        analysis.check("DefElem", body, _OPTION)
         name = body.get("defname", "")
         is_supported = name in _STORAGE or name.startswith(_STORAGE_FAMILIES)
         if not is_supported or body.get("defnamespace", "toast") != "toast":
-            a.unknown("SP1102", f'storage parameter "{name}" is not supported', "Leave it out.")
+            analysis.unknown(
+                "SP1102", f'storage parameter "{name}" is not supported', "Leave it out."
+            )
 
 
-def index_options(a: Analysis, options: list[Node]) -> None:
+def index_options(analysis: Analysis, options: list[Node]) -> None:
     """WITH (...) of an index: numbers and words for its access method."""
     for item in options:
-        a.check("DefElem", item["DefElem"], _OPTION)
+        analysis.check("DefElem", item["DefElem"], _OPTION)
 
 
-def sequence_options(a: Analysis, options: list[Node]) -> None:
+def sequence_options(analysis: Analysis, options: list[Node]) -> None:
     for item in options:
         body = item["DefElem"]
-        a.check("DefElem", body, _OPTION)
+        analysis.check("DefElem", body, _OPTION)
         name = body.get("defname", "")
         if name not in _SEQUENCE:
-            a.unknown("SP1102", f'sequence option "{name}" is not supported')
+            analysis.unknown("SP1102", f'sequence option "{name}" is not supported')

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog.snapshot import Relation
-from sallyport.sql.ddl.changes import changes_schema, concerned, new_relation, not_stored
+from sallyport.sql.ddl.changes import changes_schema, existing_target, new_relation, not_stored
 from sallyport.sql.facts import Exposure, StatementFacts
 from sallyport.sql.nodes import strings
 from sallyport.sql.queries.relation_items import expand, note_definition
@@ -26,21 +26,21 @@ _VIEW_OPTIONS = frozenset({"security_barrier", "security_invoker", "check_option
 
 
 @on("ViewStmt", "view aliases query replace options withCheckOption")
-def _create_view(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "create_view")
-    schema, name = new_relation(a, node["view"])
+def _create_view(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "create_view")
+    schema, name = new_relation(analysis, node["view"])
     for item in node.get("options", []):
         if item["DefElem"].get("defname") not in _VIEW_OPTIONS:
-            a.unknown("SP1102", f"unknown view option {item['DefElem'].get('defname', '')}")
-    inner = _definition(a, node["query"])
+            analysis.unknown("SP1102", f"unknown view option {item['DefElem'].get('defname', '')}")
+    inner = _definition(analysis, node["query"])
     if inner.temporary:  # PostgreSQL would make the view a temporary one
-        a.unsupported(
+        analysis.unsupported(
             "a view over a temporary table is not supported through the gateway",
             "Use WITH in the statement that reads it.",
         )
     # nothing is computed yet: what the definition does with columns counts whenever the view is
     # read
-    a.inner = replace(
+    analysis.inner = replace(
         inner,
         influences=(),
         flows=(),
@@ -51,16 +51,16 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
         read_in_functions=frozenset(),
     )
     for unknown in inner.unknowns:
-        a.repeat(unknown)
+        analysis.repeat(unknown)
     for use in inner.functions:
-        a.note_call(use)
-    a.touched.update(inner.touched)
-    before = a.relation(schema, name)
+        analysis.note_call(use)
+    analysis.touched.update(inner.touched)
+    before = analysis.relation(schema, name)
     if before is not None:
-        a.access(before.oid, a.kind)
-        not_stored(a, before)
+        analysis.access(before.oid, analysis.kind)
+        not_stored(analysis, before)
     _expose(
-        a,
+        analysis,
         schema,
         name,
         _names(node.get("aliases", []), inner),
@@ -70,10 +70,10 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
     )
 
 
-def _definition(a: Analysis, query: Node) -> StatementFacts:
-    inner, facts = nested(a, query)
+def _definition(analysis: Analysis, query: Node) -> StatementFacts:
+    inner, facts = nested(analysis, query)
     if inner.kind != "select" or inner.actions:
-        a.unknown("SP1102", "a view can only be defined by a query")
+        analysis.unknown("SP1102", "a view can only be defined by a query")
     return facts
 
 
@@ -87,7 +87,7 @@ def _names(aliases: list[Node], inner: StatementFacts) -> list[str]:
 
 
 def _expose(
-    a: Analysis,
+    analysis: Analysis,
     schema: str,
     name: str,
     names: list[str],
@@ -102,47 +102,47 @@ def _expose(
     """
     is_known = (
         replaces
-        or name in a.catalog.retired
-        or any(r.name == name for r in a.catalog.relations.values())
+        or name in analysis.catalog.retired
+        or any(r.name == name for r in analysis.catalog.relations.values())
     )
     if not is_known:
         return
-    old = expand(a, before) if before is not None and before.kind == "v" else None
+    old = expand(analysis, before) if before is not None and before.kind == "v" else None
     for number, column in enumerate(inner.columns or ()):
         exposed = (
             old.fields[number].value.sources
             if old is not None and number < len(old.fields)
             else frozenset()
         )
-        a.exposures.append(Exposure(schema, name, names[number], column.sources - exposed))
+        analysis.exposures.append(Exposure(schema, name, names[number], column.sources - exposed))
     chosen = frozenset(column for column, _ in inner.mentioned)
     decided = old.mentioned if old is not None else frozenset()
-    a.exposures.append(Exposure(schema, name, "", chosen - decided))
+    analysis.exposures.append(Exposure(schema, name, "", chosen - decided))
 
 
 @on("CreateTableAsStmt", "query into objtype is_select_into if_not_exists")
-def _create_table_as(a: Analysis, node: Node, at: int) -> None:
+def _create_table_as(analysis: Analysis, node: Node, position: int) -> None:
     if node.get("objtype") == "OBJECT_MATVIEW":
-        _materialize(a, node["into"], node["query"])
+        _materialize(analysis, node["into"], node["query"])
     else:
-        into(a, node["into"], node["query"], "create_table_as")
+        into(analysis, node["into"], node["query"], "create_table_as")
 
 
-def _materialize(a: Analysis, node: Node, query: Node) -> None:
+def _materialize(analysis: Analysis, node: Node, query: Node) -> None:
     """The query runs now; its columns are masked as those of a view."""
-    schema, name = into_target(a, node, "create_materialized_view")
-    a.inner = _definition(a, query)
-    adopt(a, a.inner)
-    _expose(a, schema, name, into_names(node, a.inner), a.inner, None)
+    schema, name = into_target(analysis, node, "create_materialized_view")
+    analysis.inner = _definition(analysis, query)
+    adopt(analysis, analysis.inner)
+    _expose(analysis, schema, name, into_names(node, analysis.inner), analysis.inner, None)
 
 
 @on("RefreshMatViewStmt", "concurrent skipData relation")
-def _refresh(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "refresh_materialized_view")
-    relation = concerned(a, node["relation"])
+def _refresh(analysis: Analysis, node: Node, position: int) -> None:
+    changes_schema(analysis, "refresh_materialized_view")
+    relation = existing_target(analysis, node["relation"])
     if relation is None:
         return
     if relation.kind != "m":
-        a.unknown("SP1102", f"{relation.qualified} is not a materialized view")
+        analysis.unknown("SP1102", f"{relation.qualified} is not a materialized view")
         return
-    note_definition(a, relation)
+    note_definition(analysis, relation)

@@ -18,7 +18,11 @@ from sallyport.sql.names.resolve import Resolved
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.named_by_text import kept_literal
-from sallyport.sql.values.conversions import converts, converts_operands, converts_to_common
+from sallyport.sql.values.conversions import (
+    converts_operands,
+    converts_to_common,
+    note_implicit_cast,
+)
 from sallyport.sql.values.types import (
     ANYARRAY,
     BIT,
@@ -67,20 +71,20 @@ _HINTS_BY_NAME = {"function pg_cancel_backend": _CANCEL, "function pg_terminate_
 _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
-def judge(a: Analysis, resolved: Resolved, what: str, at: int) -> None:
+def judge(analysis: Analysis, resolved: Resolved, what: str, position: int) -> None:
     """Note what a resolved call means: unknown, unsafe, or not PostgreSQL's own."""
     if not resolved.found:
-        a.missing("SP1109", f"{what} does not exist", position=at)
+        analysis.missing("SP1109", f"{what} does not exist", position=position)
         return
     if resolved.reason:
-        a.unknown(
+        analysis.unknown(
             "SP1103",
             f"{what} is not allowed: it {resolved.reason}",
             _HINTS_BY_NAME.get(what) or _HINTS.get(resolved.reason, ""),
-            at,
+            position,
         )
     for function in resolved.users:
-        a.call(function, at)
+        analysis.call(function, position)
 
 
 def result(resolved: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:
@@ -89,11 +93,11 @@ def result(resolved: Resolved, values: Sequence[Value], type_: int | None = None
 
 
 def operator(
-    a: Analysis,
+    analysis: Analysis,
     names: tuple[str, ...],
     left: Value | None,
     right: Value,
-    at: int,
+    position: int,
     right_type: int | None = None,
 ) -> Value:
     """``left names right``. ``right_type``: of an array's elements, for ANY and ALL."""
@@ -104,72 +108,80 @@ def operator(
         and len(left.row) == len(right.row)
         and left.type == right.type
     ):
-        _compare_rows(a, names, left.row, right.row, at)
+        _compare_rows(analysis, names, left.row, right.row, position)
         return derived((left, right), BOOL)
     left_type = None if left is None else left.type
-    resolved = a.names.operator(names, left_type, right.type if right_type is None else right_type)
+    resolved = analysis.names.operator(
+        names, left_type, right.type if right_type is None else right_type
+    )
     if not resolved.found:
         return missing_operator(
-            a, names, left_type, right.type if right_type is None else right_type, at
+            analysis, names, left_type, right.type if right_type is None else right_type, position
         )
     values = (right,) if left is None else (left, right)
     if resolved.reason or resolved.users:
-        judge(a, resolved, f"operator {'.'.join(names)}", at)
-    if a.names.made_casts:
+        judge(analysis, resolved, f"operator {'.'.join(names)}", position)
+    if analysis.names.made_casts:
         operands = values if right_type is None else (*values[:-1], replace(right, type=right_type))
-        converts_operands(a, resolved.candidates, operands, at)
+        converts_operands(analysis, resolved.candidates, operands, position)
     return result(resolved, values)
 
 
 def _compare_rows(
-    a: Analysis, names: tuple[str, ...], left: tuple[Field, ...], right: tuple[Field, ...], at: int
+    analysis: Analysis,
+    names: tuple[str, ...],
+    left: tuple[Field, ...],
+    right: tuple[Field, ...],
+    position: int,
 ) -> None:
     """Column by column."""
-    a.work.spend(2 * len(left))
+    analysis.work.spend(2 * len(left))
     for left_field, right_field in zip(left, right, strict=True):
-        operator(a, names, left_field.value, right_field.value, at)
+        operator(analysis, names, left_field.value, right_field.value, position)
 
 
-def unite(a: Analysis, values: Sequence[Value], at: int = -1) -> int:
+def common_type(analysis: Analysis, values: Sequence[Value], position: int = -1) -> int:
     """The common type of values that become one (CASE, COALESCE, ARRAY, UNION ...), or 0 when it
     cannot be told.
     """
-    converts_to_common(a, values, at)
-    return a.types.common([value.type for value in values])
+    converts_to_common(analysis, values, position)
+    return analysis.types.common([value.type for value in values])
 
 
-def type_oid(a: Analysis, node: Node) -> int:
+def type_oid(analysis: Analysis, node: Node) -> int:
     """The type that a TypeName names; 0, with an Unknown, when it is not known."""
-    a.check("TypeName", node, _TYPE_NAME)
+    analysis.check("TypeName", node, _TYPE_NAME)
     names = strings(node.get("names", []))
-    if len(names) == 3 and names[0] == a.catalog.database:
+    if len(names) == 3 and names[0] == analysis.catalog.database:
         names = names[1:]
-    type_ = a.names.types.named(names)
-    at = node.get("location", -1)
+    type_ = analysis.names.types.named(names)
+    position = node.get("location", -1)
     if type_ is None:
-        missing_type(a, names, at)
+        missing_type(analysis, names, position)
         return 0
     oid = type_.oid
     if node.get("arrayBounds"):
-        oid = a.types.array(oid)
+        oid = analysis.types.array(oid)
         if not oid:
-            a.missing(
-                "SP1110", f"could not find array type for data type {'.'.join(names)}", position=at
+            analysis.missing(
+                "SP1110",
+                f"could not find array type for data type {'.'.join(names)}",
+                position=position,
             )
     return oid
 
 
-def cast(a: Analysis, value: Value, node: Node, at: int) -> Value:
+def cast(analysis: Analysis, value: Value, node: Node, position: int) -> Value:
     """``value::type``."""
-    target = type_oid(a, node)
+    target = type_oid(analysis, node)
     if not target:
         return derived((value,))
     typmod = _typmod(target, node.get("typmods", []))
     if value.type == target and value.origin is not None and target in MODIFIED:
-        column = a.catalog.column(value.origin)
+        column = analysis.catalog.column(value.origin)
         if column is not None and column.typmod == typmod:
             return value  # coerce_type_typmod: already done
-    return cast_to(a, value, target, at, bool(node.get("typmods")))
+    return cast_to(analysis, value, target, position, bool(node.get("typmods")))
 
 
 def _typmod(type_: int, nodes: list[Node]) -> int | None:
@@ -191,22 +203,24 @@ def _typmod(type_: int, nodes: list[Node]) -> int | None:
     return None
 
 
-def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = False) -> Value:
+def cast_to(
+    analysis: Analysis, value: Value, target: int, position: int, modified: bool = False
+) -> Value:
     if target == VOID:
-        return a.unknown(*NO_VOID, at)
+        return analysis.unknown(*NO_VOID, position)
     if value.type == target and not modified and not value.constant:
         return value if target not in MODIFIED else derived((value,), target)
     if target in (RECORD, RECORD_ARRAY, *POLYMORPHIC):
-        pseudo = _to_pseudo(a, value, target)
+        pseudo = _to_pseudo(analysis, value, target)
         if pseudo is not None:
             return pseudo
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
-    resolved = conversion(a, source, target)
+    resolved = conversion(analysis, source, target)
     if not resolved.found:
-        return missing_cast(a, source, target, at)
-    judge(a, resolved, f"a cast to {type_name(a, target)}", at)
+        return missing_cast(analysis, source, target, position)
+    judge(analysis, resolved, f"a cast to {type_name(analysis, target)}", position)
     if value.type == RECORD:
-        converts(a, value, target, at, assignment=True)  # field by field
+        note_implicit_cast(analysis, value, target, position, assignment=True)  # field by field
     if value.constant and not resolved.users:
         named = (
             value.parameter if target in _TEXTS and value.type in _AS_SENT and not modified else 0
@@ -216,22 +230,22 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
     return result(resolved, (value,), target)
 
 
-def conversion(a: Analysis, source: int, target: int) -> Resolved:
+def conversion(analysis: Analysis, source: int, target: int) -> Resolved:
     """What converting a value (pg_type OIDs) calls: the functions that users made and the CHECK of
     a domain calls, too.
     """
-    resolved = a.names.cast(source, target)
-    domain = a.types.get(target)
+    resolved = analysis.names.cast(source, target)
+    domain = analysis.types.get(target)
     if not resolved.reason or domain is None or domain.kind != "d":
         return resolved
-    checks = [f for oid in domain.check_functions if (f := a.catalog.functions.get(oid))]
+    checks = [f for oid in domain.check_functions if (f := analysis.catalog.functions.get(oid))]
     if len(checks) < len(domain.check_functions):
         return resolved
-    under = conversion(a, source, domain.base)
+    under = conversion(analysis, source, domain.base)
     return under._replace(users=(*under.users, *checks))
 
 
-def _to_pseudo(a: Analysis, value: Value, target: int) -> Value | None:
+def _to_pseudo(analysis: Analysis, value: Value, target: int) -> Value | None:
     """A cast to a pseudo-type that PostgreSQL takes (coerce_type in parse_coerce.c): NULL, which
     has no value to read, and arrays as ``anyarray``, which stay what they are.
     """
@@ -242,9 +256,9 @@ def _to_pseudo(a: Analysis, value: Value, target: int) -> Value | None:
         and not value.parameter
     ):
         return Value(type=target if target in (RECORD, RECORD_ARRAY) else 0)
-    return value if target == ANYARRAY and a.types.is_array(value.type) else None
+    return value if target == ANYARRAY and analysis.types.is_array(value.type) else None
 
 
-def type_name(a: Analysis, oid: int) -> str:
-    type_ = a.types.get(oid)
+def type_name(analysis: Analysis, oid: int) -> str:
+    type_ = analysis.types.get(oid)
     return f"type {type_.name}" if type_ is not None else "a type"

@@ -19,9 +19,9 @@ from sallyport.sql.names.missing import (
     missing_item,
 )
 from sallyport.sql.names.scope import Ambiguous, AmbiguousItem, Item, Scope
-from sallyport.sql.nodes import fields, position, string, strings, tag_of
+from sallyport.sql.nodes import fields, position_of, string, strings, tag_of
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts, converts_arguments
+from sallyport.sql.values.conversions import converts_arguments, note_implicit_cast
 from sallyport.sql.values.types import INT4, TEXT
 
 on = EXPRESSIONS.on
@@ -29,66 +29,70 @@ _INDICES = fields("is_slice lidx uidx")
 
 
 @on("ColumnRef", "fields")
-def _column(a: Analysis, node: Node, scope: Scope) -> Value:
+def _column(analysis: Analysis, node: Node, scope: Scope) -> Value:
     parts = node.get("fields", [])
     names = strings(parts)
-    at: int = node.get("location", 0)
+    position: int = node.get("location", 0)
     if scope.parent is not None or len(scope.items) > 15:
-        a.work.spend(scope.breadth() >> 4)
+        analysis.work.spend(scope.breadth() >> 4)
     if "" in names:
         if len(names) > 1 and "A_Star" in parts[-1]:
-            return _whole_row(a, names[:-1], scope, at)
-        return a.unknown("SP1102", "* is not supported here", position=at)
+            return _whole_row(analysis, names[:-1], scope, position)
+        return analysis.unknown("SP1102", "* is not supported here", position=position)
     try:
         value = scope.qualified(*names) if len(names) == 2 else None
         if value is None:
-            value, is_row = find(a, names, scope, at)
+            value, is_row = find(analysis, names, scope, position)
             if value is not None and is_row:
-                return a.read(value, at)
+                return analysis.read(value, position)
     except AmbiguousItem as error:
-        return ambiguous_item(a, str(error), at)
+        return ambiguous_item(analysis, str(error), position)
     except Ambiguous:
-        return ambiguous_column(a, names, at)
+        return ambiguous_column(analysis, names, position)
     if value is None:
-        return missing_column(a, names, scope, at)
+        return missing_column(analysis, names, scope, position)
     origin = value.origin
     if origin is not None and origin.attnum < 0:  # of heap.c
-        a.system_columns.add(origin)
-    if a.ungrouped is not None:
-        a.ungrouped.note(value, names, at)
+        analysis.system_columns.add(origin)
+    if analysis.ungrouped is not None:
+        analysis.ungrouped.note(value, names, position)
     sources = value.sources
-    if node is not a.bare:
-        a.mention(sources, at)
-    if value.raw and node is not a.returned:
-        return a.read(value, at)
+    if node is not analysis.bare:
+        analysis.mention(sources, position)
+    if value.raw and node is not analysis.returned:
+        return analysis.read(value, position)
     if sources:  # as show
-        a.seen |= sources
-    return a.show(value, at) if value.denied else value
+        analysis.seen |= sources
+    return analysis.show(value, position) if value.denied else value
 
 
-def named_column(a: Analysis, name: str, scope: Scope) -> Value:
+def named_column(analysis: Analysis, name: str, scope: Scope) -> Value:
     """A column in a list of columns, of an index or a constraint: nothing is computed with it."""
     try:
         value = scope.local_column(name)
     except Ambiguous:
-        return ambiguous_column(a, (name,), -1)
-    return a.show(value) if value is not None else missing_column(a, (name,), scope, -1)
+        return ambiguous_column(analysis, (name,), -1)
+    return (
+        analysis.show(value) if value is not None else missing_column(analysis, (name,), scope, -1)
+    )
 
 
-def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value:
+def _whole_row(analysis: Analysis, names: tuple[str, ...], scope: Scope, position: int) -> Value:
     """``t.*`` where one value is wanted, as in f(t.*): the whole row."""
     try:
-        item = item_named(a, names, scope)
+        item = item_named(analysis, names, scope)
     except AmbiguousItem as error:
-        return ambiguous_item(a, str(error), at)
+        return ambiguous_item(analysis, str(error), position)
     if item is None:
-        return missing_item(a, names[-1], scope, at)
-    a.note_schema_reference(names, item, at)
-    a.note_row_reference(len(names), item, at, star=True)
-    return a.read(whole(a, item), at)
+        return missing_item(analysis, names[-1], scope, position)
+    analysis.note_schema_reference(names, item, position)
+    analysis.note_row_reference(len(names), item, position, star=True)
+    return analysis.read(whole(analysis, item), position)
 
 
-def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Value | None, bool]:
+def find(
+    analysis: Analysis, names: tuple[str, ...], scope: Scope, position: int
+) -> tuple[Value | None, bool]:
     """What a reference stands for, and whether that is a whole row or computed from one. Raises
     Ambiguous.
     """
@@ -99,27 +103,29 @@ def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Va
         item = scope.item(names[0])
         if item is None:
             return None, False
-        a.note_row_reference(1, item, at)
-        return whole(a, item), not item.scalar
+        analysis.note_row_reference(1, item, position)
+        return whole(analysis, item), not item.scalar
     if len(names) > 4:
         return None, False
-    item = scope.item(names[0]) if len(names) == 2 else item_named(a, names[:-1], scope)
+    item = scope.item(names[0]) if len(names) == 2 else item_named(analysis, names[:-1], scope)
     if item is None:
-        return _parameter_field(a, names, scope, at), True
+        return _parameter_field(analysis, names, scope, position), True
     if len(names) > 2:
-        a.note_schema_reference(names[:-1], item, at)
+        analysis.note_schema_reference(names[:-1], item, position)
     value = item.column(names[-1])
     if value is not None:
         return value, False
-    a.note_row_reference(len(names) - 1, item, at)
-    return attribute(a, whole(a, item), names[-1], at), True
+    analysis.note_row_reference(len(names) - 1, item, position)
+    return attribute(analysis, whole(analysis, item), names[-1], position), True
 
 
-def _parameter_field(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:
+def _parameter_field(
+    analysis: Analysis, names: tuple[str, ...], scope: Scope, position: int
+) -> Value | None:
     """``parameter.field`` and ``function.parameter.field`` in an SQL function
     (sql_fn_post_column_ref in functions.c).
     """
-    if a.parameters is None:
+    if analysis.parameters is None:
         return None
     while scope.parent is not None:
         scope = scope.parent
@@ -127,43 +133,43 @@ def _parameter_field(a: Analysis, names: tuple[str, ...], scope: Scope, at: int)
     if parameters is None or names[:-2] not in ((), (parameters.name,)):
         return None
     value = parameters.column(names[-2])
-    return None if value is None else attribute(a, value, names[-1], at)
+    return None if value is None else attribute(analysis, value, names[-1], position)
 
 
-def whole(a: Analysis, item: Item) -> Value:
+def whole(analysis: Analysis, item: Item) -> Value:
     """An item's whole row, which costs as much as it has fields."""
-    a.work.spend(len(item.fields) >> 4)
+    analysis.work.spend(len(item.fields) >> 4)
     return item.whole()
 
 
-def item_named(a: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:
+def item_named(analysis: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:
     """The FROM item behind ``t``, ``s.t`` or ``d.s.t``. Raises Ambiguous."""
     if len(names) == 3:
-        if names[0] != a.catalog.database:
+        if names[0] != analysis.catalog.database:
             return None
         names = names[1:]
     if len(names) == 1:
         return scope.item(names[0])
-    relation = a.catalog.relation_by_name.get((names[0], names[1]))
+    relation = analysis.catalog.relation_by_name.get((names[0], names[1]))
     return scope.item(names[1], relation.oid) if relation is not None else None
 
 
-def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
+def attribute(analysis: Analysis, value: Value, name: str, position: int) -> Value | None:
     """``value.name``: a field of a row, or the function ``name`` called with it
     (ParseFuncOrColumn); None when there is neither.
     """
-    field = field_of(a, value, name)
+    field = field_of(analysis, value, name)
     if field is not None:
         return field
-    resolved = a.names.function((name,), (value.type,))
+    resolved = analysis.names.function((name,), (value.type,))
     if not resolved.found:
         return None
-    judge(a, resolved, f"function {name}", at)
-    converts_arguments(a, resolved.candidates, (value,), at)
+    judge(analysis, resolved, f"function {name}", position)
+    converts_arguments(analysis, resolved.candidates, (value,), position)
     return result(resolved, (value,))
 
 
-def field_of(a: Analysis, value: Value, name: str) -> Value | None:
+def field_of(analysis: Analysis, value: Value, name: str) -> Value | None:
     """A field of a row: exactly its own column where the row's shape is known, else everything the
     row is made of.
     """
@@ -172,42 +178,48 @@ def field_of(a: Analysis, value: Value, name: str) -> Value | None:
         if len(fields) != 1:
             return None
         return replace(fields[0], raw=True) if value.raw else fields[0]
-    relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
+    relation = (
+        analysis.catalog.relations.get(analysis.types.relation(value.type)) if value.type else None
+    )
     if relation is None:
         return None
     column = next((c for c in relation.columns if c.name == name), None)
     return None if column is None else derived((value,), column.type_oid)
 
 
-def row_fields(a: Analysis, value: Value) -> tuple[Field, ...] | None:
+def row_fields(analysis: Analysis, value: Value) -> tuple[Field, ...] | None:
     """The fields of ``(value).*``."""
     if value.row is not None:
         return value.row
-    relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
+    relation = (
+        analysis.catalog.relations.get(analysis.types.relation(value.type)) if value.type else None
+    )
     if relation is None:
         return None
     return tuple(Field(c.name, derived((value,), c.type_oid)) for c in relation.columns)
 
 
 @on("A_Indirection", "arg indirection")
-def _indirection(a: Analysis, node: Node, scope: Scope) -> Value:
-    at = position(node["arg"].get(tag_of(node["arg"])[0], {}))
-    value = a.expression(node["arg"], scope)
+def _indirection(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    position = position_of(node["arg"].get(tag_of(node["arg"])[0], {}))
+    value = analysis.expression(node["arg"], scope)
     for step in node.get("indirection", []):
         tag, body = tag_of(step)
         if tag == "A_Indices":
-            value = subscript(a, value, body, scope)
+            value = subscript(analysis, value, body, scope)
         elif tag == "String":
-            part = field_of(a, value, string(step))
+            part = field_of(analysis, value, string(step))
             if part is not None:
-                a.mention(part.sources, at)
+                analysis.mention(part.sources, position)
             else:
-                part = attribute(a, value, string(step), at)
+                part = attribute(analysis, value, string(step), position)
             if part is None:
-                return missing_field(a, string(step), value, at, _base_name(node["arg"]))
-            value = a.read(part, at)
+                return missing_field(
+                    analysis, string(step), value, position, _base_name(node["arg"])
+                )
+            value = analysis.read(part, position)
         else:
-            return a.unknown("SP1102", ".* is not supported here", position=at)
+            return analysis.unknown("SP1102", ".* is not supported here", position=position)
     return value
 
 
@@ -216,20 +228,22 @@ def _base_name(node: Node) -> str:
     return string(body["fields"][-1]) if tag == "ColumnRef" else ""
 
 
-def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
+def subscript(analysis: Analysis, value: Value, body: Node, scope: Scope) -> Value:
     """``value[lower:upper]``; jsonb subscripts too."""
-    a.check("A_Indices", body, _INDICES)
-    bounds = [a.expression(body[key], scope) for key in ("lidx", "uidx") if key in body]
+    analysis.check("A_Indices", body, _INDICES)
+    bounds = [analysis.expression(body[key], scope) for key in ("lidx", "uidx") if key in body]
     type_ = value.type
     for bound in bounds:
         for subscript_type in (INT4, TEXT):  # of arrays, and of jsonb
-            converts(a, bound, subscript_type, -1, assignment=True)
+            note_implicit_cast(analysis, bound, subscript_type, -1, assignment=True)
     if not body.get("is_slice"):
-        type_ = a.types.element(type_) or (type_ if type_ == 3802 else 0)
+        type_ = analysis.types.element(type_) or (type_ if type_ == 3802 else 0)
     return derived((value, *bounds), type_)
 
 
-def star(a: Analysis, node: Node, scope: Scope, returned: bool = False) -> tuple[Field, ...] | None:
+def star(
+    analysis: Analysis, node: Node, scope: Scope, returned: bool = False
+) -> tuple[Field, ...] | None:
     """The fields that ``*``, ``t.*`` or ``(row).*`` stand for; None when ``node`` is an ordinary
     expression.
 
@@ -241,61 +255,69 @@ def star(a: Analysis, node: Node, scope: Scope, returned: bool = False) -> tuple
         if not parts or "A_Star" not in parts[-1]:
             return None
         names = strings(parts[:-1])
-        return _column_star(a, names, scope, position(body), a.show if returned else a.read)
+        return _column_star(
+            analysis, names, scope, position_of(body), analysis.show if returned else analysis.read
+        )
     if tag == "A_Indirection":
         steps = body.get("indirection", [])
         if not steps or "A_Star" not in steps[-1]:
             return None
-        return _indirection_star(a, body, scope)
+        return _indirection_star(analysis, body, scope)
     return None
 
 
 def _column_star(
-    a: Analysis, names: tuple[str, ...], scope: Scope, at: int, note: Callable[[Value, int], Value]
+    analysis: Analysis,
+    names: tuple[str, ...],
+    scope: Scope,
+    position: int,
+    note: Callable[[Value, int], Value],
 ) -> tuple[Field, ...]:
     if not names:
         visible = [f for item in scope.items if item.columns_visible for f in item.expanded]
-        return _noted(a, visible, note, at)
+        return _noted(analysis, visible, note, position)
     try:
-        item = item_named(a, names, scope)
+        item = item_named(analysis, names, scope)
     except AmbiguousItem as error:
-        ambiguous_item(a, str(error), at)
+        ambiguous_item(analysis, str(error), position)
         return ()
     if item is None:
-        missing_item(a, names[-1], scope, at)
+        missing_item(analysis, names[-1], scope, position)
         return ()
-    a.note_schema_reference(names, item, at)
-    return _noted(a, item.expanded, note, at)
+    analysis.note_schema_reference(names, item, position)
+    return _noted(analysis, item.expanded, note, position)
 
 
 def _noted(
-    a: Analysis, columns: Sequence[Field], note: Callable[[Value, int], Value], at: int
+    analysis: Analysis, columns: Sequence[Field], note: Callable[[Value, int], Value], position: int
 ) -> tuple[Field, ...]:
-    a.starred.update([f.value.origin.relation for f in columns if f.value.origin is not None])
-    if a.ungrouped is not None:
+    analysis.starred.update(
+        [f.value.origin.relation for f in columns if f.value.origin is not None]
+    )
+    if analysis.ungrouped is not None:
         for column in columns:
-            a.ungrouped.note(column.value, (column.name,), -1)
-    return tuple([Field(f.name, note(f.value, at)) for f in columns])
+            analysis.ungrouped.note(column.value, (column.name,), -1)
+    return tuple([Field(f.name, note(f.value, position)) for f in columns])
 
 
-def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...]:
+def _indirection_star(analysis: Analysis, body: Node, scope: Scope) -> tuple[Field, ...]:
     inner = (
         {"A_Indirection": {**body, "indirection": body["indirection"][:-1]}}
         if len(body["indirection"]) > 1
         else body["arg"]
     )
-    value = a.expression(inner, scope)
+    value = analysis.expression(inner, scope)
     if "ColumnRef" in inner:
         # a range variable's own row: its columns have the names that its alias gives them
         # (ExpandRowReference in parse_target.c)
-        a.row_references.pop(position(inner["ColumnRef"]), None)
-    fields = row_fields(a, value)
+        analysis.row_references.pop(position_of(inner["ColumnRef"]), None)
+    fields = row_fields(analysis, value)
     if fields is None:
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             "cannot determine the fields of this row",
             "Name the fields you need.",
-            position(body),
+            position_of(body),
         )
         return ()
-    return tuple([Field(f.name, a.read(f.value)) for f in fields])
+    return tuple([Field(f.name, analysis.read(f.value)) for f in fields])

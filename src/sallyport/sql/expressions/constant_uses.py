@@ -13,7 +13,7 @@ from typing import Any
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.facts import ConstantUse, Dependence
 from sallyport.sql.lineage import Sources, Value
-from sallyport.sql.nodes import position, strings, tag_of
+from sallyport.sql.nodes import position_of, strings, tag_of
 from sallyport.sql.text.parse import Node
 
 #: Operators that compare a value with the whole of another.
@@ -64,7 +64,7 @@ _MOST = 64
 
 
 def note_compared(
-    a: Analysis,
+    analysis: Analysis,
     names: tuple[str, ...],
     nodes: Sequence[Node],
     values: Sequence[Value],
@@ -75,7 +75,7 @@ def note_compared(
     """
     if "ColumnRef" in nodes[-1] and "ColumnRef" in nodes[0]:  # of most joins
         return
-    if not names or names[-1] not in _COMPARISONS or not _is_told(a):
+    if not names or names[-1] not in _COMPARISONS or not _is_told(analysis):
         return
     sources: Sources = frozenset()
     columns, bare = 0, False
@@ -90,11 +90,11 @@ def note_compared(
         elif _refers(node):  # not computed alone, as now() - interval '1 day' is
             return
     if columns:
-        note(a, nodes, sources, columns == 1 and bare and names[-1] in _EQUALITY, listed)
+        note(analysis, nodes, sources, columns == 1 and bare and names[-1] in _EQUALITY, listed)
 
 
 def note(
-    a: Analysis,
+    analysis: Analysis,
     nodes: Iterable[Node],
     columns: Sources,
     compares_whole: bool = False,
@@ -103,31 +103,33 @@ def note(
     """The constants among ``nodes`` meet the values of these columns. ``compares_whole``: where one
     stands by itself, it is a whole value.
     """
-    if not _is_told(a):
+    if not _is_told(analysis):
         return
-    constants = a.constants
+    constants = analysis.constants
     for node in nodes:
         if "ColumnRef" in node:  # what most operands are
             continue
         stands_alone = compares_whole and _is_constant(node)
-        positions = _constants(a, node)
+        positions = _constants(analysis, node)
         if positions is None:
-            a.constants_lost = True
+            analysis.constants_lost = True
             return
-        for at in positions:
-            use = constants.get(at)
+        for position in positions:
+            use = constants.get(position)
             if use is None:
-                constants[at] = ConstantUse(at, columns, stands_alone, listed)
+                constants[position] = ConstantUse(position, columns, stands_alone, listed)
             else:
                 both = use.columns | columns
-                constants[at] = ConstantUse(
-                    at, both, use.whole and stands_alone, use.listed and listed
+                constants[position] = ConstantUse(
+                    position, both, use.whole and stands_alone, use.listed and listed
                 )
 
 
-def _is_told(a: Analysis) -> bool:
+def _is_told(analysis: Analysis) -> bool:
     """Whether somebody asks: of a subject without masks everything is recorded as it was sent."""
-    return bool(a.context.masked) and not (a.following or a.views or a.indirect)
+    return bool(analysis.context.masked) and not (
+        analysis.following or analysis.views or analysis.indirect
+    )
 
 
 def _refers(node: Node) -> bool:
@@ -162,13 +164,13 @@ def _is_constant(node: Node) -> bool:
     return tag in _CONSTANTS
 
 
-def _constants(a: Analysis, node: Node) -> list[int] | None:
+def _constants(analysis: Analysis, node: Node) -> list[int] | None:
     """Positions of the constants that an operand is computed from, all of whose columns its sources
     tell; None where it is too large.
     """
     tag, body = tag_of(node)
     if tag in _CONSTANTS:
-        return [position(body)]
+        return [position_of(body)]
     positions: list[int] = []
     waiting: list[Any] = [node]
     left = 8 * _MOST
@@ -182,29 +184,33 @@ def _constants(a: Analysis, node: Node) -> list[int] | None:
             continue
         for tag, body in item.items():
             if tag in _CONSTANTS:
-                positions.append(position(body))
-            elif tag != "FuncCall" or _computes_alone(a, body):
+                positions.append(position_of(body))
+            elif tag != "FuncCall" or _computes_alone(analysis, body):
                 waiting.extend(body[part] for part in _PARTS.get(tag, ()) if part in body)
     return positions
 
 
-def _computes_alone(a: Analysis, call: Node) -> bool:
+def _computes_alone(analysis: Analysis, call: Node) -> bool:
     """Whether a call is of PostgreSQL's own and has nothing beside its arguments: FILTER, ORDER BY
     and windows choose by more than its sources tell, and so do bodies that users wrote.
     """
     if call.keys() & _BESIDE_ARGUMENTS:
         return False
     names = strings(call.get("funcname", []))
-    functions = a.catalog.functions_by_name.get(names[-1], ()) if names else ()
+    functions = analysis.catalog.functions_by_name.get(names[-1], ()) if names else ()
     return bool(functions) and all(function.schema == "pg_catalog" for function in functions)
 
 
-def note_quoting(a: Analysis, node: Node) -> None:
+def note_quoting(analysis: Analysis, node: Node) -> None:
     """Note which output columns of a SELECT have expressions that hold constants or subqueries
     themselves, and where those constants stand. Nothing is noted where constants may come from
     elsewhere in the text: a WITH query, a subquery in FROM, VALUES, UNION.
     """
-    if not a.context.masked or node.get("op") != "SETOP_NONE" or not _QUOTED_FROM.isdisjoint(node):
+    if (
+        not analysis.context.masked
+        or node.get("op") != "SETOP_NONE"
+        or not _QUOTED_FROM.isdisjoint(node)
+    ):
         return
     sources = list(node.get("fromClause", ()))
     while sources:
@@ -215,7 +221,9 @@ def note_quoting(a: Analysis, node: Node) -> None:
             return
     values = [target["ResTarget"]["val"] for target in node.get("targetList", ())]
     quoting = frozenset(number for number, value in enumerate(values) if _holds(value, _QUOTING))
-    if quoting and len(values) != len(a.columns or ()):  # a star stands for several
+    if quoting and len(values) != len(analysis.columns or ()):  # a star stands for several
         return
-    a.quoting = quoting
-    a.quoted = frozenset(at for number in quoting for at in _constants(a, values[number]) or ())
+    analysis.quoting = quoting
+    analysis.quoted = frozenset(
+        position for number in quoting for position in _constants(analysis, values[number]) or ()
+    )

@@ -20,7 +20,7 @@ from sallyport.sql.facts import Comparison
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
 from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import Ambiguous, Item, Scope
-from sallyport.sql.nodes import position, string, strings, tag_of
+from sallyport.sql.nodes import position_of, string, strings, tag_of
 from sallyport.sql.text.parse import Node
 from sallyport.sql.values.types import ANYARRAY, ANYENUM, ANYRANGE
 
@@ -38,32 +38,34 @@ def conjuncts(node: Node) -> Iterator[Node]:
             yield body
 
 
-def compared_by_equality(a: Analysis, where: Node, scope: Scope) -> frozenset[int]:
+def compared_by_equality(analysis: Analysis, where: Node, scope: Scope) -> frozenset[int]:
     """Byte offsets of these references in the script."""
-    references = [_reference(a, node, scope) for node in conjuncts(where)]
-    return frozenset(position(node) for node in references if node is not None)
+    references = [_reference(analysis, node, scope) for node in conjuncts(where)]
+    return frozenset(position_of(node) for node in references if node is not None)
 
 
-def note_comparisons(a: Analysis, where: Node, scope: Scope) -> None:
+def note_comparisons(analysis: Analysis, where: Node, scope: Scope) -> None:
     """Note these references where they mean columns of the query's own range variables, whose rows
     WHERE alone lets through.
     """
-    if a.context.compared.isdisjoint([item.relation for item in scope.items if item.variable >= 0]):
+    if analysis.context.compared.isdisjoint(
+        [item.relation for item in scope.items if item.variable >= 0]
+    ):
         return
     for node in conjuncts(where):
-        reference = _reference(a, node, scope)
+        reference = _reference(analysis, node, scope)
         if reference is None:
             continue
         names = strings(reference.get("fields", []))
-        item = _own_item(a, names, scope)
+        item = _own_item(analysis, names, scope)
         value = item.column(names[-1]) if item is not None and not item.nullable else None
         if item is not None and value is not None and value.origin is not None:
-            at = position(reference)
+            position = position_of(reference)
             tree = shape({"A_Expr": node})
             array = node.get("kind") == "AEXPR_OP_ANY" and "ParamRef" in node.get("rexpr", {})
             parameters = frozenset(_parameters(node.get("lexpr", {}), node.get("rexpr", {})))
-            a.comparisons[at] = Comparison(
-                value.origin, item.variable, at, len(names), tree, parameters, array
+            analysis.comparisons[position] = Comparison(
+                value.origin, item.variable, position, len(names), tree, parameters, array
             )
 
 
@@ -78,13 +80,13 @@ def _parameters(*nodes: Node) -> Iterator[int]:
                 yield from _parameters(item)
 
 
-def _own_item(a: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:
+def _own_item(analysis: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:
     """The range variable of this very query that a reference means; None where that is none or not
     certain.
     """
     try:
         if len(names) > 1:
-            item = item_named(a, names[:-1], Scope(items=scope.items))
+            item = item_named(analysis, names[:-1], Scope(items=scope.items))
             return item if item is not None and item.variable >= 0 else None
     except Ambiguous:
         return None
@@ -112,7 +114,7 @@ def _without_positions(node: Any) -> Any:
     return node
 
 
-def _reference(a: Analysis, node: Node, scope: Scope) -> Node | None:
+def _reference(analysis: Analysis, node: Node, scope: Scope) -> Node | None:
     """The reference in one conjunct, or None."""
     if strings(node.get("name", [])) != _EQUALS:
         return None
@@ -123,67 +125,67 @@ def _reference(a: Analysis, node: Node, scope: Scope) -> Node | None:
     if "ColumnRef" not in left:
         return None
     if kind == "AEXPR_OP":
-        types = _constants(a, [right])
+        types = _constants(analysis, [right])
     elif kind == "AEXPR_IN":
-        types = _constants(a, right.get("List", {}).get("items", []))
+        types = _constants(analysis, right.get("List", {}).get("items", []))
     elif kind == "AEXPR_OP_ANY":
-        types = _elements(a, right)
+        types = _elements(analysis, right)
     else:
         types = []
-    value = _column(a, left["ColumnRef"], scope)
+    value = _column(analysis, left["ColumnRef"], scope)
     if (
         not types
         or value is None
-        or not all(_is_built_in(a.names, value.type, type_) for type_ in types)
+        or not all(_is_built_in(analysis.names, value.type, type_) for type_ in types)
     ):
         return None
     reference: Node = left["ColumnRef"]
     return reference
 
 
-def _column(a: Analysis, node: Node, scope: Scope) -> Value | None:
+def _column(analysis: Analysis, node: Node, scope: Scope) -> Value | None:
     names = tuple([string(part) for part in node.get("fields", [])])
     if not all(names):
         return None
     try:
-        value, is_row = find(a, names, scope, -1) if len(names) < 3 else (None, False)
+        value, is_row = find(analysis, names, scope, -1) if len(names) < 3 else (None, False)
     except Ambiguous:
         return None
     return value if value is not None and not is_row and value.bare else None
 
 
-def _constants(a: Analysis, nodes: list[Node]) -> list[int]:
+def _constants(analysis: Analysis, nodes: list[Node]) -> list[int]:
     """The types of constants; [] unless all of them are."""
-    types = [_constant(a, node) for node in nodes]
+    types = [_constant(analysis, node) for node in nodes]
     resolved_types = [type_ for type_ in types if type_ is not None]
     return resolved_types if len(resolved_types) == len(types) else []
 
 
-def _constant(a: Analysis, node: Node) -> int | None:
+def _constant(analysis: Analysis, node: Node) -> int | None:
     """The type of a constant (0: that of a parameter); None for anything else."""
     tag, body = tag_of(node)
     if tag == "A_Const":
-        return a.expression(node, Scope()).type
+        return analysis.expression(node, Scope()).type
     if tag == "ParamRef":
-        return 0 if a.parameters is None else None
-    if tag != "TypeCast" or _constant(a, body["arg"]) is None:
+        return 0 if analysis.parameters is None else None
+    if tag != "TypeCast" or _constant(analysis, body["arg"]) is None:
         return None
     names = strings(body["typeName"].get("names", []))
-    type_ = a.types.named(names)
+    type_ = analysis.types.named(names)
     if type_ is None:
         return None
     return (type_.array or None) if body["typeName"].get("arrayBounds") else type_.oid
 
 
-def _elements(a: Analysis, node: Node) -> list[int]:
+def _elements(analysis: Analysis, node: Node) -> list[int]:
     """The types of the elements of an array of constants."""
     array = node.get("A_ArrayExpr")
     if array is not None:
-        return _constants(a, array.get("elements", []))
-    type_ = _constant(a, node)
+        return _constants(analysis, array.get("elements", []))
+    type_ = _constant(analysis, node)
     if type_ is None:
         return []
-    return [a.types.element(type_) or type_] if type_ else [0]
+    return [analysis.types.element(type_) or type_] if type_ else [0]
 
 
 def may_be_declared(names: NameResolver, column: int, declared: int, array: bool) -> bool:

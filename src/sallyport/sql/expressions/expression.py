@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.catalog.snapshot import ColumnId
-from sallyport.sql.expressions.calls import EQUALS, cast, operator, unite
+from sallyport.sql.expressions.calls import EQUALS, cast, common_type, operator
 from sallyport.sql.expressions.columns import star
 from sallyport.sql.expressions.constant_uses import note_compared
 from sallyport.sql.lineage import (
@@ -22,9 +22,9 @@ from sallyport.sql.lineage import (
     union,
 )
 from sallyport.sql.names.scope import Scope
-from sallyport.sql.nodes import position, strings, tag_of
+from sallyport.sql.nodes import position_of, strings, tag_of
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts
+from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import (
     BIT,
     BOOL,
@@ -45,7 +45,7 @@ on = EXPRESSIONS.on
 
 
 @on("A_Const", "ival fval boolval sval bsval isnull")
-def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
+def _constant(analysis: Analysis, node: Node, scope: Scope) -> Value:
     if "ival" in node:
         return Value(type=INT4, constant=True, literal=str(node["ival"].get("ival", 0)))
     if "sval" in node:
@@ -88,33 +88,35 @@ def _number_type(text: str) -> int:
 
 
 @on("ParamRef", "number")
-def _parameter(a: Analysis, node: Node, scope: Scope) -> Value:
+def _parameter(analysis: Analysis, node: Node, scope: Scope) -> Value:
     number = node.get("number", 0)
-    if a.parameters is None:
-        a.occurrences[number] = a.occurrences.get(number, 0) + 1
+    if analysis.parameters is None:
+        analysis.occurrences[number] = analysis.occurrences.get(number, 0) + 1
         return Value(constant=True, parameter=number)
-    if not 0 < number <= len(a.parameters):
-        return a.unknown("SP1102", f"there is no parameter ${number}", position=position(node))
-    return a.read(a.parameters[number - 1])
+    if not 0 < number <= len(analysis.parameters):
+        return analysis.unknown(
+            "SP1102", f"there is no parameter ${number}", position=position_of(node)
+        )
+    return analysis.read(analysis.parameters[number - 1])
 
 
 @on("A_Expr", "kind name lexpr rexpr rexpr_list_start rexpr_list_end")
-def _operation(a: Analysis, node: Node, scope: Scope) -> Value:
+def _operation(analysis: Analysis, node: Node, scope: Scope) -> Value:
     kind = node.get("kind", "")
     handler = _KINDS.get(kind)
     if handler is None:
-        return a.unknown(
+        return analysis.unknown(
             "SP1102",
             f"{kind or 'this kind of expression'} is not supported",
-            position=position(node),
+            position=position_of(node),
         )
-    return handler(a, node, scope)
+    return handler(analysis, node, scope)
 
 
-def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
+def _operator(analysis: Analysis, node: Node, scope: Scope) -> Value:
     if "A_Expr" not in node.get("lexpr", _NOTHING):
-        left = a.expression(node["lexpr"], scope) if "lexpr" in node else None
-        return _step(a, node, left, scope)
+        left = analysis.expression(node["lexpr"], scope) if "lexpr" in node else None
+        return _step(analysis, node, left, scope)
     # the left spine of a chain is walked in a loop, so that a || b || c ... costs no stack
     chain = [node]
     while True:
@@ -127,21 +129,21 @@ def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
             break
         chain.append(body)
     first = chain[-1].get("lexpr")
-    value = a.expression(first, scope) if first is not None else None
+    value = analysis.expression(first, scope) if first is not None else None
     for step in reversed(chain):
-        value = _step(a, step, value, scope)
+        value = _step(analysis, step, value, scope)
     return value if value is not None else CONSTANT
 
 
-def _step(a: Analysis, node: Node, left: Value | None, scope: Scope) -> Value:
+def _step(analysis: Analysis, node: Node, left: Value | None, scope: Scope) -> Value:
     """An operator with its left operand, which was walked."""
-    a.against_access_method = left is not None and left.origin == _ACCESS_METHOD_NAME
-    right = a.expression(node["rexpr"], scope) if "rexpr" in node else CONSTANT
-    a.against_access_method = False
+    analysis.against_access_method = left is not None and left.origin == _ACCESS_METHOD_NAME
+    right = analysis.expression(node["rexpr"], scope) if "rexpr" in node else CONSTANT
+    analysis.against_access_method = False
     names = strings(node.get("name", []))
     if left is not None:
-        note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, right))
-    return operator(a, names, left, right, node.get("location", 0))
+        note_compared(analysis, names, (node["lexpr"], node["rexpr"]), (left, right))
+    return operator(analysis, names, left, right, node.get("location", 0))
 
 
 _NOTHING: Node = {}
@@ -152,27 +154,40 @@ _NOTHING: Node = {}
 _ACCESS_METHOD_NAME = ColumnId(2601, 2)
 
 
-def _any_all(a: Analysis, node: Node, scope: Scope) -> Value:
-    left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
-    element = right.type if right.type in (0, UNKNOWN_TYPE) else a.types.element(right.type)
+def _any_all(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    left, right = (
+        analysis.expression(node["lexpr"], scope),
+        analysis.expression(node["rexpr"], scope),
+    )
+    element = right.type if right.type in (0, UNKNOWN_TYPE) else analysis.types.element(right.type)
     listed = "A_ArrayExpr" in node["rexpr"]
     note_compared(
-        a, strings(node.get("name", [])), (node["lexpr"], node["rexpr"]), (left, right), listed
+        analysis,
+        strings(node.get("name", [])),
+        (node["lexpr"], node["rexpr"]),
+        (left, right),
+        listed,
     )
-    value = operator(a, strings(node.get("name", [])), left, right, position(node), element)
+    value = operator(
+        analysis, strings(node.get("name", [])), left, right, position_of(node), element
+    )
     return replace(value, type=BOOL)
 
 
-def _in(a: Analysis, node: Node, scope: Scope) -> Value:
-    left = a.expression(node["lexpr"], scope)
+def _in(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    left = analysis.expression(node["lexpr"], scope)
     tag, body = tag_of(node["rexpr"])
     if tag != "List" or not body.keys() <= {"items"}:
-        return a.not_understood(tag, body)
-    items = a.expressions(distinct_shapes(body.get("items", [])), scope)
-    unite(a, [left, *items], position(node))
+        return analysis.not_understood(tag, body)
+    items = analysis.expressions(distinct_shapes(body.get("items", [])), scope)
+    common_type(analysis, [left, *items], position_of(node))
     name = strings(node.get("name", []))
-    note_compared(a, name, (node["lexpr"], node["rexpr"]), (left, _listed(items)), listed=True)
-    return derived([operator(a, name, left, item, position(node)) for item in items], BOOL)
+    note_compared(
+        analysis, name, (node["lexpr"], node["rexpr"]), (left, _listed(items)), listed=True
+    )
+    return derived(
+        [operator(analysis, name, left, item, position_of(node)) for item in items], BOOL
+    )
 
 
 def _listed(values: list[Value]) -> Value:
@@ -216,50 +231,60 @@ def distinct_rows(rows: list[Node]) -> list[Node]:
     return kept
 
 
-def _between(a: Analysis, node: Node, scope: Scope) -> Value:
-    left = a.expression(node["lexpr"], scope)
-    bounds = a.expressions(node["rexpr"]["List"].get("items", []), scope)
+def _between(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    left = analysis.expression(node["lexpr"], scope)
+    bounds = analysis.expressions(node["rexpr"]["List"].get("items", []), scope)
     names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
     if not names:
-        return a.unknown("SP1102", "this form of BETWEEN is not supported", position=position(node))
-    note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, _listed(bounds)))
+        return analysis.unknown(
+            "SP1102", "this form of BETWEEN is not supported", position=position_of(node)
+        )
+    note_compared(analysis, names, (node["lexpr"], node["rexpr"]), (left, _listed(bounds)))
     symmetric = "SYM" in node["kind"]
     for name, bound in zip(names, bounds, strict=True):
-        operator(a, (name,), left, bound, position(node))
+        operator(analysis, (name,), left, bound, position_of(node))
     if symmetric:
         for name, bound in zip(names, reversed(bounds), strict=True):
-            operator(a, (name,), left, bound, position(node))
+            operator(analysis, (name,), left, bound, position_of(node))
     return derived((left, *bounds), BOOL)
 
 
-def _distinct(a: Analysis, node: Node, scope: Scope) -> Value:
-    left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
+def _distinct(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    left, right = (
+        analysis.expression(node["lexpr"], scope),
+        analysis.expression(node["rexpr"], scope),
+    )
     names = strings(node.get("name", []))
-    note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, right))
-    return replace(operator(a, names, left, right, position(node)), type=BOOL)
+    note_compared(analysis, names, (node["lexpr"], node["rexpr"]), (left, right))
+    return replace(operator(analysis, names, left, right, position_of(node)), type=BOOL)
 
 
-def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:
-    left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
+def _nullif(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    left, right = (
+        analysis.expression(node["lexpr"], scope),
+        analysis.expression(node["rexpr"], scope),
+    )
     name = strings(node.get("name", []))
-    operator(a, name, left, right, position(node))
-    return derived((left, right), _as_operand(a, name, left.type, right.type))
+    operator(analysis, name, left, right, position_of(node))
+    return derived((left, right), _as_operand(analysis, name, left.type, right.type))
 
 
-def _as_operand(a: Analysis, name: tuple[str, ...], left: int, right: int) -> int:
+def _as_operand(analysis: Analysis, name: tuple[str, ...], left: int, right: int) -> int:
     """The type of a left operand once it was converted for the operator, which is that of NULLIF; 0
     where it cannot be told.
     """
     operand_types = {
-        f.arg_types[0] for f in a.names.operator(name, left, right).candidates if f.arg_types
+        f.arg_types[0] for f in analysis.names.operator(name, left, right).candidates if f.arg_types
     }
     if len(operand_types) != 1:
         return 0
     type_ = operand_types.pop()
-    converted = a.types.get(type_)
+    converted = analysis.types.get(type_)
     if converted is not None and converted.kind != "p":
         return type_
-    return a.types.base(left) if left != UNKNOWN_TYPE and right in (left, UNKNOWN_TYPE) else 0
+    return (
+        analysis.types.base(left) if left != UNKNOWN_TYPE and right in (left, UNKNOWN_TYPE) else 0
+    )
 
 
 _KINDS = {
@@ -281,33 +306,35 @@ _KINDS = {
 
 
 @on("BoolExpr", "boolop args")
-def _boolean(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("args", []), scope)
+def _boolean(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = analysis.expressions(node.get("args", []), scope)
     for value in values:
-        converts(a, value, BOOL, position(node), assignment=True)
+        note_implicit_cast(analysis, value, BOOL, position_of(node), assignment=True)
     return derived(values, BOOL)
 
 
 @on("NullTest", "arg nulltesttype argisrow")
-def _null_test(a: Analysis, node: Node, scope: Scope) -> Value:
-    return derived((a.expression(node["arg"], scope),), BOOL)
+def _null_test(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return derived((analysis.expression(node["arg"], scope),), BOOL)
 
 
 @on("BooleanTest", "arg booltesttype")
-def _boolean_test(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = a.expression(node["arg"], scope)
-    converts(a, value, BOOL, position(node), assignment=True)
+def _boolean_test(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    value = analysis.expression(node["arg"], scope)
+    note_implicit_cast(analysis, value, BOOL, position_of(node), assignment=True)
     return derived((value,), BOOL)
 
 
 @on("TypeCast", "arg typeName")
-def _cast(a: Analysis, node: Node, scope: Scope) -> Value:
-    return cast(a, a.expression(node["arg"], scope), node["typeName"], position(node))
+def _cast(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return cast(
+        analysis, analysis.expression(node["arg"], scope), node["typeName"], position_of(node)
+    )
 
 
 @on("CollateClause", "arg collname")
-def _collate(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = a.expression(node["arg"], scope) if "arg" in node else CONSTANT
+def _collate(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    value = analysis.expression(node["arg"], scope) if "arg" in node else CONSTANT
     if value.constant and strings(node.get("collname", []))[-1:] in _DETERMINISTIC:
         return value
     return derived((value,), value.type)
@@ -317,22 +344,22 @@ _DETERMINISTIC = (("C",), ("POSIX",), ("default",), ("ucs_basic",))
 
 
 @on("CaseExpr", "arg args defresult")
-def _case(a: Analysis, node: Node, scope: Scope) -> Value:
-    subject = a.expression(node["arg"], scope) if "arg" in node else None
+def _case(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    subject = analysis.expression(node["arg"], scope) if "arg" in node else None
     used: list[Value] = [] if subject is None else [subject]
     results: list[Value] = []
     for item in node.get("args", []):
         when = item["CaseWhen"]
-        a.check("CaseWhen", when, _CASE_WHEN)
-        condition = a.expression(when["expr"], scope)
+        analysis.check("CaseWhen", when, _CASE_WHEN)
+        condition = analysis.expression(when["expr"], scope)
         used.append(condition)
         if subject is not None:
-            condition = operator(a, EQUALS, subject, condition, position(when))
-        converts(a, condition, BOOL, position(when), assignment=True)
-        results.append(a.expression(when["result"], scope))
+            condition = operator(analysis, EQUALS, subject, condition, position_of(when))
+        note_implicit_cast(analysis, condition, BOOL, position_of(when), assignment=True)
+        results.append(analysis.expression(when["result"], scope))
     if "defresult" in node:  # its type comes first (transformCaseExpr in parse_expr.c)
-        results.insert(0, a.expression(node["defresult"], scope))
-    type_ = unite(a, results, position(node))
+        results.insert(0, analysis.expression(node["defresult"], scope))
+    type_ = common_type(analysis, results, position_of(node))
     return derived((*used, *results), type_)
 
 
@@ -340,20 +367,22 @@ _CASE_WHEN = frozenset({"expr", "result", "location"})
 
 
 @on("CoalesceExpr", "args")
-def _coalesce(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("args", []), scope)
-    return derived(values, unite(a, values, position(node)))
+def _coalesce(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = analysis.expressions(node.get("args", []), scope)
+    return derived(values, common_type(analysis, values, position_of(node)))
 
 
 @on("MinMaxExpr", "op args")
-def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("args", []), scope)
-    return derived(values, unite(a, values, position(node)))
+def _min_max(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = analysis.expressions(node.get("args", []), scope)
+    return derived(values, common_type(analysis, values, position_of(node)))
 
 
 @on("RowExpr", "args row_format")
-def _row(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = [field.value for item in node.get("args", []) for field in spread(a, item, scope)]
+def _row(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = [
+        field.value for item in node.get("args", []) for field in spread(analysis, item, scope)
+    ]
     row = tuple(
         Field(f"f{number}", replace(value, origin=None)) for number, value in enumerate(values, 1)
     )
@@ -364,19 +393,19 @@ def _row(a: Analysis, node: Node, scope: Scope) -> Value:
     )
 
 
-def spread(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+def spread(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     """An element of a list that may hold ``t.*``."""
-    from_star = star(a, node, scope)
-    return from_star if from_star is not None else (Field("", a.expression(node, scope)),)
+    from_star = star(analysis, node, scope)
+    return from_star if from_star is not None else (Field("", analysis.expression(node, scope)),)
 
 
 @on("A_ArrayExpr", "elements list_start list_end")
-def _array(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("elements", []), scope)
-    element = unite(a, values, position(node)) if values else 0
+def _array(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = analysis.expressions(node.get("elements", []), scope)
+    element = common_type(analysis, values, position_of(node)) if values else 0
     type_ = 0
     if element:
-        type_ = element if a.types.is_array(element) else a.types.array(element)
+        type_ = element if analysis.types.is_array(element) else analysis.types.array(element)
     return derived(values, type_, constant=all(v.constant for v in values))
 
 
@@ -400,39 +429,39 @@ _SQL_VALUES = {
 
 
 @on("SQLValueFunction", "op typmod")
-def _sql_value(a: Analysis, node: Node, scope: Scope) -> Value:
+def _sql_value(analysis: Analysis, node: Node, scope: Scope) -> Value:
     op = node.get("op", "")
     if op not in _SQL_VALUES:
-        return a.unknown("SP1102", f"{op} is not supported", position=position(node))
+        return analysis.unknown("SP1102", f"{op} is not supported", position=position_of(node))
     return Value(type=_SQL_VALUES[op])
 
 
 @on("GroupingFunc", "args")
-def _grouping(a: Analysis, node: Node, scope: Scope) -> Value:
-    a.expressions(node.get("args", []), scope)
+def _grouping(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    analysis.expressions(node.get("args", []), scope)
     return Value(type=INT4)
 
 
 @on("SetToDefault", "")
-def _default(a: Analysis, node: Node, scope: Scope) -> Value:
+def _default(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return CONSTANT
 
 
 @on("CurrentOfExpr", "cursor_name cvarno")
-def _current_of(a: Analysis, node: Node, scope: Scope) -> Value:
+def _current_of(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return Value(type=BOOL)
 
 
 @on("MergeSupportFunc", "msftype")
-def _merge_action(a: Analysis, node: Node, scope: Scope) -> Value:
+def _merge_action(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return Value(type=TEXT)
 
 
 @on("SubLink", "subLinkType testexpr operName subselect")
-def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
-    kind, at = node.get("subLinkType", ""), position(node)
-    columns = a.query(node["subselect"], Scope(scope)) or ()
-    a.names_of[id(node)] = columns[0].name if columns else ""
+def _sublink(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    kind, position = node.get("subLinkType", ""), position_of(node)
+    columns = analysis.query(node["subselect"], Scope(scope)) or ()
+    analysis.names_of[id(node)] = columns[0].name if columns else ""
     values = [column.value for column in columns]
     if kind == "EXISTS_SUBLINK":
         return Value(type=BOOL)
@@ -442,23 +471,26 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
         return Value(union(values), type=RECORD, row=tuple(columns), raw=is_raw(values))
     if kind == "ARRAY_SUBLINK" and values:
         type_ = values[0].type
-        return derived(values, a.types.array(type_) if type_ and not a.types.element(type_) else 0)
+        return derived(
+            values,
+            analysis.types.array(type_) if type_ and not analysis.types.element(type_) else 0,
+        )
     if kind in ("ANY_SUBLINK", "ALL_SUBLINK"):
-        left = a.expression(node["testexpr"], scope)
+        left = analysis.expression(node["testexpr"], scope)
         names = strings(node["operName"]) if "operName" in node else EQUALS
         is_row = left.row is not None and "RowExpr" in node["testexpr"]
         lefts = [f.value for f in left.row or ()] if is_row else [left]
         if len(lefts) != len(values):
-            return a.unknown(
-                "SP1102", "this comparison with a subquery is not supported", position=at
+            return analysis.unknown(
+                "SP1102", "this comparison with a subquery is not supported", position=position
             )
         for left_value, right_value in zip(lefts, values, strict=True):
-            operator(a, names, left_value, replace(right_value, constant=False), at)
+            operator(analysis, names, left_value, replace(right_value, constant=False), position)
         return derived((left, *values), BOOL)
-    return a.unknown("SP1102", f"{kind} is not supported here", position=at)
+    return analysis.unknown("SP1102", f"{kind} is not supported here", position=position)
 
 
-def order(a: Analysis, node: Node, value: Value, at: int) -> None:
+def order(analysis: Analysis, node: Node, value: Value, position: int) -> None:
     """Sorting by a value. ``node``: the SortBy."""
     if node.get("sortby_dir") == "SORTBY_USING":
-        operator(a, strings(node.get("useOp", [])), value, value, at)
+        operator(analysis, strings(node.get("useOp", [])), value, value, position)

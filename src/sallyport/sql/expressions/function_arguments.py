@@ -42,7 +42,9 @@ class Matched(NamedTuple):
     gathered: bool
 
 
-def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]) -> Matched | str:
+def matched(
+    analysis: Analysis, function: Function, node: Node, values: Sequence[Value]
+) -> Matched | str:
     """``values``: of the arguments of the FuncCall ``node``, in its order. A string says why they
     cannot be told.
     """
@@ -63,7 +65,7 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
         slots[number] = (value,)
     lacking = [number for number, slot in enumerate(slots) if not slot]
     if lacking:
-        defaults = _defaults(a, function)
+        defaults = _defaults(analysis, function)
         if isinstance(defaults, str):
             return defaults
         for number in lacking:
@@ -72,33 +74,37 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
                 return "its arguments do not match its parameters"
             slots[number] = (defaults[position],)
         gathered = gathered and last not in lacking
-    concrete = _concrete(a.types, function, slots, gathered)
+    concrete = _concrete(analysis.types, function, slots, gathered)
     if concrete is None:
         return "the types of its arguments cannot be determined"
     return Matched(concrete, tuple(slots), gathered)
 
 
-def converted(a: Analysis, match: Matched, at: int) -> list[Value]:
+def converted(analysis: Analysis, match: Matched, position: int) -> list[Value]:
     """The arguments as the parameters get them, conversions noted."""
     out = []
     for number, (type_, values) in enumerate(
         zip(match.function.arg_types, match.arguments, strict=True)
     ):
         if match.gathered and number == len(match.arguments) - 1:
-            element = a.types.element(type_)
-            out.append(derived([cast_to(a, value, element, at) for value in values], type_))
+            element = analysis.types.element(type_)
+            out.append(
+                derived([cast_to(analysis, value, element, position) for value in values], type_)
+            )
         else:
-            out.append(cast_to(a, values[0], type_, at))
+            out.append(cast_to(analysis, values[0], type_, position))
     return out
 
 
-def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
+def _defaults(analysis: Analysis, function: Function) -> tuple[Value, ...] | str:
     """The values of the function's defaults, which are written out where it is called; only those
     that read and call nothing of users'.
     """
     if not function.defaults:
         return "its arguments do not match its parameters"
-    inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH), Work())
+    inner = Analysis(
+        analysis.names.qualified(), Context((), analysis.context.role, MAX_LENGTH), Work()
+    )
     try:
         statements = parse(b"SELECT " + function.defaults.encode(), MAX_LENGTH)
     except RefusedError:

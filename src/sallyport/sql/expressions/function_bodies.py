@@ -10,9 +10,10 @@ and the call is judged by the function's name, with the reason in :attr:`Analysi
 
 Bodies in BEGIN ATOMIC or RETURN form are bound to their objects, so their text is qualified. The
 text of other bodies means what the search_path says when it runs: that of the function's SET
-clause, else the session's. Facts say so (``late_names``), because what is open or prepared must be
-judged again when the path moves. With its owner's rights a function may see other schemas on the
-same path, so such text is followed only where its SET clause leaves nothing but pg_catalog on it.
+clause, else the session's. Facts say so (``resolves_names_at_run_time``), because what is open or
+prepared must be judged again when the path moves. With its owner's rights a function may see other
+schemas on the same path, so such text is followed only where its SET clause leaves nothing but
+pg_catalog on it.
 
 Bodies are walked once per snapshot, path and types of arguments, with a stand-in for each
 parameter.
@@ -53,11 +54,11 @@ class _Body(NamedTuple):
     influences: tuple[Influence, ...]
     touched: Sources
     followed: frozenset[int]
-    late_names: bool
+    resolves_names_at_run_time: bool
 
 
 def followed(
-    a: Analysis, resolved: Resolved, node: Node, values: list[Value], at: int
+    analysis: Analysis, resolved: Resolved, node: Node, values: list[Value], position: int
 ) -> Value | None:
     """The value of the call ``node``, its effects noted; None when it cannot be followed.
     ``values``: of its arguments.
@@ -65,16 +66,18 @@ def followed(
     if len(resolved.candidates) != 1 or resolved.users != resolved.candidates:
         return None
     function = resolved.candidates[0]
-    if function.oid in a.names.opaque or not _is_sql(function):
+    if function.oid in analysis.names.opaque or not _is_sql(function):
         return None
-    answer = _body(a, function, node, values, at)
+    answer = _body(analysis, function, node, values, position)
     if isinstance(answer, str):
-        a.not_followed[function.oid] = answer
+        analysis.not_followed[function.oid] = answer
         return None
     body, function, arguments, bound_sources = answer
-    _note(a, body, bound_sources, at)
-    a.followed |= body.followed
-    a.late_names = a.late_names or body.late_names
+    _note(analysis, body, bound_sources, position)
+    analysis.followed |= body.followed
+    analysis.resolves_names_at_run_time = (
+        analysis.resolves_names_at_run_time or body.resolves_names_at_run_time
+    )
     everything = union(arguments) | union(values)
     opaque = any(v.dependence is Dependence.OPAQUE for v in (*arguments, *values))
     raw = is_raw((*arguments, *values))
@@ -94,34 +97,36 @@ _Answer = tuple[_Body, Function, list[Value], list[Sources]]
 
 
 def _body(
-    a: Analysis, function: Function, node: Node, values: list[Value], at: int
+    analysis: Analysis, function: Function, node: Node, values: list[Value], position: int
 ) -> _Answer | str:
     """What the call comes to, the function with the types of this call, and its arguments; or why
     it is not followed.
     """
-    names = _names(a, function)
+    names = _names(analysis, function)
     if isinstance(names, str):
         return names
-    call = matched(a, function, node, values)
+    call = matched(analysis, function, node, values)
     if isinstance(call, str):
         return call
     function = call.function
-    if not all(_is_concrete(a, type_) for type_ in (*function.arg_types, *function.out_types)):
+    if not all(
+        _is_concrete(analysis, type_) for type_ in (*function.arg_types, *function.out_types)
+    ):
         return "its arguments have pseudo-types"
-    if not _is_concrete(a, function.return_type) and not (
+    if not _is_concrete(analysis, function.return_type) and not (
         function.return_type == RECORD and function.out_names
     ):
         return "the columns of its result are not declared"
-    body = _walked(a, function, names)
+    body = _walked(analysis, function, names)
     if isinstance(body, str):
         return body
     for use in body.calls:
-        called = a.catalog.functions.get(use.oid)
-        if called is None or not a.context.trusted_functions(called):
+        called = analysis.catalog.functions.get(use.oid)
+        if called is None or not analysis.context.trusted_functions(called):
             return f"its body calls {use.schema}.{use.name}"
     for use in body.calls:
-        a.call(a.catalog.functions[use.oid], at)
-    arguments = converted(a, call, at)
+        analysis.call(analysis.catalog.functions[use.oid], position)
+    arguments = converted(analysis, call, position)
     bound_sources = [
         value.sources | union(written)
         for value, written in zip(arguments, call.arguments, strict=True)
@@ -129,46 +134,48 @@ def _body(
     return body, function, arguments, bound_sources
 
 
-def _names(a: Analysis, function: Function) -> NameResolver | str:
+def _names(analysis: Analysis, function: Function) -> NameResolver | str:
     """Under which names the body is read."""
     if not function.body or function.has_settings:
         return "it is defined with SET, or its body cannot be read"
-    if function.oid in a.following:
+    if function.oid in analysis.following:
         return "it calls itself"
-    if len(a.following) + len(a.views) >= _MAX_DEPTH:
+    if len(analysis.following) + len(analysis.views) >= _MAX_DEPTH:
         return "functions call each other too deeply"
     fixed = function.path is not None and set(function.path) <= _FIXED
     if fixed or (function.security_definer and function.body_bound):
         # what it calls looks up names on the same path, with the owner's rights or with none that
         # differ
-        return a.names.owners()
-    session = a.names.session
+        return analysis.names.owners()
+    session = analysis.names.session
     if function.security_definer:
         return "it resolves names with its owner's privileges"
     if function.path is not None:
         if session is None:
             return "it resolves names with another owner's privileges"
-        pinned = session.pinned(a.catalog.usable_path(function.path))
+        pinned = session.pinned(analysis.catalog.usable_path(function.path))
         return pinned.qualified() if function.body_bound else pinned
     if function.body_bound:
-        return a.names.qualified()
+        return analysis.names.qualified()
     return session if session is not None else "it resolves names with another owner's privileges"
 
 
-def _is_concrete(a: Analysis, type_: int) -> bool:
-    type_entry = a.types.get(type_)
+def _is_concrete(analysis: Analysis, type_: int) -> bool:
+    type_entry = analysis.types.get(type_)
     return type_entry is not None and type_entry.kind != "p"
 
 
-def _note(a: Analysis, body: _Body, bound_sources: list[Sources], at: int) -> None:
+def _note(analysis: Analysis, body: _Body, bound_sources: list[Sources], position: int) -> None:
     for access in body.accesses:
-        a.repeat_access(access)
+        analysis.repeat_access(access)
     for influence in body.influences:
         sources = _filled(frozenset((influence.column,)), bound_sources)
         equality = influence.equality and influence.column.relation != _PARAMETERS
-        a.influence(sources, influence.clause, equality, at)
-    a.seen.update(_filled(body.touched, bound_sources))
-    a.read_in_functions.update(column for column in body.touched if column.relation != _PARAMETERS)
+        analysis.influence(sources, influence.clause, equality, position)
+    analysis.seen.update(_filled(body.touched, bound_sources))
+    analysis.read_in_functions.update(
+        column for column in body.touched if column.relation != _PARAMETERS
+    )
 
 
 def _filled(sources: Sources, bound_sources: list[Sources]) -> Sources:
@@ -196,13 +203,13 @@ def _value(
     return replace(row_value, row=columns) if len(columns) > 1 else row_value
 
 
-def _walked(a: Analysis, function: Function, names: NameResolver) -> _Body | str:
+def _walked(analysis: Analysis, function: Function, names: NameResolver) -> _Body | str:
     """The body as it was walked, or why it is not followed; from what is kept where possible."""
     key = (function.oid, function.arg_types)
     kept = names.bodies
     if key not in kept:
-        a.work.spend(100)
-        body = _walk(a, function, names)
+        analysis.work.spend(100)
+        body = _walk(analysis, function, names)
         if len(kept) >= _MAX_KEPT:
             kept.clear()
         kept[key] = body
@@ -215,14 +222,16 @@ def _gather_all(function: Function) -> bool:
     return True
 
 
-def _walk(a: Analysis, function: Function, names: NameResolver) -> _Body | str:
+def _walk(analysis: Analysis, function: Function, names: NameResolver) -> _Body | str:
     node = _tree(function)
     if isinstance(node, str):
         return node
     if _is_ambiguous(node, function):
         return "a name in its body is also one of its arguments"
-    inner = Analysis(names, Context(names.asked, a.context.role, MAX_LENGTH, _gather_all), Work())
-    inner.following, inner.views = (*a.following, function.oid), a.views
+    inner = Analysis(
+        names, Context(names.asked, analysis.context.role, MAX_LENGTH, _gather_all), Work()
+    )
+    inner.following, inner.views = (*analysis.following, function.oid), analysis.views
     inner.parameters = tuple(
         Value(frozenset((ColumnId(_PARAMETERS, number),)), Dependence.DERIVED, type=type_)
         for number, type_ in enumerate(function.arg_types, 1)
@@ -235,7 +244,7 @@ def _walk(a: Analysis, function: Function, names: NameResolver) -> _Body | str:
         return no
     if columns is None:
         return "its body does not return what it declares"
-    late = inner.late_names or not function.body_bound
+    late = inner.resolves_names_at_run_time or not function.body_bound
     return _Body(
         columns,
         facts.accesses,

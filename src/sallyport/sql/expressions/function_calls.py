@@ -19,7 +19,7 @@ from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.names.missing import missing_function
 from sallyport.sql.names.resolve import Resolved
 from sallyport.sql.names.scope import Scope
-from sallyport.sql.nodes import fields, position, strings
+from sallyport.sql.nodes import fields, position_of, strings
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.custom_settings import is_custom
 from sallyport.sql.utility.named_by_text import (
@@ -45,76 +45,85 @@ _SORT_BY = fields("node sortby_dir sortby_nulls useOp")
 
 
 @on("NamedArgExpr", "arg name argnumber")
-def _named_argument(a: Analysis, node: Node, scope: Scope) -> Value:
-    return a.expression(node["arg"], scope)
+def _named_argument(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return analysis.expression(node["arg"], scope)
 
 
 @on("FuncCall", CALL_FIELDS)
-def _call(a: Analysis, node: Node, scope: Scope) -> Value:
-    return call(a, node, scope)[0]
+def _call(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return call(analysis, node, scope)[0]
 
 
-def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
+def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
     """A call's value, and what it resolved to."""
-    at = position(node)
-    names = function_name(a, node)
-    if a.context.void:
-        node = given(a, node)
+    position = position_of(node)
+    names = function_name(analysis, node)
+    if analysis.context.void:
+        node = given(analysis, node)
     arguments = node.get("args", [])
-    level = a.ungrouped
-    if level is not None and "over" not in node and names and names[-1] in a.names.aggregates:
+    level = analysis.ungrouped
+    if (
+        level is not None
+        and "over" not in node
+        and names
+        and names[-1] in analysis.names.aggregates
+    ):
         # inside an aggregate of a sublink, references to the query around it are as ungrouped as
         # outside
-        a.ungrouped = level.outer if level is scope.grouping else level
-    values = a.expressions(arguments, scope)
+        analysis.ungrouped = level.outer if level is scope.grouping else level
+    values = analysis.expressions(arguments, scope)
     named = parameters = False
     for argument in arguments:
         named = named or "NamedArgExpr" in argument
         parameters = parameters or "ParamRef" in argument
-    ordered = _aggregate_order(a, node, scope) if "agg_order" in node else []
+    ordered = _aggregate_order(analysis, node, scope) if "agg_order" in node else []
     if "agg_filter" in node:
-        a.condition(a.expression(node["agg_filter"], scope), at)
-    a.ungrouped = level
+        analysis.condition(analysis.expression(node["agg_filter"], scope), position)
+    analysis.ungrouped = level
     if node.get("agg_within_group"):
         values = [*values, *ordered]
     types = tuple([value.type for value in values])
     if parameters:
-        check_inferred(a, node, names, arguments, types)
-    if len(values) == 1 and not named and (type_ := _cast_without_effect(a, names, values[0])):
-        value = cast_to(a, values[0], type_, at)
+        check_inferred(analysis, node, names, arguments, types)
+    if (
+        len(values) == 1
+        and not named
+        and (type_ := _cast_without_effect(analysis, names, values[0]))
+    ):
+        value = cast_to(analysis, values[0], type_, position)
         return value, Resolved(True, result=value.type)
-    resolved = a.names.function(names, types, named, node.get("func_variadic", False))
+    resolved = analysis.names.function(names, types, named, node.get("func_variadic", False))
     if not resolved.found:
-        special_form = _not_a_function(a, names, values, at)
+        special_form = _not_a_function(analysis, names, values, position)
         if special_form is not None:
             return special_form, Resolved(True, result=special_form.type)
-        return missing_function(a, names, types, at), resolved
+        return missing_function(analysis, names, types, position), resolved
     if resolved.users and node.keys().isdisjoint(_NOT_FOLLOWED):
-        inside = followed(a, resolved, node, values, at)
+        inside = followed(analysis, resolved, node, values, position)
         if inside is not None:
             return inside, resolved._replace(followed=True)
     if names[-1] == "current_query":
-        a.tells_text = True
+        analysis.tells_text = True
     if names[-1] in COUNTER_FUNCTIONS:
-        a.counter_calls[at] = None
+        analysis.counter_calls[position] = None
     special = _SPECIAL.get(names[-1])
     if special is not None and resolved.found and not resolved.users:
-        special(a, resolved, values, at)
+        special(analysis, resolved, values, position)
         resolved = resolved._replace(reason="")
     if resolved.reason and (
-        _locks_a_constant(resolved, values) or _sleeps_by_policy(a, resolved, values)
+        _locks_a_constant(resolved, values) or _sleeps_by_policy(analysis, resolved, values)
     ):
         resolved = resolved._replace(reason="")
     if resolved.reason or resolved.users:
-        judge(a, resolved, f"function {'.'.join(names)}", at)
-    if a.names.made_casts:
-        converts_arguments(a, resolved.candidates, values, at, in_order=not named)
+        judge(analysis, resolved, f"function {'.'.join(names)}", position)
+    if analysis.names.made_casts:
+        converts_arguments(analysis, resolved.candidates, values, position, in_order=not named)
     if "json" in names[-1]:
-        converts_to_json(a, values, at)
+        converts_to_json(analysis, values, position)
     if "over" in node:
-        window(a, node["over"], scope)
+        window(analysis, node["over"], scope)
     if names[-1] == "pg_get_serial_sequence" and not resolved.users:
-        text = serial_sequence(a, values)
+        text = serial_sequence(analysis, values)
         if text is not None:
             return Value(type=TEXT, constant=True, literal=text), resolved
     return _with_row(resolved, result(resolved, values)), resolved
@@ -129,13 +138,15 @@ def _locks_a_constant(resolved: Resolved, values: list[Value]) -> bool:
     return not any(v.sources or v.dependence is Dependence.OPAQUE for v in values)
 
 
-def _sleeps_by_policy(a: Analysis, resolved: Resolved, values: list[Value]) -> bool:
+def _sleeps_by_policy(analysis: Analysis, resolved: Resolved, values: list[Value]) -> bool:
     """Waiting for a time that is not computed from data, where policy names the function; not in
     what is stored and runs for others.
     """
-    if resolved.users or a.is_nested or a.kind:  # a query's own kind is set when it was walked
+    if (
+        resolved.users or analysis.is_nested or analysis.kind
+    ):  # a query's own kind is set when it was walked
         return False
-    if not all(f.name in a.context.sleeping for f in resolved.candidates):
+    if not all(f.name in analysis.context.sleeping for f in resolved.candidates):
         return False
     if not all(classify(f).reason == "sleeps" for f in resolved.candidates):
         return False
@@ -165,133 +176,157 @@ def concrete(type_: int) -> int:
     return 0 if type_ in POLYMORPHIC else type_
 
 
-def function_name(a: Analysis, node: Node) -> tuple[str, ...]:
+def function_name(analysis: Analysis, node: Node) -> tuple[str, ...]:
     names = strings(node.get("funcname", []))
-    return names[1:] if len(names) == 3 and names[0] == a.catalog.database else names
+    return names[1:] if len(names) == 3 and names[0] == analysis.catalog.database else names
 
 
-def _aggregate_order(a: Analysis, node: Node, scope: Scope) -> list[Value]:
+def _aggregate_order(analysis: Analysis, node: Node, scope: Scope) -> list[Value]:
     values = []
     for item in node.get("agg_order", []):
         body = item["SortBy"]
-        a.check("SortBy", body, _SORT_BY)
-        value = a.expression(body["node"], scope)
-        order(a, body, value, position(node))
+        analysis.check("SortBy", body, _SORT_BY)
+        value = analysis.expression(body["node"], scope)
+        order(analysis, body, value, position_of(node))
         values.append(value)
     return values
 
 
-def _cast_without_effect(a: Analysis, names: tuple[str, ...], value: Value) -> int:
+def _cast_without_effect(analysis: Analysis, names: tuple[str, ...], value: Value) -> int:
     """The type, where ``type(value)`` is a value of that type already and no function takes it
     (func_get_detail in parse_func.c).
     """
-    type_ = a.types.named(names)
+    type_ = analysis.types.named(names)
     if type_ is None or type_.oid != value.type:
         return 0
-    taking = a.catalog.functions_by_name.get(names[-1], ())
+    taking = analysis.catalog.functions_by_name.get(names[-1], ())
     return 0 if any(f.arg_types == (value.type,) for f in taking) else value.type
 
 
 def _not_a_function(
-    a: Analysis, names: tuple[str, ...], values: list[Value], at: int
+    analysis: Analysis, names: tuple[str, ...], values: list[Value], position: int
 ) -> Value | None:
     """``column(row)`` and ``type(value)``, which are written like calls."""
     if len(values) != 1:
         return None
     if len(names) == 1:
-        field = field_of(a, values[0], names[0])
+        field = field_of(analysis, values[0], names[0])
         if field is not None:
-            a.mention(field.sources, at)
-            return a.read(field, at)
-    type_ = a.types.named(names)
+            analysis.mention(field.sources, position)
+            return analysis.read(field, position)
+    type_ = analysis.types.named(names)
     if type_ is None:
         return None
     return cast_to(
-        a, derived(values, values[0].type) if values[0].sources else values[0], type_.oid, at
+        analysis,
+        derived(values, values[0].type) if values[0].sources else values[0],
+        type_.oid,
+        position,
     )
 
 
-def window(a: Analysis, node: Node, scope: Scope) -> None:
+def window(analysis: Analysis, node: Node, scope: Scope) -> None:
     """A window: how rows are put together and ordered."""
-    a.check("WindowDef", node, _WINDOW)
-    at = position(node)
+    analysis.check("WindowDef", node, _WINDOW)
+    position = position_of(node)
     for item in node.get("partitionClause", []):
-        a.expression(item, scope)
+        analysis.expression(item, scope)
     for item in node.get("orderClause", []):
         body = item["SortBy"]
-        a.check("SortBy", body, _SORT_BY)
-        order(a, body, a.expression(body["node"], scope), at)
+        analysis.check("SortBy", body, _SORT_BY)
+        order(analysis, body, analysis.expression(body["node"], scope), position)
     for key in ("startOffset", "endOffset"):
         if key in node:
-            a.expression(node[key], scope)
+            analysis.expression(node[key], scope)
 
 
 # functions that stand for something else
 
 
-def _text_or_parameter(a: Analysis, value: Value) -> str | int | None:
+def _text_or_parameter(analysis: Analysis, value: Value) -> str | int | None:
     """A setting's name or value; None where it is not known before the statement runs. Of a
     parameter that stands elsewhere too the type is not.
     """
     if value.parameter:
-        return None if a.is_nested or repeated(a, value.parameter) else value.parameter
+        return (
+            None if analysis.is_nested or repeated(analysis, value.parameter) else value.parameter
+        )
     return plain_text(value)
 
 
-def _set_config(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
+def _set_config(analysis: Analysis, resolved: Resolved, values: list[Value], position: int) -> None:
     name = value = local = None
     if len(values) == 3:
         name, value, local = plain_text(values[0]), plain_text(values[1]), plain_bool(values[2])
         if value is None and name is not None and values[1].constant and any_value_allowed(name):
             value = "$"  # a parameter, for a setting that may have any value
-        if name is None and _is_named_by_row(a, values[0]):
-            name = a.named_setting
+        if name is None and _is_named_by_row(analysis, values[0]):
+            name = analysis.named_setting
     is_known = name is not None and value is not None and local is not None
     if (
         not is_known
         and len(values) == 3
-        and a.plain_select
+        and analysis.plain_select
         and any(argument.parameter for argument in values)
     ):
-        bound_name, bound_value = (_text_or_parameter(a, argument) for argument in values[:2])
+        bound_name, bound_value = (
+            _text_or_parameter(analysis, argument) for argument in values[:2]
+        )
         is_constant = values[2].parameter or plain_bool(values[2]) is not None
         if bound_name is not None and bound_value is not None and is_constant:
-            a.bound_settings.append(BoundSetting(bound_name, bound_value))
+            analysis.bound_settings.append(BoundSetting(bound_name, bound_value))
             return
-    if name is None or value is None or local is None or not (a.plain_select or a.named_setting):
-        a.unknown(
+    if (
+        name is None
+        or value is None
+        or local is None
+        or not (analysis.plain_select or analysis.named_setting)
+    ):
+        analysis.unknown(
             "SP1102",
             "cannot determine what this call of set_config changes",
             "Use SET, or SELECT set_config('name', 'value', false) by itself, with constants.",
-            at,
+            position,
         )
         return
-    a.settings.append(SettingChange(folded(name), value, local, at))
+    analysis.settings.append(SettingChange(folded(name), value, local, position))
 
 
-def _is_named_by_row(a: Analysis, value: Value) -> bool:
+def _is_named_by_row(analysis: Analysis, value: Value) -> bool:
     """Is it pg_settings.name, of the one row that the statement's WHERE names?"""
     origin = value.origin
-    relation = a.catalog.relations.get(origin.relation) if origin is not None else None
-    column = a.catalog.column(origin) if origin is not None else None
-    if relation is None or column is None or not a.named_setting:
+    relation = analysis.catalog.relations.get(origin.relation) if origin is not None else None
+    column = analysis.catalog.column(origin) if origin is not None else None
+    if relation is None or column is None or not analysis.named_setting:
         return False
-    plain = a.context.search_path[:1] == ("pg_catalog",)  # so that = is PostgreSQL's own
+    plain = analysis.context.search_path[:1] == ("pg_catalog",)  # so that = is PostgreSQL's own
     return plain and relation.qualified == "pg_catalog.pg_settings" and column.name == "name"
 
 
-def _current_setting(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
+def _current_setting(
+    analysis: Analysis, resolved: Resolved, values: list[Value], position: int
+) -> None:
     name = plain_text(values[0]) if values else None
-    if values and values[0].parameter and not a.is_nested and not repeated(a, values[0].parameter):
-        a.setting_parameters.add(values[0].parameter)
+    if (
+        values
+        and values[0].parameter
+        and not analysis.is_nested
+        and not repeated(analysis, values[0].parameter)
+    ):
+        analysis.setting_parameters.add(values[0].parameter)
         return
-    if name is None and a.against_access_method and all(value.constant for value in values):
+    if name is None and analysis.against_access_method and all(value.constant for value in values):
         return
-    if name is not None and is_custom(folded(name)) and not show_allowed(name) and not _inside(a):
-        a.setting_reads.setdefault(folded(name), at)
+    if (
+        name is not None
+        and is_custom(folded(name))
+        and not show_allowed(name)
+        and not _inside(analysis)
+    ):
+        analysis.setting_reads.setdefault(folded(name), position)
         return
     if name is None or not show_allowed(name):
-        a.unknown(
+        analysis.unknown(
             "SP1103",
             (
                 f"setting {name} cannot be read through the gateway"
@@ -303,67 +338,75 @@ def _current_setting(a: Analysis, resolved: Resolved, values: list[Value], at: i
                 if name
                 else "Write its name as a constant."
             ),
-            at,
+            position,
         )
 
 
-def _sequence(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
+def _sequence(analysis: Analysis, resolved: Resolved, values: list[Value], position: int) -> None:
     sets = all(f.name == "setval" for f in resolved.candidates)
     if resolved.reason and (not sets or any(v.dependence is Dependence.OPAQUE for v in values)):
-        a.unknown("SP1103", f"sequence function is not allowed: it {resolved.reason}", position=at)
+        analysis.unknown(
+            "SP1103", f"sequence function is not allowed: it {resolved.reason}", position=position
+        )
         return
-    relation = named_sequence(a, values[0]) if values else None
+    relation = named_sequence(analysis, values[0]) if values else None
     if not resolved.writes and not sets:  # currval and lastval
-        for sequence in _sequences(a) if relation is None else [relation]:
-            _note_owner(a, sequence, at)
+        for sequence in _sequences(analysis) if relation is None else [relation]:
+            _note_owner(analysis, sequence, position)
         return
     if relation is None:
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             "cannot determine which sequence this call uses",
             "Write its name as a constant.",
-            at,
+            position,
         )
     else:
-        a.access(relation, "update")
+        analysis.access(relation, "update")
         if sets:  # who reads the sequence reads what it was set to
-            a.flow(ColumnId(relation, 1), union(values), at)
+            analysis.flow(ColumnId(relation, 1), union(values), position)
         else:
-            _note_owner(a, relation, at)
+            _note_owner(analysis, relation, position)
 
 
-def _sequences(a: Analysis) -> list[int]:
-    return [relation.oid for relation in a.catalog.relations.values() if relation.kind == "S"]
+def _sequences(analysis: Analysis) -> list[int]:
+    return [
+        relation.oid for relation in analysis.catalog.relations.values() if relation.kind == "S"
+    ]
 
 
-def _note_owner(a: Analysis, sequence: int, at: int) -> None:
+def _note_owner(analysis: Analysis, sequence: int, position: int) -> None:
     """A sequence's number is the value of the column that it belongs to, in the newest row."""
-    owner = a.catalog.relations[sequence].owner
+    owner = analysis.catalog.relations[sequence].owner
     if owner is not None:
-        a.influence(frozenset((ColumnId(*owner),)), Clause.SEQUENCE, False, at)
+        analysis.influence(frozenset((ColumnId(*owner),)), Clause.SEQUENCE, False, position)
 
 
-def _inside(a: Analysis) -> bool:
+def _inside(analysis: Analysis) -> bool:
     """In a view's or function's definition, where no policy is asked what may be shown."""
-    return a.indirect or bool(a.following)
+    return analysis.indirect or bool(analysis.following)
 
 
-def _source(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
+def _source(analysis: Analysis, resolved: Resolved, values: list[Value], position: int) -> None:
     """The text of a function: an action of its own."""
-    if _inside(a):
-        a.unknown("SP1103", f"this function is not allowed here: it {resolved.reason}", position=at)
+    if _inside(analysis):
+        analysis.unknown(
+            "SP1103", f"this function is not allowed here: it {resolved.reason}", position=position
+        )
     else:
-        a.name("function_source")
+        analysis.name("function_source")
 
 
-def _sequence_data(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
+def _sequence_data(
+    analysis: Analysis, resolved: Resolved, values: list[Value], position: int
+) -> None:
     """pg_get_sequence_data tells of a sequence what SELECT does: of all of them, where it is not
     known of which.
     """
-    relation = named_sequence(a, values[0]) if values else None
-    for oid in _sequences(a) if relation is None else [relation]:
-        a.access(oid, "select")
-        _note_owner(a, oid, at)
+    relation = named_sequence(analysis, values[0]) if values else None
+    for oid in _sequences(analysis) if relation is None else [relation]:
+        analysis.access(oid, "select")
+        _note_owner(analysis, oid, position)
 
 
 _SPECIAL = {

@@ -103,11 +103,11 @@ class GroupingLevel:
             if variable in visible:
                 name, fields = visible[variable]
                 reference = (name, next((f.name for f in fields if f.value.origin == id_), ""))
-            positions = tuple(dict.fromkeys(at for _, at in references))
+            positions = tuple(dict.fromkeys(position for _, position in references))
             columns.append(UngroupedColumn(id_, variable, reference, positions))
         rows = frozenset(
-            at
-            for variable, at in self.rows
-            if variable in complete and self.entries.get(at) not in numbers
+            position
+            for variable, position in self.rows
+            if variable in complete and self.entries.get(position) not in numbers
         )
         return Grouping(position, tuple(columns), rows) if columns or rows else None

@@ -13,7 +13,7 @@ from sallyport.sql.expressions.expression import order
 from sallyport.sql.expressions.function_calls import window
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.names.scope import Item, Scope
-from sallyport.sql.nodes import fields, position
+from sallyport.sql.nodes import fields, position_of
 from sallyport.sql.queries.from_items import aliased, make_item, outside
 from sallyport.sql.text.parse import Node
 from sallyport.sql.values.conversions import converts_to_json
@@ -45,143 +45,146 @@ _XML_COLUMN = fields("colname typeName for_ordinality is_not_null colexpr coldef
 _NAMED = fields("name val")
 
 
-def _value(a: Analysis, node: Node, scope: Scope) -> Value:
+def _value(analysis: Analysis, node: Node, scope: Scope) -> Value:
     """A JsonValueExpr: an expression, maybe FORMAT JSON."""
-    a.check("JsonValueExpr", node, _VALUE)
-    value = a.expression(node["raw_expr"], scope)
-    converts_to_json(a, (value,), position(node))
-    a.check("JsonFormat", node.get("format", {}), _FORMAT)
+    analysis.check("JsonValueExpr", node, _VALUE)
+    value = analysis.expression(node["raw_expr"], scope)
+    converts_to_json(analysis, (value,), position_of(node))
+    analysis.check("JsonFormat", node.get("format", {}), _FORMAT)
     return value
 
 
 @on("JsonValueExpr", "raw_expr formatted_expr format")
-def _value_expression(a: Analysis, node: Node, scope: Scope) -> Value:
-    return _value(a, node, scope)
+def _value_expression(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return _value(analysis, node, scope)
 
 
-def _output_type(a: Analysis, node: Node | None, default: int) -> int:
+def _output_type(analysis: Analysis, node: Node | None, default: int) -> int:
     """RETURNING type."""
     if node is None:
         return default
-    a.check("JsonOutput", node, _OUTPUT)
+    analysis.check("JsonOutput", node, _OUTPUT)
     returning = node.get("returning", {})
-    a.check("JsonReturning", returning, _RETURNING)
-    a.check("JsonFormat", returning.get("format", {}), _FORMAT)
-    type_ = type_oid(a, node["typeName"]) if "typeName" in node else default
+    analysis.check("JsonReturning", returning, _RETURNING)
+    analysis.check("JsonFormat", returning.get("format", {}), _FORMAT)
+    type_ = type_oid(analysis, node["typeName"]) if "typeName" in node else default
     if type_ not in (TEXT, JSON, JSONB):
-        _check_type(a, type_)
+        _check_type(analysis, type_)
     return type_
 
 
-def _built_type(a: Analysis, node: Node | None, values: list[Value]) -> int:
+def _built_type(analysis: Analysis, node: Node | None, values: list[Value]) -> int:
     """Likewise of what is built; without RETURNING it is jsonb where a value is
     (transformJsonConstructorOutput).
     """
     if node is not None:
-        return _output_type(a, node, JSON)
+        return _output_type(analysis, node, JSON)
     types = {value.type for value in values}
     if JSONB in types:
         return JSONB
     return 0 if 0 in types else JSON
 
 
-def _check_type(a: Analysis, type_: int) -> None:
-    if type_ and a.names.cast(TEXT, type_).reason:
-        a.unknown("SP1103", "the RETURNING type has a user-defined input function")
+def _check_type(analysis: Analysis, type_: int) -> None:
+    if type_ and analysis.names.cast(TEXT, type_).reason:
+        analysis.unknown("SP1103", "the RETURNING type has a user-defined input function")
 
 
-def _pairs(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+def _pairs(analysis: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
     values = []
     for item in nodes:
         body = item["JsonKeyValue"]
-        a.check("JsonKeyValue", body, _KEY_VALUE)
-        values += [a.expression(body["key"], scope), _value(a, body["value"], scope)]
+        analysis.check("JsonKeyValue", body, _KEY_VALUE)
+        values += [analysis.expression(body["key"], scope), _value(analysis, body["value"], scope)]
     return values
 
 
 @on("JsonObjectConstructor", "exprs output absent_on_null unique")
-def _object(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = _pairs(a, node.get("exprs", []), scope)
-    return derived(values, _built_type(a, node.get("output"), values))
+def _object(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = _pairs(analysis, node.get("exprs", []), scope)
+    return derived(values, _built_type(analysis, node.get("output"), values))
 
 
 @on("JsonArrayConstructor", "exprs output absent_on_null")
-def _array(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = [_value(a, item["JsonValueExpr"], scope) for item in node.get("exprs", [])]
-    return derived(values, _built_type(a, node.get("output"), values))
+def _array(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = [_value(analysis, item["JsonValueExpr"], scope) for item in node.get("exprs", [])]
+    return derived(values, _built_type(analysis, node.get("output"), values))
 
 
 @on("JsonArrayQueryConstructor", "query output format absent_on_null")
-def _array_query(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = [field.value for field in a.query(node["query"], Scope(scope)) or ()]
-    converts_to_json(a, values, position(node))
-    return derived(values, _built_type(a, node.get("output"), values))
+def _array_query(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    values = [field.value for field in analysis.query(node["query"], Scope(scope)) or ()]
+    converts_to_json(analysis, values, position_of(node))
+    return derived(values, _built_type(analysis, node.get("output"), values))
 
 
 @on("JsonArrayAgg", "constructor arg absent_on_null")
-def _array_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
-    return _aggregate(a, node["constructor"], [_value(a, node["arg"], scope)], scope)
+def _array_aggregate(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return _aggregate(analysis, node["constructor"], [_value(analysis, node["arg"], scope)], scope)
 
 
 @on("JsonObjectAgg", "constructor arg absent_on_null unique")
-def _object_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
+def _object_aggregate(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return _aggregate(
-        a, node["constructor"], _pairs(a, [{"JsonKeyValue": node["arg"]}], scope), scope
+        analysis,
+        node["constructor"],
+        _pairs(analysis, [{"JsonKeyValue": node["arg"]}], scope),
+        scope,
     )
 
 
-def _aggregate(a: Analysis, node: Node, values: list[Value], scope: Scope) -> Value:
-    a.check("JsonAggConstructor", node, _AGGREGATE)
-    at = position(node)
+def _aggregate(analysis: Analysis, node: Node, values: list[Value], scope: Scope) -> Value:
+    analysis.check("JsonAggConstructor", node, _AGGREGATE)
+    position = position_of(node)
     for item in node.get("agg_order", []):
         body = item["SortBy"]
-        a.check("SortBy", body, _SORT_BY)
-        order(a, body, a.expression(body["node"], scope), at)
+        analysis.check("SortBy", body, _SORT_BY)
+        order(analysis, body, analysis.expression(body["node"], scope), position)
     if "agg_filter" in node:
-        a.condition(a.expression(node["agg_filter"], scope), at)
+        analysis.condition(analysis.expression(node["agg_filter"], scope), position)
     if "over" in node:
-        window(a, node["over"], scope)
-    return derived(values, _built_type(a, node.get("output"), values))
+        window(analysis, node["over"], scope)
+    return derived(values, _built_type(analysis, node.get("output"), values))
 
 
 @on("JsonIsPredicate", "expr format item_type unique_keys")
-def _is_json(a: Analysis, node: Node, scope: Scope) -> Value:
-    return derived((a.expression(node["expr"], scope),), BOOL)
+def _is_json(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    return derived((analysis.expression(node["expr"], scope),), BOOL)
 
 
 @on("JsonScalarExpr", "expr output")
-def _scalar(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = a.expression(node["expr"], scope)
-    converts_to_json(a, (value,), position(node))
-    return derived((value,), _output_type(a, node.get("output"), JSON))
+def _scalar(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    value = analysis.expression(node["expr"], scope)
+    converts_to_json(analysis, (value,), position_of(node))
+    return derived((value,), _output_type(analysis, node.get("output"), JSON))
 
 
 @on("JsonParseExpr", "expr output unique_keys")
-def _parse(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = _value(a, node["expr"], scope)
-    return derived((value,), _output_type(a, node.get("output"), JSON))
+def _parse(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    value = _value(analysis, node["expr"], scope)
+    return derived((value,), _output_type(analysis, node.get("output"), JSON))
 
 
 @on("JsonSerializeExpr", "expr output")
-def _serialize(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = _value(a, node["expr"], scope)
-    return derived((value,), _output_type(a, node.get("output"), TEXT))
+def _serialize(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    value = _value(analysis, node["expr"], scope)
+    return derived((value,), _output_type(analysis, node.get("output"), TEXT))
 
 
-def _behavior(a: Analysis, node: Node | None, scope: Scope) -> list[Value]:
+def _behavior(analysis: Analysis, node: Node | None, scope: Scope) -> list[Value]:
     if node is None:
         return []
     body = node.get("JsonBehavior", node)
-    a.check("JsonBehavior", body, _BEHAVIOR)
-    return [a.expression(body["expr"], scope)] if "expr" in body else []
+    analysis.check("JsonBehavior", body, _BEHAVIOR)
+    return [analysis.expression(body["expr"], scope)] if "expr" in body else []
 
 
-def _passing(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+def _passing(analysis: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
     values = []
     for item in nodes:
         body = item["JsonArgument"]
-        a.check("JsonArgument", body, _ARGUMENT)
-        values.append(_value(a, body["val"], scope))
+        analysis.check("JsonArgument", body, _ARGUMENT)
+        values.append(_value(analysis, body["val"], scope))
     return values
 
 
@@ -192,90 +195,105 @@ _FUNCTIONS = {"JSON_EXISTS_OP": BOOL, "JSON_QUERY_OP": JSONB, "JSON_VALUE_OP": T
     "JsonFuncExpr",
     "op column_name context_item pathspec passing output on_empty on_error wrapper quotes",
 )
-def _function(a: Analysis, node: Node, scope: Scope) -> Value:
-    at, op = position(node), node.get("op", "")
+def _function(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    position, op = position_of(node), node.get("op", "")
     if op not in _FUNCTIONS:
-        return a.unknown("SP1102", f"{op} is not supported", position=at)
-    values = [_value(a, node["context_item"], scope), a.expression(node["pathspec"], scope)]
-    values += _passing(a, node.get("passing", []), scope)
-    values += [v for key in ("on_empty", "on_error") for v in _behavior(a, node.get(key), scope)]
-    return derived(values, _output_type(a, node.get("output"), _FUNCTIONS[op]))
+        return analysis.unknown("SP1102", f"{op} is not supported", position=position)
+    values = [
+        _value(analysis, node["context_item"], scope),
+        analysis.expression(node["pathspec"], scope),
+    ]
+    values += _passing(analysis, node.get("passing", []), scope)
+    values += [
+        v for key in ("on_empty", "on_error") for v in _behavior(analysis, node.get(key), scope)
+    ]
+    return derived(values, _output_type(analysis, node.get("output"), _FUNCTIONS[op]))
 
 
 @FROM_ITEMS.on("JsonTable", "context_item pathspec passing columns on_error alias lateral")
-def _json_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+def _json_table(analysis: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     inner = outside(scope, left)
-    values = [_value(a, node["context_item"], inner), _path(a, node["pathspec"], inner)]
-    values += _passing(a, node.get("passing", []), inner)
-    values += _behavior(a, node.get("on_error"), inner)
-    columns = _json_columns(a, node.get("columns", []), inner, derived(values))
-    return [aliased(a, make_item("json_table", tuple(columns)), node.get("alias"))]
+    values = [
+        _value(analysis, node["context_item"], inner),
+        _path(analysis, node["pathspec"], inner),
+    ]
+    values += _passing(analysis, node.get("passing", []), inner)
+    values += _behavior(analysis, node.get("on_error"), inner)
+    columns = _json_columns(analysis, node.get("columns", []), inner, derived(values))
+    return [aliased(analysis, make_item("json_table", tuple(columns)), node.get("alias"))]
 
 
-def _path(a: Analysis, node: Node, scope: Scope) -> Value:
-    a.check("JsonTablePathSpec", node, _PATH)
-    return a.expression(node["string"], scope) if "string" in node else Value()
+def _path(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    analysis.check("JsonTablePathSpec", node, _PATH)
+    return analysis.expression(node["string"], scope) if "string" in node else Value()
 
 
-def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value) -> list[Field]:
+def _json_columns(
+    analysis: Analysis, nodes: list[Node], scope: Scope, document: Value
+) -> list[Field]:
     columns = []
     for item in nodes:
         body = item["JsonTableColumn"]
-        a.check("JsonTableColumn", body, _TABLE_COLUMN)
+        analysis.check("JsonTableColumn", body, _TABLE_COLUMN)
         values = [document]
         if "pathspec" in body:
-            values.append(_path(a, body["pathspec"], scope))
+            values.append(_path(analysis, body["pathspec"], scope))
         values += [
-            v for key in ("on_empty", "on_error") for v in _behavior(a, body.get(key), scope)
+            v for key in ("on_empty", "on_error") for v in _behavior(analysis, body.get(key), scope)
         ]
         if body.get("coltype") == "JTC_NESTED":
-            columns += _json_columns(a, body.get("columns", []), scope, derived(values))
+            columns += _json_columns(analysis, body.get("columns", []), scope, derived(values))
             continue
-        type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
-        _check_type(a, type_)
+        type_ = type_oid(analysis, body["typeName"]) if "typeName" in body else INT4
+        _check_type(analysis, type_)
         columns.append(Field(body.get("name", ""), derived(values, type_)))
     return columns
 
 
 @on("XmlExpr", "op name named_args arg_names args xmloption indent")
-def _xml(a: Analysis, node: Node, scope: Scope) -> Value:
+def _xml(analysis: Analysis, node: Node, scope: Scope) -> Value:
     content, named = (
-        a.expressions(node.get("args", []), scope),
-        _named(a, node.get("named_args", []), scope),
+        analysis.expressions(node.get("args", []), scope),
+        _named(analysis, node.get("named_args", []), scope),
     )
     return derived((*content, *named), BOOL if node.get("op") == "IS_DOCUMENT" else XML)
 
 
-def _named(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+def _named(analysis: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
     values = []
     for item in nodes:
         body = item["ResTarget"]
-        a.check("ResTarget", body, _NAMED)
-        values.append(a.expression(body["val"], scope))
+        analysis.check("ResTarget", body, _NAMED)
+        values.append(analysis.expression(body["val"], scope))
     return values
 
 
 @on("XmlSerialize", "xmloption expr typeName indent")
-def _xml_serialize(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = a.expression(node["expr"], scope)
-    return derived((value,), type_oid(a, node["typeName"]))
+def _xml_serialize(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    value = analysis.expression(node["expr"], scope)
+    return derived((value,), type_oid(analysis, node["typeName"]))
 
 
 @FROM_ITEMS.on("RangeTableFunc", "docexpr rowexpr namespaces columns alias lateral")
-def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+def _xml_table(analysis: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     inner = outside(scope, left)
-    values = [a.expression(node["docexpr"], inner), a.expression(node["rowexpr"], inner)]
-    values += _named(a, node.get("namespaces", []), inner)
+    values = [
+        analysis.expression(node["docexpr"], inner),
+        analysis.expression(node["rowexpr"], inner),
+    ]
+    values += _named(analysis, node.get("namespaces", []), inner)
     column_types: list[tuple[str, int]] = []
     for item in node.get("columns", []):
         body = item["RangeTableFuncCol"]
-        a.check("RangeTableFuncCol", body, _XML_COLUMN)
+        analysis.check("RangeTableFuncCol", body, _XML_COLUMN)
         values += [
-            a.expression(body[key], inner) for key in ("colexpr", "coldefexpr") if key in body
+            analysis.expression(body[key], inner)
+            for key in ("colexpr", "coldefexpr")
+            if key in body
         ]
-        type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
-        _check_type(a, type_)
+        type_ = type_oid(analysis, body["typeName"]) if "typeName" in body else INT4
+        _check_type(analysis, type_)
         column_types.append((body.get("colname", ""), type_))
     document = derived(values)
     columns = tuple(Field(name, replace(document, type=type_)) for name, type_ in column_types)
-    return [aliased(a, make_item("xmltable", columns), node.get("alias"))]
+    return [aliased(analysis, make_item("xmltable", columns), node.get("alias"))]

@@ -39,128 +39,143 @@ _SQL_NAMES = {
 }
 
 
-def missing_column(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value:
+def missing_column(
+    analysis: Analysis, names: tuple[str, ...], scope: Scope, position: int
+) -> Value:
     """``c`` or ``t.c``: the column does not exist, or nothing in FROM answers to ``t``."""
     if len(names) == 1:
         here = [item for level in _levels(scope) for item in level.items if item.columns_visible]
-        hint = a.close(names[0], (name for item in here for name in item.index))
-        return a.missing("SP1108", f'column "{names[0]}" does not exist', hint, at)
+        hint = analysis.close(names[0], (name for item in here for name in item.index))
+        return analysis.missing("SP1108", f'column "{names[0]}" does not exist', hint, position)
     item = next(
         (i for level in _levels(scope) for i in level.items if i.visible and i.name == names[-2]),
         None,
     )
     if item is not None and len(names) == 2:
-        return a.missing(
+        return analysis.missing(
             "SP1108",
             f"column {names[0]}.{names[1]} does not exist",
-            a.close(names[1], item.index),
-            at,
+            analysis.close(names[1], item.index),
+            position,
         )
-    return missing_item(a, names[-2], scope, at)
+    return missing_item(analysis, names[-2], scope, position)
 
 
-def missing_item(a: Analysis, name: str, scope: Scope, at: int) -> Value:
+def missing_item(analysis: Analysis, name: str, scope: Scope, position: int) -> Value:
     """``t.c`` or ``t.*`` where nothing in FROM is called ``t``."""
     here = [item.name for level in _levels(scope) for item in level.items if item.visible]
-    hint = a.close(name, here) or (
+    hint = analysis.close(name, here) or (
         "Names in FROM are " + ", ".join(here[:10]) + "." if here else ""
     )
-    return a.missing("SP1106", f'missing FROM-clause entry for table "{name}"', hint, at)
+    return analysis.missing(
+        "SP1106", f'missing FROM-clause entry for table "{name}"', hint, position
+    )
 
 
-def missing_field(a: Analysis, name: str, row: Value, at: int, called: str) -> Value:
+def missing_field(analysis: Analysis, name: str, row: Value, position: int, called: str) -> Value:
     """``(row).name``; ``called``: how the row is written when it is a reference."""
     type_ = row.type
     if called and row.origin is not None and row.origin.attnum == 0:
-        return a.missing("SP1108", f"column {called}.{name} does not exist", "", at)
+        return analysis.missing("SP1108", f"column {called}.{name} does not exist", "", position)
     if type_ in (0, RECORD):
-        return a.missing(
-            "SP1108", f'could not identify column "{name}" in record data type', "", at
+        return analysis.missing(
+            "SP1108", f'could not identify column "{name}" in record data type', "", position
         )
-    return a.missing(
-        "SP1108", f'column "{name}" not found in data type {type_shown(a, type_)}', "", at
+    return analysis.missing(
+        "SP1108",
+        f'column "{name}" not found in data type {type_shown(analysis, type_)}',
+        "",
+        position,
     )
 
 
-def ambiguous_column(a: Analysis, names: tuple[str, ...], at: int) -> Value:
+def ambiguous_column(analysis: Analysis, names: tuple[str, ...], position: int) -> Value:
     hint = "Write the name or alias of the table before the column."
-    return a.missing("SP1112", f'column reference "{names[-1]}" is ambiguous', hint, at)
+    return analysis.missing(
+        "SP1112", f'column reference "{names[-1]}" is ambiguous', hint, position
+    )
 
 
-def ambiguous_item(a: Analysis, name: str, at: int) -> Value:
+def ambiguous_item(analysis: Analysis, name: str, position: int) -> Value:
     """``t.c`` or ``t.*`` where several things in FROM are called ``t``."""
     hint = "Give one of the tables an alias, and write that."
-    return a.missing("SP1116", f'table reference "{name}" is ambiguous', hint, at)
+    return analysis.missing("SP1116", f'table reference "{name}" is ambiguous', hint, position)
 
 
 def missing_column_of(
-    a: Analysis, name: str, relation: str, columns: Iterable[str], at: int = -1
+    analysis: Analysis, name: str, relation: str, columns: Iterable[str], position: int = -1
 ) -> Value:
     """A column list of INSERT, UPDATE, COPY or ALTER TABLE names a column that the relation does
     not have.
     """
-    return a.missing(
+    return analysis.missing(
         "SP1108",
         f'column "{name}" of relation "{relation}" does not exist',
-        a.close(name, columns),
-        at,
+        analysis.close(name, columns),
+        position,
     )
 
 
 def missing_function(
-    a: Analysis, names: tuple[str, ...], types: Sequence[int], at: int, procedure: bool = False
+    analysis: Analysis,
+    names: tuple[str, ...],
+    types: Sequence[int],
+    position: int,
+    procedure: bool = False,
 ) -> Value:
     """Nothing called so accepts these arguments."""
-    if len(names) == 2 and names[0] not in a.catalog.schemas:
-        return a.missing("SP1111", f'schema "{names[0]}" does not exist', "", at)
+    if len(names) == 2 and names[0] not in analysis.catalog.schemas:
+        return analysis.missing("SP1111", f'schema "{names[0]}" does not exist', "", position)
     what = "procedure" if procedure else "function"
-    shown = ", ".join(type_shown(a, type_) for type_ in types)
+    shown = ", ".join(type_shown(analysis, type_) for type_ in types)
     hint = _CAST_ARGUMENTS.format(what)
-    return a.missing("SP1109", f"{what} {'.'.join(names)}({shown}) does not exist", hint, at)
+    return analysis.missing(
+        "SP1109", f"{what} {'.'.join(names)}({shown}) does not exist", hint, position
+    )
 
 
 def missing_operator(
-    a: Analysis, names: tuple[str, ...], left: int | None, right: int, at: int
+    analysis: Analysis, names: tuple[str, ...], left: int | None, right: int, position: int
 ) -> Value:
-    before = "" if left is None else type_shown(a, left) + " "
-    shown = f"{before}{'.'.join(names)} {type_shown(a, right)}"
-    return a.missing(
-        "SP1109", f"operator does not exist: {shown}", _CAST_ARGUMENTS.format("operator"), at
+    before = "" if left is None else type_shown(analysis, left) + " "
+    shown = f"{before}{'.'.join(names)} {type_shown(analysis, right)}"
+    return analysis.missing(
+        "SP1109", f"operator does not exist: {shown}", _CAST_ARGUMENTS.format("operator"), position
     )
 
 
-def missing_cast(a: Analysis, source: int, target: int, at: int) -> Value:
-    shown = f"{type_shown(a, source)} to {type_shown(a, target)}"
-    return a.missing(
+def missing_cast(analysis: Analysis, source: int, target: int, position: int) -> Value:
+    shown = f"{type_shown(analysis, source)} to {type_shown(analysis, target)}"
+    return analysis.missing(
         "SP1114",
         f"cannot cast type {shown}",
         "Cast to text first where the text is a valid value of the other type.",
-        at,
+        position,
     )
 
 
-def missing_type(a: Analysis, names: tuple[str, ...], at: int) -> Value:
-    if len(names) == 2 and names[0] not in a.catalog.schemas:
-        return a.missing("SP1111", f'schema "{names[0]}" does not exist', "", at)
-    if names[-1] in a.catalog.unknown_names:
-        a.unknown(*of_unknown_maker(names[-1]), at)
+def missing_type(analysis: Analysis, names: tuple[str, ...], position: int) -> Value:
+    if len(names) == 2 and names[0] not in analysis.catalog.schemas:
+        return analysis.missing("SP1111", f'schema "{names[0]}" does not exist', "", position)
+    if names[-1] in analysis.catalog.unknown_names:
+        analysis.unknown(*of_unknown_maker(names[-1]), position)
         return OPAQUE
-    hint = a.close(
-        names[-1], (name for schema, name in a.catalog.type_by_name if schema not in SYSTEM)
+    hint = analysis.close(
+        names[-1], (name for schema, name in analysis.catalog.type_by_name if schema not in SYSTEM)
     )
-    return a.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, at)
+    return analysis.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, position)
 
 
-def type_shown(a: Analysis, oid: int) -> str:
+def type_shown(analysis: Analysis, oid: int) -> str:
     """A type as format_type writes it; "unknown" for one that is not known."""
-    type_ = a.types.get(oid)
+    type_ = analysis.types.get(oid)
     if type_ is None or oid == UNKNOWN_TYPE:
         return "unknown"
     if type_.element:
-        return type_shown(a, type_.element) + "[]"
+        return type_shown(analysis, type_.element) + "[]"
     if type_.schema == "pg_catalog":
         return _SQL_NAMES.get(type_.name, type_.name)
-    return type_.name if type_.schema in a.names.path else f"{type_.schema}.{type_.name}"
+    return type_.name if type_.schema in analysis.names.path else f"{type_.schema}.{type_.name}"
 
 
 def _levels(scope: Scope) -> Iterable[Scope]:

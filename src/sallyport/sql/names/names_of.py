@@ -38,14 +38,14 @@ _JSON = {
 }
 
 
-def figure(a: Analysis, node: Node) -> str:
+def figure(analysis: Analysis, node: Node) -> str:
     """The column name of an expression that was walked before (scalar subqueries are known by
     then).
     """
-    return _figure(a, node)[0] or "?column?"
+    return _figure(analysis, node)[0] or "?column?"
 
 
-def _figure(a: Analysis, node: Node) -> tuple[str, int]:
+def _figure(analysis: Analysis, node: Node) -> tuple[str, int]:
     """Name and how sure it is: 0 none, 1 weak (a type, "case"), 2 strong."""
     tag, body = tag_of(node)
     fixed = _FIXED.get(tag)
@@ -57,28 +57,28 @@ def _figure(a: Analysis, node: Node) -> tuple[str, int]:
         return _last(body.get("funcname", []))
     if tag == "A_Indirection":
         name, strength = _last(body.get("indirection", []))
-        return (name, strength) if name else _figure(a, body["arg"])
+        return (name, strength) if name else _figure(analysis, body["arg"])
     if tag == "A_Expr":
         return ("nullif", 2) if body.get("kind") == "AEXPR_NULLIF" else ("", 0)
     if tag == "TypeCast":
-        name, strength = _figure(a, body["arg"])
+        name, strength = _figure(analysis, body["arg"])
         if strength <= 1:
             return _last(body["typeName"].get("names", []))[0], 1
         return name, strength
     if tag == "CollateClause":
-        return _figure(a, body["arg"])
+        return _figure(analysis, body["arg"])
     if tag == "CaseExpr":
-        name, strength = _figure(a, body["defresult"]) if "defresult" in body else ("", 0)
+        name, strength = _figure(analysis, body["defresult"]) if "defresult" in body else ("", 0)
         return (name, strength) if strength > 1 else ("case", 1)
-    return _more(a, tag, body)
+    return _more(analysis, tag, body)
 
 
-def _more(a: Analysis, tag: str, body: Node) -> tuple[str, int]:
+def _more(analysis: Analysis, tag: str, body: Node) -> tuple[str, int]:
     if tag == "SubLink":
         kind = body.get("subLinkType")
         if kind in ("EXISTS_SUBLINK", "ARRAY_SUBLINK"):
             return ("exists" if kind == "EXISTS_SUBLINK" else "array"), 2
-        return (a.names_of.get(id(body), ""), 2) if kind == "EXPR_SUBLINK" else ("", 0)
+        return (analysis.names_of.get(id(body), ""), 2) if kind == "EXPR_SUBLINK" else ("", 0)
     if tag == "MinMaxExpr":
         return ("greatest" if body.get("op") == "IS_GREATEST" else "least"), 2
     if tag == "SQLValueFunction":

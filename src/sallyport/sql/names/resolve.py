@@ -225,7 +225,7 @@ class NameResolver:
             declared = plain + (element or ANY,) * max(0, len(types) - len(plain))
         elif not len(declared) - function.n_defaults <= len(types) <= len(declared):
             return False
-        return all(map(self.types.could, types, declared))
+        return all(map(self.types.can_coerce, types, declared))
 
     def _judge(self, candidates: list[Function], types: tuple[int, ...]) -> Resolved:
         """``types``: of the arguments, 0 where their position says nothing."""
@@ -273,13 +273,15 @@ class NameResolver:
             if o.schema in schemas
         ]
         if left is None:
-            matching = [o for o in named if not o.left and self.types.could(right, o.right)]
+            matching = [o for o in named if not o.left and self.types.can_coerce(right, o.right)]
             exact = [o for o in matching if o.right == right]
         else:
             matching = [
                 o
                 for o in named
-                if o.left and self.types.could(left, o.left) and self.types.could(right, o.right)
+                if o.left
+                and self.types.can_coerce(left, o.left)
+                and self.types.can_coerce(right, o.right)
             ]
             exact = self._exact(matching, left, right)
         if exact:

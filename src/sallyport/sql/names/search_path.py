@@ -30,24 +30,24 @@ def split_search_path(text: str) -> tuple[str, ...] | None:
     names: list[str] = []
     if not rest:
         return ()
-    at = 0
+    position = 0
     while True:
-        match = _NAME.match(rest, at)
+        match = _NAME.match(rest, position)
         if match is None:
             return None
         quoted, plain = match.groups()
         name = quoted.replace('""', '"') if plain is None else _fold(plain)
         names.append(name.encode()[:_BYTES].decode(errors="ignore"))
-        at = match.end()
-        while at < len(rest) and rest[at] in _SPACE:
-            at += 1
-        if at == len(rest):
+        position = match.end()
+        while position < len(rest) and rest[position] in _SPACE:
+            position += 1
+        if position == len(rest):
             return tuple(names)
-        if rest[at] != ",":
+        if rest[position] != ",":
             return None
-        at += 1
-        while at < len(rest) and rest[at] in _SPACE:
-            at += 1
+        position += 1
+        while position < len(rest) and rest[position] in _SPACE:
+            position += 1
 
 
 def _fold(name: str) -> str:

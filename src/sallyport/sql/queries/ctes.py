@@ -11,7 +11,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.expressions.calls import unite
+from sallyport.sql.expressions.calls import common_type
 from sallyport.sql.lineage import Field, Sources, Value, either, union
 from sallyport.sql.names.scope import Cte, Scope
 from sallyport.sql.nodes import fields, strings
@@ -28,31 +28,31 @@ _CYCLE = fields(
 _ROUNDS = 64
 
 
-def with_clause(a: Analysis, node: Node, scope: Scope) -> None:
+def with_clause(analysis: Analysis, node: Node, scope: Scope) -> None:
     """Register the CTEs of a WITH clause in ``scope`` and walk every one, used or not."""
-    a.check("WithClause", node, _WITH)
-    a.inside_with = True
+    analysis.check("WithClause", node, _WITH)
+    analysis.inside_with = True
     made: list[Cte] = []
     for item in node.get("ctes", []):
         body = item["CommonTableExpr"]
-        a.check("CommonTableExpr", body, _CTE)
+        analysis.check("CommonTableExpr", body, _CTE)
         name = body.get("ctename", "")
         cte = Cte(name, None, body, scope, bool(node.get("recursive")))
         if node.get("recursive"):
             scope.ctes[name] = cte
         else:
             # each query sees only those before it, and an outer one of its own name
-            a.work.spend(len(scope.ctes) >> 6)
+            analysis.work.spend(len(scope.ctes) >> 6)
             cte.scope = Scope(scope.parent, scope.items, dict(scope.ctes))
-            cte_fields(a, cte)
+            cte_fields(analysis, cte)
             cte.scope = scope  # it is walked: the copy may go
             scope.ctes[name] = cte
         made.append(cte)
     for cte in made:
-        cte_fields(a, cte)
+        cte_fields(analysis, cte)
 
 
-def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
+def cte_fields(analysis: Analysis, cte: Cte) -> tuple[Field, ...] | None:
     """The columns of a WITH query, walking it now if that was not done; inside itself, what is
     known so far.
     """
@@ -65,19 +65,19 @@ def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
     body = cte.node
     query = body["ctequery"]
     if cte.recursive and query.get("SelectStmt", {}).get("op") == "SETOP_UNION":
-        fields: tuple[Field, ...] | None = _recursive(a, cte, query["SelectStmt"])
+        fields: tuple[Field, ...] | None = _recursive(analysis, cte, query["SelectStmt"])
     else:
-        fields = _renamed(a, body, a.query(query, Scope(cte.scope)))
+        fields = _renamed(analysis, body, analysis.query(query, Scope(cte.scope)))
         if cte.referenced:
-            invalid_recursion(a, cte)
+            invalid_recursion(analysis, cte)
     cte.node = None
     if fields is not None:
-        fields = _search_and_cycle(a, body, fields, cte)
+        fields = _search_and_cycle(analysis, body, fields, cte)
     cte.fields = fields
     return fields
 
 
-def invalid_recursion(a: Analysis, cte: Cte) -> None:
+def invalid_recursion(analysis: Analysis, cte: Cte) -> None:
     """The query refers to itself where its columns are not known yet."""
     body = cte.node or {}
     if body.get("ctequery", {}).get("SelectStmt", {}).get("op") == "SETOP_UNION":
@@ -87,17 +87,17 @@ def invalid_recursion(a: Analysis, cte: Cte) -> None:
         message = f'recursive query "{cte.name}" does not have the form'
         message += " non-recursive-term UNION [ALL] recursive-term"
     hint = "Write WITH RECURSIVE q AS (query UNION ALL query that names q once)."
-    a.missing("SP1115", message, hint)
+    analysis.missing("SP1115", message, hint)
 
 
 def _renamed(
-    a: Analysis, body: Node, columns: tuple[Field, ...] | None
+    analysis: Analysis, body: Node, columns: tuple[Field, ...] | None
 ) -> tuple[Field, ...] | None:
     if columns is None:
         return None
     names = strings(body.get("aliascolnames", []))
     if len(names) > len(columns):
-        a.missing(
+        analysis.missing(
             "SP1113",
             f'WITH query "{body.get("ctename", "")}" has {len(columns)} columns available but'
             f" {len(names)} columns specified",
@@ -110,57 +110,61 @@ def _renamed(
     )
 
 
-def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
+def _recursive(analysis: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
     body = cte.node or {}
     fields: tuple[Field, ...] = ()
     for _ in range(_ROUNDS):
         cte.referenced = False
-        learned = a.query(
+        learned = analysis.query(
             {"SelectStmt": query},
-            Scope(cte.scope, union_hook=partial(_learn, a, cte, body, fields)),
+            Scope(cte.scope, union_hook=partial(_learn, analysis, cte, body, fields)),
         )
-        learned = _renamed(a, body, learned) or ()
+        learned = _renamed(analysis, body, learned) or ()
         if not cte.referenced or learned == fields:
             return learned
         fields = learned
-    a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
+    analysis.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
     return fields
 
 
 def _learn(
-    a: Analysis, cte: Cte, body: Node, learned: tuple[Field, ...], first: tuple[Field, ...]
+    analysis: Analysis, cte: Cte, body: Node, learned: tuple[Field, ...], first: tuple[Field, ...]
 ) -> None:
     """The non-recursive term is known: that, and what was found so far, is what the recursive one
     reads.
     """
-    start = _renamed(a, body, first) or ()
-    columns = combined(a, start, learned) if learned else start
+    start = _renamed(analysis, body, first) or ()
+    columns = combined(analysis, start, learned) if learned else start
     fields = tuple(Field(f.name, replace(f.value, origin=None)) for f in columns)
-    cte.fields = _search_and_cycle(a, body, fields, cte)
+    cte.fields = _search_and_cycle(analysis, body, fields, cte)
 
 
 def _search_and_cycle(
-    a: Analysis, body: Node, columns: tuple[Field, ...], cte: Cte
+    analysis: Analysis, body: Node, columns: tuple[Field, ...], cte: Cte
 ) -> tuple[Field, ...]:
     """The columns with those that SEARCH and CYCLE add; the recursive term may name them too."""
     before = len(columns)
     search, cycle = body.get("search_clause"), body.get("cycle_clause")
     if search is not None:
-        a.check("CTESearchClause", search, _SEARCH)
+        analysis.check("CTESearchClause", search, _SEARCH)
         sources = _sources(columns, search.get("search_col_list", []))
-        a.mention(sources)
+        analysis.mention(sources)
         type_ = RECORD if search.get("search_breadth_first") else RECORD_ARRAY
         columns = (*columns, Field(search.get("search_seq_column", ""), Value(sources, type=type_)))
     if cycle is not None:
-        a.check("CTECycleClause", cycle, _CYCLE)
+        analysis.check("CTECycleClause", cycle, _CYCLE)
         sources = _sources(columns, cycle.get("cycle_col_list", []))
-        a.mention(sources)
+        analysis.mention(sources)
         marks = [
-            a.expression(cycle[k], cte.scope)
+            analysis.expression(cycle[k], cte.scope)
             for k in ("cycle_mark_value", "cycle_mark_default")
             if k in cycle
         ]
-        mark = either(marks[0], marks[1], unite(a, marks)) if len(marks) == 2 else Value(type=BOOL)
+        mark = (
+            either(marks[0], marks[1], common_type(analysis, marks))
+            if len(marks) == 2
+            else Value(type=BOOL)
+        )
         columns = (
             *columns,
             Field(

@@ -50,7 +50,7 @@ class Expansion(NamedTuple):
     unknowns: tuple[Unknown, ...] = ()
     touched: Sources = frozenset()
     followed: frozenset[int] = frozenset()
-    late_names: bool = False
+    resolves_names_at_run_time: bool = False
     mentioned: Sources = frozenset()
     read_in_functions: Sources = frozenset()
 
@@ -69,9 +69,9 @@ class Computed(NamedTuple):
     same: bool = False
 
 
-def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
+def computations(analysis: Analysis, relation: Relation) -> tuple[Computed, ...]:
     """What writing a row of ``relation`` computes from it, from the cache where possible."""
-    computed: tuple[Computed, ...] | None = a.names.computed.get(relation.oid)
+    computed: tuple[Computed, ...] | None = analysis.names.computed.get(relation.oid)
     if computed is None:
         texts = [(column.attnum, column.default) for column in relation.columns if column.generated]
         texts += [
@@ -83,24 +83,24 @@ def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
             [
                 computation
                 for target, text in texts
-                for computation in _computations(a, relation, target, text)
+                for computation in _computations(analysis, relation, target, text)
             ]
         )
-        a.names.computed[relation.oid] = computed
+        analysis.names.computed[relation.oid] = computed
     return computed
 
 
-def _computations(a: Analysis, relation: Relation, target: int, text: str) -> list[Computed]:
-    tree = _tree(_inside(a, relation), f"SELECT {text}") if text else None
+def _computations(analysis: Analysis, relation: Relation, target: int, text: str) -> list[Computed]:
+    tree = _tree(_inside(analysis, relation), f"SELECT {text}") if text else None
     if tree is None:
         every = frozenset(column.attnum for column in relation.columns)
         return [Computed(target, every)]
     entries = [entry["ResTarget"]["val"] for entry in tree["SelectStmt"]["targetList"]]
-    return [_computation(a, relation, target, entry) for entry in entries]
+    return [_computation(analysis, relation, target, entry) for entry in entries]
 
 
-def _computation(a: Analysis, relation: Relation, target: int, node: Node) -> Computed:
-    inner = _inside(a, relation)
+def _computation(analysis: Analysis, relation: Relation, target: int, node: Node) -> Computed:
+    inner = _inside(analysis, relation)
     fields = tuple(_plain(relation, column) for column in relation.columns)
     item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
     inner.expression(node, Scope(items=[item]))
@@ -125,14 +125,16 @@ def _trust_all(function: Function) -> bool:
     return True
 
 
-def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
+def relation_item(analysis: Analysis, relation: Relation, position: int = -1) -> Item:
     """A relation as a namespace item, with what its definition brings noted. The item answers to
     the relation's own name.
     """
     if relation.kind not in _READABLE_KINDS:
-        a.unknown("SP1102", f"{relation.qualified} is not a table or view", position=at)
-    expansion = expand(a, relation)
-    _note(a, relation, expansion, at)
+        analysis.unknown(
+            "SP1102", f"{relation.qualified} is not a table or view", position=position
+        )
+    expansion = expand(analysis, relation)
+    _note(analysis, relation, expansion, position)
     return Item(
         relation.name,
         expansion.fields,
@@ -164,49 +166,53 @@ def view_facts(names: NameResolver, view: Relation) -> StatementFacts:
     return definition
 
 
-def note_definition(a: Analysis, relation: Relation) -> None:
+def note_definition(analysis: Analysis, relation: Relation) -> None:
     """What computing a materialised view does, which reading it does not: it computes with raw
     values.
     """
-    expansion = _view(a, dataclasses.replace(relation, kind="v"))
-    _note(a, relation, expansion, -1)
-    a.influence(expansion.mentioned | expansion.read_in_functions, Clause.DEFINITION)
+    expansion = _view(analysis, dataclasses.replace(relation, kind="v"))
+    _note(analysis, relation, expansion, -1)
+    analysis.influence(expansion.mentioned | expansion.read_in_functions, Clause.DEFINITION)
 
 
-def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> None:
+def _note(analysis: Analysis, relation: Relation, expansion: Expansion, position: int) -> None:
     if not any(expansion[2:]):
         return  # a table that computes nothing
-    a.work.spend(
+    analysis.work.spend(
         (len(expansion.calls) + len(expansion.unknowns)) // 2 + len(expansion.touched) // 64
     )
-    a.work.spend(
+    analysis.work.spend(
         sum([len(access.columns) for access in expansion.accesses]) // 64
         + len(expansion.accesses) // 2
     )
     for access in expansion.accesses:
-        a.repeat_access(access)
+        analysis.repeat_access(access)
     for use in expansion.calls:
-        function = a.catalog.functions.get(use.oid)
+        function = analysis.catalog.functions.get(use.oid)
         if function is not None:
-            a.call(function, at)
+            analysis.call(function, position)
     for influence in expansion.influences:
-        a.influence(frozenset((influence.column,)), influence.clause, influence.equality, at)
+        analysis.influence(
+            frozenset((influence.column,)), influence.clause, influence.equality, position
+        )
     for unknown in expansion.unknowns:
         inside = "" if relation.schema in SYSTEM else f" (in {relation.qualified})"
-        a.repeat(replace(unknown, what=unknown.what + inside, position=at))
-    a.seen.update(expansion.touched)
-    a.mentioned_in_views.update(expansion.mentioned)
-    a.read_in_functions.update(expansion.read_in_functions)
-    a.followed.update(expansion.followed)
-    a.late_names = a.late_names or expansion.late_names
+        analysis.repeat(replace(unknown, what=unknown.what + inside, position=position))
+    analysis.seen.update(expansion.touched)
+    analysis.mentioned_in_views.update(expansion.mentioned)
+    analysis.read_in_functions.update(expansion.read_in_functions)
+    analysis.followed.update(expansion.followed)
+    analysis.resolves_names_at_run_time = (
+        analysis.resolves_names_at_run_time or expansion.resolves_names_at_run_time
+    )
 
 
-def expand(a: Analysis, relation: Relation) -> Expansion:
+def expand(analysis: Analysis, relation: Relation) -> Expansion:
     """The relation's columns and what using it means, from the cache where possible."""
-    cache = a.names.relations
+    cache = analysis.names.relations
     # Nothing stands in place of a system relation inside a function's body, nor of one with secrets
     # inside a view's.
-    inside = bool(a.following) or (a.indirect and hides_secrets(relation))
+    inside = bool(analysis.following) or (analysis.indirect and hides_secrets(relation))
     is_itself = inside and is_substituted(relation)
     key = -relation.oid if is_itself else relation.oid
     expansion = cache.get(key)
@@ -218,9 +224,9 @@ def expand(a: Analysis, relation: Relation) -> Expansion:
         ):
             expansion = _system(relation, is_itself)
         elif relation.kind in ("v", "m"):
-            expansion = _view(a, relation)
+            expansion = _view(analysis, relation)
         else:
-            expansion = _table(a, relation)
+            expansion = _table(analysis, relation)
         cache[key] = expansion
     return expansion
 
@@ -316,15 +322,17 @@ def _system(relation: Relation, is_itself: bool) -> Expansion:
     return Expansion(fields, index_fields(fields), unknowns=unknowns)
 
 
-def _inside(a: Analysis, relation: Relation) -> Analysis:
+def _inside(analysis: Analysis, relation: Relation) -> Analysis:
     """An analysis of what stands inside a relation's definition, where names are fully
     qualified.
     """
     inner = Analysis(
-        a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all), Work()
+        analysis.names.qualified(),
+        Context((), analysis.context.role, MAX_LENGTH, _trust_all),
+        Work(),
     )
-    inner.views = (*a.views, relation.oid)
-    inner.following, inner.indirect = a.following, True
+    inner.views = (*analysis.views, relation.oid)
+    inner.following, inner.indirect = analysis.following, True
     return inner
 
 
@@ -351,15 +359,15 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
         facts.unknowns,
         facts.touched,
         facts.followed,
-        facts.late_names,
+        facts.resolves_names_at_run_time,
         facts.computed_with,
         facts.read_in_functions,
     )
 
 
-def _view(a: Analysis, relation: Relation) -> Expansion:
-    inner = _inside(a, relation)
-    if relation.oid in a.views or len(a.views) > 32 or not relation.view_definition:
+def _view(analysis: Analysis, relation: Relation) -> Expansion:
+    inner = _inside(analysis, relation)
+    if relation.oid in analysis.views or len(analysis.views) > 32 or not relation.view_definition:
         inner.unknown("SP1102", f"cannot determine the definition of view {relation.qualified}")
         tree = None
     else:
@@ -397,13 +405,13 @@ def _stored(expansion: Expansion) -> Expansion:
     return expansion._replace(
         accesses=tuple(replace(access, indirect=True) for access in expansion.accesses),
         followed=frozenset(),
-        late_names=False,
+        resolves_names_at_run_time=False,
         read_in_functions=frozenset(),
     )
 
 
-def _table(a: Analysis, relation: Relation) -> Expansion:
-    inner = _inside(a, relation)
+def _table(analysis: Analysis, relation: Relation) -> Expansion:
+    inner = _inside(analysis, relation)
     fields = tuple(_column(inner, relation, column) for column in relation.columns)
     if relation.owner is not None:
         fields = tuple(_numbered(field, ColumnId(*relation.owner)) for field in fields)

@@ -19,12 +19,12 @@ from sallyport.sql.expressions.grouping import GroupingLevel
 from sallyport.sql.lineage import Field, Value, is_raw, union
 from sallyport.sql.names.names_of import figure
 from sallyport.sql.names.scope import Scope
-from sallyport.sql.nodes import fields, position, string, tag_of
+from sallyport.sql.nodes import fields, position_of, string, tag_of
 from sallyport.sql.queries.ctes import with_clause
 from sallyport.sql.queries.from_items import RANGE_VAR, from_clause
 from sallyport.sql.queries.setops import combined
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts
+from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import INT8
 
 SELECT_FIELDS = (
@@ -40,34 +40,34 @@ _LOCKING = fields("lockedRels strength waitPolicy")
 
 
 @QUERIES.on("SelectStmt", SELECT_FIELDS)
-def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+def select(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     """The columns of a query; ``scope`` is its own, new level."""
-    if a.context.template:
+    if analysis.context.template:
         _check_positions(node)
     if "withClause" in node:
-        with_clause(a, node["withClause"], scope)
+        with_clause(analysis, node["withClause"], scope)
     op = node.get("op", "SETOP_NONE")
     if op != "SETOP_NONE":
-        columns = _set_operation(a, node, scope)
+        columns = _set_operation(analysis, node, scope)
     elif "valuesLists" in node:
-        columns = _values(a, node, scope)
+        columns = _values(analysis, node, scope)
     else:
-        columns = _plain(a, node, scope)
+        columns = _plain(analysis, node, scope)
     if scope.grouping is not None:
-        outer, a.ungrouped = a.ungrouped, scope.grouping
-        _sort(a, node.get("sortClause", []), columns, scope)
-        a.ungrouped = outer
-        _finish_grouping(a, node["groupClause"], scope.grouping, scope)
+        outer, analysis.ungrouped = analysis.ungrouped, scope.grouping
+        _sort(analysis, node.get("sortClause", []), columns, scope)
+        analysis.ungrouped = outer
+        _finish_grouping(analysis, node["groupClause"], scope.grouping, scope)
     else:
-        _sort(a, node.get("sortClause", []), columns, scope)
+        _sort(analysis, node.get("sortClause", []), columns, scope)
     for key in ("limitOffset", "limitCount"):
         if key in node:
-            value = a.expression(node[key], scope)
-            converts(a, value, INT8, -1, assignment=True)
+            value = analysis.expression(node[key], scope)
+            note_implicit_cast(analysis, value, INT8, -1, assignment=True)
             if value.constant:
-                note(a, (node[key],), frozenset())
+                note(analysis, (node[key],), frozenset())
     for item in node.get("lockingClause", []):
-        _lock(a, item["LockingClause"], scope)
+        _lock(analysis, item["LockingClause"], scope)
     return columns
 
 
@@ -92,39 +92,43 @@ def _check_positions(node: Node) -> None:
             entries.extend(body.get(_GROUPS[tag], ()))
 
 
-def _plain(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+def _plain(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     if "groupClause" in node:
-        scope.grouping = GroupingLevel(a.ungrouped)
-    before = len(a.range_variables)
+        scope.grouping = GroupingLevel(analysis.ungrouped)
+    before = len(analysis.range_variables)
     if "fromClause" in node:
-        from_clause(a, node["fromClause"], scope)
+        from_clause(analysis, node["fromClause"], scope)
     if "lockingClause" in node:
-        a.locked.update(islice(a.range_variables, before, None))
-    outer, a.ungrouped = a.ungrouped, scope.grouping or a.ungrouped
-    columns = target_list(a, node.get("targetList", []), scope)
+        analysis.locked.update(islice(analysis.range_variables, before, None))
+    outer, analysis.ungrouped = analysis.ungrouped, scope.grouping or analysis.ungrouped
+    columns = target_list(analysis, node.get("targetList", []), scope)
     if "whereClause" in node:
-        a.ungrouped = outer
-        a.condition(a.expression(node["whereClause"], scope))
-        note_comparisons(a, node["whereClause"], scope)
-        a.ungrouped = scope.grouping or outer
+        analysis.ungrouped = outer
+        analysis.condition(analysis.expression(node["whereClause"], scope))
+        note_comparisons(analysis, node["whereClause"], scope)
+        analysis.ungrouped = scope.grouping or outer
     for item in node.get("windowClause", []):
-        window(a, item["WindowDef"], scope)
+        window(analysis, item["WindowDef"], scope)
     if scope.grouping is not None:
-        a.ungrouped = outer
-        scope.grouped = [v for item in node["groupClause"] for v in _group(a, item, columns, scope)]
-        a.ungrouped = scope.grouping
+        analysis.ungrouped = outer
+        scope.grouped = [
+            v for item in node["groupClause"] for v in _group(analysis, item, columns, scope)
+        ]
+        analysis.ungrouped = scope.grouping
     if "havingClause" in node:
-        a.condition(a.expression(node["havingClause"], scope))
+        analysis.condition(analysis.expression(node["havingClause"], scope))
     for item in node.get("distinctClause", []):
         if item:
-            _sort_value(a, item, columns, scope)
+            _sort_value(analysis, item, columns, scope)
         else:
-            a.distinguish(columns)
-    a.ungrouped = outer
+            analysis.distinguish(columns)
+    analysis.ungrouped = outer
     return columns
 
 
-def _finish_grouping(a: Analysis, items: list[Node], level: GroupingLevel, scope: Scope) -> None:
+def _finish_grouping(
+    analysis: Analysis, items: list[Node], level: GroupingLevel, scope: Scope
+) -> None:
     """Every clause of the level was walked: what stands ungrouped is known."""
     if any("GroupingSet" in item for item in items):
         return  # the key is not in every grouping set, or the columns are in GROUP BY already
@@ -132,14 +136,14 @@ def _finish_grouping(a: Analysis, items: list[Node], level: GroupingLevel, scope
     constants = [
         item["A_Const"].get("ival", {}).get("ival", 0) for item in items if "A_Const" in item
     ]
-    at = position(tag_of(items[0])[1])
-    grouping = level.grouping(scope.grouped, frozenset(constants), visible, at)
+    position = position_of(tag_of(items[0])[1])
+    grouping = level.grouping(scope.grouped, frozenset(constants), visible, position)
     if grouping is not None:
-        a.groupings.append(grouping)
+        analysis.groupings.append(grouping)
 
 
 def target_list(
-    a: Analysis, targets: list[Node], scope: Scope, returned: bool = False
+    analysis: Analysis, targets: list[Node], scope: Scope, returned: bool = False
 ) -> tuple[Field, ...]:
     """Output columns of a SELECT list or RETURNING, stars expanded and names given.
 
@@ -149,46 +153,48 @@ def target_list(
     for target in targets:
         body = target["ResTarget"]
         if not _RES_TARGET.issuperset(body):
-            a.unread("ResTarget", body, _RES_TARGET)
+            analysis.unread("ResTarget", body, _RES_TARGET)
         value = body["val"]
         bare = value.get("ColumnRef")
         expanded = (
-            star(a, value, scope, returned)
+            star(analysis, value, scope, returned)
             if bare is not None or "A_Indirection" in value
             else None
         )
         if expanded is not None:
             columns.extend(expanded)
-            a.work.spend(len(expanded) * 3 // 2 + 1)
+            analysis.work.spend(len(expanded) * 3 // 2 + 1)
             if len(columns) > MAX_COLUMNS:
-                a.unknown("SP1105", f"target lists can have at most {MAX_COLUMNS} entries")
+                analysis.unknown("SP1105", f"target lists can have at most {MAX_COLUMNS} entries")
                 break
             continue
-        a.bare = bare
-        a.returned = bare if returned else None
+        analysis.bare = bare
+        analysis.returned = bare if returned else None
         if scope.grouping is not None:
             scope.grouping.entry = len(columns) + 1
-        output = a.expression(value, scope)
-        columns.append(Field(body.get("name") or figure(a, value), output))
+        output = analysis.expression(value, scope)
+        columns.append(Field(body.get("name") or figure(analysis, value), output))
     if scope.grouping is not None:
         scope.grouping.entry = 0
     return tuple(columns)
 
 
-def _values(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+def _values(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     columns: tuple[Field, ...] | None = None
     for item in distinct_rows(node["valuesLists"]):
         values = [
-            f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)
+            f.value
+            for entry in item["List"].get("items", [])
+            for f in spread(analysis, entry, scope)
         ]
         row = tuple(
             [Field(f"column{n}", replace(value, origin=None)) for n, value in enumerate(values, 1)]
         )
-        columns = row if columns is None else combined(a, columns, row, "VALUES")
+        columns = row if columns is None else combined(analysis, columns, row, "VALUES")
     return columns or ()
 
 
-def _set_operation(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+def _set_operation(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     # the left spine of a chain of UNIONs is walked in a loop; what is parenthesised has clauses of
     # its own
     chain = [node]
@@ -198,14 +204,16 @@ def _set_operation(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
             break
         chain.append(left)
     inner = Scope(scope, [], {})
-    columns = _branch(a, chain[-1]["larg"], inner)
+    columns = _branch(analysis, chain[-1]["larg"], inner)
     for step in reversed(chain):
         if step is node and scope.union_hook is not None:
             scope.union_hook(columns)
         operation = step["op"].removeprefix("SETOP_")
-        columns = combined(a, columns, _branch(a, step["rarg"], Scope(scope)), operation)
+        columns = combined(
+            analysis, columns, _branch(analysis, step["rarg"], Scope(scope)), operation
+        )
         if step.get("op") != "SETOP_UNION" or not step.get("all"):
-            a.distinguish(columns)
+            analysis.distinguish(columns)
         columns = tuple([Field(f.name, replace(f.value, origin=None)) for f in columns])
     return columns
 
@@ -213,20 +221,22 @@ def _set_operation(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
 _BARE_SET_OPERATION = frozenset({"op", "all", "larg", "rarg", "limitOption"})
 
 
-def _branch(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
-    a.check("SelectStmt", node, _SELECT)
-    return select(a, node, scope)
+def _branch(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+    analysis.check("SelectStmt", node, _SELECT)
+    return select(analysis, node, scope)
 
 
-def _sort(a: Analysis, items: list[Node], columns: tuple[Field, ...], scope: Scope) -> None:
+def _sort(analysis: Analysis, items: list[Node], columns: tuple[Field, ...], scope: Scope) -> None:
     for item in items:
         body = item["SortBy"]
-        a.check("SortBy", body, _SORT_BY)
-        order(a, body, _sort_value(a, body["node"], columns, scope), position(body))
+        analysis.check("SortBy", body, _SORT_BY)
+        order(
+            analysis, body, _sort_value(analysis, body["node"], columns, scope), position_of(body)
+        )
 
 
 def _sort_value(
-    a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope, grouping: bool = False
+    analysis: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope, grouping: bool = False
 ) -> Value:
     """findTargetlistEntrySQL92: an output column's name or number, or an expression. GROUP BY
     prefers input columns.
@@ -235,50 +245,52 @@ def _sort_value(
     if tag == "ColumnRef" and len(body.get("fields", [])) == 1:
         name = string(body["fields"][0])
         if len(columns) > 15:
-            a.work.spend(len(columns) >> 4)
+            analysis.work.spend(len(columns) >> 4)
         if name and not (grouping and _is_input(scope, name)):
             named = [f.value for f in columns if f.name == name]
             if named:
-                a.mention(union(named), position(body))
+                analysis.mention(union(named), position_of(body))
                 return Value(
                     union(named), named[0].dependence, type=named[0].type, raw=is_raw(named)
                 )
     if tag == "A_Const" and "ival" in body:
         number = int(body["ival"].get("ival", 0))
-        note(a, (node,), frozenset())
+        note(analysis, (node,), frozenset())
         if 1 <= number <= len(columns):
-            a.mention(columns[number - 1].value.sources, position(body))
+            analysis.mention(columns[number - 1].value.sources, position_of(body))
             return columns[number - 1].value
         clause = "GROUP BY" if grouping else "ORDER BY"
-        return a.missing(
-            "SP1113", f"{clause} position {number} is not in select list", "", position(body)
+        return analysis.missing(
+            "SP1113", f"{clause} position {number} is not in select list", "", position_of(body)
         )
-    return a.expression(node, scope)
+    return analysis.expression(node, scope)
 
 
 def _is_input(scope: Scope, name: str) -> bool:
     return any(item.columns_visible and name in item.index for item in scope.items)
 
 
-def _group(a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope) -> list[Value]:
+def _group(analysis: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope) -> list[Value]:
     """The values that an entry of GROUP BY stands for."""
     tag, body = tag_of(node)
     if tag == "GroupingSet":
-        a.check(tag, body, _GROUPING_SET)
-        return [v for item in body.get("content", []) for v in _group(a, item, columns, scope)]
+        analysis.check(tag, body, _GROUPING_SET)
+        return [
+            v for item in body.get("content", []) for v in _group(analysis, item, columns, scope)
+        ]
     if tag == "RowExpr":
-        return [v for item in body.get("args", []) for v in _group(a, item, columns, scope)]
+        return [v for item in body.get("args", []) for v in _group(analysis, item, columns, scope)]
     if len(scope.items) > 15:
-        a.work.spend(len(scope.items) >> 4)
-    return [_sort_value(a, node, columns, scope, grouping=True)]
+        analysis.work.spend(len(scope.items) >> 4)
+    return [_sort_value(analysis, node, columns, scope, grouping=True)]
 
 
-def _lock(a: Analysis, node: Node, scope: Scope) -> None:
-    a.check("LockingClause", node, _LOCKING)
+def _lock(analysis: Analysis, node: Node, scope: Scope) -> None:
+    analysis.check("LockingClause", node, _LOCKING)
     names = set()
     for item in node.get("lockedRels", []):
-        a.check("RangeVar", item["RangeVar"], RANGE_VAR)
+        analysis.check("RangeVar", item["RangeVar"], RANGE_VAR)
         names.add(item["RangeVar"].get("relname", ""))
     for item in scope.items:
         if item.relation and (not names or item.name in names):
-            a.access(item.relation, "lock")
+            analysis.access(item.relation, "lock")

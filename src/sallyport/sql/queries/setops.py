@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.expressions.calls import unite
+from sallyport.sql.expressions.calls import common_type
 from sallyport.sql.facts import Dependence
 from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, either
 from sallyport.sql.values.types import TEXT
@@ -28,32 +28,37 @@ def settle_text(value: Value) -> Value:
 
 
 def combined(
-    a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...], operation: str = "UNION"
+    analysis: Analysis, left: tuple[Field, ...], right: tuple[Field, ...], operation: str = "UNION"
 ) -> tuple[Field, ...]:
     """Column by column, either side; names are the left side's. ``operation``: UNION, INTERSECT,
     EXCEPT or VALUES.
     """
-    a.work.spend(len(left) >> 1)
+    analysis.work.spend(len(left) >> 1)
     if len(left) != len(right):
         message = f"each {operation} query must have the same number of columns"
         if operation == "VALUES":
             message = "VALUES lists must all be the same length"
-        a.missing("SP1101", message, "Write as many columns each time; NULL can stand for one.")
+        analysis.missing(
+            "SP1101", message, "Write as many columns each time; NULL can stand for one."
+        )
         left, right = (left, right) if len(left) > len(right) else (right, left)
         right = (
             *right,
             *(Field("", Value(dependence=Dependence.OPAQUE)) for _ in left[len(right) :]),
         )
     return tuple(
-        [Field(f.name, _combine(a, f.value, g.value)) for f, g in zip(left, right, strict=True)]
+        [
+            Field(f.name, _combine(analysis, f.value, g.value))
+            for f, g in zip(left, right, strict=True)
+        ]
     )
 
 
-def _combine(a: Analysis, left: Value, right: Value) -> Value:
+def _combine(analysis: Analysis, left: Value, right: Value) -> Value:
     if left.type == right.type:
         value = either(left, right, left.type)
     else:
-        value = either(left, right, unite(a, (left, right)))
+        value = either(left, right, common_type(analysis, (left, right)))
         if value.dependence is Dependence.IDENTITY:
             value = replace(value, dependence=Dependence.DERIVED)  # one side is converted
     if left.type == UNKNOWN_TYPE == right.type:

@@ -48,8 +48,8 @@ def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cu
     if tokens.word(first) != b"explain":
         raise cannot_rewrite("The gateway cannot locate EXPLAIN in the statement's text.")
     if tokens.text(first + 1) == b"(":
-        at = tokens.ends[first + 1]
-        return [Cut(at, at, b"BUFFERS OFF, ")]
+        position = tokens.ends[first + 1]
+        return [Cut(position, position, b"BUFFERS OFF, ")]
     last = first + 1
     while tokens.word(last + 1) in (b"verbose", b"analyze", b"analyse"):
         last += 1

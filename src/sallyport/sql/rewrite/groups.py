@@ -70,8 +70,8 @@ def group_cuts(
         else:
             names.append(".".join(map(quoted, column.reference)))
     if names:
-        at = _behind_group_by(tokens, grouping.position)
-        cuts.append(Cut(at, at, f" {', '.join(names)},".encode()))
+        position = _behind_group_by(tokens, grouping.position)
+        cuts.append(Cut(position, position, f" {', '.join(names)},".encode()))
     return cuts
 
 

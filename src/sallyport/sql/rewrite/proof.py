@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from sallyport.core.errors import RefusedError
 from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.facts import RangeVariable
-from sallyport.sql.nodes import position
+from sallyport.sql.nodes import position_of
 from sallyport.sql.rewrite.cuts import Rewritten
 from sallyport.sql.text.parse import MAX_LENGTH, Node, parse, parse_counted
 
@@ -54,7 +54,7 @@ def disproved(
     rewritten = rewritten.skeleton()
     for statement in parse_counted(rewritten.text, MAX_LENGTH).statements:
         for node, is_target in _range_variables(statement.node):
-            offset = position(node)
+            offset = position_of(node)
             if rewritten.is_made(offset):
                 if node.get("schemaname") != "pg_catalog":
                     return "an unexpected relation outside the gateway's subselects"

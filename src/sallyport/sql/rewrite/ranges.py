@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.facts import RangeVariable, RowReference
-from sallyport.sql.nodes import position
+from sallyport.sql.nodes import position_of
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.text.identifiers import quoted
 from sallyport.sql.text.parse import parse
@@ -127,7 +127,7 @@ def _prove(tokens: Tokens, variable: RangeVariable, first: int, last: int) -> No
     same = (
         path == variable.path and bool(node.get("inh")) is not variable.only and "alias" not in node
     )
-    if not same or position(node) < len(b"SELECT FROM "):
+    if not same or position_of(node) < len(b"SELECT FROM "):
         raise cannot_rewrite("The text of a relation does not match its parse tree.")
 
 
@@ -158,11 +158,11 @@ def _replace_row(tokens: Tokens, reference: RowReference, made: str) -> Cut:
     return Cut(tokens.starts[first], tokens.ends[last], made.encode())
 
 
-def replace_reference(tokens: Tokens, at: int, parts: int, alias: str) -> Cut:
+def replace_reference(tokens: Tokens, position: int, parts: int, alias: str) -> Cut:
     """``schema.relation`` in a reference to a column becomes the alias. ``parts``: of the
     relation's name.
     """
-    first = tokens.at(at)
+    first = tokens.at(position)
     if first < 0:
         raise cannot_rewrite("The gateway cannot locate a column in the statement's text.")
     last = name_end(tokens, first, parts)

@@ -23,59 +23,70 @@ on = STATEMENTS.on
 
 
 @on("CopyStmt", "relation query attlist is_from is_program filename options whereClause")
-def _copy(a: Analysis, node: Node, at: int) -> None:
+def _copy(analysis: Analysis, node: Node, position: int) -> None:
     into = bool(node.get("is_from"))
-    a.kind = "copy_in" if into else "copy_out"
+    analysis.kind = "copy_in" if into else "copy_out"
     if node.get("is_program") or "filename" in node:
         what = "a program" if node.get("is_program") else "a file of the server"
-        a.unknown(
+        analysis.unknown(
             "SP1107", f"COPY with {what} is not allowed", "Use COPY ... TO STDOUT or FROM STDIN."
         )
-    a.copy_format = _format(a, node.get("options", []), into)
-    a.effects.append(Effect(EffectKind.COPY_IN if into else EffectKind.COPY_OUT))
+    analysis.copy_format = _format(analysis, node.get("options", []), into)
+    analysis.effects.append(Effect(EffectKind.COPY_IN if into else EffectKind.COPY_OUT))
     if into:
-        _copy_in(a, node)
+        _copy_in(analysis, node)
     elif "query" in node:
-        inner, a.inner = nested(a, node["query"])
-        adopt(a, a.inner)
-        a.columns = a.inner.columns
-        if a.columns is None or inner.kind not in ("select", "insert", "update", "delete", "merge"):
-            a.unknown("SP1102", "cannot determine the columns of this COPY")
+        inner, analysis.inner = nested(analysis, node["query"])
+        adopt(analysis, analysis.inner)
+        analysis.columns = analysis.inner.columns
+        if analysis.columns is None or inner.kind not in (
+            "select",
+            "insert",
+            "update",
+            "delete",
+            "merge",
+        ):
+            analysis.unknown("SP1102", "cannot determine the columns of this COPY")
     else:
-        _copy_out(a, node)
+        _copy_out(analysis, node)
 
 
-def _copy_in(a: Analysis, node: Node) -> None:
-    target = WriteTarget(a, node["relation"])
+def _copy_in(analysis: Analysis, node: Node) -> None:
+    target = WriteTarget(analysis, node["relation"])
     if target.relation is None:
         return
-    columns = _columns(a, target.relation, node)
-    target.access(a, "insert", frozenset(ColumnId(target.relation.oid, c.attnum) for c in columns))
+    columns = _columns(analysis, target.relation, node)
+    target.access(
+        analysis, "insert", frozenset(ColumnId(target.relation.oid, c.attnum) for c in columns)
+    )
     if "whereClause" in node:
         # the condition is about the rows that come in; they have the table's columns
-        a.condition(a.expression(node["whereClause"], Scope(items=[target.proposed])))
+        analysis.condition(analysis.expression(node["whereClause"], Scope(items=[target.proposed])))
 
 
-def _copy_out(a: Analysis, node: Node) -> None:
-    a.check("RangeVar", node["relation"], RANGE_VAR)
-    relation = a.named_relation(node["relation"])
+def _copy_out(analysis: Analysis, node: Node) -> None:
+    analysis.check("RangeVar", node["relation"], RANGE_VAR)
+    relation = analysis.named_relation(node["relation"])
     if relation is None:
         return
-    a.read_relation(relation)
-    note_partition(a, relation)
+    analysis.read_relation(relation)
+    note_partition(analysis, relation)
     if relation.kind not in "rpm":
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             f"cannot copy from {relation.qualified}, which is not a table",
             "Use COPY (SELECT ...) TO STDOUT.",
         )
-    fields: dict[str, Field] = {f.name: f for f in relation_item(a, relation).fields}
-    a.output(
-        tuple(Field(c.name, a.read(fields[c.name].value)) for c in _columns(a, relation, node))
+    fields: dict[str, Field] = {f.name: f for f in relation_item(analysis, relation).fields}
+    analysis.output(
+        tuple(
+            Field(c.name, analysis.read(fields[c.name].value))
+            for c in _columns(analysis, relation, node)
+        )
     )
 
 
-def _columns(a: Analysis, relation: Relation, node: Node) -> list[Column]:
+def _columns(analysis: Analysis, relation: Relation, node: Node) -> list[Column]:
     """The columns of COPY table (...): as listed, or all but the generated ones (copy.c,
     CopyGetAttnums).
     """
@@ -87,7 +98,7 @@ def _columns(a: Analysis, relation: Relation, node: Node) -> list[Column]:
         if name in by_name:
             columns.append(by_name[name])
         else:
-            missing_column_of(a, name, relation.name, by_name)
+            missing_column_of(analysis, name, relation.name, by_name)
     return columns
 
 
@@ -105,10 +116,10 @@ _INCOMING = frozenset(
 )
 
 
-def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
+def _format(analysis: Analysis, options: list[Node], into: bool) -> CopyFormat:
     options_by_name: dict[str, str] = {}
     for item in options:
-        name, text, argument = option_text(a, item)
+        name, text, argument = option_text(analysis, item)
         if (name in _INCOMING and into) or (
             name == "force_quote" and tag_of(argument)[0] == "List"
         ):
@@ -132,10 +143,10 @@ def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
         ):
             options_by_name[name] = text
         else:
-            a.unknown("SP1102", f"COPY option {name.upper()} is not supported in this form")
+            analysis.unknown("SP1102", f"COPY option {name.upper()} is not supported in this form")
     kind = options_by_name.get("format", "text").lower()
     if kind not in ("text", "csv", "binary"):
-        a.unknown("SP1102", f'COPY format "{kind}" is not supported')
+        analysis.unknown("SP1102", f'COPY format "{kind}" is not supported')
     quote = options_by_name.get("quote", '"')
     return CopyFormat(
         kind,
@@ -165,27 +176,27 @@ _EXPLAIN_OPTIONS = frozenset(
 
 
 @on("ExplainStmt", "query options")
-def _explain(a: Analysis, node: Node, at: int) -> None:
+def _explain(analysis: Analysis, node: Node, position: int) -> None:
     options: dict[str, bool] = {}
     for item in node.get("options", []):
-        name, text, _ = option_text(a, item)
+        name, text, _ = option_text(analysis, item)
         if name in ("format", "serialize"):
             continue
         value = truth(text)
         if name not in _EXPLAIN_OPTIONS or value is None:
-            a.unknown("SP1102", f"EXPLAIN option {name.upper()} is not supported")
+            analysis.unknown("SP1102", f"EXPLAIN option {name.upper()} is not supported")
         else:
             options[name] = value
-    a.explain_options = options
-    inner, facts = nested(a, node["query"])
-    adopt(a, facts)
-    a.kind = "explain"
-    a.columns = (OutputColumn("QUERY PLAN", frozenset(), Dependence.DERIVED),)
+    analysis.explain_options = options
+    inner, facts = nested(analysis, node["query"])
+    adopt(analysis, facts)
+    analysis.kind = "explain"
+    analysis.columns = (OutputColumn("QUERY PLAN", frozenset(), Dependence.DERIVED),)
     if inner.kind == "execute":
         # what that name stands for the session knows, and judges: sallyport.sql.extract.explained
-        a.effects.extend(Effect(EffectKind.EXPLAIN, e.name) for e in facts.effects)
+        analysis.effects.extend(Effect(EffectKind.EXPLAIN, e.name) for e in facts.effects)
         return
-    a.inner = replace(facts, plain=None)  # what EXPLAIN tells depends on what its nodes hold
+    analysis.inner = replace(facts, plain=None)  # what EXPLAIN tells depends on what its nodes hold
     if inner.kind not in (
         "select",
         "insert",
@@ -195,15 +206,17 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
         "create_table_as",
         "select_into",
     ):
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             f"EXPLAIN {inner.kind.replace('_', ' ').upper()} is not supported",
             "Explain the query itself.",
         )
     if options.get("analyze"):
-        a.effects.extend(effect for effect in a.inner.effects if effect.kind is EffectKind.DDL)
+        analysis.effects.extend(
+            effect for effect in analysis.inner.effects if effect.kind is EffectKind.DDL
+        )
     if options.get("analyze") or options.get("costs", True):
         # the widths of what a write returns are those of the raw values
         for column in facts.columns or ():
             if column.raw:
-                a.influence(column.sources, Clause.RETURNING)
+                analysis.influence(column.sources, Clause.RETURNING)

@@ -61,7 +61,7 @@ def plain_bool(value: Value) -> bool | None:
     return None
 
 
-def named_sequence(a: Analysis, value: Value) -> int | None:
+def named_sequence(analysis: Analysis, value: Value) -> int | None:
     """The OID of the sequence that an argument of type regclass names; None where it is not known
     which is meant.
 
@@ -73,15 +73,15 @@ def named_sequence(a: Analysis, value: Value) -> int | None:
     names = _identifiers(value.literal)
     if names is None or len(names) > 2:
         return None
-    relation = _relation(a, names)
+    relation = _relation(analysis, names)
     if relation is None or relation.kind != "S":
         return None
     if len(names) == 1 and value.type in (TEXT, VARCHAR):
-        a.late_names = True  # looked up when the statement runs
+        analysis.resolves_names_at_run_time = True  # looked up when the statement runs
     return relation.oid
 
 
-def serial_sequence(a: Analysis, values: Sequence[Value]) -> str | None:
+def serial_sequence(analysis: Analysis, values: Sequence[Value]) -> str | None:
     """What pg_get_serial_sequence gives for plain texts (ruleutils.c): the sequence that a column
     owns, qualified and quoted.
 
@@ -94,36 +94,36 @@ def serial_sequence(a: Analysis, values: Sequence[Value]) -> str | None:
     names = _identifiers(texts[0])
     if names is None or len(names) > 2:
         return None
-    relation = _relation(a, names)
+    relation = _relation(analysis, names)
     if relation is None:
         return None
     column = next((c for c in relation.columns if c.name == texts[1]), None)
     if column is None:
         return None
     owner = (relation.oid, column.attnum)
-    owned = [r for r in a.catalog.relations.values() if r.kind == "S" and r.owner == owner]
+    owned = [r for r in analysis.catalog.relations.values() if r.kind == "S" and r.owner == owner]
     if len(owned) != 1:
         return None
-    a.late_names = True
+    analysis.resolves_names_at_run_time = True
     return quoted(owned[0].schema, owned[0].name)
 
 
-def _relation(a: Analysis, names: Sequence[str]) -> Relation | None:
+def _relation(analysis: Analysis, names: Sequence[str]) -> Relation | None:
     """By one or two names. One that is not there is an error of PostgreSQL's; it may be newer than
     the snapshot.
     """
     schema = names[0] if len(names) == 2 else ""
-    relation = a.relation(schema, names[-1])
+    relation = analysis.relation(schema, names[-1])
     if relation is None:
-        a.missing_relation(schema, names[-1], -1)
+        analysis.missing_relation(schema, names[-1], -1)
     return relation
 
 
 def _identifiers(text: str) -> list[str] | None:
     names = []
-    at = 0
+    position = 0
     while True:
-        match = _PART.match(text, at)
+        match = _PART.match(text, position)
         if match is None:
             return None
         quoted, plain = match.groups()
@@ -131,12 +131,12 @@ def _identifiers(text: str) -> list[str] | None:
         if name is None or len(name.encode()) > _BYTES:
             return None
         names.append(name)
-        at = match.end()
-        if at == len(text):
+        position = match.end()
+        if position == len(text):
             return names
-        if text[at] != ".":
+        if text[position] != ".":
             return None
-        at += 1
+        position += 1
 
 
 def _folded(name: str) -> str | None:

@@ -18,14 +18,14 @@ from sallyport.sql.facts import (
     meant_by,
 )
 from sallyport.sql.names.scope import Scope
-from sallyport.sql.nodes import fields, position, string, tag_of
+from sallyport.sql.nodes import fields, position_of, string, tag_of
 from sallyport.sql.queries.from_items import RANGE_VAR
 from sallyport.sql.statements import adopt, nested
 from sallyport.sql.text.identifiers import quoted
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.custom_settings import is_custom
 from sallyport.sql.utility.settings import folded, show_allowed
-from sallyport.sql.values.conversions import converts
+from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import VOID
 from sallyport.sql.values.void_parameters import NO_VOID
 
@@ -52,32 +52,32 @@ _MODES = frozenset({"transaction_isolation", "transaction_read_only", "transacti
 
 
 @on("TransactionStmt", "kind options savepoint_name gid chain")
-def _transaction(a: Analysis, node: Node, at: int) -> None:
+def _transaction(analysis: Analysis, node: Node, position: int) -> None:
     kind, effect = _TRANSACTION.get(node.get("kind", ""), ("transaction", None))
-    a.kind = kind
+    analysis.kind = kind
     if kind in TWO_PHASE:
-        a.effects.append(Effect(EffectKind.TWO_PHASE, node.get("gid", "")))
+        analysis.effects.append(Effect(EffectKind.TWO_PHASE, node.get("gid", "")))
     if effect is None:
-        a.unknown("SP1107", f"{kind.replace('_', ' ').upper()} is not supported here")
+        analysis.unknown("SP1107", f"{kind.replace('_', ' ').upper()} is not supported here")
         return
-    a.effects.append(Effect(effect, node.get("savepoint_name", "")))
+    analysis.effects.append(Effect(effect, node.get("savepoint_name", "")))
     if node.get("chain"):
-        a.effects.append(Effect(EffectKind.BEGIN))
-    _modes(a, node.get("options", []), "", local=True)
+        analysis.effects.append(Effect(EffectKind.BEGIN))
+    _modes(analysis, node.get("options", []), "", local=True)
 
 
-def _modes(a: Analysis, options: list[Node], prefix: str, local: bool) -> None:
+def _modes(analysis: Analysis, options: list[Node], prefix: str, local: bool) -> None:
     for item in options:
         body = item["DefElem"]
-        a.check("DefElem", body, _DEF_ELEM)
+        analysis.check("DefElem", body, _DEF_ELEM)
         name = body.get("defname", "")
         value = _text(body.get("arg", {}))
         if name not in _MODES or value is None:
-            a.unknown("SP1102", f"transaction mode {name} is not supported")
+            analysis.unknown("SP1102", f"transaction mode {name} is not supported")
             continue
         if name != "transaction_isolation":
             value = "off" if value in ("0", "false", "off") else "on"
-        a.settings.append(SettingChange(prefix + name, value, local))
+        analysis.settings.append(SettingChange(prefix + name, value, local))
 
 
 def _text(node: Node) -> str | None:
@@ -98,50 +98,52 @@ def _text(node: Node) -> str | None:
 
 
 @on("VariableSetStmt", "kind name args is_local jumble_args")
-def _set(a: Analysis, node: Node, at: int) -> None:
+def _set(analysis: Analysis, node: Node, position: int) -> None:
     kind, name, local = node.get("kind", ""), node.get("name", ""), bool(node.get("is_local"))
-    at = position(node)
-    a.kind = "set"
-    a.effects.append(Effect(EffectKind.SET, name.lower()))
+    position = position_of(node)
+    analysis.kind = "set"
+    analysis.effects.append(Effect(EffectKind.SET, name.lower()))
     if kind == "VAR_SET_VALUE":
         texts = [_text(argument) for argument in node.get("args", [])]
         if None in texts:
-            a.unknown("SP1102", f"this form of value for {name} is not supported", position=at)
+            analysis.unknown(
+                "SP1102", f"this form of value for {name} is not supported", position=position
+            )
         values = [text for text in texts if text is not None]
         # SET keeps each name of a list apart; search_path is quoted again so that it can be read
         # back
         joined = (
             ", ".join(map(quoted, values)) if name.lower() == "search_path" else ", ".join(values)
         )
-        a.settings.append(SettingChange(name.lower(), joined, local, at))
+        analysis.settings.append(SettingChange(name.lower(), joined, local, position))
     elif kind in ("VAR_SET_DEFAULT", "VAR_RESET"):
-        a.kind = "set" if kind == "VAR_SET_DEFAULT" else "reset"
-        a.settings.append(SettingChange(name.lower(), None, local, at))
+        analysis.kind = "set" if kind == "VAR_SET_DEFAULT" else "reset"
+        analysis.settings.append(SettingChange(name.lower(), None, local, position))
     elif kind == "VAR_RESET_ALL":
-        a.kind = "reset"
-        a.settings.append(SettingChange("", None, local, at))
+        analysis.kind = "reset"
+        analysis.settings.append(SettingChange("", None, local, position))
     elif kind == "VAR_SET_MULTI" and name == "TRANSACTION":
-        a.kind = "set_transaction"
-        _modes(a, node.get("args", []), "", local=True)
+        analysis.kind = "set_transaction"
+        _modes(analysis, node.get("args", []), "", local=True)
     elif kind == "VAR_SET_MULTI" and name == "SESSION CHARACTERISTICS":
-        a.kind = "set"
-        _modes(a, node.get("args", []), "default_", local=False)
+        analysis.kind = "set"
+        _modes(analysis, node.get("args", []), "default_", local=False)
     else:
-        a.unknown("SP1102", f"SET {name} is not supported in this form", position=at)
+        analysis.unknown("SP1102", f"SET {name} is not supported in this form", position=position)
 
 
 @on("VariableShowStmt", "name")
-def _show(a: Analysis, node: Node, at: int) -> None:
+def _show(analysis: Analysis, node: Node, position: int) -> None:
     name = node.get("name", "").lower()
-    a.kind = "show"
-    a.columns = (OutputColumn(name, frozenset(), Dependence.DERIVED),)
+    analysis.kind = "show"
+    analysis.columns = (OutputColumn(name, frozenset(), Dependence.DERIVED),)
     if name == "all":
-        a.columns = tuple(
+        analysis.columns = tuple(
             OutputColumn(n, frozenset(), Dependence.DERIVED)
             for n in ("name", "setting", "description")
         )
     if is_custom(folded(name)) and not show_allowed(name):
-        a.setting_reads.setdefault(folded(name), -1)
+        analysis.setting_reads.setdefault(folded(name), -1)
         return
     if not show_allowed(name):
         hint = (
@@ -150,66 +152,70 @@ def _show(a: Analysis, node: Node, at: int) -> None:
             else "The system view pg_settings lists the settings that can be read."
         )
         what = "all settings" if name == "all" else f"setting {name}"
-        a.unknown("SP1103", f"{what} cannot be read through the gateway", hint)
+        analysis.unknown("SP1103", f"{what} cannot be read through the gateway", hint)
 
 
 @on("DiscardStmt", "target")
-def _discard(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "discard"
+def _discard(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "discard"
     target = node.get("target", "DISCARD_ALL").removeprefix("DISCARD_").lower()
-    a.effects.append(Effect(EffectKind.DISCARD, target))
+    analysis.effects.append(Effect(EffectKind.DISCARD, target))
     if target == "all":
-        a.settings.append(SettingChange("", None))
+        analysis.settings.append(SettingChange("", None))
 
 
 @on("ConstraintsSetStmt", "constraints deferred")
-def _constraints(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "set_constraints"
+def _constraints(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "set_constraints"
 
 
 @on("PrepareStmt", "name argtypes query")
-def _prepare(a: Analysis, node: Node, at: int) -> None:
+def _prepare(analysis: Analysis, node: Node, position: int) -> None:
     for item in node.get("argtypes", []):
-        if type_oid(a, item["TypeName"]) == VOID:
-            a.unknown(*NO_VOID)
-    a.inner = nested(a, node["query"])[1]
-    adopt(a, a.inner)
-    a.kind = "prepare"
-    a.effects.append(Effect(EffectKind.PREPARE, node.get("name", "")))
-    a.declared_types = tuple(type_oid(a, item["TypeName"]) for item in node.get("argtypes", []))
-    _declared(a, a.declared_types, at)
+        if type_oid(analysis, item["TypeName"]) == VOID:
+            analysis.unknown(*NO_VOID)
+    analysis.inner = nested(analysis, node["query"])[1]
+    adopt(analysis, analysis.inner)
+    analysis.kind = "prepare"
+    analysis.effects.append(Effect(EffectKind.PREPARE, node.get("name", "")))
+    analysis.declared_types = tuple(
+        type_oid(analysis, item["TypeName"]) for item in node.get("argtypes", [])
+    )
+    _declared(analysis, analysis.declared_types, position)
 
 
-def _declared(a: Analysis, types: tuple[int, ...], at: int) -> None:
+def _declared(analysis: Analysis, types: tuple[int, ...], position: int) -> None:
     """The types that PREPARE gives its parameters, where a cast of users' making would convert
     them.
     """
-    made = {cast.target for cast in a.names.made_casts if cast.target >= FIRST_USER_OID}
-    declared = {(meant_by(a.work.meant, number), type_) for number, type_ in enumerate(types, 1)}
-    if not a.cast_parameters.isdisjoint(declared) or not made.isdisjoint(types):
-        a.unknown(
+    made = {cast.target for cast in analysis.names.made_casts if cast.target >= FIRST_USER_OID}
+    declared = {
+        (meant_by(analysis.work.meant, number), type_) for number, type_ in enumerate(types, 1)
+    }
+    if not analysis.cast_parameters.isdisjoint(declared) or not made.isdisjoint(types):
+        analysis.unknown(
             "SP1103",
             "cannot determine which cast converts a parameter of this type",
             "Give it no type.",
-            at,
+            position,
         )
 
 
 @on("ExecuteStmt", "name params")
-def _execute(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "execute"
-    values = a.expressions(node.get("params", []), Scope())
+def _execute(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "execute"
+    values = analysis.expressions(node.get("params", []), Scope())
     for value in values:
         # PREPARE takes no parameter that a constant would be made into
         if not value.constant or value.type >= FIRST_USER_OID:
-            converts(a, value, 0, at, assignment=True)
-    a.effects.append(Effect(EffectKind.EXECUTE, node.get("name", "")))
+            note_implicit_cast(analysis, value, 0, position, assignment=True)
+    analysis.effects.append(Effect(EffectKind.EXECUTE, node.get("name", "")))
 
 
 @on("DeallocateStmt", "name isall")
-def _deallocate(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "deallocate"
-    a.effects.append(Effect(EffectKind.DEALLOCATE, node.get("name", "")))
+def _deallocate(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "deallocate"
+    analysis.effects.append(Effect(EffectKind.DEALLOCATE, node.get("name", "")))
 
 
 #: CURSOR_OPT_SCROLL and CURSOR_OPT_HOLD (parsenodes.h): such a cursor keeps the rows that it read.
@@ -217,44 +223,44 @@ _STORES_ROWS = 0x0002 | 0x0020
 
 
 @on("DeclareCursorStmt", "portalname options query")
-def _declare(a: Analysis, node: Node, at: int) -> None:
-    inner, a.inner = nested(a, node["query"])
-    adopt(a, a.inner)
+def _declare(analysis: Analysis, node: Node, position: int) -> None:
+    inner, analysis.inner = nested(analysis, node["query"])
+    adopt(analysis, analysis.inner)
     if node.get("options", 0) & _STORES_ROWS:
-        a.inner = replace(a.inner, plain=None)
+        analysis.inner = replace(analysis.inner, plain=None)
     if inner.actions or inner.kind != "select":
-        a.unknown("SP1102", "a cursor can only be declared for a query")
-    a.kind = "declare"
-    a.effects.append(Effect(EffectKind.DECLARE, node.get("portalname", "")))
+        analysis.unknown("SP1102", "a cursor can only be declared for a query")
+    analysis.kind = "declare"
+    analysis.effects.append(Effect(EffectKind.DECLARE, node.get("portalname", "")))
 
 
 @on("FetchStmt", "direction howMany portalname ismove direction_keyword")
-def _fetch(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "move" if node.get("ismove") else "fetch"
-    a.effects.append(Effect(EffectKind.FETCH, node.get("portalname", "")))
+def _fetch(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "move" if node.get("ismove") else "fetch"
+    analysis.effects.append(Effect(EffectKind.FETCH, node.get("portalname", "")))
 
 
 @on("ClosePortalStmt", "portalname")
-def _close(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "close"
-    a.effects.append(Effect(EffectKind.CLOSE, node.get("portalname", "")))
+def _close(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "close"
+    analysis.effects.append(Effect(EffectKind.CLOSE, node.get("portalname", "")))
 
 
 @on("ListenStmt", "conditionname")
-def _listen(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "listen"
-    a.effects.append(Effect(EffectKind.LISTEN, node.get("conditionname", "")))
+def _listen(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "listen"
+    analysis.effects.append(Effect(EffectKind.LISTEN, node.get("conditionname", "")))
 
 
 @on("UnlistenStmt", "conditionname")
-def _unlisten(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "unlisten"
+def _unlisten(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "unlisten"
 
 
 @on("NotifyStmt", "conditionname payload")
-def _notify(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "notify"
-    a.effects.append(Effect(EffectKind.NOTIFY, node.get("conditionname", "")))
+def _notify(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "notify"
+    analysis.effects.append(Effect(EffectKind.NOTIFY, node.get("conditionname", "")))
 
 
 #: AccessShareLock (lockdefs.h).
@@ -262,21 +268,21 @@ _ACCESS_SHARE = 1
 
 
 @on("LockStmt", "relations mode nowait")
-def _lock(a: Analysis, node: Node, at: int) -> None:
-    a.kind = "lock"
+def _lock(analysis: Analysis, node: Node, position: int) -> None:
+    analysis.kind = "lock"
     for item in node.get("relations", []):
-        a.check("RangeVar", item["RangeVar"], RANGE_VAR)
-        relation = a.named_relation(item["RangeVar"])
+        analysis.check("RangeVar", item["RangeVar"], RANGE_VAR)
+        relation = analysis.named_relation(item["RangeVar"])
         if relation is not None:
             # As in PostgreSQL (LockTableAclCheck): the lock that reading takes needs no more than
             # reading.
-            a.access(relation.oid, "select" if node.get("mode") == _ACCESS_SHARE else "lock")
+            analysis.access(relation.oid, "select" if node.get("mode") == _ACCESS_SHARE else "lock")
 
 
-def option_text(a: Analysis, item: Node) -> tuple[str, str | None, Node]:
+def option_text(analysis: Analysis, item: Node) -> tuple[str, str | None, Node]:
     """A DefElem's name, its value as text (None when it has none) and the value's node."""
     body = item["DefElem"]
-    a.check("DefElem", body, _DEF_ELEM)
+    analysis.check("DefElem", body, _DEF_ELEM)
     argument = body.get("arg", {})
     tag, inner = tag_of(argument)
     text: str | None = None

@@ -20,36 +20,42 @@ if TYPE_CHECKING:
     from sallyport.sql.analysis import Analysis
 
 
-def converts(
-    a: Analysis,
+def note_implicit_cast(
+    analysis: Analysis,
     value: Value,
     target: int,
-    at: int,
+    position: int,
     assignment: bool = False,
     taken: frozenset[int] = frozenset(),
 ) -> None:
     """``value`` stands where ``target`` (0: something that is not known) is wanted; ``assignment``:
     in a context that allows casts AS ASSIGNMENT. ``taken``: types that are taken as they are.
     """
-    casts = a.names.made_casts
+    casts = analysis.names.made_casts
     if (
         not casts
         or value.type == UNKNOWN_TYPE
-        or (target and a.types.base(value.type) == a.types.base(target))
+        or (target and analysis.types.base(value.type) == analysis.types.base(target))
     ):
         return
-    target_type = a.types.get(target)
+    target_type = analysis.types.get(target)
     if target_type is not None and target_type.kind == "p":
         return
     for cast in casts:
-        if (assignment or cast.context == "i") and _applies(a.types, cast, value.type, target):
-            if not value.type and value.sources and not _made_of(a, value, cast.source):
+        if (assignment or cast.context == "i") and _applies(
+            analysis.types, cast, value.type, target
+        ):
+            if not value.type and value.sources and not _made_of(analysis, value, cast.source):
                 continue
             if value.parameter and not value.type:
-                _declared(a, cast, value.parameter, taken)
+                _declared(analysis, cast, value.parameter, taken)
             else:
-                _note(a, cast, value, at)
-    relation = a.catalog.relations.get(a.types.relation(target)) if value.type == RECORD else None
+                _note(analysis, cast, value, position)
+    relation = (
+        analysis.catalog.relations.get(analysis.types.relation(target))
+        if value.type == RECORD
+        else None
+    )
     if relation is not None:
         matches_row = value.row is not None and len(value.row) == len(relation.columns)
         for number, column in enumerate(relation.columns):
@@ -58,18 +64,18 @@ def converts(
                 if matches_row and value.row is not None
                 else Value(value.sources)
             )
-            converts(a, field, column.type_oid, at, assignment)
+            note_implicit_cast(analysis, field, column.type_oid, position, assignment)
 
 
 def converts_arguments(
-    a: Analysis,
+    analysis: Analysis,
     functions: Sequence[Function],
     values: Sequence[Value],
-    at: int,
+    position: int,
     in_order: bool = True,
 ) -> None:
     """``values`` are passed to one of ``functions``, named ones in any order."""
-    if not a.names.made_casts:
+    if not analysis.names.made_casts:
         return
     taken = frozenset(type_ for function in functions for type_ in function.arg_types)
     for function in functions:
@@ -77,78 +83,78 @@ def converts_arguments(
         fixed = len(declared) - function.variadic
         last: tuple[int, ...] = declared[-1:] if function.variadic else ()
         if last and last != (ANY,):  # concat, format: values are taken as they are
-            last = (*last, a.types.element(*last))
+            last = (*last, analysis.types.element(*last))
         for number, value in enumerate(values):
             if not in_order:
                 targets = (*declared, *last)
             else:
                 targets = declared[number : number + 1] if number < fixed else last
             for target in targets:
-                converts(a, value, target, at, taken=taken)
+                note_implicit_cast(analysis, value, target, position, taken=taken)
         if not COMPATIBLE.isdisjoint(declared):
-            converts_to_common(a, values, at)
+            converts_to_common(analysis, values, position)
 
 
 def converts_operands(
-    a: Analysis, functions: Sequence[Function], values: Sequence[Value], at: int
+    analysis: Analysis, functions: Sequence[Function], values: Sequence[Value], position: int
 ) -> None:
     """``values`` are an operator's operands; one of ``functions`` is behind it."""
-    if not a.names.made_casts:
+    if not analysis.names.made_casts:
         return
     for number, value in enumerate(values):
         operand_types = frozenset(
             f.arg_types[number] for f in functions if number < len(f.arg_types)
         )
         for target in operand_types:
-            converts(a, value, target, at, taken=operand_types)
+            note_implicit_cast(analysis, value, target, position, taken=operand_types)
         if not COMPATIBLE.isdisjoint(operand_types):
-            converts_to_common(a, values, at)
+            converts_to_common(analysis, values, position)
 
 
-def _declared(a: Analysis, cast: Cast, number: int, taken: frozenset[int]) -> None:
+def _declared(analysis: Analysis, cast: Cast, number: int, taken: frozenset[int]) -> None:
     """A parameter is of the type that is wanted where it stands, unless it was declared, or stands
     elsewhere (:meth:`Analysis.facts`).
     """
-    resolved = a.names.cast(cast.source, cast.target)
-    trusted = all(map(a.context.trusted_functions, resolved.users))
+    resolved = analysis.names.cast(cast.source, cast.target)
+    trusted = all(map(analysis.context.trusted_functions, resolved.users))
     if (resolved.reason or not trusted) and cast.source not in taken:
-        a.cast_parameters.add((number, cast.source))
+        analysis.cast_parameters.add((number, cast.source))
 
 
-def converts_to_common(a: Analysis, values: Sequence[Value], at: int) -> None:
+def converts_to_common(analysis: Analysis, values: Sequence[Value], position: int) -> None:
     """Values become of one type, which is that of one of them."""
-    if not a.names.made_casts:
+    if not analysis.names.made_casts:
         return
     types = {value.type for value in values}
     for value in values:
         for target in types - {value.type, UNKNOWN_TYPE}:
-            converts(a, value, target, at)
+            note_implicit_cast(analysis, value, target, position)
 
 
-def converts_to_json(a: Analysis, values: Sequence[Value], at: int) -> None:
+def converts_to_json(analysis: Analysis, values: Sequence[Value], position: int) -> None:
     """What makes JSON of anything uses a cast to json where a type has one, of whatever context
     (json_categorize_type in jsonfuncs.c).
     """
-    for cast in a.names.json_casts:
+    for cast in analysis.names.json_casts:
         for value in values:
-            if _holds(a, value.type, cast.source):
-                _note(a, cast, value, at)
+            if _holds(analysis, value.type, cast.source):
+                _note(analysis, cast, value, position)
 
 
-def _holds(a: Analysis, type_: int, contained: int, depth: int = 8) -> bool:
+def _holds(analysis: Analysis, type_: int, contained: int, depth: int = 8) -> bool:
     """Whether a value of this type may hold one of the other, in its fields or elements."""
-    type_ = a.types.base(a.types.element(type_) or type_)
+    type_ = analysis.types.base(analysis.types.element(type_) or type_)
     if type_ in (0, RECORD, contained) or depth < 0:
         return True
-    relation = a.catalog.relations.get(a.types.relation(type_))
+    relation = analysis.catalog.relations.get(analysis.types.relation(type_))
     columns = relation.columns if relation is not None else ()
-    return any(_holds(a, column.type_oid, contained, depth - 1) for column in columns)
+    return any(_holds(analysis, column.type_oid, contained, depth - 1) for column in columns)
 
 
-def _made_of(a: Analysis, value: Value, type_: int) -> bool:
+def _made_of(analysis: Analysis, value: Value, type_: int) -> bool:
     """Whether one of the columns that a value is computed from holds values of this type."""
-    columns = [a.catalog.column(source) for source in value.sources]
-    return any(column is None or _holds(a, column.type_oid, type_) for column in columns)
+    columns = [analysis.catalog.column(source) for source in value.sources]
+    return any(column is None or _holds(analysis, column.type_oid, type_) for column in columns)
 
 
 def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:
@@ -166,11 +172,13 @@ def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:
     return True
 
 
-def _note(a: Analysis, cast: Cast, value: Value, at: int) -> None:
-    resolved = a.names.cast(cast.source, cast.target)
+def _note(analysis: Analysis, cast: Cast, value: Value, position: int) -> None:
+    resolved = analysis.names.cast(cast.source, cast.target)
     if resolved.reason:
-        a.unknown(
-            "SP1103", f"the implicit cast here is not allowed: it {resolved.reason}", position=at
+        analysis.unknown(
+            "SP1103",
+            f"the implicit cast here is not allowed: it {resolved.reason}",
+            position=position,
         )
     for function in resolved.users:
-        a.call(function, at)
+        analysis.call(function, position)

@@ -50,7 +50,7 @@ def consistent(types: Types, declared: Sequence[int], actual: Sequence[int]) -> 
         return False
     if ANYCOMPATIBLENONARRAY in declared and types.element(common):
         return False
-    return not common or all(types.could(element, common) for element in elements)
+    return not common or all(types.can_coerce(element, common) for element in elements)
 
 
 def result_type(types: Types, result: int, declared: Sequence[int], actual: Sequence[int]) -> int:
@@ -112,6 +112,10 @@ def common_type(types: Types, candidates: Sequence[int]) -> int | None:
             return 0
         if candidate_type.category != before.category:
             return None
-        if not before.preferred and types.could(chosen, type_) and not types.could(type_, chosen):
+        if (
+            not before.preferred
+            and types.can_coerce(chosen, type_)
+            and not types.can_coerce(type_, chosen)
+        ):
             chosen = type_
     return TEXT if chosen == UNKNOWN_TYPE else chosen

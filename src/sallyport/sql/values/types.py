@@ -158,7 +158,7 @@ class Types:
     def cast(self, source: int, target: int) -> Cast | None:
         return self._casts.get((source, target))
 
-    def could(self, source: int, target: int) -> bool:
+    def can_coerce(self, source: int, target: int) -> bool:
         """Whether an expression of type ``source`` could be passed where ``target`` is wanted,
         implicitly.
         """
@@ -177,10 +177,10 @@ class Types:
         if target_type.kind == "p":
             return self._pseudo(source, target)
         if target_type.kind == "d":
-            return self.could(source, self.base(target))
+            return self.can_coerce(source, self.base(target))
         base = self.base(source)
         if base != source:
-            return self.could(base, target)
+            return self.can_coerce(base, target)
         cast = self._casts.get((source, target))
         if cast is not None and cast.context == "i":
             return True
@@ -189,7 +189,7 @@ class Types:
         if target in (INT2VECTOR, OIDVECTOR):
             return False  # arrays are never converted to these (find_coercion_pathway)
         from_element, to_element = self.element(source), target_type.element
-        return bool(from_element and to_element) and self.could(from_element, to_element)
+        return bool(from_element and to_element) and self.can_coerce(from_element, to_element)
 
     def _pseudo(self, source: int, target: int) -> bool:
         if target == ANY or target in (ANYELEMENT, ANYCOMPATIBLE):

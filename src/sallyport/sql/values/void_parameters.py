@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.nodes import position
+from sallyport.sql.nodes import position_of
 from sallyport.sql.text.parse import Node
 
 #: Arguments of :meth:`Analysis.unknown` for whatever makes a value of this type on purpose.
@@ -20,47 +20,51 @@ NO_VOID = ("SP1102", "values of type void are not supported", "Leave them out.")
 _MOST = 8
 
 
-def given(a: Analysis, node: Node) -> Node:
+def given(analysis: Analysis, node: Node) -> Node:
     """The FuncCall without the arguments that were declared as void."""
-    if not a.context.void or a.parameters is not None or node.get("agg_within_group"):
+    if not analysis.context.void or analysis.parameters is not None or node.get("agg_within_group"):
         return node
     arguments: list[Node] = node.get("args", [])
-    left = [argument for argument in arguments if _number(argument) not in a.context.void]
+    left = [argument for argument in arguments if _number(argument) not in analysis.context.void]
     if len(left) != len(arguments) and node.get("func_variadic"):
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             "VARIADIC with a parameter of type void is not supported",
-            position=position(node),
+            position=position_of(node),
         )
     return {**node, "args": left}
 
 
 def check_inferred(
-    a: Analysis, node: Node, names: tuple[str, ...], arguments: list[Node], types: tuple[int, ...]
+    analysis: Analysis,
+    node: Node,
+    names: tuple[str, ...],
+    arguments: list[Node],
+    types: tuple[int, ...],
 ) -> None:
     """Refuse a call that would mean something else if some of its parameters were void, unless that
     is as harmless.
     """
-    if a.parameters is not None or node.get("agg_within_group"):
+    if analysis.parameters is not None or node.get("agg_within_group"):
         return
     places = [
-        at
-        for at, argument in enumerate(arguments)
-        if _number(argument) and repeated(a, _number(argument))
+        position
+        for position, argument in enumerate(arguments)
+        if _number(argument) and repeated(analysis, _number(argument))
     ]
     if not places:
         return
     if len(places) > _MOST:
-        a.unknown(
+        analysis.unknown(
             "SP1102",
             "cannot determine the type of so many parameters that are used more than once",
-            position=position(node),
+            position=position_of(node),
         )
         return
     for count in range(1, len(places) + 1):
         for gone in combinations(places, count):
-            left = tuple([type_ for at, type_ in enumerate(types) if at not in gone])
-            resolved = a.names.function(
+            left = tuple([type_ for position, type_ in enumerate(types) if position not in gone])
+            resolved = analysis.names.function(
                 names, left, any("NamedArgExpr" in argument for argument in arguments)
             )
             if resolved.found and (
@@ -70,11 +74,11 @@ def check_inferred(
                     f"cannot determine whether {'.'.join(names)} is called with or without a"
                     " parameter"
                 )
-                a.unknown(
+                analysis.unknown(
                     "SP1102",
                     what,
                     "Write a cast, like $1::text, or use each parameter once.",
-                    position(node),
+                    position_of(node),
                 )
                 return
 
@@ -85,20 +89,22 @@ def _number(node: Node) -> int:
     return number
 
 
-def repeated(a: Analysis, number: int) -> bool:
+def repeated(analysis: Analysis, number: int) -> bool:
     """Does the parameter stand in the statement more than once? Only another place could make it
     void.
     """
-    if a.parameter_uses is None:
-        a.parameter_uses = {}
-        left: list[object] = [a.root]
+    if analysis.parameter_uses is None:
+        analysis.parameter_uses = {}
+        left: list[object] = [analysis.root]
         while left:
             node_part = left.pop()
             if isinstance(node_part, dict):
                 if "ParamRef" in node_part:
                     number_used = _number(node_part)
-                    a.parameter_uses[number_used] = a.parameter_uses.get(number_used, 0) + 1
+                    analysis.parameter_uses[number_used] = (
+                        analysis.parameter_uses.get(number_used, 0) + 1
+                    )
                 left.extend(node_part.values())
             elif isinstance(node_part, list):
                 left.extend(node_part)
-    return a.parameter_uses.get(number, 0) != 1
+    return analysis.parameter_uses.get(number, 0) != 1

@@ -38,7 +38,7 @@ class _Write(NamedTuple):
     action: str
     changed: Mapping[int, bool]
     computed: tuple[Computed, ...]
-    at: int
+    position: int
     short: frozenset[int] = frozenset()
 
     @property
@@ -53,17 +53,17 @@ class _Write(NamedTuple):
 
 
 def note_write(
-    a: Analysis,
+    analysis: Analysis,
     relation: int,
     action: str,
     written: Mapping[ColumnId, bool],
-    at: int,
+    position: int,
     short: Container[ColumnId] = (),
 ) -> None:
     """``written``: columns that get a value, and whether that value comes from no other column.
     ``action``: insert, update or delete. ``short``: columns whose new values are short constants.
     """
-    target = a.catalog.relations.get(relation)
+    target = analysis.catalog.relations.get(relation)
     if target is None:
         return
     names = {
@@ -71,81 +71,83 @@ def note_write(
         for column in target.columns
         if (id_ := ColumnId(relation, column.attnum)) in written
     }
-    for part in _family(a.catalog, target):
+    for part in _family(analysis.catalog, target):
         changed = {
             column.attnum: names[column.name] for column in part.columns if column.name in names
         }
         if action != "delete":
             few = {c.name for c in target.columns if ColumnId(relation, c.attnum) in short}
             brief = frozenset(column.attnum for column in part.columns if column.name in few)
-            write = _Write(part, action, changed, computations(a, part), at, brief)
-            _computed(a, write)
+            write = _Write(part, action, changed, computations(analysis, part), position, brief)
+            _computed(analysis, write)
             for constraint in part.constraints:
-                _own(a, write, constraint)
+                _own(analysis, write, constraint)
         if action != "insert":
-            _referenced(a, part, action, changed, at)
+            _referenced(analysis, part, action, changed, position)
 
 
-def note_value(a: Analysis, target: ColumnId, value: Value, at: int) -> None:
+def note_value(analysis: Analysis, target: ColumnId, value: Value, position: int) -> None:
     """A value computed from columns is written where it may be refused, or where it decides in
     which partition the row is: that tells about those columns.
     """
-    relation, sources = a.catalog.relations.get(target.relation), value.sources
-    column = a.catalog.column(target) if sources else None
+    relation, sources = analysis.catalog.relations.get(target.relation), value.sources
+    column = analysis.catalog.column(target) if sources else None
     if relation is None or column is None:
         return
-    for part in _family(a.catalog, relation):
+    for part in _family(analysis.catalog, relation):
         inherited = next((c for c in part.columns if c.name == column.name), None)
         if inherited is not None:
-            _refused(a, part, inherited, value, at)
-    source_columns = (a.catalog.column(source) for source in sources)
+            _refused(analysis, part, inherited, value, position)
+    source_columns = (analysis.catalog.column(source) for source in sources)
     if column.not_null and not all(
         source_column is not None and source_column.not_null for source_column in source_columns
     ):
-        a.influence(sources, Clause.CHECK, False, at)
-    if column.name in _partition_keys(a, relation):
-        a.influence(sources, Clause.PARTITION, False, at)
+        analysis.influence(sources, Clause.CHECK, False, position)
+    if column.name in _partition_keys(analysis, relation):
+        analysis.influence(sources, Clause.PARTITION, False, position)
 
 
-def _refused(a: Analysis, relation: Relation, column: Column, value: Value, at: int) -> None:
-    computed = computations(a, relation)
+def _refused(
+    analysis: Analysis, relation: Relation, column: Column, value: Value, position: int
+) -> None:
+    computed = computations(analysis, relation)
     made = {c.target for c in computed if column.attnum in c.columns}
     for constraint in relation.constraints:
         reached = not {column.attnum, *made}.isdisjoint(_every(relation, constraint.columns))
         if reached and constraint.kind in "cf":
-            a.influence(
+            analysis.influence(
                 value.sources,
                 Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY,
                 False,
-                at,
+                position,
             )
-        elif reached and not value.bare and not is_bounded(a, (column,)):
+        elif reached and not value.bare and not is_bounded(analysis, (column,)):
             # an index takes values up to a size
-            a.influence(value.sources, Clause.INDEX_SIZE, False, at)
+            analysis.influence(value.sources, Clause.INDEX_SIZE, False, position)
     if any(column.attnum in c.columns for c in computed):
-        a.influence(value.sources, Clause.CHECK, False, at)
+        analysis.influence(value.sources, Clause.CHECK, False, position)
 
 
-def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
+def note_partition(analysis: Analysis, relation: Relation, position: int = -1) -> None:
     """Rows of a partition, and the order of rows of the whole, tell about the columns that put them
     there.
     """
-    names = _partition_keys(a, relation)
+    names = _partition_keys(analysis, relation)
     for column in relation.columns if names else ():
         if column.name in names:
             # a bound says more of a value than that it is, or is not, one that was guessed
-            _note(a, relation.oid, column.attnum, Clause.PARTITION, False, at)
+            _note(analysis, relation.oid, column.attnum, Clause.PARTITION, False, position)
 
 
-def _partition_keys(a: Analysis, relation: Relation) -> set[str]:
+def _partition_keys(analysis: Analysis, relation: Relation) -> set[str]:
     """Names of the columns that decide in which partition a row of the relation is, or whether it
     may be in this one.
     """
-    if a.catalog.relations.get(relation.oid) is not relation:
-        return _find_partition_keys(a.catalog, relation)
-    keys = a.names.partition_keys
+    if analysis.catalog.relations.get(relation.oid) is not relation:
+        return _find_partition_keys(analysis.catalog, relation)
+    keys = analysis.names.partition_keys
     if relation.oid not in keys:
-        keys[relation.oid] = _find_partition_keys(a.catalog, relation)
+        keys[relation.oid] = _find_partition_keys(analysis.catalog, relation)
     return keys[relation.oid]
 
 
@@ -182,17 +184,17 @@ def _every(relation: Relation, columns: Iterable[int]) -> frozenset[int]:
     return frozenset(c.attnum for c in relation.columns) if 0 in numbers else numbers
 
 
-def _computed(a: Analysis, write: _Write) -> None:
+def _computed(analysis: Analysis, write: _Write) -> None:
     """What is computed again because one column changes fails, or does not, by the others."""
     if write.action != "update":
         return
     for computed in write.computed:
         if not write.changed.keys().isdisjoint(computed.columns):
             for column in sorted(computed.columns - write.changed.keys()):
-                _note(a, write.relation.oid, column, Clause.CHECK, False, write.at)
+                _note(analysis, write.relation.oid, column, Clause.CHECK, False, write.position)
 
 
-def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
+def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
     """A constraint of the relation that is written. Nothing is told when none of its columns
     changes.
     """
@@ -201,13 +203,15 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
     if write.touched.isdisjoint(columns):
         return
     if constraint.kind in "iux" and write.action == "update":
-        _entry(a, write, columns)
+        _entry(analysis, write, columns)
     if constraint.kind in "ie":
         return
     if constraint.kind == "f":
         plain = all(changed.get(column, False) for column in columns)
         for column in constraint.referenced_columns:
-            _note(a, constraint.referenced, column, Clause.FOREIGN_KEY, plain, write.at)
+            _note(
+                analysis, constraint.referenced, column, Clause.FOREIGN_KEY, plain, write.position
+            )
     under = columns.union(*(c.columns for c in write.computed if c.target in columns))
     derived = frozenset[int]().union(*(c.columns for c in write.computed if not c.same))
     for column in sorted(under):
@@ -217,37 +221,44 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
             made = constraint.kind == "c" or column not in columns
             if made and write.action == "update" and column not in changed:
                 clause = Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY
-                _note(a, relation.oid, column, clause, False, write.at)
+                _note(analysis, relation.oid, column, clause, False, write.position)
         else:
             # what an index computes, or is limited by, tells more of the rows that are there than
             # what they are equal to
             compares_whole = constraint.kind == "u" and column not in derived
             plain = compares_whole and changed.get(column, write.action == "insert")
-            _note(a, relation.oid, column, Clause.UNIQUE, plain, write.at)
+            _note(analysis, relation.oid, column, Clause.UNIQUE, plain, write.position)
 
 
-def _entry(a: Analysis, write: _Write, columns: frozenset[int]) -> None:
+def _entry(analysis: Analysis, write: _Write, columns: frozenset[int]) -> None:
     """An index takes entries up to a size: a value made as long as it may be tells how long the
     others of its entry are.
     """
     entry = [column for column in write.relation.columns if column.attnum in columns]
     grown = [c for c in entry if c.attnum in write.touched - write.short]
-    if is_bounded(a, entry) or is_bounded(a, grown):
+    if is_bounded(analysis, entry) or is_bounded(analysis, grown):
         return
     for column in entry:
-        if column.attnum not in write.changed and not a.types.is_small(column.type_oid):
-            _note(a, write.relation.oid, column.attnum, Clause.INDEX_SIZE, False, write.at)
+        if column.attnum not in write.changed and not analysis.types.is_small(column.type_oid):
+            _note(
+                analysis,
+                write.relation.oid,
+                column.attnum,
+                Clause.INDEX_SIZE,
+                False,
+                write.position,
+            )
 
 
-def note_entries(a: Analysis, sources: frozenset[ColumnId]) -> None:
+def note_entries(analysis: Analysis, sources: frozenset[ColumnId]) -> None:
     """An index is built over rows that are there: it fails where an entry is too long."""
-    columns = {source: column for source in sources if (column := a.catalog.column(source))}
-    if not is_bounded(a, columns.values()):
-        long = [source for source, c in columns.items() if not a.types.is_small(c.type_oid)]
-        a.influence(frozenset(long), Clause.INDEX_SIZE)
+    columns = {source: column for source in sources if (column := analysis.catalog.column(source))}
+    if not is_bounded(analysis, columns.values()):
+        long = [source for source, c in columns.items() if not analysis.types.is_small(c.type_oid)]
+        analysis.influence(frozenset(long), Clause.INDEX_SIZE)
 
 
-def note_attached(a: Analysis, child: Relation, above: Relation) -> None:
+def note_attached(analysis: Analysis, child: Relation, above: Relation) -> None:
     """A partition takes its parent's indexes and foreign keys, which are built and tested over the
     rows that are there.
     """
@@ -257,28 +268,28 @@ def note_attached(a: Analysis, child: Relation, above: Relation) -> None:
         keys = (names.get(number) for number in _every(above, constraint.columns))
         sources = frozenset(own[name] for name in keys if name in own)
         if constraint.kind in "iux":
-            note_entries(a, sources)
+            note_entries(analysis, sources)
         if constraint.kind in _TESTED:
-            a.influence(sources, _TESTED[constraint.kind])
-    for computed in computations(a, above):
+            analysis.influence(sources, _TESTED[constraint.kind])
+    for computed in computations(analysis, above):
         made = (own[names[n]] for n in computed.columns if names.get(n) in own)
-        a.influence(frozenset(made), Clause.CHECK)
+        analysis.influence(frozenset(made), Clause.CHECK)
 
 
-def note_plain_storage(a: Analysis, relation: Relation) -> None:
+def note_plain_storage(analysis: Analysis, relation: Relation) -> None:
     """Values that are not moved out of a row fill it: whether one more fits tells how long the
     others are.
     """
-    for part in _family(a.catalog, relation):
-        long = (c.attnum for c in part.columns if not a.types.is_small(c.type_oid))
-        a.influence(frozenset(ColumnId(part.oid, n) for n in long), Clause.ROW_SIZE)
+    for part in _family(analysis.catalog, relation):
+        long = (c.attnum for c in part.columns if not analysis.types.is_small(c.type_oid))
+        analysis.influence(frozenset(ColumnId(part.oid, n) for n in long), Clause.ROW_SIZE)
 
 
-def is_bounded(a: Analysis, columns: Iterable[Column]) -> bool:
+def is_bounded(analysis: Analysis, columns: Iterable[Column]) -> bool:
     """Whether all values that these columns can hold fit into one entry of an index, together."""
     size = 0
     for column in columns:
-        if a.types.is_small(column.type_oid):
+        if analysis.types.is_small(column.type_oid):
             size += _SMALL_SIZE
         elif column.type_oid in (VARCHAR, BPCHAR) and column.typmod >= 0:
             size += column.typmod * _LONGEST_CHARACTER
@@ -298,14 +309,14 @@ class _Cascade(NamedTuple):
 
 
 def _referenced(
-    a: Analysis, relation: Relation, action: str, changed: Mapping[int, bool], at: int
+    analysis: Analysis, relation: Relation, action: str, changed: Mapping[int, bool], position: int
 ) -> None:
     """Foreign keys that point at rows which go or change."""
     waiting = [_Cascade(relation.oid, action, changed)]
     seen = {(relation.oid, action, frozenset(changed))}
     while waiting:
         above = waiting.pop()
-        for child, constraint in a.catalog.references.get(above.relation, ()):
+        for child, constraint in analysis.catalog.references.get(above.relation, ()):
             if above.action == "update" and above.changed.keys().isdisjoint(
                 constraint.referenced_columns
             ):
@@ -314,13 +325,13 @@ def _referenced(
             if under is None or under.action == "delete":
                 # the row that is refused, or goes, is one with this value
                 for column in constraint.columns:
-                    _note(a, child, column, Clause.FOREIGN_KEY, True, at)
+                    _note(analysis, child, column, Clause.FOREIGN_KEY, True, position)
             if under is None:
                 for column in constraint.referenced_columns:
-                    _note(a, above.relation, column, Clause.FOREIGN_KEY, True, at)
+                    _note(analysis, above.relation, column, Clause.FOREIGN_KEY, True, position)
                 continue
-            a.access_under(child, under.action, [ColumnId(child, n) for n in under.changed])
-            _written_under(a, under, constraint, at)
+            analysis.access_under(child, under.action, [ColumnId(child, n) for n in under.changed])
+            _written_under(analysis, under, constraint, position)
             key = (child, under.action, frozenset(under.changed))
             if key not in seen:
                 seen.add(key)
@@ -341,22 +352,24 @@ def _cascaded(above: _Cascade, child: int, constraint: Constraint) -> _Cascade |
     return None
 
 
-def _written_under(a: Analysis, under: _Cascade, cause: Constraint, at: int) -> None:
+def _written_under(analysis: Analysis, under: _Cascade, cause: Constraint, position: int) -> None:
     """The rows that a foreign key changes have constraints, indexes and partitions of their own."""
-    target = a.catalog.relations.get(under.relation)
+    target = analysis.catalog.relations.get(under.relation)
     if target is None or under.action != "update":
         return
     names = {c.name: under.changed[c.attnum] for c in target.columns if c.attnum in under.changed}
-    if not names.keys().isdisjoint(_partition_keys(a, target)):
-        note_partition(a, target, at)
-    for part in _family(a.catalog, target):
+    if not names.keys().isdisjoint(_partition_keys(analysis, target)):
+        note_partition(analysis, target, position)
+    for part in _family(analysis.catalog, target):
         changed = {c.attnum: names[c.name] for c in part.columns if c.name in names}
-        write = _Write(part, "update", changed, computations(a, part), at)
-        _computed(a, write)
+        write = _Write(part, "update", changed, computations(analysis, part), position)
+        _computed(analysis, write)
         for constraint in part.constraints:
             if constraint is not cause or "d" in (cause.on_delete, cause.on_update):
-                _own(a, write, constraint)
+                _own(analysis, write, constraint)
 
 
-def _note(a: Analysis, relation: int, column: int, clause: Clause, equality: bool, at: int) -> None:
-    a.influence(frozenset((ColumnId(relation, column),)), clause, equality, at)
+def _note(
+    analysis: Analysis, relation: int, column: int, clause: Clause, equality: bool, position: int
+) -> None:
+    analysis.influence(frozenset((ColumnId(relation, column),)), clause, equality, position)

@@ -19,7 +19,7 @@ from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.names.missing import missing_column_of
 from sallyport.sql.names.scope import Item, Scope, raw_item
-from sallyport.sql.nodes import fields, position, tag_of
+from sallyport.sql.nodes import fields, position_of, tag_of
 from sallyport.sql.queries.ctes import with_clause
 from sallyport.sql.queries.from_items import (
     RANGE_VAR,
@@ -32,7 +32,7 @@ from sallyport.sql.queries.from_items import (
 from sallyport.sql.queries.relation_items import expand, relation_item
 from sallyport.sql.queries.select import target_list
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts
+from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import RECORD
 from sallyport.sql.writes.constraints import note_partition, note_value, note_write
 from sallyport.sql.writes.hidden_code import set_off, writing
@@ -56,35 +56,45 @@ class WriteTarget:
     yet.
     """
 
-    def __init__(self, a: Analysis, node: Node) -> None:
-        a.check("RangeVar", node, RANGE_VAR)
-        self.relation: Relation | None = a.named_relation(node)
-        self.at: int = node.get("location", -1)
+    def __init__(self, analysis: Analysis, node: Node) -> None:
+        analysis.check("RangeVar", node, RANGE_VAR)
+        self.relation: Relation | None = analysis.named_relation(node)
+        self.position: int = node.get("location", -1)
         #: what gets a value, and whether that value comes from no column
         self.written: dict[ColumnId, bool] = {}
         #: what of it may become longer than short constants
         self.long: set[ColumnId] = set()
         alias = node.get("alias")
         if self.relation is None:
-            self.item = self.proposed = aliased(a, make_item(node.get("relname", ""), ()), alias)
+            self.item = self.proposed = aliased(
+                analysis, make_item(node.get("relname", ""), ()), alias
+            )
             return
-        note_range_variable(a, node, self.relation.oid)
-        self.proposed = aliased(a, relation_item(a, self.relation, self.at), alias)
+        note_range_variable(analysis, node, self.relation.oid)
+        self.proposed = aliased(
+            analysis, relation_item(analysis, self.relation, self.position), alias
+        )
         self.item = raw_item(self.proposed)
-        self.item.variable = self.at
-        a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
-        writing(a, self.relation, self.at)
+        self.item.variable = self.position
+        analysis.touched.update(
+            ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns
+        )
+        writing(analysis, self.relation, self.position)
         if self.relation.has_rules:
             what = f"cannot determine what the rules on {self.relation.qualified} do"
-            a.unknown("SP1102", what, position=self.at)
+            analysis.unknown("SP1102", what, position=self.position)
         if self.relation.kind not in "rpvf":
-            a.unknown("SP1102", f"cannot write to {self.relation.qualified}", position=self.at)
-        is_read = not a.context.runs_code
+            analysis.unknown(
+                "SP1102", f"cannot write to {self.relation.qualified}", position=self.position
+            )
+        is_read = not analysis.context.runs_code
         if self.relation.kind == "v" and self.relation.has_triggers and is_read:
             what = f"cannot determine what the triggers of view {self.relation.qualified} do"
-            a.unknown("SP1102", what, position=self.at)
+            analysis.unknown("SP1102", what, position=self.position)
 
-    def column(self, a: Analysis, name: str, at: int) -> tuple[ColumnId, int, Value] | None:
+    def column(
+        self, analysis: Analysis, name: str, position: int
+    ) -> tuple[ColumnId, int, Value] | None:
         """A column of the target by its real name: id, type, and its value as it is now."""
         if self.relation is None:
             return None
@@ -95,24 +105,28 @@ class WriteTarget:
                     column.type_oid,
                     self.item.fields[number].value,
                 )
-        missing_column_of(a, name, self.relation.name, [c.name for c in self.relation.columns], at)
+        missing_column_of(
+            analysis, name, self.relation.name, [c.name for c in self.relation.columns], position
+        )
         return None
 
-    def access(self, a: Analysis, action: str, columns: frozenset[ColumnId] = frozenset()) -> None:
+    def access(
+        self, analysis: Analysis, action: str, columns: frozenset[ColumnId] = frozenset()
+    ) -> None:
         """Writing; through a view also to what is under it."""
-        a.actions.add(action)
+        analysis.actions.add(action)
         if self.relation is None:
             return
-        a.access(self.relation.oid, action, columns)
-        set_off(a, self.relation.oid, action, self.at)
+        analysis.access(self.relation.oid, action, columns)
+        set_off(analysis, self.relation.oid, action, self.position)
         if action != "insert":
-            note_partition(a, self.relation, self.at)
+            note_partition(analysis, self.relation, self.position)
             if self.relation.kind == "v":  # its definition chooses the rows
-                expansion = expand(a, self.relation)
+                expansion = expand(analysis, self.relation)
                 decide = expansion.mentioned | expansion.read_in_functions
-                a.influence(decide, Clause.WHERE, False, self.at)
+                analysis.influence(decide, Clause.WHERE, False, self.position)
         if self.relation.kind != "v":
-            self._note(a, self.relation.oid, action, columns)
+            self._note(analysis, self.relation.oid, action, columns)
             return
         under: dict[int, set[ColumnId]] = {}
         for column, field in zip(self.relation.columns, self.item.fields, strict=False):
@@ -123,49 +137,58 @@ class WriteTarget:
                         (source,) if written and columns else ()
                     )
         for relation, underlying in under.items():
-            a.access_under(relation, action, underlying)
-            set_off(a, relation, action, self.at)
-            self._note(a, relation, action, frozenset(underlying))
+            analysis.access_under(relation, action, underlying)
+            set_off(analysis, relation, action, self.position)
+            self._note(analysis, relation, action, frozenset(underlying))
 
-    def _note(self, a: Analysis, relation: int, action: str, columns: frozenset[ColumnId]) -> None:
+    def _note(
+        self, analysis: Analysis, relation: int, action: str, columns: frozenset[ColumnId]
+    ) -> None:
         if action in ("insert", "update", "delete"):
             written = {c: self.written.get(c, True) for c in columns}
             short = self.written.keys() - self.long
-            note_write(a, relation, action, written, self.at, short)
+            note_write(analysis, relation, action, written, self.position, short)
 
     def assign(
         self,
-        a: Analysis,
+        analysis: Analysis,
         name: str,
         value: Value,
-        at: int,
+        position: int,
         indirection: bool = False,
         node: Node | None = None,
     ) -> ColumnId | None:
         """``column = value``: a flow. ``indirection``: a part of the column. ``node``: the value's
         own, where there is one.
         """
-        target_column = self.column(a, name, at)
+        target_column = self.column(analysis, name, position)
         if target_column is None:
             return None
         id_, type_, current = target_column
         if node is not None and value.dependence is not Dependence.OPAQUE and not value.denied:
-            note(a, (node,), value.sources | current.sources | {id_}, not indirection)
+            note(analysis, (node,), value.sources | current.sources | {id_}, not indirection)
         if not indirection and value.type != type_ and value.type:
-            judge(a, conversion(a, value.type, type_), "a conversion to the column's type", at)
+            judge(
+                analysis,
+                conversion(analysis, value.type, type_),
+                "a conversion to the column's type",
+                position,
+            )
         if indirection or value.type in (0, RECORD):
-            converts(a, value, 0 if indirection else type_, at, assignment=True)
-        if indirection and a.clause is Clause.SET:
+            note_implicit_cast(
+                analysis, value, 0 if indirection else type_, position, assignment=True
+            )
+        if indirection and analysis.clause is Clause.SET:
             # whether a part can be set depends on what the whole is: its dimensions, its keys, a
             # domain's check
-            a.influence(current.sources, Clause.SET, False, at)
+            analysis.influence(current.sources, Clause.SET, False, position)
         for target in {id_, *(s for s in current.sources if current.bare)}:
-            a.flow(target, value.sources, at)
+            analysis.flow(target, value.sources, position)
             note_value(
-                a,
+                analysis,
                 target,
                 replace(value, dependence=Dependence.DERIVED) if indirection else value,
-                at,
+                position,
             )
             self.written[target] = self.written.get(target, True) and not value.sources
             literal = value.literal if value.constant and not indirection else None
@@ -175,51 +198,51 @@ class WriteTarget:
 
 
 def assignments(
-    a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope
+    analysis: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope
 ) -> frozenset[ColumnId]:
     """SET lists; the columns that are assigned."""
-    with a.place(Clause.SET):
-        return _assignments(a, target, nodes, scope)
+    with analysis.place(Clause.SET):
+        return _assignments(analysis, target, nodes, scope)
 
 
 def _assignments(
-    a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope
+    analysis: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope
 ) -> frozenset[ColumnId]:
     written = set()
     sources: dict[int, list[Value]] = {}
     for node in nodes:
         body = node["ResTarget"]
-        a.check("ResTarget", body, _RES_TARGET)
-        at = position(body)
+        analysis.check("ResTarget", body, _RES_TARGET)
+        position = position_of(body)
         steps = body.get("indirection", [])
-        value = _assigned(a, body["val"], scope, sources)
+        value = _assigned(analysis, body["val"], scope, sources)
         for step in steps:
             tag, inner = tag_of(step)
             if tag == "A_Indices":
-                value = subscript(a, value, inner, scope)
+                value = subscript(analysis, value, inner, scope)
             elif tag != "String":
-                a.not_understood(tag, inner)
+                analysis.not_understood(tag, inner)
         source = None if "MultiAssignRef" in body["val"] else body["val"]
-        id_ = target.assign(a, body.get("name", ""), value, at, bool(steps), source)
+        id_ = target.assign(analysis, body.get("name", ""), value, position, bool(steps), source)
         if id_ is not None:
             written.add(id_)
     return frozenset(written)
 
 
-def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]]) -> Value:
+def _assigned(analysis: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]]) -> Value:
     tag, body = tag_of(node)
     if tag != "MultiAssignRef":
-        return a.expression(node, scope)
-    a.check(tag, body, _MULTI)
+        return analysis.expression(node, scope)
+    analysis.check(tag, body, _MULTI)
     # every reference repeats the same source in the tree; it is walked once per column, and facts
     # are sets
     source_tag, source = tag_of(body["source"])
     number = body.get("colno", 1) - 1
     if source_tag == "RowExpr":
-        values = [f.value for item in source.get("args", []) for f in spread(a, item, scope)]
-        return values[number] if number < len(values) else a.not_understood(tag, body)
+        values = [f.value for item in source.get("args", []) for f in spread(analysis, item, scope)]
+        return values[number] if number < len(values) else analysis.not_understood(tag, body)
     if source_tag == "SubLink":
-        value = a.expression(body["source"], scope)
+        value = analysis.expression(body["source"], scope)
         if value.row is not None:
             return (
                 derived((value.row[number].value,), value.row[number].value.type)
@@ -227,11 +250,11 @@ def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]
                 else value
             )
         return value
-    return a.not_understood(source_tag, source)
+    return analysis.not_understood(source_tag, source)
 
 
 def returning(
-    a: Analysis, node: Node | None, target: WriteTarget, scope: Scope
+    analysis: Analysis, node: Node | None, target: WriteTarget, scope: Scope
 ) -> tuple[Field, ...] | None:
     """RETURNING with old and new (or the names given to them).
 
@@ -240,11 +263,11 @@ def returning(
     """
     if node is None:
         return None
-    a.check("ReturningClause", node, _RETURNING)
+    analysis.check("ReturningClause", node, _RETURNING)
     names = {"old": "old", "new": "new"}
     for option in node.get("options", []):
         body = option["ReturningOption"]
-        a.check("ReturningOption", body, _OPTION)
+        analysis.check("ReturningOption", body, _OPTION)
         key = "old" if body.get("option") == "RETURNING_OPTION_OLD" else "new"
         names[key] = body.get("value", "")
     taken = {item.name for item in scope.items if item.visible}
@@ -254,44 +277,46 @@ def returning(
         if name not in taken
     ]
     if target.relation is not None:
-        a.read_relation(target.relation)
+        analysis.read_relation(target.relation)
     inner = Scope(scope.parent, [*scope.items, *extra], scope.ctes)
-    with a.place(Clause.RETURNING):
-        return target_list(a, node.get("exprs", []), inner, returned=scope.parent is None)
+    with analysis.place(Clause.RETURNING):
+        return target_list(analysis, node.get("exprs", []), inner, returned=scope.parent is None)
 
 
 @QUERIES.on(
     "InsertStmt", "relation cols selectStmt onConflictClause returningClause withClause override"
 )
-def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+def insert(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
-        with_clause(a, node["withClause"], scope)
-    target = WriteTarget(a, node["relation"])
-    names, nested = _insert_columns(a, node.get("cols", []), target, scope)
-    rows = _insert_rows(a, node["selectStmt"], scope) if "selectStmt" in node else []
+        with_clause(analysis, node["withClause"], scope)
+    target = WriteTarget(analysis, node["relation"])
+    names, nested = _insert_columns(analysis, node.get("cols", []), target, scope)
+    rows = _insert_rows(analysis, node["selectStmt"], scope) if "selectStmt" in node else []
     proposed: dict[str, Value] = {}
     for row in rows:
         for name, (value, source) in zip(names, row, strict=False):
-            target.assign(a, name, value, target.at, name in nested, source)
+            target.assign(analysis, name, value, target.position, name in nested, source)
             proposed[name] = derived((proposed[name], value)) if name in proposed else value
     if any(len(row) > len(names) for row in rows) and target.relation is not None:
-        a.unknown("SP1102", "INSERT has more expressions than target columns", position=target.at)
-    target_columns = [target.column(a, name, target.at) for name in names]
+        analysis.unknown(
+            "SP1102", "INSERT has more expressions than target columns", position=target.position
+        )
+    target_columns = [target.column(analysis, name, target.position) for name in names]
     width = max((len(row) for row in rows), default=0)
     written = frozenset(
         f[0]
         for f in (target_columns if node.get("cols") else target_columns[:width])
         if f is not None
     )
-    target.access(a, "insert", written)
+    target.access(analysis, "insert", written)
     inner = Scope(scope.parent, [target.item], scope.ctes)
     if "onConflictClause" in node:
-        _on_conflict(a, node["onConflictClause"], target, proposed, written, inner)
-    return returning(a, node.get("returningClause"), target, inner)
+        _on_conflict(analysis, node["onConflictClause"], target, proposed, written, inner)
+    return returning(analysis, node.get("returningClause"), target, inner)
 
 
 def _insert_columns(
-    a: Analysis, nodes: list[Node], target: WriteTarget, scope: Scope
+    analysis: Analysis, nodes: list[Node], target: WriteTarget, scope: Scope
 ) -> tuple[list[str], set[str]]:
     if not nodes:
         return [
@@ -300,21 +325,23 @@ def _insert_columns(
     names, nested = [], set()
     for node in nodes:
         body = node["ResTarget"]
-        a.check("ResTarget", body, _RES_TARGET)
+        analysis.check("ResTarget", body, _RES_TARGET)
         names.append(body.get("name", ""))
-        target.column(a, body.get("name", ""), position(body))
+        target.column(analysis, body.get("name", ""), position_of(body))
         if "indirection" in body:
             nested.add(body.get("name", ""))
             for step in body["indirection"]:
                 tag, inner = tag_of(step)
                 if tag == "A_Indices":
-                    subscript(a, Value(), inner, scope)
+                    subscript(analysis, Value(), inner, scope)
                 elif tag != "String":
-                    a.not_understood(tag, inner)
+                    analysis.not_understood(tag, inner)
     return names, nested
 
 
-def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[tuple[Value, Node | None]]]:
+def _insert_rows(
+    analysis: Analysis, node: Node, scope: Scope
+) -> list[list[tuple[Value, Node | None]]]:
     """The values that are inserted: the rows of VALUES, each with its node where it stands by
     itself, or the one row of columns of a query.
     """
@@ -324,47 +351,47 @@ def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[tuple[Value
         or "valuesLists" not in body
         or body.keys() - {"valuesLists", "limitOption", "op"}
     ):
-        columns = a.query(node, Scope(scope)) or ()
+        columns = analysis.query(node, Scope(scope)) or ()
         return [[(f.value, None) for f in columns]]
     return [
         [
             (f.value, None if f.name else entry)
             for entry in item["List"].get("items", [])
-            for f in spread(a, entry, scope)
+            for f in spread(analysis, entry, scope)
         ]
         for item in distinct_rows(body["valuesLists"])
     ]
 
 
 def _on_conflict(
-    a: Analysis,
+    analysis: Analysis,
     node: Node,
     target: WriteTarget,
     proposed: dict[str, Value],
     written: frozenset[ColumnId],
     scope: Scope,
 ) -> None:
-    a.check("OnConflictClause", node, _CONFLICT)
+    analysis.check("OnConflictClause", node, _CONFLICT)
     infer = node.get("infer")
     arbiters: frozenset[ColumnId] = frozenset()
     if infer is not None:
-        arbiters = _arbiters(a, infer, Scope(scope.parent, [target.proposed], scope.ctes))
+        arbiters = _arbiters(analysis, infer, Scope(scope.parent, [target.proposed], scope.ctes))
     if not arbiters and target.relation is not None:
         # any unique index may decide: whatever is written is compared with what is there
         arbiters = written or frozenset(
             ColumnId(target.relation.oid, c.attnum) for c in target.relation.columns
         )
-    a.influence(arbiters, Clause.ON_CONFLICT, True, position(node))
+    analysis.influence(arbiters, Clause.ON_CONFLICT, True, position_of(node))
     if node.get("action") != "ONCONFLICT_UPDATE":
         return
     excluded = tuple(Field(f.name, _excluded(target, proposed, f)) for f in target.item.fields)
     item = make_item("excluded", excluded)
     inner = Scope(scope.parent, [target.item, item.shown(True, True)], scope.ctes)
-    changed = assignments(a, target, node.get("targetList", []), inner)
-    target.access(a, "update", changed)
+    changed = assignments(analysis, target, node.get("targetList", []), inner)
+    target.access(analysis, "update", changed)
     if "whereClause" in node:
-        with a.place(Clause.ON_CONFLICT):
-            a.condition(a.expression(node["whereClause"], inner))
+        with analysis.place(Clause.ON_CONFLICT):
+            analysis.condition(analysis.expression(node["whereClause"], inner))
 
 
 def _excluded(target: WriteTarget, proposed: dict[str, Value], field: Field) -> Value:
@@ -389,20 +416,20 @@ def _excluded(target: WriteTarget, proposed: dict[str, Value], field: Field) -> 
     return replace(proposed_value, origin=None, constant=False, type=field.value.type)
 
 
-def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
-    a.check("InferClause", node, _INFER)
+def _arbiters(analysis: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
+    analysis.check("InferClause", node, _INFER)
     sources: set[ColumnId] = set()
     for element in node.get("indexElems", []):
         body = element["IndexElem"]
-        a.check("IndexElem", body, _INDEX_ELEMENT)
+        analysis.check("IndexElem", body, _INDEX_ELEMENT)
         if "name" in body:
-            value = named_column(a, body["name"], scope)
-            a.mention(value.sources)
+            value = named_column(analysis, body["name"], scope)
+            analysis.mention(value.sources)
         else:
-            value = a.expression(body["expr"], scope)
+            value = analysis.expression(body["expr"], scope)
         sources |= value.sources
     if "whereClause" in node:
-        a.expression(node["whereClause"], scope)
+        analysis.expression(node["whereClause"], scope)
     return frozenset(sources)
 
 
@@ -420,60 +447,62 @@ def _selective(where: Node | None) -> bool:
     return False
 
 
-def _where(a: Analysis, node: Node, scope: Scope) -> None:
+def _where(analysis: Analysis, node: Node, scope: Scope) -> None:
     if "whereClause" in node:
         where = node["whereClause"]
-        with a.place(Clause.WHERE, compared_by_equality(a, where, scope)):
-            a.condition(a.expression(where, scope))
-        note_comparisons(a, where, scope)
+        with analysis.place(Clause.WHERE, compared_by_equality(analysis, where, scope)):
+            analysis.condition(analysis.expression(where, scope))
+        note_comparisons(analysis, where, scope)
 
 
 @QUERIES.on("UpdateStmt", "relation targetList whereClause fromClause returningClause withClause")
-def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+def update(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
-        with_clause(a, node["withClause"], scope)
-    target = WriteTarget(a, node["relation"])
-    from_clause(a, node.get("fromClause", []), scope, (target.item,))
-    written = assignments(a, target, node.get("targetList", []), scope)
-    target.access(a, "update", written)
-    a.note_where(_selective(node.get("whereClause")))
-    _where(a, node, scope)
-    return returning(a, node.get("returningClause"), target, scope)
+        with_clause(analysis, node["withClause"], scope)
+    target = WriteTarget(analysis, node["relation"])
+    from_clause(analysis, node.get("fromClause", []), scope, (target.item,))
+    written = assignments(analysis, target, node.get("targetList", []), scope)
+    target.access(analysis, "update", written)
+    analysis.note_where(_selective(node.get("whereClause")))
+    _where(analysis, node, scope)
+    return returning(analysis, node.get("returningClause"), target, scope)
 
 
 @QUERIES.on("DeleteStmt", "relation usingClause whereClause returningClause withClause")
-def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+def delete(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
-        with_clause(a, node["withClause"], scope)
-    target = WriteTarget(a, node["relation"])
-    from_clause(a, node.get("usingClause", []), scope, (target.item,))
-    target.access(a, "delete")
-    a.note_where(_selective(node.get("whereClause")))
-    _where(a, node, scope)
-    return returning(a, node.get("returningClause"), target, scope)
+        with_clause(analysis, node["withClause"], scope)
+    target = WriteTarget(analysis, node["relation"])
+    from_clause(analysis, node.get("usingClause", []), scope, (target.item,))
+    target.access(analysis, "delete")
+    analysis.note_where(_selective(node.get("whereClause")))
+    _where(analysis, node, scope)
+    return returning(analysis, node.get("returningClause"), target, scope)
 
 
 @QUERIES.on(
     "MergeStmt", "relation sourceRelation joinCondition mergeWhenClauses returningClause withClause"
 )
-def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+def merge(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
-        with_clause(a, node["withClause"], scope)
-    target = WriteTarget(a, node["relation"])
-    source = from_item(a, node["sourceRelation"], scope, [])
+        with_clause(analysis, node["withClause"], scope)
+    target = WriteTarget(analysis, node["relation"])
+    source = from_item(analysis, node["sourceRelation"], scope, [])
     both = Scope(scope.parent, [target.item, *source], scope.ctes)
-    with a.place(Clause.MERGE_CONDITION):
-        a.condition(a.expression(node["joinCondition"], both))
-    target.access(a, "merge")
+    with analysis.place(Clause.MERGE_CONDITION):
+        analysis.condition(analysis.expression(node["joinCondition"], both))
+    target.access(analysis, "merge")
     for item in node.get("mergeWhenClauses", []):
-        _when(a, item["MergeWhenClause"], target, source, both)
+        _when(analysis, item["MergeWhenClause"], target, source, both)
     # RETURNING * gives the source first
     order = Scope(scope.parent, [*source, target.item], scope.ctes)
-    return returning(a, node.get("returningClause"), target, order)
+    return returning(analysis, node.get("returningClause"), target, order)
 
 
-def _when(a: Analysis, node: Node, target: WriteTarget, source: list[Item], both: Scope) -> None:
-    a.check("MergeWhenClause", node, _WHEN)
+def _when(
+    analysis: Analysis, node: Node, target: WriteTarget, source: list[Item], both: Scope
+) -> None:
+    analysis.check("MergeWhenClause", node, _WHEN)
     kind = node.get("matchKind", "MERGE_WHEN_MATCHED")
     scope = both
     if kind == "MERGE_WHEN_NOT_MATCHED_BY_TARGET":
@@ -481,27 +510,31 @@ def _when(a: Analysis, node: Node, target: WriteTarget, source: list[Item], both
     elif kind == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE":
         scope = Scope(both.parent, [target.item], both.ctes)
     if "condition" in node:
-        with a.place(Clause.MERGE_CONDITION):
-            a.condition(a.expression(node["condition"], scope))
+        with analysis.place(Clause.MERGE_CONDITION):
+            analysis.condition(analysis.expression(node["condition"], scope))
     command = node.get("commandType")
     if command == "CMD_UPDATE":
-        target.access(a, "update", assignments(a, target, node.get("targetList", []), scope))
+        target.access(
+            analysis, "update", assignments(analysis, target, node.get("targetList", []), scope)
+        )
     elif command == "CMD_DELETE":
-        target.access(a, "delete")
+        target.access(analysis, "delete")
     elif command == "CMD_INSERT":
-        _merge_insert(a, node, target, scope)
+        _merge_insert(analysis, node, target, scope)
     elif command != "CMD_NOTHING":
-        a.unknown("SP1102", f"{command} is not supported in MERGE")
+        analysis.unknown("SP1102", f"{command} is not supported in MERGE")
 
 
-def _merge_insert(a: Analysis, node: Node, target: WriteTarget, scope: Scope) -> None:
-    names, nested = _insert_columns(a, node.get("targetList", []), target, scope)
-    values = [f.value for item in node.get("values", []) for f in spread(a, item, scope)]
+def _merge_insert(analysis: Analysis, node: Node, target: WriteTarget, scope: Scope) -> None:
+    names, nested = _insert_columns(analysis, node.get("targetList", []), target, scope)
+    values = [f.value for item in node.get("values", []) for f in spread(analysis, item, scope)]
     if len(values) > len(names):
-        a.unknown("SP1102", "INSERT has more expressions than target columns", position=target.at)
+        analysis.unknown(
+            "SP1102", "INSERT has more expressions than target columns", position=target.position
+        )
     written = set()
     for name, value in zip(names, values, strict=False):
-        id_ = target.assign(a, name, value, target.at, name in nested)
+        id_ = target.assign(analysis, name, value, target.position, name in nested)
         if id_ is not None:
             written.add(id_)
-    target.access(a, "insert", frozenset(written))
+    target.access(analysis, "insert", frozenset(written))

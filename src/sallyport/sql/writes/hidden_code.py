@@ -13,49 +13,51 @@ _TRIGGER = 2279  # pg_type.oid of the type trigger
 _CHECKS = "domain checks"
 
 
-def computing(a: Analysis, relation: Relation) -> None:
+def computing(analysis: Analysis, relation: Relation) -> None:
     """What the relation's defaults, checks, indexes and so on call: for changes that compute with
     the rows that are there. Triggers do not see those.
     """
-    _called(a, relation, -1, lambda function: function.return_type != _TRIGGER)
+    _called(analysis, relation, -1, lambda function: function.return_type != _TRIGGER)
 
 
-def writing(a: Analysis, relation: Relation, at: int) -> None:
+def writing(analysis: Analysis, relation: Relation, position: int) -> None:
     """Likewise, and its triggers: for a write to it."""
-    _called(a, relation, at, lambda function: True)
+    _called(analysis, relation, position, lambda function: True)
     for column in relation.columns:
-        for function in domain_checks(a, column.type_oid):
+        for function in domain_checks(analysis, column.type_oid):
             if function is None:
-                _unknown(a, relation, at)
+                _unknown(analysis, relation, position)
             else:
-                a.call(function, at)
+                analysis.call(function, position)
 
 
-def truncating(a: Analysis, relation: Relation) -> None:
+def truncating(analysis: Analysis, relation: Relation) -> None:
     """Its triggers, which TRUNCATE may set off."""
-    _called(a, relation, -1, lambda function: function.return_type == _TRIGGER)
+    _called(analysis, relation, -1, lambda function: function.return_type == _TRIGGER)
 
 
-def set_off(a: Analysis, oid: int, action: str, at: int) -> None:
+def set_off(analysis: Analysis, oid: int, action: str, position: int) -> None:
     """What a write to the relation calls in partitions, and in what refers to it. ``action``: of
     the write.
     """
-    for relation in written(a.catalog, oid, cascades=action != "insert"):
+    for relation in written(analysis.catalog, oid, cascades=action != "insert"):
         if relation is None:
-            a.unknown("SP1103", "cannot determine what this write sets off", position=at)
+            analysis.unknown(
+                "SP1103", "cannot determine what this write sets off", position=position
+            )
         else:
-            writing(a, relation, at)
+            writing(analysis, relation, position)
 
 
-def domain_checks(a: Analysis, type_: int) -> tuple[Function | None, ...]:
+def domain_checks(analysis: Analysis, type_: int) -> tuple[Function | None, ...]:
     """Functions of users' making that a value of this type is checked by, in whatever part of it;
     None for one that is not known.
     """
     key = (_CHECKS, type_)
-    checks: tuple[Function | None, ...] | None = a.catalog.lookups.get(key)
+    checks: tuple[Function | None, ...] | None = analysis.catalog.lookups.get(key)
     if checks is None:
-        checks = tuple(_checks(a.catalog, type_))
-        a.catalog.keep(key, checks)
+        checks = tuple(_checks(analysis.catalog, type_))
+        analysis.catalog.keep(key, checks)
     return checks
 
 
@@ -76,15 +78,17 @@ def _checks(catalog: CatalogSnapshot, type_: int) -> Iterator[Function | None]:
         seen |= inside
 
 
-def _called(a: Analysis, relation: Relation, at: int, concerns: Callable[[Function], bool]) -> None:
+def _called(
+    analysis: Analysis, relation: Relation, position: int, concerns: Callable[[Function], bool]
+) -> None:
     for oid in relation.hidden_functions:
-        function = a.catalog.functions.get(oid)
+        function = analysis.catalog.functions.get(oid)
         if function is None:
-            _unknown(a, relation, at)
+            _unknown(analysis, relation, position)
         elif concerns(function) and not (function.extension and classify(function).safe):
-            a.call(function, at)
+            analysis.call(function, position)
 
 
-def _unknown(a: Analysis, relation: Relation, at: int) -> None:
+def _unknown(analysis: Analysis, relation: Relation, position: int) -> None:
     what = f"cannot determine which functions {relation.qualified} calls"
-    a.unknown("SP1103", what, position=at)
+    analysis.unknown("SP1103", what, position=position)

@@ -113,14 +113,14 @@ class Call:
     def path(self, name: str) -> str:
         return str(self.request.path_params[name])
 
-    def text(self, name: str, most: int = 300) -> str:
+    def text(self, name: str, maximum: int = 300) -> str:
         """A query parameter, "" when it is not there. Raises ProblemError."""
         values = self.request.query_params.getlist(name)
-        if len(values) > 1 or any(len(value) > most for value in values):
-            raise invalid(f"{name}: one value of at most {most} characters")
+        if len(values) > 1 or any(len(value) > maximum for value in values):
+            raise invalid(f"{name}: one value of at most {maximum} characters")
         return values[0] if values else ""
 
-    def number(self, name: str, default: int, least: int, most: int) -> int:
+    def number(self, name: str, default: int, minimum: int, maximum: int) -> int:
         """A whole number in the query. Raises ProblemError."""
         if name not in self.request.query_params:
             return default
@@ -129,9 +129,9 @@ class Call:
             not text.isascii()
             or not text.isdecimal()
             or len(text) > 15
-            or not least <= int(text) <= most
+            or not minimum <= int(text) <= maximum
         ):
-            raise invalid(f"{name}: a whole number from {least} to {most}")
+            raise invalid(f"{name}: a whole number from {minimum} to {maximum}")
         return int(text)
 
     def seconds(self, name: str) -> float | None:

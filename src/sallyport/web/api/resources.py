@@ -156,7 +156,7 @@ async def session_events(call: Call) -> Any:
             start,
             limit,
             weigh=weight,
-            most=_EVENT_BYTES,
+            maximum=_EVENT_BYTES,
         )
     except RecordingError as error:
         raise not_found(str(error)) from None

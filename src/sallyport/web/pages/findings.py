@@ -180,9 +180,9 @@ def _matrix(summary: AgentSummary, now: float) -> tuple[list[str], list[dict[str
 def _hours(baseline: Baseline) -> list[tuple[str, list[int]]]:
     """Levels from 0 to 5 for each hour of each day of the week."""
     shares = [baseline.hours.share(str(hour)) for hour in range(HOURS)]
-    most = max(shares) or 1.0
+    maximum = max(shares) or 1.0
     names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-    levels = [0 if not share else max(1, round(_LEVELS * share / most)) for share in shares]
+    levels = [0 if not share else max(1, round(_LEVELS * share / maximum)) for share in shares]
     return [(name, levels[24 * day : 24 * day + 24]) for day, name in enumerate(names)]
 
 

@@ -38,11 +38,11 @@ def _values(visit: Visit) -> dict[str, Any]:
             {
                 "at": plots.clock(m.number),
                 "counts": [m.counts.get(verdict, 0) for verdict in VERDICTS],
-                "p50": plots.at_most(percentile(m.added, 0.5)),
-                "p99": plots.at_most(percentile(m.added, 0.99)),
+                "p50": plots.at_most(percentile(m.latency, 0.5)),
+                "p99": plots.at_most(percentile(m.latency, 0.99)),
             }
             for m in reversed(minutes)
-            if m.counts or m.added
+            if m.counts or m.latency
         ],
         "refused": refused,
         "refusals": plots.bars("Refusals in the last hour, by code", refused, "deny"),
@@ -55,10 +55,10 @@ def _values(visit: Visit) -> dict[str, Any]:
             "refused": sum(metrics.refusals.values()),
             "masked": sum(metrics.masked.values()),
         },
-        "added": hour.added,
-        "added_spread": plots.bars("Time added, last hour", plots.spread(hour.added)),
-        "p50": plots.at_most(percentile(hour.added, 0.5)),
-        "p99": plots.at_most(percentile(hour.added, 0.99)),
+        "added": hour.latency,
+        "added_spread": plots.bars("Time added, last hour", plots.spread(hour.latency)),
+        "p50": plots.at_most(percentile(hour.latency, 0.5)),
+        "p99": plots.at_most(percentile(hour.latency, 0.99)),
         "judge_p50": plots.at_most(percentile(metrics.judge_buckets, 0.5)),
         "judge_p99": plots.at_most(percentile(metrics.judge_buckets, 0.99)),
         "hit_rate": _rate(metrics.cache_hits, metrics.cache_misses),

@@ -52,8 +52,8 @@ def per_minute(minutes: Sequence[Minute]) -> Markup:
 
 def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
     """Statements stacked by verdict: what each column is called (UTC), and how many by verdict."""
-    most = max((sum(counts.values()) for _, counts in columns), default=0)
-    top, body = _nice(most), []
+    maximum = max((sum(counts.values()) for _, counts in columns), default=0)
+    top, body = _nice(maximum), []
     for place, (name, counts) in enumerate(columns):
         y = float(_HEIGHT)
         for verdict in VERDICTS:
@@ -69,9 +69,9 @@ def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Mar
             )
     sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in VERDICTS}
     said = f"{title}: " + ", ".join(f"{n} {outcome_of(v)}" for v, n in sums.items())
-    if most:
+    if maximum:
         busiest, _ = max(columns, key=lambda column: sum(column[1].values()))
-        said += f"; most at {busiest} UTC, {most}"
+        said += f"; most at {busiest} UTC, {maximum}"
     return _chart(
         said, "".join(body), [name for name, _ in columns], (str(top), str(top // 2), "0")
     )
@@ -81,7 +81,7 @@ def latency(minutes: Sequence[Minute]) -> Markup:
     """What the gateway added, minute by minute: median and 99th percentile, on a
     logarithmic axis.
     """
-    quantiles = [(percentile(m.added, 0.5), percentile(m.added, 0.99)) for m in minutes]
+    quantiles = [(percentile(m.latency, 0.5), percentile(m.latency, 0.99)) for m in minutes]
     finite = [
         value for pair in quantiles for value in pair if value is not None and value != math.inf
     ]
@@ -110,10 +110,10 @@ def latency(minutes: Sequence[Minute]) -> Markup:
 
 def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutral") -> Markup:
     """A table of horizontal bars: (name, more about it, number), in the order given."""
-    most = max((value for _, _, value in values), default=0) or 1
+    maximum = max((value for _, _, value in values), default=0) or 1
     rows = []
     for name, more, value in values:
-        length = 100 * value / most
+        length = 100 * value / maximum
         shown, about = inert(name), inert(more)
         rows.append(
             f'<tr><th scope="row"><span class="name">{escape(shown)}</span>'
@@ -156,12 +156,12 @@ def short_seconds(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def _nice(most: int) -> int:
+def _nice(maximum: int) -> int:
     """The least of 2, 4, 10, 20, 40, 100, ... that is not below."""
     power = 1
     while True:
         for top in (2 * power, 4 * power, 10 * power):
-            if top >= most:
+            if top >= maximum:
                 return top
         power *= 10
 

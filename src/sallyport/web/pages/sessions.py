@@ -205,7 +205,7 @@ async def _steps(visit: Visit, row: SessionRow) -> dict[str, Any]:
             start,
             _STEPS,
             weigh=weight,
-            most=_STEP_BYTES,
+            maximum=_STEP_BYTES,
         )
     except RecordingError as error:
         return {"scenes": [], "start": start, "following": None, "problem": str(error)}
