@@ -124,3 +124,13 @@ def test_what_runs_by_name_depends_on_the_name(judge: Judge, sql: str) -> None:
 
 def test_what_could_not_be_judged_counts_as_a_change(judge: Judge) -> None:
     assert verdict(judge, "select no_such_column from users").changes
+
+
+def test_only_blocks_are_transaction_control(judge: Judge) -> None:
+    """What the native lane sends without asking the session what it does to it."""
+    control = "begin|savepoint a|rollback to a|release a|commit|rollback|start transaction"
+    assert all(verdict(judge, sql).is_transaction_control for sql in control.split("|"))
+    not_control = (
+        "prepare transaction 'x'|commit prepared 'x'|rollback prepared 'x'|set a.b = '1'|select 1"
+    )
+    assert not any(verdict(judge, sql).is_transaction_control for sql in not_control.split("|"))

@@ -16,7 +16,7 @@ from sallyport.judge.parameters import ComparedParameter
 from sallyport.judge.permit import ParsePermit, RunPermit
 from sallyport.masking.plan import MaskPlan
 from sallyport.policy.decision import Decision, Outcome
-from sallyport.sql.facts import Effect, StatementFacts
+from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.text import template
 from sallyport.sql.text.parse import too_deep
@@ -37,6 +37,20 @@ class ScannedColumn(Struct, frozen=True):
     index: int
     name: str
     is_text: bool
+
+
+#: What begins or ends a transaction block or a part of one. Two-phase commit is not among it: its
+#: identifiers are the session's to check.
+_BLOCK_CONTROL = frozenset(
+    {
+        EffectKind.BEGIN,
+        EffectKind.COMMIT,
+        EffectKind.ROLLBACK,
+        EffectKind.SAVEPOINT,
+        EffectKind.RELEASE,
+        EffectKind.ROLLBACK_TO,
+    }
+)
 
 
 class Verdict(Struct):
@@ -117,7 +131,8 @@ class Verdict(Struct):
         moves = self.changes or self.changes_search_path or self.changes_settings
         facts = self.facts
         parameters = facts.setting_parameters or facts.bound_settings or facts.cast_parameters
-        return self.refusal is None and not (self.resolves_names or moves or parameters)
+        is_control = bool(self.effects) and all(e.kind in _BLOCK_CONTROL for e in self.effects)
+        return self.refusal is None and is_control and not (moves or parameters)
 
     @property
     def is_followed(self) -> bool:
