@@ -18,6 +18,7 @@ from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.announcements import Topic
 from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
+from sallyport.core.worker import Alone
 from sallyport.identity.locks import AGENT, SUBJECT, Lock, is_locked_by
 from sallyport.judge import Containments, Judge
 from sallyport.operations.explaining import explanations
@@ -71,10 +72,13 @@ class RunningGateway:
     def kill(self, session_id: str, reason: str) -> bool:
         if self.kill_own(session_id, reason):
             return True
-        if self._siblings is None:
+        announcements = self._gateway.worker.announcements
+        if self._siblings is None and isinstance(announcements, Alone):
             return False
         body = json.dumps({"session": session_id, "reason": reason[:_LONGEST_REASON]})
-        self._gateway.worker.announcements.publish(Topic.SESSION_END, body)
+        announcements.publish(Topic.SESSION_END, body)
+        if self._siblings is None:  # whichever gateway has it; what others have is not known here
+            return True
         return any(session.id == session_id for session in self._siblings.live())
 
     def kill_own(self, session_id: str, reason: str) -> bool:

@@ -1,0 +1,128 @@
+"""What one gateway of a shared store is told, the others go by: real drivers, two gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.demo.postgres import free_port
+from sallyport.wire import frontend
+from tests.server.raw import Raw
+from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables, until
+from tests.support.gateway import AGENT, Gateway
+from tests.support.postgres import Server, start_server
+from tests.workers.crew import OLGA, PATIENCE, PEOPLE, rest
+
+LONG = "SELECT count(*) FROM waits a, waits b, waits c, waits d"
+ROLES = {"reviewer": ["dba", "security"], "operator": ["ops"], "viewer": ["claude-postgres"]}
+Pair = tuple[Gateway, Gateway]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[DevIssuer]:
+    with DevIssuer(PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    server = start_server(settings={"max_connections": "100"})
+    make_tables(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def pair(make_member: Callable[..., Gateway]) -> Pair:
+    def make() -> Gateway:
+        console = {"listen": f"127.0.0.1:{free_port()}", "roles": ROLES}
+        return make_member(extra={"console": console}, policy=POLICY)
+
+    return make(), make()
+
+
+def is_over(connection: psycopg.Connection[Any], code: str) -> bool:
+    """Whether the session has ended, for this reason."""
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        assert code in str(error)
+        return True
+    return False
+
+
+def cancelled(gateway: Gateway, raw: Raw, pid: int, key: bytes) -> bool:
+    """Send a CancelRequest to this gateway. Whether the session's statement was cancelled."""
+    with Raw(gateway) as request:
+        request.send(frontend.cancel_request(pid, key))
+        assert request.closed()
+    raw.socket.settimeout(1.0)
+    try:
+        return b"C57014\0" in raw.until("E")[-1]
+    except TimeoutError:
+        return False
+
+
+def test_one_gateway_waits_for_what_another_decides(pair: Pair, postgres: Server) -> None:
+    first, second = pair
+    with Waiter(first) as held:
+        held.run("DELETE FROM waits WHERE id = 101")
+        Desk(second).approve(held.id)
+        assert held.end(PATIENCE).result == "DELETE 1", held.error
+        held.run("DELETE FROM waits WHERE id = 102")
+        Desk(second).deny(held.id, "not today")
+        held.end(PATIENCE).refused("SP1402", "42501")
+    assert count(postgres, "waits", "id = 102") == 1
+
+
+def test_what_was_approved_at_one_gateway_runs_once_at_any(pair: Pair, postgres: Server) -> None:
+    sql = "DELETE FROM later WHERE id = 7"
+    first, second = (psycopg.connect(member.dsn(), autocommit=True) for member in pair)
+    with first, second:
+        with pytest.raises(psycopg.Error, match="apr_"):
+            first.execute(sql)
+        (request,) = Desk(pair[1]).pending()
+        Desk(pair[1]).approve(request["id"])
+        assert second.execute(sql).statusmessage == "DELETE 1"
+        for connection in (first, second):
+            with pytest.raises(psycopg.Error, match="approval"):
+                connection.execute(sql)
+    assert count(postgres, "later", "id = 7") == 0
+
+
+def test_a_start_leaves_what_waits_at_another_gateway(pair: Pair) -> None:
+    first, second = pair
+    with Waiter(first) as held:
+        held.run("DELETE FROM waits WHERE id = 103")
+        id_ = held.id
+        second.restart()
+        assert Desk(second).status(id_) == "pending"
+        Desk(second).approve(id_)
+        assert held.end(PATIENCE).result == "DELETE 1", held.error
+
+
+def test_locks_kills_and_cancels_reach_the_session(pair: Pair) -> None:
+    first, second = pair
+    with psycopg.connect(first.dsn(), autocommit=True) as connection:
+        (id_,) = connection.execute("SELECT current_setting('sallyport.session')").fetchone() or (
+            "",
+        )
+        assert rest(second, "POST", f"/sessions/{id_}/kill", OLGA).status_code == 200
+        until(lambda: is_over(connection, "SP1803"), PATIENCE)
+    with Raw(first, PATIENCE) as raw:
+        key = raw.login()
+        raw.send(frontend.query(LONG))
+        until(lambda: cancelled(second, raw, *key), PATIENCE)
+    with psycopg.connect(first.dsn(), autocommit=True) as connection:
+        (subject,) = connection.execute(
+            "SELECT current_setting('sallyport.subject')"
+        ).fetchone() or ("",)
+        body = {"kind": "subject", "name": subject, "reason": "looks odd"}
+        assert rest(second, "POST", "/locks", OLGA, json=body).status_code in (200, 201)
+        until(lambda: is_over(connection, "SP1608"), PATIENCE)
+    with pytest.raises(psycopg.OperationalError, match="SP1608"):
+        psycopg.connect(first.dsn(first.token(AGENT)))
