@@ -72,11 +72,11 @@ class Sources(Expressions):
             alias, columns, keys
         )
 
-    def sources(self, depth: int = 1, most: int = 3) -> tuple[str, Scope]:
+    def sources(self, depth: int = 1, maximum: int = 3) -> tuple[str, Scope]:
         """A FROM clause and its scope."""
         text, first = self.item(Scope(), depth)
         scope = Scope([first])
-        for _ in range(self.dice.choice((0, 0, 1, 1, 2)) if most > 1 else 0):
+        for _ in range(self.dice.choice((0, 0, 1, 1, 2)) if maximum > 1 else 0):
             if len(scope.sources) >= most:
                 break
             text = self.joined(text, scope, depth)

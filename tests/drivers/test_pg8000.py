@@ -41,12 +41,12 @@ def test_run(door: Gateway, db: pg8000.native.Connection) -> None:
 
 
 def test_parameters(door: Gateway, db: pg8000.native.Connection) -> None:
-    rows = db.run(f"SELECT {COLUMNS} FROM customers WHERE id <= :most ORDER BY id", maximum=5)
+    rows = db.run(f"SELECT {COLUMNS} FROM customers WHERE id <= :maximum ORDER BY id", maximum=5)
     check_masked([tuple(row) for row in rows], door)
 
 
 def test_prepared(door: Gateway, db: pg8000.native.Connection) -> None:
-    statement = db.prepare(f"SELECT {COLUMNS} FROM customers WHERE id <= :most ORDER BY id")
+    statement = db.prepare(f"SELECT {COLUMNS} FROM customers WHERE id <= :maximum ORDER BY id")
     for _ in range(3):
         check_masked([tuple(row) for row in statement.run(maximum=5)], door)
     statement.close()

@@ -329,6 +329,7 @@ def test_loopback_behind_a_proxy_elsewhere_needs_tls() -> None:
             keep_alive=KeepAlive(),
             strangers=None,
             oauth=None,
+            device_logins=None,
             limits=SimpleNamespace(login_seconds=60.0),
             admit_arrival=nothing,
             pending=SimpleNamespace(discard=nothing),

@@ -159,7 +159,7 @@ PREPARE q (sticker) AS SELECT ($1).label ;; EXECUTE q (7)
 UPDATE owners SET id = 600000000 WHERE id = 1
 UPDATE owners SET id = 1700000000 WHERE id = 2
 UPDATE owners SET id = id + 600000000
-UPDATE owners SET id = 9 WHERE id = 1
+BEGIN ;; UPDATE owners SET id = 9 WHERE id = 1 ;; ROLLBACK
 DELETE FROM owners WHERE id = 1
 DELETE FROM owners WHERE id > 1
 UPDATE owners SET label = 'x' WHERE id = 1
