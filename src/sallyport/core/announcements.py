@@ -30,7 +30,7 @@ class Topic(enum.StrEnum):
 
 
 class Announcements(Protocol):
-    """One process's end. Both methods are for the event loop's thread."""
+    """One process's end. ``publish`` is for any thread, the rest for the event loop's."""
 
     def publish(self, topic: Topic, body: str) -> None:
         """Tell every other process, not this one. Returns at once. Raises ValueError when ``body``

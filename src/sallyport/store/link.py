@@ -3,11 +3,12 @@ store is there, and the lock of the gateway's name.
 
 Implements :class:`sallyport.core.announcements.Announcements` with asyncpg, on the event loop. The
 connection is asked every second; one that does not answer in time is given up and made again, with
-growing pauses. What this process publishes meanwhile is sent when the store is back; what others
-published is lost, so :meth:`StoreLink.on_resume` tells every subscriber to read the store again.
+growing pauses. What this process publishes meanwhile is sent when the store is back, but for cancel
+requests, which would hit a later statement; what others published is lost, so
+:meth:`StoreLink.on_resume` tells every subscriber to read the store again.
 
-The lock belongs to the connection: PostgreSQL gives it back when the gateway dies, and a second
-gateway of the same name does not get it.
+The lock belongs to the connection: PostgreSQL gives it back when the gateway dies, and within some
+seconds of its host's end, by TCP keepalives. A second gateway of the same name does not get it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,21 @@ _ANSWER: Final = 2.0
 _PAUSES: Final = (0.25, 5.0)
 #: Messages that wait for a store that is away.
 _WAITING: Final = 1000
+#: Seconds that a start waits for its name: until PostgreSQL has noticed that a host is gone.
+_NAME_WAIT: Final = 30.0
+#: How PostgreSQL notices it: within 11 seconds.
+_KEEPALIVES: Final = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
 
 _log = structlog.get_logger("sallyport.store")
+
+
+class _NameTakenError(StoreError):
+    """Another connection has the lock of the gateway's name."""
 
 
 class StoreLink:
@@ -55,17 +69,28 @@ class StoreLink:
         self._reloads: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
         self._lost_at: float | None = time.monotonic()
         #: Why the store cannot be used, "" while it can.
         self.problem = "it was not connected yet"
+        #: Called in the event loop when the store cannot be reached any more.
+        self.on_lost: Callable[[], None] = lambda: None
 
     # -- announcements -----------------------------------------------------
 
     def publish(self, topic: Topic, body: str) -> None:
-        """See :class:`~sallyport.core.announcements.Announcements`."""
+        """See :class:`~sallyport.core.announcements.Announcements`; any thread."""
         if len(body.encode()) > MAXIMUM_BODY or "\0" in body:
             raise ValueError(f"a message has at most {MAXIMUM_BODY} bytes, and no zero byte")
+        if self._loop is None:
+            self._put(topic, body)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._put, topic, body)
+
+    def _put(self, topic: Topic, body: str) -> None:
+        if topic is Topic.CANCEL and self.is_lost:
+            return  # once the store is back, the session runs another statement
         if len(self._queue) >= _WAITING:
             self._queue.clear()
             self._queue.append((_DROPPED, ""))
@@ -92,12 +117,19 @@ class StoreLink:
         return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
     async def open(self) -> None:
-        """The first connection. Raises StoreError."""
-        try:
-            await self._connect()
-        except _errors() as error:
-            await self._drop()
-            raise StoreError(f"{self._address} cannot be used: {_text(error)}") from None
+        """The first connection. Waits for the name, which the connection of a host that died may
+        have for some seconds. Raises StoreError.
+        """
+        self._loop = asyncio.get_running_loop()
+        until = time.monotonic() + _NAME_WAIT
+        while self._connection is None:
+            try:
+                await self._connect()
+            except _errors() as error:
+                await self._drop()
+                if not isinstance(error, _NameTakenError) or time.monotonic() > until:
+                    raise StoreError(f"{self._address} cannot be used: {_text(error)}") from None
+                await asyncio.sleep(_EVERY)
 
     async def run(self) -> None:
         """Until :meth:`close`: answer, publish, and connect again. A task of the caller's."""
@@ -111,7 +143,9 @@ class StoreLink:
                 await self._work()
             except _errors() as error:
                 await self._drop(_text(error))
-                await self._wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+                # Not for what is published: a store that is away would be asked without a pause.
+                seconds = pause * random.uniform(0.5, 1.0)  # noqa: S311  no secret
+                await _wait(self._ended, seconds)
                 pause = min(pause * 2, _PAUSES[1])
 
     async def close(self) -> None:
@@ -137,11 +171,11 @@ class StoreLink:
             ssl=address.context or False,
             timeout=seconds,
             command_timeout=max(seconds, _ANSWER),
-            server_settings={"application_name": f"sallyport {self._name}"[:63]},
+            server_settings={"application_name": f"sallyport {self._name}"[:63], **_KEEPALIVES},
         )
         self._connection = connection
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock()):
-            raise StoreError(
+            raise _NameTakenError(
                 f"another gateway is called {self._name} and uses {address}: "
                 "each has a name of its own, the file gateway.name in its data directory"
             )
@@ -158,22 +192,21 @@ class StoreLink:
     async def _work(self) -> None:
         """Send what waits; and a question, when nothing did."""
         if not self._queue:
-            await self._wait(_EVERY)
+            await _wait(self._wake, _EVERY)
         self._wake.clear()
         if self._connection is None or self._connection.is_closed():
             raise ConnectionResetError("the connection was closed")
         if not self._queue:
             await self._connection.execute("SELECT 1", timeout=_ANSWER)
-        while self._queue:
-            topic, body = self._queue[0]
+        while self._queue and self._connection is not None:
+            topic, body = self._queue.popleft()  # first: meanwhile the queue may be replaced
             text = f"{self._process}\n{topic}\n{body}"
             query = f"SELECT pg_notify('{_CHANNEL}', $1)"
-            await self._connection.fetchval(query, text, timeout=_ANSWER)
-            self._queue.popleft()
-
-    async def _wait(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            try:
+                await self._connection.fetchval(query, text, timeout=_ANSWER)
+            except _errors():
+                self._queue.appendleft((topic, body))
+                raise
 
     def _received(self, connection: object, pid: int, channel: str, payload: object) -> None:
         process, _, rest = str(payload).partition("\n")
@@ -199,6 +232,7 @@ class StoreLink:
     async def _drop(self, problem: str = "") -> None:
         if problem:
             self._note_lost(problem)
+            self._queue = deque(m for m in self._queue if m[0] != Topic.CANCEL.value)
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
@@ -207,7 +241,13 @@ class StoreLink:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             _log.error("the store cannot be reached; nobody can log in", reason=problem)
+            self.on_lost()
         self.problem = problem
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _errors() -> tuple[type[BaseException], ...]:
