@@ -246,7 +246,7 @@ async def gateway_running(
     policies = SqlPolicyVersions(store, writer)
     policy = _policy_file(config, policies)
     worker = opened.tied(worker)
-    beats = SqlOwners(store, writer, owners)
+    beats = SqlOwners(opened.prompt, writer, owners)
     index = opened.own_index(writer, beats.is_dead)
     record = await open_record(
         config, index, writer, logins.secret, recording_keys, worker, owners, opened
@@ -299,7 +299,7 @@ async def gateway_running(
     gateway.log = record.log if isinstance(record.log, TransparencyLog) else None
     gateway.containments.keep_in(SqlContainmentStore(opened.prompt))
     actions = ActionLog(record.recorder)
-    watching = open_watching(config.watch, gateway, store, writer, channels, locks, actions)
+    watching = open_watching(config.watch, gateway, opened, writer, channels, locks, actions)
     share_watching(worker, watching)
     shared = Shared(worker, gateway, approvals, locks, tokens, beats)
     siblings = shared.begin()

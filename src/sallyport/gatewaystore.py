@@ -100,13 +100,28 @@ async def open_gateway_store(
     except StoreError:
         opened.engine.dispose()
         raise
-    prompt = engine_of(address, PROMPT)
-    event.listen(prompt, "begin", lambda connection: _refuse_lost(link))
+    prompt = prompt_engine(address, link)
     watch = StoreWatch(link.lost_seconds, config.store.grace_seconds)
     check = opened.mark.check
     return GatewayStore(
         opened.engine, prompt, seal, opened.problem, opened.accepted, check, name, link, watch
     )
+
+
+def prompt_engine(address: StoreAddress, link: StoreLink) -> Engine:
+    """Of the shared store, for the event loop: while ``link`` is lost it refuses at once, also to
+    connect. Connections that it keeps are not asked then whether they still work.
+    """
+
+    def refuse_lost(*_: object) -> None:
+        if link.is_lost:
+            raise StoreLostError(f"the store cannot be reached: {link.problem}")
+
+    engine = engine_of(address, PROMPT)
+    for moment in ("do_connect", "begin"):
+        event.listen(engine, moment, refuse_lost)
+    link.on_lost = engine.dispose
+    return engine
 
 
 async def store_address(settings: SharedStore, resolve: Resolve) -> StoreAddress:
@@ -149,8 +164,3 @@ def sealing_key(digits: str) -> bytes:
             " the store. Make one with: openssl rand -hex 32"
         )
     return bytes.fromhex(digits.strip())
-
-
-def _refuse_lost(link: StoreLink) -> None:
-    if link.is_lost:
-        raise StoreLostError(f"the store cannot be reached: {link.problem}")

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine
 
 from sallyport.audit.actions import ActionLog
 from sallyport.channels import Channels
@@ -16,6 +15,7 @@ from sallyport.config import WatchSettings
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
+from sallyport.gatewaystore import GatewayStore
 from sallyport.identity.locks import SUBJECT, Lock, Locks
 from sallyport.operations.live import RunningGateway
 from sallyport.policy.model import Reviewers
@@ -71,7 +71,7 @@ class _Recorded:
 def open_watching(
     settings: WatchSettings,
     gateway: Gateway,
-    store: Engine,
+    store: GatewayStore,
     writer: Writer,
     channels: Channels,
     locks: Locks,
@@ -80,7 +80,7 @@ def open_watching(
     """What watches the gateway's sessions from now on; None where that is switched off."""
     if not settings.enabled:
         return None
-    baselines = SqlBaselineStore(store, writer)
+    baselines = SqlBaselineStore(store.prompt, writer)
     days, statements = settings.learning_days, settings.learning_statements
     learning = Learning(days, statements, settings.half_life_days)
     watcher = Watcher(
@@ -93,7 +93,7 @@ def open_watching(
     )
     watching = Watching(
         watcher,
-        SqlFindingStore(store, writer),
+        SqlFindingStore(store.engine, writer),
         gateway.hosted,
         {**DEFAULT_ACTIONS, **{str(name): done for name, done in settings.actions.items()}},
         baselines.keys,
