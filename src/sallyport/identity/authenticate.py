@@ -123,10 +123,11 @@ class Authenticator:
     ) -> Subject:
         """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or
         cli; for the log. address: the client's, for the bound on failures; "" for none. target:
-        what is to be opened; None where that is not a target. A valid token passes that bound.
+        what is to be opened; None where that is not a target. A valid token passes that bound,
+        unless it is a session token that another process issued and this one has not seen yet.
 
-        Raises LoginRefused (LockedError). May wait for the issuer (bounded by
-        ``CacheLimits.timeout`` per document) when keys must be fetched.
+        Raises LoginRefused (LockedError), RefusedError (SP1807). May wait for the store, and for
+        the issuer (bounded by ``CacheLimits.timeout`` per document) when keys must be fetched.
         """
         outcome = await self._verify(token, label, address, target)
         return self.admit(outcome, label=label, entrance=entrance, address=address)
@@ -252,11 +253,11 @@ class Authenticator:
     ) -> Subject | IdentityProblem:
         text = token.reveal()
         if text.startswith(PREFIX):
-            return self._verify_session_token(text, label, address, target)
+            return await self._verify_session_token(text, label, address, target)
         verifier = next(verifier for verifier in self.verifiers if verifier.accepts(text))
         return await verifier.verify(token, label)
 
-    def _verify_session_token(
+    async def _verify_session_token(
         self, text: str, label: str, address: str, target: str | None
     ) -> Subject | IdentityProblem:
         """What the configuration asks of the identity is asked again: it may have changed since the
@@ -264,6 +265,10 @@ class Authenticator:
         """
         if self.session_tokens is None:
             return IdentityProblem("session tokens are not accepted here")
+        if self.session_tokens.needs_look(text):
+            if address and self._failures.exceeded(address):
+                return IdentityProblem("a session token that this process does not know")
+            await self.session_tokens.look_up(text)
         subject = self.session_tokens.verify(text, address, target)
         if isinstance(subject, IdentityProblem):
             return subject

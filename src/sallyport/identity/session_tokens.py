@@ -12,6 +12,7 @@ for the next start.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import string
@@ -30,6 +31,7 @@ from sallyport.identity.problems import IdentityProblem
 #: How session tokens begin: no JWT does, and scanners of leaked secrets find them by it.
 PREFIX: Final = "spt_"
 _ALPHABET: Final = string.ascii_letters + string.digits
+_SIGNS: Final = frozenset(_ALPHABET)
 _LENGTH: Final = 32
 _AGAIN: Final = "Get a fresh token."
 
@@ -72,6 +74,10 @@ class SessionTokenStore(Protocol):
 
     def valid(self, now: float) -> list[SessionToken]:
         """Neither revoked nor expired."""
+        ...
+
+    def get(self, digest: str) -> SessionToken | None:
+        """Any thread. Raises RefusedError (SP1807) when the store cannot be read."""
         ...
 
     def forget(self, before: float) -> None:
@@ -177,15 +183,29 @@ class SessionTokens:
         """Whether a token of that id is valid now."""
         return any(token.id == token_id for token in self.active())
 
+    def needs_look(self, text: str) -> bool:
+        """Whether another process may have issued ``text``, so that :meth:`look_up` can tell."""
+        is_token = len(text) == len(PREFIX) + _LENGTH and not set(text[len(PREFIX) :]) - _SIGNS
+        return self.is_shared and bool(self.lifetime) and is_token and self._of(text) is None
+
+    async def look_up(self, text: str) -> None:
+        """Take the token from the store, where it is there and valid. Raises RefusedError (SP1807)
+        when the store cannot be read.
+        """
+        token = await asyncio.to_thread(self.store.get, digest_of(text))
+        # It may have been revoked while it was read.
+        if token and token.id not in self._revoked and token.is_valid(self._clock.now()):
+            self._tokens[token.digest] = token
+
+    def _of(self, text: str) -> SessionToken | None:
+        return self._tokens.get(digest_of(text))
+
     def verify(self, text: str, address: str, target: str | None) -> Subject | IdentityProblem:
         """Whom ``text`` stands for. address: the client's, "" for a Unix socket. target: what is to
         be opened, None where that is not a target. Whoever does not have a valid one learns
         nothing.
         """
-        digest = digest_of(text)
-        if digest not in self._tokens and self.is_shared:
-            self.reload()  # it may have been issued a moment ago
-        token = self._tokens.get(digest)
+        token = self._of(text)
         if token is None or not token.is_valid(self._clock.now()):
             return IdentityProblem(
                 "no such session token, or it was revoked or has expired", "", _AGAIN

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.session_tokens import SessionToken
 from sallyport.store.durable import DurableWrites
@@ -19,7 +21,7 @@ from sallyport.store.tables import session_tokens
 
 
 class SqlSessionTokenStore:
-    """Used by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
+    """Changed by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -54,6 +56,22 @@ class SqlSessionTokenStore:
         query = select(session_tokens).where(table.revoked_at.is_(None), table.expires_at > now)
         with self._engine.connect() as connection:
             return [_token(row._mapping) for row in connection.execute(query)]
+
+    def get(self, digest: str) -> SessionToken | None:
+        """See :class:`~sallyport.identity.session_tokens.SessionTokenStore`."""
+        query = select(session_tokens).where(session_tokens.c.digest == digest)
+        try:
+            with self._engine.connect() as connection:
+                row = connection.execute(query).first()
+        except SQLAlchemyError:
+            raise RefusedError(
+                refuse(
+                    "SP1807",
+                    "the gateway's store cannot be reached, so the session token cannot be checked",
+                    hint="Try again in a moment. Other gateways may still reach it.",
+                )
+            ) from None
+        return None if row is None else _token(row._mapping)
 
     def forget(self, before: float) -> None:
         with self._writes.transaction() as connection:

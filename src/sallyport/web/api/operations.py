@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from sallyport.audit import events as ev
 from sallyport.core.clock import unix_seconds
+from sallyport.core.errors import RefusedError
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import LockedError, LoginRefused
 from sallyport.operations.access import ForbiddenError, Principal
@@ -205,6 +206,9 @@ async def principal_of(console: Console, request: Request) -> Principal:
         raise
     except LoginRefused as error:
         raise unauthorized(error, "The token is not valid") from None
+    except RefusedError as error:
+        detail = f"{error.refusal.text}. {error.refusal.hint}"
+        raise ProblemError(503, "The store cannot be reached", detail) from None
     return console.services.access.principal(subject, address)
 
 
