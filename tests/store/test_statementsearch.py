@@ -213,6 +213,24 @@ def test_gateways_share_one_index(store: Store) -> None:
     engine.dispose()
 
 
+def test_a_gateway_trims_its_own_and_counts_what_retention_deleted(store: Store) -> None:
+    if store.address is None:
+        pytest.skip("one gateway has a file of its own")
+    engine = store.open()
+    first, second = SharedStatementSearch(engine, "a"), SharedStatementSearch(engine, "b")
+    reader, strict = SharedStatementSearch(engine), SharedStatementSearch(engine, "b", maximum=2)
+    second.add([statement(n, session="ses_old") for n in range(6)], "", 8.0)
+    assert reader.forget(["ses_old"]) == 6
+    assert reader.state().statements == 0 and strict.trim() == 0
+    first.add([statement(n) for n in range(3, 9)], "", 8.0)
+    second.add([statement(n, session="ses_2") for n in range(1, 5)], "", 8.0)
+    assert strict.trim() > 0
+    kept = [hit.statement.session for hit in reader.search(StatementQuery())]
+    assert kept.count("ses_1") == 6 and 0 < kept.count("ses_2") <= 2
+    assert reader.state().statements == len(kept)
+    engine.dispose()
+
+
 def test_long_texts_are_cut_and_say_so(index: StatementIndexPort) -> None:
     index.add([statement(1, "SELECT " + "x" * 5000)], "", 1.0)
     (hit,) = index.search(StatementQuery())

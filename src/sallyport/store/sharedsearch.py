@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -24,7 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import Text
 
-from sallyport.store.dialect import alone, lock_key, reason_of
+from sallyport.store.dialect import lock_key, reason_of
 from sallyport.store.searchtables import search_progress, search_statements, search_texts
 from sallyport.store.statementindex import (
     KEPT,
@@ -138,18 +139,17 @@ class SharedStatementSearch:
         connection.execute(insert(search_statements), rows)
 
     def trim(self) -> int:
-        """Let the oldest go while there are too many; how many went. Raises SearchError."""
+        """Let this gateway's oldest go while it has too many; how many went. Raises SearchError."""
         c, gone = search_statements.c, 0
-        held = self.state().statements
+        mine = c.gateway == self._gateway
+        held = self._held()
         if held <= self._most:
             return 0
         kept = int(self._most * KEPT)
         while held - gone > kept:
             some = min(TRIMMED, held - gone - kept)
             with self._transaction() as connection:
-                if not alone(connection, "trimming the search"):
-                    return gone
-                oldest = select(c.key).order_by(c.key).limit(some).subquery()
+                oldest = select(c.key).where(mine).order_by(c.key).limit(some).subquery()
                 count = self._delete(connection, c.key.in_(select(oldest.c.key)), dropped=True)
             gone += count
             if not count:
@@ -166,14 +166,23 @@ class SharedStatementSearch:
         self._delete_unused_texts()
         return count
 
-    def _delete(self, connection: Connection, which: Any, *, dropped: bool = False) -> int:
-        count = connection.execute(delete(search_statements).where(which)).rowcount
+    def _held(self) -> int:
+        """How many are this gateway's."""
         c = search_progress.c
-        changes = {"statements": c.statements - count, "dropped": c.dropped + count * dropped}
-        connection.execute(
-            update(search_progress).where(c.gateway == self._gateway).values(**changes)
-        )
-        return count
+        with self._transaction() as connection:
+            query = select(c.statements).where(c.gateway == self._gateway)
+            return int(connection.execute(query).scalar() or 0)
+
+    def _delete(self, connection: Connection, which: Any, *, dropped: bool = False) -> int:
+        query = delete(search_statements).where(which).returning(search_statements.c.gateway)
+        counts = Counter(connection.execute(query).scalars())
+        c = search_progress.c
+        for gateway, count in sorted(counts.items()):  # in one order: no two wait for each other
+            changes = {"statements": c.statements - count, "dropped": c.dropped + count * dropped}
+            connection.execute(
+                update(search_progress).where(c.gateway == gateway).values(**changes)
+            )
+        return counts.total()
 
     def _delete_unused_texts(self) -> None:
         s = search_statements
