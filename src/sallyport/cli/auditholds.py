@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _HOLD = """Keep recordings: neither retention nor shredding touches them until the hold is released.
 
 A hold of a subject or a target holds its sessions to come as well. That it was made is recorded.
+Where gateways share a store, each holds what it recorded: give the command on the gateway that
+recorded the session, or on all of them.
 
 Examples:
 
@@ -68,14 +70,22 @@ def hold(
         why = _reason(reason)
         directory, recordings = existing_recordings(config, data)
         keys = recording_keys(config, data)
-        with _index(directory) as index:
-            id_ = Sessions(recordings, index).find(session).id if session else ""
+        with _index(config, data, directory) as (index, gateway):
+            id_ = ""
+            if session:
+                row = Sessions(recordings, index).find(session)
+                if row.gateway != gateway:
+                    by = f"by the gateway {row.gateway}"
+                    raise SallyportError(f"{row.id} was recorded {by}: run this command there")
+                id_ = row.id
             made = Hold(new_id("hold"), time.time(), operating_user(), why, id_, subject, target)
             try:
                 make_hold(recordings, index, keys, made)
             except OSError as error:
                 raise SallyportError(f"{error.filename}: {error.strerror}") from None
         typer.echo(f"{made.id} is in force.")
+        if gateway and not session:
+            typer.echo(f"It holds what {gateway} recorded. Give this command on every gateway.")
 
 
 def release(
@@ -95,7 +105,7 @@ def release(
         lifted = next((each for each in read_holds(recordings) if each.id == id_), None)
         if lifted is None:
             raise SallyportError(f"there is no hold {id_!r}. 'sallyport audit holds' lists them")
-        with _index(directory) as index:
+        with _index(config, data, directory) as (index, _):
             try:
                 lift(recordings, index, keys, lifted, operating_user(), why)
             except OSError as error:
@@ -138,18 +148,28 @@ def _reason(text: str) -> str:
 
 
 @contextmanager
-def _index(directory: Path) -> Iterator[SqlSessionIndex]:
+def _index(
+    config: Path | None, data: Path | None, directory: Path
+) -> Iterator[tuple[SqlSessionIndex, str]]:
+    """And the gateway's name, "" where its store is its own."""
+    from sallyport.cli.storeaccess import readonly_engine, shared_store
+    from sallyport.gatewaystore import gateway_name
     from sallyport.store.database import FILE, open_database
     from sallyport.store.sessions import SqlSessionIndex
     from sallyport.store.writer import Writer
 
-    if not (directory / FILE).is_file():
+    name = ""
+    if shared_store(config, data) is not None:
+        name = gateway_name(directory)
+        engine = readonly_engine(config, data, directory)
+    elif (directory / FILE).is_file():
+        engine = open_database(directory)
+    else:
         raise SallyportError(f"{directory / FILE} is missing. Run 'sallyport audit reindex' first")
-    engine = open_database(directory)
     writer = Writer(engine)
     try:
         writer.start()
-        yield SqlSessionIndex(engine, writer)
+        yield SqlSessionIndex(engine, writer, gateway=name), name
     finally:
         writer.close()
         engine.dispose()

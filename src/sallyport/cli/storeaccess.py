@@ -65,7 +65,9 @@ def _result(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 
 def readonly_engine(config: Path | None, data: Path | None, directory: Path) -> Engine:
-    """``directory``: the data directory. Raises StoreError, ConfigError."""
+    """``directory``: the data directory. Only a shared store can be written through it. Raises
+    StoreError, ConfigError.
+    """
     address = shared_store(config, data)
     if address is not None:
         from sallyport.store.postgres import open_postgres_readonly

@@ -106,7 +106,9 @@ def open_postgres(address: StoreAddress) -> Engine:
 
 
 def open_postgres_readonly(address: StoreAddress) -> Engine:
-    """For commands that only read. Raises StoreError, also for a schema of another version."""
+    """For commands beside gateways, which migrate nothing. Raises StoreError, also for a schema of
+    another version.
+    """
     engine = engine_of(address)
     try:
         with engine.connect() as connection:
