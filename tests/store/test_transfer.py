@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from sallyport.policy.versions import PolicyVersion
 from sallyport.store.approvals import SqlApprovalStore
+from sallyport.store.database import FILE as DATABASE
 from sallyport.store.database import StoreError, open_database
 from sallyport.store.mark import identity_of
 from sallyport.store.policies import SqlPolicyVersions
@@ -56,6 +57,8 @@ def data(tmp_path: Path) -> Path:
 def test_everything_comes_over_and_goes_on(data: Path, address: StoreAddress) -> None:
     counts = move_to_postgres(data, address, "gw-1", KEY)
     assert (counts["sessions"], counts["approvals"], counts["policy_versions"]) == (1, 1, 2)
+    assert not (data / DATABASE).exists(), "it must not serve again, without later locks"
+    assert [path.name for path in data.glob(f"{DATABASE}.migrated-*Z")]
     engine = open_postgres(address)
     moved = SqlSessionIndex(engine).get("s_1")
     assert moved == row("s_1", bytes=1 << 40, label="a\ufffdb", gateway="gw-1")

@@ -19,7 +19,8 @@ _Config = Annotated[
 
 _MIGRATE = """Copy the store in the data directory into the shared one. Stop the gateway first.
 
-The configuration names both: 'data', and 'store' with the empty database. Nothing is removed.
+The configuration names both: 'data', and 'store' with the empty database. Nothing is removed; the
+file that was copied is renamed, so that it does not serve again.
 Example: sallyport store migrate --from sqlite --config sallyport.yaml
 """
 _STATUS = """Where the store is, and what it holds. Example: sallyport store status"""

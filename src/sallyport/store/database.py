@@ -60,9 +60,11 @@ def open_database(data_dir: Path) -> Engine:
     return engine
 
 
-def set_aside(data: Path) -> Path:
-    """Rename the database and its log, so that a new one can be made. Raises StoreError."""
-    name = f"{FILE}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+def set_aside(data: Path, reason: str = "damaged") -> Path:
+    """Rename the database and its log, so that a new one can be made. ``reason``: in its name.
+    Raises StoreError.
+    """
+    name = f"{FILE}.{reason}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     try:
         for suffix in ("-wal", "-shm", ""):
             if (data / f"{FILE}{suffix}").exists():

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from sallyport.store.database import StoreError, open_readonly
+from sallyport.store.database import StoreError, open_readonly, set_aside
 from sallyport.store.dialect import reason_of
 from sallyport.store.mark import identity_of
 from sallyport.store.postgres import PATIENT, StoreAddress, engine_of, open_postgres
@@ -27,7 +27,9 @@ _MOVING: Final = 40 * PATIENT
 
 def move_to_postgres(data: Path, address: StoreAddress, gateway: str, key: bytes) -> dict[str, int]:
     """Rows moved, by table. ``data``: of the gateway, which does not run, and whose name is
-    ``gateway``. ``key``: of the shared store. Raises StoreError; then the target is as it was.
+    ``gateway``. ``key``: of the shared store. The file is set aside then: with its tokens but
+    without later locks it must not serve again. Raises StoreError; then the target is as it was,
+    unless only the file could not be renamed.
     """
     source = open_readonly(data)
     open_postgres(address).dispose()
@@ -48,6 +50,7 @@ def move_to_postgres(data: Path, address: StoreAddress, gateway: str, key: bytes
     finally:
         source.dispose()
         target.dispose()
+    set_aside(data, "migrated")
     return counts
 
 
