@@ -10,12 +10,15 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+import psutil
 import psycopg
 import pytest
 
+from sallyport.demo.postgres import free_port
 from tests.audit.helpers import until
-from tests.support.gateway import Gateway
+from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server
+from tests.workers.crew import rest
 
 Make = Callable[..., Gateway]
 
@@ -36,10 +39,10 @@ def listed(gateway: Gateway) -> list[dict[str, object]]:
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-def can_log_in(gateway: Gateway) -> str:
+def can_log_in(gateway: Gateway, token: str = "") -> str:
     """ "" or the refusal."""
     try:
-        with psycopg.connect(gateway.dsn(), connect_timeout=20) as connection:
+        with psycopg.connect(gateway.dsn(token), connect_timeout=20) as connection:
             connection.execute("SELECT count(*) FROM customers")
     except psycopg.OperationalError as error:
         return str(error)
@@ -73,6 +76,40 @@ def test_a_store_that_is_away_stops_logins_and_comes_back(
     until(lambda: [row["status"] for row in listed(gateway)].count("ended") >= 2, 30)
 
 
+def test_a_store_that_stops_answering_refuses_session_tokens_as_well(
+    make_member: Make, store_server: Server
+) -> None:
+    """SIGSTOP: packets arrive and nobody answers, as behind a broken network."""
+    gateway = make_member(grace=3600.0)
+    unknown = "spt_" + "a" * 32
+    assert "SP1601" in can_log_in(gateway, unknown)
+    stopped = psutil.Process(store_server.cluster.pid)
+    processes = [stopped, *stopped.children()]
+    with psycopg.connect(gateway.dsn(), autocommit=True) as connection:
+        for process in processes:
+            process.suspend()
+        try:
+            until(lambda: "SP1807" in can_log_in(gateway), 60)
+            assert "SP1807" in can_log_in(gateway, unknown)
+            assert connection.execute("SELECT 1").fetchone() == (1,), "what runs goes on"
+        finally:
+            for process in processes:
+                process.resume()
+        until(lambda: can_log_in(gateway) == "", 60)
+
+
+def test_a_session_token_is_good_at_every_gateway(make_member: Make) -> None:
+    console = {"listen": f"127.0.0.1:{free_port()}", "roles": {"viewer": ["claude-postgres"]}}
+    first, second = make_member(extra={"console": console}), make_member()
+    answer = rest(first, "POST", "/tokens", AGENT, json={"minutes": 10})
+    assert answer.status_code in (200, 201), answer.text
+    token = answer.json()
+    assert can_log_in(second, token["secret"]) == ""
+    answer = rest(first, "POST", f"/tokens/{token['token']['id']}/revoke", AGENT)
+    assert answer.status_code == 200, answer.text
+    until(lambda: "SP1601" in can_log_in(second, token["secret"]), 30)
+
+
 def test_sessions_end_when_the_grace_is_over(make_member: Make, store_server: Server) -> None:
     gateway = make_member(grace=1.0)
     connection = psycopg.connect(gateway.dsn(), autocommit=True)
@@ -93,3 +130,23 @@ def test_two_gateways_cannot_have_one_name(make_member: Make) -> None:
     (second.home / "var" / "gateway.name").write_text(name)
     done = run(second, "serve")
     assert done.returncode == 2 and "another gateway is called" in done.stderr
+
+
+def test_a_session_is_held_where_it_was_recorded(make_member: Make) -> None:
+    first, second = make_member(), make_member()
+    assert can_log_in(first) == ""
+    until(lambda: [row["status"] for row in listed(first)] == ["ended"], 30)
+    (session,) = (str(row["id"]) for row in listed(second))
+    name = (first.home / "var" / "gateway.name").read_text().strip()
+    hold = ("audit", "hold", "--reason", "case 7")
+    refused = run(second, *hold, "--session", session)
+    assert refused.returncode == 2 and f"by the gateway {name}" in refused.stderr
+    done = run(first, *hold, "--session", session)
+    assert done.returncode == 0 and "is in force" in done.stdout, done.stderr
+    done = run(first, *hold, "--target", "shop")
+    assert done.returncode == 0 and "on every gateway" in done.stdout, done.stderr
+    made = json.loads(run(first, "audit", "holds", "--json").stdout)
+    assert [each["session"] for each in made] == [session, ""]
+    assert not json.loads(run(second, "audit", "holds", "--json").stdout)
+    done = run(first, "audit", "release", made[0]["id"], "--reason", "closed")
+    assert done.returncode == 0, done.stderr

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from sallyport.core.announcements import MAXIMUM_BODY, Announcements, Topic
+from sallyport.gatewaystore import prompt_engine
 from sallyport.store import link as module
 from sallyport.store.database import StoreError
+from sallyport.store.dialect import StoreLostError
 from sallyport.store.link import StoreLink
 from sallyport.store.postgres import StoreAddress
 from tests.support.postgres import Server
@@ -126,7 +131,111 @@ def test_too_many_messages_for_a_store_that_is_away_make_others_read_again(
     in_loop(test)
 
 
-def test_a_name_is_for_one_and_another_database_is_none(address: StoreAddress) -> None:
+def test_threads_publish_at_once(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_EVERY", 3600.0)  # nothing else wakes the sender
+
+    async def test() -> None:
+        async with linked(address, "a") as first, linked(address, "b") as second:
+            heard: list[str] = []
+            second.subscribe(Topic.LOCKS, heard.append)
+            for number in range(20):
+                await asyncio.to_thread(first.publish, Topic.LOCKS, str(number))
+            await until(lambda: len(heard) == 20)
+            assert heard == [str(number) for number in range(20)]
+
+    in_loop(test)
+
+
+def test_a_cancel_request_does_not_wait_for_the_store(
+    address: StoreAddress, postgres: Server
+) -> None:
+    async def test() -> None:
+        async with linked(address, "a") as first, linked(address, "b") as second:
+            heard: list[str] = []
+            for topic in (Topic.CANCEL, Topic.SESSION_END):
+                second.subscribe(topic, heard.append)
+            first.publish(Topic.CANCEL, "now")
+            await until(lambda: heard)
+            cut(postgres, address, "a")
+            await until(lambda: first.is_lost)
+            first.publish(Topic.CANCEL, "too late")
+            first.publish(Topic.SESSION_END, "end")
+            await until(lambda: "end" in heard)
+            assert heard == ["now", "end"]
+
+    in_loop(test)
+
+
+def test_what_was_dropped_while_one_was_sent_is_told(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WAITING", 5)
+
+    async def test() -> None:
+        async with linked(address, "a") as first, linked(address, "b") as second:
+            heard: list[str] = []
+            reloads: list[int] = []
+            second.subscribe(Topic.LOCKS, heard.append)
+            second.on_resume(lambda: reloads.append(1))
+            first.publish(Topic.LOCKS, "first")
+            await asyncio.sleep(0)  # it is in the queue
+            for number in range(12):
+                first.publish(Topic.LOCKS, str(number))
+                await asyncio.sleep(0)
+            await until(lambda: "11" in heard)
+            assert reloads or len(heard) == 13
+
+    in_loop(test)
+
+
+def test_a_store_that_is_lost_is_refused_without_asking_it(postgres: Server) -> None:
+    """No packet comes back, as behind a broken network: every wait would be a timeout's."""
+
+    async def test(address: StoreAddress) -> None:
+        async with linked(address, "a") as link:
+            engine = prompt_engine(address, link)
+            with engine.connect() as connection:
+                pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            own = await link._connection.fetchval("SELECT pg_backend_pid()")
+            for process in (pid, own):
+                os.kill(process, signal.SIGSTOP)
+            try:
+                await until(lambda: link.is_lost)
+                for ask in (engine.connect, engine.raw_connection):
+                    with pytest.raises(StoreLostError):
+                        ask()
+            finally:
+                for process in (pid, own):
+                    os.kill(process, signal.SIGCONT)
+            await until(lambda: not link.is_lost)
+            with engine.connect() as connection:
+                assert connection.execute(text("SELECT 1")).scalar_one() == 1
+            engine.dispose()
+
+    with store_database(postgres) as address:
+        in_loop(lambda: test(address))
+
+
+def test_a_start_waits_for_a_name_that_is_given_back(address: StoreAddress) -> None:
+    async def test() -> None:
+        first, second = StoreLink(address, "a", 0), StoreLink(address, "a", 0)
+        await first.open()
+        opening = asyncio.get_running_loop().create_task(second.open())
+        await asyncio.sleep(0.1)
+        await first.close()
+        await opening
+        query = "SELECT name FROM pg_settings WHERE name LIKE 'tcp%' AND setting <> boot_val"
+        assert len(await second._connection.fetch(query)) == 4
+        await second.close()
+
+    in_loop(test)
+
+
+def test_a_name_is_for_one_and_another_database_is_none(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_NAME_WAIT", 0.0)
+
     async def test() -> None:
         async with linked(address, "a"):
             with pytest.raises(StoreError, match="another gateway is called a"):
