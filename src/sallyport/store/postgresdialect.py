@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy.dialects import registry
@@ -100,6 +100,11 @@ class StoreDialect(pg8000.PGDialect_pg8000):
     def do_ping(self, dbapi_connection: Any) -> bool:
         with self._network():
             return bool(super().do_ping(dbapi_connection))
+
+    def do_close(self, dbapi_connection: Any) -> None:
+        # pg8000 says goodbye first, which a connection that broke does not take.
+        with suppress(OSError, self.loaded_dbapi.Error):
+            self._untyped.do_close(dbapi_connection)
 
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
         with self._network():
