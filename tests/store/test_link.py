@@ -135,6 +135,7 @@ def test_threads_publish_at_once(address: StoreAddress, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "_EVERY", 3600.0)  # nothing else wakes the sender
 
     async def test() -> None:
+        asyncio.get_running_loop().set_debug(True)  # it raises for what is not safe
         async with linked(address, "a") as first, linked(address, "b") as second:
             heard: list[str] = []
             second.subscribe(Topic.LOCKS, heard.append)
