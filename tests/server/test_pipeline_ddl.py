@@ -73,6 +73,47 @@ PIPELINES = [
         "insert into b values (5)",
     ),
     ("create type pipe.k as enum ('x')", "create table a (k k)", "insert into a values ('x')"),
+    ("create table a (n int)", "insert into a values ('x')", "commit", "select 1"),
+    ("create table a (n int)", "insert into a values ('x')", "begin", "select 1"),
+    ("create table a (n int)", "insert into a values (1)", "begin isolation level serializable"),
+]
+_QUIET = ("set client_min_messages = error",)
+_FILLED = ("create table a (n int)", "insert into a values (1)")
+#: Pipelines of one session, one after the other.
+CONVERSATIONS = [
+    (_QUIET, ("begin",), _FILLED, ("rollback",), ("select 1",)),
+    (_QUIET, ("begin", *_FILLED), ("insert into a values (2)",), ("rollback",)),
+    (_QUIET, ("begin",), _FILLED, ("commit", "create table b (n int)", "insert into b values (1)")),
+    (
+        _QUIET,
+        (*_FILLED, "begin", "create table b (n int)", "insert into b values (1)"),
+        ("commit",),
+    ),
+    (("begin",), _FILLED, ("commit and chain", "select n from a"), ("rollback",)),
+    (("begin", *_FILLED, "savepoint s", "insert into a values (2)", "rollback to s", "commit"),),
+    (
+        ("begin",),
+        ("create table a (n int)",),
+        ("savepoint s",),
+        ("insert into a values (1)",),
+        ("create table a (n int)",),
+        ("rollback to s",),
+        ("insert into a values (3)", "select n from a"),
+        ("commit",),
+    ),
+    (("begin",), ("create table people (n int)",), ("rollback",), ("select 1",)),
+    (("begin",), (*_FILLED, "create table a (n int)"), ("rollback", *_FILLED), ("select 1",)),
+    (("begin",), ("create table people (n int)",), ("select 1",), ("rollback",)),
+    (
+        (
+            "create table a (n int primary key)",
+            "create table b (n int references a deferrable initially deferred)",
+            "insert into b values (5)",
+            "commit",
+        ),
+        ("begin",),
+        ("commit",),
+    ),
 ]
 
 
@@ -93,6 +134,17 @@ def shown(messages: list[bytes]) -> list[object]:
 def test_a_pipeline_answers_as_postgresql_does(
     gateway: Gateway, statements: tuple[str, ...]
 ) -> None:
+    _compare(gateway, (statements,))
+
+
+@pytest.mark.parametrize("pipelines", CONVERSATIONS, ids=lambda p: repr(p)[:80])
+def test_pipelines_answer_as_postgresql_does(
+    gateway: Gateway, pipelines: tuple[tuple[str, ...], ...]
+) -> None:
+    _compare(gateway, pipelines)
+
+
+def _compare(gateway: Gateway, pipelines: tuple[tuple[str, ...], ...]) -> None:
     server = gateway.targets["shop"]
     user = server.user
     answers, left = [], []
@@ -104,15 +156,16 @@ def test_a_pipeline_answers_as_postgresql_does(
                     server.superuser_dsn, autocommit=True, sslmode="disable"
                 ) as direct:
                     direct.execute(f"set role {user}; set search_path = pipe, public")
-                    answers.append(_direct(direct, statements))
+                    answers.append([_direct(direct, each) for each in pipelines])
             else:
                 with Raw(gateway, 60) as client:
                     client.login()
-                    answers.append(shown(client.send(extended(*statements)).until("Z")))
+                    sent = [client.send(extended(*each)).until("Z") for each in pipelines]
+                    answers.append([shown(messages) for messages in sent])
             sql = "select to_regclass('pipe.a') is null, to_regclass('pipe.b') is null"
             left.append(admin.execute(sql).fetchone())
-    assert left[0] == left[1]
     assert answers[1] == answers[0]
+    assert left[0] == left[1]
 
 
 def _direct(connection: psycopg.Connection, statements: tuple[str, ...]) -> list[object]:

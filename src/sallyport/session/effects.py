@@ -29,6 +29,14 @@ _NOT_INSIDE = frozenset(
     {EffectKind.SAVEPOINT, EffectKind.RELEASE, EffectKind.ROLLBACK_TO, EffectKind.TWO_PHASE}
 )
 
+#: Whether a transaction block is open once they have worked.
+_LEAVES_BLOCK = {
+    EffectKind.BEGIN: True,
+    EffectKind.COMMIT: False,
+    EffectKind.ROLLBACK: False,
+    EffectKind.ROLLBACK_TO: True,
+}
+
 ONLY_IN_BLOCK = refuse(
     "SP1107",
     "savepoints, AND CHAIN and two-phase commit can only be used in transaction blocks",
@@ -297,7 +305,10 @@ def on_completed(session: SessionState, verdict: Verdict, pending: PendingEffect
             session.portals.confirm(pending.name, pending.value)
     for effect in verdict.effects:
         name = key(effect.name)
-        if effect.kind is EffectKind.DEALLOCATE:
+        if effect.kind in _LEAVES_BLOCK:
+            session.pipeline.has_block = _LEAVES_BLOCK[effect.kind]
+            session.pipeline.is_adopted = False
+        elif effect.kind is EffectKind.DEALLOCATE:
             session.statements.confirm(name, None) if name else session.statements.clear()
         elif effect.kind is EffectKind.CLOSE:
             session.portals.confirm(name, None) if name else session.portals.clear()

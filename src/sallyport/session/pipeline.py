@@ -21,9 +21,11 @@ class Pipeline:
     forwarded whose answer may still be to come. ``copy_entry``: of the COPY that the client is
     sending data for. ``copies_contained``: that was judged for a subject that is contained.
 
-    ``is_ours``: the gateway opened the block in the middle of which the pipeline is
-    (:mod:`sallyport.session.pipeline_block`). ``is_theirs``: its BEGIN found one. ``is_adopted``:
-    the client's BEGIN finds ours. ``is_ended``: the client's COMMIT or ROLLBACK ends it.
+    ``has_block``: what the client's BEGIN, COMMIT and so on have left since the last ReadyForQuery;
+    None: nothing, so that its status still holds. ``is_ours``: the gateway opened the block in the
+    middle of which the pipeline is (:mod:`sallyport.session.pipeline_block`). ``is_theirs``: its
+    BEGIN finds one of the client's. ``is_adopted``: the client's BEGIN finds ours. ``is_ended``:
+    the client's COMMIT or ROLLBACK ends it.
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class Pipeline:
         "copy_entry",
         "entries",
         "executed",
+        "has_block",
         "is_adopted",
         "is_ended",
         "is_ours",
@@ -50,6 +53,7 @@ class Pipeline:
         self.copies_contained = False
         self.approved = False
         self.copy_entry: Entry | None = None
+        self.has_block: bool | None = None
         self.is_ours = self.is_theirs = self.is_adopted = self.is_ended = False
 
     @property
@@ -82,6 +86,13 @@ class Pipeline:
         """A Sync was forwarded."""
         self.unsynced = self.executed = False
         self.step += 1
+
+    def on_ready(self) -> None:
+        """ReadyForQuery: it says whether a block is open, and what a failed statement was to do to
+        one will not happen.
+        """
+        self.has_block = None
+        self.is_adopted = self.is_ended = False
 
     def on_settled(self) -> None:
         """ReadyForQuery, and nothing is outstanding."""

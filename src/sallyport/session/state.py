@@ -355,13 +355,12 @@ class SessionState:
         self.pipeline.entries.append(Entry(kind))
         self.pipeline.entries[-1].question = question
 
-    @property
-    def must_list_before_sync(self) -> bool:
-        """Whether Sync ends a transaction in which the session's own temporary objects are still to
-        be told from those of code whose effects are not known.
+    def settle_before_sync(self) -> bool:
+        """:meth:`settle_temporary` where Sync ends a transaction in which the session's own
+        temporary objects are still to be told from those of code whose effects are not known.
         """
         is_end = self.transaction_status == b"I" and self.client_state is ClientState.READY
-        return is_end and self.names.temporary.must_precede_end
+        return is_end and self.names.temporary.must_precede_end and self.settle_temporary()
 
     def settle_names(self) -> bool:
         """Wait, inside a pipeline, until the server told which search_path it has set, and what

@@ -153,9 +153,8 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     statement = effects.key(message.statement)
     prepared = session.statements.lookup(statement)
     named = prepared.verdict if prepared is not None else None
-    if named is not None and named.resolves_names and session.settle_names():
-        return Handled.LATER
-    if pipeline_block.settle(session):
+    looks_up = named is not None and named.resolves_names
+    if looks_up and (session.settle_names() or pipeline_block.settle(session)):
         return Handled.LATER
     current = _current_for_bind(session, statement, prepared, message.statement)
     if current is Clearance.WAIT:
@@ -489,7 +488,7 @@ def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     _bound_queue(session)
     if session.pipeline.is_ours:
         return pipeline_block.end(session, data[start:end])
-    if session.must_list_before_sync and session.settle_temporary():
+    if pipeline_block.must_be_known(session) or session.settle_before_sync():
         return Handled.LATER
     session.pipeline.entries.append(Entry(Expect.SYNC))
     session.to_server.control(data[start:end])

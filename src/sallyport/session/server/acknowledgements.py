@@ -83,6 +83,7 @@ def ready(
     """ReadyForQuery. Of statements that are sent one by one the client gets only the last."""
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()
+    session.pipeline.on_ready()
     if session.client_state is ClientState.COPY_IN:
         session.client_state, session.pipeline.copy_entry = ClientState.READY, None
     if session.transaction_status == b"I":

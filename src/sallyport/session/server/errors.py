@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.core.errors import PinMovedError, ProtocolError, refuse
-from sallyport.session import two_phase
+from sallyport.session import pipeline_block, two_phase
 from sallyport.session.server import violations
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.results import row_verdict
@@ -53,6 +53,9 @@ def error(
     # COMMIT of the implicit transaction failed; ReadyForQuery follows
     if entry.kind is Expect.SYNC:
         return replaced
+    warning = pipeline_block.on_error(session, entry)
+    if warning:
+        replaced = warning + (bytes(buffer[start:end]) if replaced is None else replaced)
     entries = session.pipeline.entries
     while entries and entries[0].kind is not Expect.SYNC:
         skipped = entries.popleft()
@@ -215,14 +218,9 @@ def _is_of_begin(session: SessionState, entry: Entry, fields: dict[str, str]) ->
     """Whether a warning comes only because the gateway opens a block inside a pipeline: there is
     one already.
     """
-    pipeline = session.pipeline
     if fields.get("C") != _ALREADY_OPEN or session.series is not None:
         return False
-    if entry.kind is Expect.OWN:
-        pipeline.is_theirs = True
-        return True
-    is_adopted, pipeline.is_adopted = pipeline.is_adopted, False
-    return is_adopted
+    return entry.kind is Expect.OWN or session.pipeline.is_adopted
 
 
 _REPORTED_PINS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}

@@ -6,7 +6,7 @@ from typing import Any
 
 from sallyport.core.errors import ProtocolError, Refusal
 from sallyport.judge import Verdict
-from sallyport.session import effects
+from sallyport.session import effects, pipeline_block
 from sallyport.session.client.series import Series
 from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.server.programs import KEEP, compile_copy_out, compile_result
@@ -20,10 +20,6 @@ from sallyport.sql.facts import EffectKind
 from sallyport.wire import backend, frontend
 
 Buffer = bytes | bytearray
-
-#: Statements that end a block, and what PostgreSQL says of them where the client opened none.
-_ENDS = frozenset({"commit", "rollback"})
-_NO_BLOCK = backend.notice_response("WARNING", "25P01", "there is no transaction in progress")
 
 
 def row_verdict(entry: Entry) -> Verdict | None:
@@ -183,10 +179,7 @@ def command_complete(
     if verdict is not None and verdict.effects:
         effects.on_completed(session, verdict, entry.pending_now)
     completed = Completion(entry, _tag(buffer, start, end), "")
-    notice = _notice(entry)
-    if session.pipeline.is_ended and verdict is not None and verdict.facts.kind in _ENDS:
-        session.pipeline.is_ended = False
-        notice += _NO_BLOCK
+    notice = _notice(entry) + pipeline_block.on_completed(session, entry)
     if session.series is not None:
         notice += session.series.cascade_notice()
         return _complete_in_series(
