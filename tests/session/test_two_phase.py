@@ -9,7 +9,21 @@ import pytest
 from sallyport.core.subject import Subject
 from sallyport.session.machine import Session, SessionLimits
 from sallyport.session.two_phase import own_prefix, refusal_of, with_own_prefix
-from tests.session.playbook import AGENT, Recording, Stage
+from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.wire.frontend import query
+from tests.session.playbook import (
+    AGENT,
+    IDLE,
+    IN_BLOCK,
+    Recording,
+    Stage,
+    client,
+    does,
+    done,
+    play,
+    server,
+)
+from tests.session.test_holding import APPROVED, DELETE, HOLDS, POLICY, WAITS
 
 
 @pytest.fixture
@@ -56,3 +70,33 @@ def test_one_plain_statement_gets_the_prefix(sql: bytes) -> None:
 )
 def test_others_stay_as_they_are(sql: bytes) -> None:
     assert with_own_prefix(sql, AGENT) is sql
+
+
+def test_until_its_transaction_ends_a_session_with_an_approval_is_not_plain(
+    catalog: CatalogSnapshot,
+) -> None:
+    """Outside the session nothing knows that what was approved must not be prepared."""
+    states: list[tuple[bool, bool]] = []
+    looks = does(lambda run: states.append((run.session.pipeline.approved, run.session.is_plain)))
+    began = (server >> (done("BEGIN"), IN_BLOCK), client << (done("BEGIN"), IN_BLOCK))
+    play(
+        lambda: Stage(catalog, POLICY),
+        HOLDS,
+        client >> query("BEGIN"),
+        server << query("BEGIN"),
+        *began,
+        looks,
+        client >> query(DELETE),
+        WAITS,
+        APPROVED,
+        server << query(DELETE),
+        server >> (done("DELETE 1"), IN_BLOCK),
+        client << (done("DELETE 1"), IN_BLOCK),
+        looks,
+        client >> query("COMMIT"),
+        server << query("COMMIT"),
+        server >> (done("COMMIT"), IDLE),
+        client << (done("COMMIT"), IDLE),
+        looks,
+    )
+    assert states[:3] == [(False, True), (True, False), (False, True)]

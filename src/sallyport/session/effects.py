@@ -132,8 +132,6 @@ def _on_transaction_effect(session: SessionState, effect: Effect) -> Refusal | N
     if effect.kind in _ENDS_TRANSACTION:
         session.names.on_end_forwarded()
         session.settings.on_transaction_end()
-    if effect.kind is EffectKind.BEGIN and session.is_between_transactions:
-        session.pipeline.approved = False
     return None
 
 

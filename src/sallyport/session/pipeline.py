@@ -16,6 +16,7 @@ class Pipeline:
     """``entries``: what is expected back, oldest first. ``step``: Syncs and scripts that were
     forwarded; what fails takes nothing of a later step with it.
 
+    ``approved``: a statement that people approved has run, or is to run, in the transaction.
     ``unsynced``: extended-query messages were forwarded since the last Sync. ``executed``: one of
     them was an Execute, so that a transaction is open. ``copies_ahead``: a COPY FROM STDIN was
     forwarded whose answer may still be to come. ``copy_entry``: of the COPY that the client is
@@ -94,9 +95,10 @@ class Pipeline:
         self.has_block = None
         self.is_adopted = self.is_ended = False
 
-    def on_settled(self) -> None:
-        """ReadyForQuery, and nothing is outstanding."""
+    def on_settled(self, *, is_outside: bool) -> None:
+        """ReadyForQuery, and nothing is outstanding. ``is_outside``: of a transaction."""
         self.unsynced = False
+        self.approved = self.approved and not is_outside
 
     def may_copy_in(self) -> bool:
         """Whether a COPY may still begin that would read what is forwarded now."""

@@ -224,6 +224,7 @@ class SessionState:
             and self.ruling is None
             and self.series is None
             and self.pipeline.is_empty
+            and not self.pipeline.approved
             and self.input.is_open
             and self.stream.is_between_answers
             and self.names.is_settled
@@ -329,7 +330,7 @@ class SessionState:
         self.statements.settle()
         self.portals.settle()
         self.settings.on_settled()
-        self.pipeline.on_settled()
+        self.pipeline.on_settled(is_outside=self.transaction_status == b"I")
         names, blocked = self.names, self.input.blocked
         question = names.question if self.transaction_status != b"E" else None
         if question is not None and blocked is not Blocked.PROBE:
