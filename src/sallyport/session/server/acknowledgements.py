@@ -50,6 +50,8 @@ def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bo
         or actual.subject_judge is not session.names.subject_judge
         or actual.verdict is None
         or not actual.verdict.plain
+        or actual.verdict.changes
+        or actual.verdict.runs_unknown_code
     ):
         return False
     concerned = [e for e in session.pipeline.entries if e.portal is portal]
