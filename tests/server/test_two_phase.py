@@ -117,3 +117,27 @@ def test_it_must_be_allowed(gateway: Gateway) -> None:
                 db.execute("PREPARE TRANSACTION 'denied'")
     finally:
         strict.stop()
+
+
+@pytest.mark.parametrize(
+    "end", ["PREPARE TRANSACTION 'm'", "COMMIT PREPARED 'm'", "ROLLBACK PREPARED 'm'"]
+)
+def test_it_is_not_for_the_block_of_several_statements(gateway: Gateway, end: str) -> None:
+    """PostgreSQL runs them in an implicit block, in which it neither prepares nor finishes one."""
+    with _connect(gateway, AGENT) as db:
+        for text in (
+            f"CREATE TABLE several (n int); {end}",
+            f"{end}; CREATE TABLE several (n int)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1107"):
+                db.execute(text)
+        assert db.execute("SELECT gid FROM pg_prepared_xacts").fetchall() == []
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            db.execute("SELECT * FROM several")
+
+
+def test_several_statements_may_prepare_a_block_of_their_own(gateway: Gateway) -> None:
+    with _connect(gateway, AGENT) as db:
+        db.execute("BEGIN; CREATE TABLE own (n int); PREPARE TRANSACTION 'own'")
+        assert db.execute("SELECT gid FROM pg_prepared_xacts").fetchall() == [("own",)]
+        db.execute("ROLLBACK PREPARED 'own'")

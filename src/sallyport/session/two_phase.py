@@ -77,9 +77,12 @@ def concerns(verdict: Verdict | None) -> bool:
 
 
 def refusal_of(identifier: str, session: SessionState) -> Refusal | None:
-    """Why a statement with this identifier must not be sent."""
-    prefix = own_prefix(session.names.subject)
-    if not prefix or not identifier.startswith(prefix):
+    """Why a statement with this identifier must not be sent. Several statements in one message have
+    a block of the gateway's, which PostgreSQL would not know of.
+    """
+    prefix, series = own_prefix(session.names.subject), session.series
+    in_ours = series is not None and series.is_ours
+    if in_ours or not prefix or not identifier.startswith(prefix):
         return _NOT_PLAIN
     if session.settings.told.get("session_authorization") != session.names.judge.catalog.role:
         return _ROLE_ENDS
