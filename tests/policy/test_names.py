@@ -41,6 +41,7 @@ rules:
   - {name: payroll is counted, subjects: {groups: [audit]}, deny: [delete], relations: ["hr.payroll"]}
   - {name: everyone reads the shop, subjects: {groups: [agents]}, allow: [read], relations: ["public.*"]}
 views: {"public.trusted_*": trusted}
+functions: ["counted.sum_*"]
 masks:
   - columns: ["public.customers.ssn", "public.customers.ssn2", "public.people.ssn"]
     with: redact
@@ -63,14 +64,15 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 def catalog() -> CatalogSnapshot:
-    """The shop's, where the view has a definition and inheritance does not hide who has the
-    mask.
+    """The shop's, where the view has a definition, inheritance does not hide who has the mask, and
+    a schema is empty.
     """
     view = CATALOG.relation_by_name["public", "customer_names"]
     defined = replace(view, view_definition="SELECT id, name FROM public.customers")
     relations: dict[int, Relation] = {**CATALOG.relations, view.oid: defined}
     named = {**CATALOG.relation_by_name, ("public", "customer_names"): defined}
-    return replace(CATALOG, relations=relations, relation_by_name=named)
+    schemas = CATALOG.schemas | {"spare"}
+    return replace(CATALOG, relations=relations, relation_by_name=named, schemas=schemas)
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,16 @@ def _listed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
                 "Choose a name that the policy does not trust, or ask for this one to be removed "
                 "from 'functions' first.",
             )
+    # RENAME has the old name and then the new one
+    for new in [n.schema for n in facts.named_objects if n.action == "alter_schema"][1:]:
+        if any(pattern.concerns(new, "") for pattern in bound_policy.policy.functions):
+            return refuse(
+                "SP1205",
+                f"functions in schema {new} would have names that the policy trusts",
+                "The policy's key 'functions' trusts what has such a name now, for everyone, and a"
+                " function that another transaction is making in the schema would come under it.",
+                "Choose a name for the schema that 'functions' does not match.",
+            )
     return None
 
 
