@@ -168,6 +168,8 @@ def test_types_of_every_kind(owner: Session) -> None:
         "create function code.f(internal) returns int language sql support code.g as 'select 1'",
         "alter function code.listed() security definer",
         "alter function code.listed() set search_path = x",
+        "alter function code.listed() rename to trusted_x",
+        "alter function code.listed() set schema public",
         "create event trigger e on ddl_command_end execute function code.listed()",
         "create aggregate code.a (int) (sfunc = int4pl, stype = int)",
         "create operator code.+++ (leftarg = int, rightarg = int, function = int4pl)",
@@ -334,7 +336,6 @@ MOVES = [
     ("search_path", "public"),
     ("sallyport.subject", "somebody-else"),
     ("sallyport.groups", "{dba}"),
-    ("DateStyle", "German"),
     ("standard_conforming_strings", "off"),
     ("client_encoding", "LATIN1"),
 ]

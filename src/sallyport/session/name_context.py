@@ -193,7 +193,7 @@ class NameContext:
     def check_pins(self, pins: Pins, answer: str) -> str:
         """Compare the first line of an answer; gives the rest. As :meth:`Pins.check`."""
         line, _, rest = answer.partition("\n")
-        pins.check(line, self.search_path, self.subject_judge.has_masks)
+        pins.check(line, self.search_path, self.subject_judge.subject_policy)
         self.temporary.is_unchecked = False
         return rest
 

@@ -4,6 +4,7 @@ asking, keys of masks; and the search_path, which statements may move that were 
 Code that was not read can move all of it, and PostgreSQL reports only some. So behind every
 statement that may run such code the server is asked for a digest of each, and the session ends
 where one is not what it started with. Digests, since keys of masks are secrets.
+Policy's statement_timeout is an upper bound: a session may have a shorter one.
 
 Source: PostgreSQL, src/backend/utils/misc/guc.c (set_config_option).
 """
@@ -14,16 +15,20 @@ import hashlib
 from collections.abc import Mapping
 
 from sallyport.core.errors import PinMovedError, ProtocolError
+from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.checks.changed_settings import is_within, masks_dates
 from sallyport.sql.names.search_path import split_search_path
 from sallyport.sql.names.temporary_listing import LISTING
-from sallyport.sql.utility.settings import IDENTITY, MASKED_STARTUP, is_pinned
+from sallyport.sql.utility.settings import IDENTITY, MASKED_STARTUP, is_pinned, milliseconds
 
 _IDENTITY_PREFIX = "sallyport."
 #: Pinned whether the session was started with it or not.
 _ALWAYS = {"session_replication_role": "origin", **dict.fromkeys(IDENTITY, "")}
 _VALUE = "pg_catalog.current_setting('{}', true)"
 _DIGEST = "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({}, 'UTF8')), 'hex')"
-_PATH = "pg_catalog.encode(pg_catalog.convert_to({}, 'UTF8'), 'hex')"
+_HEX = "pg_catalog.encode(pg_catalog.convert_to({}, 'UTF8'), 'hex')"
+#: Sent behind the digests, as they are. current_setting gives none of them as NULL.
+_SHOWN = ("statement_timeout", "search_path")
 
 
 class Pins:
@@ -32,7 +37,7 @@ class Pins:
     temporary schema holds behind the first line.
     """
 
-    __slots__ = ("_expected", "listing", "statement")
+    __slots__ = ("_expected", "_timeout", "listing", "statement")
 
     def __init__(self, started_with: Mapping[str, str], role: str) -> None:
         pinned = {n: v for n, v in started_with.items() if _is_pinned(n)}
@@ -43,6 +48,7 @@ class Pins:
             **{name: _digest(value) for name, value in sorted({**_ALWAYS, **pinned}.items())},
         }
         line = self._line()
+        self._timeout = milliseconds(started_with.get("statement_timeout", "0")) or 0
         self.statement = f"SELECT {line}".encode()
         self.listing = f"SELECT pg_catalog.concat({line}, pg_catalog.chr(10), ({LISTING}))".encode()
 
@@ -52,28 +58,44 @@ class Pins:
         values["role"] = "current_user::pg_catalog.text"
         values["DateStyle"] = f"pg_catalog.split_part({values['DateStyle']}, ',', 1)"
         digests = [_DIGEST.format(f"coalesce({value}, '')") for value in values.values()]
-        path = _PATH.format(_VALUE.format("search_path"))
-        return f"pg_catalog.concat_ws(' ', {', '.join([*digests, path])})"
+        shown = [_HEX.format(_VALUE.format(name)) for name in _SHOWN]
+        return f"pg_catalog.concat_ws(' ', {', '.join([*digests, *shown])})"
 
-    def check(self, line: str, search_path: tuple[str, ...], is_masked: bool) -> None:
-        """Compare what the server answered. ``search_path``: the one that is known.
-        ``is_masked``: the subject has masks.
+    def check(self, line: str, search_path: tuple[str, ...], policy: SubjectPolicy) -> None:
+        """Compare what the server answered. ``search_path``: the one that is known. ``policy``:
+        says what the subject may change.
 
         Raises PinMovedError, and ProtocolError for an answer of another form.
         """
-        *digests, path = line.split(" ")
+        *digests, timeout, path = line.split(" ")
         names = [*self._expected]
         if len(digests) != len(names):
             raise ProtocolError("the server's answer about pinned settings cannot be read")
+        free = set() if policy.masks else {*MASKED_STARTUP}
+        if not masks_dates(policy):
+            free.add("DateStyle")
         for name, digest in zip(names, digests, strict=True):
-            if digest != self._expected[name] and (is_masked or name not in MASKED_STARTUP):
+            if digest != self._expected[name] and name not in free:
                 raise PinMovedError(f"code that the statement ran changed {name}")
-        if split_search_path(bytes.fromhex(path).decode()) != search_path:
+        limit = policy.limits.statement_timeout
+        if limit and not self._keeps(_text(timeout), limit):
+            raise PinMovedError("code that the statement ran changed statement_timeout")
+        if split_search_path(_text(path)) != search_path:
             raise PinMovedError("code that the statement ran changed search_path")
+
+    def _keeps(self, timeout: str, limit: float) -> bool:
+        """Whether a statement_timeout is within policy's (seconds), or within what the session was
+        started with under another policy.
+        """
+        return not self._timeout or is_within(timeout, max(limit, self._timeout / 1000))
 
 
 def _is_pinned(name: str) -> bool:
     return is_pinned(name) or name in MASKED_STARTUP or name.startswith(_IDENTITY_PREFIX)
+
+
+def _text(digits: str) -> str:
+    return bytes.fromhex(digits).decode()
 
 
 def _digest(value: str) -> str:

@@ -74,7 +74,7 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
             return _check_search_path(value, policy, position)
         if name == "statement_timeout" and policy.limits.statement_timeout:
             return _check_timeout(value, policy.limits.statement_timeout, position)
-        if name == "datestyle" and not _masks_dates(policy):
+        if name == "datestyle" and not masks_dates(policy):
             return None
         if name in MASKED_STARTUP and policy.masks:
             why = (
@@ -138,12 +138,17 @@ def _check_read(name: str, policy: SubjectPolicy, position: int) -> Refusal | No
     )
 
 
-def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:
-    """A shorter time than policy's is the session's own business; none (0) would be a
+def is_within(timeout: str, limit: float) -> bool:
+    """Whether a statement_timeout is no longer than policy's, in seconds; none (0) is a
     longer one.
     """
-    asked = milliseconds(value)
-    if asked is not None and 1 <= asked <= int(limit * 1000):
+    asked = milliseconds(timeout)
+    return asked is not None and 1 <= asked <= int(limit * 1000)
+
+
+def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:
+    """A shorter time than policy's is the session's own business."""
+    if is_within(value, limit):
         return None
     detail = f"Policy limits every statement to {limit:g} seconds."
     return _refuse(
@@ -154,7 +159,7 @@ def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:
     )
 
 
-def _masks_dates(policy: SubjectPolicy) -> bool:
+def masks_dates(policy: SubjectPolicy) -> bool:
     """Whether a masked column has values that DateStyle writes, as far as its type tells. Not
     knowing means yes.
     """
