@@ -276,6 +276,8 @@ class BoundPolicy:
             selected.rules,
             [self.masks[i].mask for i in masks],
             contained is not None or bool(self.untrusted or self.scanned),
+            self._limits(limits),
+            self.catalog.read_settings,
         )
         return SubjectPolicy(
             key=(self.target, in_force, closed, masks, tuple(limits), own, _id(contained)),
