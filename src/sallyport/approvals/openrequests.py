@@ -8,7 +8,7 @@ by the process that asked, while it lives: it knows which message is whose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -46,6 +46,8 @@ class OpenRequests:
     sharing: Sharing | None = None
     requests: dict[str, Request] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
+    #: By id, those revoked here whose end is not stored yet.
+    disowned: dict[str, Grant] = field(default_factory=dict)
     watchers: Watchers = field(default_factory=Watchers)
 
     @property
@@ -54,21 +56,43 @@ class OpenRequests:
         return self.sharing.owner if self.sharing is not None else ""
 
     def load(self) -> None:
-        """Everything, as the store has it. Raises RefusedError."""
-        before = dict(self.requests)
+        """Everything, as the store has it, but for disowned grants. Raises RefusedError,
+        and then nothing has changed.
+        """
+        stored = {request.id: request for request in self.store.open()}
+        grants = self.store.grants(self.clock.now())
+        present = [stored.get(id_) or self.store.get(id_) for id_ in self.requests]
+        told = [now for now in present if now is not None and now != self.requests[now.id]]
         self.requests.clear()
-        self.requests.update((request.id, request) for request in self.store.open())
-        self.grants.clear()
-        self.grants.update((grant.id, grant) for grant in self.store.grants(self.clock.now()))
-        for request in before.values():
-            now = self.requests.get(request.id) or self.store.get(request.id)
-            if now is not None and now != request:
-                self.watchers.tell(now)
+        self.requests.update(stored)
+        self._take_grants(grants)
+        for now in told:
+            self.watchers.tell(now)
 
     def reread(self) -> None:
         """As :meth:`load`, where somebody else could have written."""
-        if self.sharing is not None and not isinstance(self.sharing.announcements, Alone):
+        if self.is_shared:
             self.load()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes have the store as well."""
+        return self.sharing is not None and not isinstance(self.sharing.announcements, Alone)
+
+    def disown(self, grants: Iterable[Grant]) -> None:
+        """Grants that end, as they will be: not used any more from now on, whether that can be
+        stored or not. Raises RefusedError when it cannot; :meth:`store_disowned` tries again.
+        """
+        for grant in grants:
+            self.grants.pop(grant.id, None)
+            self.disowned[grant.id] = grant
+        self.store_disowned()
+
+    def store_disowned(self) -> None:
+        """Store the ends that are not stored yet. Raises RefusedError."""
+        for grant in list(self.disowned.values()):
+            self.store.revoke_grant(grant)
+            del self.disowned[grant.id]
 
     def is_left(self, request: Request) -> bool:
         """Whether the process that holds the statement is gone. Without sharing, at the start, all
@@ -76,10 +100,14 @@ class OpenRequests:
         """
         return self.sharing is None or self.sharing.is_dead(request.owner)
 
+    def is_own(self, request: Request) -> bool:
+        """Whether this process takes care of it: it is its own, or its owner serves no more."""
+        return request.owner in ("", self.owner) or self.is_left(request)
+
     def changed(self, event: str, request: Request) -> None:
         """It was written by this process: tell everybody."""
-        self._take(request)
-        if self.sharing is None or request.owner in ("", self.owner) or self.is_left(request):
+        self.take(request)
+        if self.is_own(request):
             self._notify(event, request)
         if self.sharing is not None:
             self.sharing.announcements.publish(Topic.APPROVALS, f"{event} {request.id}")
@@ -90,14 +118,17 @@ class OpenRequests:
         request = self.store.get(id_)
         if request is None:
             return
-        now = self.clock.now()
-        self.grants.clear()
-        self.grants.update((grant.id, grant) for grant in self.store.grants(now))
-        self._take(request)
+        self._take_grants(self.store.grants(self.clock.now()))
+        self.take(request)
         if self.sharing is not None and request.owner == self.sharing.owner:
             self._notify(event, request)
 
-    def _take(self, request: Request) -> None:
+    def _take_grants(self, stored: Iterable[Grant]) -> None:
+        self.grants.clear()
+        self.grants.update((grant.id, grant) for grant in stored if grant.id not in self.disowned)
+
+    def take(self, request: Request) -> None:
+        """It is so in the store: keep it while it is open, and tell whoever watches it."""
         if request.status.final:
             self.requests.pop(request.id, None)
         else:

@@ -29,7 +29,8 @@ class ApprovalStore(Protocol):
         """Write status and void reason, and in the same transaction a new decision and a new grant.
         On disk when it returns.
 
-        False, with nothing changed, when the stored status is not ``expected``.
+        False, with nothing changed, when the stored status is not ``expected``, or when what is
+        used now came from a grant that was revoked.
         """
         ...
 
@@ -53,8 +54,14 @@ class ApprovalStore(Protocol):
         """When this subject asked people since then, oldest first. Unix seconds."""
         ...
 
-    def change_grant(self, grant: Grant) -> None:
-        """Write the end of a grant and its number of uses. On disk when it returns."""
+    def use_grant(self, grant_id: str) -> bool:
+        """Count one more use. On disk when it returns. False: it was revoked, by whomever."""
+        ...
+
+    def revoke_grant(self, grant: Grant) -> bool:
+        """Write ``revoked_at`` and ``revoked_by``. On disk when it returns. False: it was revoked
+        already, and stays as it is.
+        """
         ...
 
     def grants(self, now: float | None = None) -> list[Grant]:

@@ -80,8 +80,9 @@ class Approvals:
         self.expire_due()
 
     def void_left(self) -> None:
-        """Void what waits in processes that are gone, as at the start."""
+        """Void what waits in processes that are gone; store ends of grants that are not stored."""
         with self._lock:
+            self._shared.store_disowned()
             waiting = [r for r in self._open.values() if r.mode == "wait"]
             for request in filter(self._shared.is_left, waiting):
                 self._end_unless_ended(request, Status.VOIDED, ENDED)
@@ -174,12 +175,14 @@ class Approvals:
 
     def _claim_grant(
         self, grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...]
-    ) -> Request:
+    ) -> Request | None:
+        if not self._store.use_grant(grant.id):  # revoked elsewhere since it was read
+            del self._grants[grant.id]
+            return None
+        self._grants[grant.id] = replace(grant, uses=grant.uses + 1)
         request = granting.request_for(grant, binding, kind, touches, self._clock.now())
         request = replace(request, owner=self._shared.owner)
         self._store.add(request)
-        self._grants[grant.id] = used = replace(grant, uses=grant.uses + 1)
-        self._store.change_grant(used)
         self._shared.changed("approved", request)
         return request
 
@@ -370,7 +373,7 @@ class Approvals:
             by = (who.email or who.id) if who is not None else "the gateway"
             by = f"{by}: {reason}" if reason else by
             ended = replace(grant, revoked_at=now, revoked_by=by)
-            self._store.change_grant(ended)
+            self._store.revoke_grant(ended)
             del self._grants[grant_id]
             for request in [r for r in self._open.values() if r.grant == grant_id]:
                 self._end_unless_ended(request, Status.VOIDED, f"its grant was revoked by {by}")
@@ -412,13 +415,8 @@ class Approvals:
             )
 
     def _void(self, grants: Iterable[Grant], requests: Iterable[Request], reason: str) -> None:
-        grants, now = list(grants), self._clock.now()
-        for grant in grants:
-            del self._grants[grant.id]
-        for grant in grants:
-            self._store.change_grant(
-                replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}")
-            )
+        now, by = self._clock.now(), f"the gateway: {reason}"
+        self._shared.disown([replace(grant, revoked_at=now, revoked_by=by) for grant in grants])
         for request in requests:
             self._end_unless_ended(request, Status.VOIDED, reason)
 
@@ -433,17 +431,19 @@ class Approvals:
         return self._end_if_open(request_id, Status.VOIDED, reason)
 
     def environment_moved(self, target: str, *, policy_version: str, epoch: str) -> list[Request]:
-        """Policy or catalog of a target are these now: void every open request and revoke every
-        grant made under others.
+        """Policy or catalog of a target are these now, for this process: void what it asked under
+        others, or processes that are gone. Those that live may have the others still. Grants made
+        under others are revoked where no other process has the store; they cover nothing here.
         """
         ended = []
         with self._lock:
             self._shared.reread()
             for request in list(self._open.values()):
                 now = replace(request.binding, policy_version=policy_version, epoch=epoch)
-                if request.binding.target == target and (moved := self._moved(request, now)):
+                moved = request.binding.target == target and self._moved(request, now)
+                if moved and self._shared.is_own(request):
                     ended.append(self._end_unless_ended(request, Status.VOIDED, moved))
-            for grant in self.grants():
+            for grant in [] if self._shared.is_shared else self.grants():
                 if grant.target == target and (grant.policy_version, grant.epoch) != (
                     policy_version,
                     epoch,
@@ -546,10 +546,10 @@ class Approvals:
             raise ValueError(f"{before.value} cannot become {request.status.value}")
         if not self._store.change(request, before, decision=decision, grant=grant):
             stored = self._store.get(request.id)
-            if stored is None or stored.status.final:
-                self._open.pop(request.id, None)
+            if stored is not None:
+                self._shared.take(stored)  # whoever waits here hears of it as well
             else:
-                self._open[request.id] = stored
+                self._open.pop(request.id, None)
             raise DecisionError(
                 ApprovalProblem.CLOSED,
                 f"{request.id} was changed by somebody else at the same time",

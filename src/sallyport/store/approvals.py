@@ -18,7 +18,19 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, Select, insert, null, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    insert,
+    null,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.approvals.states import (
@@ -78,10 +90,15 @@ class SqlApprovalStore:
         decision: Decision | None = None,
         grant: Grant | None = None,
     ) -> bool:
+        is_expected = [approvals.c.id == request.id, approvals.c.status == expected.value]
+        if request.status is Status.USED and request.grant:
+            is_expected.append(
+                select(approval_grants.c.id).where(_unrevoked(request.grant)).exists()
+            )
         with self._writing(durable=True) as connection:
             changed = connection.execute(
                 update(approvals)
-                .where(approvals.c.id == request.id, approvals.c.status == expected.value)
+                .where(*is_expected)
                 .values(
                     status=request.status.value,
                     void_reason=request.void_reason,
@@ -137,13 +154,13 @@ class SqlApprovalStore:
 
     # -- grants ------------------------------------------------------------------------------------
 
-    def change_grant(self, grant: Grant) -> None:
-        with self._writing(durable=True) as connection:
-            connection.execute(
-                update(approval_grants)
-                .where(approval_grants.c.id == grant.id)
-                .values(revoked_at=grant.revoked_at, revoked_by=grant.revoked_by, uses=grant.uses)
-            )
+    def use_grant(self, grant_id: str) -> bool:
+        return self._change_grant(grant_id, uses=approval_grants.c.uses + 1)
+
+    def revoke_grant(self, grant: Grant) -> bool:
+        return self._change_grant(
+            grant.id, revoked_at=grant.revoked_at, revoked_by=grant.revoked_by
+        )
 
     def grants(self, now: float | None = None) -> list[Grant]:
         table = approval_grants
@@ -154,6 +171,12 @@ class SqlApprovalStore:
             return [_grant(row) for row in connection.execute(query)]
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _change_grant(self, grant_id: str, **values: Any) -> bool:
+        """One that is not revoked: what another process writes meanwhile is never undone."""
+        query = update(approval_grants).where(_unrevoked(grant_id)).values(**values)
+        with self._writing(durable=True) as connection:
+            return connection.execute(query).rowcount == 1
 
     def _requests(self, query: Select[Any]) -> list[Request]:
         with self._reading() as connection:
@@ -228,6 +251,10 @@ class SqlApprovalStore:
                 self._connection.execute(text(f"PRAGMA busy_timeout = {WAIT}"))
                 self._connection.commit()
         return self._connection
+
+
+def _unrevoked(grant_id: str) -> ColumnElement[bool]:
+    return and_(approval_grants.c.id == grant_id, approval_grants.c.revoked_at.is_(None))
 
 
 def _refused(how: str) -> Refusal:
