@@ -246,7 +246,7 @@ async def gateway_running(
     policies = SqlPolicyVersions(store, writer)
     policy = _policy_file(config, policies)
     worker = opened.tied(worker)
-    beats = SqlOwners(opened.prompt, writer, owners)
+    beats = SqlOwners(opened.prompt, owners)
     index = opened.own_index(writer, beats.is_dead)
     record = await open_record(
         config, index, writer, logins.secret, recording_keys, worker, owners, opened

@@ -85,6 +85,7 @@ class Shared:
 
     def reread(self) -> None:
         """Whatever was missed. What cannot be read is tried again with the next look."""
+        self.owners.begin_again()
         for what, read in (
             ("approvals", self.approvals.reread),
             ("locks", self._reload_locks),
@@ -96,7 +97,7 @@ class Shared:
 
     async def look(self) -> None:
         """Now and then: say that this process lives, and void what dead ones wait for."""
-        self.owners.beat()
+        await asyncio.to_thread(self.owners.beat)
         await asyncio.sleep(BEAT)
         self.gateway.tasks.attempt(self.approvals.reread, "approvals")
         self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")

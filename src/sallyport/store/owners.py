@@ -5,15 +5,26 @@ of other machines.
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    cast,
+    delete,
+    extract,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.core.owners import Owners, gateway_of
 from sallyport.store.dialect import INSERTS, is_postgresql
 from sallyport.store.tables import owners
-from sallyport.store.writer import Writer
 
 #: Seconds between two heartbeats, and without one until an owner of another gateway counts as dead.
 BEAT: Final = 5.0
@@ -21,23 +32,23 @@ DEAD: Final = 60.0
 _KEPT: Final = 86_400.0
 
 
-def _upsert(insert: Any) -> Any:
-    new = insert(owners)
-    return new.on_conflict_do_update(index_elements=[owners.c.id], set_={"beat": new.excluded.beat})
-
-
-_UPSERTS: Final = {name: _upsert(insert) for name, insert in INSERTS.items()}
-
-
 class SqlOwners:
-    """``own``: this process, and its neighbours by their locks."""
+    """``own``: this process, and its neighbours by their locks. Says at once that it lives: nobody
+    may see a request of an owner who was never there. Raises SQLAlchemyError.
 
-    def __init__(self, engine: Engine, writer: Writer, own: Owners) -> None:
-        self._engine, self._writer, self._own = engine, writer, own
-        self._started = time.time()
+    All times are those of the database's clock, for those of two machines may differ. After an
+    outage all begin to say again that they live, so a process judges others once it has said so
+    itself for as long as an owner may be silent. ``monotonic``: seconds.
+    """
+
+    def __init__(
+        self, engine: Engine, own: Owners, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine, self._own, self._monotonic = engine, own, monotonic
+        self._beating = self._beaten = monotonic()
         with engine.begin() as connection:
-            oldest = self._started - _KEPT
-            connection.execute(delete(owners).where(owners.c.beat < oldest))
+            connection.execute(delete(owners).where(owners.c.beat < self._now() - _KEPT))
+            self._write(connection)
 
     @property
     def owner(self) -> str:
@@ -45,23 +56,49 @@ class SqlOwners:
         return self._own.owner
 
     def beat(self) -> None:
-        """Say that this process lives: queued, never raises."""
-        values = {
-            "id": self.owner,
-            "gateway": self._own.gateway,
-            "started": self._started,
-            "beat": time.time(),
-        }
-        self._writer.put(_UPSERTS[self._engine.dialect.name], self.owner, values)
+        """Say that this process lives, in a transaction of its own. Blocks. What cannot be written
+        is written the next time.
+        """
+        try:
+            with self._engine.begin() as connection:
+                self._write(connection)
+        except SQLAlchemyError:  # the store's connection and its writer say what is wrong
+            return
+        before, self._beaten = self._beaten, self._monotonic()
+        if self._beaten - before > DEAD / 2:
+            self._beating = self._beaten
+
+    def begin_again(self) -> None:
+        """The store was away, or is another server now: the others have to say first that they
+        live.
+        """
+        self._beating = self._monotonic()
 
     def is_dead(self, owner: str) -> bool:
         """Whether an owner serves no more. False too where that cannot be told."""
         is_shared = is_postgresql(self._engine)  # else all are of this data directory
         if not is_shared or gateway_of(owner) in ("", self._own.gateway):
             return self._own.is_dead(owner)
+        now, beating = self._monotonic(), self._beating
+        if now - beating < DEAD or now - self._beaten > DEAD / 2:
+            return False
+        lives = select(owners.c.id).where(owners.c.id == owner, owners.c.beat >= self._now() - DEAD)
         try:
             with self._engine.connect() as connection:
-                row = connection.execute(select(owners.c.beat).where(owners.c.id == owner)).first()
+                return connection.execute(lives).first() is None
         except SQLAlchemyError:
             return False
-        return row is None or row.beat < time.time() - DEAD
+
+    def _write(self, connection: Connection) -> None:
+        insert = INSERTS[self._engine.dialect.name]
+        new = insert(owners).values(
+            id=self.owner, gateway=self._own.gateway, started=self._now(), beat=self._now()
+        )
+        changed = {"beat": new.excluded.beat}
+        connection.execute(new.on_conflict_do_update(index_elements=[owners.c.id], set_=changed))
+
+    def _now(self) -> ColumnElement[float]:
+        """Unix seconds. Processes that share a file are on one machine."""
+        if is_postgresql(self._engine):
+            return cast(extract("epoch", func.clock_timestamp()), Float)
+        return literal(time.time())
