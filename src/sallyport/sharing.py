@@ -72,7 +72,7 @@ class Shared:
             (Topic.CANCEL, self._hear_cancel),
         ):
             announcements.subscribe(topic, partial(_heed, topic, receive))
-        announcements.on_resume(self.reread)
+        announcements.on_resume(self.resume)
         self.tokens.is_shared = True
         self.locks.announce = partial(self._announce, Topic.LOCKS)
         self.gateway.containments.announce = partial(self._announce, Topic.CONTAINMENTS)
@@ -83,24 +83,46 @@ class Shared:
         """This process took a policy: the others look at the file now."""
         self.worker.announcements.publish(Topic.POLICY, version)
 
-    def reread(self) -> None:
-        """Whatever was missed. What cannot be read is tried again with the next look."""
+    def resume(self) -> None:
+        """Messages may have been lost: take whatever was missed, and look at the policy file."""
         self.owners.begin_again()
-        for what, read in (
-            ("approvals", self.approvals.reread),
-            ("locks", self._reload_locks),
-            ("session tokens", self.tokens.reload),
-            ("containments", self.gateway.containments.reload),
-            ("policy", partial(self.gateway.reload_policy, CHANGED)),
-        ):
-            self.gateway.tasks.attempt(read, f"what others changed: {what}")
+        self._take_missed()
+        self.gateway.reload_policy(CHANGED)
 
     async def look(self) -> None:
-        """Now and then: say that this process lives, and void what dead ones wait for."""
+        """At the start, and then now and then: say that this process lives, take what was missed,
+        store what could not be stored, and void what dead processes wait for. What fails is tried
+        again with the next look.
+        """
         await asyncio.to_thread(self.owners.beat)
-        await asyncio.sleep(BEAT)
-        self.gateway.tasks.attempt(self.approvals.reread, "approvals")
+        self._take_missed()
         self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")
+        await asyncio.sleep(BEAT)
+
+    def _take_missed(self) -> None:
+        """On the event loop, so that nothing changes between the reading and the taking."""
+        attempt, is_alone = self.gateway.tasks.attempt, isinstance(self.worker.announcements, Alone)
+        if not is_alone:
+            attempt(self._reload_locks, "what others changed: locks")
+        for lock in self.locks.unstored():
+            attempt(partial(self._store_lock, lock), "locks that are not stored")
+        if is_alone:
+            return
+        for what, read in (
+            ("approvals", self.approvals.reread),
+            ("session tokens", self.tokens.reload),
+            ("containments", self.gateway.containments.reload),
+        ):
+            attempt(read, f"what others changed: {what}")
+
+    def _store_lock(self, lock: Lock) -> None:
+        """One that could not be stored before, or of another process that could not."""
+        is_new = self.locks.store.add(lock)
+        self.locks.stored(lock, is_new=is_new)
+        if is_new:
+            self._end_locked(lock)  # what it voids may not have been stored either
+        else:
+            self._reload_locks()  # perhaps somebody released it
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -115,7 +137,7 @@ class Shared:
             return
         lock = msgspec.json.decode(body, type=Lock)
         if lock.released_at is None:
-            self.locks.add(lock)
+            self.locks.add(lock, is_stored=False)
             self._end_locked(lock)
         else:
             self.locks.remove(lock)
@@ -142,7 +164,7 @@ class Shared:
         """Once it is stored, which takes until after it was announced."""
         for _ in range(5):
             await asyncio.sleep(1.0)
-            reload()
+            self.gateway.tasks.attempt(reload, "what others changed")
 
     def _hear_policy(self, version: str) -> None:
         if version != self.gateway.policy.current.version:

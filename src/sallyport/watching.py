@@ -146,11 +146,12 @@ async def _lock(gateway: Gateway, locks: Locks, finding: Finding, minutes: int) 
         by_issuer="",
         address="",
     )
-    locks.add(lock)
+    locks.add(lock, is_stored=False)
     locks.announce(lock)
     RunningGateway(gateway).end_locked(lock, "sallyport")
     log.warning("locked because of a finding", lock=lock.id, finding=finding.id, name=lock.name)
     try:
         await asyncio.to_thread(locks.store.add, lock)
+        locks.stored(lock)
     except RefusedError as error:
-        log.error("the lock ends with this process", lock=lock.id, reason=str(error))
+        log.error("a lock is not stored; it is tried again", lock=lock.id, reason=str(error))

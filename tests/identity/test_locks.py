@@ -13,7 +13,9 @@ DANA = Subject("dana", HERE, frozenset(), agent="cli", token_id="tok_1", claims=
 
 
 class NoStore:
-    def add(self, lock: Lock) -> None: ...
+    def add(self, lock: Lock) -> bool:
+        return True
+
     def release(self, lock: Lock) -> None: ...
     def unreleased(self) -> list[Lock]:
         return []

@@ -203,3 +203,26 @@ def test_an_untrusted_column_keeps_its_name(catalog: CatalogSnapshot) -> None:
     refusal = view.judge(b"ALTER TABLE customers RENAME notes TO remarks").statements[0].refusal
     assert refusal is not None and refusal.code.id == "SP1205"
     assert view.judge(b"ALTER TABLE customers RENAME city TO town").statements[0].refusal is None
+
+
+def test_what_another_process_changed_is_taken_from_the_store() -> None:
+    clock, store = Clock(), MemoryStore()
+    own, elsewhere = Containments(clock), Containments(clock)
+    for containments in (own, elsewhere):
+        containments.keep_in(store)
+    made = elsewhere.note_read(token("cli"), READ)
+    assert made is not None
+    own.take(made)
+    own.reload()
+    assert own.active() == [made], "it is not stored yet"
+    clock.now += STEP * 2
+    prolonged = elsewhere.note_read(token("cli"), READ)
+    assert prolonged is not None and prolonged.id == made.id
+    store.keep(prolonged)
+    own.reload()
+    assert own.active() == [prolonged]
+    released = elsewhere.release(made.id, "olga")
+    assert released is not None
+    store.keep(released)
+    own.reload()
+    assert own.active() == []

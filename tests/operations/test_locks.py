@@ -15,7 +15,8 @@ ISSUERS = ("https://a.example", "https://b.example")
 class Forgetful:
     """A store that keeps nothing."""
 
-    def add(self, lock: Lock) -> None: ...
+    def add(self, lock: Lock) -> bool:
+        return True
 
     def release(self, lock: Lock) -> None: ...
 

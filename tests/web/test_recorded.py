@@ -211,7 +211,7 @@ def test_a_lock_that_cannot_be_stored_is_in_force_and_says_so(
             db.execute("ALTER TABLE locks RENAME TO gone")
         answer = client.post(f"{PREFIX}/locks", json={**body, "reason": "now"}, headers=headers)
         assert answer.status_code == 503
-        assert "in force, but only until the gateway stops" in answer.json()["detail"]
+        assert "lost if the gateway stops before it can be stored" in answer.json()["detail"]
         tried = client.get(f"{PREFIX}/targets", headers=bearer(issuer, "auditor"))
         assert (tried.status_code, "Reason: now" in tried.json()["detail"]) == (403, True)
         (lock,) = client.get(f"{PREFIX}/locks", headers=headers).json()["locks"]

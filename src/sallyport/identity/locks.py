@@ -87,8 +87,10 @@ class LockStore(Protocol):
     RefusedError (SP1801) when it cannot be.
     """
 
-    def add(self, lock: Lock) -> None:
-        """A new lock, and the end of the one before it with the same key."""
+    def add(self, lock: Lock) -> bool:
+        """A new lock, and the end of those before it with the same key. False: it is stored
+        already, and stays as it is there.
+        """
         ...
 
     def release(self, lock: Lock) -> None:
@@ -123,34 +125,70 @@ class Locks:
         self._issuers = tuple(issuers)
         self._locks: dict[tuple[str, str, str], Lock] = {}
         self._names: dict[str, set[str]] = {}  # of the person, by lock
+        self._unstored: dict[str, Lock] = {}  # by id, those that were not seen in the store yet
         #: Tells other processes of a lock as it is now.
         self.announce: Callable[[Lock], None] = lambda lock: None
         for lock in store.unreleased():
             self.add(lock)
 
     def reload(self) -> list[Lock]:
-        """Take those that are in force from the store; those that are new here."""
+        """Take those that are in force from the store, as they are there; those that are new here.
+        What is not stored yet stays. Reads the store, and raises what that raises.
+        """
         now = self._clock.now()
-        stored = {lock.id: lock for lock in self.store.unreleased() if lock.in_force(now)}
-        present = {lock.id for lock in self._locks.values()}
-        for lock in list(self._locks.values()):
-            if lock.id not in stored:
+        stored = {lock.key: lock for lock in self.store.unreleased() if lock.in_force(now)}
+        before = dict(self._locks)
+        for key, lock in before.items():
+            if key not in stored and lock.id not in self._unstored:
                 self.remove(lock)
-        fresh = [lock for lock in stored.values() if lock.id not in present]
-        for lock in fresh:
-            self.add(lock)
+        fresh = []
+        for key, lock in stored.items():
+            present = before.get(key)
+            if present is None or present.id == lock.id or present.id not in self._unstored:
+                self._unstored.pop(lock.id, None)
+                if present != lock:
+                    self.add(lock)
+                if present is None or present.id != lock.id:
+                    fresh.append(lock)
         return fresh
 
-    def add(self, lock: Lock) -> None:
-        """In force from now on, in the place of one with the same key."""
+    def add(self, lock: Lock, *, is_stored: bool = True) -> None:
+        """In force from now on, in the place of one with the same key. ``is_stored`` False: not
+        seen in the store yet, so that :meth:`reload` leaves it.
+        """
+        names = self._names_of(lock)
         before = self._locks.get(lock.key)
         if before is not None:
-            self._names.pop(before.id, None)
+            learned = self._names.pop(before.id, set())
+            if before.id == lock.id:
+                names |= learned
+            if before.id == lock.id and before.id not in self._unstored:
+                is_stored = True  # seen there before; it is told again once it is
+            self._unstored.pop(before.id, None)
         self._locks[lock.key] = lock
-        self._names[lock.id] = self._names_of(lock)
+        self._names[lock.id] = names
+        if not is_stored:
+            self._unstored[lock.id] = lock
+
+    def unstored(self) -> list[Lock]:
+        """Those in force that were not seen in the store yet."""
+        now = self._clock.now()
+        return [lock for lock in self._unstored.values() if lock.in_force(now)]
+
+    def stored(self, lock: Lock, *, is_new: bool = True) -> None:
+        """It is in the store. ``is_new``: since now, by this process, which tells the others, who
+        may have read the store a moment too early. False: :meth:`reload` says what it is there.
+        """
+        self._unstored.pop(lock.id, None)
+        if not is_new:
+            return
+        present = self._locks.get(lock.key)
+        if present is not None and present.id == lock.id:
+            self.announce(lock)
 
     def remove(self, lock: Lock) -> None:
         """No longer in force, unless another one took its place."""
+        self._unstored.pop(lock.id, None)
         present = self._locks.get(lock.key)
         if present is not None and present.id == lock.id:
             del self._locks[lock.key]

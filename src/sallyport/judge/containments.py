@@ -22,6 +22,8 @@ from sallyport.policy.containment import Containment
 #: A read within so many seconds of the last one that counted does not prolong a containment again.
 #: The time is added to its end, so that nobody is let go too early.
 STEP: Final = 60.0
+#: Of so many containments, the newest, it is looked up whether they were released elsewhere.
+_RECENT: Final = 1000
 
 
 class ContainmentStore(Protocol):
@@ -90,11 +92,24 @@ class Containments:
             self._tell()
 
     def reload(self) -> None:
-        """Take those that the store has and that are not here. Reads the store."""
-        present = {containment.id for containment in self.active()}
-        for containment in self.store.unreleased() if self.store is not None else ():
-            if containment.id not in present:
+        """Take what the store has and what is not here: new ones, later ends, and releases, but for
+        those of long ago. What is not stored yet stays. Reads the store.
+        """
+        if self.store is None:
+            return
+        present = {containment.id: containment for containment in self.active()}
+        unreleased = {containment.id: containment for containment in self.store.unreleased()}
+        for containment in unreleased.values():
+            before = present.get(containment.id)
+            if containment.in_force(self._now()) and (
+                before is None or containment.until > before.until
+            ):
                 self.take(containment)
+        if present.keys() <= unreleased.keys():
+            return
+        for containment in self.store.recent(_RECENT):
+            if containment.id in present and containment.released_at is not None:
+                self._remove(containment)
 
     def of(self, subject: Subject) -> Containment | None:
         """Why the subject and its agent are contained, the oldest reason; None: they are not."""

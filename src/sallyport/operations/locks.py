@@ -1,7 +1,8 @@
 """What people do with locks: list, lock, release. Console and REST call these, nothing else.
 
 A lock is in force, and the sessions that it ends are over, before it is stored: an emergency does
-not wait for a disk. A release is stored first. Who may end sessions may lock; nobody locks
+not wait for a disk. One that cannot be stored is tried again for as long as the process lives. A
+release is stored first. Who may end sessions may lock; nobody locks
 themselves out. Errors: ForbiddenError, LockError, RefusedError (SP1801: not stored).
 """
 
@@ -71,12 +72,12 @@ class LockOperations:
 
     async def lock(self, who: Principal, request: LockRequest) -> tuple[Lock, int]:
         """The lock, and how many live sessions it ended. RefusedError: it is in force, but ends
-        with the gateway's process.
+        with the gateway's process unless it can be stored before.
         """
         who.require("locks.lock")
         lock = _checked(who, request, self.live.issuers(), self.locks)
         by = who.subject.email or who.subject.id
-        self.locks.add(lock)
+        self.locks.add(lock, is_stored=False)
         self.locks.announce(lock)
         ended = self.live.end_locked(lock, by)
         log.warning(
@@ -90,6 +91,7 @@ class LockOperations:
             sessions=ended,
         )
         await asyncio.to_thread(self.locks.store.add, lock)
+        self.locks.stored(lock)
         return lock, ended
 
     async def release(self, who: Principal, lock_id: str) -> Lock:
@@ -98,6 +100,8 @@ class LockOperations:
         lock = next((lock for lock in self.locks.active() if lock.id == lock_id), None)
         if lock is None:
             raise LockError(f"No lock {lock_id} is in force.", missing=True)
+        if lock in self.locks.unstored():
+            await asyncio.to_thread(self.locks.store.add, lock)
         lock = released(lock, time.time(), who.subject.email or who.subject.id)
         await asyncio.to_thread(self.locks.store.release, lock)
         self.locks.remove(lock)

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from sqlalchemy import Engine, Select, insert, select, update
 
 from sallyport.identity.locks import Lock
+from sallyport.store.dialect import INSERTS
 from sallyport.store.durable import DurableWrites
 from sallyport.store.tables import locks
 
@@ -23,17 +24,21 @@ class SqlLockStore:
         self._engine = engine
         self._writes = DurableWrites(engine, "a lock")
 
-    def add(self, lock: Lock) -> None:
+    def add(self, lock: Lock) -> bool:
         table = locks.c
         before = (
             update(locks)
             .where(table.kind == lock.kind, table.name == lock.name, table.issuer == lock.issuer)
-            .where(table.released_at.is_(None))
+            .where(table.released_at.is_(None), table.created <= lock.created, table.id != lock.id)
             .values(released_at=lock.created, released_by=lock.by)
         )
+        new = INSERTS[self._engine.dialect.name](locks).values(asdict(lock))
         with self._writes.transaction() as connection:
-            connection.execute(before)
-            connection.execute(insert(locks), [asdict(lock)])
+            inserted = connection.execute(new.on_conflict_do_nothing(index_elements=[table.id]))
+            is_new = inserted.rowcount == 1
+            if is_new:
+                connection.execute(before)
+        return is_new
 
     def release(self, lock: Lock) -> None:
         with self._writes.transaction() as connection:

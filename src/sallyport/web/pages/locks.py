@@ -74,7 +74,7 @@ def lock_details(lock: Lock, ended: int) -> dict[str, str]:
 def not_stored(error: RefusedError) -> str:
     """What a lock is worth that could not be stored."""
     return (
-        "The lock is in force, but only until the gateway stops: "
+        "The lock is in force, and is lost if the gateway stops before it can be stored: "
         f"{error.refusal.message}. {error.refusal.hint}"
     )
 
