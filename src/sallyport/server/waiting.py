@@ -18,9 +18,7 @@ from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import (
     ApprovalRequirement,
     Binding,
-    Decision,
     Mode,
-    Preview,
     Recorded,
     Request,
     Status,
@@ -31,6 +29,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import Verdict
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Reviewers, Rule
+from sallyport.server import approval_notes
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.server.peers import PeerState
@@ -46,6 +45,8 @@ log = structlog.get_logger("sallyport.approvals")
 
 #: Between two looks at the client of a held statement (seconds).
 _POLL_SECONDS = 1.0
+#: Looks at the client for each look at the request.
+_POLLS_BETWEEN_LOOKS = 3
 #: The longest time between reminders, as a multiple of the first.
 _RAREST_REMINDER = 10
 #: How long the catalog may take to be read before an approved statement runs.
@@ -63,6 +64,11 @@ CANCELLED = refuse(
     "SP1403",
     "canceling statement due to user request, while it waited for approval",
     "The request was withdrawn, and nothing was executed.",
+)
+GONE = refuse(
+    "SP1404",
+    "the request for approval cannot be read any more",
+    hint="Send the statement again to request a new approval.",
 )
 
 
@@ -92,6 +98,7 @@ class HeldStatementWait:
         self._flush = flush
         self._port = port
         self._polling: asyncio.TimerHandle | None = None
+        self._polls = 0
         self._request = ""  # the id of what is waited for
         self._approved_pending_check = False  # it is approved, and about to run
         self._verdict: Verdict | None = None  # of the statement that waits
@@ -158,7 +165,7 @@ class HeldStatementWait:
             in_transaction=held.in_transaction,
             additional=additional,
         )
-        self._session.recorder.note("approval", _asked(request))
+        self._session.recorder.note("approval", approval_notes.asked(request))
         self._gateway.spawn(self._measure(request, held), "preview")
         if request.mode == "async":
             self._answer(
@@ -183,7 +190,7 @@ class HeldStatementWait:
         try:
             self._approvals.previewed(request.id, preview)
             if self._session.client_state is not ClientState.CLOSED:
-                measured = _measured(preview, request.binding.recorded is not None)
+                measured = approval_notes.measured(preview, request.binding.recorded is not None)
                 self._session.recorder.note("approval", f"{request.id} preview: {measured}")
         except RefusedError as error:
             log.info("preview came too late", request=request.id, reason=str(error))
@@ -224,6 +231,20 @@ class HeldStatementWait:
             self._port.close(at_once=True)
             return
         self._polling = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll_client)
+        self._polls += 1
+        if self._polls % _POLLS_BETWEEN_LOOKS == 0 and self._request:
+            self._look()
+
+    def _look(self) -> None:
+        """What became of the request: nobody waits for ever because a message was lost."""
+        try:
+            request = self._approvals.get(self._request)
+        except RefusedError:
+            return  # the store does not answer; it is asked again
+        if request is not None:
+            self._changed(request)
+        else:
+            self._answer(self._refusal_ruling(GONE))
 
     def _changed(self, request: Request) -> None:
         if request.id != self._request:
@@ -289,17 +310,17 @@ class HeldStatementWait:
             )
             ended = self._approvals.get(approved)
             if ended is not None:
-                self._session.recorder.note("approval", _ended(ended))
+                self._session.recorder.note("approval", approval_notes.ended(ended))
         self._flush()
 
     def _note(self, request: Request) -> None:
         """Everything about the request that this session's recording does not have yet."""
         note = self._session.recorder.note
         for decision in request.decisions[self._noted :]:
-            note("approval", _decided(request, decision))
+            note("approval", approval_notes.decided(request, decision))
         self._noted = len(request.decisions)
         if request.status not in (Status.PENDING, Status.APPROVED, Status.DENIED):
-            note("approval", _ended(request))
+            note("approval", approval_notes.ended(request))
 
     def _end(self, how: Callable[[str, str], Request], request_id: str, reason: str) -> None:
         """Withdraw or void. What cannot be stored is logged: the wait is over all the same, and no
@@ -433,9 +454,6 @@ def _refusal(held: HeldStatement) -> Refusal:
     return held.verdict.refusal or refuse("SP1003", "this waits for approval")
 
 
-# -- what the recording says -----------------------------------------------------------------------
-
-
 def _policy_rules(held: HeldStatement) -> tuple[str, ...]:
     decision = held.verdict.decision
     return decision.holds if decision is not None else ()
@@ -449,44 +467,3 @@ def _names(held: HeldStatement) -> tuple[str, ...]:
 def _finding_rule(watch: WatchHold, reviewers: Reviewers) -> Rule:
     """What stands for a finding where rules are expected."""
     return Rule(watch.rule, Outcome.HOLD, frozenset(), (), reviewers=reviewers)
-
-
-def _asked(request: Request) -> str:
-    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(request.expires_at))
-    inside = ", inside an open transaction" if request.in_transaction else ""
-    touches = ", ".join(request.touches) or request.kind
-    return (
-        f"{request.id} asked for by {request.held_by} ({request.mode}{inside}): {touches};"
-        f" {request.wants} decide until {until}"
-    )
-
-
-def _measured(preview: Preview, hides_values: bool) -> str:
-    """``hides_values``: recordings do not show the statement as it is, which the plan and the
-    database's errors quote.
-    """
-    parts = [f"{preview.rows} rows" if preview.rows is not None else "rows not counted"]
-    parts += [f"lock {lock}" for lock in preview.locks]
-    parts += [f"depends: {dependant}" for dependant in preview.dependants]
-    if hides_values:
-        what = "plan" if not preview.problems else "plan and problems"
-        return "; ".join([*parts, f"{what} not recorded: they may quote values"])
-    parts += [f"not known: {problem}" for problem in preview.problems]
-    return "; ".join(parts) + (f"; plan {preview.plan}" if preview.plan else "")
-
-
-def _decided(request: Request, decision: Decision) -> str:
-    word = "approved" if decision.approve else "denied"
-    who = plain(decision.email or decision.reviewer, 200)
-    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(decision.at))
-    where = f" from {decision.address}" if decision.address else ""
-    why = f": {plain(decision.reason, 2000)}" if decision.reason else ""
-    return (
-        f"{request.id} {word} by {who} ({decision.issuer}) at {when} over"
-        f" {decision.channel}{where}{why}"
-    )
-
-
-def _ended(request: Request) -> str:
-    why = f": {plain(request.void_reason, 1000)}" if request.void_reason else ""
-    return f"{request.id} {request.status.value}{why}"
