@@ -350,7 +350,7 @@ async def gateway_running(
                 handover,
                 actions,
                 record.cosigner,
-                RunningGateway(gateway, siblings),
+                RunningGateway(gateway, siblings, opened.rows()),
             )
         yield gateway, server.sockets[0].getsockname()[:2]
     finally:

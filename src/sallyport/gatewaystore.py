@@ -54,6 +54,10 @@ class GatewayStore:
         """Of the sessions whose recordings this gateway has. ``is_dead``: as in the index."""
         return SqlSessionIndex(self.engine, writer, is_dead, gateway=self.name)
 
+    def rows(self) -> SqlSessionIndex:
+        """The sessions of all gateways, for the event loop."""
+        return SqlSessionIndex(self.prompt)
+
     def tied(self, worker: Worker) -> Worker:
         """With the messages of the gateways that share the store."""
         return worker if self.link is None else replace(worker, announcements=self.link)

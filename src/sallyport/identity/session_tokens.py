@@ -73,7 +73,7 @@ class SessionTokenStore(Protocol):
         ...
 
     def valid(self, now: float) -> list[SessionToken]:
-        """Neither revoked nor expired."""
+        """Neither revoked nor expired. RefusedError (SP1801) when that cannot be read."""
         ...
 
     def get(self, digest: str) -> SessionToken | None:
@@ -107,6 +107,13 @@ class SessionTokens:
         """Take those that are valid from the store, but none that is being revoked."""
         valid = self.store.valid(self._clock.now()) if self.lifetime else []
         self._tokens = {t.digest: t for t in valid if t.id not in self._revoked}
+
+    def reread(self) -> None:
+        """As :meth:`reload`, where other processes issue and revoke as well. Raises RefusedError
+        (SP1801).
+        """
+        if self.is_shared:
+            self.reload()
 
     def issue(
         self,

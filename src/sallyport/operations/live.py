@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import partial
 from time import monotonic
+from typing import Protocol
 
 import structlog
 
 from sallyport.approvals.preview.sampling import Sample, sample
 from sallyport.approvals.states import Request, Requester
+from sallyport.audit.ports import LIVE, IndexUnreadableError, SessionRow
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.announcements import Topic
 from sallyport.core.errors import ConfigError, RefusedError, refuse
@@ -42,17 +44,36 @@ from sallyport.session.client.input import Blocked
 
 log = structlog.get_logger("sallyport.approvals")
 
-#: Characters of an operator's reason that a message to another worker has.
-_LONGEST_REASON = 1000
+STORE_LOST = refuse(
+    "SP1807",
+    "the gateway's store cannot be reached, so no other gateway can be told",
+    hint="Try again in a moment, or at the gateway that has the session.",
+)
+#: Bytes of an operator's reason that a message to another process has; JSON makes six of one.
+_LONGEST_REASON = 900
+
+
+class SessionRows(Protocol):
+    """Where the store says which sessions are live."""
+
+    def get(self, session_id: str) -> SessionRow | None:
+        """None: there is no such session."""
+        ...
 
 
 class RunningGateway:
     """Reads the gateway's registry; changes nothing but by :meth:`kill` and :meth:`end_locked`.
-    ``siblings``: the other workers, None where they are not asked for.
+    ``siblings``: the other workers, None where they are not asked for. ``rows``: the sessions of
+    all gateways of the store, for :meth:`kill`.
     """
 
-    def __init__(self, gateway: Gateway, siblings: Siblings | None = None) -> None:
-        self._gateway, self._siblings = gateway, siblings
+    def __init__(
+        self,
+        gateway: Gateway,
+        siblings: Siblings | None = None,
+        rows: SessionRows | None = None,
+    ) -> None:
+        self._gateway, self._siblings, self._rows = gateway, siblings, rows
 
     @property
     def containments(self) -> Containments:
@@ -73,13 +94,27 @@ class RunningGateway:
         if self.kill_own(session_id, reason):
             return True
         announcements = self._gateway.worker.announcements
-        if self._siblings is None and isinstance(announcements, Alone):
+        if isinstance(announcements, Alone) or not self._is_elsewhere(session_id):
             return False
-        body = json.dumps({"session": session_id, "reason": reason[:_LONGEST_REASON]})
+        shortened = reason.encode("utf-8", "ignore")[:_LONGEST_REASON].decode("utf-8", "ignore")
+        body = json.dumps({"session": session_id, "reason": shortened}, ensure_ascii=False)
         announcements.publish(Topic.SESSION_END, body)
-        if self._siblings is None:  # whichever gateway has it; what others have is not known here
+        return True
+
+    def _is_elsewhere(self, session_id: str) -> bool:
+        """Whether another process has the session. Raises RefusedError (SP1807) where that, or the
+        other process, cannot be asked.
+        """
+        siblings = self._siblings.live() if self._siblings is not None else ()
+        if any(session.id == session_id for session in siblings):
             return True
-        return any(session.id == session_id for session in self._siblings.live())
+        if self._gateway.store_watch.lost_seconds():
+            raise RefusedError(STORE_LOST)
+        try:
+            row = self._rows.get(session_id) if self._rows is not None else None
+        except IndexUnreadableError:
+            raise RefusedError(STORE_LOST) from None
+        return row is not None and row.status == LIVE
 
     def kill_own(self, session_id: str, reason: str) -> bool:
         """As :meth:`kill`, of a session in this process."""

@@ -175,8 +175,9 @@ class LiveGateway(Protocol):
         ...
 
     def kill(self, session_id: str, reason: str) -> bool:
-        """End a session: its client gets FATAL with SQLSTATE 57P01 and this reason. False: it is
-        not connected.
+        """End a session, of whichever gateway of the store: its client gets FATAL with SQLSTATE
+        57P01 and this reason. False: it is not connected. Raises RefusedError (SP1807) where that
+        cannot be asked, as the store is away.
         """
         ...
 

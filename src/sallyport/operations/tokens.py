@@ -2,14 +2,15 @@
 call these, nothing else.
 
 Everybody has their own; those of others are listed by whoever may see locks, and revoked by whoever
-may lock. A token is stored before it is given out. A revocation is in force, and the sessions that
-it ends are over, before it is stored. Errors: ForbiddenError, TokenError, RefusedError (SP1801: not
-stored).
+may lock, whichever gateway of the store issued them. A token is stored before it is given out. A
+revocation is in force, and the sessions that it ends are over, before it is stored. Errors:
+ForbiddenError, TokenError, RefusedError (SP1801: not stored).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from sallyport.core.clock import with_times
-from sallyport.core.errors import SallyportError
+from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.session_tokens import IssueError, SessionToken, SessionTokens
 from sallyport.operations.access import Principal
@@ -58,11 +59,14 @@ class TokenOperations:
         who.require("tokens.list")
         if everybody:
             who.require("locks.read")
+        with contextlib.suppress(RefusedError):  # it is logged; what is in force here is shown
+            self.tokens.reread()
         return [token for token in self.tokens.active() if everybody or _is_own(who, token)]
 
     async def issue(self, who: Principal, request: TokenRequest) -> tuple[Secret, SessionToken]:
         """A token for whoever asks. Nobody gets one for somebody else."""
         who.require("tokens.issue")
+        self.tokens.reread()
         if who.subject.issuer not in self.live.issuers():
             raise TokenError(
                 "Tokens of your issuer do not open this gateway, so neither would this."
@@ -92,7 +96,7 @@ class TokenOperations:
     async def revoke(self, who: Principal, token_id: str) -> tuple[SessionToken, int]:
         """The token, and how many live sessions it ended."""
         who.require("tokens.revoke")
-        token = next((token for token in self.tokens.active() if token.id == token_id), None)
+        token = self._active(token_id)
         if token is not None and not _is_own(who, token) and not who.may("locks.lock"):
             token = None  # who may not see it does not learn that it is there
         if token is None:
@@ -103,6 +107,17 @@ class TokenOperations:
         log.warning("session token revoked", token=token.id, by=who.subject.id, sessions=ended)
         await asyncio.to_thread(self.tokens.store.revoke, revoked)
         return revoked, ended
+
+    def _active(self, token_id: str) -> SessionToken | None:
+        """One that is valid. Where the store is away, one that this process knows can be revoked;
+        TokenError for another.
+        """
+        if not self.tokens.holds(token_id):
+            try:
+                self.tokens.reread()
+            except RefusedError as error:
+                raise TokenError(str(error), missing=True) from None
+        return next((token for token in self.tokens.active() if token.id == token_id), None)
 
 
 def _is_own(who: Principal, token: SessionToken) -> bool:

@@ -31,14 +31,25 @@ class DurableWrites:
                 with self._engine.connect() as connection, flushed(connection):
                     yield connection
             except SQLAlchemyError as error:
-                # Not the error itself: it quotes the row.
-                reason = reason_of(error)
-                _log.error(f"{self._subject} cannot be stored", error=reason)
-                raise RefusedError(
-                    refuse(
-                        "SP1801",
-                        f"the {self._subject.partition(' ')[2]} cannot be stored",
-                        "The gateway's database could not be written.",
-                        "Mend the gateway's database or its disk, then do it again.",
-                    )
-                ) from None
+                raise self._failed("stored", "written", error) from None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for queries. Raises RefusedError (SP1801)."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self._failed("looked up", "read", error) from None
+
+    def _failed(self, what: str, how: str, error: SQLAlchemyError) -> RefusedError:
+        # Not the error itself: it quotes the row.
+        _log.error(f"{self._subject} cannot be {what}", error=reason_of(error))
+        return RefusedError(
+            refuse(
+                "SP1801",
+                f"the {self._subject.partition(' ')[2]} cannot be {what}",
+                f"The gateway's database could not be {how}.",
+                "Mend the gateway's database or its disk, then do it again.",
+            )
+        )

@@ -24,7 +24,6 @@ class SqlSessionTokenStore:
     """Changed by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
         self._writes = DurableWrites(engine, "a session token")
 
     def add(self, token: SessionToken) -> None:
@@ -54,7 +53,7 @@ class SqlSessionTokenStore:
     def valid(self, now: float) -> list[SessionToken]:
         table = session_tokens.c
         query = select(session_tokens).where(table.revoked_at.is_(None), table.expires_at > now)
-        with self._engine.connect() as connection:
+        with self._writes.reading() as connection:
             return [_token(row._mapping) for row in connection.execute(query)]
 
     def get(self, digest: str) -> SessionToken | None:

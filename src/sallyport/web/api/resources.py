@@ -190,7 +190,11 @@ async def kill_session(call: Call) -> Any:
     log.warning(
         "session killed", session=id_, by=who.id, issuer=who.issuer, address=call.principal.address
     )
-    if not call.services.gateway.kill(id_, kill_reason(who.email or who.id)):
+    try:
+        is_ended = call.services.gateway.kill(id_, kill_reason(who.email or who.id))
+    except RefusedError as error:
+        raise ProblemError(503, "Not ended", error.refusal.text) from None
+    if not is_ended:
         raise not_found(f"No session {id_} is connected.")
     return {"killed": id_}
 

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from sallyport.audit import replay as rp
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import ACTIONS, SESSION, SessionQuery, SessionRow
+from sallyport.core.errors import RefusedError
 from sallyport.operations.ports import LiveSession
 from sallyport.operations.searching import SearchPage
 from sallyport.operations.sessions import UnknownSessionError
@@ -171,7 +172,11 @@ async def kill(visit: Visit) -> Response:
     log.warning(
         "session killed", session=id_, by=who.id, issuer=who.issuer, address=visit.principal.address
     )
-    if not visit.services.gateway.kill(id_, kill_reason(who.email or who.id)):
+    try:
+        is_ended = visit.services.gateway.kill(id_, kill_reason(who.email or who.id))
+    except RefusedError as error:
+        raise HTTPException(503, error.refusal.text) from None
+    if not is_ended:
         raise HTTPException(409, "This session is no longer connected.")
     return RedirectResponse(f"/sessions/{id_}", 303)
 
