@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,7 +17,7 @@ from sallyport.wire import frontend
 from tests.server.raw import Raw
 from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables, until
 from tests.support.gateway import AGENT, Gateway
-from tests.support.postgres import Server, start_server
+from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
 from tests.workers.crew import OLGA, PATIENCE, PEOPLE, rest
 
 LONG = "SELECT count(*) FROM waits a, waits b, waits c, waits d"
@@ -53,6 +56,15 @@ def is_over(connection: psycopg.Connection[Any], code: str) -> bool:
         assert code in str(error)
         return True
     return False
+
+
+def is_let_in(gateway: Gateway) -> bool:
+    try:
+        psycopg.connect(gateway.dsn()).close()
+    except psycopg.OperationalError as error:
+        assert "SP1608" in str(error)
+        return False
+    return True
 
 
 def cancelled(gateway: Gateway, raw: Raw, pid: int, key: bytes) -> bool:
@@ -111,7 +123,9 @@ def test_locks_kills_and_cancels_reach_the_session(pair: Pair) -> None:
         (id_,) = connection.execute("SELECT current_setting('sallyport.session')").fetchone() or (
             "",
         )
-        assert rest(second, "POST", f"/sessions/{id_}/kill", OLGA).status_code == 200
+        assert rest(second, "POST", "/sessions/ses_nobody/kill", OLGA).status_code == 404
+        kill = f"/sessions/{id_}/kill"
+        until(lambda: rest(second, "POST", kill, OLGA).status_code == 200, PATIENCE)
         until(lambda: is_over(connection, "SP1803"), PATIENCE)
     with Raw(first, PATIENCE) as raw:
         key = raw.login()
@@ -126,3 +140,66 @@ def test_locks_kills_and_cancels_reach_the_session(pair: Pair) -> None:
         until(lambda: is_over(connection, "SP1608"), PATIENCE)
     with pytest.raises(psycopg.OperationalError, match="SP1608"):
         psycopg.connect(first.dsn(first.token(AGENT)))
+
+
+def test_a_token_is_listed_and_revoked_at_another_gateway(pair: Pair) -> None:
+    first, second = pair
+    id_ = rest(first, "POST", "/tokens", AGENT, json={"minutes": 10}).json()["token"]["id"]
+    listed = rest(second, "GET", "/tokens", AGENT).json()["tokens"]
+    assert [token["id"] for token in listed] == [id_]
+    assert rest(second, "POST", f"/tokens/{id_}/revoke", AGENT).status_code == 200
+    assert rest(first, "GET", "/tokens", AGENT).json()["tokens"] == []
+
+
+def test_a_lock_made_while_the_store_is_away_is_stored_and_told_later(
+    pair: Pair, store_server: Server
+) -> None:
+    first, second = pair
+    os.kill(store_server.cluster.pid, signal.SIGKILL)
+    body = {"kind": "subject", "name": "somebody", "reason": "looks odd"}
+    answer = rest(first, "POST", "/locks", OLGA, json=body)
+    assert answer.status_code == 503 and "in force" in answer.json()["detail"], answer.text
+    until(lambda: rest(second, "POST", "/sessions/ses_1/kill", OLGA).status_code == 503, PATIENCE)
+    store_server.restart()
+
+    def is_listed(gateway: Gateway) -> bool:
+        locks = rest(gateway, "GET", "/locks", OLGA).json()["locks"]
+        return [lock["name"] for lock in locks] == ["somebody"]
+
+    for gateway in pair:
+        until(partial(is_listed, gateway), PATIENCE)
+    for gateway in pair:
+        gateway.restart()
+        assert is_listed(gateway)
+
+
+def test_what_no_message_told_is_read_from_the_store(pair: Pair) -> None:
+    """Rows as another gateway leaves them whose messages are lost."""
+    first, _ = pair
+    store = first.extra["store"]
+    with (
+        psycopg.connect(
+            host=store["host"],
+            port=store["port"],
+            dbname=store["database"],
+            user=store["user"],
+            password=SUPERUSER_PASSWORD,
+            autocommit=True,
+        ) as rows,
+        Waiter(first) as held,
+    ):
+        held.run("DELETE FROM waits WHERE id = 104")
+        void = "UPDATE approvals SET status = 'voided', void_reason = 'moved' WHERE id = %s"
+        assert rows.execute(void, [held.id]).rowcount == 1
+        held.end(PATIENCE).refused("SP1404", "42501")
+        (subject,) = held.db.execute("SELECT current_setting('sallyport.subject')").fetchone() or (
+            "",
+        )
+        rows.execute(
+            "INSERT INTO locks (id, kind, name, issuer, reason, created, by, by_issuer, address,"
+            " released_by) VALUES ('lck_1', 'subject', %s, '', 'odd', 1, 'olga', '', '', '')",
+            [subject],
+        )
+        until(lambda: is_over(held.db, "SP1608"), PATIENCE)
+        rows.execute("UPDATE locks SET released_at = 2, released_by = 'olga'")
+        until(lambda: is_let_in(first), PATIENCE)
