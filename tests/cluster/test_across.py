@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -45,7 +46,17 @@ def pair(make_member: Callable[..., Gateway]) -> Pair:
         console = {"listen": f"127.0.0.1:{free_port()}", "roles": ROLES}
         return make_member(extra={"console": console}, policy=POLICY)
 
-    return make(), make()
+    first, second = make(), make()
+    for gateway in (first, second):
+        until(partial(has_console, gateway), PATIENCE)
+    return first, second
+
+
+def has_console(gateway: Gateway) -> bool:
+    """It listens a moment after the gateway."""
+    host, _, port = gateway.extra["console"]["listen"].rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def is_over(connection: psycopg.Connection[Any], code: str) -> bool:
@@ -170,6 +181,7 @@ def test_a_lock_made_while_the_store_is_away_is_stored_and_told_later(
         until(partial(is_listed, gateway), PATIENCE)
     for gateway in pair:
         gateway.restart()
+        until(partial(has_console, gateway), PATIENCE)
         assert is_listed(gateway)
 
 
