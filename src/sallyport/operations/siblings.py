@@ -32,8 +32,8 @@ _COUNTERS: Final = (
     "logins",
     "target_failures",
     "task_failures",
-    "added",
-    "added_seconds",
+    "latency",
+    "latency_seconds",
 )
 _GAUGES: Final = ("sessions", "recorder_backlog")
 _FLAGS: Final = ("recorder_failed", "journal_failed", "policy_problem")
