@@ -77,7 +77,7 @@ class Sources(Expressions):
         text, first = self.item(Scope(), depth)
         scope = Scope([first])
         for _ in range(self.dice.choice((0, 0, 1, 1, 2)) if maximum > 1 else 0):
-            if len(scope.sources) >= most:
+            if len(scope.sources) >= maximum:
                 break
             text = self.joined(text, scope, depth)
         return text, scope

@@ -24,6 +24,7 @@ class SqlSessionTokenStore:
     """Changed by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._writes = DurableWrites(engine, "a session token")
 
     def add(self, token: SessionToken) -> None:
