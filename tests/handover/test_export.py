@@ -139,7 +139,7 @@ def test_cef(handed: Handed) -> None:
         header, fields = read_cef(line)
         assert header[:3] == ["CEF:0", "Sallyport", "Sallyport"] and 0 <= int(header[6]) <= 10
         assert fields["externalId"] == told["id"] and fields["suid"] == told["subject"]
-        known = r"rt|externalId|su(id|ser)|sntdom|spriv|spt|dhost|sourceServiceName|src|act|outcome|reason|msg|app|duid|c[sn]\d(Label)?"
+        known = r"rt|(externalI|deviceExternalI)d|su(id|ser)|sntdom|spriv|spt|dhost|sourceServiceName|src|act|outcome|reason|msg|app|duid|c[sn]\d(Label)?"
         assert all(re.fullmatch(known, key) for key in fields), fields
         if told["kind"] == "statement" and told["sql"].isprintable():
             assert fields["msg"] == told["sql"], "escaped so that readers get back what it was"

@@ -76,7 +76,7 @@ async def hosted(files: Gateway) -> AsyncIterator[tuple[RunningGateway, SessionH
         admitted = await admit(gateway, request, "")
         port = MemoryPort()
         host = SessionHost(gateway, admitted, request, port, "in memory")
-        host.begin(request.minor, b"", port.received)
+        host.begin(request.minor, b"", bytearray())
         yield gateway, host, port
 
 

@@ -23,6 +23,7 @@ import structlog
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.counts import Counts
 from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.core.rate_limit import RateLimit
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.failures import FailedLogins
@@ -99,6 +100,7 @@ class Authenticator:
         self._only_id_tokens = only_id_tokens
         counts = counts if counts is not None else Counts(slots=1024, now=self._clock.now)
         self._failures = FailedLogins(self._clock, failures_per_minute, counts)
+        self._look_ups = RateLimit(self._clock, 20, 1.0)
         jwt = JwtVerifier(
             issuers,
             self._clock,
@@ -124,7 +126,7 @@ class Authenticator:
         """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or
         cli; for the log. address: the client's, for the bound on failures; "" for none. target:
         what is to be opened; None where that is not a target. A valid token passes that bound,
-        unless it is a session token that another process issued and this one has not seen yet.
+        except that of session tokens that this process has not seen yet 20 a second are looked up.
 
         Raises LoginRefused (LockedError), RefusedError (SP1807). May wait for the store, and for
         the issuer (bounded by ``CacheLimits.timeout`` per document) when keys must be fetched.
@@ -267,7 +269,10 @@ class Authenticator:
             return IdentityProblem("session tokens are not accepted here")
         if self.session_tokens.needs_look(text):
             if address and self._failures.exceeded(address):
-                return IdentityProblem("a session token that this process does not know")
+                # A valid token passes even then; what strangers can make the store do is bounded.
+                if self._look_ups.exceeded(""):
+                    return IdentityProblem("a session token that this process does not know")
+                self._look_ups.count("")
             await self.session_tokens.look_up(text)
         subject = self.session_tokens.verify(text, address, target)
         if isinstance(subject, IdentityProblem):
