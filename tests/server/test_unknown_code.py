@@ -139,7 +139,7 @@ ATTACKS = (HERE / "unknown_code_attacks.sql").read_text().splitlines()[1:]
 def test_no_hidden_value_comes_out(door: Gateway, way: Callable[..., list[bytes]]) -> None:
     leaks = []
     for attack in ATTACKS:
-        with Raw(door, 20.0) as client:
+        with Raw(door, 120.0) as client:
             client.login()
             if CANARY in b"".join(way(client, attack.split(" ;; "))):
                 leaks.append(attack)
@@ -177,7 +177,7 @@ BENIGN = {
 @pytest.mark.parametrize("way", WAYS[:6])
 def test_ordinary_use_passes(door: Gateway, way: Callable[..., list[bytes]]) -> None:
     for statements, rows in BENIGN.items():
-        with Raw(door, 20.0) as client:
+        with Raw(door, 120.0) as client:
             client.login()
             received = _tags(way(client, statements.split(" ;; ")))
         assert set(received) == set(rows), statements
@@ -225,7 +225,7 @@ def test_many_of_a_pipeline_are_told_apart(db: psycopg.Connection) -> None:
 
 
 def test_planning_runs_immutable_functions(door: Gateway) -> None:
-    with Raw(door, 20.0) as client:
+    with Raw(door, 120.0) as client:
         client.login()
         bound = frontend.parse(b"", b"select work.f_cover_stable()") + frontend.bind(b"", b"")
         client.send(bound, frontend.sync()).until("Z")

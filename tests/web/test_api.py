@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 from starlette.testclient import TestClient
 
-from sallyport.core.clock import unix_seconds
+from sallyport.core.clock import SystemClock, unix_seconds
+from sallyport.core.counts import Counts
 from sallyport.demo.issuer import DevIssuer
+from sallyport.identity.failures import FailedLogins
 from sallyport.operations.access import OWN
 from sallyport.web.api.operations import PREFIX
 from sallyport.web.api.resources import OPERATIONS
@@ -43,7 +45,9 @@ def test_bad_tokens(client: TestClient, place: World, token: str) -> None:
 
 
 def test_bad_tokens_are_limited(client: TestClient, issuer: DevIssuer) -> None:
-    limit = client.app.state.console.services.authenticator._failures
+    authenticator = client.app.state.console.services.authenticator
+    kept = authenticator._failures
+    authenticator._failures = FailedLogins(SystemClock(), 30, Counts())
     try:
         seen = [
             client.get(f"{PREFIX}/targets", headers={"Authorization": "Bearer x"}).status_code
@@ -52,8 +56,7 @@ def test_bad_tokens_are_limited(client: TestClient, issuer: DevIssuer) -> None:
         assert seen[-1] == 429
         assert client.get(f"{PREFIX}/targets", headers=bearer(issuer, "viewer")).status_code == 200
     finally:
-        limit._counts.clear()
-        limit._total = 0
+        authenticator._failures = kept
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
