@@ -142,7 +142,7 @@ def test_a_terminal_logs_in_by_the_browser(chromium: Any, house: House, tmp_path
         page.goto(address)
         page.get_by_role("link", name="Sign in with corp").click()
         page.get_by_role("button", name="Log in the terminal").click()
-        page.get_by_text("You are logged in in the terminal").wait_for()
+        page.get_by_text("The terminal goes on from here").wait_for()
         said = login.stderr.read()
         assert login.wait(20) == 0, said
         watched.close()
