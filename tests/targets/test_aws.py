@@ -48,7 +48,7 @@ def manager(endpoint: str) -> object:
     client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint, **keys)
     client.create_secret(Name="plain", SecretString="first")
     value = json.dumps({"username": "agent", "password": "of-json", "port": 5432})
-    client.create_secret(Name="prod/shop", SecretString=value)
+    client.create_secret(Name="prod/shop-parts", SecretString=value)
     client.create_secret(Name="binary", SecretBinary=b"\x00\x01")
     return client
 
@@ -59,7 +59,7 @@ def read(endpoint: str, id_: str, key: str = "", region: str = REGION) -> str:
 
 def test_texts_and_keys_of_json(endpoint: str, manager: object) -> None:
     assert read(endpoint, "plain") == "first"
-    assert read(endpoint, "prod/shop", "password") == "of-json"
+    assert read(endpoint, "prod/shop-parts", "password") == "of-json"
     manager.put_secret_value(SecretId="plain", SecretString="second")  # type: ignore[attr-defined]
     assert read(endpoint, "plain") == "second"
 
@@ -70,8 +70,8 @@ def test_texts_and_keys_of_json(endpoint: str, manager: object) -> None:
         ("none", "", "ResourceNotFoundException.*in this region"),
         ("binary", "", "binary"),
         ("plain", "password", "not a JSON object"),
-        ("prod/shop", "pass", "no text under the key 'pass'"),
-        ("prod/shop", "port", "no text under the key 'port'"),
+        ("prod/shop-parts", "pass", "no text under the key 'pass'"),
+        ("prod/shop-parts", "port", "no text under the key 'port'"),
     ],
 )
 def test_secrets_that_cannot_be_used(
