@@ -32,6 +32,7 @@ COMMANDS = {
     "COMMIT": "COMMIT",
     "ROLLBACK": "ROLLBACK",
 }
+SET_PATH = "SET search_path = public"
 FAILING = "INSERT INTO customers (name, email, city) VALUES ('a', 'b', 'c')"
 COPY_IN = "COPY products (sku, name, price) FROM STDIN"
 COPY_OUT = "COPY customers (id, ssn) TO STDOUT"
@@ -257,7 +258,7 @@ class ModelServer:
         return self._failed(Failure(code), simple=not self._extended)
 
     def _check(self, text: str) -> None:
-        known = (*self.queries, *COMMANDS, FAILING, COPY_IN, *self.copies, *_PROBES, "")
+        known = (*self.queries, *COMMANDS, SET_PATH, FAILING, COPY_IN, *self.copies, *_PROBES, "")
         if text not in known and not re.match(
             r"(PREPARE|EXECUTE|DEALLOCATE|DECLARE|FETCH|CLOSE) ", text
         ):
@@ -294,6 +295,8 @@ class ModelServer:
             return backend.message(0x48, b"\0\0\x02\0\0\0\0") + line * 2 + backend.message(
                 0x63
             ) + done("COPY 2"), None
+        if text == SET_PATH:
+            return done("SET"), None
         if text in COMMANDS:
             return self._command(text), None
         return self._named(text)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sallyport.session.client.input import Blocked
-from sallyport.session.commands import CloseSession, JudgeElsewhere, RefreshCatalog
+from sallyport.session.commands import CloseSession, Command, RefreshCatalog
 from sallyport.session.machine import Session, SessionLimits
 from sallyport.wire import frontend
 from tests.session.decode import messages, show
@@ -28,6 +28,7 @@ from tests.session.model import (
     COPY_QUERY,
     FAILING,
     QUERIES,
+    SET_PATH,
     ModelServer,
 )
 from tests.session.playbook import AGENT, CANARY, Recording, Stage, from_client, from_server
@@ -37,7 +38,7 @@ CURSORS = st.sampled_from(["c", "d"])
 QUERY = st.sampled_from(list(QUERIES))
 COMMAND = st.sampled_from(
     [
-        *(*COMMANDS, FAILING, COPY_OUT, COPY_QUERY, "", "DROP ROLE x", "SELEC"),
+        *(*COMMANDS, FAILING, COPY_OUT, COPY_QUERY, "", "DROP ROLE x", "SELEC", "TABLE nowhere"),
         "UPDATE customers SET city = 'x' WHERE ssn = 'x'",
     ]
 )
@@ -55,7 +56,7 @@ NAMED = st.one_of(
     st.builds("CLOSE {}".format, CURSORS),
 )
 PLAIN = st.one_of(QUERY, QUERY, COMMAND)
-TEXT = st.one_of(QUERY, COMMAND, NAMED, st.just(COPY_IN))
+TEXT = st.one_of(QUERY, COMMAND, NAMED, st.sampled_from([COPY_IN, SET_PATH]))
 PORTALS = st.one_of(NAMES, CURSORS)
 
 
@@ -93,13 +94,15 @@ ANY = st.lists(
     st.one_of(conversation(TEXT, PORTALS), st.lists(COPYING, max_size=3)), max_size=4
 ).map(lambda found: [m for part in found for m in part])
 TIMING = st.lists(
-    st.tuples(st.sampled_from("ccsr"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40
+    st.tuples(st.sampled_from("ccsro"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40
 )
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
 class Conversation:
-    """Client, machine and model server, with bytes under way between them."""
+    """Client, machine and model server, with bytes under way between them, and an owner who takes
+    his time over what the machine asks for.
+    """
 
     def __init__(
         self, stage: Stage, limits: SessionLimits | None = None, recording: Any = None
@@ -114,12 +117,17 @@ class Conversation:
         self.requests = b""  # from the gateway to the server
         self.replies = b""
         self.closed = False
+        self.asked: list[Command] = []
 
     def step(self, who: str, size: int) -> None:
         if who == "c":
             data, self.from_client = self.from_client[:size], self.from_client[size:]
             if data:
                 from_client(self.session, data)
+        elif who == "o":
+            if self.asked:
+                command = self.asked.pop(0)
+                self.session.resume(refreshed=isinstance(command, RefreshCatalog))
         elif who == "s":
             data, self.requests = self.requests[:size], self.requests[size:]
             self.replies += self.server.receive(data)
@@ -131,24 +139,22 @@ class Conversation:
 
     def _collect(self) -> None:
         session = self.session
-        while True:
-            self.requests += bytes(session.to_server.take())
-            self.to_client += bytes(session.to_client)
-            session.to_client.clear()
-            if not session.commands:
-                return
-            command = session.commands.pop(0)
-            if isinstance(command, CloseSession):
-                self.closed = True
-            elif isinstance(command, (RefreshCatalog, JudgeElsewhere)):
-                session.resume(refreshed=isinstance(command, RefreshCatalog))
+        sent = bytes(session.to_server.take())
+        # the owner may be asking over the session's own connection
+        assert not (sent and self.asked and not self.closed)
+        self.requests += sent
+        self.to_client += bytes(session.to_client)
+        session.to_client.clear()
+        self.closed = self.closed or any(isinstance(c, CloseSession) for c in session.commands)
+        self.asked += [c for c in session.commands if not isinstance(c, CloseSession)]
+        session.commands.clear()
 
     def run(self, data: bytes, timing: list[tuple[str, int]]) -> None:
         self.from_client = data
         for who, size in timing:
             self.step(who, size)
-        while not self.closed and (self.from_client or self.requests or self.replies):
-            for who in "csr":
+        while not self.closed and (self.from_client or self.requests or self.replies or self.asked):
+            for who in "csro":
                 self.step(who, 1 << 20)
 
     def check(self) -> None:
@@ -193,7 +199,7 @@ WORDS: list[bytes] = [
     *(frontend.query(f"PREPARE s AS {q}") for q in (SECRET, MASKED, PUBLIC)),
     *(frontend.parse("s", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c")),
     *(frontend.parse("", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c", COPY_IN)),
-    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN", "ROLLBACK", COPY_IN, SECRET, MASKED, PUBLIC)),
+    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN", "ROLLBACK", SET_PATH, "TABLE nowhere", COPY_IN, SECRET, MASKED, PUBLIC)),
     *(frontend.bind(portal, name) for portal in ("", "c") for name in ("", "s")),
     frontend.close(b"S", "s"), frontend.close(b"P", "c"), frontend.bind("", "nothing"), frontend.copy_done(),
     *_RUN, frontend.sync(), frontend.sync(), frontend.sync(),
@@ -214,7 +220,7 @@ def test_conversations_of_few_words(stage: Stage, seed: int) -> None:
         words = [*source.sample(WORDS, source.randint(4, 12)), frontend.sync()]
         spoken = [source.choice(words) for _ in range(source.randint(6, 30))]
         timing = [
-            (source.choice("ccsr"), source.choice([1, 9, 40, 1000]))
+            (source.choice("ccsro"), source.choice([1, 9, 40, 1000]))
             for _ in range(source.choice([0, 0, 10, 60]))
         ]
         conversation = Conversation(stage)

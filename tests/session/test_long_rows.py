@@ -63,7 +63,7 @@ def test_a_row_that_would_be_masked_is_withheld(stage: Stage) -> None:
         server >> (described, rows("1", CANARY + LONG)),
         client << (described, refused("SP1702", "54000")),
         asks(CancelUpstream),
-        does(lambda run: run.session.resume()),
+        does(lambda run: run.session.release_input()),
         server >> (rows("2", CANARY), backend.error_response("ERROR", "57014", "canceled"), IDLE),
         client << IDLE,
         limits=LIMITS,

@@ -95,8 +95,6 @@ class StatementCancel:
         finally:
             self._delivered = None
             delivered.set()
-            session.release_input()
-            self._hold(False)
             self._flush()
 
     async def _send(self) -> None:
@@ -109,6 +107,9 @@ class StatementCancel:
             self._shut(UNANSWERED, "the target did not answer a cancel request")
         except OSError as error:  # nothing was sent
             log.warning("cancel not delivered", target=self._database.name, reason=str(error))
+        finally:
+            self._session.release_input()
+            self._hold(False)
 
 
 async def cancel_abandoned(database: Database, pid: int, key: bytes) -> None:

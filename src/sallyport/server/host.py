@@ -336,7 +336,7 @@ class SessionHost:
         if isinstance(command, CloseSession):
             self.end(command.reason)
         elif isinstance(command, CancelUpstream):
-            self._gateway.spawn(self._answered(self._cancel_and_resume()), CANCEL)
+            self._gateway.spawn(self._answered(self._cancel_own()), CANCEL)
         elif isinstance(command, AskApproval):
             if self._waiting is not None:
                 self._waiting.ask(command.held)
@@ -422,12 +422,12 @@ class SessionHost:
         session.resume()
         self.flush()
 
-    async def _cancel_and_resume(self) -> None:
+    async def _cancel_own(self) -> None:
         """Only when the server has taken the cancel may the next statement go there: it could be
         hit in place of this one.
         """
         await self._cancel.deliver_own()
-        self._session.resume()
+        self._session.release_input()
         self.flush()
 
     def cancel_requested(self) -> None:

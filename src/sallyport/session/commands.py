@@ -41,11 +41,9 @@ class JudgeElsewhere:
 
 @dataclass(frozen=True, slots=True)
 class CancelUpstream:
-    """Send a CancelRequest for this session's own backend: a limit was exceeded. Blocks, or it
-    could hit the next statement.
+    """Send a CancelRequest for this session's own backend: a limit was exceeded. The session holds
+    its client's input, which the request could hit, until ``Session.release_input`` is called.
     """
-
-    blocks: ClassVar[Blocked] = Blocked.LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +71,5 @@ class CloseSession:
     reason: str
 
 
-BlockingCommand = RefreshCatalog | JudgeElsewhere | CancelUpstream | AskApproval | RenewToken
-Command = BlockingCommand | CloseSession
+BlockingCommand = RefreshCatalog | JudgeElsewhere | AskApproval | RenewToken
+Command = BlockingCommand | CancelUpstream | CloseSession

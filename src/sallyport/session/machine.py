@@ -75,8 +75,7 @@ class Session(SessionState):
         if (
             stream.received
             or stream.long_left
-            or waiting.blocked is not _READ
-            or waiting.received
+            or not waiting.is_open
             or not self.pipeline.entries
             or self.to_client
             or self.series is not None
@@ -142,6 +141,8 @@ class Session(SessionState):
         )
         self.names.on_refreshed(refreshed, is_waited_for)
         waiting.unblock()
+        if not self.pipeline.entries and not self.pipeline.unsynced:
+            self.ask_what_is_due()
         self._continue()
 
     def on_ruling(self, ruling: Ruling) -> None:
@@ -150,16 +151,10 @@ class Session(SessionState):
         self.resume()
         self.ruling = None  # it was for that statement only
 
-    def hold_input(self) -> None:
-        """Forward nothing of the client's until :meth:`release_input`: a cancel on its way could
-        hit it.
-        """
-        self.input.is_held = True
-
     def release_input(self) -> None:
-        if self.input.is_held:
-            self.input.is_held = False
-            self._continue()
+        """A CancelRequest for which :meth:`hold_input` was called can hit nothing any more."""
+        self.input.holds -= 1
+        self._continue()
 
     def _continue(self) -> None:
         one_by_one.advance(self)

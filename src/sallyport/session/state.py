@@ -308,9 +308,19 @@ class SessionState:
     # -- pausing -----------------------------------------------------------------------------------
 
     def block(self, command: BlockingCommand) -> None:
-        """Read nothing more of the client until ``command`` is carried out."""
+        """Read nothing more of the client until ``command`` is carried out. Raises RuntimeError
+        while another one is: its end would let pass what must wait for this.
+        """
+        if self.input.awaits_owner:
+            raise RuntimeError(f"{command.blocks.name} behind {self.input.blocked.name}")
         self.input.blocked = command.blocks
         self.commands.append(command)
+
+    def hold_input(self) -> None:
+        """Forward nothing of the client's until ``release_input`` is called as often: a cancel on
+        its way could hit it.
+        """
+        self.input.holds += 1
 
     def drain(self) -> None:
         """Read nothing more until every answer is there (the caller returns LATER)."""
@@ -324,13 +334,18 @@ class SessionState:
         return True
 
     def on_settled(self) -> None:
-        """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when
-        it may have moved.
-        """
+        """Called at every ReadyForQuery that leaves nothing outstanding."""
         self.statements.settle()
         self.portals.settle()
         self.settings.on_settled()
         self.pipeline.on_settled(is_outside=self.transaction_status == b"I")
+        if not self.input.awaits_owner:  # else when that is done
+            self.ask_what_is_due()
+
+    def ask_what_is_due(self) -> None:
+        """Where nothing is outstanding: ask the server for what may have moved of what names mean,
+        or the owner for the catalog.
+        """
         names, blocked = self.names, self.input.blocked
         question = names.question if self.transaction_status != b"E" else None
         if question is not None and blocked is not Blocked.PROBE:

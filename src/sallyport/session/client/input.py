@@ -13,7 +13,6 @@ class Blocked(Enum):
     JUDGE = "a text is judged on another thread"
     APPROVAL = "a held statement waits for people"
     RENEWAL = "a fresh token is checked"
-    LIMIT = "a statement over a limit is being cancelled"
     DRAIN = "every outstanding answer must be there first"
     STEP = "the answers up to the last Sync must be there first"
     COPY = "a COPY that may begin would read the message"
@@ -23,31 +22,39 @@ class Blocked(Enum):
 
 
 _READ = Blocked.NO
+#: What the owner was asked for, and ends with ``Session.resume``.
+_COMMANDS = frozenset({Blocked.REFRESH, Blocked.JUDGE, Blocked.APPROVAL, Blocked.RENEWAL})
 
 
 class ClientInput:
-    """``received``: bytes that wait. ``blocked``: what the session waits for. ``is_held``: a
-    CancelRequest is on its way to the server and could hit whatever is forwarded; comes and goes
-    beside ``blocked``. ``is_canceled``: the message that is read next was canceled while it waited.
+    """``received``: bytes that wait. ``blocked``: what the session waits for. ``holds``: that many
+    CancelRequests are on their way to the server and could hit whatever is forwarded; they come and
+    go beside ``blocked``. ``is_canceled``: the message that is read next was canceled while it
+    waited.
     """
 
-    __slots__ = ("blocked", "is_canceled", "is_held", "received")
+    __slots__ = ("blocked", "holds", "is_canceled", "received")
 
     def __init__(self) -> None:
         self.received = bytearray()
         self.blocked = Blocked.NO
-        self.is_held = False
+        self.holds = 0
         self.is_canceled = False
 
     @property
     def is_open(self) -> bool:
         """Whether what comes now is read at once."""
-        return self.blocked is _READ and not self.is_held and not self.received
+        return self.blocked is _READ and not self.holds and not self.received
 
     @property
     def may_continue(self) -> bool:
         """Whether bytes wait that can be read now."""
-        return bool(self.received) and self.blocked is _READ and not self.is_held
+        return bool(self.received) and self.blocked is _READ and not self.holds
+
+    @property
+    def awaits_owner(self) -> bool:
+        """Whether the owner was asked for something that is not done yet."""
+        return self.blocked in _COMMANDS
 
     @property
     def next_message(self) -> int | None:
@@ -58,7 +65,7 @@ class ClientInput:
     @property
     def reason(self) -> Blocked:
         """Why the next message is not read."""
-        return Blocked.CANCEL if self.is_held and self.blocked is Blocked.NO else self.blocked
+        return Blocked.CANCEL if self.holds and self.blocked is Blocked.NO else self.blocked
 
     def unblock(self) -> None:
         self.blocked = Blocked.NO

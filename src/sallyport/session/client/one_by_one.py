@@ -32,7 +32,7 @@ def advance(session: SessionState) -> None:
         and session.client_state is ClientState.READY
         and not session.pipeline.entries
         and session.input.blocked in _FREE
-        and not session.input.is_held
+        and not session.input.holds
     ):
         session.input.unblock()
         if _step(session, series) is Handled.LATER:

@@ -72,5 +72,6 @@ def spent(what: str) -> Refusal:
 
 def exceeded(session: SessionState, refusal: Refusal) -> None:
     """Withhold the result and cancel the statement."""
-    session.block(CancelUpstream())
+    session.hold_input()
+    session.commands.append(CancelUpstream())
     withhold(session, refusal)
