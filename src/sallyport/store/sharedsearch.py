@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, cast, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Select, cast, delete, func, select, text, union, update
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import Text
@@ -189,9 +189,8 @@ class SharedStatementSearch:
         with self._transaction() as connection:
             key = {"key": lock_key("search")}  # none may come to be used meanwhile
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
-            digest = search_texts.c.digest
-            used = select(s.c.key).where((s.c.who == digest) | (s.c.what == digest))
-            connection.execute(delete(search_texts).where(~used.exists()))
+            used = union(select(s.c.who), select(s.c.what))
+            connection.execute(delete(search_texts).where(search_texts.c.digest.not_in(used)))
 
     def state(self) -> IndexState:
         """Counts are of all gateways; the cursor is this one's. For a reader, what is complete is
