@@ -15,6 +15,7 @@ from sallyport.judge import SubjectJudge, Verdict, blanked
 from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.statements import Portal
 from sallyport.wire import backend
+from sallyport.wire.fields import message as wire_message
 
 #: Refusals that may quote the text: of what cannot be read or is not known, of settings, of
 #: protocol violations.
@@ -134,4 +135,4 @@ def shown_message(subject_judge: SubjectJudge, entry: Entry | None, message: byt
         kept = backend.parse_error_fields(body)
         kept["M"] = f"{code}] {kept['M']}"
         body = backend.error_body(kept)
-    return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
+    return wire_message(message[0], body)

@@ -21,6 +21,7 @@ from sallyport.judge import Verdict
 from sallyport.session.identity_settings import identity_settings
 from sallyport.session.state import SessionState
 from sallyport.sql.facts import EffectKind
+from sallyport.wire.fields import message as wire_message
 
 _FORM: Final = re.compile(
     rb"(\s*(?:PREPARE\s+TRANSACTION|(?:COMMIT|ROLLBACK)\s+PREPARED)\s+')((?:[^']|'')*'\s*;?\s*)",
@@ -68,7 +69,7 @@ def with_own_prefix(sql: bytes, subject: Subject) -> bytes:
 def without_prefix(message: bytes, subject: Subject) -> bytes:
     """An ErrorResponse or NoticeResponse that may quote the identifier."""
     body = message[5:].replace(own_prefix(subject).encode(), b"")
-    return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
+    return wire_message(message[0], body)
 
 
 def concerns(verdict: Verdict | None) -> bool:

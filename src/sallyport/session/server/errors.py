@@ -15,6 +15,7 @@ from sallyport.session.states import ClientState, Expect
 from sallyport.sql.facts import EffectKind
 from sallyport.sql.names.search_path import split_search_path
 from sallyport.wire import backend
+from sallyport.wire.fields import message as wire_message
 
 Buffer = bytes | bytearray
 
@@ -169,7 +170,7 @@ def _scrubbed(
         return None
     violation = violations.named(session.names.subject_judge, fields) if is_own else None
     if violation is not None:
-        return _message(buffer[start], backend.error_body(violation))
+        return wire_message(buffer[start], backend.error_body(violation))
     if not verdicts or deferred:
         return _rebuild(session, buffer, start, end)
     # Errors of analysis (class 42, with a cursor position in the query) name identifiers and types,
@@ -184,11 +185,7 @@ def _rebuild(session: SessionState, buffer: Buffer, start: int, end: int) -> byt
     body = backend.scrub_error(
         bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers
     )
-    return _message(buffer[start], body)
-
-
-def _message(kind: int, body: bytes) -> bytes:
-    return bytes((kind,)) + (len(body) + 4).to_bytes(4, "big") + body
+    return wire_message(buffer[start], body)
 
 
 def unasked_error(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes | None:
@@ -199,9 +196,7 @@ def notice(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
     if entry is None:
-        return (
-            _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
-        )
+        return unasked_error(session, buffer, start, end)
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     series = session.series
     if series is not None and series.drops_warning(fields.get("C", "")):
@@ -265,7 +260,7 @@ def notification(
         parsed.channel.encode(),
         payload.encode(),
     )
-    message = b"A" + (len(body) + 4).to_bytes(4, "big") + body
+    message = wire_message(ord("A"), body)
     if session.series is None:
         return message
     session.series.notifications += message
