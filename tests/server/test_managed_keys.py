@@ -19,12 +19,11 @@ from typing import Any
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.server.conftest import wait_for
 from tests.server.test_recording_keys import all_ended, listed, run_session, said
 from tests.support.gateway import Gateway
+from tests.support.google import service_account
 from tests.targets.vault_double import ROOT, VaultDouble, vault_running
 
 GOOGLE_KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/recordings"
@@ -113,19 +112,7 @@ def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Manager]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    account = {
-        "type": "service_account",
-        "client_email": "gateway@p.iam.gserviceaccount.com",
-        "private_key": key.decode(),
-        "token_uri": f"{url}/token",
-    }
-    file = tmp_path / "account.json"
-    file.write_text(json.dumps(account))
+    file = service_account(tmp_path, url)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     yield Manager({"google": GOOGLE_KEY}, {"google": {"kms_endpoint": url}}, is_down.set)
     server.shutdown()

@@ -17,8 +17,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 pytest.importorskip("google.auth")
 pytest.importorskip("azure.identity")
@@ -29,6 +27,7 @@ from sallyport.targets.secret_source import (
     CredentialError,
     ManagerUnavailableError,
 )
+from tests.support.google import service_account
 
 TOKEN = "token-of-the-double"
 
@@ -98,19 +97,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cloud]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     cloud.url = f"http://127.0.0.1:{server.server_port}"
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    account = {
-        "type": "service_account",
-        "client_email": "gateway@my-project.iam.gserviceaccount.com",
-        "private_key": key.decode(),
-        "token_uri": f"{cloud.url}/token",
-    }
-    file = tmp_path / "account.json"
-    file.write_text(json.dumps(account))
+    file = service_account(tmp_path, cloud.url)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
