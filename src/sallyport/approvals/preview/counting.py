@@ -38,14 +38,14 @@ class _UncountableError(Exception):
 @dataclass(frozen=True, slots=True)
 class Count:
     """``sql``: the SELECT, "" when there is none, and then ``why``. Without ``actions`` it gives
-    one number. With them it gives rows of two: an index into ``actions``, and how many. ``known``:
+    one number. With them it gives rows of two: an index into ``actions``, and how many. ``number``:
     the number, where no SELECT is needed. ``note``: what to know about the number.
     """
 
     sql: str = ""
     why: str = ""
     actions: tuple[str, ...] = ()
-    known: int | None = field(default=None, compare=False)
+    number: int | None = field(default=None, compare=False)
     note: str = ""
 
 
@@ -131,10 +131,10 @@ def _inserted(node: Node) -> Count:
     )
     select: Node = node.get("selectStmt", {}).get("SelectStmt", {})
     if not select:
-        return Count(known=1, note=note)
+        return Count(number=1, note=note)
     lists = select.get("valuesLists")
     if lists and not {"limitCount", "limitOffset"} & select.keys():
-        return Count(known=len(lists), note=note)
+        return Count(number=len(lists), note=note)
     item = {"RangeSubselect": {"subquery": {"SelectStmt": select}, "alias": _ALIAS}}
     return Count(_written(_select(_COUNT, [item]), node), note=note)
 

@@ -255,8 +255,8 @@ async def _count(question: Question, preview: Preview) -> Preview:
         return preview
     if count.note:
         question.problems.append(count.note)
-    if count.known is not None:
-        return replace(preview, rows=count.known)
+    if count.number is not None:
+        return replace(preview, rows=count.number)
     if not count.actions:
         return replace(preview, rows=int(rows[0][0] or 0) if rows and rows[0] else None)
     by_action: Counter[str] = Counter()
