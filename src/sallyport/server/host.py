@@ -141,9 +141,9 @@ class SessionHost:
             self._recorder,
             admitted.search_path,
             SessionLimits(limits.max_message_bytes, limits.max_row_bytes),
+            admitted.pins,
         )
         session.id, session.backends = self._recorder.row.id, self._database.backends
-        session.pins = admitted.pins
         # An approval is for a subject, in whichever session it runs: the session's id is no part of
         # what it binds.
         told = {n: v for n, v in admitted.identity.items() if n != "sallyport.session"}

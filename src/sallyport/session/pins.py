@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 from sallyport.core.errors import PinMovedError, ProtocolError
 from sallyport.policy.bound import SubjectPolicy
@@ -33,33 +34,32 @@ _SHOWN = ("statement_timeout", "search_path")
 
 class Pins:
     """``started_with``: the settings that the session's connection was started with. ``role``: as
-    whom it logged in. ``statement``, ``listing``: queries with one text; the second has what the
-    temporary schema holds behind the first line.
+    whom it logged in.
     """
 
-    __slots__ = ("_expected", "_timeout", "listing", "statement")
+    __slots__ = ("_digests", "_names", "_timeout")
 
     def __init__(self, started_with: Mapping[str, str], role: str) -> None:
         pinned = {n: v for n, v in started_with.items() if _is_pinned(n)}
-        self._expected = {
-            "session_authorization": _digest(role),
-            "role": _digest(role),
-            "DateStyle": _digest("ISO"),
-            **{name: _digest(value) for name, value in sorted({**_ALWAYS, **pinned}.items())},
+        expected = {
+            "session_authorization": role,
+            "role": role,
+            "DateStyle": "ISO",
+            **dict(sorted({**_ALWAYS, **pinned}.items())),
         }
-        line = self._line()
+        self._names = tuple(expected)
+        self._digests = tuple([_digest(value) for value in expected.values()])
         self._timeout = milliseconds(started_with.get("statement_timeout", "0")) or 0
-        self.statement = f"SELECT {line}".encode()
-        self.listing = f"SELECT pg_catalog.concat({line}, pg_catalog.chr(10), ({LISTING}))".encode()
 
-    def _line(self) -> str:
-        values = {name: _VALUE.format(name.replace("'", "''")) for name in self._expected}
-        values["session_authorization"] = "session_user::pg_catalog.text"
-        values["role"] = "current_user::pg_catalog.text"
-        values["DateStyle"] = f"pg_catalog.split_part({values['DateStyle']}, ',', 1)"
-        digests = [_DIGEST.format(f"coalesce({value}, '')") for value in values.values()]
-        shown = [_HEX.format(_VALUE.format(name)) for name in _SHOWN]
-        return f"pg_catalog.concat_ws(' ', {', '.join([*digests, *shown])})"
+    @property
+    def statement(self) -> bytes:
+        """A query whose answer is one line, for :meth:`check`."""
+        return _queries(self._names)[0]
+
+    @property
+    def listing(self) -> bytes:
+        """A query whose answer has what the temporary schema holds behind that line."""
+        return _queries(self._names)[1]
 
     def check(self, line: str, search_path: tuple[str, ...], policy: SubjectPolicy) -> None:
         """Compare what the server answered. ``search_path``: the one that is known. ``policy``:
@@ -68,14 +68,13 @@ class Pins:
         Raises PinMovedError, and ProtocolError for an answer of another form.
         """
         *digests, timeout, path = line.split(" ")
-        names = [*self._expected]
-        if len(digests) != len(names):
+        if len(digests) != len(self._names):
             raise ProtocolError("the server's answer about pinned settings cannot be read")
         free = set() if policy.masks else {*MASKED_STARTUP}
         if not masks_dates(policy):
             free.add("DateStyle")
-        for name, digest in zip(names, digests, strict=True):
-            if digest != self._expected[name] and name not in free:
+        for name, expected, digest in zip(self._names, self._digests, digests, strict=True):
+            if digest != expected.hex() and name not in free:
                 raise PinMovedError(f"code that the statement ran changed {name}")
         limit = policy.limits.statement_timeout
         if limit and not self._keeps(_text(timeout), limit):
@@ -94,9 +93,22 @@ def _is_pinned(name: str) -> bool:
     return is_pinned(name) or name in MASKED_STARTUP or name.startswith(_IDENTITY_PREFIX)
 
 
+@lru_cache(64)  # sessions have the same names, but for unusual startup settings
+def _queries(names: tuple[str, ...]) -> tuple[bytes, bytes]:
+    values = {name: _VALUE.format(name.replace("'", "''")) for name in names}
+    values["session_authorization"] = "session_user::pg_catalog.text"
+    values["role"] = "current_user::pg_catalog.text"
+    values["DateStyle"] = f"pg_catalog.split_part({values['DateStyle']}, ',', 1)"
+    digests = [_DIGEST.format(f"coalesce({value}, '')") for value in values.values()]
+    shown = [_HEX.format(_VALUE.format(name)) for name in _SHOWN]
+    line = f"pg_catalog.concat_ws(' ', {', '.join([*digests, *shown])})"
+    listing = f"SELECT pg_catalog.concat({line}, pg_catalog.chr(10), ({LISTING}))"
+    return f"SELECT {line}".encode(), listing.encode()
+
+
 def _text(digits: str) -> str:
     return bytes.fromhex(digits).decode()
 
 
-def _digest(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(value.encode()).digest()

@@ -119,6 +119,7 @@ class SessionState:
         recorder: SessionRecorder,
         search_path: tuple[str, ...],
         limits: SessionLimits,
+        pins: Pins | None = None,
     ) -> None:
         self.recorder = recorder
         self.limits = limits
@@ -130,7 +131,7 @@ class SessionState:
         self.statements: NamespaceTracker[Prepared] = NamespaceTracker()
         self.portals: NamespaceTracker[Portal] = NamespaceTracker()
         self.pipeline = Pipeline()
-        self.pins = Pins({}, judge.catalog.role)
+        self.pins = pins if pins is not None else Pins({}, judge.catalog.role)
         self.names = NameContext(subject, judge, search_path)
         self.settings = TrackedSettings()
         self.input = ClientInput()

@@ -20,6 +20,10 @@ from sallyport.judge import Verdict
 from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot, TemporaryObjects
 from sallyport.sql.names.temporary_listing import Listed, listed
 
+#: CPython makes a new object for each empty one, and every session has three.
+_NO_NAMES: frozenset[str] = frozenset()
+_NO_RELATIONS: frozenset[int] = frozenset()
+
 
 class Maker(Enum):
     """Who may have made what is new since the schema was listed last."""
@@ -66,9 +70,9 @@ class TemporarySchema:
         self.is_changed = self.is_open = False
         self.is_unchecked = is_due
         self._maker = Maker.UNKNOWN if is_due else Maker.NOBODY
-        self._names: frozenset[str] = frozenset()
-        self._judged: frozenset[int] = frozenset()
-        self._unknown: frozenset[int] = frozenset()
+        self._names: frozenset[str] = _NO_NAMES
+        self._judged: frozenset[int] = _NO_RELATIONS
+        self._unknown: frozenset[int] = _NO_RELATIONS
 
     @property
     def is_read(self) -> bool:
