@@ -60,12 +60,23 @@ class TcpPort:
             if self.tls is not None:
                 self._transport.write(self.tls.finish())
             loop = asyncio.get_running_loop()
-            if self.is_hosted and self._transport.can_write_eof():
-                self._transport.resume_reading()
-                self._transport.write_eof()
+            if self.is_hosted and self._half_close():
                 self._lingering = loop.call_later(_HALF_CLOSED, self._close_transport)
             else:
                 self._close_transport()
+
+    def _half_close(self) -> bool:
+        """Send no more, and go on reading. False where that cannot be done."""
+        if not self._transport.can_write_eof():
+            return False
+        self._transport.resume_reading()
+        try:
+            self._transport.write_eof()
+        except (
+            OSError
+        ):  # asyncio's own transports shut the socket down, which the peer may have reset
+            return False
+        return True
 
     def _close_transport(self) -> None:
         self._transport.close()
