@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from sallyport.app.identity_providers import issuer_settings
 from sallyport.config import OidcIssuer
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping, cel
 from sallyport.identity.oidc.presets import PRESETS
-from sallyport.providers import issuer_settings
 from tests.identity.door import Door
 from tests.identity.provider import Provider
 from tests.test_config import EXAMPLE, load

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from sallyport.app import gateway_running
+from sallyport.app.gateway import gateway_running
 from sallyport.config import load_config
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port

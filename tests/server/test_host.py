@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from sallyport.app import gateway_running
+from sallyport.app.gateway import gateway_running
 from sallyport.config import load_config
 from sallyport.core.errors import refuse
 from sallyport.core.secret import Secret

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from sallyport.app.gateway_store import prompt_engine
 from sallyport.core.announcements import MAXIMUM_BODY, Announcements, Topic
-from sallyport.gatewaystore import prompt_engine
 from sallyport.store import link as module
 from sallyport.store.database import StoreError
 from sallyport.store.dialect import StoreLostError

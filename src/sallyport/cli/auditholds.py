@@ -152,8 +152,8 @@ def _index(
     config: Path | None, data: Path | None, directory: Path
 ) -> Iterator[tuple[SqlSessionIndex, str]]:
     """And the gateway's name, "" where its store is its own."""
+    from sallyport.app.gateway_store import gateway_name
     from sallyport.cli.storeaccess import readonly_engine, shared_store
-    from sallyport.gatewaystore import gateway_name
     from sallyport.store.database import FILE, open_database
     from sallyport.store.sessions import SqlSessionIndex
     from sallyport.store.writer import Writer

@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 def _doctor(config_path: Path, target: str, from_agent: bool, as_json: bool) -> None:
     import structlog
 
-    from sallyport.app import examine
+    from sallyport.app.doctor import examine
     from sallyport.config import load_config
     from sallyport.core.errors import ConfigError
 

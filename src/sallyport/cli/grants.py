@@ -66,6 +66,7 @@ def register(app: typer.Typer) -> None:
 def _grants(
     config_path: Path, target: str, role: str, check: bool, keep_public: bool, as_json: bool
 ) -> None:
+    from sallyport.app.target_catalogs import load_target_privileges
     from sallyport.cli.quiet import log_to_stderr
     from sallyport.config import load_config
     from sallyport.core.errors import ConfigError
@@ -73,7 +74,6 @@ def _grants(
     from sallyport.operations.grants import required_privileges
     from sallyport.policy.bind import bind
     from sallyport.policy.file.load import load_policy
-    from sallyport.target_catalogs import load_target_privileges
 
     log_to_stderr()
     config = load_config(config_path)

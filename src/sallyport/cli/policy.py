@@ -3,9 +3,9 @@ it keep its promises. (``check``: :mod:`sallyport.cli.policycheck`; ``history``:
 :mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
 
 ``explain`` and ``test`` need the target's catalog, because patterns are matched against real names.
-It is read over the gateway's own connection (:mod:`sallyport.target_catalogs`); :func:`register`
-takes another source for tests. Exit status: 0; 1 when an expectation fails; 2 when the policy or
-the configuration is wrong.
+It is read over the gateway's own connection (:mod:`sallyport.app.target_catalogs`);
+:func:`register` takes another source for tests. Exit status: 0; 1 when an expectation fails; 2 when
+the policy or the configuration is wrong.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def live_catalog(config: Config, target: str) -> CatalogSnapshot:
     """The catalog as the gateway would see it now. SallyportError when the target cannot be
     reached.
     """
+    from sallyport.app.target_catalogs import load_target_catalog
     from sallyport.cli.quiet import log_to_stderr
-    from sallyport.target_catalogs import load_target_catalog
 
     log_to_stderr()
     return load_target_catalog(config, target)

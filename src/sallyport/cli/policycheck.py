@@ -118,7 +118,7 @@ def _check(
 def _check_together(
     config: Config, policy: Policy, source: CatalogSource | None, findings: _Findings
 ) -> None:
-    from sallyport.app import check_together
+    from sallyport.app.policy_file import check_together
 
     check_together(config, policy)
     findings.warnings += [

@@ -42,9 +42,9 @@ def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = F
     """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError
     when there is no data directory.
     """
+    from sallyport.app.gateway_store import gateway_name
+    from sallyport.app.record_delivery import from_anywhere
     from sallyport.cli.storeaccess import readonly_engine, shared_store
-    from sallyport.gatewaystore import gateway_name
-    from sallyport.handover import from_anywhere
     from sallyport.operations.sessions import Sessions
     from sallyport.store.database import FILE, StoreError
     from sallyport.store.sessions import SqlSessionIndex
@@ -127,8 +127,8 @@ def archive_fetcher(config: Path | None, data: Path | None) -> Fetch | None:
     settings = load_config(config or _DEFAULT_CONFIG)
     if settings.archive is None:
         return None
-    from sallyport.handover import fetcher, open_archive
-    from sallyport.target_logins import TargetLogins
+    from sallyport.app.record_delivery import fetcher, open_archive
+    from sallyport.app.target_logins import TargetLogins
 
     logins = TargetLogins(settings)
     return fetcher(settings, _result(open_archive(settings, logins.secret)))

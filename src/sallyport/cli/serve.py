@@ -20,8 +20,8 @@ Then connect with any PostgreSQL client, the identity token in place of the pass
 
 
 def register(app: typer.Typer) -> None:
-    @app.command(help=_SERVE)
-    def serve(
+    @app.command("serve", help=_SERVE)
+    def run(
         config: Annotated[
             Path, typer.Option("--config", "-c", help="The gateway's configuration.")
         ] = Path("sallyport.yaml"),
@@ -34,8 +34,8 @@ def register(app: typer.Typer) -> None:
             ),
         ] = False,
     ) -> None:
+        from sallyport.app.gateway_log import configure_logging, keep_memory_private
         from sallyport.config import load_config
-        from sallyport.logs import configure_logging, keep_memory_private
         from sallyport.workers.supervisor import supervise
 
         def ready(host: str, port: int) -> None:
@@ -47,9 +47,9 @@ def register(app: typer.Typer) -> None:
             keep_memory_private()
             status = supervise(loaded, config, ready, accept_lost_state=accept_lost_state)
             raise typer.Exit(status)
-        from sallyport import app as application
+        from sallyport.app.serve import serve
 
-        application.serve(
+        serve(
             loaded,
             ready,
             accept_lost_state=accept_lost_state,

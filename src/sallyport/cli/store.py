@@ -39,10 +39,10 @@ def migrate(
     config: _Config = Path("sallyport.yaml"),
 ) -> None:
     """See ``--help``."""
+    from sallyport.app.gateway_store import gateway_name
     from sallyport.cli.auditindex import locked
     from sallyport.cli.storeaccess import shared_key, shared_store_of
     from sallyport.config import load_config
-    from sallyport.gatewaystore import gateway_name
     from sallyport.store.transfer import move_to_postgres
 
     if source != "sqlite":

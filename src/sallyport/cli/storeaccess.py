@@ -37,17 +37,17 @@ def shared_store_of(settings: Config) -> StoreAddress | None:
 
     if not isinstance(settings.store, SharedStore):
         return None
-    from sallyport.gatewaystore import store_address
-    from sallyport.target_logins import TargetLogins
+    from sallyport.app.gateway_store import store_address
+    from sallyport.app.target_logins import TargetLogins
 
     return _result(store_address(settings.store, TargetLogins(settings).secret))
 
 
 def shared_key(settings: Config) -> bytes:
     """``store.key`` of a configuration that names a shared store. Raises ConfigError."""
+    from sallyport.app.gateway_store import sealing_key
+    from sallyport.app.target_logins import TargetLogins
     from sallyport.config.storage import SharedStore
-    from sallyport.gatewaystore import sealing_key
-    from sallyport.target_logins import TargetLogins
 
     if not isinstance(settings.store, SharedStore):
         raise SallyportError("the configuration names no shared store: add 'store'")

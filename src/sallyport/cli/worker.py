@@ -15,7 +15,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, lambda number, frame: None)  # until the gateway can act on it
     import msgspec
 
-    from sallyport import app as application
+    from sallyport.app.serve import serve
     from sallyport.audit.display import inert
     from sallyport.config import load_config
     from sallyport.core.errors import SallyportError
@@ -28,7 +28,7 @@ def main() -> None:
         start = receive_start(end)
         place = WorkerPlace(start, end)
         end.setblocking(False)
-        application.serve(
+        serve(
             start.config,
             place.ready,
             accept_lost_state=start.accept_lost_state,

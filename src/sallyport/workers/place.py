@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from sallyport.core.counts import Counts
+from sallyport.core.data_directory import hold_directory, use_directory
 from sallyport.core.worker import Worker
-from sallyport.datadir import hold_directory, use_directory
 from sallyport.workers.link import Link
 from sallyport.workers.start import Start
 

@@ -26,8 +26,8 @@ import structlog
 from sallyport.config import Config
 from sallyport.core.address import Address
 from sallyport.core.counts import Counts, shared_memory
+from sallyport.core.data_directory import hold_directory
 from sallyport.core.errors import ConfigError
-from sallyport.datadir import hold_directory
 from sallyport.workers.hub import Hub
 from sallyport.workers.start import Start, send_start
 

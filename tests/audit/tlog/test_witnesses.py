@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sallyport.app.record import WebhookWitness
 from sallyport.approvals.channels.notify import signature
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.audit.tlog.notes import Checkpoint
@@ -28,7 +29,6 @@ from sallyport.audit.tlog.witnesses import (
     read_checkpoints,
 )
 from sallyport.core.secret import Secret
-from sallyport.record import WebhookWitness
 from tests.audit.tlog.records import head
 from tests.support.certificates import Authority
 

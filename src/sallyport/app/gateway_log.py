@@ -1,4 +1,4 @@
-"""Part of the composition root: the gateway's own log, and what keeps its memory private."""
+"""The gateway's own log, and what keeps its memory private."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part of the composition root: what the command line reads of a target."""
+"""What the command line reads of a target."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
+from sallyport.app.target_logins import TargetLogins
 from sallyport.config import Config
 from sallyport.config.model import TargetSettings
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.server.query import QueryClient
 from sallyport.server.upstream import UnreachableError
 from sallyport.sql.catalog.snapshot import CatalogSnapshot
-from sallyport.target_logins import TargetLogins
 from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.privileges import Privileges, load_privileges
 

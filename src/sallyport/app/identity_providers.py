@@ -1,7 +1,5 @@
 """Identity providers as the configuration describes them, made into what :mod:`sallyport.identity`
 works with.
-
-With :mod:`sallyport.app`, for which this is apart: the composition root.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How the gateway logs in at its targets, and what other secrets it reads, as configured.
-
-With :mod:`sallyport.app`, for which this is apart: the composition root.
-"""
+"""How the gateway logs in at its targets, and what other secrets it reads, as configured."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from sallyport.config import Config, SecretRef
-from sallyport.core.clock import SystemClock
-from sallyport.core.secret import Secret
-from sallyport.managed_secrets import (
+from sallyport.app.secret_managers import (
     DatabaseLogin,
     ManagedSecrets,
     manager_of,
 )
+from sallyport.config import Config, SecretRef
+from sallyport.core.clock import SystemClock
+from sallyport.core.secret import Secret
 from sallyport.operations.vaultlogin import local_reference
 from sallyport.server import tls
 from sallyport.server.peers import KeepAlive

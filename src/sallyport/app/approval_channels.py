@@ -1,5 +1,4 @@
-"""Part of the composition root: from the configuration's ``approvals`` to what the approvals
-service is given.
+"""From the configuration's ``approvals`` to what the approvals service is given.
 
 :func:`open_channels` starts one thread per channel; :meth:`Channels.close` ends them. Secrets are
 read here, once.

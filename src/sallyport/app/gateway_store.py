@@ -1,4 +1,4 @@
-"""Part of the composition root: the gateway's store, a file of its own or one that is shared."""
+"""The gateway's store, a file of its own or one that is shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part of the composition root: the record, from the configuration to recorder, journal and log.
+"""The record: from the configuration to recorder, journal and log.
 
 :func:`open_record` brings what an earlier run left up to date and starts the threads;
 :meth:`Record.close` ends them, in the order in which they depend on each other.
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx2
 import structlog
 
+from sallyport.app.gateway_store import GatewayStore
 from sallyport.approvals.channels.notify import signature
 from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyRing
@@ -57,7 +58,6 @@ from sallyport.core.owners import Owners
 from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
 from sallyport.core.worker import Worker
-from sallyport.gatewaystore import GatewayStore
 from sallyport.operations.archiving import forget_copies
 from sallyport.operations.recordingstart import recover
 from sallyport.store.sessions import SqlSessionIndex

@@ -1,4 +1,4 @@
-"""Part of the composition root: from the configuration's ``watch`` to what watches the sessions."""
+"""From the configuration's ``watch`` to what watches the sessions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 
 import structlog
 
+from sallyport.app.approval_channels import Channels
+from sallyport.app.gateway_store import GatewayStore
 from sallyport.audit.actions import ActionLog
-from sallyport.channels import Channels
 from sallyport.config import WatchSettings
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
-from sallyport.gatewaystore import GatewayStore
 from sallyport.identity.locks import SUBJECT, Lock, Locks
 from sallyport.operations.live import RunningGateway
 from sallyport.policy.model import Reviewers

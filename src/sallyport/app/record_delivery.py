@@ -1,4 +1,4 @@
-"""Part of the composition root: what takes the record on from the recordings."""
+"""What carries the record on from the recordings: the index of statements, streams, the archive."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sallyport.app.gateway_store import GatewayStore
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.ports import SessionRow
@@ -18,7 +19,6 @@ from sallyport.config.secrets import Resolve
 from sallyport.core.address import parse_address
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
-from sallyport.gatewaystore import GatewayStore
 from sallyport.operations.archiving import CACHE, ArchiveLimits, Archiver, RecordingFetcher
 from sallyport.operations.sessions import Fetch, Sessions
 from sallyport.operations.statementsearch import StatementIndexer
@@ -41,7 +41,7 @@ from sallyport.store.statementsearch import StatementSearch
 
 
 @dataclass(frozen=True, slots=True)
-class Handover:
+class RecordDelivery:
     """``sessions``: wherever their recordings are. ``indexer``: of statements, None for none.
     ``open_index``: opens its index for reading.
     """
@@ -71,9 +71,9 @@ class Handover:
         return [follower for follower in followers if follower is not None]
 
 
-async def open_handover(
+async def open_record_delivery(
     config: Config, index: SqlSessionIndex, resolve: Resolve, keys: KeyRing, store: GatewayStore
-) -> Handover:
+) -> RecordDelivery:
     """Nothing of it is started yet. ``index``: of this gateway's own recordings. ``keys``: of
     recordings. Raises ConfigError: no FTS5, a secret that is missing.
     """
@@ -89,7 +89,7 @@ async def open_handover(
     archiver = None if archive is None else _archiver(config, own, archive)
     maximum = config.recording.search_statements
     if not maximum:
-        return Handover(sessions, None, None, streams, archiver)
+        return RecordDelivery(sessions, None, None, streams, archiver)
     opener: Callable[[], StatementIndexPort] = partial(StatementSearch, config.data_directory)
     try:
         if store.name:
@@ -102,7 +102,7 @@ async def open_handover(
     except SearchError as error:
         raise ConfigError(str(error)) from None
     indexer = StatementIndexer(own, search)
-    return Handover(sessions, indexer, opener, streams, archiver)
+    return RecordDelivery(sessions, indexer, opener, streams, archiver)
 
 
 async def open_archive(config: Config, resolve: Resolve) -> ObjectArchive | None:

@@ -1,5 +1,4 @@
-"""Part of the composition root: ties what a process holds in memory to the other processes of its
-store.
+"""Ties what a process holds in memory to the other processes of its store.
 
 Each of them takes what the others announce, and reads the store again when it may have missed
 something. Other workers report to the first one.
@@ -47,7 +46,7 @@ _SOON = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedState:
     """What other processes change as well."""
 
     worker: Worker

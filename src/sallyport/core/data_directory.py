@@ -1,4 +1,4 @@
-"""Part of the composition root: the data directory, held by one gateway and closed to others."""
+"""The data directory: held by one gateway and closed to others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sources of secrets in managers, as the configuration describes them; each is made once.
-
-With :mod:`sallyport.app`, for which this is apart: the composition root.
-"""
+"""Sources of secrets in managers, as the configuration describes them; each is made once."""
 
 from __future__ import annotations
 
