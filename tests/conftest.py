@@ -4,6 +4,8 @@ work.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +15,15 @@ import structlog
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
+from tests.support.places import CACHE
 from tests.support.postgres import DEBIAN, NPM_VERSIONS, WHEEL, Server, missing, start_server
+
+if sys.dont_write_bytecode:
+    # Some machines ask for no bytecode. Then the suite, which starts hundreds of interpreters,
+    # would compile all of Sallyport and of its dependencies for each of them.
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(CACHE / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
