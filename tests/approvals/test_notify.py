@@ -24,7 +24,7 @@ from sallyport.approvals.channels.notify import (
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from tests.approvals.helpers import AGENT, BINDING, House
-from tests.audit.helpers import until
+from tests.support.waiting import wait_for
 
 SECRET = Secret("shared with the receiver")
 HOSTILE = replace(
@@ -66,7 +66,7 @@ def test_a_webhook_is_signed_and_tried_again(
     )
     house = make_house(notifiers=[hook])
     request = house.ask()
-    until(lambda: len(arrived) == 3)
+    wait_for(lambda: len(arrived) == 3)
     hook.close()
     assert len({headers["Sallyport-Delivery"] for headers, _ in arrived}) == 1
     headers, body = arrived[-1]
@@ -93,7 +93,7 @@ def test_what_is_not_delivered_is_said(make_house: Callable[..., House], receive
     with capture_logs() as logs:
         hook = Webhook(url, SECRET, pauses=(0.01, 0.01), allow_http=True)
         make_house(notifiers=[hook]).ask()
-        until(lambda: any("not delivered" in log["event"] for log in logs))
+        wait_for(lambda: any("not delivered" in log["event"] for log in logs))
         hook.close()
     assert len(arrived) == 3 and "shared with" not in repr(logs)
 
@@ -167,7 +167,7 @@ def test_mail_arrives(make_house: Callable[..., House]) -> None:
         house = make_house(notifiers=[mail])
         request = house.ask()
         house.approve(request)
-        until(lambda: bool(server.mails))  # type: ignore[attr-defined]
+        wait_for(lambda: bool(server.mails))  # type: ignore[attr-defined]
         mail.close()
         server.shutdown()
         thread.join()

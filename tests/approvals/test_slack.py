@@ -27,7 +27,7 @@ from tests.approvals.slack_double import (
     check_modal,
     slack_double,
 )
-from tests.audit.helpers import until
+from tests.support.waiting import wait_for
 
 PERSON = SlackPerson("dana", ISSUER, "dana@example.com", frozenset({"dba"}))
 SETTINGS = SlackSettings(Secret(SIGNING_SECRET), Secret(TOKEN), CHANNEL, {"UDANA": PERSON}, TEAM)
@@ -56,7 +56,7 @@ def test_a_message_is_posted_and_says_what_became_of_it(
 ) -> None:
     house = make_house(notifiers=[slack])
     request = house.ask()
-    until(lambda: double.messages)
+    wait_for(lambda: double.messages)
     shown, ts = double.shown(double.last), double.last
     for word in (
         "alice@example.com",
@@ -72,9 +72,9 @@ def test_a_message_is_posted_and_says_what_became_of_it(
         == f"https://gw.example.com/approvals/{request.id}"
     )
     house.service.previewed(request.id, Preview(rows=41))
-    until(lambda: "41 rows" in double.shown(ts))
+    wait_for(lambda: "41 rows" in double.shown(ts))
     house.deny(request, "cancel it in the shop")
-    until(lambda: not double.buttons(ts))
+    wait_for(lambda: not double.buttons(ts))
     assert "Denied by dana@example.com: cancel it in the shop" in double.shown(ts)
     assert len(double.messages) == 1
 
@@ -84,11 +84,11 @@ def test_bind_values_stay_here(
 ) -> None:
     house = make_house(notifiers=[slack])
     request = house.ask(replace(BINDING, binds=(b"canary-1", b"canary-2")))
-    until(lambda: double.messages)
+    wait_for(lambda: double.messages)
     assert "2 values" in double.shown(double.last)
     assert "confirm" in double.buttons(double.last)[slack_blocks.APPROVE]
     house.approve(request)
-    until(lambda: not double.buttons(double.last))
+    wait_for(lambda: not double.buttons(double.last))
     assert "canary" not in json.dumps(double.calls)
 
 
@@ -149,7 +149,7 @@ def test_pauses_that_slack_asks_for_are_kept(
         (200, {}, {"ok": False, "error": "internal_error"}),
     ]
     make_house(notifiers=[slack]).ask()
-    until(lambda: double.messages)
+    wait_for(lambda: double.messages)
     assert len(double.messages) == 1 and len(double.arrived) == 4
     assert double.arrived[1] - double.arrived[0] >= 1.0
 
@@ -161,7 +161,7 @@ def test_what_slack_refuses_is_said_once_and_without_secrets(
     with capture_logs() as logs:
         house = make_house(notifiers=[slack])
         house.approve(house.ask())
-        until(lambda: any("refused" in one["event"] for one in logs))
+        wait_for(lambda: any("refused" in one["event"] for one in logs))
         slack.close()
     assert len(double.arrived) == 1 and "not_in_channel" in repr(logs)
     assert (
@@ -175,7 +175,7 @@ def test_a_request_that_ended_meanwhile_is_not_posted(
     double.failures += [(500, {"Retry-After": "1"}, {})]
     house = make_house(notifiers=[slack])
     house.service.withdraw(house.ask().id, "gone")
-    until(lambda: double.arrived)
+    wait_for(lambda: double.arrived)
     slack.close()
     assert not double.messages
 
@@ -188,7 +188,7 @@ def test_a_message_from_before_a_restart_is_brought_up_to_date_by_a_click(
     ended = house.service.void(request.id, "the gateway that held it ended")
     slack.notify("voided", ended)
     slack.refresh(ended, CHANNEL, "1.5")
-    until(lambda: not double.buttons("1.5"))
+    wait_for(lambda: not double.buttons("1.5"))
     assert "the gateway that held it ended" in double.shown("1.5") and len(double.calls) == 1
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +84,6 @@ def judged(
 def chunk_of(events: Sequence[ev.RawEvent]) -> Chunk:
     body = b"".join(map(ev.encode_event, events))
     return Chunk(body, len(body), len(events), 0, 0, 0)
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("did not happen in time")
-        time.sleep(0.005)
 
 
 def events_of(path: Path, keys: KeyRing = NO_KEYS) -> list[ev.Event]:

@@ -18,7 +18,8 @@ from sallyport.audit.ports import SessionRow
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.verify import read_events
 from sallyport.operations.sessions import Sessions
-from tests.audit.helpers import ListIndex, begin, chunk_of, judged, until
+from tests.audit.helpers import ListIndex, begin, chunk_of, judged
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def recording(tmp_path: Path) -> tuple[Path, SessionRow]:
     for number in range(5):
         session.statement(judged(number, f"select {number}", outcome="allow"))
         session.answered(number, b"x" * 100, "SELECT 1", 1, 0.1)
-        until(lambda: session.backlog == 0)
+        wait_for(lambda: session.backlog == 0)
     session.end("done")
     recorder.close()
     return session.output.path, index.last("s_sound")

@@ -35,7 +35,8 @@ from sallyport.audit.recovery import rebuild, recover
 from sallyport.audit.summary import Summary
 from sallyport.audit.tail import last_events
 from sallyport.core.errors import ConfigError
-from tests.audit.helpers import ListIndex, begin, chunk_of, judged, until
+from tests.audit.helpers import ListIndex, begin, chunk_of, judged
+from tests.support.waiting import wait_for
 
 CANARY = "CANARY-4713"
 KEK = LocalKey(b"k" * 32)
@@ -52,7 +53,7 @@ def record(directory: Path, session_id: str = "s_1") -> tuple[Path, SessionRow]:
         sql = f"select '{CANARY}', {number}"
         session.statement(judged(number, sql, outcome="allow", relations=("a.b",)))
         session.answered(number, f"{CANARY}-{number}".encode() * 40, "SELECT 1", 1, 0.1)
-        until(lambda: session.backlog == 0)
+        wait_for(lambda: session.backlog == 0)
     session.end("done")
     recorder.close()
     return session.output.path, index.last(session_id)
@@ -145,11 +146,11 @@ def test_a_key_that_cannot_be_stored_stops_the_session(
     recorder = Recorder(tmp_path, ListIndex(), interval=0.001, kek=kek)
     recorder.start()
     session = begin(recorder, "s_1")
-    until(lambda: session.failed)
+    wait_for(lambda: session.failed)
     assert not session.output.path.exists()
     assert not key_path(session.output.path).exists()
     kek.works = True
-    until(lambda: not session.failed)
+    wait_for(lambda: not session.failed)
     session.end("done")
     recorder.close()
     events = list(v.read_events(session.output.path, keys=RING))
@@ -166,14 +167,14 @@ def test_a_key_that_is_deleted_ends_its_session(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, ListIndex(), interval=0.001, kek=KEK)
     recorder.start()
     sessions = [begin(recorder), begin(recorder)]
-    until(lambda: all(session.backlog == 0 for session in sessions))
+    wait_for(lambda: all(session.backlog == 0 for session in sessions))
     key_path(sessions[0].output.path).unlink()
     for number in range(200):
         sessions[1].note("keep", str(number))
         if recorder.lost:
             break
-        until(lambda: sessions[1].backlog == 0)
-    until(lambda: sessions[0].failed)
+        wait_for(lambda: sessions[1].backlog == 0)
+    wait_for(lambda: sessions[0].failed)
     assert (recorder.lost, sessions[1].failed) == (1, False)
     recorder.close()
 
@@ -185,7 +186,7 @@ def test_another_recordings_key_is_never_overwritten(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, ListIndex(), interval=0.001, kek=KEK)
     recorder.start()
     session = begin(recorder, "s_1")
-    until(lambda: session.failed)
+    wait_for(lambda: session.failed)
     recorder.close()
     assert recorder.lost == 1
     assert key_path(path).read_bytes() == kept

@@ -19,7 +19,8 @@ from sallyport.audit import recorder as recorder_module
 from sallyport.audit import writing
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.verify import verify
-from tests.audit.helpers import ListIndex, begin, events_of, judged, until
+from tests.audit.helpers import ListIndex, begin, events_of, judged
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +41,17 @@ def test_what_cannot_be_written_fails_and_heals(tmp_path: Path, recorder: Record
     obstacle.write_text("a file where the directory should be")
     with capture_logs() as logs:
         session, other = begin(recorder), begin(recorder)
-        until(lambda: session.failed and other.failed and recorder.failed)
+        wait_for(lambda: session.failed and other.failed and recorder.failed)
         late = begin(recorder)
         assert late.failed, "who comes while nothing can be recorded is failed from the start"
         session.statement(judged(1, "select 1", outcome="allow"))
-        until(lambda: session.backlog > 200)
+        wait_for(lambda: session.backlog > 200)
         assert session.failed
         obstacle.unlink()
-        until(lambda: not session.failed and not other.failed and not late.failed)
-        until(lambda: not recorder.failed)
+        wait_for(lambda: not session.failed and not other.failed and not late.failed)
+        wait_for(lambda: not recorder.failed)
     session.end("done")
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     events = events_of(session.output.path)
     assert [type(event).__name__ for event in events] in (
         ["Login", "Gap", "Statement", "End"],
@@ -71,16 +72,16 @@ def test_memory_is_bounded_while_it_fails_and_the_loss_is_recorded(
     obstacle = tmp_path / "recordings"
     obstacle.write_text("")
     session = begin(recorder)
-    until(lambda: session.failed)
+    wait_for(lambda: session.failed)
     for number in range(600):  # nobody heeds the backlog
         session.reply(1, b"x" * 100_000)
         if number % 50 == 0:
-            until(lambda: session.backlog < 2 * writing.DROP_AT)
-    until(lambda: session.backlog <= writing.DROP_AT)
+            wait_for(lambda: session.backlog < 2 * writing.DROP_AT)
+    wait_for(lambda: session.backlog <= writing.DROP_AT)
     obstacle.unlink()
-    until(lambda: not session.failed)
+    wait_for(lambda: not session.failed)
     session.end("done")
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     assert recorder.backlog == 0
     events = events_of(session.output.path)
     (gap,) = [event for event in events if isinstance(event, ev.Gap)]
@@ -112,12 +113,12 @@ def test_a_damaged_file_fails_its_own_session_only(
     lost: list[str] = []
     recorder.on_lost = lost.append
     session, other = begin(recorder), begin(recorder)
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     with capture_logs() as logs:
         damage(session.output.path)
         if not idle:
             session.note("test", "into nothing?")
-        until(lambda: session.failed and lost)
+        wait_for(lambda: session.failed and lost)
     assert (lost, recorder.lost, recorder.failed) == ([session.row.id], 1, False)
     assert [(log["log_level"], log["session"]) for log in logs] == [("error", session.row.id)]
     session.note("test", "dropped")
@@ -125,11 +126,11 @@ def test_a_damaged_file_fails_its_own_session_only(
     later = begin(recorder)
     for sound in (other, later):
         sound.note("test", "here")
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     assert not (other.failed or later.failed or recorder.failed)
     index = recorder._index
     assert isinstance(index, ListIndex)
-    until(lambda: index.last(session.row.id).status == "interrupted")
+    wait_for(lambda: index.last(session.row.id).status == "interrupted")
     assert "while it was written" in index.last(session.row.id).reason
     assert lost == [session.row.id]
 
@@ -137,7 +138,7 @@ def test_a_damaged_file_fails_its_own_session_only(
 def test_a_file_that_cannot_be_opened_again_fails_its_own_session_only(recorder: Recorder) -> None:
     """Any error of one file, while others can be written."""
     session, other = begin(recorder), begin(recorder)
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     path = session.output.path
     # as when more sessions than descriptors are live
     recorder._writer.appender.close(session.output)
@@ -148,7 +149,7 @@ def test_a_file_that_cannot_be_opened_again_fails_its_own_session_only(recorder:
     session.output.identity, session.output.size = None, 1
     session.note("test", "into a directory?")
     other.note("test", "here")
-    until(lambda: recorder.lost == 1 and not other.backlog)
+    wait_for(lambda: recorder.lost == 1 and not other.backlog)
     assert session.failed
     assert not (other.failed or recorder.failed or begin(recorder).failed)
 
@@ -159,7 +160,7 @@ def test_at_shutdown_what_could_not_be_written_is_interrupted(tmp_path: Path) ->
     recorder = Recorder(tmp_path, index, interval=0.005)
     recorder.start()
     session = begin(recorder)
-    until(lambda: session.failed)
+    wait_for(lambda: session.failed)
     with capture_logs() as logs:
         recorder.close()
     assert index.last(session.row.id).status == "interrupted"
@@ -173,10 +174,10 @@ def test_a_bug_in_the_writer_fails_everything(
     recorder = Recorder(tmp_path, interval=0.005)
     recorder.start()
     session = begin(recorder)
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     monkeypatch.setattr(recorder, "_pass", lambda complete: 1 // 0)
     session.note("test", "x")
-    until(lambda: session.failed and recorder.failed)
+    wait_for(lambda: session.failed and recorder.failed)
     assert begin(recorder).failed
 
 
@@ -184,22 +185,23 @@ _FULL = """
 import os, signal, sys, time
 from pathlib import Path
 from sallyport.audit import recorder as module, writing
-from tests.audit.helpers import begin, until
+from tests.audit.helpers import begin
+from tests.support.waiting import wait_for
 from sallyport.audit.verify import verify
 writing.RETRY = 0.02
 recorder = module.Recorder(Path(sys.argv[1]), interval=0.005)
 recorder.start()
 session = begin(recorder)
-until(lambda: not session.backlog)
+wait_for(lambda: not session.backlog)
 sent = 0
 def fill():
     global sent
     while not session.failed:
         session.reply(1, os.urandom(20_000))
         sent += 1
-        until(lambda: session.failed or not session.backlog)
+        wait_for(lambda: session.failed or not session.backlog)
 {fill_and_free}
-until(lambda: not session.failed and not recorder.failed)
+wait_for(lambda: not session.failed and not recorder.failed)
 session.end("done")
 recorder.close()
 result = verify(session.output.path)
@@ -261,16 +263,17 @@ def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from sallyport.audit import recorder as module, writing
-from tests.audit.helpers import begin, until
+from tests.audit.helpers import begin
+from tests.support.waiting import wait_for
 writing.RETRY = 0.02
 data = Path(sys.argv[1])
 recorder = module.Recorder(data, interval=0.005)
 os.chmod(data, 0o500)
 recorder.start()
 session = begin(recorder)
-until(lambda: session.failed and recorder.failed)
+wait_for(lambda: session.failed and recorder.failed)
 os.chmod(data, 0o700)
-until(lambda: not session.failed)
+wait_for(lambda: not session.failed)
 recorder.close()
 print("healed")
 """

@@ -28,7 +28,8 @@ from sallyport.audit.verify import verify
 from sallyport.operations.sessions import OUTCOME_UNKNOWN, Sessions
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
-from tests.audit.helpers import begin, events_of, judged, until
+from tests.audit.helpers import begin, events_of, judged
+from tests.support.waiting import wait_for
 
 
 class Gateway:
@@ -163,7 +164,7 @@ def test_a_segment_goes_when_the_recordings_have_its_intents(tmp_path: Path) -> 
     gateway.journal.tend()
     assert sorted(gateway.journal.directory.iterdir()) == before
     gateway.recorder.start()
-    until(lambda: not gateway.recorder.backlog)
+    wait_for(lambda: not gateway.recorder.backlog)
     gateway.journal.tend()
     assert sorted(gateway.journal.directory.iterdir()) == before[-1:]
     gateway.recorder.close()
@@ -276,7 +277,7 @@ def test_a_recording_is_completed(gateway: Gateway) -> None:
     change(recording, 1)
     gateway.write()
     gateway.recorder.start()
-    until(lambda: not gateway.recorder.backlog)
+    wait_for(lambda: not gateway.recorder.backlog)
     stop_writer(gateway)
     change(recording, 2, binds=[b"x"])
     recording.statement(judged(3, "SELECT 1", outcome="allow", changes=False))
@@ -324,7 +325,7 @@ def test_a_recording_that_died_in_its_first_block_begins_anew(gateway: Gateway, 
     change(recording, 1)
     gateway.write()
     gateway.recorder.start()
-    until(lambda: not gateway.recorder.backlog)
+    wait_for(lambda: not gateway.recorder.backlog)
     stop_writer(gateway)
     # as it was before that
     gateway.index.restore([(replace(gateway.row(recording), last_hash=""), ())])
@@ -382,7 +383,7 @@ def test_a_recording_that_is_not_sound_is_left_alone(gateway: Gateway, damage: s
     change(recording, 1)
     gateway.write()
     gateway.recorder.start()
-    until(lambda: not gateway.recorder.backlog)
+    wait_for(lambda: not gateway.recorder.backlog)
     stop_writer(gateway)
     change(recording, 2)
     gateway.write()

@@ -17,7 +17,8 @@ from sallyport.audit.verify import verify
 from sallyport.audit.writing import HIGH_WATER
 from sallyport.core.clock import ManualClock
 from sallyport.session.ports import SessionRecorder
-from tests.audit.helpers import AGENT, ListIndex, begin, events_of, judged, until
+from tests.audit.helpers import AGENT, ListIndex, begin, events_of, judged
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_every_call_becomes_an_event(recorder: Recorder) -> None:
     port.complete(2, "", 0, "42501", 0.0)
     port.note("cancel", "asked by the client")
     port.end("terminated")
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
 
     login, *events = events_of(session.output.path)
     assert isinstance(login, ev.Login)
@@ -73,7 +74,7 @@ def test_every_call_becomes_an_event(recorder: Recorder) -> None:
 def test_claims_are_not_recorded(recorder: Recorder, tmp_path: Path) -> None:
     session = begin(recorder)
     session.end("done")
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     login, _ = events_of(session.output.path)
     assert isinstance(login, ev.Login)
     assert login.subject == ev.SubjectFields(
@@ -96,7 +97,7 @@ def test_the_index_learns_of_a_session(recorder: Recorder, index: ListIndex) -> 
         session.statement(judged(number, "select 1", outcome="deny" if number == 3 else "allow"))
         session.complete(number, "SELECT 2", 2, "", 0.1)
     session.end("terminated")
-    until(lambda: index.last(session.row.id).status == "ended")
+    wait_for(lambda: index.last(session.row.id).status == "ended")
     row = index.last(session.row.id)
     assert (row.statements, row.refused, row.rows, row.reason) == (5, 1, 10, "terminated")
     assert row.last_hash == session.chain.hash.hex()
@@ -105,7 +106,7 @@ def test_the_index_learns_of_a_session(recorder: Recorder, index: ListIndex) -> 
 
 def test_files_are_private(recorder: Recorder, tmp_path: Path) -> None:
     session = begin(recorder)
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     path = session.output.path
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.relative_to(tmp_path / "recordings").parts[-1] == f"{session.row.id}.sprec"
@@ -124,12 +125,12 @@ def test_a_large_result_is_recorded_whole_in_bounded_blocks(recorder: Recorder) 
     pattern = os.urandom(65536)
     total = 0
     for number in range(400):
-        until(lambda: session.backlog < HIGH_WATER)
+        wait_for(lambda: session.backlog < HIGH_WATER)
         session.reply(1, pattern[number:])
         total += len(pattern) - number
     session.reply(1, b"z" * (5 << 20))  # one call much larger than a block
     session.end("done")
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     replies = [event for event in events_of(session.output.path) if isinstance(event, ev.Reply)]
     assert sum(len(reply.data) for reply in replies) == total + (5 << 20)
     assert b"".join(reply.data for reply in replies[:3]) == pattern + pattern[1:] + pattern[2:]
@@ -153,7 +154,7 @@ def test_a_buffer_that_changes_later_is_recorded_as_it_was(tmp_path: Path) -> No
 def test_text_that_is_not_unicode_is_kept_escaped(recorder: Recorder) -> None:
     session = begin(recorder)
     session.statement(judged(1, "select '\udcff'", outcome="deny"))
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     assert not session.failed
     statement = events_of(session.output.path)[1]
     assert isinstance(statement, ev.Statement)
@@ -163,9 +164,9 @@ def test_text_that_is_not_unicode_is_kept_escaped(recorder: Recorder) -> None:
 def test_an_event_that_cannot_be_encoded_stops_its_session_only(recorder: Recorder) -> None:
     broken, other = begin(recorder), begin(recorder)
     broken.complete(1, "SELECT", 1 << 80, "", 0.0)
-    until(lambda: broken.failed)
+    wait_for(lambda: broken.failed)
     other.statement(judged(1, "select 1", outcome="allow"))
-    until(lambda: other.backlog == 0)
+    wait_for(lambda: other.backlog == 0)
     assert broken.backlog == 0
     assert not other.failed
     assert not recorder.failed
@@ -204,7 +205,7 @@ def test_a_thousand_idle_sessions_hold_few_files_and_little_memory(recorder: Rec
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     sessions = [begin(recorder) for _ in range(1000)]
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     open_recordings = [
@@ -242,6 +243,6 @@ def test_an_id_is_used_once(tmp_path: Path) -> None:
     second = Recorder(tmp_path, interval=0.005)
     second.start()
     again = begin(second, "s_same")
-    until(lambda: again.failed)
+    wait_for(lambda: again.failed)
     second.close()
     assert session.output.path.read_bytes() == content

@@ -13,7 +13,8 @@ from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.tail import last_events
 from sallyport.operations.sessions import Sessions
-from tests.audit.helpers import AGENT, judged, until
+from tests.audit.helpers import AGENT, judged
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.statement(judged(number, f"select {number}", outcome="allow"))
         session.answered(number, b"D" * 100, "SELECT 1", 1, 0.5)
         if number % 10 == 0:
-            until(lambda: session.backlog == 0)
+            wait_for(lambda: session.backlog == 0)
     session.end("done")
     recorder.close()
     return session.output.path

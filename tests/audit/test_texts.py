@@ -13,7 +13,8 @@ from sallyport.audit import texts
 from sallyport.audit.ports import PART, WHOLE, SessionQuery, SessionRow, StatementText
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.texts import StatementTexts
-from tests.audit.helpers import ListIndex, begin, judged, until
+from tests.audit.helpers import ListIndex, begin, judged
+from tests.support.waiting import wait_for
 
 
 def test_each_statement_once_and_in_one_line() -> None:
@@ -94,7 +95,7 @@ def test_the_index_gets_texts_and_never_values(recorder: Recorder, index: ListIn
     session.copy_in(1, b"CANARY")
     session.statement(judged(2, "select 2", outcome="hold"))
     session.end("done")
-    until(lambda: session.backlog == 0 and index.last(session.row.id).status == "ended")
+    wait_for(lambda: session.backlog == 0 and index.last(session.row.id).status == "ended")
     assert index.texts[session.row.id] == [
         StatementText(1, "allow", "select $1", ("public.t",)),
         StatementText(2, "hold", "select 2", ()),
@@ -106,9 +107,9 @@ def test_a_session_that_does_not_fit_says_so(recorder: Recorder, index: ListInde
     session = begin(recorder)
     for number in range(texts.TEXTS + 1):
         session.statement(judged(number + 1, f"select {number}", outcome="allow"))
-    until(lambda: session.backlog == 0 and index.last(session.row.id).searchable == PART)
+    wait_for(lambda: session.backlog == 0 and index.last(session.row.id).searchable == PART)
     assert len(index.texts[session.row.id]) == texts.TEXTS
-    until(lambda: not session.chunks.indexing)
+    wait_for(lambda: not session.chunks.indexing)
     session.statement(judged(texts.TEXTS + 2, "select", outcome="allow"))
     assert not session.texts.offered
 
@@ -123,7 +124,7 @@ def test_an_index_that_takes_nothing_is_no_whole_one(tmp_path: Path) -> None:
     recorder.start()
     session = begin(recorder)
     session.statement(judged(1, "select 1", outcome="allow"))
-    until(lambda: index.last(session.row.id).searchable == PART)
+    wait_for(lambda: index.last(session.row.id).searchable == PART)
     recorder.close()
 
 

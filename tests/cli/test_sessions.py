@@ -24,7 +24,8 @@ from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.wire.backend import notice_response
-from tests.audit.helpers import Forger, begin, data_row, judged, message, row_description, until
+from tests.audit.helpers import Forger, begin, data_row, judged, message, row_description
+from tests.support.waiting import wait_for
 
 NOTICE = "[SP2001] computed with masked values of public.t.\x1b[2Jemail (email)"
 HOSTILE = "select id\nfrom t -- \x1b]0;owned\x07\u202egpj"
@@ -53,7 +54,7 @@ def data(tmp_path: Path) -> Path:
     session.reply(1, row_description(("id", 23, 1), ("na\x1bme", 25, 0)) + b"".join(rows))
     session.reply(1, notice_response("NOTICE", "00000", NOTICE) + message(b"C", b"SELECT 60\0"))
     session.complete(1, "SELECT 60", 60, "", 0.0125)
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     session.statement(judged(2, "drop table t", outcome="deny", rule="no ddl", code="SP1002"))
     error = b"SERROR\0VERROR\0C42501\0M[SP1002] drop is refused\0Dby rule no ddl\0Hask a DBA\0\0"
     session.reply(2, message(b"E", error))

@@ -16,10 +16,11 @@ from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from sallyport.wire import frontend
 from tests.server.raw import Raw
-from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables, until
+from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
-from tests.workers.crew import OLGA, PATIENCE, PEOPLE, rest
+from tests.support.waiting import wait_for
+from tests.workers.crew import OLGA, PEOPLE, rest
 
 LONG = "SELECT count(*) FROM waits a, waits b, waits c, waits d"
 ROLES = {"reviewer": ["dba", "security"], "operator": ["ops"], "viewer": ["claude-postgres"]}
@@ -48,7 +49,7 @@ def pair(make_member: Callable[..., Gateway]) -> Pair:
 
     first, second = make(), make()
     for gateway in (first, second):
-        until(partial(has_console, gateway), PATIENCE)
+        wait_for(partial(has_console, gateway))
     return first, second
 
 
@@ -95,10 +96,10 @@ def test_one_gateway_waits_for_what_another_decides(pair: Pair, postgres: Server
     with Waiter(first) as held:
         held.run("DELETE FROM waits WHERE id = 101")
         Desk(second).approve(held.id)
-        assert held.end(PATIENCE).result == "DELETE 1", held.error
+        assert held.end().result == "DELETE 1", held.error
         held.run("DELETE FROM waits WHERE id = 102")
         Desk(second).deny(held.id, "not today")
-        held.end(PATIENCE).refused("SP1402", "42501")
+        held.end().refused("SP1402", "42501")
     assert count(postgres, "waits", "id = 102") == 1
 
 
@@ -125,7 +126,7 @@ def test_a_start_leaves_what_waits_at_another_gateway(pair: Pair) -> None:
         second.restart()
         assert Desk(second).status(id_) == "pending"
         Desk(second).approve(id_)
-        assert held.end(PATIENCE).result == "DELETE 1", held.error
+        assert held.end().result == "DELETE 1", held.error
 
 
 def test_locks_kills_and_cancels_reach_the_session(pair: Pair) -> None:
@@ -136,19 +137,19 @@ def test_locks_kills_and_cancels_reach_the_session(pair: Pair) -> None:
         )
         assert rest(second, "POST", "/sessions/ses_nobody/kill", OLGA).status_code == 404
         kill = f"/sessions/{id_}/kill"
-        until(lambda: rest(second, "POST", kill, OLGA).status_code == 200, PATIENCE)
-        until(lambda: is_over(connection, "SP1803"), PATIENCE)
-    with Raw(first, PATIENCE) as raw:
+        wait_for(lambda: rest(second, "POST", kill, OLGA).status_code == 200)
+        wait_for(lambda: is_over(connection, "SP1803"))
+    with Raw(first) as raw:
         key = raw.login()
         raw.send(frontend.query(LONG))
-        until(lambda: cancelled(second, raw, *key), PATIENCE)
+        wait_for(lambda: cancelled(second, raw, *key))
     with psycopg.connect(first.dsn(), autocommit=True) as connection:
         (subject,) = connection.execute(
             "SELECT current_setting('sallyport.subject')"
         ).fetchone() or ("",)
         body = {"kind": "subject", "name": subject, "reason": "looks odd"}
         assert rest(second, "POST", "/locks", OLGA, json=body).status_code in (200, 201)
-        until(lambda: is_over(connection, "SP1608"), PATIENCE)
+        wait_for(lambda: is_over(connection, "SP1608"))
     with pytest.raises(psycopg.OperationalError, match="SP1608"):
         psycopg.connect(first.dsn(first.token(AGENT)))
 
@@ -170,7 +171,7 @@ def test_a_lock_made_while_the_store_is_away_is_stored_and_told_later(
     body = {"kind": "subject", "name": "somebody", "reason": "looks odd"}
     answer = rest(first, "POST", "/locks", OLGA, json=body)
     assert answer.status_code == 503 and "in force" in answer.json()["detail"], answer.text
-    until(lambda: rest(second, "POST", "/sessions/ses_1/kill", OLGA).status_code == 503, PATIENCE)
+    wait_for(lambda: rest(second, "POST", "/sessions/ses_1/kill", OLGA).status_code == 503)
     store_server.restart()
 
     def is_listed(gateway: Gateway) -> bool:
@@ -178,10 +179,10 @@ def test_a_lock_made_while_the_store_is_away_is_stored_and_told_later(
         return [lock["name"] for lock in locks] == ["somebody"]
 
     for gateway in pair:
-        until(partial(is_listed, gateway), PATIENCE)
+        wait_for(partial(is_listed, gateway))
     for gateway in pair:
         gateway.restart()
-        until(partial(has_console, gateway), PATIENCE)
+        wait_for(partial(has_console, gateway))
         assert is_listed(gateway)
 
 
@@ -203,7 +204,7 @@ def test_what_no_message_told_is_read_from_the_store(pair: Pair) -> None:
         held.run("DELETE FROM waits WHERE id = 104")
         void = "UPDATE approvals SET status = 'voided', void_reason = 'moved' WHERE id = %s"
         assert rows.execute(void, [held.id]).rowcount == 1
-        held.end(PATIENCE).refused("SP1404", "42501")
+        held.end().refused("SP1404", "42501")
         (subject,) = held.db.execute("SELECT current_setting('sallyport.subject')").fetchone() or (
             "",
         )
@@ -212,6 +213,6 @@ def test_what_no_message_told_is_read_from_the_store(pair: Pair) -> None:
             " released_by) VALUES ('lck_1', 'subject', %s, '', 'odd', 1, 'olga', '', '', '')",
             [subject],
         )
-        until(lambda: is_over(held.db, "SP1608"), PATIENCE)
+        wait_for(lambda: is_over(held.db, "SP1608"))
         rows.execute("UPDATE locks SET released_at = 2, released_by = 'olga'")
-        until(lambda: is_let_in(first), PATIENCE)
+        wait_for(lambda: is_let_in(first))

@@ -12,9 +12,9 @@ import pytest
 
 from sallyport.demo.postgres import free_port
 from sallyport.demo.process import Program
-from tests.audit.helpers import until
 from tests.cluster.test_members import Make, listed, run
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy: apt-get install it")
@@ -41,18 +41,18 @@ def test_behind_haproxy_the_others_take_over(make_member: Make, tmp_path: Path) 
             with psycopg.connect(through, autocommit=True) as connection:
                 row = connection.execute("SELECT email FROM customers LIMIT 1").fetchone()
                 assert row is not None and "***" in row[0]
-        until(lambda: len(listed(first)) >= 6 and _gateways(listed(members[1])) == 2, 30)
+        wait_for(lambda: len(listed(first)) >= 6 and _gateways(listed(members[1])) == 2)
         check_recordings(members)
         os.kill(first.pid, signal.SIGKILL)
 
         def served() -> bool:
             try:
-                with psycopg.connect(through, autocommit=True, connect_timeout=10) as connection:
+                with psycopg.connect(through, autocommit=True, connect_timeout=60) as connection:
                     return connection.execute("SELECT 1").fetchone() == (1,)
             except psycopg.OperationalError:
                 return False
 
-        until(served, 30)
+        wait_for(served)
         first.start()
     finally:
         program.stop()

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from sallyport.demo.postgres import free_port
-from tests.audit.helpers import until
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 from tests.workers.crew import rest
 
 Make = Callable[..., Gateway]
@@ -42,7 +42,7 @@ def listed(gateway: Gateway) -> list[dict[str, object]]:
 def can_log_in(gateway: Gateway, token: str = "") -> str:
     """ "" or the refusal."""
     try:
-        with psycopg.connect(gateway.dsn(token), connect_timeout=20) as connection:
+        with psycopg.connect(gateway.dsn(token), connect_timeout=60) as connection:
             connection.execute("SELECT count(*) FROM customers")
     except psycopg.OperationalError as error:
         return str(error)
@@ -56,9 +56,9 @@ def test_a_restart_leaves_the_sessions_of_others_alone(make_member: Make) -> Non
         assert can_log_in(second) == ""
         second.restart()
         assert connection.execute("SELECT 1").fetchone() == (1,)
-        until(lambda: [row["status"] for row in listed(second)].count("ended") == 1, 30)
+        wait_for(lambda: [row["status"] for row in listed(second)].count("ended") == 1)
         assert sorted(str(row["status"]) for row in listed(second)) == ["ended", "live"]
-    until(lambda: {row["status"] for row in listed(second)} == {"ended"}, 30)
+    wait_for(lambda: {row["status"] for row in listed(second)} == {"ended"})
 
 
 def test_a_store_that_is_away_stops_logins_and_comes_back(
@@ -68,12 +68,12 @@ def test_a_store_that_is_away_stops_logins_and_comes_back(
     with psycopg.connect(gateway.dsn(), autocommit=True) as connection:
         connection.execute("SELECT 1")
         os.kill(store_server.cluster.pid, signal.SIGKILL)
-        until(lambda: "SP1807" in can_log_in(gateway), 30)
+        wait_for(lambda: "SP1807" in can_log_in(gateway))
         assert connection.execute("SELECT 1").fetchone() == (1,), "what runs goes on"
         store_server.restart()
-        until(lambda: can_log_in(gateway) == "", 60)
+        wait_for(lambda: can_log_in(gateway) == "")
         assert connection.execute("SELECT 1").fetchone() == (1,)
-    until(lambda: [row["status"] for row in listed(gateway)].count("ended") >= 2, 30)
+    wait_for(lambda: [row["status"] for row in listed(gateway)].count("ended") >= 2)
 
 
 def test_a_store_that_stops_answering_refuses_session_tokens_as_well(
@@ -89,13 +89,13 @@ def test_a_store_that_stops_answering_refuses_session_tokens_as_well(
         for process in processes:
             process.suspend()
         try:
-            until(lambda: "SP1807" in can_log_in(gateway), 60)
+            wait_for(lambda: "SP1807" in can_log_in(gateway))
             assert "SP1807" in can_log_in(gateway, unknown)
             assert connection.execute("SELECT 1").fetchone() == (1,), "what runs goes on"
         finally:
             for process in processes:
                 process.resume()
-        until(lambda: can_log_in(gateway) == "", 60)
+        wait_for(lambda: can_log_in(gateway) == "")
 
 
 def test_a_session_token_is_good_at_every_gateway(make_member: Make) -> None:
@@ -107,7 +107,7 @@ def test_a_session_token_is_good_at_every_gateway(make_member: Make) -> None:
     assert can_log_in(second, token["secret"]) == ""
     answer = rest(first, "POST", f"/tokens/{token['token']['id']}/revoke", AGENT)
     assert answer.status_code == 200, answer.text
-    until(lambda: "SP1601" in can_log_in(second, token["secret"]), 30)
+    wait_for(lambda: "SP1601" in can_log_in(second, token["secret"]))
 
 
 def test_sessions_end_when_the_grace_is_over(make_member: Make, store_server: Server) -> None:
@@ -135,7 +135,7 @@ def test_two_gateways_cannot_have_one_name(make_member: Make) -> None:
 def test_a_session_is_held_where_it_was_recorded(make_member: Make) -> None:
     first, second = make_member(), make_member()
     assert can_log_in(first) == ""
-    until(lambda: [row["status"] for row in listed(first)] == ["ended"], 30)
+    wait_for(lambda: [row["status"] for row in listed(first)] == ["ended"])
     (session,) = (str(row["id"]) for row in listed(second))
     name = (first.home / "var" / "gateway.name").read_text().strip()
     hold = ("audit", "hold", "--reason", "case 7")

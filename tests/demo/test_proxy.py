@@ -42,7 +42,7 @@ def echo() -> Iterator[int]:
 
 
 def _connect(proxy: FaultProxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
 
 
 def _read(sock: socket.socket, size: int) -> bytes:

@@ -116,7 +116,7 @@ def test_the_server_ends_with_its_parent_even_when_that_is_killed() -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    assert psutil.wait_procs([server], timeout=10)[1] == []
+    assert psutil.wait_procs([server], timeout=60)[1] == []
 
 
 def test_a_server_that_cannot_start_shows_its_log() -> None:

@@ -232,7 +232,7 @@ def test_a_port_that_somebody_else_was_quicker_to_take(
         monkeypatch.setattr(stack, "_is_free", is_free)
         with stack.DemoStack(scratch_dir("quicker"), said.append) as standing:
             assert standing.port != stack.GATEWAY_PORT
-            assert httpx2.get(f"{standing.console_url}/healthz", timeout=10).text == "ok\n"
+            assert httpx2.get(f"{standing.console_url}/healthz", timeout=60).text == "ok\n"
             login = tour.Login(
                 standing.port, "claude", standing.issuer.token("claude-agent").reveal()
             )

@@ -19,11 +19,11 @@ import yaml
 
 from sallyport.demo.issuer import DevIssuer
 from tests.deploy.test_compose import free_port
-from tests.support.approvals import until
 from tests.support.certificates import Authority
 from tests.support.gateway import SHOP_POLICY
 from tests.support.places import scratch_dir
 from tests.support.postgres import start_server
+from tests.support.waiting import wait_for
 
 #: The user that the image runs as.
 USER = 65532
@@ -85,7 +85,7 @@ def main(store: Path) -> int:
             gateway = subprocess.Popen([*run, *serve], start_new_session=True)
             check = [*run, "/opt/sallyport/bin/python", "/opt/sallyport/healthcheck.py"]
             try:
-                until(lambda: subprocess.run(check, capture_output=True).returncode == 0, 60)
+                wait_for(lambda: subprocess.run(check, capture_output=True).returncode == 0)
                 with psycopg.connect(
                     f"host=localhost hostaddr=127.0.0.1 port={port} dbname=shop user=claude"
                     " sslmode=verify-full",

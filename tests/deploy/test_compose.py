@@ -26,11 +26,11 @@ import psycopg
 import pytest
 import yaml
 
-from tests.support.approvals import until
 from tests.support.people import PeopleProvider
 from tests.support.places import ROOT, scratch_dir
 from tests.support.postgres import SUPERUSER, SUPERUSER_PASSWORD, Server, start_server
 from tests.support.psql import client_program
+from tests.support.waiting import wait_for
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -214,7 +214,7 @@ class Stack:
         self._log = directory / "gateway.log"
         serve = [sys.executable, "-m", "sallyport", "serve", "--config", str(path)]
         self._spawn(exits, serve, environment, self._log)
-        until(self.is_ready, 60)
+        wait_for(self.is_ready)
 
     def _spawn(
         self, exits: ExitStack, command: list[str], environment: dict[str, str], log: Path
@@ -278,7 +278,7 @@ def test_the_agent_sees_masks(stack: Stack) -> None:
 def test_a_held_statement_reaches_the_webhook(stack: Stack) -> None:
     with stack.agent() as connection, ThreadPoolExecutor() as threads:
         statement = threads.submit(connection.execute, "DELETE FROM orders WHERE id = 1")
-        until(lambda: any(event["event"] == "asked" for event in stack.received()))
+        wait_for(lambda: any(event["event"] == "asked" for event in stack.received()))
         connection.cancel_safe()
         with pytest.raises(psycopg.errors.QueryCanceled):
             statement.result(30)
@@ -304,6 +304,6 @@ def test_the_console_answers_over_its_certificate(stack: Stack) -> None:
     context = ssl.create_default_context(cafile=str(stack.certificates / "ca.crt"))
     port = stack.console.rpartition(":")[2]
     with urllib.request.urlopen(
-        f"https://localhost:{port}/readyz", timeout=5, context=context
+        f"https://localhost:{port}/readyz", timeout=60, context=context
     ) as answer:
         assert answer.status == 200

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from sallyport.audit.verify import read_events
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
 from tests.support.recordings import keys_of
+from tests.support.waiting import wait_for
 
 READER = Path(__file__).parents[2] / "docs" / "read_recording.py"
 

@@ -39,7 +39,7 @@ def _run(door: Gateway, work: Callable[[asyncpg.Connection], Awaitable[Any]]) ->
         try:
             return await work(db)
         finally:
-            await db.close(timeout=5)
+            await db.close(timeout=60)
 
     return asyncio.run(main())
 

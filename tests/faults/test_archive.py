@@ -12,10 +12,10 @@ import pytest
 from sallyport.demo.postgres import free_port
 from tests.faults.test_crashes import command, kill
 from tests.handover.house import AUDITOR
-from tests.server.conftest import wait_for
 from tests.support.approvals import Desk
 from tests.support.gateway import Gateway
 from tests.support.objectstore import ObjectStorage
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_recordings_move_to_the_archive_and_are_read_from_there(
     kill(gateway)
     gateway.start()
     sessions.append(session_of(gateway))
-    wait_for(lambda: all(map(is_archived, sessions)) and not local(), 60)
+    wait_for(lambda: all(map(is_archived, sessions)) and not local())
     for session in sessions:
         shown = command(gateway, "sessions", "show", session)
         assert "count(*)" in shown.stdout, shown.stderr

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from sallyport.wire import frontend
-from tests.server.conftest import wait_for
 from tests.server.raw import Raw
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server, start_server
 from tests.support.proxy import FaultProxy, through
+from tests.support.waiting import wait_for
 
 #: The shop's policy, and agents may call nap().
 NAPPING = SHOP_POLICY.replace("functions: [", 'functions: ["public.nap", ')
@@ -97,7 +97,7 @@ def test_one_cancel_is_outstanding_for_a_session(behind: Gateway, proxy: FaultPr
         raw.send(frontend.query("SELECT nap(60)"))
         for _ in range(50):
             cancel(behind, pid, key)
-        wait_for(lambda: proxy.cancels > 0, 60.0)
+        wait_for(lambda: proxy.cancels > 0)
         for _ in range(50):
             cancel(behind, pid, key)
         assert proxy.cancels == 1
@@ -114,7 +114,7 @@ def test_cancels_to_a_target_are_bounded(behind: Gateway, proxy: FaultProxy) -> 
         raw.send(frontend.query("SELECT nap(60)"))
     for pid, key in keys:
         cancel(behind, pid, key)
-    wait_for(lambda: proxy.cancels == 4, 60.0)
+    wait_for(lambda: proxy.cancels == 4)
     # time for more of them to come, and a login goes its way
     with psycopg.connect(behind.dsn()) as db:
         db.execute("SELECT 1")

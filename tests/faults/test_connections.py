@@ -31,11 +31,11 @@ from sallyport.server.peers import KeepAlive
 from sallyport.server.sparing import LINES, SparingLog
 from sallyport.wire import backend, frontend
 from sallyport.wire.proxy_protocol import SIGNATURE
-from tests.server.conftest import wait_for
 from tests.server.raw import Raw
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.processes import Program
+from tests.support.waiting import wait_for
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def with_console(make_gateway: Callable[..., Gateway]) -> Callable[..., tuple[Ga
         gateway = make_gateway(
             extra={"console": {"listen": f"127.0.0.1:{port}", **(console or {})}, **extra}
         )
-        wait_for(lambda: "console listens" in gateway.output(), 60.0)
+        wait_for(lambda: "console listens" in gateway.output())
         return gateway, f"http://127.0.0.1:{port}"
 
     return make
@@ -81,7 +81,7 @@ def get(url: str, **headers: str) -> tuple[int, str]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(url, headers=named), timeout=10
+            urllib.request.Request(url, headers=named), timeout=60
         ) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:

@@ -21,9 +21,9 @@ from sallyport.audit.verify import read_events
 from sallyport.store.database import open_readonly
 from sallyport.store.sessions import SqlSessionIndex
 from tests.audit.forging import append_events, cut_blocks
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
 from tests.support.recordings import keys_of
+from tests.support.waiting import wait_for
 
 STATEMENTS = 60
 

@@ -19,11 +19,11 @@ import pytest
 from sallyport.audit import events as ev
 from sallyport.audit.verify import read_events
 from tests.faults.test_crashes import command, listed, problems
-from tests.server.conftest import wait_for
 from tests.support import acknowledged as ack
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.recordings import keys_of
+from tests.support.waiting import wait_for
 
 KILLS = int(os.environ.get("SALLYPORT_KILLS", "2"))
 CLIENTS = [int(count) for count in os.environ.get("SALLYPORT_CLIENTS", "8").split(",")]

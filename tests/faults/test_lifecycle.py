@@ -21,11 +21,12 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from sallyport.wire import frontend
-from tests.server.conftest import backends, wait_for
+from tests.server.conftest import backends
 from tests.server.raw import Raw
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 from tests.support.processes import Program
+from tests.support.waiting import wait_for
 
 #: Long enough to be seen, and never ending by itself within a test.
 LONG = "SELECT count(*) FROM products a, products b, products c, products d, products e"
@@ -42,7 +43,7 @@ def get(gateway: Gateway, path: str) -> httpx2.Response:
     while True:
         try:
             return httpx2.get(
-                f"http://{gateway.extra['console']['listen']}{path}", timeout=20, trust_env=False
+                f"http://{gateway.extra['console']['listen']}{path}", timeout=60, trust_env=False
             )
         except httpx2.ConnectError:
             if not gateway._running().alive:
@@ -59,7 +60,7 @@ def metric(gateway: Gateway, name: str) -> float:
 
 
 def count_products(gateway: Gateway) -> int:
-    with psycopg.connect(gateway.dsn(), connect_timeout=5) as db:
+    with psycopg.connect(gateway.dsn(), connect_timeout=60) as db:
         row = db.execute("SELECT count(*) FROM products").fetchone()
     return int(row[0]) if row else -1
 
@@ -76,7 +77,7 @@ def starting(gateway: Gateway) -> Iterator[tuple[Program, Callable[[], None]]]:
     gateway.write()
     program = Program(gateway.command("serve"), gateway.log, gateway.environment)
     try:
-        wait_for(asked.exists, 30)
+        wait_for(asked.exists)
         yield program, answer.touch
     finally:
         answer.touch()
@@ -105,7 +106,7 @@ def test_a_hangup_while_modules_are_imported(issuer: DevIssuer, postgres: Server
     gateway.write()
     program = Program(gateway.command("serve"), gateway.log, gateway.environment)
     try:
-        wait_for(lambda: not program.alive or _catches(program.process.pid, signal.SIGHUP), 30)
+        wait_for(lambda: not program.alive or _catches(program.process.pid, signal.SIGHUP))
         assert program.alive
         while "listens" not in program.output:
             program.process.send_signal(signal.SIGHUP)

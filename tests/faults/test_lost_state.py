@@ -16,8 +16,8 @@ import pytest
 
 from sallyport.demo.postgres import free_port
 from tests.faults.test_crashes import command, listed
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 
 def database(gateway: Gateway) -> Path:
@@ -123,7 +123,7 @@ def test_a_database_deleted_under_a_running_gateway(
         database(gateway).write_bytes(content)
     wait_for(lambda: login_is_refused(gateway))
     with pytest.raises(urllib.error.HTTPError, match="503"):
-        urllib.request.urlopen(f"http://127.0.0.1:{console}/readyz", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{console}/readyz", timeout=60)
     assert "state was lost" in gateway.log.read_text()
 
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from sallyport.demo.postgres import free_port
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 _EVERYTHING = "version: 1\nrules:\n  - {name: all, allow: [read, write, ddl]}\n"
 
@@ -30,7 +30,7 @@ def stopped(make_gateway: Callable[..., Gateway]) -> Gateway:
 def refusal(gateway: Gateway) -> str:
     """What ``serve`` says when it does not start."""
     done = subprocess.run(
-        gateway.command("serve"), capture_output=True, text=True, timeout=30, check=False,
+        gateway.command("serve"), capture_output=True, text=True, timeout=60, check=False,
         env={**os.environ, **gateway.environment},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
@@ -139,7 +139,7 @@ def test_no_cbc_suite_is_accepted(make_gateway: Callable[..., Gateway], suites: 
         import socket
 
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
             context.wrap_socket(connection, server_hostname="127.0.0.1") as secured,
         ):
             cipher = secured.cipher()

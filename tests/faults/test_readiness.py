@@ -16,10 +16,10 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.faults.test_lifecycle import get
-from tests.server.conftest import wait_for
 from tests.support.certificates import Authority
 from tests.support.gateway import Gateway
 from tests.support.postgres import AGENT_PASSWORD, Server, start_server
+from tests.support.waiting import wait_for
 
 ALL = """\
 version: 1
@@ -46,7 +46,7 @@ def problem(gateway: Gateway, target: str) -> str:
     """As the console and REST have it, for people who signed in."""
     address = f"http://{gateway.extra['console']['listen']}/api/v1/targets"
     headers = {"Authorization": f"Bearer {gateway.token()}"}
-    answer = httpx2.get(address, headers=headers, timeout=20, trust_env=False).json()["targets"]
+    answer = httpx2.get(address, headers=headers, timeout=60, trust_env=False).json()["targets"]
     return next(str(row["problem"]) for row in answer if row["name"] == target)
 
 
@@ -112,7 +112,7 @@ def test_a_target_that_was_down_at_the_start_comes_back_by_itself(
     gateway = make_gateway(targets={"shop": own_postgres}, policy=ALL, extra=settings())
     assert ready(gateway) == 503
     own_postgres.cluster.start()
-    wait_for(lambda: ready(gateway) == 200, 30)
+    wait_for(lambda: ready(gateway) == 200)
 
 
 def test_what_a_client_asks_for_does_not_make_a_target_red(

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from sallyport.demo.postgres import free_port
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 
 def recordings(gateway: Gateway) -> set[Path]:
@@ -51,7 +51,7 @@ def test_a_damaged_recording_ends_its_own_session_and_no_other(
     gateway = make_gateway(extra={"console": {"listen": f"127.0.0.1:{console}"}})
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=60) as answer:
             return str(answer.read().decode())
 
     (staying, _), (going, path) = connect(gateway), connect(gateway)

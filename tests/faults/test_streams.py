@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from tests.faults.test_crashes import command, kill
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
 from tests.support.receivers import HttpReceiver, SyslogReceiver
+from tests.support.waiting import wait_for
 
 MakeGateway = Callable[..., Gateway]
 
@@ -55,7 +55,7 @@ def test_nothing_is_lost_by_a_gateway_that_is_killed(make_gateway: MakeGateway) 
     gateway._end()
     gateway.start()
     expected = exported(gateway)
-    wait_for(lambda: expected <= {event["id"] for event in receiver.events()}, 30)
+    wait_for(lambda: expected <= {event["id"] for event in receiver.events()})
     assert len(expected) > 300
     assert {event["id"] for event in receiver.events()} <= exported(gateway)
     receiver.stop()
@@ -87,11 +87,11 @@ def test_a_required_stream_that_is_late_stops_statements(
             assert run(db) == ""
         wait_for(lambda: any(b"products" in body for body in receiver.taken))
         is_up[0] = False
-        wait_for(lambda: "[SP1810]" in run(db), 20)
+        wait_for(lambda: "[SP1810]" in run(db))
         with pytest.raises(psycopg.OperationalError, match="SP1810"):
             psycopg.connect(gateway.dsn())
         is_up[0] = True
-        wait_for(lambda: run(db) == "", 40)
+        wait_for(lambda: run(db) == "")
         with psycopg.connect(gateway.dsn()) as second:
             assert run(second) == ""
     receiver.stop()

@@ -14,13 +14,14 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import frontend
-from tests.server.conftest import backends, wait_for
+from tests.server.conftest import backends
 from tests.server.raw import Raw
 from tests.support.approvals import CLIENTS, Desk, Waiter, holding_gateway, make_tables
 from tests.support.gateway import Gateway
 from tests.support.netns import Namespace, NamespaceUnavailableError, namespace
 from tests.support.postgres import Server, start_server
 from tests.support.proxy import Fault, FaultProxy, through
+from tests.support.waiting import wait_for
 
 #: A peer is gone after three seconds.
 NETWORK = {

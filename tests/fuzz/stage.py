@@ -226,7 +226,7 @@ class FuzzStage:
                 self._whole(seen)
 
     def _connected(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.gateway.port), timeout=5)
+        return socket.create_connection(("127.0.0.1", self.gateway.port), timeout=60)
 
     def _greeting(self, stream: socket.socket) -> bytes:
         """Through to ReadyForQuery: the login of an honest client works, whatever others do. Raises
@@ -276,7 +276,7 @@ class FuzzStage:
         """An honest client is served, and nothing failed. Raises FuzzError."""
         began = time.monotonic()
         try:
-            with psycopg.connect(self.gateway.dsn(self.token), connect_timeout=20) as db:
+            with psycopg.connect(self.gateway.dsn(self.token), connect_timeout=60) as db:
                 row = db.execute("SELECT count(*) FROM customers").fetchone()
         except psycopg.Error as error:
             raise FuzzError(f"an honest client got {error}") from None

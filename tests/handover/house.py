@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 from sallyport.cli.main import build
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.support.approvals import Desk, Waiter, until
+from tests.support.approvals import Desk, Waiter
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 OPERATOR, AUDITOR = "olga-operator", "adam-auditor"
 #: Markup, a formula of a spreadsheet, CEF's own characters; a terminal's title, C1, bidi,
@@ -99,7 +100,7 @@ def make_record(gateway: Gateway) -> Handed:
     _change_policy(gateway)
     _lock_out(gateway, operator)
     handed = Handed(gateway, session, *ids)
-    until(lambda: len(handed.lines("--kind", "end")) >= 4)
+    wait_for(lambda: len(handed.lines("--kind", "end")) >= 4)
     return handed
 
 
@@ -125,7 +126,7 @@ def _work(db: psycopg.Connection[Any]) -> None:
 
 def _change_policy(gateway: Gateway) -> None:
     gateway.write(CHANGED)
-    until(lambda: b"changed" in _history(gateway))
+    wait_for(lambda: b"changed" in _history(gateway))
 
 
 def _history(gateway: Gateway) -> bytes:
@@ -138,7 +139,7 @@ def _lock_out(gateway: Gateway, operator: Desk) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         session = db.execute("SELECT current_setting('sallyport.session')").fetchone()[0]  # type: ignore[index]
         _post(operator, f"/sessions/{session}/kill", {})
-        until(lambda: _is_over(db))
+        wait_for(lambda: _is_over(db))
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         body = {
             "kind": "agent",
@@ -147,12 +148,12 @@ def _lock_out(gateway: Gateway, operator: Desk) -> None:
             "minutes": 5,
         }
         lock = _post(operator, "/locks", body)
-        until(lambda: _is_over(db))
+        wait_for(lambda: _is_over(db))
     _post(operator, f"/locks/{lock['lock']['id']}/release", {})
 
 
 def _post(desk: Desk, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx2.post(desk._base + path, headers=desk._headers, json=body, timeout=10)
+    answer = httpx2.post(desk._base + path, headers=desk._headers, json=body, timeout=60)
     assert answer.status_code < 300, answer.text
     return answer.json() if answer.content else None
 

@@ -31,9 +31,10 @@ from sallyport.operations.auditlog import (
 )
 from sallyport.operations.auditocsf import VERSION, ocsf_event
 from sallyport.operations.sessions import Sessions
-from tests.audit.helpers import begin, judged, until
+from tests.audit.helpers import begin, judged
 from tests.handover.house import HOSTILE, REASON, SECRET_EMAIL, SECRET_SSN, Handed
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 #: What acts on a terminal, ends a line for somebody, or hides.
 ACTIVE = re.compile(
@@ -249,11 +250,11 @@ def test_a_cursor_goes_on_where_it_was(
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         for number in range(3):
             db.execute("SELECT %s::int", [number])
-            until(partial(has_seen, 2 + number))
+            wait_for(partial(has_seen, 2 + number))
         with psycopg.connect(gateway.dsn(), autocommit=True) as second:
             second.execute("SELECT 'second'")
-        until(partial(has_seen, 7))
-    until(partial(has_seen, 8))
+        wait_for(partial(has_seen, 7))
+    wait_for(partial(has_seen, 8))
     assert Counter(seen) == Counter(line["id"] for line in handed.lines()), (
         "each once, none is missing"
     )
@@ -276,10 +277,10 @@ def test_a_live_statement_comes_when_it_is_over(tmp_path: Path) -> None:
 
     session = begin(recorder, "s_1")
     session.statement(judged(1, "SELECT pg_sleep(9)", outcome="allow"))
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     assert taken() == ["login 0"]
     session.complete(1, "SELECT 1", 1, "", 9.0)
-    until(lambda: session.backlog == 0)
+    wait_for(lambda: session.backlog == 0)
     assert taken() == ["statement 1"]
     session.statement(judged(2, "SELECT 2", outcome="allow"))
     session.end("terminated")
@@ -317,7 +318,7 @@ def test_memory_does_not_grow_with_a_recording(tmp_path: Path) -> None:
         session.statement(judged(number, f"SELECT {number} -- {'x' * 4000}", outcome="allow"))
         session.complete(number, "SELECT 1", 1, "", 0.001)
         if number % 500 == 0:
-            until(lambda: session.backlog == 0)
+            wait_for(lambda: session.backlog == 0)
     session.end("terminated")
     recorder.close()
     sessions = Sessions(tmp_path / "recordings", None)
@@ -362,9 +363,9 @@ def test_a_damaged_recording_is_told_and_read_as_far_as_it_goes(
     handed = Handed(gateway, "", "", "")
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute("SELECT 1")
-        until(lambda: len(handed.lines()) >= 2)
+        wait_for(lambda: len(handed.lines()) >= 2)
         db.execute("SELECT 2")
-    until(lambda: bool(handed.lines("--kind", "end")))
+    wait_for(lambda: bool(handed.lines("--kind", "end")))
     (file,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*.sprec")
     content = bytearray(file.read_bytes())
     content[-40] ^= 1

@@ -14,9 +14,9 @@ import pytest
 from tests.handover.house import REASON, SECRET_EMAIL, SECRET_SSN, Handed
 from tests.handover.test_export import ACTIVE
 from tests.handover.test_replay_files import opened
-from tests.support.approvals import until
 from tests.support.browser import DESKTOP, PHONE, shoot
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 PERIOD = ("--from", "2026-01-01")
 
@@ -142,7 +142,7 @@ def test_a_damaged_record_is_the_first_thing_it_says(
     handed = Handed(gateway, "", "", "")
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute("SELECT 1")
-    until(lambda: bool(handed.lines("--kind", "end")))
+    wait_for(lambda: bool(handed.lines("--kind", "end")))
     (recording,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*.sprec")
     content = bytearray(recording.read_bytes())
     content[-40] ^= 1

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sallyport.cli.main import build
 from tests.handover.house import HOSTILE, SECRET_EMAIL, SECRET_SSN, Handed
-from tests.support.approvals import until
+from tests.support.waiting import wait_for
 
 
 def found(handed: Handed, *words: object) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def found(handed: Handed, *words: object) -> list[dict[str, Any]]:
 def _indexed(handed: Handed) -> None:
     """The indexer works behind the gateway."""
     count = len(handed.lines("--kind", "statement"))
-    until(lambda: len(found(handed, "--limit", 500)) >= count)
+    wait_for(lambda: len(found(handed, "--limit", 500)) >= count)
 
 
 def test_by_what_it_touched_and_what_became_of_it(handed: Handed) -> None:

@@ -151,7 +151,7 @@ def test_help_has_an_example(command: str) -> None:
 
 def confirm_in_a_browser(uri: str, person: str) -> str:
     """What a person does: confirm the code, log in, consent. Returns the last page."""
-    with httpx2.Client(follow_redirects=True, trust_env=False, timeout=10) as browser:
+    with httpx2.Client(follow_redirects=True, trust_env=False, timeout=60) as browser:
         page = browser.get(uri)
         for _ in range(5):
             form = re.search(r'<form[^>]*action="([^"]+)"', page.text)

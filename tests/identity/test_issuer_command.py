@@ -50,7 +50,7 @@ def test_what_it_prints_works(make_door: MakeDoor, secret: str) -> None:
         assert ("SALLYPORT_CLIENT_SECRET=" in exports) is not bool(secret)
         done = subprocess.run(
             ["/bin/sh", "-c", f"{exports}\n{sys.executable} -m sallyport token"],
-            capture_output=True, text=True, env=env, timeout=30,
+            capture_output=True, text=True, env=env, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         subject = make_door(issuer["issuer"], at=SystemClock()).login(Secret(done.stdout.strip()))
@@ -90,7 +90,7 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(
             [*_SALLYPORT, "issuer", "--listen", address, "--client", "a=b"],
-            capture_output=True, text=True, timeout=30,
+            capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"sallyport: cannot listen on {address}: Address already in use")

@@ -28,10 +28,10 @@ from sallyport.demo.postgres import free_port
 from sallyport.identity.oidc.client import CodeRequest, GrantError, TokenClient
 from tests.identity.conftest import RealProvider
 from tests.identity.door import Door
-from tests.server.conftest import wait_for
 from tests.server.test_connect import SALLYPORT
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 RESOURCE = "https://gateway.example.com/"
 FORM = re.compile(r'<form[^>]*action="([^"]+)"', re.S)
@@ -39,7 +39,7 @@ FORM = re.compile(r'<form[^>]*action="([^"]+)"', re.S)
 
 def browse(url: str, person: str = "ada") -> None:
     """What a person does in the browser: sign in, consent, and be sent back."""
-    with httpx2.Client(trust_env=False, follow_redirects=False, timeout=30) as browser:
+    with httpx2.Client(trust_env=False, follow_redirects=False, timeout=60) as browser:
         page = browser.get(url)
         for _ in range(20):
             if page.is_redirect:
@@ -80,7 +80,7 @@ class Program:
         return self._said.read_text()
 
     def sign_in(self) -> None:
-        wait_for(lambda: "sign in there" in self.errors, 60)
+        wait_for(lambda: "sign in there" in self.errors)
         address = re.search(r"Open (\S+)", self.errors)
         assert address is not None
         browse(address[1])
@@ -147,7 +147,7 @@ def test_proxy_signs_in_once_and_refreshes(
     at += ["--listen", f"127.0.0.1:{free_port()}", "--sign-in", "browser"]
     program = start("proxy", *at, *words(real_provider, "sallyport-brief"))
     program.sign_in()
-    wait_for(lambda: "postgresql://" in program.errors, 60)
+    wait_for(lambda: "postgresql://" in program.errors)
     dsn = re.search(r"postgresql://\S+", program.errors)
     assert dsn is not None
     with psycopg.connect(dsn[0], autocommit=True) as connection:

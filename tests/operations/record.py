@@ -12,7 +12,7 @@ from sallyport.operations.sessions import Sessions
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
-from tests.audit.helpers import until
+from tests.support.waiting import wait_for
 
 
 class Record:
@@ -37,7 +37,7 @@ class Record:
 
     def settle(self) -> None:
         """Everything is on disk and in the index."""
-        until(lambda: not self.recorder.backlog)
+        wait_for(lambda: not self.recorder.backlog)
         time.sleep(1.1)  # the recorder tells the index of live sessions once a second
         self.writer.flush()
 

@@ -18,7 +18,8 @@ from sallyport.operations.sessions import Sessions
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
-from tests.audit.helpers import AGENT, judged, until
+from tests.audit.helpers import AGENT, judged
+from tests.support.waiting import wait_for
 
 COUNT = 250
 
@@ -56,7 +57,7 @@ def place(
                 )
             )
         one.end("done")
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     recorder.close()
     writer.start()
     assert writer.flush()
@@ -173,7 +174,7 @@ def test_a_long_recording_is_not_read_for_ever(tmp_path: Path) -> None:
     for number in range(200):
         long.statement(judged(number + 1, f"select {number}", outcome="allow"))
     long.end("done")
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     recorder.close()
     found = Sessions(recorder.directory, None).search(SessionQuery(text="select 199"), 0.0)
     assert (found.unread, found.after, found.matches) == (["s_long"], None, [])
@@ -187,10 +188,10 @@ def test_a_damaged_recording_is_said_to_be_unread(tmp_path: Path) -> None:
     recorder.start()
     one = recorder.open_session("s_damaged", AGENT, "shop", "127.0.0.1:1")
     one.statement(judged(1, "select 1", outcome="allow"))
-    until(lambda: one.backlog == 0)
+    wait_for(lambda: one.backlog == 0)
     one.statement(judged(2, "select 2", outcome="allow"))
     one.end("done")
-    until(lambda: recorder.backlog == 0)
+    wait_for(lambda: recorder.backlog == 0)
     recorder.close()
     path = one.output.path
     path.write_bytes(path.read_bytes()[:-5])

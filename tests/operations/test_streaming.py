@@ -24,10 +24,11 @@ from sallyport.operations.streamsinks import (
     SyslogSink,
     tls_context,
 )
-from tests.audit.helpers import begin, judged, until
+from tests.audit.helpers import begin, judged
 from tests.operations.record import Record
 from tests.support.certificates import Authority
 from tests.support.receivers import HttpReceiver, SyslogReceiver
+from tests.support.waiting import wait_for
 
 HEADER = re.compile(
     r"<(\d+)>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \S+ sallyport \d+ (\w+) - (.*)", re.DOTALL
@@ -85,12 +86,12 @@ def test_a_file_has_every_event_once_and_a_second_run_goes_on(
     path = tmp_path / "audit.jsonl"
     expected = write(record, "s_1", 1200)
     first = stream_to(FileSink(path))
-    until(lambda: first.sent == len(expected))
+    wait_for(lambda: first.sent == len(expected))
     first.close()
     expected += write(record, "s_2", 3)
     second = stream_to(FileSink(path))
-    until(lambda: second.sent == 5)
-    until(lambda: second.lag < 1.0)
+    wait_for(lambda: second.sent == 5)
+    wait_for(lambda: second.lag < 1.0)
     assert [json.loads(line)["id"] for line in path.read_text().split("\n")[:-1]] == expected
 
 
@@ -103,10 +104,10 @@ def test_a_file_that_is_moved_away_or_broke_off(
     path.write_text('{"id": "s_0:0", "half')
     stream = stream_to(FileSink(path))
     first = write(record, "s_1", 2)
-    until(lambda: stream.sent == len(first))
+    wait_for(lambda: stream.sent == len(first))
     path.rename(tmp_path / "rotated")
     second = write(record, "s_2", 2)
-    until(lambda: stream.sent == len(first) + len(second))
+    wait_for(lambda: stream.sent == len(first) + len(second))
     lines = (tmp_path / "rotated").read_text().splitlines()
     assert lines[0] == '{"id": "s_0:0", "half' and len(lines) == 1 + len(first)
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == second
@@ -125,7 +126,7 @@ def test_syslog_over_tls(record: Record, stream_to: StreamTo, tmp_path: Path) ->
     receiver, sink = syslog_over_tls(tmp_path)
     expected = write(record, "s_1", 700)
     stream = stream_to(sink, format="jsonl")
-    until(lambda: len(receiver.messages) == len(expected))
+    wait_for(lambda: len(receiver.messages) == len(expected))
     assert [event["id"] for event in receiver.events()] == expected
     for message in receiver.messages:
         matched = HEADER.fullmatch(message)
@@ -145,7 +146,7 @@ def test_a_receiver_without_the_right_certificate_gets_nothing(
     write(record, "s_1", 1)
     context = tls_context(stranger.file, None, None)
     stream = stream_to(SyslogSink("localhost", receiver.port, context))
-    until(lambda: stream.failures > 1)
+    wait_for(lambda: stream.failures > 1)
     assert "certificate" in stream.problem and receiver.messages == []
     receiver.stop()
 
@@ -160,10 +161,10 @@ def test_a_syslog_that_dies_again_and_again_loses_nothing(
         expected |= set(write(record, f"s_{round_}", 50))
         receiver.stop()
         expected |= set(write(record, f"t_{round_}", 50))
-        until(lambda: stream.problem)
+        wait_for(lambda: stream.problem)
         receiver.start()
-        until(lambda: not stream.problem)
-    until(lambda: {event["id"] for event in receiver.events()} == expected)
+        wait_for(lambda: not stream.problem)
+    wait_for(lambda: {event["id"] for event in receiver.events()} == expected)
     assert stream.failures >= 4
     receiver.stop()
 
@@ -175,7 +176,7 @@ def test_splunk(record: Record, stream_to: StreamTo) -> None:
     expected = write(record, "s_1", 600)
     sink = SplunkSink(url, Secret("t0ken"), tls_context(None, None, None))
     stream = stream_to(sink, format="ocsf")
-    until(lambda: stream.sent == len(expected))
+    wait_for(lambda: stream.sent == len(expected))
     events = [json.loads(line) for body in receiver.taken for line in body.splitlines()]
     assert [event["event"]["metadata"]["uid"] for event in events] == expected
     assert {event["sourcetype"] for event in events} == {"sallyport:audit"}
@@ -204,7 +205,7 @@ def test_what_elastic_refuses_for_good_is_kept_and_the_rest_goes_on(
     expected = write(record, "s_1", 10)
     sink = ElasticSink(f"{receiver.url}/_bulk", "audit", None, tls_context(None, None, None))
     stream = stream_to(sink)
-    until(lambda: stream.sent == len(expected))
+    wait_for(lambda: stream.sent == len(expected))
     assert set(stored) == set(expected) - {"s_1:3"} and stream.rejected == 1
     assert stored["s_1:1"]["@timestamp"] == stored["s_1:1"]["time"]
     (kept,) = (tmp_path / "streams" / "siem.rejected.jsonl").read_text().splitlines()
@@ -219,7 +220,7 @@ def test_one_bad_event_does_not_stop_a_batch(record: Record, stream_to: StreamTo
     receiver = HttpReceiver(picky)
     expected = write(record, "s_1", 30)
     stream = stream_to(SplunkSink(receiver.url, Secret("t"), tls_context(None, None, None)))
-    until(lambda: stream.sent == len(expected))
+    wait_for(lambda: stream.sent == len(expected))
     lines = [line for body in receiver.taken for line in body.splitlines()]
     came = [json.loads(line)["event"]["id"] for line in lines]
     assert came == [id_ for id_ in expected if id_ != "s_1:7"] and stream.rejected == 1
@@ -232,21 +233,21 @@ def test_lag_and_lateness(record: Record, stream_to: StreamTo) -> None:
     sink = SplunkSink(receiver.url, Secret("t"), tls_context(None, None, None))
     stream = stream_to(sink, required=True, max_lag=1.0)
     write(record, "s_1", 3)
-    until(lambda: stream.sent == 5 and stream.lag < 1.0)
+    wait_for(lambda: stream.sent == 5 and stream.lag < 1.0)
     assert late_streams([stream]) == ""
     is_up[0] = False
     write(record, "s_2", 3)
-    until(lambda: stream.is_late)
+    wait_for(lambda: stream.is_late)
     assert late_streams([stream]) == "siem" and "503" in stream.problem
     is_up[0] = True
-    until(lambda: stream.sent == 10 and not stream.is_late)
+    wait_for(lambda: stream.sent == 10 and not stream.is_late)
     receiver.stop()
 
 
 def test_what_is_not_required_is_never_late(record: Record, stream_to: StreamTo) -> None:
     stream = stream_to(SyslogSink("127.0.0.1", 1, None), max_lag=0.01)
     write(record, "s_1", 1)
-    until(lambda: stream.failures)
+    wait_for(lambda: stream.failures)
     time.sleep(0.05)
     assert stream.lag > 0.01 and not stream.is_late
 
@@ -257,7 +258,7 @@ def test_the_first_start_begins_now_unless_it_is_told(
     write(record, "s_old", 3)
     stream = stream_to(FileSink(tmp_path / "now"), from_beginning=False)
     expected = write(record, "s_new", 1)
-    until(lambda: stream.sent == len(expected))
+    wait_for(lambda: stream.sent == len(expected))
     assert "s_old" not in (tmp_path / "now").read_text()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -20,14 +19,6 @@ def tls_gateway(issuer: DevIssuer, postgres_tls: Server) -> Iterator[Gateway]:
     running = Gateway(issuer, {"shop": postgres_tls}, tls=True, extra=extra).start()
     yield running
     running.stop()
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 8.0) -> None:
-    """Until it is so; AssertionError when it never is."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def backends(server: Server, condition: str = "true") -> int:

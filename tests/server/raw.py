@@ -10,12 +10,13 @@ from typing import Self
 from sallyport.wire import backend, frontend
 from tests.session.decode import show
 from tests.support.gateway import Gateway
+from tests.support.waiting import PATIENCE
 
 
 class Raw:
     """One TCP (or TLS) connection to a gateway."""
 
-    def __init__(self, gateway: Gateway, seconds: float = 5.0) -> None:
+    def __init__(self, gateway: Gateway, seconds: float = PATIENCE) -> None:
         self.gateway = gateway
         self.socket: socket.socket = socket.create_connection(
             ("127.0.0.1", gateway.port), timeout=seconds

@@ -24,10 +24,10 @@ from tests.support.approvals import (
     holding_gateway,
     make_tables,
     noted,
-    until,
 )
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_setting_sent_just_before(
         raw.login()
         raw.send(*(frontend.query(one) for one in before), frontend.query(dated(121)))
         id_ = noted(raw.until("N"))
-        until(lambda: dana.show(id_)["preview"] is not None)
+        wait_for(lambda: dana.show(id_)["preview"] is not None)
         shown = dana.show(id_)
         assert shown["settings"]["DateStyle"] == "ISO, DMY"
         assert shown["preview"]["rows"] == 1
@@ -200,7 +200,7 @@ def test_a_setting_taken_back_just_before(gateway: Gateway, dana: Desk) -> None:
         raw.send(frontend.query("ROLLBACK"), frontend.query(dated(122)))
         id_ = noted(raw.until("N"))
         assert dana.show(id_)["settings"]["DateStyle"] == "ISO, MDY"
-        until(lambda: dana.show(id_)["preview"] is not None)
+        wait_for(lambda: dana.show(id_)["preview"] is not None)
         assert dana.show(id_)["preview"]["rows"] == 0
         dana.deny(id_, "no")
         raw.until("E")
@@ -261,13 +261,13 @@ def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: 
     with Raw(gateway) as raw:
         raw.login()
         asked = noted([run(raw, textual).encode()])
-        until(lambda: dana.show(asked)["preview"] is not None)
+        wait_for(lambda: dana.show(asked)["preview"] is not None)
         assert (dana.show(asked)["preview"]["rows"], dana.show(asked)["types"]) == (0, [textual])
         dana.approve(asked)
         other = run(raw, char)
         assert "[SP1406]" in other and noted([other.encode()]) != asked
         assert count(database, "later", "id = 141") == 1
-        until(lambda: dana.show(noted([other.encode()]))["preview"] is not None)
+        wait_for(lambda: dana.show(noted([other.encode()]))["preview"] is not None)
         assert dana.show(noted([other.encode()]))["preview"]["rows"] == 1
         assert "DELETE 0" in run(raw, textual)
         dana.deny(noted([other.encode()]), "tidy up")

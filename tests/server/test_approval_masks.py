@@ -14,9 +14,10 @@ import pytest
 
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DemoClient, DevIssuer
-from tests.support.approvals import CLIENTS, SECURITY, Desk, Waiter, holding_gateway, until
+from tests.support.approvals import CLIENTS, SECURITY, Desk, Waiter, holding_gateway
 from tests.support.gateway import AGENT, DBA, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 
 #: The subject of AGENT, in a group that masks spare.
 CLEARED = "cleared-agent"
@@ -108,7 +109,7 @@ def dana(gateway: Gateway) -> Desk:
 
 
 def measured(desk: Desk, id_: str) -> dict[str, Any]:
-    until(lambda: desk.show(id_)["preview"] is not None)
+    wait_for(lambda: desk.show(id_)["preview"] is not None)
     return desk.show(id_)
 
 
@@ -251,7 +252,7 @@ def test_the_session_shows_what_masks_its_expressions_saw(
     )
     agent.db.close()
     said = "[SP2001] computed with masked values of public.people.email (email)"
-    until(
+    wait_for(
         lambda: (
             sallyport(gateway, *gateway.command("sessions", "show", session, "--json")).count(said)
             == 2
@@ -283,7 +284,7 @@ def test_values_are_seen_while_they_wait_and_are_in_no_file(
     else:
         dana.deny(id_, "no")
         agent.end()
-    until(lambda: dana.show(id_)["status"] in ("used", "denied"))
+    wait_for(lambda: dana.show(id_)["status"] in ("used", "denied"))
     shown = dana.show(id_)
     assert shown["sql"] == change("p.email LIKE '[redacted]'") and value not in str(shown)
     check_files()

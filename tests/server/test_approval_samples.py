@@ -180,7 +180,7 @@ def test_nothing_of_it_is_kept(gateway: Gateway, agent: Waiter) -> None:
     command = gateway.command("sessions", "replay", session)
     environment = {**os.environ, **gateway.environment}
     replay = subprocess.run(
-        command, capture_output=True, text=True, timeout=30, check=True, env=environment
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment
     )
     assert id_ in replay.stdout and CANARY not in replay.stdout
     for file in Path(gateway.home).rglob("*"):
@@ -194,7 +194,7 @@ def test_on_the_command_line(gateway: Gateway, agent: Waiter) -> None:
     command = [*gateway.command("approvals", "show", id_)[:4], "--url", url]
     environment = {**os.environ, "SALLYPORT_TOKEN": gateway.token(DBA)}
     shown = subprocess.run(
-        command, capture_output=True, text=True, timeout=30, check=True, env=environment
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment
     )
     assert "Some of the rows, as the policy shows them to you (masked: secret):" in shown.stdout
     assert "id=1, born=2000-01-02, secret=[redacted]" in shown.stdout

@@ -34,10 +34,10 @@ from tests.support.approvals import (
     holding_gateway,
     make_tables,
     noted,
-    until,
 )
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_it_waits_is_approved_and_runs(agent: Waiter, dana: Desk, database: Serv
     assert notice.detail == 'Rule "it waits" holds it; 1 of dba must approve it.'
     assert f"/approvals/{id_}" in notice.hint
     assert "Cancel the statement" in notice.hint
-    until(lambda: dana.show(id_)["preview"] is not None)
+    wait_for(lambda: dana.show(id_)["preview"] is not None)
     shown = dana.show(id_)
     assert (shown["sql"], shown["status"], shown["preview"]["rows"]) == (delete(1), "pending", 1)
     assert shown["touches"] == ["delete public.waits"]
@@ -117,7 +117,7 @@ def test_it_waits_is_approved_and_runs(agent: Waiter, dana: Desk, database: Serv
 
 def test_the_client_is_reminded(agent: Waiter, dana: Desk) -> None:
     agent.run(delete(2))
-    until(lambda: len(agent.notices) >= 3)
+    wait_for(lambda: len(agent.notices) >= 3)
     first, *reminders = agent.notices
     assert first.detail
     assert all("still waits for approval" in n.text and not n.detail for n in reminders)
@@ -176,7 +176,7 @@ def test_a_client_that_disappears_withdraws_it(
     if how == "terminate":
         raw.send(frontend.terminate())
     raw.socket.close()
-    until(lambda: dana.status(id_) == "withdrawn")
+    wait_for(lambda: dana.status(id_) == "withdrawn")
     assert "client" in dana.show(id_)["void_reason"]
     assert count(database, "waits", "id = 6") == 1
 
@@ -203,7 +203,7 @@ def test_a_client_that_disappears_behind_much_that_nobody_read(
         raw.socket.shutdown(socket.SHUT_WR)
     else:
         raw.socket.close()
-    until(lambda: dana.status(id_) == "withdrawn", 3.0)
+    wait_for(lambda: dana.status(id_) == "withdrawn")
     raw.socket.close()
 
 
@@ -519,7 +519,7 @@ def test_a_gateway_that_dies_voids_it_when_it_is_back(
 
 def _recorded(gateway: Gateway, session: str) -> str:
     command = gateway.command("sessions", "replay", session)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False,
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False,
                           env={**os.environ, **gateway.environment})  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -528,7 +528,7 @@ def _recorded(gateway: Gateway, session: str) -> str:
 def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
     with Waiter(gateway) as one:
         approved = one.run(delete(40)).id
-        until(lambda: dana.show(approved)["preview"] is not None)
+        wait_for(lambda: dana.show(approved)["preview"] is not None)
         session = dana.show(approved)["session"]
         dana.approve(approved, "ticket 4711")
         one.end()
@@ -538,7 +538,7 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
         cancelled = one.run(delete(42)).id
         one.db.cancel()
         one.end()
-    until(
+    wait_for(
         lambda: "Terminate" in _recorded(gateway, session) or "ended" in _recorded(gateway, session)
     )
     text = _recorded(gateway, session)
@@ -558,7 +558,7 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
     ):
         assert words in text, text
     rows = json.loads(
-        subprocess.run(gateway.command("sessions", "list", "--json"), capture_output=True, text=True, timeout=30,
+        subprocess.run(gateway.command("sessions", "list", "--json"), capture_output=True, text=True, timeout=60,
                        check=True, env={**os.environ, **gateway.environment}).stdout
     )  # fmt: skip
     assert any(row["id"] == session for row in rows)

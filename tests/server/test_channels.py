@@ -31,9 +31,9 @@ from tests.approvals.slack_double import (
     SlackDouble,
     slack_double,
 )
-from tests.audit.helpers import until
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 HOOK_SECRET = "shared with the receiver"
 POLICY = """\
@@ -138,7 +138,7 @@ class Place:
     def held(self) -> Held:
         """Send :data:`UPDATE`; back when Slack shows it."""
         before, statement = len(self.slack.messages), Held(self.gateway.dsn())
-        until(lambda: len(self.slack.messages) > before)
+        wait_for(lambda: len(self.slack.messages) > before)
         return statement
 
 
@@ -175,7 +175,7 @@ def wait_for_console(url: str) -> None:
         except httpx2.TransportError:
             return False
 
-    until(answers)
+    wait_for(answers)
 
 
 def person(client: str, **changes: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def test_all_are_told_and_a_click_lets_it_run(place: Place) -> None:
     hooks, mails = len(place.hooks), len(place.mails)
     statement = place.held()
     ts = place.slack.last
-    until(lambda: len(place.hooks) > hooks and len(place.mails) > mails)
+    wait_for(lambda: len(place.hooks) > hooks and len(place.mails) > mails)
     headers, body = place.hooks[hooks]
     stamp = int(headers["Sallyport-Timestamp"])
     assert headers["Sallyport-Signature"] == signature(Secret(HOOK_SECRET), stamp, body)
@@ -248,9 +248,9 @@ def test_all_are_told_and_a_click_lets_it_run(place: Place) -> None:
 
     assert place.slack.send(place.console, place.slack.click("UDANA", APPROVE)).status_code == 200
     assert statement.end() == 0
-    until(lambda: "Approved and used" in place.slack.shown(ts))
+    wait_for(lambda: "Approved and used" in place.slack.shown(ts))
     assert "dana@example.com" in place.slack.shown(ts) and not place.slack.buttons(ts)
-    until(lambda: any(json.loads(b)["event"] == "approved" for _, b in place.hooks[hooks:]))
+    wait_for(lambda: any(json.loads(b)["event"] == "approved" for _, b in place.hooks[hooks:]))
     token = {"Authorization": f"Bearer {place.gateway.token('dana-dba')}"}
     kept = httpx2.get(
         f"{place.console}/api/v1/approvals/{told['id']}", headers=token, trust_env=False
@@ -276,8 +276,8 @@ def test_a_denial_asks_for_the_reason_and_the_agent_reads_it(place: Place) -> No
     assert (done.status_code, done.content) == (200, b"")
     error = statement.end()
     assert isinstance(error, psycopg.Error) and "cancel it <!channel> in the shop" in str(error)
-    until(lambda: "Denied by dana@example.com" in place.slack.shown(ts))
-    until(lambda: len(place.denials) > denials)
+    wait_for(lambda: "Denied by dana@example.com" in place.slack.shown(ts))
+    wait_for(lambda: len(place.denials) > denials)
     assert {json.loads(body)["event"] for _, body in place.denials} == {"denied"}
 
 

@@ -43,15 +43,15 @@ def test_a_notification_names_the_backend_that_its_client_knows(
         db.execute("listen habits")
         db.execute("notify habits, 'own'")
         other.execute("notify habits, 'other'")
-        received = [(n.pid, n.payload) for n in db.notifies(timeout=10, stop_after=2)]
+        received = [(n.pid, n.payload) for n in db.notifies(timeout=60, stop_after=2)]
         assert received == [(db.info.backend_pid, "own"), (other.info.backend_pid, "other")]
 
 
 def test_terminate_before_the_login_closes_silently(door: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=60) as raw:
         raw.sendall(frontend.terminate())
         assert raw.recv(100) == b""
-    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=60) as raw:
         raw.sendall(frontend.startup_message({"user": "u", "database": "shop"}))
         assert raw.recv(100)[:1] == b"R"
         raw.sendall(frontend.terminate())

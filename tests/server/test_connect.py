@@ -24,8 +24,8 @@ from sallyport.cli.localproxy import Door, LocalProxy
 from sallyport.core.secret import Secret
 from sallyport.demo.postgres import free_port
 from sallyport.identity.oidc.client import Grant
-from tests.server.conftest import wait_for
 from tests.support.gateway import AGENT, Gateway
+from tests.support.waiting import wait_for
 
 SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
 

@@ -16,10 +16,11 @@ from sallyport.app.gateway import gateway_running
 from sallyport.config import load_config
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.support.approvals import CLIENTS, Desk, count, holding_gateway, make_tables, until
+from tests.support.approvals import CLIENTS, Desk, count, holding_gateway, make_tables
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 from tests.support.psql import Psql
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +60,13 @@ class _Inside:
         (task,) = [t for t in asyncio.all_tasks(self.loop) if t.get_name() == "console"
                    and "serve_always" not in repr(t)]  # fmt: skip
         self.loop.call_soon_threadsafe(task.cancel)
-        until(task.done)
+        wait_for(task.done)
 
 
 def _answers(gateway: Gateway) -> bool:
     with contextlib.suppress(httpx2.TransportError):
         return (
-            httpx2.get(f"http://{gateway.extra['console']['listen']}/healthz", timeout=5).text
+            httpx2.get(f"http://{gateway.extra['console']['listen']}/healthz", timeout=60).text
             == "ok\n"
         )
     return False
@@ -87,10 +88,10 @@ def test_a_held_statement_survives_the_console(
             assert dana.status(id_) == "pending"
             for _ in range(2):
                 inside.end_console()
-                until(lambda: not _answers(gateway))
+                wait_for(lambda: not _answers(gateway))
                 assert psql.process.poll() is None
                 assert count(database, "waits", "id = 77") == 1
-                until(lambda: _answers(gateway))
+                wait_for(lambda: _answers(gateway))
                 assert dana.status(id_) == "pending", "it is the same one"
             dana.approve(id_)
             psql.wait_for(r"DELETE 1")

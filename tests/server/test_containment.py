@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from tests.server.conftest import wait_for
 from tests.server.test_locks import ADAM, OLGA, House, listens, running
 from tests.support.gateway import AGENT, DBA
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 POLICY = """\
 version: 1

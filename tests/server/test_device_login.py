@@ -19,8 +19,8 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.session.login.client import ClientLogin
-from tests.server.conftest import wait_for
 from tests.support.gateway import PRIVACY, Gateway
+from tests.support.waiting import wait_for
 
 NOTICE = re.compile(r"NOTICE:  to sign in, open (\S+) and confirm the code (\S+)")
 SETTINGS = {"client_id": "sallyport-cli", "wait_seconds": 60}
@@ -68,7 +68,7 @@ class Psql:
 
     def address(self) -> str:
         """Where it was told to sign in."""
-        wait_for(lambda: NOTICE.search(self.errors) is not None, 60)
+        wait_for(lambda: NOTICE.search(self.errors) is not None)
         told = NOTICE.search(self.errors)
         assert told is not None and told[2] in told[1], self.errors
         return told[1]
@@ -80,7 +80,7 @@ class Psql:
 def sign_in(address: str, person: str) -> None:
     """What the person's browser asks, once they chose who to be."""
     base, _, query = address.partition("?")
-    with urllib.request.urlopen(f"{base}/as?{query}&as={quote(person)}", timeout=20) as answer:
+    with urllib.request.urlopen(f"{base}/as?{query}&as={quote(person)}", timeout=60) as answer:
         assert answer.status == 200
 
 

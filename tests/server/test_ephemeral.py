@@ -23,10 +23,10 @@ from sallyport.demo.postgres import free_port
 from sallyport.targets import ephemeral as sql
 from sallyport.wire.scram import make_verifier
 from tests.conftest import Servers
-from tests.server.conftest import wait_for
 from tests.server.test_renewal import token
 from tests.support.gateway import PRIVACY, SHOP_POLICY, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 
 ADMIN, ADMIN_PASSWORD = "shop_admin", "admin-password-of-the-test"
 SESSIONS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^sallyport_[0-9a-f]{8}_' ORDER BY 1"
@@ -228,7 +228,7 @@ def test_a_new_table_reaches_live_sessions(make: Make, server: Server) -> None:
         role = (session.execute("SELECT session_user").fetchone() or ("",))[0]
         db.execute(f"CREATE TABLE late (id int); GRANT SELECT ON late TO {ADMIN} WITH GRANT OPTION")
         try:
-            wait_for(lambda: can(server, role, "late", "SELECT"), 20)
+            wait_for(lambda: can(server, role, "late", "SELECT"))
             assert session.execute("SELECT count(*) FROM late").fetchone() == (0,)
         finally:
             db.execute("DROP TABLE late")

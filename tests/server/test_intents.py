@@ -24,11 +24,11 @@ from sallyport.server import intents
 from sallyport.server.intents import IntentWriter, WriteGate
 from tests.audit.helpers import begin, judged
 from tests.faults.test_crashes import recorded
-from tests.server.conftest import wait_for
 from tests.support import acknowledged as ack
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.recordings import keys_of
+from tests.support.waiting import wait_for
 
 
 class Link:
@@ -113,7 +113,7 @@ def test_strict_waits_for_the_disk_and_commits_in_groups(
 
     def slow(fd: int) -> None:
         syncing.set()
-        assert go.acquire(timeout=30)
+        assert go.acquire(timeout=60)
         fdatasync(fd)
         synced.append(fd)
 
@@ -209,7 +209,7 @@ def test_a_gateway_whose_journal_fails_changes_nothing(
     gateway = make_gateway(extra={"console": {"listen": f"127.0.0.1:{console}"}})
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=60) as answer:
             return str(answer.read().decode())
 
     journal = gateway.home / "var" / "recordings" / "journal"

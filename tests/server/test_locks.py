@@ -21,11 +21,12 @@ import pytest
 from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.server.conftest import backends, wait_for
+from tests.server.conftest import backends
 from tests.support.gateway import AGENT, DBA, SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.psql import Psql, run_psql
+from tests.support.waiting import wait_for
 
 OLGA, ADAM = "olga-operator", "adam-auditor"
 LOCKED = r"28000: .*\[SP1608\] the {} \"{}\" is locked"
@@ -43,7 +44,7 @@ class House:
             f"{self.url}/api/v1{path}",
             headers=headers,
             trust_env=False,
-            timeout=20,
+            timeout=60,
             **options,
         )
 
@@ -121,7 +122,7 @@ def running(
 
 def listens(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz", timeout=5, trust_env=False).status_code == 200
+        return httpx2.get(f"{url}/healthz", timeout=60, trust_env=False).status_code == 200
     except httpx2.TransportError:
         return False
 

@@ -15,11 +15,11 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from tests.conftest import Servers
-from tests.server.conftest import wait_for
 from tests.server.test_ephemeral import GRANTS, SESSIONS, names, options, prepare
 from tests.server.test_renewal import token
 from tests.support.gateway import AGENT, PRIVACY, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 
 LOGINS, AT_ONCE, SUBJECTS = 1000, 16, 50
 #: A login that waits for longer hangs, on any machine.
@@ -111,7 +111,7 @@ def test_a_thousand_logins(issuer: DevIssuer, server: Server, tmp_path: Path) ->
         lasted = time.monotonic() - began
         assert len(storm.roles) >= LOGINS
         assert storm.failed <= 2 * AT_ONCE, "only the kill makes logins fail"
-        wait_for(lambda: not names(server, SESSIONS), 90)
+        wait_for(lambda: not names(server, SESSIONS))
         assert len(names(server, GRANTS)) == 2, "one group role for each set of privileges"
     finally:
         gateway.stop()

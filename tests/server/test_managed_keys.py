@@ -20,10 +20,10 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.server.conftest import wait_for
 from tests.server.test_recording_keys import all_ended, listed, run_session, said
 from tests.support.gateway import Gateway
 from tests.support.google import service_account
+from tests.support.waiting import wait_for
 from tests.targets.vault_double import ROOT, VaultDouble, vault_running
 
 GOOGLE_KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/recordings"

@@ -17,7 +17,7 @@ PROGRAM = Path(__file__).with_name("libpq_oauth.py")
 def connect(gateway: Gateway, token: str) -> dict[str, Any]:
     dsn = (
         f"host=127.0.0.1 port={gateway.port} dbname=shop user=oauth sslmode=disable "
-        f"oauth_issuer={gateway.issuer.url} oauth_client_id=psql connect_timeout=20"
+        f"oauth_issuer={gateway.issuer.url} oauth_client_id=psql connect_timeout=60"
     )
     env = os.environ | {"PGOAUTHDEBUG": "UNSAFE"}  # the development issuer has no https
     done = subprocess.run(

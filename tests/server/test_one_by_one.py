@@ -661,7 +661,7 @@ def test_a_cancel_ends_the_whole_message(world: World, is_cancelled: bool) -> No
             assert time.monotonic() < deadline
             time.sleep(0.05)
         if is_cancelled:
-            db.cancel_safe(timeout=10)
+            db.cancel_safe(timeout=60)
         else:
             holder.rollback()
         thread.join(20)

@@ -79,7 +79,7 @@ def test_cancelling_one_that_waits_rolls_back(gateway: Gateway, database: Server
             "CREATE TABLE a3 (id int); DELETE FROM waits WHERE id = 3; INSERT INTO a3 VALUES (5)"
         )
         assert waiter.id
-        waiter.db.cancel_safe(timeout=10)
+        waiter.db.cancel_safe(timeout=60)
         waiter.refused("SP1403", "57014")
         assert waiter.usable()
     assert count(database, "waits", "id = 3") == 1

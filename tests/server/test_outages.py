@@ -14,14 +14,15 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import frontend
-from tests.server.conftest import backends, wait_for
+from tests.server.conftest import backends
 from tests.server.raw import Raw
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 
 def ask(dsn: str) -> int:
-    with psycopg.connect(dsn, connect_timeout=5) as db:
+    with psycopg.connect(dsn, connect_timeout=60) as db:
         row = db.execute("SELECT count(*) FROM products").fetchone()
         return int(row[0]) if row else -1
 
@@ -132,7 +133,7 @@ def test_an_identity_provider_that_goes_away(
             assert ask(gateway.dsn(token)) == 120
             gateway.restart()
             with pytest.raises(psycopg.OperationalError, match="SP1601"):
-                psycopg.connect(gateway.dsn(token), connect_timeout=8)
+                psycopg.connect(gateway.dsn(token), connect_timeout=60)
         finally:
             gateway.stop()
 
@@ -217,7 +218,7 @@ def test_what_is_wrong_in_the_configuration_is_one_line(
             gateway.command("serve"),
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             env={**os.environ, **gateway.environment},
         )
 

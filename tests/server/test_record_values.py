@@ -15,9 +15,9 @@ from sallyport.audit.archive import RecordingError
 from sallyport.audit.events import End, Event
 from sallyport.audit.verify import read_events
 from sallyport.demo.issuer import DevIssuer
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 SCHEMA = """
 CREATE SCHEMA v;

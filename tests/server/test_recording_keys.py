@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 
 from sallyport.audit.keys import new_key_text
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 
 def said(gateway: Gateway, *words: str, code: int = 0) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.server.conftest import wait_for
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 
 def refusal(gateway: Gateway, password: str) -> str:

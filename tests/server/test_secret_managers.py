@@ -16,9 +16,9 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 from tests.targets.vault_double import ROOT, VaultDouble, vault_running
 
 
@@ -143,10 +143,10 @@ def test_leased_roles(make: Any, own_postgres: Server, vault: VaultDouble) -> No
         assert place.user() not in {user, ""}, "an operator revoked it: the next login has another"
     vault.max_ttl = vault.ttl  # from now on none is renewed
     leases = set(vault.leases)
-    wait_for(lambda: leases.isdisjoint(vault.leases), 20)
+    wait_for(lambda: leases.isdisjoint(vault.leases))
     with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as db:
         gone = "SELECT 1 FROM pg_stat_activity WHERE usesysid NOT IN (SELECT oid FROM pg_roles)"
-        wait_for(lambda: db.execute(gone).fetchone() is None, 10)  # its own connections moved on
+        wait_for(lambda: db.execute(gone).fetchone() is None)  # its own connections moved on
     assert not place.ready()
     place.gateway._end()
     assert not vault.leases, "the gateway gave back what it had"

@@ -13,11 +13,11 @@ import pytest
 
 from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
-from tests.server.conftest import wait_for
 from tests.server.test_locks import ADAM, OLGA, House, listens, running
 from tests.support.gateway import AGENT, DBA
 from tests.support.postgres import Server
 from tests.support.psql import Psql, run_psql
+from tests.support.waiting import wait_for
 from tests.web.helpers import choose
 
 
@@ -43,7 +43,7 @@ def with_token(house: House, method: str, token: str, **options: Any) -> httpx2.
         f"{house.url}/api/v1/tokens",
         headers=headers,
         trust_env=False,
-        timeout=20,
+        timeout=60,
         **options,
     )
 
@@ -145,7 +145,7 @@ def test_a_lock_on_its_identity_holds_for_it(house: House) -> None:
 
 
 def test_the_console_gives_one_with_its_connection_string(house: House) -> None:
-    with httpx2.Client(base_url=house.url, trust_env=False, timeout=20) as browser:
+    with httpx2.Client(base_url=house.url, trust_env=False, timeout=60) as browser:
         started = browser.get("/sign-in/start", params={"next": "/connect"})
         browser.get(choose(started.headers["Location"], OLGA))
 

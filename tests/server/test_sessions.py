@@ -13,11 +13,12 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import data_row
-from tests.server.conftest import backends, wait_for
+from tests.server.conftest import backends
 from tests.server.raw import Raw
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 from tests.support.proxy import Fault, FaultProxy
+from tests.support.waiting import wait_for
 
 SLOW = "SELECT count(*) FROM orders a, orders b, orders c"
 BIG = "SELECT a.id, a.placed_at, b.name FROM orders a, products b"  # 720,000 rows, some 30 MB

@@ -193,7 +193,7 @@ def test_asyncpg_and_server_settings(gateway: Gateway) -> None:
         try:
             return [await db.fetchval(f"SHOW {name}") for name in settings]
         finally:
-            await db.close(timeout=5)
+            await db.close(timeout=60)
 
     assert asyncio.run(main()) == ["off", "public", "on"]
 

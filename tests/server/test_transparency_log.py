@@ -19,8 +19,8 @@ import psycopg
 
 from sallyport.audit.tlog.notes import SigningKey, split_notes
 from sallyport.demo.postgres import free_port
-from tests.audit.helpers import until
 from tests.support.gateway import Gateway
+from tests.support.waiting import wait_for
 
 MakeGateway = Callable[..., Gateway]
 
@@ -188,17 +188,17 @@ def test_witnesses_that_fail_stop_nothing(make_gateway: MakeGateway, tmp_path: P
     )
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=60) as answer:
             return answer.read().decode()
 
     def listens() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", console)) == 0
 
-    until(listens)
+    wait_for(listens)
     session(gateway)
     wait_for_checkpoint(gateway, 2)
-    until(lambda: "witness 1" in get("/readyz") and "witness 2" in get("/readyz"))
+    wait_for(lambda: "witness 1" in get("/readyz") and "witness 2" in get("/readyz"))
     assert get("/readyz").startswith("ok\nwarning: ")
     session(gateway)
     metrics = get("/metrics")
@@ -206,7 +206,7 @@ def test_witnesses_that_fail_stop_nothing(make_gateway: MakeGateway, tmp_path: P
     failures = re.findall(r'sallyport_witness_failures_total\{witness="(.*?)"\} (\d)', metrics)
     assert len(failures) == 2 and all(count != "0" for _, count in failures), metrics
     blocked.parent.mkdir()
-    until(lambda: "witness 1" not in get("/readyz"), 15)
+    wait_for(lambda: "witness 1" not in get("/readyz"))
     assert blocked.exists()
 
 
@@ -252,7 +252,7 @@ def test_another_gateway_cosigns(make_gateway: MakeGateway, tmp_path: Path) -> N
     first.extra = {"audit": {"checkpoint_seconds": 0.2, "witnesses": [witness]}}
     first.start()
     session(first)
-    until(lambda: "sallyport-witness/" in (log_of(first) / "checkpoint").read_text(), 20)
+    wait_for(lambda: "sallyport-witness/" in (log_of(first) / "checkpoint").read_text())
     [row] = json.loads(run(first, "sessions", "list", "--json").stdout)
     proof = tmp_path / "proof"
     assert run(first, "audit", "prove", row["id"], "-o", str(proof)).returncode == 0
@@ -268,11 +268,11 @@ def test_another_gateway_cosigns(make_gateway: MakeGateway, tmp_path: Path) -> N
     first.start()
     session(first)
     wait_for_checkpoint(first, 3)
-    until(lambda: (log_of(first) / "checkpoint").read_text().count("sallyport-witness/") == 1, 20)
+    wait_for(lambda: (log_of(first) / "checkpoint").read_text().count("sallyport-witness/") == 1)
     first.stop()
     shutil.rmtree(log_of(first))
     shutil.copytree(backup, log_of(first))
     first.start()
     session(first)
-    until(lambda: "has cosigned" in first.output(), 20)
+    wait_for(lambda: "has cosigned" in first.output())
     first.stop()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from tests.server.conftest import wait_for
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

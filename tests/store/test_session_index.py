@@ -19,8 +19,9 @@ from sallyport.audit.verify import verify
 from sallyport.store import writer as writer_module
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
-from tests.audit.helpers import begin, judged, until
+from tests.audit.helpers import begin, judged
 from tests.support.stores import Store
+from tests.support.waiting import wait_for
 
 
 def row(id_: str, **changes: object) -> SessionRow:
@@ -119,12 +120,12 @@ def test_nothing_is_lost_while_the_database_cannot_be_written(
         connection.execute(sa.text("ALTER TABLE sessions RENAME TO away"))
     with capture_logs() as logs:
         index.save(row("s_1"))
-        until(lambda: writer.failed)
+        wait_for(lambda: writer.failed)
         index.save(row("s_1", statements=2))
         index.save(row("s_2"))
         with engine.begin() as connection:
             connection.execute(sa.text("ALTER TABLE away RENAME TO sessions"))
-        until(lambda: index.get("s_2") is not None)
+        wait_for(lambda: index.get("s_2") is not None)
     assert index.get("s_1") == row("s_1", statements=2)
     assert [log["log_level"] for log in logs] == ["error", "warning"]
 

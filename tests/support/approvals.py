@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,6 +21,7 @@ from sallyport.demo.issuer import DEMO_CLIENTS, DemoClient, DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.gateway import AGENT, DBA, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import PATIENCE, wait_for
 
 #: In both worlds: may ask, and belongs to those who decide.
 BOTH, SAME_MAIL, SECOND_DBA, OTHER_AGENT = "dora-both", "dora-ops", "dino-dba", "other-agent"
@@ -126,18 +127,18 @@ class Desk:
 
     def __post_init__(self) -> None:
         self._base = f"http://{self.gateway.extra['console']['listen']}/api/v1"
-        until(self._listens)  # the console comes a moment after the gateway
+        wait_for(self._listens)  # the console comes a moment after the gateway
         self._headers = {"Authorization": f"Bearer {self.gateway.token(self.client)}"}
 
     def _listens(self) -> bool:
         try:
-            httpx2.get(f"{self._base}/approvals", timeout=10)
+            httpx2.get(f"{self._base}/approvals", timeout=60)
         except httpx2.ConnectError:
             return False
         return True
 
     def get(self, path: str) -> Any:
-        answer = httpx2.get(self._base + path, headers=self._headers, timeout=10)
+        answer = httpx2.get(self._base + path, headers=self._headers, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -153,7 +154,7 @@ class Desk:
     def decide(self, id_: str, approve: bool, reason: str = "", **more: Any) -> httpx2.Response:
         body = {"approve": approve, "reason": reason, **more}
         return httpx2.post(
-            f"{self._base}/approvals/{id_}/decision", headers=self._headers, json=body, timeout=10
+            f"{self._base}/approvals/{id_}/decision", headers=self._headers, json=body, timeout=60
         )
 
     def approve(self, id_: str, reason: str = "ticket 12") -> None:
@@ -218,11 +219,11 @@ class Waiter(AbstractContextManager["Waiter"]):
 
     @property
     def id(self) -> str:
-        until(lambda: bool(self.notices) or self.error is not None)
+        wait_for(lambda: bool(self.notices) or self.error is not None)
         assert self.notices, self.error
         return next(word for word in self.notices[0].text.split() if word.startswith("apr_"))
 
-    def end(self, seconds: float = 20.0) -> Self:
+    def end(self, seconds: float = PATIENCE) -> Self:
         """Until it is over."""
         assert self._thread is not None
         self._thread.join(seconds)
@@ -251,11 +252,3 @@ def noted(messages: Sequence[bytes]) -> str:
     found = re.search(rb"apr_\w+", messages[-1])
     assert found is not None, messages
     return found[0].decode()
-
-
-def until(what: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Until it is so; AssertionError when it never is."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)

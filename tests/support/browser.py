@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 #: A directory for pictures of the pages; "" for none.
 SHOTS = os.environ.get("SALLYPORT_SHOTS", "")
 DESKTOP = {"viewport": {"width": 1280, "height": 860}}
@@ -53,7 +55,7 @@ class Watched:
         context = self._chromium.new_context(base_url=self._url, **options)
         self._contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("console", lambda said: self._said(said.type, said.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("dialog", self._dialog)

@@ -94,7 +94,7 @@ class FaultProxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection((self.host, self.target_port), timeout=10)
+                server = socket.create_connection((self.host, self.target_port), timeout=60)
             except OSError:
                 _hang_up(client, reset=True)
                 continue

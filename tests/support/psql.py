@@ -9,10 +9,10 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 from typing import Self
 
 from sallyport.demo.postgres import bundled
+from tests.support.waiting import PATIENCE, wait_for
 
 
 def client_program(name: str, *, tls: bool = False) -> str:
@@ -102,17 +102,16 @@ class Psql:
         self.process.stdin.write(f"{sql}\n".encode())
         return self
 
-    def wait_for(self, pattern: str, seconds: float = 10.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
         """The first match of ``pattern`` in either stream, once it is there."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = re.search(pattern, self.stdout) or re.search(pattern, self.stderr)
-            if found is not None:
-                return found
-            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.stdout}\n{self.stderr}"
-            time.sleep(0.01)
+        try:
+            return wait_for(
+                lambda: re.search(pattern, self.stdout) or re.search(pattern, self.stderr), seconds
+            )
+        except AssertionError:
+            raise AssertionError(f"no {pattern!r} in:\n{self.stdout}\n{self.stderr}") from None
 
-    def finish(self, seconds: float = 10.0) -> int:
+    def finish(self, seconds: float = PATIENCE) -> int:
         """No more statements; the exit status, once psql has ended by itself."""
         assert self.process.stdin is not None
         self.process.stdin.close()

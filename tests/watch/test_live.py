@@ -17,18 +17,10 @@ import pytest
 from sallyport.demo.postgres import free_port
 from tests.support.approvals import Desk
 from tests.support.gateway import DBA, Gateway
+from tests.support.waiting import wait_for
 
 WATCH = {"learning_days": 0, "learning_statements": 30, "episode_minutes": 0.02}
 SELECT = "SELECT id, status FROM orders WHERE id = %s"
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 8.0) -> Any:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if value := what():
-            return value
-        time.sleep(0.1)
-    raise AssertionError("it did not come about")
 
 
 def learn(db: psycopg.Connection[Any], rounds: int = 4) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from tests.support.gateway import Gateway
 from tests.support.people import PASSWORD, PeopleProvider
 from tests.support.postgres import Server, start_server
 from tests.support.psql import Psql
+from tests.support.waiting import wait_for
 
 DANA, DORA, VERA, ADAM, OLGA, PAUL = "dana", "dora", "vera", "adam", "olga", "paul"
 PEOPLE = {
@@ -132,7 +132,7 @@ def real_house(**more: Any) -> Iterator[Real]:
                 extra={"console": console, "limits": {"held_reminder_seconds": 1}, **more},
             ).start()
             try:
-                until(lambda: _listens(url))
+                wait_for(lambda: _listens(url))
                 yield Real(server, provider, gateway, url)
             finally:
                 gateway.stop()
@@ -160,7 +160,7 @@ def _tables(server: Server) -> None:
 
 def _listens(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz", timeout=5, trust_env=False).status_code == 200
+        return httpx2.get(f"{url}/healthz", timeout=60, trust_env=False).status_code == 200
     except httpx2.TransportError:
         return False
 
@@ -191,11 +191,3 @@ class People:
             self.real.states[person] = first.context.storage_state()
             first.context.close()
         return self.watched.page(storage_state=self.real.states[person], **options)
-
-
-def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Until it is so; AssertionError when it never is."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

@@ -16,6 +16,7 @@ import pytest
 from tests.support.browser import Watched, shoot
 from tests.support.psql import Psql, run_psql
 from tests.support.terminal import run_in_terminal, what_would_act
+from tests.support.waiting import wait_for
 from tests.web.real import (
     ADAM,
     DANA,
@@ -28,7 +29,6 @@ from tests.web.real import (
     VERA,
     People,
     Real,
-    until,
 )
 
 #: Raw in no page and in nothing that a terminal is sent.
@@ -96,7 +96,7 @@ def test_the_collector_notices(chromium: Any, real: Real) -> None:
     page = watched.page()
     page.goto("/sign-in")
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=/x onerror=alert(1)>')")
-    until(lambda: page.evaluate("1") == 1 and bool(watched.problems))
+    wait_for(lambda: page.evaluate("1") == 1 and bool(watched.problems))
     assert "Content Security Policy" in watched.problems[0]
     watched.problems.clear()
     page.evaluate("alert(1)")

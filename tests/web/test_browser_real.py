@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.browser import PHONE, Watched, shoot
-from tests.web.real import ADAM, DANA, DORA, OLGA, PAUL, VERA, People, Real, sign_in, until
+from tests.support.waiting import wait_for
+from tests.web.real import ADAM, DANA, DORA, OLGA, PAUL, VERA, People, Real, sign_in
 
 WAITS = r"NOTICE: .*this update waits for approval (apr_\w+)"
 
@@ -220,7 +221,7 @@ def test_a_live_session_is_ended(people: People, real: Real, busy: bool) -> None
             # known by its template, so that the long one passes the lane
             psql.send("SELECT count(*) AS few FROM generate_series(1, 1);").wait_for("few")
             psql.send("SELECT count(*) AS few FROM generate_series(1, 1000000000);")
-            until(lambda: _backends(real, "active") == 1)
+            wait_for(lambda: _backends(real, "active") == 1)
         page.goto("/sessions?status=live")
         _listed(page, real.last_session()).click()
         page.wait_for_url(f"**/sessions/{real.last_session()}")
@@ -236,7 +237,7 @@ def test_a_live_session_is_ended(people: People, real: Real, busy: bool) -> None
             psql.send("SELECT 1;")
         psql.wait_for(r"FATAL: +57P01: .*\[SP1803\].*olga@example.com")
         assert psql.finish() == 2
-    until(lambda: _backends(real) == 0)
+    wait_for(lambda: _backends(real) == 0)
     page.reload()
     page.get_by_text("olga@example.com", exact=False).first.wait_for()
 

@@ -24,7 +24,8 @@ from tests.identity.saml_provider import SamlIdp, saml_idp
 from tests.support.browser import Watched
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
-from tests.web.real import _listens, until
+from tests.support.waiting import wait_for
+from tests.web.real import _listens
 
 POLICY = """\
 version: 1
@@ -44,7 +45,7 @@ class House:
     def posted(self, **body: Any) -> httpx2.Response:
         headers = body.pop("headers", {})
         return httpx2.post(
-            f"{self.url}/api/v1/tokens", json=body, headers=headers, trust_env=False, timeout=20
+            f"{self.url}/api/v1/tokens", json=body, headers=headers, trust_env=False, timeout=60
         )
 
     def response(self, **options: Any) -> str:
@@ -62,7 +63,7 @@ class House:
     def restart(self) -> None:
         """Sign-ins are counted anew."""
         self.gateway.restart()
-        until(lambda: _listens(self.url))
+        wait_for(lambda: _listens(self.url))
 
     def reads(self, secret: str) -> bool:
         with psycopg.connect(self.gateway.dsn(secret), autocommit=True) as db:
@@ -88,7 +89,7 @@ def house(
         extra = {"identity": {"oidc": [oidc], "saml": [provider]}, "console": console}
         gateway = Gateway(issuer, {"shop": postgres}, policy=POLICY, extra=extra).start()
         try:
-            until(lambda: _listens(url))
+            wait_for(lambda: _listens(url))
             yield House(gateway, idp, url)
         finally:
             gateway.stop()

@@ -15,10 +15,9 @@ from starlette.testclient import TestClient
 from sallyport.demo.issuer import DevIssuer
 from sallyport.operations.actions import ActionQuery, find_actions
 from sallyport.web.api.operations import PREFIX
-from tests.audit.helpers import until
+from tests.support.waiting import wait_for
 from tests.web.helpers import Browser, bearer, choose
 from tests.web.real import ADAM, AGENT, DANA, OLGA, People, Real
-from tests.web.real import until as eventually
 from tests.web.world import EVIL, PEOPLE, RAW, World, world
 
 MakeBrowser = Callable[[str], Browser]
@@ -26,7 +25,7 @@ MakeBrowser = Callable[[str], Browser]
 
 def actions(place: World, **query: Any) -> list[Any]:
     """Newest first, once everything is written."""
-    until(lambda: place.recorder.backlog == 0)
+    wait_for(lambda: place.recorder.backlog == 0)
     return [
         one.action for one in find_actions(place.services.sessions, ActionQuery(**query)).actions
     ]
@@ -282,7 +281,7 @@ def test_a_session_is_locked_in_a_browser(people: People, real: Real) -> None:
     with real.psql() as psql:
         psql.send("SELECT 'here' AS it;").wait_for("here")
         session = real.last_session()
-        eventually(lambda: page.goto(f"/sessions/{session}").status == 200)
+        wait_for(lambda: page.goto(f"/sessions/{session}").status == 200)
         form = page.locator("section[aria-labelledby=h-lock]")
         form.get_by_label(f"agent {AGENT}").check()
         form.get_by_label("Reason").fill("not today")
@@ -309,7 +308,7 @@ def test_a_session_is_locked_in_a_browser(people: People, real: Real) -> None:
     auditor.get_by_label("What", exact=True).fill("locks")
     auditor.get_by_role("button", name="Search").click()
     rows = auditor.get_by_role("group", name="Actions found").locator("tbody tr")
-    eventually(lambda: _reloaded(auditor, rows) >= 2)
+    wait_for(lambda: _reloaded(auditor, rows) >= 2)
     assert re.search(r"olga@example\.com.*locks\.release.*done", rows.nth(0).inner_text(), re.S)
     assert re.search(
         r"olga@example\.com.*locks\.lock.*done.*not today", rows.nth(1).inner_text(), re.S

@@ -56,8 +56,9 @@ from sallyport.store.writer import Writer
 from sallyport.web.app import build
 from sallyport.web.settings import ConsoleSettings, Services
 from tests.approvals.helpers import BINDING
-from tests.audit.helpers import data_row, judged, message, row_description, until
+from tests.audit.helpers import data_row, judged, message, row_description
 from tests.policy.shop import CATALOG
+from tests.support.waiting import wait_for
 
 #: Markup, a template, an attribute's end, bidi, zero-width, a terminal escape, a bell.
 EVIL = (
@@ -256,9 +257,9 @@ def world(
         )
     try:
         ids = _record(recorder)
-        until(lambda: len(index.recent(limit=None)) == len(ids))
-        until(lambda: all(row.status == "ended" for row in index.recent(limit=None)))
-        until(lambda: len(policies.recent()) == 3)
+        wait_for(lambda: len(index.recent(limit=None)) == len(ids))
+        wait_for(lambda: all(row.status == "ended" for row in index.recent(limit=None)))
+        wait_for(lambda: len(policies.recent()) == 3)
         search = StatementSearch(directory, writable=True)
         StatementIndexer(Sessions(recorder.directory, index), search, share=1.0).fill()
         approvals = Approvals(store, SystemClock())
@@ -317,7 +318,7 @@ def _record(recorder: Recorder) -> list[str]:
         first.statement(judged(number, f"select {number}", outcome="allow", rule="agents read"))
         first.complete(number, "SELECT 1", 1, "", 0.0004)
     first.end(f"terminated {EVIL}")
-    until(lambda: first.backlog == 0)
+    wait_for(lambda: first.backlog == 0)
     ids = ["s_first"]
     for number in range(100):
         id_ = f"s_{number:03d}"

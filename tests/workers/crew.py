@@ -19,14 +19,13 @@ from sallyport.core.secret import Secret
 from sallyport.core.worker import MOST
 from sallyport.demo.issuer import DemoClient, DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.support.approvals import CLIENTS, Desk, until
+from tests.support.approvals import CLIENTS, Desk
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import PATIENCE, wait_for
 
 OLGA = "olga-operator"
 PEOPLE = {**CLIENTS, OLGA: DemoClient("olga", Secret("x"), ("ops",), "olga@example.com")}
-#: Processes start and end slowly where many tests share few processors.
-PATIENCE = 120.0
 
 
 @contextmanager
@@ -54,7 +53,7 @@ def crew(issuer: DevIssuer, server: Server, policy: str, **extra: Any) -> Iterat
 
 def wait_for_both(gateway: Gateway, times: int = 1) -> None:
     """Until every worker takes clients."""
-    until(lambda: gateway.output().count("workers listen") >= times, PATIENCE)
+    wait_for(lambda: gateway.output().count("workers listen") >= times)
 
 
 def worker_of(connection: psycopg.Connection[Any]) -> int:
@@ -106,21 +105,21 @@ def serves_again(gateway: Gateway, worker: int, before: int) -> None:
         said = [line for line in gateway.output().splitlines() if " listening " in line]
         return sum(f"worker={worker}" in line for line in said) >= 2
 
-    until(is_up, PATIENCE)
+    wait_for(is_up)
 
 
 def rest(gateway: Gateway, method: str, path: str, client: str, **options: Any) -> httpx2.Response:
     url = f"http://{gateway.extra['console']['listen']}"
     headers = {"Authorization": f"Bearer {gateway.token(client)}"}
     return httpx2.request(
-        method, f"{url}/api/v1{path}", headers=headers, trust_env=False, timeout=30, **options
+        method, f"{url}/api/v1{path}", headers=headers, trust_env=False, timeout=60, **options
     )
 
 
 def metric(gateway: Gateway, name: str) -> float:
     """One sample without labels, as the console gives it."""
     url = f"http://{gateway.extra['console']['listen']}/metrics"
-    text = httpx2.get(url, trust_env=False, timeout=30).text
+    text = httpx2.get(url, trust_env=False, timeout=60).text
     sample = re.search(rf"^{name} ([0-9.e+]+)$", text, re.MULTILINE)
     assert sample is not None, text[:2000]
     return float(sample[1])

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from tests.support.approvals import POLICY, Waiter, count, make_tables, until
+from tests.support.approvals import POLICY, Waiter, count, make_tables
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 from tests.workers.crew import (
     OLGA,
-    PATIENCE,
     PEOPLE,
     both,
     connect,
@@ -66,7 +66,7 @@ def fails(connection: psycopg.Connection[Any], code: str) -> None:
             return True
         return False
 
-    until(is_over, PATIENCE)
+    wait_for(is_over)
     assert code in messages[0], messages
 
 
@@ -74,11 +74,11 @@ def test_the_console_shows_the_sessions_of_all(gateway: Gateway) -> None:
     first, second = both(gateway)
     with first, second:
         assert {worker_of(first), worker_of(second)} == {0, 1}
-        until(lambda: metric(gateway, "sallyport_sessions") == 2, PATIENCE)
+        wait_for(lambda: metric(gateway, "sallyport_sessions") == 2)
         before = metric(gateway, "sallyport_sessions_total")
         connect(gateway, 1).close()
-        until(lambda: metric(gateway, "sallyport_sessions_total") > before, PATIENCE)
-    until(lambda: metric(gateway, "sallyport_sessions") == 0, PATIENCE)
+        wait_for(lambda: metric(gateway, "sallyport_sessions_total") > before)
+    wait_for(lambda: metric(gateway, "sallyport_sessions") == 0)
 
 
 def test_a_cancel_finds_its_worker(gateway: Gateway) -> None:
@@ -104,7 +104,7 @@ def test_an_operator_ends_a_session_of_the_other_worker(gateway: Gateway) -> Non
             answers.append(rest(gateway, "POST", f"/sessions/{id_}/kill", OLGA).status_code)
             return answers[-1] == 200
 
-        until(is_killed, PATIENCE)
+        wait_for(is_killed)
         fails(connection, "SP1803")
 
 
@@ -140,10 +140,10 @@ def test_one_worker_waits_for_what_another_decides(
     with waiter(gateway, worker) as held:
         held.run(f"DELETE FROM waits WHERE id = {row}")
         desk(gateway).approve(held.id)
-        assert held.end(PATIENCE).result == "DELETE 1", held.error
+        assert held.end().result == "DELETE 1", held.error
         held.run(f"DELETE FROM waits WHERE id = {row + 10}")
         desk(gateway).deny(held.id, "not today")
-        held.end(PATIENCE).refused("SP1402", "42501")
+        held.end().refused("SP1402", "42501")
     assert count(database, "waits", f"id = {row + 10}") == 1
 
 
@@ -182,7 +182,7 @@ def test_sessions_of_one_subject_are_counted_together(gateway: Gateway) -> None:
             return False
         return True
 
-    until(is_let_in, PATIENCE)
+    wait_for(is_let_in)
     for session in sessions:
         session.close()
 
@@ -214,7 +214,7 @@ def test_a_changed_policy_is_in_force_everywhere(gateway: Gateway) -> None:
                     return "SP1001" in str(error)
                 return False
 
-            until(is_refused, PATIENCE)
+            wait_for(is_refused)
         gateway.write(POLICY)
         os.kill(gateway.pid, signal.SIGHUP)
         for connection in (first, second):
@@ -226,7 +226,7 @@ def test_a_changed_policy_is_in_force_everywhere(gateway: Gateway) -> None:
                     return False
                 return True
 
-            until(is_allowed, PATIENCE)
+            wait_for(is_allowed)
     versions = rest(gateway, "GET", "/policy/versions", OLGA)
     assert versions.status_code == 200, versions.text
 

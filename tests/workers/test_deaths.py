@@ -11,9 +11,10 @@ import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from tests.support.approvals import POLICY, Waiter, count, make_tables, until
+from tests.support.approvals import POLICY, Waiter, count, make_tables
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 from tests.workers.crew import (
     PATIENCE,
     PEOPLE,
@@ -66,9 +67,7 @@ def pid_of(gateway: Gateway, worker: int) -> int:
 
 def wait_until_over(gateway: Gateway) -> None:
     """Until no session counts as live."""
-    until(
-        lambda: not [r for r in listed(gateway) if r["target"] and r["status"] == "live"], PATIENCE
-    )
+    wait_for(lambda: not [r for r in listed(gateway) if r["target"] and r["status"] == "live"])
 
 
 def is_voided(gateway: Gateway, request: str) -> bool:
@@ -91,9 +90,9 @@ def test_a_worker_is_killed_in_the_middle(gateway: Gateway, database: Server) ->
     total = metric(gateway, "sallyport_sessions_total")
     kill(gateway, 1)
     assert spared.execute("SELECT 2").fetchone() == (2,)
-    assert held.end(PATIENCE).error is not None
+    assert held.end().error is not None
     serves_again(gateway, 1, before)
-    until(lambda: is_voided(gateway, request), PATIENCE)
+    wait_for(lambda: is_voided(gateway, request))
     assert desk(gateway).decide(request, True, "too late").status_code == 409
     assert count(database, "waits", "id = 50") == 1
     assert count(database, "free", "note = 'never'") == 0
@@ -122,9 +121,9 @@ def test_the_first_worker_is_killed(gateway: Gateway, database: Server) -> None:
     assert spared.execute("SELECT 2").fetchone() == (2,)
     serves_again(gateway, 0, before)
     desk(gateway).approve(request)
-    assert held.end(PATIENCE).result == "DELETE 1", held.error
+    assert held.end().result == "DELETE 1", held.error
     assert count(database, "waits", "id = 60") == 0
-    until(lambda: metric(gateway, "sallyport_sessions_total") >= total, PATIENCE)
+    wait_for(lambda: metric(gateway, "sallyport_sessions_total") >= total)
     held.db.close()
     spared.close()
     wait_until_over(gateway)
@@ -140,9 +139,9 @@ def test_all_are_told_to_stop(gateway: Gateway, database: Server) -> None:
     held.run("DELETE FROM waits WHERE id = 70")
     request = held.id
     os.kill(gateway.pid, signal.SIGTERM)
-    until(lambda: "worker=1" in gateway.output().rpartition("stopping")[2], PATIENCE)
+    wait_for(lambda: "worker=1" in gateway.output().rpartition("stopping")[2])
     desk(gateway).approve(request)
-    assert held.end(PATIENCE).result == "DELETE 1", held.error
+    assert held.end().result == "DELETE 1", held.error
     for writer in writers:
         writer.commit()
     assert psutil.Process(gateway.pid).wait(PATIENCE) in (0, None)

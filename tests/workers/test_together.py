@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from tests.support.approvals import until
 from tests.support.gateway import DBA, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 from tests.workers.crew import (
     OLGA,
     PATIENCE,
@@ -98,7 +98,7 @@ def test_who_is_contained_in_one_worker_is_in_all(gateway: Gateway) -> None:
             answer = rest(gateway, "GET", "/approvals?status=pending", DBA).json()
             return bool(answer["approvals"])
 
-        until(waits, PATIENCE)
+        wait_for(waits)
         answer = rest(gateway, "POST", f"/containments/{containment['id']}/release", OLGA, json={})
         assert answer.status_code == 200, answer.text
         (request,) = rest(gateway, "GET", "/approvals?status=pending", DBA).json()["approvals"]
@@ -123,7 +123,7 @@ def test_one_watches_for_all(gateway: Gateway) -> None:
     def findings() -> list[dict[str, Any]]:
         return list(rest(gateway, "GET", "/findings", OLGA).json()["findings"])
 
-    until(lambda: any(f["detector"] == "stuck" for f in findings()), PATIENCE)
+    wait_for(lambda: any(f["detector"] == "stuck" for f in findings()))
     (finding,) = [f for f in findings() if f["detector"] == "stuck"]
     ended = [c for c in sessions if is_over(c)]
     assert len(ended) == 1, finding

@@ -23,8 +23,9 @@ from sallyport.audit.tlog.tiles import TileWriter
 from sallyport.audit.tlog.verification import verify_log
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import ConfigError, SallyportError
-from tests.audit.helpers import ListIndex, until
+from tests.audit.helpers import ListIndex
 from tests.audit.tlog.records import ListWitness, head
+from tests.support.waiting import wait_for
 
 
 def opened(data: Path, **options: object) -> TransparencyLog:
@@ -292,10 +293,10 @@ def test_a_witness_that_is_away(tmp_path: Path) -> None:
     log = opened(tmp_path, seconds=0.01, witnesses=[witness, steady])
     log.start()
     log.append(head(1))
-    until(lambda: log.witnesses[0].failing and steady.got)
+    wait_for(lambda: log.witnesses[0].failing and steady.got)
     assert log.witnesses[0].failures and not log.witnesses[1].failures
     witness.away = False
-    until(lambda: witness.got)
+    wait_for(lambda: witness.got)
     assert not log.witnesses[0].failing
     log.close()
     assert witness.got[-1].size == 2

@@ -23,8 +23,9 @@ from sallyport.audit.receipts import (
 from sallyport.audit.tlog.keyfile import read_key
 from sallyport.audit.tlog.notes import NoteError, SigningKey
 from sallyport.cli.sessions import register
-from tests.audit.helpers import Forger, begin, judged, until
+from tests.audit.helpers import Forger, begin, judged
 from tests.audit.tlog.records import running
+from tests.support.waiting import wait_for
 
 SQL = "SELECT * FROM t WHERE id = $1"
 
@@ -36,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session = begin(recorder, "ses_a")
         session.statement(judged(1, "SELECT 1", outcome="allow", rule="r1", policy_version="v1"))
         session.complete(1, "SELECT 1", 1, "", 0.001)
-        until(lambda: not session.backlog)
+        wait_for(lambda: not session.backlog)
         session.statement(
             judged(2, SQL, outcome="deny", code="SP1002", binds=[b"123-45-6789", None]),
         )
