@@ -23,7 +23,7 @@ from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
 from sallyport.identity.lookups import GoogleDirectory, TokenReview, directory_token
-from sallyport.identity.oidc.presets import PRESETS
+from sallyport.identity.oidc.presets import presets
 from sallyport.identity.settings import IssuerSettings
 from tests.identity.door import Door
 from tests.identity.provider import Provider
@@ -284,7 +284,7 @@ def workspace(
         IssuerSettings(
             provider.url,
             "sallyport",
-            claims=PRESETS["google"].claims,
+            claims=presets()["google"].claims,
             provider="google",
             lookup=directory,
         )

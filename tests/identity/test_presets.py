@@ -17,7 +17,7 @@ from sallyport.config import OidcIssuer
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping, cel
-from sallyport.identity.oidc.presets import PRESETS
+from sallyport.identity.oidc.presets import presets
 from tests.identity.door import Door
 from tests.identity.provider import Provider
 from tests.test_config import EXAMPLE, load
@@ -408,5 +408,5 @@ def test_configurations_that_would_not_be_safe(tmp_path: Path, keys: str, words:
 
 
 def test_every_preset_can_be_configured() -> None:
-    for name in PRESETS:
+    for name in presets():
         msgspec.convert({"audience": "a", "provider": name}, OidcIssuer)

@@ -18,7 +18,7 @@ from sallyport.core.secret import Secret
 from sallyport.identity.claims import ClaimMapping, Source, cel
 from sallyport.identity.lookups import GoogleDirectory, TokenReview, directory_token
 from sallyport.identity.oidc.discovery import discovery_url
-from sallyport.identity.oidc.presets import PRESETS
+from sallyport.identity.oidc.presets import presets
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
 from sallyport.identity.verifier import Lookup
 from sallyport.server.device_logins import DeviceFlowSettings, DeviceLogins
@@ -53,7 +53,7 @@ def issuer_settings(issuer: OidcIssuer) -> IssuerSettings:
     return IssuerSettings(
         issuer=issuer.issuer,
         audience=issuer.audience,
-        claims=_mapping(issuer.claims, PRESETS[provider].claims if provider else ClaimMapping()),
+        claims=_mapping(issuer.claims, presets()[provider].claims if provider else ClaimMapping()),
         require=tuple(cel(condition) for condition in issuer.require),
         provider=provider,
         algorithms=issuer.algorithms or ALGORITHMS,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sallyport.identity.claims import ClaimMapping, cel, claim_at
@@ -33,7 +34,7 @@ class Preset:
 
 def preset_problem(provider: str, claims: Mapping[str, Any]) -> IdentityProblem | None:
     """What is wrong with verified ``claims`` for tokens of ``provider`` ("" for any)."""
-    return PRESETS[provider].problem(claims) if provider else None
+    return presets()[provider].problem(claims) if provider else None
 
 
 def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> IdentityProblem | None:
@@ -143,77 +144,82 @@ def _refused(reason: str, message: str) -> IdentityProblem:
     )
 
 
-PRESETS: Mapping[str, Preset] = {
-    "entra": Preset(
-        # azp in v2.0 tokens, appid in v1.0 ones.
-        ClaimMapping(subject=("oid",), groups=("groups", "roles"), agent=("azp", "appid")),
-        _entra,
-    ),
-    "google": Preset(
-        ClaimMapping(
-            groups=(
-                cel("has(claims.hd) ? ['hd:' + claims.hd] : []"),
-                cel("has(claims.email) ? ['email:' + claims.email] : []"),
-            )
+@cache
+def presets() -> Mapping[str, Preset]:
+    """By the name of the provider. Made when the first is asked for: CEL takes long to import."""
+    return {
+        "entra": Preset(
+            # azp in v2.0 tokens, appid in v1.0 ones.
+            ClaimMapping(subject=("oid",), groups=("groups", "roles"), agent=("azp", "appid")),
+            _entra,
         ),
-        _google,
-    ),
-    # sub is the login name, which may change hands; uid is the user's id. Clients have no uid, and
-    # sub is the client id.
-    "okta": Preset(ClaimMapping(subject=("uid", "sub"), agent=("cid",)), _nothing),
-    "keycloak": Preset(ClaimMapping(groups=("realm_access.roles",)), _keycloak),
-    "github-actions": Preset(
-        ClaimMapping(
-            subject=(cel("'repository_id:' + claims.repository_id"),),
-            groups=(
-                cel(
-                    "['repository_id:' + claims.repository_id, 'repository_owner_id:' +"
-                    " claims.repository_owner_id]"
-                ),
-                cel(
-                    "has(claims.environment) ? ['repository_id:' + claims.repository_id +"
-                    " ':environment:' + claims.environment] : []"
-                ),
+        "google": Preset(
+            ClaimMapping(
+                groups=(
+                    cel("has(claims.hd) ? ['hd:' + claims.hd] : []"),
+                    cel("has(claims.email) ? ['email:' + claims.email] : []"),
+                )
             ),
-            agent=(cel("'github-actions'"),),
-            actor=(),
+            _google,
         ),
-        _names_an_id(("repository_id", "repository_owner_id")),
-    ),
-    "gitlab": Preset(
-        ClaimMapping(
-            subject=(cel("'project_id:' + claims.project_id"),),
-            groups=(
-                cel("['project_id:' + claims.project_id, 'namespace_id:' + claims.namespace_id]"),
-                cel(
-                    "has(claims.ref_protected) && claims.ref_protected == 'true' ? "
-                    "['project_id:' + claims.project_id + ':protected'] : []"
+        # sub is the login name, which may change hands; uid is the user's id. Clients have no uid,
+        # and sub is the client id.
+        "okta": Preset(ClaimMapping(subject=("uid", "sub"), agent=("cid",)), _nothing),
+        "keycloak": Preset(ClaimMapping(groups=("realm_access.roles",)), _keycloak),
+        "github-actions": Preset(
+            ClaimMapping(
+                subject=(cel("'repository_id:' + claims.repository_id"),),
+                groups=(
+                    cel(
+                        "['repository_id:' + claims.repository_id, 'repository_owner_id:' +"
+                        " claims.repository_owner_id]"
+                    ),
+                    cel(
+                        "has(claims.environment) ? ['repository_id:' + claims.repository_id +"
+                        " ':environment:' + claims.environment] : []"
+                    ),
                 ),
-                cel(
-                    "has(claims.environment) && has(claims.environment_protected) &&"
-                    " claims.environment_protected == 'true' ? ['project_id:' + claims.project_id +"
-                    " ':environment:' + claims.environment] : []"
-                ),
+                agent=(cel("'github-actions'"),),
+                actor=(),
             ),
-            agent=(cel("'gitlab-ci'"),),
-            actor=(),
+            _names_an_id(("repository_id", "repository_owner_id")),
         ),
-        _names_an_id(("project_id", "namespace_id")),
-    ),
-    "kubernetes": Preset(
-        ClaimMapping(
-            groups=(
-                cel(
-                    "['k8s:' + claims['kubernetes.io'].namespace, 'k8s:' +"
-                    " claims['kubernetes.io'].namespace + ':' +"
-                    " claims['kubernetes.io'].serviceaccount.name]"
+        "gitlab": Preset(
+            ClaimMapping(
+                subject=(cel("'project_id:' + claims.project_id"),),
+                groups=(
+                    cel(
+                        "['project_id:' + claims.project_id, 'namespace_id:' + claims.namespace_id]"
+                    ),
+                    cel(
+                        "has(claims.ref_protected) && claims.ref_protected == 'true' ? "
+                        "['project_id:' + claims.project_id + ':protected'] : []"
+                    ),
+                    cel(
+                        "has(claims.environment) && has(claims.environment_protected) &&"
+                        " claims.environment_protected == 'true' ? ['project_id:' +"
+                        " claims.project_id + ':environment:' + claims.environment] : []"
+                    ),
                 ),
+                agent=(cel("'gitlab-ci'"),),
+                actor=(),
             ),
-            agent=("sub",),
-            actor=(),
+            _names_an_id(("project_id", "namespace_id")),
         ),
-        _kubernetes,
-    ),
-    # A JWT-SVID names a workload and no groups: policy lists SPIFFE IDs.
-    "spiffe": Preset(ClaimMapping(groups=(), agent=("sub",), actor=()), _spiffe),
-}
+        "kubernetes": Preset(
+            ClaimMapping(
+                groups=(
+                    cel(
+                        "['k8s:' + claims['kubernetes.io'].namespace, 'k8s:' +"
+                        " claims['kubernetes.io'].namespace + ':' +"
+                        " claims['kubernetes.io'].serviceaccount.name]"
+                    ),
+                ),
+                agent=("sub",),
+                actor=(),
+            ),
+            _kubernetes,
+        ),
+        # A JWT-SVID names a workload and no groups: policy lists SPIFFE IDs.
+        "spiffe": Preset(ClaimMapping(groups=(), agent=("sub",), actor=()), _spiffe),
+    }
