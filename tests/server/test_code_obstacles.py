@@ -41,15 +41,19 @@ def server(any_postgres: Server) -> Iterator[Server]:
             admin.execute("drop schema coded cascade")
 
 
+@pytest.fixture(scope="module")
+def gateway(issuer: DevIssuer, server: Server) -> Iterator[Gateway]:
+    running = Gateway(issuer, {"shop": server}, policy=POLICY).start()
+    yield running
+    running.stop()
+
+
 @contextmanager
-def connected(issuer: DevIssuer, server: Server, policy: str) -> Iterator[Session]:
-    running = Gateway(issuer, {"shop": server}, policy=policy).start()
-    try:
-        dsn = running.dsn(running.token("dana-dba"))
-        with psycopg.connect(dsn, autocommit=True) as session:
-            yield session
-    finally:
-        running.stop()
+def connected(gateway: Gateway, policy: str = POLICY) -> Iterator[Session]:
+    gateway.change_policy(policy)
+    dsn = gateway.dsn(gateway.token("dana-dba"))
+    with psycopg.connect(dsn, autocommit=True) as session:
+        yield session
 
 
 def _ends(session: Session, sql: str) -> None:
@@ -85,16 +89,19 @@ def test_the_database_decides_by_who_asks(
     issuer: DevIssuer, server: Server, sql: str, said: str
 ) -> None:
     """Such code could be somebody else for the length of a transaction."""
+    gateway = Gateway(issuer, {"shop": server}, policy=POLICY)
     with psycopg.connect(server.superuser_dsn, autocommit=True) as admin:
         admin.execute(sql)
         try:
-            with connected(issuer, server, POLICY) as session:
+            gateway.start()  # and reads the catalog
+            with connected(gateway) as session:
                 with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1103") as caught:
                     session.execute(
                         "do $$ begin perform set_config('sallyport.subject', 'x', true); end $$"
                     )
                 assert said in (caught.value.diag.message_detail or "")
         finally:
+            gateway.stop()
             admin.execute(
                 "drop policy if exists p on coded.notes; drop view if exists coded.mine;"
                 "drop function if exists coded.read; alter table coded.notes"
@@ -106,17 +113,17 @@ def test_the_database_decides_by_who_asks(
     "limit",
     ["rows", "bytes", "rows_per_session", "bytes_per_session", "rows_per_hour", "bytes_per_hour"],
 )
-def test_a_notice_is_no_row(issuer: DevIssuer, server: Server, limit: str) -> None:
+def test_a_notice_is_no_row(gateway: Gateway, limit: str) -> None:
     with (
-        connected(issuer, server, f"{POLICY}limits: {{{limit}: 1000000}}\n") as session,
+        connected(gateway, f"{POLICY}limits: {{{limit}: 1000000}}\n") as session,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1103") as caught,
     ):
         session.execute("do $$ begin raise notice 'row'; end $$")
     assert limit in (caught.value.diag.message_detail or "")
 
 
-def test_the_statement_timeout_is_an_upper_bound(issuer: DevIssuer, server: Server) -> None:
-    with connected(issuer, server, f"{POLICY}limits: {{statement_timeout: 90s}}\n") as session:
+def test_the_statement_timeout_is_an_upper_bound(gateway: Gateway) -> None:
+    with connected(gateway, f"{POLICY}limits: {{statement_timeout: 90s}}\n") as session:
         session.execute(BLOCK)
         for within in ("'2s'", "90000"):
             session.execute(f"set statement_timeout = {within}")
@@ -127,23 +134,21 @@ def test_the_statement_timeout_is_an_upper_bound(issuer: DevIssuer, server: Serv
         _ends(session, "do $$ begin perform set_config('statement_timeout', '0', false); end $$")
 
 
-def test_a_trusted_function_keeps_to_it_too(issuer: DevIssuer, server: Server) -> None:
-    with connected(issuer, server, f"{POLICY}limits: {{statement_timeout: 90s}}\n") as session:
+def test_a_trusted_function_keeps_to_it_too(gateway: Gateway) -> None:
+    with connected(gateway, f"{POLICY}limits: {{statement_timeout: 90s}}\n") as session:
         session.execute("call coded.move('statement_timeout', '5s')")
         _ends(session, "call coded.move('statement_timeout', '91s')")
 
 
-def test_without_masked_dates_datestyle_is_the_sessions_own(
-    issuer: DevIssuer, server: Server
-) -> None:
-    with connected(issuer, server, POLICY) as session:
+def test_without_masked_dates_datestyle_is_the_sessions_own(gateway: Gateway) -> None:
+    with connected(gateway) as session:
         session.execute("set datestyle = 'German'")
         session.execute(BLOCK)
         assert session.execute("show datestyle").fetchone() == ("German, DMY",)
 
 
-def test_with_masked_dates_it_is_pinned(issuer: DevIssuer, server: Server) -> None:
+def test_with_masked_dates_it_is_pinned(gateway: Gateway) -> None:
     policy = f'{POLICY}masks:\n  - {{columns: ["coded.notes.day"], with: redact}}\n'
-    with connected(issuer, server, policy) as session:
+    with connected(gateway, policy) as session:
         session.execute("call coded.move('DateStyle', 'ISO, DMY')")
         _ends(session, "call coded.move('DateStyle', 'German')")

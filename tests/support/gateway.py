@@ -7,6 +7,8 @@ logged.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +24,10 @@ from tests.support.certificates import Authority
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server
 from tests.support.processes import ProcessError, Program, cpu_seconds, rss
+from tests.support.waiting import wait_for
+
+#: Logged once every target goes by the policy.
+_RELOADED = "policy reloaded"
 
 AGENT = "claude-agent"
 DBA = "dana-dba"
@@ -127,6 +133,17 @@ class Gateway:
         draft.write_text(self.policy)
         draft.rename(self.policy_file)
         self.config_file.write_text(yaml.safe_dump(self._config(), sort_keys=False))
+
+    def change_policy(self, policy: str) -> None:
+        """Have the running gateway take another policy; returns when it is in force. A tenth of
+        what a start costs.
+        """
+        if policy == self.policy:
+            return
+        count = self.output().count(_RELOADED)
+        self.write(policy)
+        os.kill(self.pid, signal.SIGHUP)
+        wait_for(lambda: self.output().count(_RELOADED) > count)
 
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = {

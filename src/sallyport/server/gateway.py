@@ -285,9 +285,9 @@ class Gateway:
             log.error("policy not reloaded; the old one stays in force", reason=problem)
         elif before and problem is None:
             log.info("the policy file can be used again", version=self.policy.current.version)
+        await self._bind_policy(list(self.databases if changed else self._unbound))
         if changed:
             log.info("policy reloaded", version=self.policy.current.version)
-        await self._bind_policy(list(self.databases if changed else self._unbound))
         if changed and self.on_policy is not None:
             self.on_policy(self.policy.current, source)
 
