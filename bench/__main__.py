@@ -24,6 +24,7 @@ from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
 from bench import (
+    drivers,
     durability,
     growth,
     injection,
@@ -158,6 +159,9 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
     def transaction(mode: str) -> Run:
         return lambda way: _figures(way, workloads.transactions(way, mode, 8, seconds), 8)
 
+    def habit(name: str) -> Run:
+        return lambda way: _figures(way, drivers.habit(way, name, seconds, rows), 8)
+
     def bulk(work: Callable[[Contender, int], workloads.Bulk]) -> Run:
         def run(way: Contender) -> dict[str, float]:
             result = work(way, rows)
@@ -184,6 +188,7 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         ("point SELECT, prepared, 500 clients", min(rounds, 3), point("prepared", 500)),
         ("point SELECT, simple, 1 client", rounds, point("simple", 1)),
         ("point SELECT, prepared, 1 client", rounds, point("prepared", 1)),
+        *((f"drivers: {name}", rounds, habit(name)) for name in drivers.HABITS),
         (f"{rows:,} rows x 7, psycopg fetch", min(rounds, 3), bulk(workloads.fetch_all)),
         (f"{rows:,} rows x 7, COPY TO STDOUT", min(rounds, 3), bulk(workloads.copy_all)),
     ]
