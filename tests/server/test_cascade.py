@@ -152,17 +152,115 @@ def test_what_is_not_known_drops_nothing(
     assert db.execute(LEFT).fetchone() == before
 
 
-def test_every_drop_is_recorded(gateway: Gateway) -> None:
+@pytest.mark.parametrize("prepare", [False, True])
+def test_every_drop_is_recorded(gateway: Gateway, prepare: bool) -> None:
     before = files(gateway)
     with psycopg.connect(gateway.dsn(), autocommit=True) as session:
         session.execute("create table base (a int); create view above as select a from base")
-        session.execute(b"DROP TABLE base CASCADE")
+        session.execute(b"DROP TABLE base CASCADE", prepare=prepare)
     record = recorded(gateway, before)
     assert 'DROP VIEW "fall"."above" RESTRICT' in record and "DROP TABLE base CASCADE" in record
 
 
-def test_in_a_pipeline_it_is_refused(db: psycopg.Connection) -> None:
-    db.execute("create table base (a int); create view over as select a from base")
-    with pytest.raises(psycopg.Error, match="CASCADE would drop other"):
+@pytest.mark.parametrize("in_block", [False, True])
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        ("DROP TABLE base CASCADE", ("beside pointing", 0, 0)),
+        ("DROP TABLE IF EXISTS pointing, base CASCADE", (None, 0, 0)),
+        ('DROP VIEW "One" CASCADE', ("base beside pointing three", 2, 3)),
+        ("ALTER TABLE base DROP COLUMN a CASCADE", ("base beside pointing three", 1, 2)),
+        (
+            "ALTER TABLE base DROP CONSTRAINT base_pkey CASCADE",
+            ("One base beside pointing three two", 1, 3),
+        ),
+    ],
+)
+def test_by_the_extended_protocol_it_is_the_same(
+    db: Session, what: str, left: tuple[object, ...], in_block: bool
+) -> None:
+    notices: list[str] = []
+    db.add_notice_handler(lambda diag: notices.append(diag.message_primary or ""))
+    db.execute(OBJECTS)
+    if in_block:
+        db.execute("BEGIN")
+    cursor = db.execute(what.encode(), prepare=True)
+    assert cursor.statusmessage == " ".join(what.split()[:2])
+    assert [notice for notice in notices if notice.startswith("drop cascades to ")]
+    if in_block:
+        db.execute("COMMIT")
+    assert db.execute(LEFT).fetchone() == left
+
+
+def test_in_a_pipeline_names_mean_what_was_left_by_those_before(db: Session) -> None:
+    with db.pipeline():
+        db.execute(b"CREATE TABLE base (a int)")
+        db.execute(b"CREATE VIEW over AS SELECT a FROM base")
+        db.execute(b"DROP TABLE base CASCADE")
+        db.execute(b"CREATE TABLE base (b int)")
+        left = db.execute("SELECT * FROM base")
+        assert left.fetchall() == []
+        assert [column.name for column in left.description or ()] == ["b"]
+    assert db.execute(LEFT).fetchone() == ("base", 0, 1)
+
+
+def test_an_error_behind_it_undoes_what_was_dropped(db: Session) -> None:
+    db.execute(OBJECTS)
+    before = db.execute(LEFT).fetchone()
+    with pytest.raises(psycopg.errors.DivisionByZero), db.pipeline():
+        db.execute(b"DROP TABLE base CASCADE")
+        db.execute("SELECT 1 / %s", [0])
+    assert db.execute(LEFT).fetchone() == before
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create view kept_view as select a from base",
+        "create view first as select a from base; create view kept_view as select a from first",
+        "create table kept_table (a int constraint to_a references base)",
+    ],
+)
+def test_the_extended_protocol_drops_nothing_that_may_not_be(
+    db: Session, made: str, prepare: bool
+) -> None:
+    db.execute("create table base (a int primary key); create view two as select a from base")
+    db.execute(made.encode())
+    before = db.execute(LEFT).fetchone()
+    with pytest.raises(psycopg.Error, match="SP1002"):
+        db.execute(b"DROP TABLE base CASCADE", prepare=prepare)
+    assert db.execute(LEFT).fetchone() == before
+
+
+def test_what_is_not_known_fails_as_a_whole_by_the_extended_protocol(
+    db: Session, admin: psycopg.Connection
+) -> None:
+    db.execute("create table base (a int primary key); create view two as select a from base")
+    admin.execute("create table fall.typed (b fall.base)")
+    before = db.execute(LEFT).fetchone()
+    with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would drop other"):
         db.execute(b"DROP TABLE base CASCADE", prepare=True)
-    assert db.execute("select * from over").fetchall() == []
+    assert db.execute(LEFT).fetchone() == before
+    assert db.execute("select * from two").fetchall() == []
+
+
+def test_code_that_runs_in_between_lets_nothing_be_dropped_first(
+    gateway: Gateway, db: Session, admin: psycopg.Connection
+) -> None:
+    """An event trigger could make something of the name that is dropped next."""
+    db.execute("create table base (a int); create view two as select a from base")
+    admin.execute(
+        "create function public.looks() returns event_trigger language plpgsql"
+        " as 'begin perform 1; end'"
+    )
+    admin.execute("create event trigger looks on sql_drop execute function public.looks()")
+    try:
+        with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+            session.execute("create table read_again (a int)")  # the catalog, with the trigger
+            before = session.execute(LEFT).fetchone()
+            with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would drop other"):
+                session.execute(b"DROP TABLE base CASCADE", prepare=True)
+            assert session.execute(LEFT).fetchone() == before
+    finally:
+        admin.execute("drop event trigger looks; drop function public.looks()")

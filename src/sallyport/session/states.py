@@ -75,6 +75,8 @@ class Expect(IntEnum):
     # the client
     ASK = 11
     OWN = 10  # likewise: it opens or ends a block around statements that are sent one by one
+    # a statement of the gateway in a pipeline: it drops what CASCADE of the next one would
+    DEPENDANT = 12
 
 
 #: (state, message type) -> handler name in session.machine
@@ -159,6 +161,13 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
         "C": "own_complete",
         "E": "own_error",
         "Z": "ready",
+    },
+    Expect.DEPENDANT: {
+        "1": "probe_ignored",
+        "2": "probe_ignored",
+        "C": "dependant_dropped",
+        "3": "dependant_closed",
+        "E": "error",
     },
     Expect.ASK: {
         "1": "probe_ignored",

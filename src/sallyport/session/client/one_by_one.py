@@ -94,6 +94,7 @@ def _send_part(session: SessionState, series: Series, part: Part) -> Handled:
         return Handled.DONE
     entry = session.pipeline.entries[-1]
     entry.shift = series.shift_to(part)
+    entry.drops = part.drops or ()
     series.running = part
     series.number = session.number
     series.begins = part.kind == "begin" and series.is_ours

@@ -32,7 +32,7 @@ from sallyport.session.server.entries import Entry
 from sallyport.session.server.stream import Completion
 from sallyport.session.states import Expect, Own
 from sallyport.sql.facts import DependantDrop
-from sallyport.wire.backend import notice_response, parameter_status
+from sallyport.wire.backend import parameter_status
 
 #: SQLSTATE of "there is already a transaction in progress".
 _ALREADY_OPEN = "25001"
@@ -107,19 +107,6 @@ class Series:
     def drops_warning(self, sqlstate: str) -> bool:
         """Whether a warning comes only because the gateway's block is an explicit one."""
         return self.begins and sqlstate == _ALREADY_OPEN
-
-    def cascade_notice(self) -> bytes:
-        """What PostgreSQL says of what CASCADE has dropped besides (dependency.c,
-        reportDependentObjects).
-        """
-        drops = self.running.drops if self.running is not None else None
-        if not drops:
-            return b""
-        told = [f"drop cascades to {what}" for what in drops]
-        if len(told) == 1:
-            return notice_response("NOTICE", "00000", told[0])
-        many = f"drop cascades to {len(told)} other objects"
-        return notice_response("NOTICE", "00000", many, detail="\n".join(told))
 
     def on_ready(self, entry: Entry, status: bytes, message: bytes, told: dict[str, str]) -> bytes:
         """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the

@@ -179,6 +179,20 @@ def ask_complete(
     return b""
 
 
+def dependant_closed(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes:
+    """Behind its end, which was counted too, the portal was closed, and then the statement. The
+    statement with CASCADE comes next, behind others like this one.
+    """
+    entry.index += 1
+    if entry.index == 1 + _CLOSED_BY_ASK:
+        entries = session.pipeline.entries
+        entries.popleft()
+        entries[0].drops = entry.drops + entries[0].drops
+    return b""
+
+
 def probe_ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()

@@ -60,12 +60,14 @@ class Entry:
     the client sent it. shift: characters of the client's text before the statement, where that was
     sent by itself. own: of what the gateway sent. question: of what the gateway asks. copied: the
     server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the
-    result. variant: of a bundle, a hash of its bind values.
+    result. variant: of a bundle, a hash of its bind values. drops: what the gateway
+    has dropped before it, or drops by it, in the place of CASCADE.
     """
 
     __slots__ = (
         "copied",
         "copy",
+        "drops",
         "first_number",
         "hidden",
         "index",
@@ -133,6 +135,7 @@ class Entry:
         self.sql = b""
         self.shift = 0
         self.variant = 0
+        self.drops: tuple[str, ...] = ()
 
     @property
     def rewriting(self) -> Rewritten | None:

@@ -102,7 +102,7 @@ def _treated(
     if (
         fields.get("C") == _HAS_DEPENDANTS
         and entry.verdict is not None
-        and entry.verdict.facts.cascades
+        and (entry.verdict.facts.cascades or entry.kind is Expect.DEPENDANT)
     ):
         detail = "" if session.names.subject_judge.has_masks else fields.get("D", "")
         return backend.refusal_error(

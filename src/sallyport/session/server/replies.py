@@ -395,6 +395,8 @@ _NAMES: dict[str, Callable[..., bytes | None]] = {
     "own_complete": acknowledgements.own_complete,
     "own_error": acknowledgements.own_error,
     "ask_complete": acknowledgements.ask_complete,
+    "dependant_dropped": results.dependant_dropped,
+    "dependant_closed": acknowledgements.dependant_closed,
     "probe_ignored": acknowledgements.probe_ignored,
     "probe_ready": acknowledgements.probe_ready,
 }

@@ -180,8 +180,8 @@ def command_complete(
         effects.on_completed(session, verdict, entry.pending_now)
     completed = Completion(entry, _tag(buffer, start, end), "")
     notice = _notice(entry) + pipeline_block.on_completed(session, entry)
+    notice += _cascade_notice(entry.drops)
     if session.series is not None:
-        notice += session.series.cascade_notice()
         return _complete_in_series(
             session, session.series, completed, notice + bytes(buffer[start:end])
         )
@@ -223,6 +223,27 @@ def _notice(entry: Entry) -> bytes:
     if verdict is not None and any(e.kind is EffectKind.EXECUTE for e in verdict.effects):
         verdict = row_verdict(entry)
     return verdict.notice if verdict is not None else b""
+
+
+def _cascade_notice(drops: tuple[str, ...]) -> bytes:
+    """What PostgreSQL says of what CASCADE has dropped besides (dependency.c,
+    reportDependentObjects).
+    """
+    if not drops:
+        return b""
+    told = [f"drop cascades to {what}" for what in drops]
+    if len(told) == 1:
+        return backend.notice_response("NOTICE", "00000", told[0])
+    many = f"drop cascades to {len(told)} other objects"
+    return backend.notice_response("NOTICE", "00000", many, detail="\n".join(told))
+
+
+def dependant_dropped(
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+) -> bytes:
+    """What the gateway dropped in the place of a CASCADE; the client hears of it with that."""
+    session.stream.completed = Completion(entry, _tag(buffer, start, end), "")
+    return b""
 
 
 def _tag(buffer: Buffer, start: int, end: int) -> str:

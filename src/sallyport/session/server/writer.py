@@ -42,6 +42,17 @@ def _text(question: Question, pins: Pins, path: bytes) -> bytes:
     return pins.listing if question is Question.TEMPORARY else pins.statement
 
 
+def _beside(sql: bytes) -> bytes:
+    """Messages that run ``sql`` in a pipeline, whose unnamed statement and portal stay."""
+    return (
+        frontend.parse(_ASKED, sql)
+        + frontend.bind(_ASKED, _ASKED)
+        + frontend.execute(_ASKED)
+        + frontend.close(b"P", _ASKED)
+        + frontend.close(b"S", _ASKED)
+    )
+
+
 class UnjudgedError(SallyportError):
     """Something would have sent a statement without a permit: a fault of the gateway."""
 
@@ -86,6 +97,11 @@ class ServerWriter:
         self._check((permit,))
         self.pending += message
 
+    def run_in_pipeline(self, permit: RunPermit, sql: bytes) -> None:
+        """Run a statement without parameters behind extended-query messages."""
+        self._check((permit,))
+        self.pending += _beside(sql)
+
     def prepare(self, permit: ParsePermit, message: bytes | bytearray) -> None:
         """A Parse or a Bind: the statement does not run yet."""
         if not isinstance(permit, ParsePermit):
@@ -128,15 +144,8 @@ class ServerWriter:
         self.pending += frontend.query(what.value)
 
     def begin_in_pipeline(self) -> None:
-        """Open a block behind extended-query messages, whose unnamed statement and portal stay."""
-        self.pending += (
-            frontend.parse(_ASKED, Own.BEGIN.value.encode())
-            + frontend.bind(_ASKED, _ASKED)
-            + frontend.execute(_ASKED)
-            + frontend.close(b"P", _ASKED)
-            + frontend.close(b"S", _ASKED)
-            + frontend.sync()
-        )
+        """Open a block behind extended-query messages."""
+        self.pending += _beside(Own.BEGIN.value.encode()) + frontend.sync()
 
     def probe(self, question: Question, pins: Pins) -> None:
         """Ask between the client's messages."""
@@ -147,14 +156,5 @@ class ServerWriter:
         self.pending += frontend.flush()
 
     def ask(self, question: Question, pins: Pins) -> None:
-        """Ask in a pipeline, whose unnamed statement and portal stay; for search_path, which stays
-        before its first query.
-        """
-        self.pending += (
-            frontend.parse(_ASKED, _text(question, pins, _ASKED_SQL))
-            + frontend.bind(_ASKED, _ASKED)
-            + frontend.execute(_ASKED)
-            + frontend.close(b"P", _ASKED)
-            + frontend.close(b"S", _ASKED)
-            + frontend.flush()
-        )
+        """Ask in a pipeline; for search_path, which stays before its first query."""
+        self.pending += _beside(_text(question, pins, _ASKED_SQL)) + frontend.flush()
