@@ -111,6 +111,9 @@ class NameContext:
             self.mark_stale()  # what moved for everybody may have moved in this transaction's eyes
         if self.temporary.objects is not None and self.generation != self.judge.generation:
             self.use_temporary()
+            if self.temporary.objects.has_views:  # read by the names that were in force then
+                self.temporary.mark_changed()
+                self.mark_stale()
         self.generation = self.judge.generation
         judge = self.transaction_judge or self.temporary_judge or self.judge
         self.subject_judge = judge.subject_judge(self.subject, self.search_path)

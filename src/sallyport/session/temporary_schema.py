@@ -120,6 +120,10 @@ class TemporarySchema:
         if self.is_open:
             self.on_unknown_code()
 
+    def mark_changed(self) -> None:
+        """What was read must be read again before anything that looks names up is judged."""
+        self.is_due = self.is_changed = True
+
     def on_transaction_ended(self) -> None:
         """Nothing is outstanding, outside any transaction."""
         self.is_open = False

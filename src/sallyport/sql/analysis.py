@@ -43,10 +43,10 @@ from sallyport.sql.facts import (
     Unknown,
 )
 from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
+from sallyport.sql.names import temporary_names
 from sallyport.sql.names.close_names import closest
 from sallyport.sql.names.resolve import SYSTEM, NameResolver
 from sallyport.sql.names.scope import Item, Scope
-from sallyport.sql.names.temporary_names import before_unfollowed, of_two, of_unknown_maker
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.text.parse import DEFAULT_LENGTH, Node
 from sallyport.sql.values.conversions import note_implicit_cast
@@ -195,6 +195,7 @@ class Analysis:
         self.seen: set[ColumnId] = set()  # what is read
         self.views: tuple[int, ...] = ()  # whose definitions are being walked
         self.indirect = False  # inside such a definition: what is read is read by the view
+        self.reads_directly = False  # inside one that no rule names: it is read by the statement
         self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
         self.followed: set[int] = set()
         self.not_followed: dict[
@@ -424,13 +425,16 @@ class Analysis:
         self.access(relation.oid, "select")
 
     def access(self, relation: int, action: str, columns: Iterable[ColumnId] = ()) -> None:
+        if action in temporary_names.THROUGH_VIEW and self.catalog.is_temporary_view(relation):
+            self.unsupported(*temporary_names.ONLY_READ)
         if (
             self.catalog.shadowed
             and action != "select"
             and self.catalog.relations[relation].has_triggers
         ):
             self.looks_up_names("a trigger")
-        self._accesses.setdefault((relation, action, self.indirect), set()).update(columns)
+        indirect = self.indirect and not self.reads_directly
+        self._accesses.setdefault((relation, action, indirect), set()).update(columns)
 
     def repeat_access(self, access: Access) -> None:
         """What a view's definition or a function's body reads."""
@@ -490,7 +494,9 @@ class Analysis:
         sessions.
         """
         if self.catalog.shadowed:
-            self.unknown(*before_unfollowed(what, min(self.catalog.shadowed)), position)
+            self.unknown(
+                *temporary_names.before_unfollowed(what, min(self.catalog.shadowed)), position
+            )
 
     def note_call(self, use: FunctionUse) -> None:
         """A call inside a nested statement, whose Unknown comes with that statement."""
@@ -512,12 +518,12 @@ class Analysis:
     def relation(self, schema: str, name: str) -> Relation | None:
         """A relation by name: as given, or through the search_path."""
         if name in self.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
-            self.unknown(*of_unknown_maker(name))
+            self.unknown(*temporary_names.of_unknown_maker(name))
             return None
         if schema:
             return self.catalog.relation_by_name.get((schema, name))
         if name in self.catalog.shadowed:
-            self.unknown(*of_two(name))
+            self.unknown(*temporary_names.of_two(name))
         for candidate in self.catalog.lookup_path(self.names.path):
             relation = self.catalog.relation_by_name.get((candidate, name))
             if relation is not None:
@@ -582,7 +588,9 @@ class Analysis:
             setting_parameters=frozenset(self.setting_parameters),
             bound_settings=tuple(self.bound_settings),
             named_objects=tuple(self.named_objects),
-            temporary=self._temporary(),
+            temporary=temporary_names.concerned(
+                self.catalog.temporary, self._accesses, (self.touched, self.seen)
+            ),
             action_aliases=frozenset(self.action_aliases),
             after=tuple(self.after.values()),
             joins=tuple(self.joins),
@@ -625,16 +633,6 @@ class Analysis:
             used_in_rows=frozenset(self.used_in_rows),
             read_in_functions=frozenset(self.read_in_functions),
         )
-
-    def _temporary(self) -> frozenset[int]:
-        temporary = self.catalog.temporary
-        if not temporary:
-            return temporary
-        columns = self.touched | self.seen
-        named = {relation for relation, _, _ in self._accesses} | {
-            column.relation for column in columns
-        }
-        return temporary & named
 
     def _range_variables(self) -> tuple[RangeVariable, ...]:
         variables = self.range_variables.values()

@@ -196,6 +196,10 @@ class TemporaryObjects:
     def is_empty(self) -> bool:
         return not (self.relations or self.unknown_names)
 
+    @property
+    def has_views(self) -> bool:
+        return any(relation.kind == "v" for relation in self.relations)
+
     def only(self, oids: Container[int], unknown_names: frozenset[str]) -> TemporaryObjects:
         """The relations with these OIDs, and their row types; ``unknown_names``: of all others."""
         relations = tuple([relation for relation in self.relations if relation.oid in oids])
@@ -405,6 +409,10 @@ class CatalogSnapshot:
         epoch = hashlib.sha256(f"{self.epoch} {sorted(names)}".encode()).hexdigest()[:32]
         shadowed = self.shadowed | shared
         return replace(self, epoch=epoch, delta=None, shadowed=shadowed, unknown_names=names)
+
+    def is_temporary_view(self, oid: int) -> bool:
+        """Whether it is a view of the session's own."""
+        return oid in self.temporary and self.relations[oid].kind == "v"
 
     def lookup_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """Where relations and types are looked up under this path: temporary ones come first,

@@ -47,9 +47,11 @@ THINGS = {
     "S": "sequence",
     "c": "type",
 }
-_NOT_TEMPORARY = "only tables and sequences can be temporary through the gateway"
-_INSTEAD = "Create a temporary table, or use WITH in the statement that reads it."
-_MAY_BE_TEMPORARY = frozenset({"create_table", "create_table_as", "select_into", "create_sequence"})
+_NOT_TEMPORARY = "only tables, views and sequences can be temporary through the gateway"
+_INSTEAD = "Create a temporary table or view, or use WITH in the statement that reads it."
+_MAY_BE_TEMPORARY = frozenset(
+    {"create_table", "create_table_as", "select_into", "create_sequence", "create_view"}
+)
 _INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
 _METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
 #: Index methods of extensions whose operator classes call functions of the extension only.

@@ -12,8 +12,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
-from sallyport.sql.catalog.snapshot import Relation
-from sallyport.sql.ddl.changes import changes_schema, existing_target, new_relation, not_stored
+from sallyport.sql.catalog.snapshot import TEMPORARY, Relation
+from sallyport.sql.ddl.changes import (
+    changes_schema,
+    existing_target,
+    new_relation,
+    new_temporary,
+    not_stored,
+)
 from sallyport.sql.facts import Exposure, StatementFacts
 from sallyport.sql.nodes import strings
 from sallyport.sql.queries.relation_items import expand, note_definition
@@ -33,11 +39,11 @@ def _create_view(analysis: Analysis, node: Node, position: int) -> None:
         if item["DefElem"].get("defname") not in _VIEW_OPTIONS:
             analysis.unknown("SP1102", f"unknown view option {item['DefElem'].get('defname', '')}")
     inner = _definition(analysis, node["query"])
-    if inner.temporary:  # PostgreSQL would make the view a temporary one
-        analysis.unsupported(
-            "a view over a temporary table is not supported through the gateway",
-            "Use WITH in the statement that reads it.",
-        )
+    if inner.temporary and schema != TEMPORARY and "schemaname" not in node["view"]:
+        # PostgreSQL makes it a temporary one where its query has a temporary relation in a FROM
+        # (view.c, DefineView); whether it does is not looked at, so both must be allowed
+        new_temporary(analysis, name, position)
+        analysis.name(analysis.kind, TEMPORARY, name)
     # nothing is computed yet: what the definition does with columns counts whenever the view is
     # read
     analysis.inner = replace(

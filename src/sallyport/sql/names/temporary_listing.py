@@ -14,8 +14,13 @@ from sallyport.core.errors import ProtocolError
 
 _OWN = "pg_catalog.pg_my_temp_schema()"
 _HERE = f"OPERATOR(pg_catalog.=) {_OWN} AND {_OWN} OPERATOR(pg_catalog.<>) 0"
-#: The transaction that last wrote the relation's row, and the same of each of its columns' rows.
+#: The transaction that last wrote the relation's row, and each of its columns' rows; and a hash of
+#: what a view reads, which OR REPLACE may change twice in one transaction.
 _STATE = """pg_catalog.concat_ws(' ', c.relkind, c.xmin, (SELECT pg_catalog.string_agg(
+    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+      r.ev_action::pg_catalog.text, 'UTF8')), 'hex'), ',' ORDER BY r.oid)
+  FROM pg_catalog.pg_rewrite r
+  WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid), (SELECT pg_catalog.string_agg(
     pg_catalog.concat_ws(' ', a.attname, a.atttypid, a.xmin), ',' ORDER BY a.attnum)
   FROM pg_catalog.pg_attribute a
   WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0))"""

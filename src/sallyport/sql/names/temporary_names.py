@@ -1,6 +1,33 @@
-"""Unknowns about names that temporary relations have, as (code, what, hint)."""
+"""Temporary relations that statements name, and unknowns about their names, as (code, what, hint)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from sallyport.sql.catalog.snapshot import ColumnId
+
+#: What would go through a view to the tables that it reads.
+THROUGH_VIEW: Final = frozenset({"insert", "update", "delete", "merge", "lock"})
+#: Message and hint: a temporary view is no way to write.
+ONLY_READ: Final = (
+    "a temporary view can only be read through the gateway",
+    "Write to the table that it reads, or lock that.",
+)
+
+
+def concerned(
+    temporary: frozenset[int],
+    accesses: Mapping[tuple[int, str, bool], Any],
+    columns: Iterable[Iterable[ColumnId]],
+) -> frozenset[int]:
+    """Which of the session's temporary relations a statement concerns. ``accesses``: by relation,
+    action and whether they are indirect. ``columns``: that it has anything to do with.
+    """
+    if not temporary:
+        return temporary
+    named = {relation for relation, _, _ in accesses}
+    return temporary & named.union(*({column.relation for column in some} for some in columns))
 
 
 def of_unknown_maker(name: str) -> tuple[str, str, str]:

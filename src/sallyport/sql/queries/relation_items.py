@@ -17,7 +17,7 @@ from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog.extensions import unreadable
 from sallyport.sql.catalog.relations import classify_relation, source_columns
-from sallyport.sql.catalog.snapshot import Column, ColumnId, Function, Relation
+from sallyport.sql.catalog.snapshot import TEMPORARY, Column, ColumnId, Function, Relation
 from sallyport.sql.catalog.system_views import hides_secrets, is_substituted
 from sallyport.sql.facts import (
     Access,
@@ -367,6 +367,8 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
 
 def _view(analysis: Analysis, relation: Relation) -> Expansion:
     inner = _inside(analysis, relation)
+    # No rule names a temporary view: what it reads is judged as if it stood in the statement.
+    inner.reads_directly = relation.schema == TEMPORARY
     if relation.oid in analysis.views or len(analysis.views) > 32 or not relation.view_definition:
         inner.unknown("SP1102", f"cannot determine the definition of view {relation.qualified}")
         tree = None
