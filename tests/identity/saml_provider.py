@@ -9,6 +9,7 @@ import base64
 import datetime
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from tests.support.npm import npm_install
 
 IDP = Path(__file__).parent / "samlidp"
 SP, ACS = "https://console.example/saml/corp", "https://console.example/saml/corp/acs"
+SLO = "https://console.example/saml/corp/slo"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,30 @@ class SamlIdp:
         assert answer.status_code == 200, answer.text
         return answer.text
 
+    def takes_part(self, *participants: dict[str, str]) -> None:
+        """Who takes part in the provider's session, in the place of whoever did."""
+        answer = httpx2.post(f"{self.url}/participants", json=participants, trust_env=False)
+        assert answer.status_code == 200, answer.text
+
+    def logout(self, **changes: str) -> httpx2.Response:
+        """Somebody signs out at the provider: its request to one participant, as a redirect or as a
+        page with a form.
+        """
+        participant = {
+            "serviceProviderId": SP,
+            "nameId": "ada",
+            "sessionIndex": "_index",
+            "serviceProviderLogoutURL": SLO,
+            "binding": "redirect",
+        }
+        self.takes_part({**participant, **changes})
+        return httpx2.get(f"{self.url}/logout", trust_env=False)
+
+
+def form_of(page: str) -> dict[str, str]:
+    """The fields of samlp's page that posts itself."""
+    return dict(re.findall(r'name="(\w+)"\s+value="([^"]*)"', page))
+
 
 @contextmanager
 def saml_idp(directory: Path) -> Iterator[SamlIdp]:
@@ -120,7 +146,7 @@ class ServiceProvider:
     """Our side."""
 
     def __init__(self, idp: SamlIdp, clock: ManualClock, **options: Any) -> None:
-        settings = SamlSettings("corp", idp.entity_id, f"{idp.url}/metadata", SP, ACS)
+        settings = SamlSettings("corp", idp.entity_id, f"{idp.url}/metadata", SP, ACS, slo_url=SLO)
         self.clock, self.used = clock, UsedAssertions(clock)
         self.settings = replace(settings, **options)
         self.provider = SamlProvider(self.settings, clock, self.used)

@@ -5,6 +5,7 @@ what is kept and recorded.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,6 +76,25 @@ def test_it_opens_what_its_identity_opens_and_ends_when_revoked(house: House) ->
     wait_for(lambda: listens(house.url))
     assert "let in" not in said(house, secret), "a restart does not bring it back"
     assert "let in" in house.log_in(), "the identity itself is not revoked"
+
+
+def test_a_revocation_that_cannot_be_stored_is_stored_later(house: House) -> None:
+    secret = exchange(house)
+    (listed,) = with_token(house, "GET", secret).json()["tokens"]
+    database = sqlite3.connect(house.gateway.home / "var" / "sallyport.db", timeout=30)
+    fails = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    database.execute(f"CREATE TRIGGER full BEFORE UPDATE ON session_tokens {fails}")
+    done = house.cli("token", "revoke", listed["id"], client=AGENT)
+    assert done.returncode != 0
+    assert "let in" not in said(house, secret), "it is in force all the same"
+    revoked = "SELECT revoked_at FROM session_tokens"
+    assert database.execute(revoked).fetchall() == [(None,)]
+    database.execute("DROP TRIGGER full")
+    wait_for(lambda: database.execute(revoked).fetchall() != [(None,)])
+    database.close()
+    house.gateway.restart()
+    wait_for(lambda: listens(house.url))
+    assert "let in" not in said(house, secret)
 
 
 def test_it_survives_a_restart_and_its_text_is_nowhere(house: House) -> None:

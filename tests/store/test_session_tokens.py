@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from sallyport.core.clock import ManualClock
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 from sallyport.identity.renewal import is_same_identity
-from sallyport.identity.session_tokens import SessionToken, digest_of
+from sallyport.identity.session_tokens import SessionToken, SessionTokens, digest_of
 from sallyport.store.session_tokens import SqlSessionTokenStore
 
 #: What identity/subjects.py lets through: printable texts, in any script.
@@ -62,3 +63,27 @@ def test_it_comes_back_as_it_was(
     assert hash(back.subject) == hash(subject)
     assert is_same_identity(back.subject, subject)
     store.forget(5e9)
+
+
+def test_a_revocation_that_nobody_announced_is_missed_no_longer(engine: Engine) -> None:
+    """Two processes of one store, one of which was cut off from the other's messages."""
+    clock = ManualClock(1000.0)
+    here, there = (SessionTokens(SqlSessionTokenStore(engine), clock, 600, 9) for _ in range(2))
+    missed: list[str] = []
+    here.on_missed = missed.append
+    _, token = there.issue(Subject("ada", "https://a.example", frozenset(), expires_at=2000.0))
+    _, ending = there.issue(Subject("ada", "https://a.example", frozenset(), expires_at=1100.0))
+    for each in (token, ending):
+        there.store.add(each)
+        there.add(each)
+    here.reload()
+    assert here.holds(token.id) and there.unstored() == []
+    revoked = there.revoke(token, "olga")
+    here.reload()
+    assert here.holds(token.id) and missed == [], "it is not stored yet"
+    assert there.unstored() == [revoked]
+    there.store.revoke(revoked)
+    there.stored(revoked)
+    clock.advance(200)  # the other one expired, which is no revocation
+    here.reload()
+    assert not here.holds(token.id) and missed == [token.id] and there.unstored() == []

@@ -76,13 +76,18 @@ def house(
 ) -> Iterator[House]:
     port = free_port()
     url = f"http://localhost:{port}"
-    with saml_idp(tmp_path_factory.mktemp("samlidp")) as idp:
+    directory = tmp_path_factory.mktemp("samlidp")
+    with saml_idp(directory) as idp:
+        (directory / "sp-key.pem").write_text(idp.sp_pair.key)
+        (directory / "sp-key.pem").chmod(0o600)
         provider = {
             "name": "corp",
             "entity_id": idp.entity_id,
             "metadata": f"{idp.url}/metadata",
             "idp_initiated": True,
             "require": ["'dba' in claims.groups"],
+            "certificate": str(directory / "sp.pem"),
+            "key": {"file": str(directory / "sp-key.pem")},
         }
         oidc = {"issuer": issuer.url, "audience": issuer.audience}
         console = {"listen": f"127.0.0.1:{port}", "public_url": url, "roles": {"operator": ["dba"]}}
@@ -227,6 +232,51 @@ def test_one_identity_for_each_request(house: House) -> None:
     assert house.posted(saml_response="not base64").status_code == 401
     assert house.posted().status_code == 401
     house.secret(house.posted(saml_response=response))
+
+
+def test_single_logout_ends_everything_of_the_session(chromium: Any, house: House) -> None:
+    """In the browser, from both sides: the console, its tokens, and what they opened."""
+    house.restart()
+    for began in ("the console", "the provider"):
+        house.idp.takes_part()
+        watched = Watched(chromium, house.url)
+        page = watched.page()
+        page.goto("/connect")
+        page.get_by_role("link", name="Sign in with corp").click()
+        page.get_by_role("button", name="Create a session token").click()
+        secret = re.findall(r"spt_\w+", page.locator("#connection").inner_text())[0]
+        house.gateway._tokens.add(secret)
+        stranger = house.secret(house.posted(saml_response=house.response(sessionIndex="_else")))
+        with (
+            psycopg.connect(house.gateway.dsn(secret), autocommit=True) as live,
+            psycopg.connect(house.gateway.dsn(stranger), autocommit=True) as another,
+        ):
+            live.execute("SELECT 1")
+            if began == "the console":
+                page.locator("details.who summary").click()
+                page.get_by_role("button", name="Sign out").click()
+                page.get_by_text("signed out at the identity provider as well").wait_for()
+            else:
+                # samlp's last page is empty; the answer that it got is what counts.
+                with page.expect_response(lambda r: "SAMLResponse=" in r.url) as told:
+                    page.goto(f"{house.idp.url}/logout")
+                assert told.value.status == 200
+            with pytest.raises(psycopg.OperationalError):
+                while True:  # ends with the connection
+                    live.execute("SELECT 1")
+            with pytest.raises(psycopg.OperationalError, match="SP16"):
+                house.reads(secret)
+            another.execute("SELECT 1")
+        page.goto(f"{house.url}/sessions")
+        assert page.url.startswith(f"{house.url}/sign-in")
+        assert house.reads(stranger), "another session of the same person"
+        bearer = {"Authorization": f"Bearer {stranger}"}
+        listed = httpx2.get(f"{house.url}/api/v1/tokens", headers=bearer, trust_env=False).json()
+        for token in listed["tokens"]:
+            httpx2.post(
+                f"{house.url}/api/v1/tokens/{token['id']}/revoke", headers=bearer, trust_env=False
+            )
+        watched.close()
 
 
 def test_a_lock_on_the_provider_and_a_provider_that_left(house: House) -> None:

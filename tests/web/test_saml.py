@@ -5,7 +5,7 @@ browser do.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import httpx2
@@ -13,12 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from sallyport.core.clock import SystemClock
+from sallyport.core.secret import Secret
 from sallyport.identity.locks import Lock
 from sallyport.identity.saml.provider import SamlProvider
 from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.web.app import build
-from tests.identity.saml_provider import SamlIdp, saml_idp
+from tests.identity.saml_provider import Pair, SamlIdp, form_of, saml_idp
 from tests.web.world import World
 
 HERE = "http://127.0.0.1:8642"
@@ -33,6 +34,7 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SamlIdp]:
 @pytest.fixture(scope="module")
 def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
     def provider(name: str, binding: str = "redirect", seconds: float = 3600.0) -> SamlProvider:
+        pair = idp.sp_pair if name.startswith("ending") else Pair("", "")
         settings = SamlSettings(
             name,
             idp.entity_id,
@@ -42,6 +44,9 @@ def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
             title=f"{name} account",
             binding=binding,
             session_seconds=seconds,
+            slo_url=f"{HERE}/saml/{name}/slo",
+            certificate=pair.certificate,
+            key=Secret(pair.key) if pair.key else None,
         )
         return SamlProvider(settings, SystemClock(), UsedAssertions(SystemClock()))
 
@@ -49,6 +54,8 @@ def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
         "corp": provider("corp"),
         "posted": provider("posted", "post"),
         "short": provider("short", seconds=2.0),
+        "ending": provider("ending"),
+        "ending-posted": provider("ending-posted", "post"),
     }
 
 
@@ -66,6 +73,8 @@ def client(app: TestClient) -> TestClient:
     app.cookies.clear()
     limit = app.app.state.console.sign_in_limit  # type: ignore[attr-defined]
     limit.__init__(SystemClock(), 100, 60.0)
+    limit = app.app.state.console.logout_limit  # type: ignore[attr-defined]
+    limit.__init__(SystemClock(), 20, 60.0)
     return app
 
 
@@ -184,6 +193,115 @@ def test_our_metadata(client: TestClient) -> None:
     answer = client.get("/saml/corp/metadata")
     assert answer.headers["Content-Type"].startswith("application/samlmetadata+xml")
     assert f'Location="{HERE}/saml/corp/acs"' in answer.text
+
+
+# -- single logout ---------------------------------------------------------------------------------
+
+
+def signed_in(client: TestClient, idp: SamlIdp, name: str) -> None:
+    idp.takes_part()
+    start = client.get(f"/sign-in/saml/{name}")
+    if start.status_code == 303:
+        answer = answered(start.headers["Location"])
+    else:
+        field = start.text.split('name="SAMLRequest" value="')[1].split('"')[0]
+        answer = httpx2.post(f"{idp.url}/sso", data={"SAMLRequest": field}, trust_env=False).json()
+    assert came_back(client, answer["SAMLResponse"], name).status_code == 303
+    assert client.get("/approvals").status_code == 200
+
+
+@pytest.fixture
+def alone(saml: dict[str, SamlProvider], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Only that provider: here all of them have one entity id, which the configuration refuses."""
+
+    def leave(name: str) -> None:
+        for each in set(saml) - {name}:
+            monkeypatch.delitem(saml, each)
+
+    return leave
+
+
+def sign_out(client: TestClient) -> httpx2.Response:
+    csrf = client.get("/approvals").text.split('name="csrf" value="')[1].split('"')[0]
+    return client.post("/sign-out", data={"csrf": csrf})
+
+
+def carried(client: TestClient, name: str, message: httpx2.Response) -> httpx2.Response:
+    """The provider's message, by redirect or form, without a cookie of ours."""
+    client.cookies.clear()
+    if message.status_code == 302:
+        return client.get(message.headers["Location"].removeprefix(HERE))
+    return client.post(f"/saml/{name}/slo", data=form_of(message.text))
+
+
+def test_signing_out_signs_out_at_the_provider(
+    client: TestClient, idp: SamlIdp, alone: Callable[[str], None]
+) -> None:
+    alone("ending")
+    signed_in(client, idp, "ending")
+    page = sign_out(client)
+    url = page.headers["Refresh"].removeprefix("0; url=")
+    assert url.startswith(f"{idp.url}/slo?SAMLRequest=")
+    assert client.get("/approvals").status_code == 303, "whatever the provider says"
+    answer = httpx2.get(url, trust_env=False)
+    done = carried(client, "ending", answer)
+    assert "signed out at the identity provider as well" in done.text
+    # Its answer counts once.
+    assert carried(client, "ending", answer).status_code == 403
+    # The provider has no session of ours any more.
+    assert httpx2.get(url, trust_env=False).status_code == 500
+
+
+def test_signing_out_by_post(
+    client: TestClient, idp: SamlIdp, alone: Callable[[str], None]
+) -> None:
+    alone("ending-posted")
+    signed_in(client, idp, "ending-posted")
+    page = sign_out(client)
+    assert f"form-action 'self' {idp.url};" in page.headers["Content-Security-Policy"]
+    answer = httpx2.post(f"{idp.url}/slo", data=form_of(page.text), trust_env=False)
+    done = carried(client, "ending-posted", answer)
+    assert "signed out at the identity provider as well" in done.text
+
+
+@pytest.mark.parametrize("name", ["ending", "ending-posted"])
+def test_the_provider_signs_out(client: TestClient, idp: SamlIdp, name: str) -> None:
+    signed_in(client, idp, name)
+    cookies = list(client.cookies.jar)
+    asked = httpx2.get(f"{idp.url}/logout", trust_env=False)
+    done = carried(client, name, asked)
+    for cookie in cookies:
+        client.cookies.jar.set_cookie(cookie)
+    assert client.get("/approvals").status_code == 303
+    if done.status_code == 303:
+        told = httpx2.get(done.headers["Location"], trust_env=False)
+    else:
+        assert "data-sends-itself" in done.text
+        told = httpx2.post(f"{idp.url}/slo", data=form_of(done.text), trust_env=False)
+    assert told.status_code == 200, told.text
+    assert carried(client, name, asked).status_code == 403, "a request counts once"
+
+
+def test_strangers_sign_nobody_out(client: TestClient, idp: SamlIdp) -> None:
+    signed_in(client, idp, "ending")
+    cookies = list(client.cookies.jar)
+    asked = httpx2.get(f"{idp.url}/logout", trust_env=False).headers["Location"]
+    for path in (
+        asked.removeprefix(HERE).partition("&Signature")[0],
+        asked.removeprefix(HERE).replace("/ending/", "/ending-posted/"),
+        "/saml/ending/slo",
+        "/saml/corp/slo?" + asked.partition("?")[2],  # without a key there is none
+    ):
+        assert client.get(path).status_code == 403
+    assert client.post("/saml/ending/slo", data={"SAMLRequest": "x"}).status_code == 403
+    for cookie in cookies:
+        client.cookies.jar.set_cookie(cookie)
+    assert client.get("/approvals").status_code == 200
+
+
+def test_failed_logouts_are_limited(client: TestClient) -> None:
+    codes = {client.get("/saml/ending/slo?SAMLRequest=x").status_code for _ in range(30)}
+    assert codes == {403, 429}
 
 
 def test_starts_are_limited(client: TestClient) -> None:

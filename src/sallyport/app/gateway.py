@@ -48,6 +48,7 @@ from sallyport.core.worker import Worker
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
+from sallyport.identity.single_logout import EndedSessions
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.recordingstart import gateway_keys
 from sallyport.policy.file.source import PolicyFile
@@ -109,6 +110,7 @@ class _Identity:
     tokens: SessionTokens
     saml: Mapping[str, SamlProvider]
     channels: Channels
+    ended: EndedSessions
 
 
 @dataclass(slots=True)
@@ -149,7 +151,13 @@ async def gateway_running(
         actions = ActionLog(record.recorder)
         _watch_sessions(gateway, config, storage, identity, actions, parts)
         shared = SharedState(
-            storage.worker, gateway, approvals, identity.locks, identity.tokens, storage.beats
+            storage.worker,
+            gateway,
+            approvals,
+            identity.locks,
+            identity.tokens,
+            storage.beats,
+            identity.ended,
         )
         siblings = shared.begin()
         _keep_policies(gateway, storage, shared)
@@ -234,8 +242,9 @@ async def _open_storage(
 
 async def _open_identity(config: Config, storage: _Storage, parts: AsyncExitStack) -> _Identity:
     """Starts the threads of channels, which ``parts`` ends. Raises ConfigError."""
-    saml = await saml_providers(config, public_url(config), storage.logins.secret)
     store, clock = storage.store.prompt, SystemClock()
+    ended = EndedSessions(clock)
+    saml = await saml_providers(config, public_url(config), storage.logins.secret, ended)
     issued = config.identity.session_tokens
     token_store = SqlSessionTokenStore(store)
     await asyncio.to_thread(token_store.forget, time.time() - _KEEP_TOKENS)
@@ -254,7 +263,7 @@ async def _open_identity(config: Config, storage: _Storage, parts: AsyncExitStac
         session_tokens=tokens,
         counts=storage.worker.counts,
     )
-    return _Identity(authenticator, locks, tokens, saml, channels)
+    return _Identity(authenticator, locks, tokens, saml, channels, ended)
 
 
 def _open_approvals(storage: _Storage, channels: Channels) -> Approvals:

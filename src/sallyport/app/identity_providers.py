@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
 from sallyport.config import Config, OidcIssuer, SecretRef
 from sallyport.config.identity import CelSource, Claims, ClaimSources, SamlIdp
 from sallyport.core.clock import SystemClock
@@ -20,6 +22,7 @@ from sallyport.identity.lookups import GoogleDirectory, TokenReview, directory_t
 from sallyport.identity.oidc.discovery import discovery_url
 from sallyport.identity.oidc.presets import presets
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+from sallyport.identity.single_logout import EndedSessions
 from sallyport.identity.verifier import Lookup
 from sallyport.server.device_logins import DeviceFlowSettings, DeviceLogins
 from sallyport.session.login.client import OAuthOffer
@@ -134,10 +137,14 @@ async def _device_logins(
 
 
 async def saml_providers(
-    config: Config, public_url: str, secret: Callable[[SecretRef, str], Awaitable[Secret]]
+    config: Config,
+    public_url: str,
+    secret: Callable[[SecretRef, str], Awaitable[Secret]],
+    ended: EndedSessions | None = None,
 ) -> dict[str, SamlProvider]:
     """By name; to be made once, as what was used is remembered in them. public_url: the console's.
-    secret: resolves a reference. Raises ConfigError.
+    secret: resolves a reference. ended: what single logout ends, in all processes. Raises
+    ConfigError.
     """
     if not config.identity.saml:
         return {}
@@ -163,24 +170,39 @@ async def saml_providers(
             binding=idp.binding,
             signed=idp.signed,
             idp_initiated=idp.idp_initiated,
-            certificate=await asyncio.to_thread(_certificate, idp),
+            certificate=await asyncio.to_thread(_pem, idp.certificate),
             key=key,
             clock_skew=idp.clock_skew,
             session_seconds=idp.session_seconds,
             ca_file=idp.ca or "",
+            metadata_signers=await asyncio.to_thread(_signers, idp),
+            slo_url=f"{base}/slo" if idp.single_logout else "",
         )
         required = config.identity.required_claims
-        providers[idp.name] = SamlProvider(settings, SystemClock(), used, required)
+        providers[idp.name] = SamlProvider(settings, SystemClock(), used, required, ended)
     return providers
 
 
-def _certificate(idp: SamlIdp) -> str:
-    """Ours, "" when there is none. Raises ConfigError."""
-    if not idp.certificate:
+def _pem(path: str | None) -> str:
+    """The text of a file of certificates, "" when there is none. Raises ConfigError."""
+    if not path:
         return ""
     try:
-        return Path(idp.certificate).read_text(encoding="ascii")
+        return Path(path).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"the certificate {idp.certificate} cannot be read: {type(error).__name__}"
+            f"the certificate {path} cannot be read: {type(error).__name__}"
+        ) from None
+
+
+def _signers(idp: SamlIdp) -> tuple[Certificate, ...]:
+    """Of the provider's metadata; () where nobody need sign it. Raises ConfigError."""
+    if not idp.metadata_certificate:
+        return ()
+    try:
+        return tuple(load_pem_x509_certificates(_pem(idp.metadata_certificate).encode()))
+    except ValueError:
+        raise ConfigError(
+            f"identity.saml {idp.name}: metadata_certificate {idp.metadata_certificate} has no"
+            " certificate in PEM"
         ) from None

@@ -25,7 +25,8 @@ from sallyport.core.counts import CountsFullError
 from sallyport.core.errors import SallyportError
 from sallyport.core.worker import Alone, Worker
 from sallyport.identity.locks import Lock, Locks
-from sallyport.identity.session_tokens import SessionTokens
+from sallyport.identity.session_tokens import SessionToken, SessionTokens
+from sallyport.identity.single_logout import EndedSession, EndedSessions
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.siblings import Siblings
 from sallyport.policy.containment import Containment
@@ -55,6 +56,7 @@ class SharedState:
     locks: Locks
     tokens: SessionTokens
     owners: SqlOwners
+    ended: EndedSessions
 
     def begin(self) -> Siblings | None:
         """Listen to the others, and tell them. The first worker's view of them; None elsewhere."""
@@ -65,6 +67,7 @@ class SharedState:
             (Topic.APPROVALS, self.approvals.heard),
             (Topic.LOCKS, self._hear_lock),
             (Topic.SESSION_TOKENS, self._hear_revocation),
+            (Topic.LOGOUTS, self._hear_logout),
             (Topic.CONTAINMENTS, self._hear_containment),
             (Topic.POLICY, self._hear_policy),
             (Topic.SESSION_END, self._hear_end),
@@ -76,6 +79,8 @@ class SharedState:
         self.locks.announce = partial(self._announce, Topic.LOCKS)
         self.gateway.containments.announce = partial(self._announce, Topic.CONTAINMENTS)
         self.tokens.announce = partial(announcements.publish, Topic.SESSION_TOKENS)
+        self.tokens.on_missed = self._end_token
+        self.ended.announce = self._announce_logout
         return None if self.worker.is_alone else self._begin_reports()
 
     def policy_taken(self, version: str) -> None:
@@ -105,6 +110,8 @@ class SharedState:
             attempt(self._reload_locks, "what others changed: locks")
         for lock in self.locks.unstored():
             attempt(partial(self._store_lock, lock), "locks that are not stored")
+        for token in self.tokens.unstored():
+            attempt(partial(self._store_revocation, token), "revocations that are not stored")
         if is_alone:
             return
         for what, read in (
@@ -150,7 +157,21 @@ class SharedState:
 
     def _hear_revocation(self, token_id: str) -> None:
         self.tokens.forget(token_id)
+        self._end_token(token_id)
+
+    def _end_token(self, token_id: str) -> None:
         RunningGateway(self.gateway).end_token(token_id, "its owner or an operator")
+
+    def _store_revocation(self, token: SessionToken) -> None:
+        self.tokens.store.revoke(token)
+        self.tokens.stored(token)
+
+    def _announce_logout(self, ended: EndedSession) -> None:
+        body = msgspec.json.encode(ended).decode()
+        self.worker.announcements.publish(Topic.LOGOUTS, body)
+
+    def _hear_logout(self, body: str) -> None:
+        self.ended.take(msgspec.json.decode(body, type=EndedSession))
 
     def _hear_containment(self, body: str) -> None:
         if body:

@@ -86,7 +86,8 @@ class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One SAML identity provider. ``entity_id``: its own. ``metadata``: a URL, or a file.
     ``sp_entity_id`` "": made from ``console.public_url``. ``certificate`` and ``key``: PEM, ours.
-    ``clock_skew`` and ``session_seconds`` are seconds.
+    ``clock_skew`` and ``session_seconds`` are seconds. ``metadata_certificate``: PEM, one or more,
+    one of which must have signed the metadata. ``single_logout``: where there is a key.
     """
 
     name: str
@@ -104,6 +105,8 @@ class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_skew: float = 60.0
     session_seconds: float = 8 * 3600.0
     ca: str | None = None
+    metadata_certificate: str | None = None
+    single_logout: bool = True
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -138,7 +138,7 @@ def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
     else:
         check.readable((*path, "metadata"), metadata)
         metadata = check.absolute(metadata)
-    for key in ("certificate", "ca"):
+    for key in ("certificate", "ca", "metadata_certificate"):
         if value := getattr(idp, key):
             check.readable((*path, key), value)
     if (idp.key is None) != (idp.certificate is None):
@@ -155,6 +155,9 @@ def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
         metadata=metadata,
         certificate=check.absolute(idp.certificate) if idp.certificate else None,
         ca=check.absolute(idp.ca) if idp.ca else None,
+        metadata_certificate=(
+            check.absolute(idp.metadata_certificate) if idp.metadata_certificate else None
+        ),
         key=managed.secret(check, (*path, "key"), idp.key) if idp.key else None,
     )
     return replaced

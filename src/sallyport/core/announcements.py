@@ -24,6 +24,7 @@ class Topic(enum.StrEnum):
     APPROVALS = "approvals"
     SESSION_END = "session_end"
     SESSION_TOKENS = "session_tokens"
+    LOGOUTS = "logouts"
     CONTAINMENTS = "containments"
     FINDINGS = "findings"
     CANCEL = "cancel"

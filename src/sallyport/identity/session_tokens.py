@@ -99,14 +99,23 @@ class SessionTokens:
         self._clock = clock
         self.is_shared = False  # other processes issue and revoke as well
         self.announce: Callable[[str], None] = lambda token_id: None  # one was revoked
+        #: Told the id of a token that another process revoked and nobody announced.
+        self.on_missed: Callable[[str], None] = lambda token_id: None
         self._tokens: dict[str, SessionToken] = {}
         self._revoked: set[str] = set()
+        self._unstored: dict[str, SessionToken] = {}  # by id, revocations
         self.reload()
 
     def reload(self) -> None:
         """Take those that are valid from the store, but none that is being revoked."""
-        valid = self.store.valid(self._clock.now()) if self.lifetime else []
+        now = self._clock.now()
+        valid = self.store.valid(now) if self.lifetime else []
+        before = self._tokens
         self._tokens = {t.digest: t for t in valid if t.id not in self._revoked}
+        for digest, token in before.items():
+            if digest not in self._tokens and token.is_valid(now):
+                self._revoked.add(token.id)
+                self.on_missed(token.id)
 
     def reread(self) -> None:
         """As :meth:`reload`, where other processes issue and revoke as well. Raises RefusedError
@@ -169,10 +178,22 @@ class SessionTokens:
         self._tokens[token.digest] = token
 
     def revoke(self, token: SessionToken, by: str) -> SessionToken:
-        """Not valid from now on; the caller stores it."""
+        """Not valid from now on; the caller stores it, and says so (:meth:`stored`)."""
+        revoked = replace(token, revoked_at=self._clock.now(), revoked_by=by)
+        self._unstored[token.id] = revoked
         self.forget(token.id)
         self.announce(token.id)
-        return replace(token, revoked_at=self._clock.now(), revoked_by=by)
+        return revoked
+
+    def unstored(self) -> list[SessionToken]:
+        """Revoked by this process, and not stored yet. Those that have expired need not be."""
+        now = self._clock.now()
+        self._unstored = {id_: t for id_, t in self._unstored.items() if now < t.subject.expires_at}
+        return list(self._unstored.values())
+
+    def stored(self, token: SessionToken) -> None:
+        """Its revocation is in the store."""
+        self._unstored.pop(token.id, None)
 
     def forget(self, token_id: str) -> None:
         """Somebody revoked it."""

@@ -48,6 +48,9 @@ async def saml(provider: SamlProvider) -> list[Finding]:
         do = "look at 'binding', 'certificate' and 'key'"
         findings.append(Finding(about, "problem", f"no sign-in can begin: {error}", do))
         return findings
+    if settings.signs_out and not metadata.logouts:
+        said = "its metadata has no SingleLogoutService: signing out ends nothing there"
+        findings.append(Finding(about, "warning", said, "or set single_logout: false"))
     return [*findings, *_our_certificate(provider, about, now)]
 
 

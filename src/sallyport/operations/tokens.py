@@ -3,15 +3,16 @@ call these, nothing else.
 
 Everybody has their own; those of others are listed by whoever may see locks, and revoked by whoever
 may lock, whichever gateway of the store issued them. A token is stored before it is given out. A
-revocation is in force, and the sessions that it ends are over, before it is stored. Errors:
-ForbiddenError, TokenError, RefusedError (SP1801: not stored).
+revocation is in force, and the sessions that it ends are over, before it is stored; one that cannot
+be stored is tried again for as long as the process lives. Errors: ForbiddenError, TokenError,
+RefusedError (SP1801: not stored).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ import structlog
 from sallyport.core.clock import with_times
 from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
 from sallyport.identity.session_tokens import IssueError, SessionToken, SessionTokens
 from sallyport.operations.access import Principal
 from sallyport.operations.ports import LiveGateway
@@ -47,6 +49,17 @@ class TokenRequest:
     target: str = ""
     networks: tuple[str, ...] = ()
     minutes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTokens:
+    """How many tokens were revoked, and how many live sessions ended with them. is_stored: else the
+    revocations are in force, and stored later.
+    """
+
+    tokens: int = 0
+    sessions: int = 0
+    is_stored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +118,31 @@ class TokenOperations:
         revoked = self.tokens.revoke(token, by)
         ended = self.live.end_token(token.id, by)
         log.warning("session token revoked", token=token.id, by=who.subject.id, sessions=ended)
-        await asyncio.to_thread(self.tokens.store.revoke, revoked)
+        await self._store(revoked)
         return revoked, ended
+
+    async def end(self, is_theirs: Callable[[Subject], bool], by: str) -> EndedTokens:
+        """Revoke every token of such a subject, with the sessions that it opened: the identity that
+        they stand for is over.
+        """
+        with contextlib.suppress(RefusedError):  # it is logged; what this process knows is revoked
+            self.tokens.reread()
+        sessions, theirs = 0, [t for t in self.tokens.active() if is_theirs(t.subject)]
+        revoked = [self.tokens.revoke(token, by) for token in theirs]
+        for token in revoked:
+            sessions += self.live.end_token(token.id, by)
+            log.warning("session token revoked", token=token.id, by=by)
+        is_stored = True
+        for token in revoked:
+            try:
+                await self._store(token)
+            except RefusedError:  # it is logged, and tried again
+                is_stored = False
+        return EndedTokens(len(revoked), sessions, is_stored)
+
+    async def _store(self, revoked: SessionToken) -> None:
+        await asyncio.to_thread(self.tokens.store.revoke, revoked)
+        self.tokens.stored(revoked)
 
     def _active(self, token_id: str) -> SessionToken | None:
         """One that is valid. Where the store is away, one that this process knows can be revoked;

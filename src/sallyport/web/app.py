@@ -26,7 +26,7 @@ from sallyport.web import slack, witness
 from sallyport.web.api import operations as api
 from sallyport.web.api.openapi import openapi
 from sallyport.web.api.resources import OPERATIONS
-from sallyport.web.auth import saml
+from sallyport.web.auth import saml, sign_out
 from sallyport.web.auth import sign_in as auth
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
@@ -145,7 +145,9 @@ def _routes() -> list[Route]:
         post("/saml/{name}/acs", saml.consume),
         get("/saml/{name}/finish", saml.finish),
         get("/saml/{name}/metadata", saml.metadata),
-        post("/sign-out", auth.sign_out),
+        get("/saml/{name}/slo", sign_out.single_logout),
+        post("/saml/{name}/slo", sign_out.single_logout),
+        post("/sign-out", sign_out.sign_out),
         post(slack.PATH, slack.interactions),
         post(witness.PATH, witness.add_checkpoint),
         get("/static/{name}", static),

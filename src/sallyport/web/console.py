@@ -25,7 +25,7 @@ from sallyport.operations.pages import Pager
 from sallyport.operations.sessions import Sessions
 from sallyport.web.activity import Activity
 from sallyport.web.auth.oidc import CodeClient
-from sallyport.web.auth.signins import Handovers, SignIn, SignIns, Tickets
+from sallyport.web.auth.signins import Handovers, Logouts, SignIn, SignIns, Tickets
 from sallyport.web.pages.rendering import environment
 from sallyport.web.recorded import Doing, recorded
 from sallyport.web.settings import Services
@@ -49,11 +49,14 @@ class Console:
         settings, clock = services.settings, services.clock
         self.signins = SignIns(clock, absolute=settings.session_seconds, idle=settings.idle_seconds)
         self.tickets = Tickets(clock)
+        self.logouts = Logouts(clock)
         self.handovers = Handovers(clock)
         self.client = CodeClient(settings, clock, services.locks)
         self.activity = Activity(services.gateway.metrics, clock)
         self.pager = Pager()
         self.sign_in_limit = RateLimit(clock, _SIGN_INS_A_MINUTE, 60.0)
+        #: Messages of single logout that were refused.
+        self.logout_limit = RateLimit(clock, _SIGN_INS_A_MINUTE, 60.0)
         self.templates = environment()
         self.closing = False
         prefix = "__Host-" if settings.secure else ""
@@ -66,13 +69,16 @@ class Console:
         return self.templates.get_template(template).render(**values)
 
     def sign_in_of(self, request: Request, *, touch: bool = True) -> SignIn | None:
-        """None for somebody who was locked since, or whose issuer left: their sign-in is over."""
+        """None for somebody who was locked since, whose issuer left, or whose SAML session was
+        ended: their sign-in is over.
+        """
         cookie, services = request.cookies.get(self.cookie, ""), self.services
         signin = self.signins.get(cookie, touch=touch)
         if signin is None:
             return None
         is_locked = services.locks.of(signin.subject, agents=False) is not None
-        if is_locked or signin.subject.issuer in services.authenticator.retired:
+        is_over = any(provider.is_over(signin.subject) for provider in services.saml.values())
+        if is_locked or is_over or signin.subject.issuer in services.authenticator.retired:
             self.signins.close(cookie)
             return None
         return signin

@@ -6,7 +6,7 @@ Nothing here reads a file or the environment: secrets come resolved, issuers com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ from sallyport.identity.locks import Locks
 from sallyport.identity.problems import IdentityProblem
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.identity.settings import IssuerSettings, is_loopback
+from sallyport.identity.single_logout import EndedSession, LogoutRequest, LogoutResponse
 from sallyport.operations.access import Access
 from sallyport.operations.archiving import Archiver
 from sallyport.operations.policies import PolicyVersions
@@ -69,7 +70,41 @@ class SamlSignIn(Protocol):
         ...
 
     def descriptor(self) -> bytes:
-        """Our metadata."""
+        """Our metadata. Raises SallyportError."""
+        ...
+
+    @property
+    def issuers(self) -> Collection[str]: ...
+
+    @property
+    def signs_out(self) -> bool:
+        """Whether there is single logout."""
+        ...
+
+    def session_of(self, subject: Subject) -> EndedSession:
+        """What is over when the subject signs out."""
+        ...
+
+    def end(self, ended: EndedSession) -> None:
+        """Whoever came with that session is not accepted any more."""
+        ...
+
+    def is_over(self, subject: Subject) -> bool:
+        """Whether the session that the subject came with was ended."""
+        ...
+
+    async def logout_request(self, subject: Subject, id_: str) -> SamlRequest:
+        """The answer must name ``id_``. Raises SallyportError."""
+        ...
+
+    async def read_logout(
+        self, query: str, form: Sequence[tuple[str, str]] | None
+    ) -> LogoutRequest | LogoutResponse:
+        """A message that a redirect (``form`` None) or a post brought. Raises SallyportError."""
+        ...
+
+    async def logout_response(self, request: LogoutRequest, *, is_done: bool) -> SamlRequest:
+        """Raises SallyportError."""
         ...
 
 

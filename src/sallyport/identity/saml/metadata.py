@@ -2,7 +2,8 @@
 and where requests go.
 
 A :class:`MetadataSource` reads it from a URL or a file, keeps it for an hour, and serves what it
-has for a day while the provider cannot be reached; ``validUntil`` ends it earlier.
+has for a day while the provider cannot be reached; ``validUntil`` ends it earlier. Where the
+operator has the certificate that metadata is signed with, nothing that it did not sign is read.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ import asyncio
 import base64
 import binascii
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 from cryptography.x509 import Certificate, load_der_x509_certificate
-from lxml import etree
-from lxml.builder import ElementMaker
 
 from sallyport.core.clock import Clock
 from sallyport.identity.oidc.fetch import FetchError, fetch_bytes, new_client
 from sallyport.identity.saml.settings import SamlSettings
+from sallyport.identity.saml.signature import is_signed, verified
 from sallyport.identity.saml.xml import (
-    NAMESPACES,
     Element,
     SamlError,
     children,
@@ -39,41 +39,42 @@ _BINDINGS = {
     "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST": "post",
 }
 _PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
-_MD, _DS = NAMESPACES["md"], NAMESPACES["ds"]
-_POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 _MAX_BYTES = 4 * 1024 * 1024  # federations publish aggregates
 _FRESH, _STALE, _RETRY, _TIMEOUT = 3600.0, 86_400.0, 5.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class IdpMetadata:
-    """certificates: for signatures. endpoints: where requests go, by binding (redirect, post).
-    until: Unix seconds.
+    """certificates: for signatures. endpoints: where requests go, by binding (redirect, post);
+    logouts and logout_responses: those of single logout. until: Unix seconds.
     """
 
     certificates: tuple[Certificate, ...]
     endpoints: dict[str, str]
     wants_signed_requests: bool
     until: float
+    logouts: dict[str, str] = field(default_factory=dict)
+    logout_responses: dict[str, str] = field(default_factory=dict)
 
 
-def parse_metadata(data: bytes, entity_id: str) -> IdpMetadata:
-    """The provider ``entity_id`` in a document. Raises SamlError."""
+def parse_metadata(
+    data: bytes, entity_id: str, signers: Sequence[Certificate] = (), now: float = 0.0
+) -> IdpMetadata:
+    """The provider ``entity_id`` in a document. signers: one of them must have signed the document
+    or the provider's part of it; (): nobody. now: Unix seconds, for their validity. Raises
+    SamlError.
+    """
     root = parse(data, _MAX_BYTES)
-    entities = (
-        [root]
-        if root.tag == tag("md:EntityDescriptor")
-        else root.findall(f".//{tag('md:EntityDescriptor')}")
-    )
-    named = [entity for entity in entities if entity.get("entityID") == entity_id]
-    if len(named) != 1:
-        raise SamlError(
-            f"the metadata describes {len(named)} providers {entity_id!r}; set entity_id to the one"
-            " that is there"
-        )
+    is_signed_whole = bool(signers) and is_signed(root)
+    if is_signed_whole:
+        root = _verified(root, signers, now)
+    entity = _entity(root, entity_id)
+    around = [*entity.iterancestors()]
+    if signers and not is_signed_whole:
+        entity = _verified(entity, signers, now)
     roles = [
         role
-        for role in children(named[0], "md:IDPSSODescriptor")
+        for role in children(entity, "md:IDPSSODescriptor")
         if _PROTOCOL in role.get("protocolSupportEnumeration", "").split()
     ]
     if len(roles) != 1:
@@ -85,11 +86,7 @@ def parse_metadata(data: bytes, entity_id: str) -> IdpMetadata:
         if key.get("use", "signing") == "signing"
         for element in key.findall(f".//{tag('ds:X509Certificate')}")
     ]
-    endpoints: dict[str, str] = {}
-    for service in children(role, "md:SingleSignOnService"):
-        binding, url = _BINDINGS.get(service.get("Binding", "")), service.get("Location", "")
-        if binding is not None and not url_problem(url):
-            endpoints.setdefault(binding, url)
+    endpoints = _places(role, "md:SingleSignOnService")
     if not certificates or not endpoints:
         raise SamlError(
             f"the metadata of {entity_id} has no signing certificate or no usable"
@@ -98,13 +95,50 @@ def parse_metadata(data: bytes, entity_id: str) -> IdpMetadata:
     until = min(
         [
             instant(element.get("validUntil", ""))
-            for element in (root, named[0], role)
+            for element in (*around, entity, role)
             if element.get("validUntil")
         ]
         or [math.inf]
     )
     wants = role.get("WantAuthnRequestsSigned", "false") in ("true", "1")
-    return IdpMetadata(tuple(certificates), endpoints, wants, until)
+    logouts = _places(role, "md:SingleLogoutService")
+    responses = _places(role, "md:SingleLogoutService", "ResponseLocation")
+    return IdpMetadata(tuple(certificates), endpoints, wants, until, logouts, logouts | responses)
+
+
+def _entity(root: Element, entity_id: str) -> Element:
+    is_single = root.tag == tag("md:EntityDescriptor")
+    entities = [root] if is_single else root.findall(f".//{tag('md:EntityDescriptor')}")
+    named = [entity for entity in entities if entity.get("entityID") == entity_id]
+    if len(named) != 1:
+        raise SamlError(
+            f"the metadata describes {len(named)} providers {entity_id!r}; set entity_id to the one"
+            " that is there"
+        )
+    return named[0]
+
+
+def _verified(element: Element, signers: Sequence[Certificate], now: float) -> Element:
+    """From the signed bytes."""
+    if not is_signed(element):
+        raise SamlError(
+            "the metadata is not signed, and metadata_certificate wants it signed: have the"
+            " provider sign it, or remove that key"
+        )
+    try:
+        return verified(element, signers, now, max_bytes=_MAX_BYTES)
+    except SamlError as error:
+        raise SamlError(f"the metadata is not signed by metadata_certificate: {error}") from None
+
+
+def _places(role: Element, name: str, attribute: str = "Location") -> dict[str, str]:
+    """Usable addresses of a service, by binding; the first of each counts."""
+    places: dict[str, str] = {}
+    for service in children(role, name):
+        binding, url = _BINDINGS.get(service.get("Binding", "")), service.get(attribute, "")
+        if binding is not None and not url_problem(url):
+            places.setdefault(binding, url)
+    return places
 
 
 def instant(text: str) -> float:
@@ -164,7 +198,10 @@ class MetadataSource:
         else:
             async with await asyncio.to_thread(new_client, self._settings.ca_file) as client:
                 data = await fetch_bytes(client, place, timeout=_TIMEOUT, max_bytes=_MAX_BYTES)
-        return await asyncio.to_thread(parse_metadata, data, self._settings.entity_id)
+        settings = self._settings
+        return await asyncio.to_thread(
+            parse_metadata, data, settings.entity_id, settings.metadata_signers, self._clock.now()
+        )
 
 
 def _read(path: str) -> bytes:
@@ -175,31 +212,3 @@ def _read(path: str) -> bytes:
         raise FetchError(
             f"the metadata file {path} cannot be read: {error.strerror or error}"
         ) from None
-
-
-def descriptor(settings: SamlSettings) -> bytes:
-    """Our own metadata, for the provider's administrator (SAML metadata, section 2.4.4)."""
-    md = ElementMaker(namespace=_MD, nsmap={"md": _MD, "ds": _DS})
-    ds = ElementMaker(namespace=_DS, nsmap={"ds": _DS})
-    keys: list[Element] = []
-    if settings.certificate:
-        text = "".join(line for line in settings.certificate.splitlines() if "-----" not in line)
-        keys = [
-            md.KeyDescriptor(ds.KeyInfo(ds.X509Data(ds.X509Certificate(text))), use=use)
-            for use in ("signing", "encryption")
-        ]
-    service = md.AssertionConsumerService(
-        Binding=_POST, Location=settings.acs_url, index="0", isDefault="true"
-    )
-    role = md.SPSSODescriptor(
-        *keys,
-        service,
-        protocolSupportEnumeration=_PROTOCOL,
-        AuthnRequestsSigned="true" if settings.key is not None else "false",
-        WantAssertionsSigned="true",
-    )
-    return etree.tostring(
-        md.EntityDescriptor(role, entityID=settings.sp_entity_id),
-        xml_declaration=True,
-        encoding="UTF-8",
-    )

@@ -6,7 +6,7 @@ people: no password is a SAML response.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,20 +16,42 @@ from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
 from sallyport.identity.problems import IdentityProblem
-from sallyport.identity.saml.metadata import MetadataSource, descriptor
+from sallyport.identity.saml.descriptor import descriptor
+from sallyport.identity.saml.logout import (
+    Carried,
+    LogoutCheck,
+    from_form,
+    from_query,
+)
+from sallyport.identity.saml.metadata import MetadataSource
 from sallyport.identity.saml.replay import UsedAssertions
-from sallyport.identity.saml.request import SamlRequest, authn_request
+from sallyport.identity.saml.request import (
+    SamlRequest,
+    authn_request,
+    logout_request,
+    logout_response,
+)
 from sallyport.identity.saml.response import ResponseCheck
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.identity.saml.xml import SamlError
+from sallyport.identity.single_logout import (
+    EndedSession,
+    EndedSessions,
+    LogoutRequest,
+    LogoutResponse,
+    began_at,
+    ended_session,
+    name_of,
+    session_indexes,
+)
 from sallyport.identity.subjects import required_problem
 
 _log = structlog.get_logger("sallyport.identity")
 
 
 class SamlProvider:
-    """For one event loop. ``used``: shared by all providers of a process, each of which there is
-    once. ``required_claims``: attributes that whoever opens the gateway must have, as for
+    """For one event loop. ``used``, ``ended``: shared by all providers of a process, each of which
+    there is once. ``required_claims``: attributes that whoever opens the gateway must have, as for
     :class:`~sallyport.identity.oidc.verifier.JwtVerifier`.
     """
 
@@ -39,8 +61,10 @@ class SamlProvider:
         clock: Clock,
         used: UsedAssertions,
         required_claims: Mapping[str, Any] | None = None,
+        ended: EndedSessions | None = None,
     ) -> None:
         self.settings, self._clock, self._used = settings, clock, used
+        self._ended = ended if ended is not None else EndedSessions(clock)
         self._required = dict(required_claims or {})
         self.metadata = MetadataSource(settings, clock)
 
@@ -75,10 +99,70 @@ class SamlProvider:
         check = ResponseCheck(self.settings, metadata.certificates, self._clock, self._used)
         try:
             # At most 256 kB of XML and two signatures: a few milliseconds.
-            return check.subject(response, request_id, label)
+            subject = check.subject(response, request_id, label)
+            if self._ended.covers(subject):
+                raise SamlError("the provider has ended this session (single logout)")
+            return subject
         except SamlError as error:
             _log.warning("saml_response_refused", provider=self.settings.name, reason=str(error))
             return IdentityProblem(str(error), "the identity provider's response was refused")
+
+    # -- single logout ---------------------------------------------------------------------------
+
+    @property
+    def signs_out(self) -> bool:
+        """Whether single logout is on: there is a key to sign its messages with."""
+        return self.settings.signs_out
+
+    def session_of(self, subject: Subject) -> EndedSession:
+        """What is over when the subject signs out."""
+        until = self._clock.now() + self.settings.session_seconds + self.settings.clock_skew
+        issuer, indexes = self.settings.entity_id, session_indexes(subject)
+        return ended_session(issuer, name_of(subject), indexes, began_at(subject), until)
+
+    def end(self, ended: EndedSession) -> None:
+        """Whoever came with that session is not accepted any more, in no process."""
+        self._ended.end(ended)
+
+    def is_over(self, subject: Subject) -> bool:
+        """Whether the session that the subject came with was ended."""
+        return self._ended.covers(subject)
+
+    async def logout_request(self, subject: Subject, id_: str) -> SamlRequest:
+        """Where a browser goes to sign out at the provider; the answer must name ``id_``. Raises
+        SamlError: the provider cannot be asked.
+        """
+        metadata, now = await self.metadata.current(), self._clock.now()
+        return logout_request(self.settings, metadata, id_, subject, now)
+
+    async def read_logout(
+        self, query: str, form: Sequence[tuple[str, str]] | None
+    ) -> LogoutRequest | LogoutResponse:
+        """The provider's message, verified. query: as it came. form: None for a redirect. Uses a
+        request. Raises SamlError, which is logged.
+        """
+        try:
+            if not self.signs_out:
+                raise SamlError("single logout is off: it needs 'certificate' and 'key'")
+            carried: Carried = from_query(query) if form is None else from_form(form)
+            metadata = await self.metadata.current()
+            check = LogoutCheck(self.settings, metadata.certificates, self._clock, self._used)
+            return check.request(carried) if carried.is_request else check.response(carried)
+        except SamlError as error:
+            _log.warning("saml_logout_refused", provider=self.settings.name, reason=str(error))
+            raise
+
+    async def logout_response(self, request: LogoutRequest, *, is_done: bool) -> SamlRequest:
+        """Where a browser goes with our answer. Raises SamlError: it cannot be given."""
+        return logout_response(
+            self.settings,
+            await self.metadata.current(),
+            request.binding,
+            request.id,
+            is_done=is_done,
+            relay_state=request.relay_state,
+            now=self._clock.now(),
+        )
 
     @property
     def issuers(self) -> Collection[str]:
@@ -92,6 +176,12 @@ class SamlProvider:
         return IdentityProblem("a SAML response is not accepted as a password")
 
     def still_accepted(self, subject: Subject) -> IdentityProblem | None:
+        if self._ended.covers(subject):
+            return IdentityProblem(
+                "single logout ended the session of the SAML provider",
+                "you signed out at the identity provider, or from the console",
+                "Sign in again.",
+            )
         return required_problem(subject.claims, self._required) or require_problem(
             subject.claims, self.settings.require
         )
@@ -111,5 +201,5 @@ class SamlProvider:
         """Nothing is open between two calls."""
 
     def descriptor(self) -> bytes:
-        """Our metadata, as XML."""
+        """Our metadata, as XML. Raises SamlError."""
         return descriptor(self.settings)

@@ -1,4 +1,6 @@
-"""Assertions that were used: each is good for one sign-in (SAML profiles, section 4.1.4.5)."""
+"""Messages of providers that were used: an assertion is good for one sign-in (SAML profiles,
+section 4.1.4.5), a request to sign out for one of that.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class ResponseCheck:
 
         Raises SamlError.
         """
-        response = parse(_decoded(text))
+        response = parse(decoded(text))
         _check_form(response)
         assertion = self._assertion(response, request_id)
         claims, lists, ends = self._read(assertion, request_id)
@@ -107,7 +107,7 @@ class ResponseCheck:
         if encrypted:
             assertion = decrypted(encrypted[0], self.settings.key, is_authentic=is_authentic)
             _check_signatures(assertion)
-            _check_ids(assertion)
+            check_ids(assertion)
         else:
             assertion = child(response, "saml:Assertion")
         if is_signed(assertion):
@@ -128,13 +128,9 @@ class ResponseCheck:
         if response.get("Destination", settings.acs_url) != settings.acs_url:
             raise SamlError("the response is for another address (Destination)")
         for issuer in children(response, "saml:Issuer"):
-            self._check_issuer(issuer)
+            check_issuer(issuer, self.settings)
         if response.get("InResponseTo", request_id) != request_id:
             raise SamlError("the response answers another request (InResponseTo)")
-
-    def _check_issuer(self, issuer: Element) -> None:
-        if text_of(issuer) != self.settings.entity_id or issuer.get("Format", _ENTITY) != _ENTITY:
-            raise SamlError("the issuer is another provider")
 
     def _read(
         self, assertion: Element, request_id: str
@@ -143,7 +139,7 @@ class ResponseCheck:
         settings, now = self.settings, self.clock.now()
         if assertion.get("Version") != "2.0" or not assertion.get("ID"):
             raise SamlError("the assertion is not one of SAML 2.0")
-        self._check_issuer(child(assertion, "saml:Issuer"))
+        check_issuer(child(assertion, "saml:Issuer"), settings)
         issued = instant(assertion.get("IssueInstant", ""))
         if issued > now + settings.clock_skew:
             raise SamlError("the assertion was issued in the future")
@@ -160,7 +156,15 @@ class ResponseCheck:
                 "the NameID is transient: have the provider send a persistent one, or set"
                 " claims.subject"
             )
-        own = {"name_id": value_of(name_id), "name_id_format": kind}
+        # Always all of them, so that no attribute stands in for one.
+        own = {
+            "name_id": value_of(name_id),
+            "name_id_format": kind,
+            "name_qualifier": name_id.get("NameQualifier", ""),
+            "sp_name_qualifier": name_id.get("SPNameQualifier", ""),
+            "session_index": _session_indexes(assertion),
+            "issue_instant": issued,
+        }
         return {**single, **own}, {**lists, **own}, _Ends(acceptable, usable)
 
     def _conditions(self, assertion: Element) -> float:
@@ -233,7 +237,20 @@ class _Ends:
     usable: float
 
 
-def _decoded(text: str) -> bytes:
+def check_issuer(issuer: Element, settings: SamlSettings) -> None:
+    """Raises SamlError."""
+    if text_of(issuer) != settings.entity_id or issuer.get("Format", _ENTITY) != _ENTITY:
+        raise SamlError("the issuer is another provider")
+
+
+def _session_indexes(assertion: Element) -> list[str]:
+    statements = children(assertion, "saml:AuthnStatement")
+    indexes = [statement.get("SessionIndex", "") for statement in statements]
+    return [index for index in indexes if index]
+
+
+def decoded(text: str) -> bytes:
+    """base64, bounded. Raises SamlError."""
     if len(text) > MAX_RESPONSE_BYTES * 4 // 3 + 4096:
         raise SamlError(f"the response is longer than {MAX_RESPONSE_BYTES} bytes")
     try:
@@ -249,7 +266,7 @@ def _check_form(response: Element) -> None:
     if len(carried) != 1 or carried[0].getparent() is not response:
         raise SamlError("the response has not exactly one assertion, at its place")
     _check_signatures(response)
-    _check_ids(response)
+    check_ids(response)
 
 
 def _check_signatures(root: Element) -> None:
@@ -262,7 +279,8 @@ def _check_signatures(root: Element) -> None:
             raise SamlError("an element has two signatures")
 
 
-def _check_ids(root: Element) -> None:
+def check_ids(root: Element) -> None:
+    """Raises SamlError."""
     ids = [
         value
         for element in root.iter()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cryptography.x509 import Certificate
+
 from sallyport.core.cel import Expression
 from sallyport.core.secret import Secret
 from sallyport.identity.claims import ClaimMapping
@@ -21,7 +23,8 @@ class SamlSettings:
     signed: what must be signed, either (response or assertion) | both. idp_initiated: whether a
     response may come without a request. certificate, key: PEM; for signing requests and decrypting
     assertions. clock_skew: seconds. session_seconds: how long a sign-in holds when the provider
-    does not say.
+    does not say. metadata_signers: who must have signed the provider's metadata; (): nobody.
+    slo_url: ours, for single logout; "" where that is switched off.
     """
 
     name: str
@@ -40,3 +43,10 @@ class SamlSettings:
     clock_skew: float = 60.0
     session_seconds: float = 8 * 3600.0
     ca_file: str = ""
+    metadata_signers: tuple[Certificate, ...] = ()
+    slo_url: str = ""
+
+    @property
+    def signs_out(self) -> bool:
+        """Whether there is single logout, all messages of which are signed."""
+        return bool(self.slo_url) and self.key is not None

@@ -18,7 +18,16 @@ from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
-from sallyport.identity.saml.xml import Element, SamlError, child, children, parse, serialized, tag
+from sallyport.identity.saml.xml import (
+    MAX_RESPONSE_BYTES,
+    Element,
+    SamlError,
+    child,
+    children,
+    parse,
+    serialized,
+    tag,
+)
 
 #: No SHA-1, no HMAC (with which whoever can check could sign), no DSA.
 METHODS = frozenset(
@@ -44,9 +53,15 @@ def is_signed(element: Element) -> bool:
     return bool(children(element, "ds:Signature"))
 
 
-def verified(element: Element, certificates: Sequence[Certificate], now: float) -> Element:
+def verified(
+    element: Element,
+    certificates: Sequence[Certificate],
+    now: float,
+    *,
+    max_bytes: int = MAX_RESPONSE_BYTES,
+) -> Element:
     """The signed element, from the signed bytes, without its signature. now: Unix seconds, for the
-    certificates' validity.
+    certificates' validity. max_bytes: of what was signed.
 
     Raises SamlError.
     """
@@ -80,7 +95,7 @@ def verified(element: Element, certificates: Sequence[Certificate], now: float) 
         if isinstance(result, list):
             raise SamlError("the signature has several references")
         # From the bytes that were hashed, by our own parser.
-        signed = parse(result.signed_data)
+        signed = parse(result.signed_data, max_bytes)
         if signed.tag != element.tag or signed.get("ID") != element.get("ID") or is_signed(signed):
             raise SamlError("the signature is over another element")
         return signed

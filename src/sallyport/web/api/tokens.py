@@ -110,7 +110,10 @@ async def revoke_token(call: Call) -> Any:
     except TokenError as error:
         raise not_found(str(error)) from None
     except RefusedError as error:
-        detail = f"It is revoked, but only until the gateway stops: {error.refusal.text}"
+        detail = (
+            "It is revoked, but until it can be stored, which is tried again, only while the"
+            f" gateway runs: {error.refusal.text}"
+        )
         raise ProblemError(503, "Not stored", detail) from None
     call.doing.add({"subject": token.subject.id, "sessions_ended": str(ended)})
     return {"token": token_data(token), "sessions": ended}

@@ -32,7 +32,8 @@ from sallyport.web.security import CONTENT_SECURITY_POLICY
 from sallyport.web.settings import SamlSignIn
 
 
-def _provider(request: Request) -> SamlSignIn:
+def provider_of(request: Request) -> SamlSignIn:
+    """That of the address. Raises HTTPException (404)."""
     provider = console_of(request).services.saml.get(request.path_params["name"])
     if provider is None:
         raise HTTPException(404, "There is no such identity provider.")
@@ -40,7 +41,7 @@ def _provider(request: Request) -> SamlSignIn:
 
 
 async def start(request: Request) -> Response:
-    provider, console = _provider(request), console_of(request)
+    provider, console = provider_of(request), console_of(request)
     limit_sign_ins(console, request)
     id_, pending = console.signins.begin(
         local_path(request.query_params.get("next", "/")), provider.name
@@ -56,7 +57,8 @@ async def start(request: Request) -> Response:
             502,
         )
     if asked.fields:
-        page = console.render("saml-post.html", {"url": asked.url, "fields": asked.fields})
+        values = {"title": "Sign in", "url": asked.url, "fields": asked.fields}
+        page = console.render("saml-post.html", {**values, "sends_itself": False})
         response: Response = HTMLResponse(page)
         parts = urlsplit(asked.url)
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(
@@ -69,7 +71,7 @@ async def start(request: Request) -> Response:
 
 async def consume(request: Request) -> Response:
     """The assertion consumer service."""
-    provider, console = _provider(request), console_of(request)
+    provider, console = provider_of(request), console_of(request)
     limit_sign_ins(console, request)
     form = await request.form(max_fields=10, max_files=0)
     responses = form.getlist("SAMLResponse")
@@ -80,7 +82,7 @@ async def consume(request: Request) -> Response:
 
 
 async def finish(request: Request) -> Response:
-    provider, console = _provider(request), console_of(request)
+    provider, console = provider_of(request), console_of(request)
     pending = take_pending(request)
     onward = pending.onward if pending is not None else "/"
     text = console.tickets.take(request.query_params.get("ticket", ""), provider.name)
@@ -110,4 +112,8 @@ async def finish(request: Request) -> Response:
 
 async def metadata(request: Request) -> Response:
     """Ours, for the provider's administrator."""
-    return Response(_provider(request).descriptor(), media_type="application/samlmetadata+xml")
+    try:
+        document = provider_of(request).descriptor()
+    except SallyportError as error:
+        raise HTTPException(500, f"The metadata cannot be signed: {error}") from None
+    return Response(document, media_type="application/samlmetadata+xml")

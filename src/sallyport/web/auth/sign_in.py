@@ -1,4 +1,4 @@
-"""Signing in and out.
+"""Signing in; out: :mod:`sallyport.web.auth.sign_out`.
 
 ``/sign-in`` says with whom; ``/sign-in/start`` sends the browser to the issuer;
 ``/sign-in/callback`` takes it back and makes a new session id. A sign-in that comes back must have
@@ -19,7 +19,7 @@ from sallyport.audit import events as ev
 from sallyport.core.subject import Subject
 from sallyport.web.auth.oidc import SignInError
 from sallyport.web.auth.signins import Pending
-from sallyport.web.console import Console, Visit, action, address_of, console_of
+from sallyport.web.console import Console, Visit, address_of, console_of
 
 log = structlog.get_logger("sallyport.web")
 
@@ -128,16 +128,14 @@ def signed_in(request: Request, subject: Subject, onward: str, ends: float = mat
     return response
 
 
-async def _sign_out(visit: Visit) -> Response:
+def close_sign_in(visit: Visit) -> Response:
+    """This browser is signed out, and goes to the page to sign in."""
     console = visit.console
     console.signins.close(visit.request.cookies.get(console.cookie, ""))
     log.info("signed out", subject=visit.signin.subject.id, issuer=visit.signin.subject.issuer)
     response = RedirectResponse("/sign-in", 303)
     _forget(console, response, console.cookie)
     return response
-
-
-sign_out = action("", _sign_out, name="sign-out")
 
 
 def limit_sign_ins(console: Console, request: Request) -> None:

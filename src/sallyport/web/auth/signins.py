@@ -14,6 +14,7 @@ import hmac
 import math
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sallyport.core.clock import Clock
@@ -119,6 +120,13 @@ class SignIns:
     def close(self, id_: str) -> None:
         self._signins.pop(_digest(id_), None)
 
+    def close_where(self, is_over: Callable[[Subject], bool]) -> list[Subject]:
+        """Sign everybody out of whom that holds; whom it was."""
+        over = {d: s.subject for d, s in self._signins.items() if is_over(s.subject)}
+        for digest in over:
+            del self._signins[digest]
+        return list(over.values())
+
     def __len__(self) -> int:
         return len(self._signins)
 
@@ -172,6 +180,27 @@ class Handovers:
 def challenge_of(verifier: str) -> str:
     """RFC 7636, section 4.2: base64url of its SHA-256, without padding."""
     return base64.urlsafe_b64encode(_digest(verifier)).decode().rstrip("=")
+
+
+class Logouts:
+    """Requests to sign out that a provider has not answered yet. Bounded; the oldest goes first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: OrderedDict[str, tuple[float, str]] = OrderedDict()
+
+    def begin(self, provider: str) -> str:
+        """The id of a new request, an NCName that nobody can guess."""
+        id_ = f"_{secrets.token_hex(20)}"
+        self._waiting[id_] = self._clock.monotonic(), provider
+        while len(self._waiting) > _MAX_PENDING:
+            self._waiting.popitem(last=False)
+        return id_
+
+    def take(self, id_: str, provider: str) -> bool:
+        """Whether that provider was asked so, and has not answered; once."""
+        began, name = self._waiting.pop(id_, (0.0, ""))
+        return name == provider and self._clock.monotonic() - began <= _PENDING_SECONDS
 
 
 class Tickets:

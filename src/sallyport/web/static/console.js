@@ -15,3 +15,9 @@ document.addEventListener("htmx:before:swap", (event) => {
     event.preventDefault();
   }
 });
+
+// A page that is only a step on the way to the identity provider.
+const onward = document.querySelector("form[data-sends-itself]");
+if (onward) {
+  onward.submit();
+}
