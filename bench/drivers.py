@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
-from sallyport.wire import frontend
 
 from bench.contenders import Contender
 from bench.workloads import Rate
+from sallyport.wire import frontend
 
 _POINT = "SELECT * FROM people WHERE id = $1"
 _INSERT = "INSERT INTO history (tid, bid, aid, delta, mtime) VALUES ($1, $2, $3, $4, now())"
@@ -64,8 +64,7 @@ def _transaction(key: int) -> list[bytes]:
 def _pipeline(key: int) -> list[bytes]:
     """libpq's pipeline mode (psycopg's pipeline() and executemany), pgx's SendBatch."""
     return [
-        b"".join(_run("point", key + i, described=True) for i in range(_PIPELINE))
-        + frontend.sync()
+        b"".join(_run("point", key + i, described=True) for i in range(_PIPELINE)) + frontend.sync()
     ]
 
 
@@ -89,20 +88,22 @@ HABITS = {
 def habit(way: Contender, name: str, seconds: float, rows: int) -> Rate:
     """One connection in this habit for so long. RuntimeError when the server reports an error."""
     driver = HABITS[name]
-    with psycopg.connect(way.dsn, autocommit=True) as db:
-        with socket.socket(fileno=os.dup(db.fileno())) as connection:
-            connection.setblocking(True)
-            for statement, sql in driver.prepared.items():
-                types = [_INT4] * sql.count("$")
-                _ask(connection, frontend.parse(statement, sql, types) + frontend.sync())
-            source = random.Random(1)
-            for _ in range(20):
-                _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
-            count, started, before = 0, time.perf_counter(), way.cpu()
-            while (elapsed := time.perf_counter() - started) < seconds:
-                _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
-                count += 1
-            used = way.cpu() - before
+    with (
+        psycopg.connect(way.dsn, autocommit=True) as db,
+        socket.socket(fileno=os.dup(db.fileno())) as connection,
+    ):
+        connection.setblocking(True)
+        for statement, sql in driver.prepared.items():
+            types = [_INT4] * sql.count("$")
+            _ask(connection, frontend.parse(statement, sql, types) + frontend.sync())
+        source = random.Random(1)
+        for _ in range(20):
+            _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
+        count, started, before = 0, time.perf_counter(), way.cpu()
+        while (elapsed := time.perf_counter() - started) < seconds:
+            _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
+            count += 1
+        used = way.cpu() - before
     return Rate(count / elapsed, elapsed / count * 1000, used / count * 1e6)
 
 

@@ -545,9 +545,7 @@ def test_a_token_is_locked_and_another_of_the_same_subject_is_not(house: House) 
 
 
 def test_an_issuer_is_locked_but_not_ones_own(house: House) -> None:
-    """All tokens of this gateway are one issuer's, the operator's too: she would lock
-    herself out.
-    """
+    """All tokens of this gateway are one issuer's, the operator's too."""
     with house.psql() as psql:
         psql.send("SELECT 'he' || 're';").wait_for("here")
         done = house.cli("lock", "--issuer", house.gateway.issuer.url, "--reason", "its key leaked")

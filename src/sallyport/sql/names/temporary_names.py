@@ -1,4 +1,4 @@
-"""Temporary relations that statements name, and unknowns about their names, as (code, what, hint)."""
+"""Temporary relations in statements: their names, and unknowns as (code, message, hint)."""
 
 from __future__ import annotations
 
