@@ -136,8 +136,16 @@ def test_it_is_not_for_the_block_of_several_statements(gateway: Gateway, end: st
             db.execute("SELECT * FROM several")
 
 
-def test_several_statements_may_prepare_a_block_of_their_own(gateway: Gateway) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BEGIN; CREATE TABLE own (n int); PREPARE TRANSACTION 'own'",
+        "BEGIN; PREPARE TRANSACTION 'own'",
+        "begin; insert into marks values ('own'); prepare transaction 'own'; select 1",
+    ],
+)
+def test_several_statements_may_prepare_a_block_of_their_own(gateway: Gateway, text: str) -> None:
     with _connect(gateway, AGENT) as db:
-        db.execute("BEGIN; CREATE TABLE own (n int); PREPARE TRANSACTION 'own'")
+        db.execute(text)
         assert db.execute("SELECT gid FROM pg_prepared_xacts").fetchall() == [("own",)]
         db.execute("ROLLBACK PREPARED 'own'")

@@ -31,6 +31,7 @@ from sallyport.judge.verdict import (
     ScriptVerdict,
     Verdict,
     failure,
+    goes_apart,
     script_permit,
 )
 from sallyport.masking.plan import MaskPlan, build_plan
@@ -139,11 +140,8 @@ class Statements:
                 break
         moves_at, ends_at = _moves_at(verdicts, refused, len(facts)), _ends_at(facts)
         needs_block = any(verdict.needs_block for verdict in verdicts)
-        drops_first = any(
-            verdict.facts.drops_first or (verdict.facts.cascades and number)
-            for number, verdict in enumerate(verdicts)
-        )
-        is_split = moves_at >= 0 or ends_at >= 0 or needs_block or drops_first
+        apart = goes_apart(verdicts, len(facts))
+        is_split = moves_at >= 0 or ends_at >= 0 or needs_block or apart
         rewritten = None
         if any(verdict.cuts for verdict in verdicts):
             sent = verdicts if refused < 0 or verdicts[refused].held else verdicts[:refused]
@@ -164,7 +162,7 @@ class Statements:
             permit=script_permit(sql, verdicts, refused, len(facts)),
             parts=tuple(map(_part, facts)) if is_split else (),
             needs_block=needs_block,
-            drops_first=drops_first,
+            goes_apart=apart,
             moves_at=moves_at,
             ends_at=ends_at,
         )

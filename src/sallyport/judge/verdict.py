@@ -185,7 +185,9 @@ class ScriptVerdict(Struct):
     moves_at: int = -1
     ends_at: int = -1
     needs_block: bool = False  # of one of its statements
-    drops_first: bool = False  # what one of its statements reaches by CASCADE is dropped before it
+    #: its statements are sent one by one: what one of them reaches by CASCADE is dropped before it,
+    #: or one is of two-phase commit, whose identifier gets a prefix
+    goes_apart: bool = False
     # what plain traffic needs of it, made when it is first asked (server.plain)
     traffic: Any = None
 
@@ -202,6 +204,14 @@ class ScriptVerdict(Struct):
         if self.rewritten is None or self.pieces is None:
             return self.rewritten
         return Rewritten(sql, template.cuts_in(sql, self.rewritten.cuts))
+
+
+def goes_apart(verdicts: Sequence[Verdict], count: int) -> bool:
+    """:attr:`ScriptVerdict.goes_apart` of a script with so many statements."""
+    if any(v.facts.drops_first or (v.facts.cascades and n) for n, v in enumerate(verdicts)):
+        return True
+    kinds = {effect.kind for verdict in verdicts for effect in verdict.effects}
+    return count > 1 and EffectKind.TWO_PHASE in kinds
 
 
 def script_permit(

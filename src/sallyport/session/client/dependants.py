@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sallyport.core.errors import Refusal
 from sallyport.judge import RunPermit, Verdict, internal_refusal
 from sallyport.session import effects, holding
-from sallyport.session.server.entries import Entry
+from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.state import SessionState
 from sallyport.session.states import Expect
 
@@ -29,12 +29,18 @@ class JudgedDrop(NamedTuple):
     permit: RunPermit
 
 
-def drop_first(session: SessionState, verdict: Verdict) -> Refusal | None:
-    """Send what is to be dropped before a statement that is about to run; or why it may not be."""
-    if not verdict.facts.drops_first or verdict.runs_unknown_code:
-        return None
-    judged = _judged(session, verdict)
-    return judged if isinstance(judged, Refusal) else _send(session, judged)
+def on_forwarded(
+    session: SessionState, verdict: Verdict, pending: dict[int, PendingEffect]
+) -> Refusal | None:
+    """As :func:`sallyport.session.effects.on_forwarded`, for the statement of a portal: what it
+    drops besides is sent before.
+    """
+    if verdict.facts.drops_first and not verdict.runs_unknown_code:
+        judged = _judged(session, verdict)
+        refusal = judged if isinstance(judged, Refusal) else _send(session, judged)
+        if refusal is not None:
+            return refusal
+    return effects.on_forwarded(session, verdict, pending, 0)
 
 
 def _judged(session: SessionState, verdict: Verdict) -> list[JudgedDrop] | Refusal:

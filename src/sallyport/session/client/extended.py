@@ -12,8 +12,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding, pipeline_block, two_phase
 from sallyport.session.clearance import clearance, looks_up_names
-from sallyport.session.client import renewal
-from sallyport.session.client.dependants import drop_first
+from sallyport.session.client import dependants, renewal
 from sallyport.session.judging import judge_script
 from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.setting_parameters import check_settings_bound
@@ -349,7 +348,7 @@ def _clear_execute(
     if verdict is None:
         return permit
     if verdict.is_followed:
-        refusal = drop_first(session, verdict) or effects.on_forwarded(session, verdict, pending, 0)
+        refusal = dependants.on_forwarded(session, verdict, pending)
         if refusal is not None:
             return refusal
         if not _runs_on(session, portal, pending):

@@ -93,7 +93,7 @@ def _judge_and_forward(
             return Handled.LATER
         session.series = Series(sql, script.parts)
         return Handled.DONE
-    if script.drops_first and session.series is not None and session.series.looks_at_next():
+    if script.goes_apart and session.series is not None and session.series.looks_at_next():
         session.series.drop_first(script.statements[0].facts.drops_first)
         return Handled.DONE
     permit = script.permit
@@ -119,7 +119,7 @@ def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
     if session.pipeline.unsynced:
         return False
     may_run = script.refused < 0 or _is_held(session, script)
-    if session.series is None and script.drops_first and may_run:
+    if session.series is None and script.goes_apart and may_run:
         return True
     if script.needs_block and script.refused < 0 and session.transaction_status == b"I":
         return session.series is None
