@@ -77,3 +77,44 @@ CREATE TEMP TABLE t (a int) ;; CREATE TEMP VIEW v AS SELECT ssn FROM people, t ;
 CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql AS 'SELECT max(ssn) FROM public.people' ;; SELECT pg_temp.f()
 CREATE TYPE pg_temp.text AS (a int) ;; SELECT ssn::text FROM people
 CREATE DOMAIN pg_temp.name AS text ;; SELECT ssn::name FROM people
+--: Temporary views
+CREATE TEMP VIEW v AS SELECT * FROM people ;; TABLE v
+CREATE TEMP VIEW v AS SELECT * FROM people ;; SELECT v FROM v
+CREATE TEMP VIEW v AS SELECT * FROM people ;; SELECT to_jsonb(v) ->> 'ssn' FROM v
+CREATE TEMP VIEW v AS SELECT * FROM people ;; SELECT id FROM v WHERE ssn > '5'
+CREATE TEMP VIEW v AS SELECT * FROM people ;; SELECT id FROM v ORDER BY ssn
+CREATE TEMP VIEW v AS SELECT id FROM people ORDER BY ssn ;; TABLE v
+CREATE TEMP VIEW v AS SELECT id, name FROM people WHERE ssn > '5' ;; TABLE v
+CREATE TEMP VIEW v AS SELECT id, name FROM people WHERE salary > 500000000 ;; SELECT count(*) FROM v
+CREATE TEMP VIEW v AS SELECT id, CASE WHEN flag THEN 1 ELSE 0 END AS f FROM people ;; TABLE v
+CREATE TEMP VIEW v AS SELECT id, 1 / (ascii(ssn) - 48) AS x FROM people ;; SELECT x FROM v
+CREATE TEMP VIEW v AS SELECT id, 1 / (ascii(ssn) - 48) AS x FROM people ;; SELECT count(x) FROM v
+CREATE TEMP VIEW v AS SELECT p FROM people p ;; SELECT (p).ssn FROM v
+CREATE TEMP VIEW v AS SELECT p FROM people p ;; SELECT (p).* FROM v
+CREATE TEMP VIEW v (a, b) AS SELECT id, ssn FROM people ;; SELECT b FROM v
+CREATE TEMP VIEW v AS SELECT array_agg(ssn) AS a FROM people ;; SELECT unnest(a) FROM v
+CREATE TEMP VIEW v AS SELECT s FROM v_people ;; SELECT s FROM v
+CREATE TEMP VIEW v AS SELECT code FROM mv_people ;; SELECT code FROM v
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; CREATE TEMP VIEW w AS SELECT ssn || '' AS x FROM v ;; SELECT x FROM w
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; ALTER VIEW v RENAME COLUMN ssn TO x ;; SELECT x FROM v
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; ALTER VIEW v RENAME TO w ;; SELECT ssn FROM w
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; CREATE TEMP TABLE t AS TABLE v ;; TABLE t
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; COPY (TABLE v) TO STDOUT
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; INSERT INTO notes (title) SELECT ssn FROM v ;; SELECT title FROM notes
+CREATE TEMP VIEW v AS SELECT name AS x FROM people ;; PREPARE q AS SELECT x FROM v ;; CREATE OR REPLACE TEMP VIEW v AS SELECT ssn AS x FROM people ;; EXECUTE q
+CREATE TEMP VIEW v AS SELECT name AS x FROM people ;; PREPARE q AS SELECT x FROM v ;; DROP VIEW v ;; CREATE TEMP VIEW v AS SELECT ssn AS x FROM people ;; EXECUTE q
+BEGIN ;; CREATE TEMP VIEW v AS SELECT ''::text AS x ;; SAVEPOINT s ;; DROP VIEW v ;; CREATE TEMP VIEW v AS SELECT ssn AS x FROM people ;; SELECT x FROM v ;; ROLLBACK TO s ;; SELECT x FROM v
+BEGIN ;; CREATE TEMP VIEW v AS SELECT ssn AS x FROM people ;; SAVEPOINT s ;; DROP VIEW v ;; CREATE TEMP VIEW v AS SELECT ''::text AS x ;; ROLLBACK TO s ;; SELECT x FROM v
+CREATE TEMP VIEW v AS SELECT name AS x FROM people ;; BEGIN ;; DECLARE c CURSOR FOR SELECT x FROM v ;; FETCH 1 FROM c
+CREATE TEMP TABLE t (a text) ;; DROP TABLE t ;; CREATE TEMP VIEW t AS SELECT ssn AS a FROM people ;; SELECT a FROM t
+CREATE TEMP TABLE t (a text) ;; CREATE TEMP VIEW v AS SELECT a, ssn FROM t RIGHT JOIN people ON true ;; SELECT ssn FROM v
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; UPDATE v SET ssn = ssn RETURNING ssn
+CREATE TEMP VIEW v AS SELECT id, ssn FROM people ;; DELETE FROM v WHERE ssn > '5'
+CREATE TEMP VIEW v AS SELECT id, ssn FROM people ;; SELECT ssn FROM v FOR UPDATE
+CREATE TEMP VIEW v AS SELECT id, body FROM notes ;; INSERT INTO v SELECT id, ssn FROM people ;; SELECT body FROM notes
+CREATE TEMP VIEW people AS SELECT 1 AS ssn ;; SELECT ssn FROM public.people
+CREATE TEMP VIEW v AS SELECT ssn FROM people ;; SELECT pg_get_viewdef('v'::regclass) ;; SELECT definition FROM pg_views WHERE viewname = 'v'
+CREATE TEMP VIEW v AS SELECT most_common_vals FROM pg_stats WHERE attname = 'ssn' ;; TABLE v
+CREATE TEMP VIEW v AS SELECT query FROM pg_stat_activity ;; TABLE v
+CREATE TEMP VIEW v AS SELECT rolpassword FROM pg_authid ;; TABLE v
+CREATE TEMP RECURSIVE VIEW v (x) AS SELECT ssn FROM people UNION SELECT x || '' FROM v WHERE false ;; TABLE v
