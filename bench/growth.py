@@ -28,7 +28,12 @@ _COLUMNS = (
 )
 _BATCH = 500
 _SCHEMAS = 20
-_SETTINGS = {"max_locks_per_transaction": "512", "max_connections": "60"}
+#: The buffers are PostgreSQL's default: in fewer, each look at so large a catalog reads its files.
+_SETTINGS = {
+    "max_locks_per_transaction": "512",
+    "max_connections": "60",
+    "shared_buffers": "128MB",
+}
 _POLICY = """version: 1
 rules:
   - name: builders build

@@ -11,8 +11,6 @@ from random import Random
 import psycopg
 import pytest
 
-from sallyport.policy.bind import bind
-from sallyport.policy.file.load import parse_policy
 from sallyport.sql.catalog.functions import classify_cast
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, Relation
 from sallyport.sql.names.search_path import split_search_path
@@ -24,6 +22,7 @@ from sallyport.targets.catalog_loader import (
     refreshed_catalog,
 )
 from sallyport.targets.catalog_rows import Row
+from tests.targets.binding import are_bound_alike
 from tests.targets.query import catalog_of, simple_query
 
 EVERYTHING = """
@@ -360,7 +359,7 @@ def test_what_changed_is_read_as_a_whole_reading_would(full: str, changes: list[
             assert _differences(after.snapshot, whole.snapshot) == [], statement
             assert after.snapshot.epoch == whole.snapshot.epoch, statement
             assert after.known.owners == whole.known.owners, statement
-            assert _bound_alike(before.snapshot, after.snapshot, whole.snapshot), statement
+            assert are_bound_alike(before.snapshot, after.snapshot, whole.snapshot), statement
             before = after
         for statement in NO_CHANGES:
             connection.execute(statement)
@@ -395,7 +394,7 @@ def test_many_changes_between_two_readings(full: str) -> None:
             whole = await load_catalog(query)
             assert _differences(after.snapshot, whole.snapshot) == [], number
             assert after.snapshot.epoch == whole.snapshot.epoch
-            assert _bound_alike(before.snapshot, after.snapshot, whole.snapshot), number
+            assert are_bound_alike(before.snapshot, after.snapshot, whole.snapshot), number
             before = after
 
     with ExitStack() as stack:
@@ -446,39 +445,6 @@ _STEPS = [
     "GRANT SELECT ON base TO PUBLIC",
     "REVOKE SELECT ON base FROM PUBLIC",
 ]
-
-
-_POLICY = parse_policy(
-    """\
-version: 1
-tags: {numbers: ["public.*.n"], all: ["*.*.a"]}
-rules:
-  - {name: one, allow: [read], relations: ["public.base", "public.steps_*", "s?.*"]}
-  - {name: two, deny: [read], columns: ["*.*.b", "public.h*.a"], tags: [numbers]}
-masks:
-  - {tags: [numbers, all], columns: ["public.base.*"], with: redact}
-""",
-    "policy.yaml",
-)
-
-
-def _bound_alike(before: CatalogSnapshot, after: CatalogSnapshot, whole: CatalogSnapshot) -> bool:
-    """Whether what is made of the difference is what is made of a whole catalog: a bound policy,
-    and names that are retired.
-    """
-    bind(_POLICY, before, "shop")
-    ours, theirs = bind(_POLICY, after, "shop", before), bind(_POLICY, whole, "shop")
-    gone = {r.name for r in before.relations.values()} - {r.name for r in whole.relations.values()}
-    assert (ours.rules, ours.masks, ours.warnings) == (theirs.rules, theirs.masks, theirs.warnings)
-    assert dict(ours.column_tags) == dict(theirs.column_tags)
-    assert before.retired == frozenset()
-    assert after.following(before).retired == gone
-    assert after is before or after.changed_relations(before) >= {
-        oid
-        for oid in before.relations.keys() | after.relations.keys()
-        if before.relations.get(oid) != after.relations.get(oid)
-    }
-    return True
 
 
 def _differences(ours: CatalogSnapshot, whole: CatalogSnapshot) -> list[str]:

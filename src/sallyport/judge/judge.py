@@ -63,7 +63,9 @@ class Judge:
         self.times = JudgeTimes()
         self.masked: Counter[str] = Counter()  # rows that came back masked, by masked column
         self._now = now
-        self._bound: BoundPolicy = bind(policy, catalog, target, before)
+        self._bound: BoundPolicy = bind(
+            policy, catalog, target, beside._bound if beside is not None else None
+        )
         self._subject_judges: dict[tuple[object, tuple[str, ...]], SubjectJudge] = {}
         identifiers = beside.identifiers if beside is not None else frozenset[str]()
         self.identifiers: frozenset[str] = _identifiers(catalog, before, identifiers)
@@ -102,7 +104,7 @@ class Judge:
         if policy.version == self.policy.version and catalog.epoch == self.catalog.epoch:
             return None
         catalog = catalog.following(self.catalog)
-        bound = bind(policy, catalog, self.target, self.catalog)
+        bound = bind(policy, catalog, self.target, self._bound)
         identifiers = _identifiers(catalog, self.catalog, self.identifiers)
         prepared = Prepared(self._bound, bound, identifiers, {})
         grounds = self._grounds(policy, catalog, identifiers)

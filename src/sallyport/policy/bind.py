@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sallyport.core.yamltext import suggest
-from sallyport.policy.bound import BoundPolicy
-from sallyport.policy.bound_mask import BoundMask
+from sallyport.policy.bound import BoundPolicy, EarlierMasks
+from sallyport.policy.bound_mask import BoundMask, in_relations
 from sallyport.policy.decide import BoundRule
 from sallyport.policy.file.patterns import Pattern, has_wildcard, is_system_schema
 from sallyport.policy.model import Mask, Policy, Rule, addressee, applies_to_target
@@ -22,10 +22,10 @@ from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 
 
 def bind(
-    policy: Policy, catalog: CatalogSnapshot, target: str, before: CatalogSnapshot | None = None
+    policy: Policy, catalog: CatalogSnapshot, target: str, before: BoundPolicy | None = None
 ) -> BoundPolicy:
-    """Resolve a policy's patterns against a catalog snapshot, for one target. ``before``: one that
-    shares most relations with it.
+    """Resolve a policy's patterns against a catalog snapshot, for one target. ``before``: what was
+    bound to a snapshot that shares most relations with it, of which as much as possible is kept.
     """
     return _Binder(policy, catalog, target, before).bound()
 
@@ -38,11 +38,17 @@ _WITHOUT_TEXT = frozenset(
 
 class _Binder:
     def __init__(
-        self, policy: Policy, catalog: CatalogSnapshot, target: str, before: CatalogSnapshot | None
+        self, policy: Policy, catalog: CatalogSnapshot, target: str, before: BoundPolicy | None
     ) -> None:
         self.policy, self.catalog, self.target = policy, catalog, target
         self.warnings: list[str] = []
-        self._index = NameIndex.of(catalog, before)
+        self._index = NameIndex.of(catalog, None if before is None else before.catalog)
+        #: by the same policy, for the same target: masks of other relations are the same
+        self._before = (
+            before
+            if before is not None and before.policy is policy and before.target == target
+            else None
+        )
         self._closed: dict[frozenset[ColumnId], frozenset[ColumnId]] = {}
         self._relatives: dict[frozenset[int], frozenset[int]] = {}
 
@@ -53,12 +59,20 @@ class _Binder:
             for column in columns:
                 column_tags[column] = (*column_tags.get(column, ()), tag)
         rules = tuple(self._rule(rule, tags) for rule in self.policy.rules)
-        masks = tuple(self._mask(mask, tags, column_tags) for mask in self.policy.masks)
+        mask_columns = [self._mask_columns(mask, tags) for mask in self.policy.masks]
+        touched = self._touched(mask_columns, column_tags)
+        masks = tuple(
+            self._mask(i, columns, column_tags, touched) for i, columns in enumerate(mask_columns)
+        )
         untrusted = self._untrusted()
         self.warnings += target_warnings(self.policy, self.catalog, self.target)
         self.warnings += partition_key_warnings(
             [(m.mask, m.columns) for m in masks], self.catalog, self.target, self._index.partitioned
         )
+        earlier = None
+        if self._before is not None:
+            lost = in_relations(touched, self._before.catalog)
+            earlier = EarlierMasks(self._before.combined_masks(), touched, lost)
         return BoundPolicy(
             policy=self.policy,
             catalog=self.catalog,
@@ -70,6 +84,7 @@ class _Binder:
             warnings=tuple(dict.fromkeys(self.warnings)),
             untrusted=untrusted,
             scanned=self._scanned(),
+            _earlier=earlier,
         )
 
     def _untrusted(self) -> frozenset[ColumnId]:
@@ -121,12 +136,10 @@ class _Binder:
             ),
         )
 
-    def _mask(
-        self,
-        mask: Mask,
-        tags: Mapping[str, frozenset[ColumnId]],
-        column_tags: Mapping[ColumnId, tuple[str, ...]],
-    ) -> BoundMask:
+    def _mask_columns(
+        self, mask: Mask, tags: Mapping[str, frozenset[ColumnId]]
+    ) -> frozenset[ColumnId]:
+        """What the mask's entry names, with relatives."""
         columns = _union([self._all_columns(mask.columns), *(tags[t] for t in mask.tags)])
         if not mask.pack and applies_to_target(mask.targets, self.target):
             self._warn(mask.columns, self._index.columns, f"mask (line {mask.line})")
@@ -136,8 +149,49 @@ class _Binder:
                         f"mask (line {mask.line}): no column of target {self.target} has the tag"
                         f" {tag!r}"
                     )
-        closed = self._close(columns)
-        return BoundMask(mask, closed, self._origins(mask, closed, column_tags))
+        return self._close(columns)
+
+    def _touched(
+        self,
+        mask_columns: Sequence[frozenset[ColumnId]],
+        column_tags: Mapping[ColumnId, tuple[str, ...]],
+    ) -> frozenset[int]:
+        """OIDs of the relations of which a mask, a name or a tag may differ from before: those that
+        changed, and those that inheritance ties to them.
+        """
+        before = self._before
+        if before is None:
+            return frozenset()
+        differing: set[ColumnId] = set()
+        for bound, columns in zip(before.masks, mask_columns, strict=True):
+            if bound.columns is not columns:
+                differing |= bound.columns ^ columns
+        if column_tags or before.column_tags:
+            differing.update(
+                [column for column, _ in column_tags.items() ^ before.column_tags.items()]
+            )
+        return self.catalog.changed_relations(before.catalog).union(
+            [column.relation for column in differing]
+        )
+
+    def _mask(
+        self,
+        number: int,
+        columns: frozenset[ColumnId],
+        column_tags: Mapping[ColumnId, tuple[str, ...]],
+        touched: frozenset[int],
+    ) -> BoundMask:
+        """``number``: of the policy's masks."""
+        mask = self.policy.masks[number]
+        if self._before is None:
+            return BoundMask(mask, columns, self._origins(mask, columns, column_tags))
+        bound = self._before.masks[number]
+        origins = dict(bound.origins)
+        for column in in_relations(touched, self._before.catalog):
+            origins.pop(column, None)
+        renewed = columns.intersection(in_relations(touched, self.catalog))
+        origins.update(self._origins(mask, renewed, column_tags))
+        return BoundMask(mask, columns, origins)
 
     def _origins(
         self,

@@ -9,9 +9,10 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from typing import NamedTuple
 
 from sallyport.core.subject import Subject
-from sallyport.policy.bound_mask import BoundMask
+from sallyport.policy.bound_mask import BoundMask, in_relations
 from sallyport.policy.checks.unread_code import gives_code, obstacle
 from sallyport.policy.containment import Containment
 from sallyport.policy.coverage import ColumnCoverage, coverage
@@ -163,6 +164,17 @@ class _Selection:
         )
 
 
+class EarlierMasks(NamedTuple):
+    """Masks of subjects by the catalog before, by the policy's masks that they are made of and
+    whether they are redacted. ``touched``: OIDs of the relations for which they may differ now;
+    ``columns``: that these had.
+    """
+
+    combined: Mapping[tuple[tuple[int, ...], bool], SubjectMasks]
+    touched: frozenset[int]
+    columns: Sequence[ColumnId]
+
+
 @dataclass(slots=True)
 class BoundPolicy:
     """A policy bound to one catalog snapshot and one target. ``addressed``: whom its rules are for,
@@ -183,6 +195,7 @@ class BoundPolicy:
     _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
     _selections: dict[tuple[bool, ...], _Selection] = field(default_factory=dict)
     _combined: dict[tuple[tuple[int, ...], bool], SubjectMasks] = field(default_factory=dict)
+    _earlier: EarlierMasks | None = None
 
     @property
     def version(self) -> str:
@@ -246,6 +259,11 @@ class BoundPolicy:
         self._remembered.clear()
         self._selections.clear()
         self._combined.clear()
+        self._earlier = None
+
+    def combined_masks(self) -> dict[tuple[tuple[int, ...], bool], SubjectMasks]:
+        """What :meth:`masks_of` has given until now."""
+        return dict(self._combined)
 
     def _make(self, subject: Subject, now: float, contained: Containment | None) -> SubjectPolicy:
         selected = self._select(subject)
@@ -358,26 +376,53 @@ class BoundPolicy:
         """
         masks = self._combined.get((indexes, redacts))
         if masks is None:
-            masks = self._combine(indexes)
-            if redacts:
-                redacted = {id(mask): redacted_mask(mask) for mask in masks.values()}
-                masks = SubjectMasks({column: redacted[id(mask)] for column, mask in masks.items()})
-            self._combined[indexes, redacts] = masks
+            masks = self._renewed(indexes, redacts)
+            if masks is None:
+                masks = SubjectMasks(
+                    self._combine(
+                        [(self.masks[i].mask, self.masks[i].origins) for i in indexes], redacts
+                    )
+                )
             masks.derive()
+            self._combined[indexes, redacts] = masks
         return masks
 
-    def _combine(self, indexes: tuple[int, ...]) -> SubjectMasks:
-        out = SubjectMasks()
-        for i in indexes:
-            bound = self.masks[i]
+    def _renewed(self, indexes: tuple[int, ...], redacts: bool) -> SubjectMasks | None:
+        """Made of those by the catalog before; None where there are none."""
+        if self._earlier is None:
+            return None
+        masks = self._earlier.combined.get((indexes, redacts))
+        if masks is None:
+            return None
+        touched = self._earlier.touched
+        columns = in_relations(touched, self.catalog)
+        parts = []
+        for bound in [self.masks[i] for i in indexes]:
+            own = {column: bound.origins[column] for column in columns if column in bound.columns}
+            parts.append((bound.mask, own))
+        lost = [column for column in self._earlier.columns if column in masks]
+        return masks.with_relations(touched, lost, self._combine(parts, redacts))
+
+    def _combine(
+        self, parts: Sequence[tuple[Mask, Mapping[ColumnId, str]]], redacts: bool
+    ) -> dict[ColumnId, ColumnMask]:
+        """``parts``: masks, with the columns they are of and what named each; in a column that
+        several name, the stricter counts.
+        """
+        combined: dict[ColumnId, ColumnMask] = {}
+        for mask, origins in parts:
             alike: dict[tuple[tuple[str, ...], str], ColumnMask] = {}
-            for column, origin in bound.origins.items():
+            for column, origin in origins.items():
                 tags = self.column_tags.get(column, ())
                 new = alike.get((tags, origin))
                 if new is None:
-                    new = alike[tags, origin] = _column_mask(bound.mask, tags, origin)
-                out[column] = stricter_mask(out[column], new) if column in out else new
-        return out
+                    new = alike[tags, origin] = _column_mask(mask, tags, origin)
+                before = combined.get(column)
+                combined[column] = new if before is None else stricter_mask(before, new)
+        if not redacts:
+            return combined
+        redacted = {id(mask): redacted_mask(mask) for mask in combined.values()}
+        return {column: redacted[id(mask)] for column, mask in combined.items()}
 
 
 def _own_part(uses: frozenset[str], subject: Subject, now: float) -> Hashable:

@@ -4,6 +4,7 @@ that have the same.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from sallyport.policy.decision import EQUALITY, ColumnMask, Filter
@@ -30,6 +31,8 @@ class SubjectMasks(dict[ColumnId, ColumnMask]):
     @cached_property
     def applied(self) -> dict[ColumnId, ColumnMask]:
         """The masks of all other columns."""
+        if not self.visible:
+            return dict(self)
         return {column: self[column] for column in self if column not in self.visible}
 
     @cached_property
@@ -47,3 +50,31 @@ class SubjectMasks(dict[ColumnId, ColumnMask]):
     def derive(self) -> None:
         """Make everything that is derived, before somebody waits for it."""
         _ = (self.relations, self.ordered_relations, self.applied, self.compared_relations)
+
+    def with_relations(
+        self,
+        touched: frozenset[int],
+        gone: Collection[ColumnId],
+        renewed: Mapping[ColumnId, ColumnMask],
+    ) -> SubjectMasks:
+        """These masks with others for the columns of the ``touched`` relations: without those that
+        are ``gone``, all of those they had, and with the ``renewed``. What is derived is made of
+        what was derived, which is cheaper than making all of it.
+        """
+        self.derive()
+        masks = SubjectMasks(self)
+        for column in gone:
+            del masks[column]
+        masks.update(renewed)
+        part = SubjectMasks(renewed)
+        masks.relations = (self.relations - touched) | part.relations
+        kept = [oid for oid in self.ordered_relations if oid not in touched]
+        masks.ordered_relations = tuple(sorted([*kept, *part.relations]))
+        masks.compared_relations = (self.compared_relations - touched) | part.compared_relations
+        masks.visible = self.visible.difference(gone) | part.visible
+        applied = dict(self.applied)
+        for column in gone:
+            applied.pop(column, None)
+        applied.update(part.applied)
+        masks.applied = applied
+        return masks

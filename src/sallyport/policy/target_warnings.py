@@ -22,7 +22,9 @@ def is_trusted_view(relation: Relation, patterns: Iterable[Pattern]) -> bool:
 def target_warnings(policy: Policy, catalog: CatalogSnapshot, target: str) -> Iterator[str]:
     """Patterns of functions and of trusted views that match nothing in the target."""
     functions = {
-        (f.schema, f.name) for f in catalog.functions.values() if not is_system_schema(f.schema)
+        (f.schema, f.name)
+        for f in (catalog.functions.values() if policy.functions else ())
+        if not is_system_schema(f.schema)
     }
     for pattern in policy.functions:
         if not any(pattern.matches(*name) for name in functions):
@@ -46,13 +48,13 @@ def partition_key_warnings(
         if not applies_to_target(mask.targets, target):
             continue
         where = f"mask of {mask.place}" if mask.pack else f"mask (line {mask.line})"
-        for column in sorted(
-            [c for c in columns if c.relation in partitioned] if partitioned else ()
-        ):
-            relation = catalog.relations[column.relation]
-            if column.attnum in relation.partition_key:
-                yield (
-                    f"{where}: {catalog.column_name(column)} is in the partition key of"
-                    f" {relation.qualified}. Subjects with this mask cannot read the table's rows,"
-                    " because the order of the partitions tells values"
-                )
+        for oid in sorted(partitioned):
+            relation = catalog.relations[oid]
+            for attnum in sorted(relation.partition_key):
+                column = ColumnId(oid, attnum)
+                if column in columns:
+                    yield (
+                        f"{where}: {catalog.column_name(column)} is in the partition key of"
+                        f" {relation.qualified}. Subjects with this mask cannot read the table's"
+                        " rows, because the order of the partitions tells values"
+                    )

@@ -44,8 +44,9 @@ from sallyport.sql.facts import (
 )
 from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
 from sallyport.sql.names import temporary_names
-from sallyport.sql.names.close_names import closest
-from sallyport.sql.names.resolve import SYSTEM, NameResolver
+from sallyport.sql.names import temporary_names
+from sallyport.sql.names.close_names import closest, closest_relation, meant, relation_elsewhere
+from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import Item, Scope
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.text.parse import DEFAULT_LENGTH, Node
@@ -319,24 +320,18 @@ class Analysis:
         if self.work.suggestions <= 0:
             return ""
         self.work.suggestions -= 1
-        like = closest(name, names)
-        return f'Perhaps you meant "{like}".' if like else ""
+        return meant(closest(name, names))
 
     def missing_relation(
         self, schema: str, name: str, position: int, object_kind: str = "relation"
     ) -> Value:
         """A relation by name that is not there; ``object_kind``: what PostgreSQL calls it."""
-        shared = [r for r in self.catalog.relations.values() if r.schema not in SYSTEM]
-        same = [r.qualified for r in shared if r.name == name]
-        if same:
-            hint = f'Perhaps you meant "{same[0]}".'
-        else:
-            near = (
-                r.name if r.schema == schema or r.schema in self.names.path else r.qualified
-                for r in shared
-            )
-            path = ", ".join(self.names.path)
-            hint = self.close(name, near) or f"Write its schema: the search_path is {path}."
+        path = self.names.path
+        like = relation_elsewhere(self.catalog, name)
+        if not like and self.work.suggestions > 0:
+            self.work.suggestions -= 1
+            like = closest_relation(self.catalog, schema, name, path)
+        hint = meant(like) or f"Write its schema: the search_path is {', '.join(path)}."
         shown = f"{schema}.{name}" if schema else name
         return self.missing(
             "SP1106", f'{object_kind} "{shown}" does not exist', hint, position, name

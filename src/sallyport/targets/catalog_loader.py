@@ -208,14 +208,14 @@ class _Reading:
             return before  # nothing was running then, and nothing began since
         changed = changed_rows(await self._query(changes_query(before.known.horizon, newest)))
         gone, complete = await self._gone(before, changed)
-        changes, known_rows_now = before.known.changes(changed, gone, complete, digest)
+        changes, rows_now = await compute_beside(
+            before.known.changes, changed, gone, complete, digest
+        )
         if not changes:
-            return replace(before, known=known_rows_now)
+            return replace(before, known=rows_now)
         changes = changes.extended(await self._query(changes.dependants_query()))
         loaded = {name: await self._query(sql) for name, sql in _queries(changes).items()}
-        return await compute_beside(
-            _made, before, before.server, path, loaded, changes, known_rows_now
-        )
+        return await compute_beside(_made, before, before.server, path, loaded, changes, rows_now)
 
     async def _gone(
         self, before: LoadedCatalog, changed: Mapping[str, ChangedRows]

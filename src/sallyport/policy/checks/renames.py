@@ -237,7 +237,7 @@ def _renamed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
         relation.oid: relation for relation in facts.after
     }
     future = replace(bound_policy.catalog, relations=MappingProxyType(relations))
-    bound = bind(bound_policy.policy, future, bound_policy.target, bound_policy.catalog)
+    bound = bind(bound_policy.policy, future, bound_policy.target, bound_policy)
     return (
         _masks_lost(bound_policy, bound, future)
         or _rules_moved(bound_policy, bound, relations)

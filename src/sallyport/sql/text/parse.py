@@ -30,7 +30,6 @@ The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pi
 from __future__ import annotations
 
 import ctypes
-import gc
 import importlib.util
 import operator
 import os
@@ -38,6 +37,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,7 @@ from typing import Any, Final
 import msgspec
 
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.core.interpreter import without_collecting
 from sallyport.wire.scan import nesting, outline, runs
 
 #: Bytes of text accepted when the caller does not say, and at most.
@@ -52,6 +53,8 @@ DEFAULT_LENGTH: Final = 1 << 20
 MAX_LENGTH: Final = 2 << 20
 #: Texts up to this many bytes are parsed on the caller's thread.
 SMALL: Final = 8192
+#: Trees of so many bytes of JSON are some thousand objects.
+_LARGE_TREE: Final = 1 << 18
 #: Tokens of a text that is judged, repeated rows and constants not counted. What takes 50 ms to
 #: judge has more.
 MAX_TOKENS: Final = 16_000
@@ -323,18 +326,13 @@ def _tree(sql: bytes) -> Node:
         raise RefusedError(refuse(code, message, position=max(position, 0)))
     if nesting(text) > MAX_DEPTH:
         raise too_deep()
-    collecting = gc.isenabled()
-    # objects by the ten thousand, and none is garbage: collecting would take most of the time
-    gc.disable()
     try:
-        tree: Node = _decode(text)
+        with without_collecting() if len(text) >= _LARGE_TREE else nullcontext():
+            tree: Node = _decode(text)
     except RecursionError:
         raise too_deep() from None
     except msgspec.DecodeError:
         raise RefusedError(refuse("SP1102", "cannot read the statement's parse tree")) from None
-    finally:
-        if collecting:
-            gc.enable()
     return tree
 
 
