@@ -27,8 +27,8 @@ _SUBJECT = Subject("somebody", "https://issuer.example", frozenset())
 def are_bound_alike(
     before: CatalogSnapshot, after: CatalogSnapshot, reread: CatalogSnapshot
 ) -> bool:
-    """Whether what is made of the difference is what is made of a catalog that was read whole: a bound policy,
-    and names that are retired.
+    """Whether what is made of the difference is what is made of a catalog that was read again: a
+    bound policy, and names that are retired.
     """
     bound = bind(_POLICY, before, "shop")
     bound.for_subject(_SUBJECT, 0.0)
