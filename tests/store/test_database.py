@@ -75,12 +75,33 @@ def test_two_gateways_may_start_at_once(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     engine = open_database(tmp_path)
     with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        _become(connection, "9999", usable_from="9999")
     engine.dispose()
     with pytest.raises(StoreError, match="newer than this version"):
         open_database(tmp_path)
     with pytest.raises(StoreError, match="schema 9999"):
         open_readonly(tmp_path)
+
+
+def test_a_newer_schema_that_only_has_more_is_used(tmp_path: Path) -> None:
+    """As by a worker that starts again while the other gateways are upgraded."""
+    engine = open_database(tmp_path)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE locks ADD COLUMN mood TEXT NOT NULL DEFAULT ''"))
+        _become(connection, "9999", usable_from=HEAD)
+    engine.dispose()
+    for opened in (open_database(tmp_path), open_readonly(tmp_path)):
+        with opened.connect() as connection:
+            assert database.revision_of(connection) == "9999"
+        opened.dispose()
+
+
+def _become(connection: sa.Connection, revision: str, usable_from: str) -> None:
+    """As a later migration leaves it."""
+    connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    connection.execute(
+        sa.text(f"UPDATE store_facts SET value = '{usable_from}' WHERE name = 'usable_from'")
+    )
 
 
 def test_what_is_not_a_database_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DatabaseError
 from sallyport.core.errors import SallyportError
 
 #: The newest migration; a test compares it with the scripts.
-HEAD: Final = "0014"
+HEAD: Final = "0015"
 FILE: Final = "sallyport.db"
 
 
@@ -91,14 +91,14 @@ def open_readonly(data_dir: Path) -> Engine:
     )
     try:
         with engine.connect() as connection:
-            revision = revision_of(connection)
+            usable, revision = is_usable(connection), revision_of(connection)
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(
             f"cannot read {path}: {error.orig}. If it is damaged, stop the gateway and run"
             " 'sallyport audit reindex'"
         ) from error
-    if revision != HEAD:
+    if not usable:
         engine.dispose()
         raise StoreError(
             f"{path} has schema {revision or 'none'}, this version of Sallyport reads {HEAD}: "
@@ -135,6 +135,18 @@ def revision_of(connection: Connection) -> str:
     return "" if row is None else str(row[0])
 
 
+def is_usable(connection: Connection) -> bool:
+    """Whether this version can use the schema: it is :data:`HEAD`, or a newer one that only has
+    more than HEAD had. Every migration says which is the oldest version for which that is so.
+    """
+    revision = revision_of(connection)
+    if revision <= HEAD:
+        return revision == HEAD
+    query = text("SELECT value FROM store_facts WHERE name = 'usable_from'")
+    usable_from = connection.execute(query).scalar()
+    return usable_from is not None and str(usable_from) <= HEAD
+
+
 def _migrate_file(connection: Connection, path: Path) -> None:
     connection.rollback()
     with connection.begin():
@@ -143,10 +155,11 @@ def _migrate_file(connection: Connection, path: Path) -> None:
 
 def migrate(connection: Connection, name: str) -> None:
     """Bring the schema to :data:`HEAD`, in the caller's transaction and under the caller's lock.
-    ``name``: of the database, for errors. Raises StoreError for one of a newer version.
+    ``name``: of the database, for errors. Raises StoreError for one of a newer version, unless that
+    one can be used as it is: gateways of two versions run beside each other during an upgrade.
     """
     revision = revision_of(connection)
-    if revision == HEAD:
+    if is_usable(connection):
         return
     if revision > HEAD:
         raise StoreError(

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sallyport.core.secret import Secret
 from sallyport.store import postgresdialect
-from sallyport.store.database import HEAD, StoreError, migrate, revision_of
+from sallyport.store.database import HEAD, StoreError, is_usable, migrate, revision_of
 from sallyport.store.dialect import lock_key, reason_of
 
 #: Seconds that one answer may take: usually, where the event loop waits for it, and for a
@@ -25,6 +26,8 @@ from sallyport.store.dialect import lock_key, reason_of
 PATIENT: Final = 15.0
 PROMPT: Final = 2.0
 _MIGRATING: Final = 600.0
+#: Asks whether a server is one that cannot be written: "on" on a standby.
+READ_ONLY: Final = "SHOW transaction_read_only"
 _POOL: Final = 4
 #: The oldest server: 14 is the oldest that PostgreSQL's project supports in 2026.
 _OLDEST: Final = 140000
@@ -33,7 +36,7 @@ _OLDEST: Final = 140000
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
     """Where the store is, and who comes. ``context`` None: without TLS. ``connect_seconds``: for a
-    connection to be made.
+    connection to be made. ``standbys``: other servers, of which one may be the primary now.
     """
 
     host: str
@@ -43,9 +46,16 @@ class StoreAddress:
     password: Secret | None = field(default=None, repr=False)
     context: ssl.SSLContext | None = None
     connect_seconds: float = 5.0
+    standbys: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each, in the order in which they are tried."""
+        return ((self.host, self.port), *self.standbys)
 
     def __str__(self) -> str:
-        return f"the store {self.database} at {self.host}:{self.port}"
+        servers = " or ".join(f"{host}:{port}" for host, port in self.servers)
+        return f"the store {self.database} at {servers}"
 
 
 def engine_of(address: StoreAddress, seconds: float = PATIENT) -> Engine:
@@ -72,7 +82,7 @@ def engine_of(address: StoreAddress, seconds: float = PATIENT) -> Engine:
         database=address.database,
     )
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             connect_args=arguments,
             pool_size=_POOL,
@@ -86,6 +96,37 @@ def engine_of(address: StoreAddress, seconds: float = PATIENT) -> Engine:
             "a store in PostgreSQL needs drivers: pip install 'sallyport[postgres]', or remove"
             " 'store'"
         ) from None
+    if address.standbys:
+        event.listen(engine, "do_connect", partial(_connect_to_primary, address))
+    return engine
+
+
+def _connect_to_primary(
+    address: StoreAddress, dialect: Any, record: object, arguments: Any, options: dict[str, Any]
+) -> Any:
+    """Connect to the first server that can be written (libpq: target_session_attrs=read-write).
+    Raises the driver's error of the last one.
+    """
+    problem: Exception | None = None
+    for host, port in address.servers:
+        try:
+            connection = dialect.connect(*arguments, **{**options, "host": host, "port": port})
+        except dialect.loaded_dbapi.Error as error:
+            problem = error
+            continue
+        try:
+            cursor = connection.cursor()
+            cursor.execute(READ_ONLY)
+            (read_only,) = cursor.fetchone()
+            connection.rollback()
+        except dialect.loaded_dbapi.Error as error:
+            problem = error
+        else:
+            if read_only == "off":
+                return connection
+            problem = dialect.loaded_dbapi.OperationalError(f"{host}:{port} cannot be written")
+        dialect.do_close(connection)
+    raise problem if problem is not None else ValueError("an address has a server")
 
 
 def open_postgres(address: StoreAddress) -> Engine:
@@ -112,11 +153,11 @@ def open_postgres_readonly(address: StoreAddress) -> Engine:
     engine = engine_of(address)
     try:
         with engine.connect() as connection:
-            revision = revision_of(connection)
+            usable, revision = is_usable(connection), revision_of(connection)
     except SQLAlchemyError as error:
         engine.dispose()
         raise _unusable(address, error) from None
-    if revision != HEAD:
+    if not usable:
         engine.dispose()
         raise StoreError(
             f"{address} has schema {revision or 'none'}, this version of Sallyport reads {HEAD}: "

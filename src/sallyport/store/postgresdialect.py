@@ -22,8 +22,9 @@ from sqlalchemy.types import JSON, Integer, String
 #: The scheme of engines' URLs.
 SCHEME: Final = "postgresql+sallyport"
 #: SQLSTATEs after which the connection is gone: admin_shutdown, crash_shutdown,
-#: cannot_connect_now, idle_session_timeout (PostgreSQL, appendix A).
-_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+#: cannot_connect_now, idle_session_timeout, and read_only_sql_transaction, of a server that is a
+#: standby now (PostgreSQL, appendix A).
+_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25006"})
 
 
 class _Types(base.PGTypeCompiler):

@@ -70,7 +70,8 @@ store_facts = Table(
 )
 
 #: Processes that serve, by ``<gateway>-<worker>-<run>``; :mod:`sallyport.store.owners`. ``beat``:
-#: Unix seconds when it last said that it lives.
+#: Unix seconds when it last said that it lives. ``name``: the gateway's, for people. ``policy``:
+#: the version in force.
 owners = Table(
     "owners",
     metadata,
@@ -78,7 +79,41 @@ owners = Table(
     Column("gateway", String(16), nullable=False),
     Column("started", Float, nullable=False),
     Column("beat", Float, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("software", Text, nullable=False, server_default=""),
+    Column("policy", Text, nullable=False, server_default=""),
+    Column("policy_problem", Text, nullable=False, server_default=""),
     Index("ix_owners_beat", "beat"),
+)
+
+#: Cells of :mod:`sallyport.core.counts` that gateways add up together: ``key``: digest in hex
+#: digits; ``memory``, ``worker``: which process counts, and ``owner``: its incarnation;
+#: ``changed``: Unix seconds of the database's clock.
+shared_counts = Table(
+    "shared_counts",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("memory", String(16), primary_key=True),
+    Column("worker", Integer, primary_key=True, autoincrement=False),
+    Column("owner", String(64), nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("sessions", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("changed", Float, nullable=False),
+    Index("ix_shared_counts_changed", "changed"),
+)
+
+#: Policies for every gateway of the store that takes them from it
+#: (:mod:`sallyport.store.publishedpolicies`), the newest last. ``sealed``: its text.
+published_policies = Table(
+    "published_policies",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("version", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("published", Float, nullable=False),
+    Column("publisher", Text, nullable=False),
 )
 
 #: What sessions are found by: :class:`sallyport.audit.ports.StatementText`. ``relations``: in lower
