@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sallyport.audit.recording import SessionRecording
 from sallyport.demo.postgres import free_port
 from sallyport.server import intents
 from sallyport.server.intents import IntentWriter, WriteGate
+from sallyport.server.lane import COMPILED
 from tests.audit.helpers import begin, judged
 from tests.faults.test_crashes import recorded
 from tests.support import acknowledged as ack
@@ -239,6 +242,55 @@ def test_a_gateway_whose_journal_fails_changes_nothing(
     second.close()
     assert "the journal can be written again" in gateway.log.read_text()
     wait_for(lambda: any(s.number == 2 for s in recorded(gateway.home / "var" / "recordings")))
+
+
+@pytest.mark.skipif(not COMPILED, reason="there is a lane only where there is a compiler")
+@pytest.mark.parametrize("durability", ["standard", "strict"])
+def test_what_waits_in_the_lane_is_not_sent_when_the_journal_fails(
+    make_gateway: Callable[..., Gateway], own_postgres: Server, durability: str
+) -> None:
+    """With ``strict`` the lane waits for a thread that flushes; the session ends as elsewhere."""
+    console = free_port()
+    extra = {
+        "console": {"listen": f"127.0.0.1:{console}"},
+        "recording": {"durability": durability},
+    }
+    gateway = make_gateway(targets={"shop": own_postgres}, extra=extra)
+
+    def lane_statements() -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{console}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        sample = re.search(r"^sallyport_lane_statements_total ([0-9.e+]+)$", text, re.MULTILINE)
+        return float(sample[1]) if sample else 0.0
+
+    def stock() -> int:
+        with psycopg.connect(own_postgres.superuser_dsn) as db:
+            row = db.execute("SELECT stock FROM products WHERE id = 1").fetchone()
+        return int(row[0]) if row else -1
+
+    journal = gateway.home / "var" / "recordings" / "journal"
+    more = "UPDATE products SET stock = stock + 1 WHERE id = 1"
+    sessions = [psycopg.connect(gateway.dsn(), autocommit=True) for _ in range(3)]
+    for session in sessions:
+        for _ in range(5):
+            session.execute(more)
+    in_lane, before = lane_statements(), stock()
+    for session in sessions:
+        session.execute(more)
+    assert lane_statements() == in_lane + 3, "the sessions are in the lane"
+    shutil.rmtree(journal)
+    journal.touch()  # so that it cannot be made anew
+    with ThreadPoolExecutor(3) as threads:
+        ends = [threads.submit(session.execute, more) for session in sessions]
+        errors = [end.exception() for end in ends]
+    for error in errors:
+        assert isinstance(error, psycopg.Error) and "SP1801" in str(error)
+    assert stock() == before + 3, "nothing was sent that the journal does not have"
+    journal.unlink()
+    wait_for(lambda: "the journal can be written again" in gateway.log.read_text())
+    with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+        session.execute(more)
+    assert stock() == before + 4
 
 
 def test_every_way_to_the_database_is_journaled(
