@@ -23,7 +23,7 @@ from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
-from sallyport.operations.policies import PolicyVersions
+from sallyport.operations.policies import Members, PolicyVersions
 from sallyport.server.gateway import Gateway
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ async def start_console(
     delivery: RecordDelivery,
     actions: ActionLog,
     cosigner: Cosigner | None,
+    members: Members,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None where there is none. Raises ConfigError."""
     address, console = config.console_address, config.console
@@ -72,6 +73,7 @@ async def start_console(
         slack=slack,
         cosigner=cosigner,
         policies=policies,
+        members=members,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         search=delivery.open_index,
         streams=delivery.streams,

@@ -69,6 +69,7 @@ from sallyport.store.owners import SqlOwners
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.sharedcounts import SqlSharedCounts
 from sallyport.store.writer import Writer
 from sallyport.workers.place import LonePlace, Place
 
@@ -99,6 +100,10 @@ class _Storage:
     index: SqlSessionIndex
     policies: SqlPolicyVersions
     approvals: SqlApprovalStore
+
+    def shared_counts(self) -> SqlSharedCounts | None:
+        """What all processes of the store count; None where this one is alone with its store."""
+        return self.store.shared_counts(self.worker, self.owners.owner, self.beats.is_dead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ async def gateway_running(
     async with AsyncExitStack() as foundation, AsyncExitStack() as parts:
         storage = await _open_storage(config, place, foundation, accept_lost_state)
         parts.callback(storage.writer.close)
-        policy = open_policy_file(config, storage.policies)
+        published = storage.store.published()
+        policy = open_policy_file(config, storage.policies, published)
         record, intents = await _open_record(config, storage, parts)
         identity = await _open_identity(config, storage, parts)
         approvals = _open_approvals(storage, identity.channels)
@@ -158,8 +164,11 @@ async def gateway_running(
             identity.tokens,
             storage.beats,
             identity.ended,
+            storage.shared_counts(),
+            published,
         )
-        siblings = shared.begin()
+        foundation.push_async_callback(shared.end)
+        siblings = await shared.begin()
         _keep_policies(gateway, storage, shared)
         storage.store.begin(gateway.spawn)
         delivery = await open_record_delivery(
@@ -191,6 +200,7 @@ async def gateway_running(
                 delivery=delivery,
                 actions=actions,
                 cosigner=record.cosigner,
+                members=storage.beats,
             )
         yield gateway, doors.server.sockets[0].getsockname()[:2]
 
@@ -218,13 +228,14 @@ async def _open_storage(
         close_directory(config.recording_directory)
     keys = await gateway_keys(config)
     store = await open_gateway_store(
-        config, lock, logins.secret, accept_lost_state=accept_lost_state
+        config, lock, logins.secret, accept_lost_state=accept_lost_state, worker=worker.number
     )
     foundation.push_async_callback(store.close)
     approvals = SqlApprovalStore(store.prompt, store.seal)
     foundation.callback(approvals.close)
     writer = Writer(store.engine)
     beats = SqlOwners(store.prompt, owners)
+    beats.name = store.name
     return _Storage(
         logins,
         mask_keys,
@@ -373,6 +384,7 @@ def _keep_policies(gateway: Gateway, storage: _Storage, shared: SharedState) -> 
         shared.policy_taken(taken.version)
 
     gateway.on_policy = on_policy
+    storage.beats.policy = shared.policy_in_force
     source = f"{STARTED}; {accepted}" if accepted else STARTED
     current = version_of(gateway.policy.current, source, time.time())
     policies.keep(current, again=bool(accepted))
@@ -382,7 +394,7 @@ async def _begin_tasks(
     gateway: Gateway, storage: _Storage, shared: SharedState, intents: IntentWriter
 ) -> None:
     await gateway.run()
-    gateway.spawn(gateway.tasks.repeat(shared.look, "owners"), "owners")
+    shared.start()
     intents.start()
     managed = storage.logins.managed
     if managed.sources:

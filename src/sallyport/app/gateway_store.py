@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 
 from sallyport.config import Config
 from sallyport.config.secrets import Resolve
 from sallyport.config.storage import SharedStore
+from sallyport.core.address import parse_address
+from sallyport.core.announcements import Announcements, JoinedAnnouncements
 from sallyport.core.errors import ConfigError
 from sallyport.core.files import create_private
 from sallyport.core.worker import Worker
@@ -26,11 +29,15 @@ from sallyport.store.dialect import StoreLostError
 from sallyport.store.link import StoreLink
 from sallyport.store.mark import identity_of, open_shared_store, open_store
 from sallyport.store.postgres import PROMPT, StoreAddress, engine_of
+from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.sealing import Seal, open_seal
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.sharedcounts import SqlSharedCounts
 from sallyport.store.writer import Writer
 
 NAME_FILE: Final = "gateway.name"
+#: Seconds that what other gateways count is good for at least: some exchanges.
+_COUNTS_GOOD: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,34 @@ class GatewayStore:
         """Of the sessions whose recordings this gateway has. ``is_dead``: as in the index."""
         return SqlSessionIndex(self.engine, writer, is_dead, gateway=self.name)
 
+    def shared_counts(
+        self, worker: Worker, owner: str, is_dead: Callable[[str], bool]
+    ) -> SqlSharedCounts | None:
+        """What this process (``owner``) counts together with other gateways; None without them."""
+        if self.link is None:
+            return None
+        counts, number = worker.counts, worker.number
+        worker.counts.share(max(self.watch.grace, _COUNTS_GOOD))
+        return SqlSharedCounts(self.prompt, counts, number, owner, self.name, is_dead)
+
+    def published(self) -> SqlPublishedPolicies | None:
+        """Policies for every gateway; None where there is but one."""
+        return None if self.link is None else SqlPublishedPolicies(self.engine, self.seal)
+
     def rows(self) -> SqlSessionIndex:
         """The sessions of all gateways, for the event loop."""
         return SqlSessionIndex(self.prompt)
 
     def tied(self, worker: Worker) -> Worker:
-        """With the messages of the gateways that share the store."""
-        return worker if self.link is None else replace(worker, announcements=self.link)
+        """With the messages of the gateways that share the store. Workers of this gateway go on to
+        tell each other what changed when the store is away.
+        """
+        if self.link is None:
+            return worker
+        announcements: Announcements = self.link
+        if not worker.is_alone:
+            announcements = JoinedAnnouncements(worker.announcements, self.link)
+        return replace(worker, announcements=announcements, shares_store=True)
 
     def begin(self, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
         """Keep the connection to the gateways that share the store, as a task."""
@@ -76,9 +104,16 @@ class GatewayStore:
 
 
 async def open_gateway_store(
-    config: Config, lock: IO[bytes], resolve: Resolve, *, accept_lost_state: bool
+    config: Config,
+    lock: IO[bytes],
+    resolve: Resolve,
+    *,
+    accept_lost_state: bool,
+    worker: int = 0,
 ) -> GatewayStore:
-    """``lock``: of the data directory. Raises StoreError, ConfigError."""
+    """``lock``: of the data directory. ``worker``: the number of this process, which has a
+    connection of its own. Raises StoreError, ConfigError.
+    """
     data = config.data_directory
     if not isinstance(config.store, SharedStore):
         opened = await asyncio.to_thread(
@@ -98,7 +133,7 @@ async def open_gateway_store(
     )
     name = await asyncio.to_thread(gateway_name, data)
     identity = await asyncio.to_thread(identity_of, opened.engine)
-    link = StoreLink(address, name, identity)
+    link = StoreLink(address, name, identity, worker)
     try:
         await link.open()
     except StoreError:
@@ -114,16 +149,22 @@ async def open_gateway_store(
 
 def prompt_engine(address: StoreAddress, link: StoreLink) -> Engine:
     """Of the shared store, for the event loop: while ``link`` is lost it refuses at once, also to
-    connect. Connections that it keeps are not asked then whether they still work.
+    connect. Connections that it keeps are not asked then whether they still work. A call that gets
+    no answer in time is the last one that waits.
     """
 
     def refuse_lost(*_: object) -> None:
         if link.is_lost:
             raise StoreLostError(f"the store cannot be reached: {link.problem}")
 
+    def suspect(context: ExceptionContext) -> None:
+        if isinstance(context.original_exception.__cause__, TimeoutError):
+            link.suspect()
+
     engine = engine_of(address, PROMPT)
+    event.listen(engine, "handle_error", suspect)
     for moment in ("do_connect", "begin"):
-        event.listen(engine, moment, refuse_lost)
+        event.listen(engine, moment, refuse_lost, insert=True)  # before anything connects
     link.on_lost = engine.dispose
     return engine
 
@@ -141,6 +182,7 @@ async def store_address(settings: SharedStore, resolve: Resolve) -> StoreAddress
         password,
         tls.client_context(settings.tls, Path(settings.ca) if settings.ca else None),
         settings.connect_seconds,
+        tuple((each.host, each.port) for each in map(parse_address, settings.standbys)),
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from sallyport.config import Config
+from sallyport.config.storage import SharedStore
 from sallyport.core.errors import ConfigError
+from sallyport.policy.file.published import PublishedPolicy
 from sallyport.policy.file.source import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.store.policies import SqlPolicyVersions
+from sallyport.store.publishedpolicies import SqlPublishedPolicies
 
 log = structlog.get_logger("sallyport")
 
@@ -22,14 +27,17 @@ def check_together(config: Config, policy: Policy) -> None:
         )
 
 
-def open_policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
-    """The policy to start with: the file's, or loudly the last good one. Raises ConfigError when
-    there is neither.
+def open_policy_file(
+    config: Config, versions: SqlPolicyVersions, published: SqlPublishedPolicies | None
+) -> PolicyFile:
+    """The policy to start with: the published one, or the file's, or loudly the last good one.
+    Raises ConfigError when there is none.
     """
+    check, shared = partial(check_together, config), config.store
+    if published and isinstance(shared, SharedStore) and shared.policy == "published":
+        return PublishedPolicy(config.policy_path, published, check)
     policy = PolicyFile(
-        config.policy_path,
-        check=lambda candidate: check_together(config, candidate),
-        last_good=lambda: next(iter(policies.recent(1)), None),
+        config.policy_path, check=check, last_good=lambda: next(iter(versions.recent(1)), None)
     )
     if policy.problem:
         log.error(

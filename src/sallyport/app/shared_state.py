@@ -17,6 +17,7 @@ from functools import partial
 
 import msgspec
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.approvals.service import Approvals
 from sallyport.config import Config
@@ -30,10 +31,13 @@ from sallyport.identity.single_logout import EndedSession, EndedSessions
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.siblings import Siblings
 from sallyport.policy.containment import Containment
+from sallyport.policy.file.published import PublishedPolicy, difference
 from sallyport.policy.versions import CHANGED
 from sallyport.server.gateway import Gateway
 from sallyport.server.watching import Watching
 from sallyport.store.owners import BEAT, SqlOwners
+from sallyport.store.publishedpolicies import SqlPublishedPolicies
+from sallyport.store.sharedcounts import EVERY, SqlSharedCounts
 from sallyport.watch.finding import AgentKey, Finding
 from sallyport.watch.watcher import Batch
 from sallyport.workers.link import LAST_REPORT, REPORT
@@ -57,9 +61,16 @@ class SharedState:
     tokens: SessionTokens
     owners: SqlOwners
     ended: EndedSessions
+    counts: SqlSharedCounts | None = None
+    published: SqlPublishedPolicies | None = None
+    _notes: list[str] = dataclasses.field(default_factory=lambda: [""])
 
-    def begin(self) -> Siblings | None:
-        """Listen to the others, and tell them. The first worker's view of them; None elsewhere."""
+    async def begin(self) -> Siblings | None:
+        """Listen to the others, and tell them. The first worker's view of them; None elsewhere.
+        Raises SQLAlchemyError.
+        """
+        if self.counts is not None:
+            await asyncio.to_thread(self.counts.begin)
         if isinstance(self.worker.announcements, Alone):
             return None
         announcements = self.worker.announcements
@@ -83,13 +94,47 @@ class SharedState:
         self.ended.announce = self._announce_logout
         return None if self.worker.is_alone else self._begin_reports()
 
+    def start(self) -> None:
+        """Look at the store now and then, until the gateway's tasks end."""
+        spawn, repeat = self.gateway.spawn, self.gateway.tasks.repeat
+        spawn(repeat(self.look, "owners"), "owners")
+        if self.counts is not None:
+            spawn(repeat(self.count, "shared counts"), "shared counts")
+
+    async def end(self) -> None:
+        """This process serves no more."""
+        if self.counts is not None:
+            await asyncio.to_thread(self.counts.end)
+
     def policy_taken(self, version: str) -> None:
         """This process took a policy: the others look at the file now."""
         self.worker.announcements.publish(Topic.POLICY, version)
 
+    def policy_in_force(self) -> tuple[str, str]:
+        """Its version, and what is to be said about it."""
+        gateway = self.gateway
+        return gateway.policy.current.version, gateway.policy_problem or self._notes[-1]
+
+    def _look_at_published(self) -> None:
+        """See whether another policy was published; the gateway takes it within a second."""
+        source = self.gateway.policy
+        if self.published is None:
+            return
+        try:
+            if isinstance(source, PublishedPolicy):
+                source.look()
+            note = difference(source, self.published.newest_version())
+        except SQLAlchemyError:  # the store's connection says what is wrong
+            return
+        if note and note != self._notes[-1]:
+            log.warning("the policy in force is not what it may be thought to be", reason=note)
+        self._notes[:] = [note]
+
     def resume(self) -> None:
         """Messages may have been lost: take whatever was missed, and look at the policy file."""
         self.owners.begin_again()
+        if self.counts is not None:
+            self.counts.begin_again()
         self._take_missed()
         self.gateway.reload_policy(CHANGED)
 
@@ -98,10 +143,17 @@ class SharedState:
         store what could not be stored, and void what dead processes wait for. What fails is tried
         again with the next look.
         """
+        await asyncio.to_thread(self._look_at_published)
         await asyncio.to_thread(self.owners.beat)
         self._take_missed()
         self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")
         await asyncio.sleep(BEAT)
+
+    async def count(self) -> None:
+        """Now and then: tell other gateways what is counted here, and hear what they count."""
+        if self.counts is not None:
+            await asyncio.to_thread(self.counts.step)
+        await asyncio.sleep(EVERY)
 
     def _take_missed(self) -> None:
         """On the event loop, so that nothing changes between the reading and the taking."""

@@ -1,6 +1,7 @@
 """``sallyport policy explain | test``: what would the policy say to this statement, and why; does
 it keep its promises. (``check``: :mod:`sallyport.cli.policycheck`; ``history``:
-:mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
+:mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`; ``publish``,
+``gateways``: :mod:`sallyport.cli.policyrollout`.)
 
 ``explain`` and ``test`` need the target's catalog, because patterns are matched against real names.
 It is read over the gateway's own connection (:mod:`sallyport.app.target_catalogs`);
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sallyport.audit.display import inert
-from sallyport.cli import policycheck, policycoverage, policyhistory
+from sallyport.cli import policycheck, policycoverage, policyhistory, policyrollout
 from sallyport.cli.policycheck import CatalogSource
 from sallyport.core.errors import ConfigError
 
@@ -104,6 +105,7 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
         _Explaining(config, catalog_source).test(file)
 
     policyhistory.add(commands)
+    policyrollout.add(commands)
     policycoverage.add(
         commands, lambda config, target: _Explaining(config, catalog_source).judge(target)
     )

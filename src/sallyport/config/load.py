@@ -20,7 +20,6 @@ from sallyport.config import (
 from sallyport.config.check import Check
 from sallyport.config.model import Config, RecordingEncryption, WatchSettings
 from sallyport.config.secrets import SecretRef
-from sallyport.config.storage import SharedStore
 from sallyport.core.worker import MOST
 from sallyport.core.yamltext import YamlPath, read_yaml
 
@@ -137,12 +136,6 @@ def _numbers(check: Check, config: Config) -> None:
     if not 1 <= config.worker_count <= MOST:
         raise check.error(
             ("workers",), f"{config.workers} is not usable", f"Write auto, or from 1 to {MOST}"
-        )
-    if config.worker_count > 1 and isinstance(config.store, SharedStore):
-        raise check.error(
-            ("workers",),
-            "gateways that share a store have one worker each",
-            "Leave it out, and start more gateways",
         )
     if config.recording.search_statements < 0:
         raise check.error(

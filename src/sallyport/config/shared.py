@@ -8,7 +8,7 @@ from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.secrets import SecretRef
 from sallyport.config.storage import SharedStore
-from sallyport.core.address import is_loopback
+from sallyport.core.address import is_loopback, parse_address
 from sallyport.core.yamltext import YamlPath
 
 _PATH: YamlPath = ("store",)
@@ -25,6 +25,14 @@ def store(check: Check, settings: SharedStore) -> SharedStore:
     if settings.grace_seconds < 0 or settings.connect_seconds <= 0:
         key = "grace_seconds" if settings.grace_seconds < 0 else "connect_seconds"
         raise check.error((*_PATH, key), "the number is not usable", "Write a positive number")
+    for number, standby in enumerate(settings.standbys):
+        try:
+            usable = bool(parse_address(standby).port)
+        except ValueError:
+            usable = False
+        if not usable:
+            place = (*_PATH, "standbys", number)
+            raise check.error(place, f"{standby!r} is not usable", "Write host:port")
     _tls(check, settings)
     replaced: SharedStore = msgspec.structs.replace(
         settings,
@@ -45,6 +53,7 @@ def _tls(check: Check, settings: SharedStore) -> None:
         if settings.tls != "verify-full":
             what = f"the CA is not used with 'tls: {settings.tls}'"
             raise check.error((*_PATH, "ca"), what, "Write 'tls: verify-full', or remove 'ca'")
-    if settings.tls == "disable" and not is_loopback(settings.host):
+    hosts = (settings.host, *(parse_address(standby).host for standby in settings.standbys))
+    if settings.tls == "disable" and not all(map(is_loopback, hosts)):
         what = "locks and approvals would cross the network in clear, and could be changed there"
         raise check.error((*_PATH, "tls"), what, "Write 'tls: verify-full'")

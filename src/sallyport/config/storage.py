@@ -28,8 +28,9 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class SharedStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PostgreSQL as the store of several gateways. ``key``: 32 bytes as 64 hexadecimal digits, the
-    same for all of them: seals what approvals hold. ``grace_seconds``: for how long running
-    sessions go on while the store cannot be reached.
+    same for all of them: seals what approvals hold. ``standbys``: host:port of servers that may
+    become the primary. ``grace_seconds``: for how long running
+    sessions go on while the store cannot be reached. ``policy``: from where it is taken.
     """
 
     host: str
@@ -37,8 +38,10 @@ class SharedStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str
     key: SecretRef
     port: int = 5432
+    standbys: tuple[str, ...] = ()
     password: SecretRef | None = None
     tls: Literal["verify-full", "disable"] = "verify-full"
     ca: str | None = None
     connect_seconds: float = 5.0
     grace_seconds: float = 60.0
+    policy: Literal["file", "published"] = "file"

@@ -9,7 +9,7 @@ by ``resume`` to read the store again.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 #: The most bytes of one message: PostgreSQL's NOTIFY takes a payload below 8000 bytes.
@@ -43,3 +43,27 @@ class Announcements(Protocol):
 
     def on_resume(self, reload: Callable[[], None]) -> None:
         """Call ``reload`` in the event loop after a time in which messages may have been lost."""
+
+
+class JoinedAnnouncements:
+    """Several ways to the other processes, of which each reaches others: by the supervisor to the
+    workers beside this one, and by the store to the processes of other gateways.
+    """
+
+    def __init__(self, *ways: Announcements) -> None:
+        self._ways: Sequence[Announcements] = ways
+
+    def publish(self, topic: Topic, body: str) -> None:
+        """See :class:`Announcements`."""
+        for way in self._ways:
+            way.publish(topic, body)
+
+    def subscribe(self, topic: Topic, receive: Callable[[str], None]) -> None:
+        """See :class:`Announcements`."""
+        for way in self._ways:
+            way.subscribe(topic, receive)
+
+    def on_resume(self, reload: Callable[[], None]) -> None:
+        """See :class:`Announcements`."""
+        for way in self._ways:
+            way.on_resume(reload)

@@ -8,6 +8,10 @@ sessions, and takes over its sums.
 A key is there as long as something is counted for it: sums are forgotten :data:`KEPT` seconds after
 their newest part. Where a key finds no place, :class:`CountsFullError` says so, and the caller lets
 nothing more happen.
+
+Gateways that share a store tell each other their cells of the keys in :data:`SHARED`
+(:mod:`sallyport.store.sharedcounts`); a reader adds those up as well. What is known of the others
+is good for a bounded time, after which :attr:`Counts.is_stale` says so.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ import fcntl
 import hashlib
 import mmap
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from time import time
+from time import monotonic, time
 from typing import Final, NamedTuple
 
 from sallyport.core.errors import SallyportError
@@ -30,6 +35,8 @@ KEPT: Final = 3660
 #: Keys that the table has room for, and places of which each key may have one.
 SLOTS: Final = 16_384
 WAYS: Final = 64
+#: How the keys begin that gateways with one store count together.
+SHARED: Final = ("read\0", "subject\0")
 _KEY: Final = 16
 _NUMBERS: Final = 4
 
@@ -49,8 +56,8 @@ class Cell(NamedTuple):
 
 class Counts:
     """One process's end. ``number``: from 0, of ``processes``. ``descriptor``: of the memory that
-    they
-    share, from :func:`shared_memory`; -1: memory of its own. ``now``: Unix seconds. Any thread.
+    they share, from :func:`shared_memory`; -1: memory of its own. ``memory_id``: what tells that
+    memory from others, hex digits. ``now``: Unix seconds. Any thread.
     """
 
     def __init__(
@@ -61,8 +68,15 @@ class Counts:
         *,
         slots: int = SLOTS,
         now: Callable[[], float] = time,
+        memory_id: str = "",
     ) -> None:
         self._number, self._processes, self._now = number, processes, now
+        self.memory_id = memory_id or secrets.token_hex(8)
+        self._own_shared: set[bytes] = set()
+        self._changed: set[bytes] = set()
+        self._elsewhere: dict[bytes, dict[str, Cell]] = {}
+        self._good_seconds: float | None = None  # None: no other gateway counts
+        self._heard = float("-inf")  # monotonic seconds of the last word of the others
         self._slots = slots
         self._width = _KEY // 8 + _NUMBERS * processes  # numbers of a slot
         self._descriptor = descriptor
@@ -80,11 +94,12 @@ class Counts:
 
     def total(self, key: str, since: int | None = None) -> Cell:
         """What all of them counted; of sums, those of ``since`` (Unix seconds) or later."""
-        slot = self._find(_digest(key))
-        if slot < 0:
-            return Cell()
+        digest = _digest(key)
+        slot = self._find(digest)
         oldest = self._oldest() if since is None else since
-        cells = [self._cell(slot, number) for number in range(self._processes)]
+        cells = [*self._elsewhere.get(digest, {}).values()]
+        if slot >= 0:
+            cells += [self._cell(slot, number) for number in range(self._processes)]
         recent = [cell for cell in cells if cell.at >= oldest]
         return Cell(
             sum(cell.sessions for cell in cells),
@@ -101,13 +116,14 @@ class Counts:
             taken: list[int] = []
             for key, bound in bounds.items():
                 slot = self._place(_digest(key))
-                cells = (self._cell(slot, number) for number in range(self._processes))
-                if sum(cell.sessions for cell in cells) >= bound:
+                if self.total(key).sessions >= bound:
                     for own in taken:
                         self._numbers[own] -= 1
                     return key
                 taken.append(self._own(slot))
                 self._numbers[taken[-1]] += 1  # at once: an unused slot may go to the next key
+        for key in bounds:
+            self._note(key)
         return None
 
     def full(self, bounds: Mapping[str, int]) -> str | None:
@@ -121,6 +137,7 @@ class Counts:
                 slot = self._find(_digest(key))
                 if slot >= 0 and self._numbers[self._own(slot)] > 0:
                     self._numbers[self._own(slot)] -= 1
+                    self._note(key)
 
     def put(self, key: str, first: int, second: int, at: int) -> None:
         """The sums of this process are these. Raises CountsFullError for a new key."""
@@ -128,9 +145,55 @@ class Counts:
         slot = self._find(digest)
         if slot >= 0 and self._is_used(slot, self._number, self._oldest()):
             self._write(slot, first, second, at)
-            return
-        with self._locked():  # nobody else may give the slot to another key now
-            self._write(self._place(digest), first, second, at)
+        else:
+            with self._locked():  # nobody else may give the slot to another key now
+                self._write(self._place(digest), first, second, at)
+        self._note(key, digest)
+
+    # -- other gateways ----------------------------------------------------------------------------
+
+    def share(self, seconds: float) -> None:
+        """Other gateways count, too. What they told is good for so many seconds."""
+        self._good_seconds = seconds
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is not known well enough what other gateways counted."""
+        return self._good_seconds is not None and monotonic() > self._heard + self._good_seconds
+
+    def take_changed(self) -> dict[bytes, Cell]:
+        """The cells of this process that other gateways have to be told, by digests of their keys:
+        those that changed since the last call.
+        """
+        cells = {}
+        while self._changed:
+            digest = self._changed.pop()
+            slot = self._find(digest)
+            cells[digest] = Cell() if slot < 0 else self._cell(slot, self._number)
+            if not any(cells[digest][:3]):
+                self._own_shared.discard(digest)
+        return cells
+
+    def tell_again(self, digests: Iterable[bytes] | None = None) -> None:
+        """The others were not told of these keys; None: perhaps of none."""
+        self._changed |= set(self._own_shared if digests is None else digests)
+
+    def hear(self, cells: Iterable[tuple[bytes, str, Cell]], *, everything: bool) -> None:
+        """What processes of other gateways counted: digest of the key, name of the process, cell.
+        ``everything``: what is not told is not there any more.
+        """
+        elsewhere: dict[bytes, dict[str, Cell]] = {} if everything else self._elsewhere
+        for digest, process, cell in cells:
+            # in place of the one before, never into it: another thread may add it up now
+            elsewhere[digest] = {**elsewhere.get(digest, {}), process: cell}
+        self._elsewhere = elsewhere
+        self._heard = monotonic()
+
+    def _note(self, key: str, digest: bytes = b"") -> None:
+        if self._good_seconds is not None and key.startswith(SHARED):
+            digest = digest or _digest(key)
+            self._own_shared.add(digest)
+            self._changed.add(digest)
 
     # -- its own -----------------------------------------------------------------------------------
 

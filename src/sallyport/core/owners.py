@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +94,27 @@ class Owners:
         finally:
             os.close(descriptor)
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of a store. ``gateway``: its name. ``policy``: the version in force there;
+    ``policy_problem``: what is to be said about it. ``silent``: seconds since it said that it
+    lives.
+    """
+
+    gateway: str
+    worker: int
+    software: str
+    policy: str
+    policy_problem: str
+    silent: float
+
+
+def worker_of(owner: str) -> int:
+    """The number of the worker that an owner is; 0 where it names none."""
+    number = owner.partition("-")[2].partition("-")[0]
+    return int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def gateway_of(owner: str) -> str:

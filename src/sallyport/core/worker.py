@@ -59,7 +59,9 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """``number``: from 0, of ``processes``. ``run``: 6 hex digits of this incarnation."""
+    """``number``: from 0, of ``processes``. ``run``: 6 hex digits of this incarnation.
+    ``shares_store``: with other gateways.
+    """
 
     number: int = 0
     processes: int = 1
@@ -67,6 +69,7 @@ class Worker:
     first: FirstWorker = field(default_factory=Alone)
     counts: Counts = field(default_factory=Counts)
     run: str = field(default_factory=lambda: secrets.token_hex(3))
+    shares_store: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -85,10 +88,8 @@ class Worker:
         """Let the worker or gateway that has the session deliver a CancelRequest; False: no other
         can have it.
         """
-        if self.is_alone:
-            if isinstance(self.announcements, Alone):
-                return False
-        elif pid % MOST == self.number or pid % MOST >= self.processes:
+        is_of_other_worker = pid % MOST != self.number and pid % MOST < self.processes
+        if not self.shares_store and not is_of_other_worker:
             return False
         self.announcements.publish(Topic.CANCEL, f"{pid} {cancel_digest(pid, key)}")
         return True

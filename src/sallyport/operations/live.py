@@ -308,11 +308,18 @@ class RunningGateway:
             return "a stream of the record is too late"
         if self._gateway.state_problem:
             return "the gateway's state was lost; see its log"
-        if self._gateway.store_watch.lost_seconds():
+        if self._is_store_lost:
             return "the store cannot be reached"
         asked = [databases[target]] if target else databases.values()
         problems = [self._gateway.readiness(database) for database in asked]
         return problems[0] if problems and all(problems) else ""
+
+    @property
+    def _is_store_lost(self) -> bool:
+        """For this process or a worker beside it."""
+        siblings = self._siblings
+        is_lost_there = siblings is not None and siblings.lost_store
+        return bool(self._gateway.store_watch.lost_seconds()) or is_lost_there
 
     def warnings(self) -> list[str]:
         transparency = self._gateway.log

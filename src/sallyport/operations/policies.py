@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sallyport.core.errors import SallyportError
+from sallyport.core.owners import Member
 from sallyport.policy.versions import DiffLine, PolicyVersion, diff
 
 
@@ -24,6 +25,14 @@ class PolicyVersions(Protocol):
 
     def before(self, id_: int) -> PolicyVersion | None:
         """The one that was in force before it."""
+        ...
+
+
+class Members(Protocol):
+    """Who serves."""
+
+    def members(self) -> Sequence[Member]:
+        """Every process of every gateway of the store."""
         ...
 
 

@@ -1,6 +1,5 @@
 """What the other workers of a gateway have, as the first one knows it by their reports: sessions
-and
-counters. A report comes every second, and at once when a session begins or ends.
+and counters. A report comes every second, and at once when a session begins or ends.
 
 Counters of a worker that died count on: its last report is kept. Gauges do not.
 """
@@ -36,7 +35,7 @@ _COUNTERS: Final = (
     "latency_seconds",
 )
 _GAUGES: Final = ("sessions", "recorder_backlog")
-_FLAGS: Final = ("recorder_failed", "journal_failed", "policy_problem")
+_FLAGS: Final = ("recorder_failed", "journal_failed", "policy_problem", "store_lost")
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -77,6 +76,11 @@ class Siblings:
     def gone(self, number: int) -> None:
         """A worker has died."""
         self._reports.pop(number, None)
+
+    @property
+    def lost_store(self) -> bool:
+        """Whether one of them cannot reach the store."""
+        return any(report.metrics.store_lost for report in self._reports.values())
 
     @property
     def numbers(self) -> set[int]:

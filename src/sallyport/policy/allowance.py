@@ -56,8 +56,8 @@ class HourlyUse:
             self.rows, self.bytes = before.first, before.second
 
     def used(self) -> tuple[int, int]:
-        """Rows and bytes, in all processes."""
-        if self._is_lost:
+        """Rows and bytes, in all processes, those of other gateways included."""
+        if self._is_lost or self.counts.is_stale:
             return _UNKNOWN, _UNKNOWN
         total = self.counts.total(self.key)
         return total.first, total.second

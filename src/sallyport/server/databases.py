@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -172,7 +173,7 @@ class Database:
                 snapshot, role=""
             )  # no schema is called like a session's role: "$user" is none
         if self.judge is not None:
-            moved = await self._update(catalog=snapshot)
+            moved = await self._update(snapshot)
             if moved:
                 log.info("catalog changed", target=self.name, epoch=snapshot.epoch)
             return moved
@@ -199,24 +200,32 @@ class Database:
         )
         return True
 
-    async def _update(
-        self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None
-    ) -> bool:
-        """Sessions go on by the old policy and catalog until everything is made of the new ones."""
+    async def _update(self, catalog: CatalogSnapshot) -> bool:
+        """Sessions go on by the old catalog until everything is made of the new one."""
         async with self._binding:
             if self.judge is None:
                 return False
             return self.judge.take(
-                await compute_beside(self.judge.prepared, policy=policy, catalog=catalog)
+                await compute_beside(self.judge.prepared, policy=None, catalog=catalog)
             )
 
-    async def policy_changed(self) -> None:
-        """Bind the policy in force now. Raises ConfigError when it cannot be bound; the old one
-        stays then.
+    @asynccontextmanager
+    async def binding(self) -> AsyncIterator[Callable[[], None]]:
+        """The policy in force now, bound: gives what puts it in force, at once, within the block.
+        Raises ConfigError when it cannot be bound; the old one stays then.
         """
-        if await self._update(policy=self._policy()) and self.judge is not None:
-            for warning in self.judge.warnings:
-                log.warning("policy", target=self.name, warning=warning)
+        async with self._binding:
+            judge = self.judge
+            prepared = None
+            if judge is not None:
+                prepared = await compute_beside(judge.prepared, policy=self._policy(), catalog=None)
+
+            def take() -> None:
+                if judge is not None and judge.take(prepared):
+                    for warning in judge.warnings:
+                        log.warning("policy", target=self.name, warning=warning)
+
+            yield take
 
     async def open_session(
         self,

@@ -1,5 +1,4 @@
-"""What all connections share: targets, identity, recorder, policy, limits, and the registry of
-sessions.
+"""What all connections share: targets, identity, recorder, policy, limits, registry of sessions.
 
 Cancel keys are minted here: a client never sees the target's own. Policy is re-read when its file
 changes; an invalid one is logged and the old one stays.
@@ -13,6 +12,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -74,7 +74,6 @@ _DRAIN_POLL = 0.02
 #: (seconds).
 CANCEL = "cancel"
 _CANCEL_SECONDS = 2.0
-
 
 Query = Callable[[str], Awaitable[list[list[str | None]]]]
 Measure = Callable[[Query, HeldStatement], Awaitable[Preview]]
@@ -292,20 +291,31 @@ class Gateway:
             self.on_policy(self.policy.current, source)
 
     async def _bind_policy(self, targets: list[str]) -> None:
-        """Let targets take the policy in force. One that cannot keeps the old one, and is asked
-        again.
-        """
+        """Let all targets take the policy at once; one that cannot is asked again later."""
         self._bound_at = monotonic()
-        for name in targets:
-            database = self.databases[name]
-            try:
-                await database.policy_changed()
-                self.environment_moved(database)
-                self._unbound.discard(name)
-            except Exception as error:  # noqa: BLE001  logged and counted; it is tried again
-                self._unbound.add(name)
-                self.policy.failures += 1
-                self.tasks.note(f"policy of {name}, where the old one stays in force", error)
+        async with AsyncExitStack() as bound:
+            takes: dict[str, Callable[[], None]] = {}
+            for name in targets:
+                try:
+                    takes[name] = await bound.enter_async_context(self.databases[name].binding())
+                except Exception as error:  # noqa: BLE001  logged and counted; it is tried again
+                    self._policy_failed(name, error)
+            self._unbound -= takes.keys()
+            for name, take in takes.items():  # nothing is awaited until all have it
+                self._try_policy(name, take)
+        for name in takes.keys() - self._unbound:
+            self._try_policy(name, partial(self.environment_moved, self.databases[name]))
+
+    def _try_policy(self, target: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  likewise
+            self._policy_failed(target, error)
+
+    def _policy_failed(self, target: str, error: Exception) -> None:
+        self._unbound.add(target)
+        self.policy.failures += 1
+        self.tasks.note(f"policy of {target}, where the old one stays in force", error)
 
     # -- the registry ------------------------------------------------------------------------------
 
@@ -358,7 +368,7 @@ class Gateway:
             raise RefusedError(HANDOVER_LATE)
         if self.state_problem:
             raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
-        self.store_watch.check()
+        self.store_watch.check(are_counts_stale=self.worker.counts.is_stale)
         bound = limits.max_sessions_per_subject
         bound = bound if maximum is None else min(maximum, bound)
         bounds = {SESSIONS: limits.max_sessions, sessions_of(subject): bound}

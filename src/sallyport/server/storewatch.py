@@ -22,11 +22,13 @@ class StoreWatch:
     """
 
     def __init__(self, lost_seconds: Callable[[], float], grace: float) -> None:
-        self.lost_seconds, self._grace = lost_seconds, grace
+        self.lost_seconds, self.grace = lost_seconds, grace
         self._was_lost = False
 
-    def check(self) -> None:
-        """Raises RefusedError (SP1807) while nobody may log in."""
+    def check(self, *, are_counts_stale: bool = False) -> None:
+        """Raises RefusedError (SP1807) while nobody may log in. ``are_counts_stale``: it has not
+        been known for too long what other gateways count.
+        """
         if self.lost_seconds():
             raise RefusedError(
                 refuse(
@@ -36,17 +38,27 @@ class StoreWatch:
                 )
             )
 
+        if are_counts_stale:
+            raise RefusedError(
+                refuse(
+                    "SP1807",
+                    "what other gateways count cannot be read from the store, so no session can"
+                    " start",
+                    hint="Try again in a moment. If that fails too, tell the gateway's operator.",
+                )
+            )
+
     def look(self, sessions: Iterable[Closable]) -> None:
         """Every second: end sessions when the time is over."""
         seconds = self.lost_seconds()
         if self._was_lost and not seconds:
             log.warning("the store can be reached again")
         self._was_lost = bool(seconds)
-        if seconds <= self._grace:
+        if seconds <= self.grace:
             return
         reason = refuse(
             "SP1807",
-            f"the gateway's store could not be reached for {self._grace:g} seconds",
+            f"the gateway's store could not be reached for {self.grace:g} seconds",
             "Locks could not reach this session, so it ends.",
             "Connect again once the store is back.",
         )

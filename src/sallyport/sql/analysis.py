@@ -44,7 +44,6 @@ from sallyport.sql.facts import (
 )
 from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
 from sallyport.sql.names import temporary_names
-from sallyport.sql.names import temporary_names
 from sallyport.sql.names.close_names import closest, closest_relation, meant, relation_elsewhere
 from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import Item, Scope

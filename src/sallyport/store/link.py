@@ -1,4 +1,4 @@
-"""One gateway's connection to the store that it shares: messages by LISTEN and NOTIFY, whether the
+"""One process's connection to the store that it shares: messages by LISTEN and NOTIFY, whether the
 store is there, and the lock of the gateway's name.
 
 Implements :class:`sallyport.core.announcements.Announcements` with asyncpg, on the event loop. The
@@ -7,8 +7,10 @@ growing pauses. What this process publishes meanwhile is sent when the store is 
 requests, which would hit a later statement; what others published is lost, so
 :meth:`StoreLink.on_resume` tells every subscriber to read the store again.
 
-The lock belongs to the connection: PostgreSQL gives it back when the gateway dies, and within some
+The lock belongs to the connection: PostgreSQL gives it back when the process dies, and within some
 seconds of its host's end, by TCP keepalives. A second gateway of the same name does not get it.
+Each worker of a gateway has a connection, and a lock of the name and its number. What workers of
+one gateway say they hear from each other through their supervisor, not here.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,9 +28,10 @@ import structlog
 from sallyport.core.announcements import MAXIMUM_BODY, Topic
 from sallyport.store.database import StoreError
 from sallyport.store.dialect import lock_key
-from sallyport.store.postgres import StoreAddress
+from sallyport.store.postgres import READ_ONLY, StoreAddress
 
-_CHANNEL: Final = "sallyport"
+#: What processes listen on: gateway\ntopic\nbody; no gateway: a command.
+CHANNEL: Final = "sallyport"
 #: What stands for a topic when messages had to be dropped: the others read the store again.
 _DROPPED: Final = "resume"
 #: Seconds between questions, and for one answer.
@@ -58,12 +60,13 @@ class _NameTakenError(StoreError):
 
 class StoreLink:
     """``name``: of the gateway. ``identity``: the number of the store that it knows (see
-    :mod:`sallyport.store.mark`); another store in its place is none.
+    :mod:`sallyport.store.mark`); another store in its place is none. ``worker``: the number of this
+    process among those of the gateway.
     """
 
-    def __init__(self, address: StoreAddress, name: str, identity: int) -> None:
+    def __init__(self, address: StoreAddress, name: str, identity: int, worker: int = 0) -> None:
         self._address, self._name, self._identity = address, name, identity
-        self._process = secrets.token_hex(8)
+        self._worker = worker
         self._queue: deque[tuple[str, str]] = deque()
         self._receivers: dict[str, list[Callable[[str], None]]] = {}
         self._reloads: list[Callable[[], None]] = []
@@ -72,6 +75,7 @@ class StoreLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
         self._lost_at: float | None = time.monotonic()
+        self._is_suspected = False
         #: Why the store cannot be used, "" while it can.
         self.problem = "it was not connected yet"
         #: Called in the event loop when the store cannot be reached any more.
@@ -116,6 +120,16 @@ class StoreLink:
         """For how long it cannot be reached; 0.0 while it can."""
         return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
+    def suspect(self) -> None:
+        """A call of this process got no answer in time: the store counts as lost until it has
+        answered here, so that no other call waits as well. Any thread.
+        """
+        if self._loop is None or self._loop.is_closed() or self.is_lost:
+            return
+        self._is_suspected = True
+        self._note_lost("a call was not answered in time")
+        self._loop.call_soon_threadsafe(self._wake.set)
+
     async def open(self) -> None:
         """The first connection. Waits for the name, which the connection of a host that died may
         have for some seconds. Raises StoreError.
@@ -158,13 +172,49 @@ class StoreLink:
                 await connection.close(timeout=_ANSWER)
 
     async def _connect(self) -> None:
+        self._connection = connection = await self._connect_to_primary()
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock()):
+            raise _NameTakenError(
+                f"another gateway is called {self._name} and uses {self._address}: "
+                "each has a name of its own, the file gateway.name in its data directory"
+            )
+        query = "SELECT value FROM store_facts WHERE name = 'identity'"
+        if await connection.fetchval(query) != (str(self._identity) if self._identity else None):
+            text = f"{self._address} is another database than the one that was opened"
+            raise StoreError(text)
+        await connection.add_listener(CHANNEL, self._received)
+        connection.add_termination_listener(self._terminated)
+        self._is_suspected, self._lost_at, self.problem = False, None, ""
+
+    async def _connect_to_primary(self) -> Any:
+        """To the first server that can be written. Raises what the last one ended with."""
+        problem: BaseException = StoreError("an address has a server")
+        for host, port in self._address.servers:
+            try:
+                connection = await self._connect_to(host, port)
+            except _errors() as error:
+                problem = error
+                continue
+            if await self._can_be_written(connection):
+                return connection
+            connection.terminate()
+            problem = StoreError(f"{host}:{port} is a standby, or does not answer")
+        raise problem
+
+    async def _can_be_written(self, connection: Any) -> bool:
+        try:
+            return bool(await connection.fetchval(READ_ONLY, timeout=_ANSWER) == "off")
+        except _errors():
+            return False
+
+    async def _connect_to(self, host: str, port: int) -> Any:
         import asyncpg
 
         address = self._address
         seconds = address.connect_seconds
-        connection = await asyncpg.connect(
-            host=address.host,
-            port=address.port,
+        return await asyncpg.connect(
+            host=host,
+            port=port,
             user=address.user,
             password=None if address.password is None else address.password.reveal(),
             database=address.database,
@@ -173,21 +223,10 @@ class StoreLink:
             command_timeout=max(seconds, _ANSWER),
             server_settings={"application_name": f"sallyport {self._name}"[:63], **_KEEPALIVES},
         )
-        self._connection = connection
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock()):
-            raise _NameTakenError(
-                f"another gateway is called {self._name} and uses {address}: "
-                "each has a name of its own, the file gateway.name in its data directory"
-            )
-        query = "SELECT value FROM store_facts WHERE name = 'identity'"
-        if await connection.fetchval(query) != (str(self._identity) if self._identity else None):
-            raise StoreError(f"{address} is another database than the one that was opened")
-        await connection.add_listener(_CHANNEL, self._received)
-        connection.add_termination_listener(self._terminated)
-        self._lost_at, self.problem = None, ""
 
     def _lock(self) -> int:
-        return lock_key(f"gateway {self._name}")
+        worker = f" {self._worker}" if self._worker else ""
+        return lock_key(f"gateway {self._name}{worker}")
 
     async def _work(self) -> None:
         """Send what waits; and a question, when nothing did."""
@@ -196,12 +235,15 @@ class StoreLink:
         self._wake.clear()
         if self._connection is None or self._connection.is_closed():
             raise ConnectionResetError("the connection was closed")
-        if not self._queue:
-            await self._connection.execute("SELECT 1", timeout=_ANSWER)
+        if not self._queue or self._is_suspected:
+            if not await self._can_be_written(self._connection):
+                raise StoreError("the server does not answer in time, or is a standby now")
+            if self._is_suspected:  # the connection held: no message was missed
+                self._is_suspected, self._lost_at, self.problem = False, None, ""
         while self._queue and self._connection is not None:
             topic, body = self._queue.popleft()  # first: meanwhile the queue may be replaced
-            text = f"{self._process}\n{topic}\n{body}"
-            query = f"SELECT pg_notify('{_CHANNEL}', $1)"
+            text = f"{self._name}\n{topic}\n{body}"
+            query = f"SELECT pg_notify('{CHANNEL}', $1)"
             try:
                 await self._connection.fetchval(query, text, timeout=_ANSWER)
             except _errors():
@@ -209,9 +251,9 @@ class StoreLink:
                 raise
 
     def _received(self, connection: object, pid: int, channel: str, payload: object) -> None:
-        process, _, rest = str(payload).partition("\n")
+        gateway, _, rest = str(payload).partition("\n")
         topic, _, body = rest.partition("\n")
-        if process == self._process:
+        if gateway == self._name:
             return
         loop = asyncio.get_running_loop()
         if topic == _DROPPED:

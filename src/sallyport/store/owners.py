@@ -22,8 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from sallyport.core.owners import Owners, gateway_of
-from sallyport.store.dialect import INSERTS, is_postgresql
+from sallyport import __version__
+from sallyport.audit.ports import IndexUnreadableError
+from sallyport.core.owners import Member, Owners, gateway_of, worker_of
+from sallyport.store.dialect import INSERTS, is_postgresql, reason_of
 from sallyport.store.tables import owners
 
 #: Seconds between two heartbeats, and without one until an owner of another gateway counts as dead.
@@ -46,6 +48,9 @@ class SqlOwners:
     ) -> None:
         self._engine, self._own, self._monotonic = engine, own, monotonic
         self._beating = self._beaten = monotonic()
+        self.name = ""
+        #: Gives the version of the policy in force, and what is to be said about it.
+        self.policy: Callable[[], tuple[str, str]] = lambda: ("", "")
         with engine.begin() as connection:
             connection.execute(delete(owners).where(owners.c.beat < self._now() - _KEPT))
             self._write(connection)
@@ -89,16 +94,58 @@ class SqlOwners:
         except SQLAlchemyError:
             return False
 
+    def members(self) -> list[Member]:
+        """Every process that lives, of all gateways. Raises IndexUnreadableError."""
+        try:
+            with self._engine.connect() as connection:
+                return members_of(connection)
+        except SQLAlchemyError as error:
+            raise IndexUnreadableError(reason_of(error)) from None
+
     def _write(self, connection: Connection) -> None:
         insert = INSERTS[self._engine.dialect.name]
+        policy, problem = self.policy()
+        values = {
+            "name": self.name,
+            "software": __version__,
+            "policy": policy,
+            "policy_problem": problem,
+        }
         new = insert(owners).values(
-            id=self.owner, gateway=self._own.gateway, started=self._now(), beat=self._now()
+            id=self.owner,
+            gateway=self._own.gateway,
+            started=self._now(),
+            beat=self._now(),
+            **values,
         )
-        changed = {"beat": new.excluded.beat}
+        changed = {name: new.excluded[name] for name in ("beat", *values)}
         connection.execute(new.on_conflict_do_update(index_elements=[owners.c.id], set_=changed))
 
     def _now(self) -> ColumnElement[float]:
-        """Unix seconds. Processes that share a file are on one machine."""
-        if is_postgresql(self._engine):
-            return cast(extract("epoch", func.clock_timestamp()), Float)
-        return literal(time.time())
+        return _now_of(self._engine)
+
+
+def members_of(connection: Connection) -> list[Member]:
+    """Every process that lives, by gateway and worker."""
+    silent = (_now_of(connection) - owners.c.beat).label("silent")
+    lives = owners.c.beat >= _now_of(connection) - DEAD
+    rows = connection.execute(select(owners, silent).where(lives))
+    members = [
+        Member(
+            row.name or row.gateway,
+            worker_of(row.id),
+            row.software,
+            row.policy,
+            row.policy_problem,
+            max(0.0, float(row.silent)),
+        )
+        for row in rows
+    ]
+    return sorted(members, key=lambda member: (member.gateway, member.worker, member.silent))
+
+
+def _now_of(engine: Engine | Connection) -> ColumnElement[float]:
+    """Unix seconds. Processes that share a file are on one machine."""
+    if is_postgresql(engine):
+        return cast(extract("epoch", func.clock_timestamp()), Float)
+    return literal(time.time())

@@ -36,6 +36,11 @@ class Seal:
     def close(self, value: bytes, belongs_to: str) -> bytes:
         return self._box.close(value, belongs_to)
 
+    @staticmethod
+    def is_sealed(value: bytes) -> bool:
+        """Whether it looks as what :meth:`close` makes."""
+        return value.startswith(HEAD)
+
     def open(self, sealed: bytes, belongs_to: str) -> bytes:
         """A value that was kept without a seal, by an earlier version, comes back as it is. Raises
         ValueError for one that was changed, moved, or sealed under another key.

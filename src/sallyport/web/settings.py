@@ -28,7 +28,7 @@ from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.identity.single_logout import EndedSession, LogoutRequest, LogoutResponse
 from sallyport.operations.access import Access
 from sallyport.operations.archiving import Archiver
-from sallyport.operations.policies import PolicyVersions
+from sallyport.operations.policies import Members, PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
 from sallyport.operations.streaming import Stream
@@ -154,7 +154,8 @@ class ConsoleSettings:
 @dataclass(frozen=True, slots=True)
 class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in
-    this gateway. policies None: earlier ones are not kept. directories: whose space is watched, by
+    this gateway. policies None: earlier ones are not kept.
+    members None: it is not known who serves. directories: whose space is watched, by
     name. actions: where what people do is recorded. locks: those that the authenticator knows.
     saml: providers that people may sign in with, by name. session_tokens: those that the
     authenticator knows; None: none are issued. search: opens the index of statements; None: there
@@ -172,6 +173,7 @@ class Services:
     cosigner: Cosigner | None = None
     directories: Mapping[str, Path] = field(default_factory=dict)
     policies: PolicyVersions | None = None
+    members: Members | None = None
     clock: Clock = field(default_factory=SystemClock)
     actions: ActionLog = field(kw_only=True)
     locks: Locks = field(kw_only=True)

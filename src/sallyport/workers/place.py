@@ -72,7 +72,8 @@ class WorkerPlace:
         self._lost: list[Callable[[], None]] = []
         self._link.on_lost = self._supervisor_is_gone
         self._is_orphan = False
-        counts = Counts(start.number, start.processes, start.counts)
+        memory, processes = start.counts, start.processes
+        counts = Counts(start.number, processes, memory, memory_id=start.memory_id)
         self.worker = Worker(start.number, start.processes, self._link, self._link, counts)
 
     def take_directory(self, data: Path) -> IO[bytes]:

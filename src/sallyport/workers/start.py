@@ -14,8 +14,8 @@ _MOST: Final = 16 << 20
 
 class Start(msgspec.Struct, frozen=True):
     """``number``: from 0, of ``processes``. ``counts``, ``lock``: inherited descriptors, of the
-    shared memory and of the data directory's lock. ``port``: where all listen. ``config_file``:
-    what a SIGHUP reads again.
+    shared memory and of the data directory's lock. ``memory_id``: of that memory. ``port``: where
+    all listen. ``config_file``: what a SIGHUP reads again.
     """
 
     number: int
@@ -25,6 +25,7 @@ class Start(msgspec.Struct, frozen=True):
     port: int
     config: Config
     config_file: str
+    memory_id: str
     accept_lost_state: bool = False
 
 

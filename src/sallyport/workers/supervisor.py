@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -76,6 +77,7 @@ class Supervisor:
         self._lock, self._counts, self._port = -1, -1, 0
         self._stopping = False
         self._address = b""
+        self._memory_id = secrets.token_hex(8)
 
     async def run(self) -> int:
         """Until it is told to stop; the exit status. Raises ConfigError."""
@@ -171,6 +173,7 @@ class Supervisor:
             self._port,
             self._config,
             str(self._config_file.absolute()),
+            self._memory_id,
             accept,
         )
 

@@ -16,6 +16,7 @@ from sallyport.audit import replay as rp
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import SESSION, SessionQuery, SessionRow
 from sallyport.core.errors import ConfigError, RefusedError
+from sallyport.core.owners import Member
 from sallyport.core.subject import Subject
 from sallyport.operations.approvals import (
     HTTP_STATUS,
@@ -313,6 +314,12 @@ class PolicyVersionList(msgspec.Struct, frozen=True):
     versions: list[dict[str, Any]]
 
 
+class MemberList(msgspec.Struct, frozen=True):
+    """Every process of every gateway of the store."""
+
+    gateways: list[Member]
+
+
 class ComparedVersion(msgspec.Struct, frozen=True):
     """``against``: what it is compared with, null when there was nothing before it. ``diff``: lines
     that begin with ``+``, ``-``, a space or ``@@``.
@@ -346,6 +353,14 @@ def _version_data(version: PolicyVersion) -> dict[str, Any]:
     data = version_data(version)
     del data["text"]
     return data
+
+
+async def list_policy_gateways(call: Call) -> Any:
+    """Every process, and the version that is in force there."""
+    members = call.services.members
+    if members is None:
+        raise not_found("This gateway does not say who serves.")
+    return {"gateways": [asdict(member) for member in await run_in_threadpool(members.members)]}
 
 
 async def get_policy_version(call: Call) -> Any:
@@ -443,6 +458,11 @@ OPERATIONS: tuple[Operation, ...] = (
         ComparedVersion,
         (Parameter("against", "Compare with the version of this id instead of the one before.", {"type": "integer", "minimum": 1, "maximum": FAR}),),
         errors=(404,),
+    ),
+    Operation(
+        "GET", "/policy/gateways", "listPolicyGateways", "policy.read",
+        "Which gateway runs which version of the policy.", list_policy_gateways, MemberList,
+        errors=(404, 503),
     ),
     Operation(
         "POST", "/policy/explain", "explainPolicy", "policy.explain",

@@ -25,6 +25,7 @@ async def show(visit: Visit) -> Response:
 
 async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
     gateway, kept = visit.services.gateway, visit.services.policies
+    members = visit.services.members
     defaults: dict[str, Any] = {
         "explained": None,
         "problem": "",
@@ -39,6 +40,7 @@ async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
         lines=policy.text.splitlines(),
         targets=[t.name for t in gateway.targets()],
         versions=await run_in_threadpool(kept.recent, _VERSIONS) if kept is not None else [],
+        members=await run_in_threadpool(members.members) if members is not None else [],
         **{**defaults, **values},
     )
 
