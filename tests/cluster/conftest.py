@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -28,16 +28,41 @@ def store_server() -> Iterator[Server]:
 
 @pytest.fixture
 def make_member(
-    issuer: DevIssuer, postgres: Server, store_server: Server, monkeypatch: pytest.MonkeyPatch
+    issuer: DevIssuer, postgres: Server, store_server: Server
 ) -> Iterator[Callable[..., Gateway]]:
     """``make_member(grace=..., policy=...)`` starts a gateway of the store."""
-    monkeypatch.setenv("STORE_KEY", KEY)
-    with ExitStack() as stack:
-        address = stack.enter_context(store_database(store_server))
-        monkeypatch.setenv("STORE_PASSWORD", address.password.reveal())  # type: ignore[union-attr]
+    with members_of_store(issuer, postgres, store_server) as make:
+        yield make
 
-        def make(grace: float = 60.0, extra: Any = None, **options: Any) -> Gateway:
-            store = {
+
+def _stop(gateway: Gateway) -> None:
+    if gateway.log.exists():  # it was started
+        gateway.stop()
+
+
+@contextmanager
+def members_of_store(
+    issuer: DevIssuer, postgres: Server, store_server: Server, *, empty: bool = False
+) -> Iterator[Callable[..., Gateway]]:
+    """Gives what makes gateways of one new store. ``store``: merged over its section.
+    ``start=False``: not yet. ``kind``: another class of gateway. ``empty``: without any table.
+    """
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("STORE_KEY", KEY)
+        address = stack.enter_context(store_database(store_server, empty=empty))
+        patch.setenv("STORE_PASSWORD", address.password.reveal())  # type: ignore[union-attr]
+
+        def make(
+            grace: float = 60.0,
+            extra: Any = None,
+            store: Any = None,
+            *,
+            start: bool = True,
+            kind: type[Gateway] = Gateway,
+            **options: Any,
+        ) -> Gateway:
+            section = {
                 "host": address.host,
                 "port": address.port,
                 "database": address.database,
@@ -46,11 +71,12 @@ def make_member(
                 "key": {"env": "STORE_KEY"},
                 "tls": "disable",
                 "grace_seconds": grace,
+                **(store or {}),
             }
-            running = Gateway(
-                issuer, {"shop": postgres}, extra={"store": store, **(extra or {})}, **options
+            made = kind(
+                issuer, {"shop": postgres}, extra={"store": section, **(extra or {})}, **options
             )
-            stack.callback(running.stop)
-            return running.start()
+            stack.callback(_stop, made)
+            return made.start() if start else made
 
         yield make

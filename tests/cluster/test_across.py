@@ -19,8 +19,8 @@ from tests.server.raw import Raw
 from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
-from tests.support.waiting import wait_for
-from tests.workers.crew import OLGA, PEOPLE, rest
+from tests.support.waiting import PATIENCE, wait_for
+from tests.workers.crew import OLGA, PEOPLE, rest, wait_for_both
 
 LONG = "SELECT count(*) FROM waits a, waits b, waits c, waits d"
 ROLES = {"reviewer": ["dba", "security"], "operator": ["ops"], "viewer": ["claude-postgres"]}
@@ -42,15 +42,37 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture
-def pair(make_member: Callable[..., Gateway]) -> Pair:
+def pair(make_member: Callable[..., Gateway], postgres: Server) -> Pair:
+    return make_pair(make_member, postgres)
+
+
+def make_pair(make_member: Callable[..., Gateway], postgres: Server, workers: int = 1) -> Pair:
+    """Two gateways with consoles, and tables with every row."""
+    refill(postgres)
+
     def make() -> Gateway:
         console = {"listen": f"127.0.0.1:{free_port()}", "roles": ROLES}
-        return make_member(extra={"console": console}, policy=POLICY)
+        return make_member(extra={"console": console, "workers": workers}, policy=POLICY)
 
     first, second = make(), make()
     for gateway in (first, second):
-        wait_for(partial(has_console, gateway))
+        is_up(gateway)
     return first, second
+
+
+def refill(server: Server) -> None:
+    """Put back the rows that an earlier test deleted."""
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        for table in ("waits", "later"):
+            rows = f"INSERT INTO {table} SELECT generate_series(1, 200) ON CONFLICT DO NOTHING"
+            db.execute(rows)  # type: ignore[arg-type]
+
+
+def is_up(gateway: Gateway, times: int = 1) -> None:
+    """Until its console and each of its workers listens, which a start does not wait for."""
+    wait_for(partial(has_console, gateway), PATIENCE)
+    if gateway.extra.get("workers", 1) > 1:
+        wait_for_both(gateway, times)
 
 
 def has_console(gateway: Gateway) -> bool:
@@ -86,7 +108,7 @@ def cancelled(gateway: Gateway, raw: Raw, pid: int, key: bytes) -> bool:
         assert request.closed()
     raw.socket.settimeout(1.0)
     try:
-        return b"C57014\0" in raw.until("E")[-1]
+        return b"C57014\0" in raw.wait_for("E")[-1]
     except TimeoutError:
         return False
 
@@ -148,10 +170,14 @@ def test_locks_kills_and_cancels_reach_the_session(pair: Pair) -> None:
             "SELECT current_setting('sallyport.subject')"
         ).fetchone() or ("",)
         body = {"kind": "subject", "name": subject, "reason": "looks odd"}
-        assert rest(second, "POST", "/locks", OLGA, json=body).status_code in (200, 201)
-        wait_for(lambda: is_over(connection, "SP1608"))
+        locked = rest(second, "POST", "/locks", OLGA, json=body)
+        assert locked.status_code in (200, 201), locked.text
+        wait_for(lambda: is_over(connection, "SP1608"), PATIENCE)
     with pytest.raises(psycopg.OperationalError, match="SP1608"):
         psycopg.connect(first.dsn(first.token(AGENT)))
+    release = f"/locks/{locked.json()['lock']['id']}/release"
+    assert rest(second, "POST", release, OLGA).status_code == 200
+    wait_for(lambda: is_let_in(first), PATIENCE)
 
 
 def test_a_token_is_listed_and_revoked_at_another_gateway(pair: Pair) -> None:
@@ -182,7 +208,7 @@ def test_a_lock_made_while_the_store_is_away_is_stored_and_told_later(
         wait_for(partial(is_listed, gateway))
     for gateway in pair:
         gateway.restart()
-        wait_for(partial(has_console, gateway))
+        is_up(gateway, 2)
         assert is_listed(gateway)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -21,18 +22,9 @@ from tests.support.waiting import wait_for
 def test_behind_haproxy_the_others_take_over(make_member: Make, tmp_path: Path) -> None:
     members = [make_member(extra={"proxy_protocol": ["127.0.0.1/32"]}) for _ in range(2)]
     port = free_port()
-    servers = "\n".join(
-        f"    server g{member.port} 127.0.0.1:{member.port} check inter 200ms send-proxy-v2"
-        for member in members
-    )
-    configuration = tmp_path / "haproxy.cfg"
-    configuration.write_text(
-        "defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n"
-        "    timeout server 1m\n    retries 3\n    option redispatch\n"
-        f"frontend agents\n    bind 127.0.0.1:{port}\n    default_backend gateways\n"
-        f"backend gateways\n    balance roundrobin\n{servers}\n"
-    )
-    program = Program(["haproxy", "-db", "-f", str(configuration)], tmp_path / "haproxy.log", {})
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(configuration(port, members))
+    program = Program(["haproxy", "-db", "-f", str(file)], tmp_path / "haproxy.log", {})
     try:
         program.wait_listening(port)
         first = members[0]
@@ -56,6 +48,20 @@ def test_behind_haproxy_the_others_take_over(make_member: Make, tmp_path: Path) 
         first.start()
     finally:
         program.stop()
+
+
+def configuration(port: int, members: Sequence[Gateway]) -> str:
+    """HAProxy's, that listens at ``port`` before the members."""
+    servers = "\n".join(
+        f"    server g{member.port} 127.0.0.1:{member.port} check inter 200ms send-proxy-v2"
+        for member in members
+    )
+    return (
+        "defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n"
+        "    timeout server 1m\n    retries 3\n    option redispatch\n"
+        f"frontend agents\n    bind 127.0.0.1:{port}\n    default_backend gateways\n"
+        f"backend gateways\n    balance roundrobin\n{servers}\n"
+    )
 
 
 def check_recordings(members: list[Gateway]) -> None:

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from sallyport.core.counts import KEPT, WAYS, Counts, CountsFullError, shared_memory
+from sallyport.core.counts import KEPT, WAYS, Cell, Counts, CountsFullError, shared_memory
+from sallyport.policy.allowance import HourlyUse
 
 
 class Clock:
@@ -80,3 +81,49 @@ def test_a_full_table_lets_nothing_more_happen_until_keys_are_forgotten() -> Non
     assert counts.total("one more")[1:3] == (4, 4)
     assert counts.take({"a": 1, "b": 1}) is None, "two new keys never share a place"
     assert counts.total("a").sessions == counts.total("b").sessions == 1
+
+
+def test_what_other_gateways_count_is_added_up() -> None:  # long: one exchange after the other
+    clock = Clock()
+    counts = Counts(now=clock)
+    counts.take({"subject\0dana": 9})
+    assert counts.take_changed() == {} and not counts.is_stale, "nobody else counts"
+    counts.share(3600.0)
+    assert counts.is_stale, "until the others were heard"
+    counts.hear([], everything=True)
+    counts.take({"subject\0dana": 9, "sessions": 9})
+    counts.put("read\0shop", 5, 50, int(clock()))
+    told = counts.take_changed()
+    assert sorted(cell[:3] for cell in told.values()) == [(0, 5, 50), (2, 0, 0)]
+    assert counts.take_changed() == {}
+    counts.tell_again()
+    assert counts.take_changed() == told
+    (dana,) = (digest for digest, cell in told.items() if cell.sessions)
+    (read,) = (digest for digest, cell in told.items() if cell.first)
+    now = int(clock())
+    counts.hear(
+        [
+            (dana, "there-0", Cell(3)),
+            (read, "there-0", Cell(0, 7, 70, now)),
+            (read, "there-1", Cell(0, 1, 10, now - KEPT - 1)),
+        ],
+        everything=False,
+    )
+    assert counts.total("subject\0dana").sessions == 5
+    assert counts.total("read\0shop")[1:3] == (12, 120), "what is too old counts no longer"
+    assert counts.take({"subject\0dana": 5}) == "subject\0dana"
+    assert counts.full({"subject\0dana": 5}) == "subject\0dana"
+    counts.hear([(dana, "there-0", Cell())], everything=False)
+    assert counts.take({"subject\0dana": 5}) is None
+    counts.hear([], everything=True)
+    assert counts.total("read\0shop")[1:3] == (5, 50)
+
+
+def test_without_word_of_the_others_nothing_may_be_read() -> None:
+    clock = Clock()
+    counts = Counts(now=clock)
+    use = HourlyUse(clock, counts, "read\0shop")
+    assert use.used() == (0, 0)
+    counts.share(0.0)
+    counts.hear([], everything=True)
+    assert counts.is_stale and min(use.used()) > 1 << 60

@@ -189,6 +189,33 @@ def test_what_was_dropped_while_one_was_sent_is_told(
     in_loop(test)
 
 
+def test_one_call_that_is_not_answered_is_the_last_that_waits(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link itself, which asks seldom here, has not noticed anything."""
+    monkeypatch.setattr(module, "_EVERY", 3600.0)
+
+    async def test(address: StoreAddress) -> None:
+        async with linked(address, "a") as link:
+            engine = prompt_engine(address, link)
+            with engine.connect() as connection:
+                pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(StoreLostError), engine.connect():
+                    pass  # a kept connection is asked first, and another one is not made then
+                assert link.is_lost
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await until(lambda: not link.is_lost)
+            with engine.connect() as connection:
+                assert connection.execute(text("SELECT 1")).scalar_one() == 1
+            engine.dispose()
+
+    with store_database(postgres) as address:
+        in_loop(lambda: test(address))
+
+
 def test_a_store_that_is_lost_is_refused_without_asking_it(postgres: Server) -> None:
     """No packet comes back, as behind a broken network: every wait would be a timeout's."""
 

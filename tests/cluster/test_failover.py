@@ -1,0 +1,181 @@
+"""A store with TLS whose primary dies: a standby takes over, and the gateways find it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.demo.postgres import SUPERUSER, Cluster, free_port
+from tests.cluster.test_across import ROLES, is_up
+from tests.cluster.test_members import can_log_in, run
+from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
+from tests.support.certificates import Authority
+from tests.support.gateway import Gateway
+from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
+from tests.support.waiting import PATIENCE, wait_for
+from tests.workers.crew import PEOPLE
+
+STORE_VERSION = "16"
+pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[DevIssuer]:
+    with DevIssuer(PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    server = start_server(settings={"max_connections": "100"})
+    make_tables(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def store_server() -> Iterator[Server]:
+    """With TLS, and a certificate of an authority of its own."""
+    server = start_server(STORE_VERSION, settings={"listen_addresses": "127.0.0.1,127.0.0.2"})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def standby(store_server: Server) -> Iterator[Server]:
+    """Follows ``store_server``, which acknowledges nothing before its standby has it."""
+    primary = store_server.cluster
+    with ExitStack() as stack:
+        primary.wanted_port = primary.port
+        primary.stop()
+        data = primary.data.parent / "standby"
+        subprocess.run(["cp", "-a", "--reflink=auto", str(primary.data), str(data)], check=True)
+        primary.start()
+        signal_file = data / "standby.signal"
+        signal_file.touch()
+        shutil.chown(signal_file, *_owner(data))
+        info = (
+            f"host=127.0.0.1 port={primary.port} user={SUPERUSER} password={SUPERUSER_PASSWORD}"
+            " application_name=standby"
+        )
+        follower = Cluster(
+            primary.install,
+            data,
+            SUPERUSER_PASSWORD,
+            {**primary.settings, "primary_conninfo": info},
+        )
+        follower.start()
+        stack.callback(follower.stop)
+        with psycopg.connect(store_server.superuser_dsn, autocommit=True) as db:
+            follows = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+            wait_for(lambda: db.execute(follows).fetchone() == (1,), PATIENCE)
+            db.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            db.execute("SELECT pg_reload_conf()")
+        yield Server(STORE_VERSION, follower, store_server.ca)
+
+
+def _owner(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_uid, status.st_gid
+
+
+def test_a_standby_takes_over(
+    make_member: Callable[..., Gateway], store_server: Server, standby: Server, postgres: Server
+) -> None:
+    console = {"listen": f"127.0.0.1:{free_port()}", "roles": ROLES}
+    store = {
+        "tls": "verify-full",
+        "ca": str(store_server.ca),
+        "standbys": [f"127.0.0.1:{standby.port}"],
+    }
+    members = [
+        make_member(grace=3600.0, store=store, policy=POLICY, extra=extra)
+        for extra in ({"console": console, "workers": 2}, {})
+    ]
+    is_up(members[0])
+    uses_tls(store_server)
+    sql = "DELETE FROM later WHERE id = 7"
+    session = psycopg.connect(members[1].dsn(), autocommit=True)
+    with session, Waiter(members[1]) as held:
+        with pytest.raises(psycopg.Error, match="apr_"):
+            session.execute(sql)
+        (request,) = Desk(members[0]).pending()
+        Desk(members[0]).approve(request["id"])  # acknowledged: the standby has it
+        held.run("DELETE FROM waits WHERE id = 101")
+        waits = held.id
+        os.kill(store_server.cluster.pid, signal.SIGKILL)
+        wait_for(lambda: "SP1807" in can_log_in(members[1]), PATIENCE)
+        assert session.execute("SELECT 1").fetchone() == (1,), "what runs goes on"
+        with psycopg.connect(standby.superuser_dsn, autocommit=True) as db:
+            db.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            assert db.execute("SELECT pg_promote()").fetchone() == (True,)
+        for member in members:
+            wait_for(lambda m=member: can_log_in(m) == "", PATIENCE)
+        uses_tls(standby)
+        wait_for(lambda: decided(members[0], waits), PATIENCE)
+        assert held.end(PATIENCE).result == "DELETE 1", held.error
+
+        def has_run() -> bool:
+            try:
+                return session.execute(sql).statusmessage == "DELETE 1"
+            except psycopg.Error:
+                return False
+
+        wait_for(has_run, PATIENCE)
+        with pytest.raises(psycopg.Error, match="approval"):
+            session.execute(sql)
+    assert count(postgres, "later", "id = 7") == 0
+    for member in members:  # the standby, which is the primary now, is all that is left
+        member.restart()
+        wait_for(lambda m=member: can_log_in(m) == "", PATIENCE)
+        member.stop()
+    # For the fixture, which drops the database.
+    primary = store_server.cluster
+    primary.settings = {**primary.settings, "synchronous_standby_names": ""}
+    store_server.restart()
+
+
+def decided(gateway: Gateway, request: str) -> bool:
+    """Approve it; False while the store is still away for this gateway."""
+    try:
+        Desk(gateway).approve(request)
+    except AssertionError:
+        return False
+    return True
+
+
+def uses_tls(server: Server) -> None:
+    """Every connection of a gateway has TLS."""
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        query = (
+            "SELECT count(*), count(*) FILTER (WHERE ssl) FROM pg_stat_ssl JOIN pg_stat_activity"
+            " USING (pid) WHERE application_name LIKE 'sallyport%'"
+        )
+        connections, with_tls = db.execute(query).fetchone() or (0, 0)
+    assert connections == with_tls > 0
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name"])
+def test_another_server_is_not_believed(
+    make_member: Callable[..., Gateway], store_server: Server, tmp_path: Path, wrong: str
+) -> None:
+    store: dict[str, Any] = {"tls": "verify-full", "ca": str(store_server.ca)}
+    if wrong == "authority":
+        store["ca"] = str(Authority(tmp_path).file)
+    else:
+        store["host"] = "127.0.0.2"  # listens there too, under a certificate for 127.0.0.1
+    member = make_member(store=store, policy=POLICY, start=False)
+    member.port = free_port()
+    member.write()
+    refused = run(member, "serve")
+    assert refused.returncode == 2 and "cannot be used" in refused.stderr, refused.stderr

@@ -1,0 +1,181 @@
+"""A rolling upgrade: two gateways of the version before the newest migration, one after the other
+replaced by this one, with clients that go on.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.demo.postgres import free_port
+from sallyport.store.database import HEAD
+from tests.cluster.conftest import members_of_store
+from tests.cluster.test_across import ROLES, has_console, refill
+from tests.cluster.test_members import listed
+from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
+from tests.support.gateway import Gateway
+from tests.support.places import scratch_dir
+from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
+from tests.support.waiting import PATIENCE, wait_for
+from tests.workers.crew import PEOPLE
+
+REPOSITORY = Path(__file__).parents[2]
+MIGRATIONS = "src/sallyport/store/migrations/versions"
+pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
+
+
+def git(*words: str) -> bytes:
+    done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True)
+    return done.stdout if done.returncode == 0 else b""
+
+
+@pytest.fixture(scope="module")
+def earlier() -> Path:
+    """The sources as they were before the newest migration."""
+    added = git("log", "--diff-filter=A", "--format=%H", "--", f"{MIGRATIONS}/{HEAD}_*.py").split()
+    commit = f"{added[-1].decode()}^" if added else "HEAD"
+    archive = git("archive", "--format=tar", commit, "src")
+    if not archive:
+        pytest.skip("needs the repository's history")
+    place = scratch_dir("earlier")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(place, filter="data")
+    assert not list((place / MIGRATIONS).glob(f"{HEAD}_*.py"))
+    return place / "src"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[DevIssuer]:
+    with DevIssuer(PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    server = start_server(settings={"max_connections": "100"})
+    make_tables(server)
+    refill(server)
+    yield server
+    server.stop()
+
+
+class Upgraded(Gateway):
+    """Of the earlier version until :attr:`sources` is taken away."""
+
+    sources: Path | None = None
+
+    def command(self, *words: str) -> list[str]:
+        command = super().command(*words)
+        return (
+            command if self.sources is None else [sys.executable, "-m", "sallyport", *command[1:]]
+        )
+
+    def _environment(self) -> dict[str, str]:
+        environment = super()._environment()
+        return (
+            environment
+            if self.sources is None
+            else {**environment, "PYTHONPATH": str(self.sources)}
+        )
+
+
+class Client(threading.Thread):
+    """Reads through its gateway, and connects again when its session was drained."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(daemon=True)
+        self.gateway, self.over = gateway, threading.Event()
+        self.answers, self.faults = 0, list[str]()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            try:
+                with psycopg.connect(self.gateway.dsn(), autocommit=True) as connection:
+                    while not self.over.is_set():
+                        connection.execute("SELECT email FROM customers LIMIT 1")
+                        self.answers += 1
+            except psycopg.OperationalError:
+                self.over.wait(0.1)  # it starts again
+            except psycopg.Error as error:
+                if "SP1803" not in str(error):
+                    self.faults.append(str(error))
+
+
+def test_one_gateway_after_the_other(
+    earlier: Path, issuer: DevIssuer, postgres: Server, store_server: Server
+) -> None:
+    with members_of_store(issuer, postgres, store_server, empty=True) as make:
+
+        def member() -> Upgraded:
+            console = {"listen": f"127.0.0.1:{free_port()}", "roles": ROLES}
+            made = make(extra={"console": console}, policy=POLICY, start=False, kind=Upgraded)
+            made.sources = earlier
+            made.start()
+            wait_for(lambda: has_console(made), PATIENCE)
+            return made
+
+        first, second = member(), member()
+        assert revision(first) == f"{int(HEAD) - 1:04}"
+        clients = [Client(first), Client(second)]
+        for client in clients:
+            client.start()
+        try:
+            with Waiter(first) as held:
+                held.run("DELETE FROM waits WHERE id = 101")
+                request = held.id
+                upgrade(second)
+                assert revision(first) == HEAD
+                # Both versions side by side: what one asks the other decides, each way.
+                Desk(second).approve(request)
+                assert held.end(PATIENCE).result == "DELETE 1", held.error
+                with Waiter(second) as newer:
+                    newer.run("DELETE FROM waits WHERE id = 102")
+                    Desk(first).approve(newer.id)
+                    assert newer.end(PATIENCE).result == "DELETE 1", newer.error
+                psycopg.connect(first.dsn()).close()
+            goes_on(clients)
+            upgrade(first)
+            goes_on(clients)
+        finally:
+            for client in clients:
+                client.over.set()
+            for client in clients:
+                client.join(PATIENCE)
+        assert [client.faults for client in clients] == [[], []]
+        assert count(postgres, "waits", "id IN (101, 102)") == 0
+        wait_for(lambda: {row["status"] for row in listed(first)} == {"ended"}, PATIENCE)
+
+
+def upgrade(gateway: Upgraded) -> None:
+    gateway.sources = None
+    gateway.restart()
+    wait_for(lambda: has_console(gateway), PATIENCE)
+
+
+def goes_on(clients: list[Client]) -> None:
+    for client in clients:
+        before = client.answers
+        wait_for(lambda c=client, b=before: c.answers > b + 5, PATIENCE)  # type: ignore[misc]
+
+
+def revision(gateway: Gateway) -> str:
+    """The schema of its store."""
+    store = gateway.extra["store"]
+    with psycopg.connect(
+        host=store["host"],
+        port=store["port"],
+        dbname=store["database"],
+        user=store["user"],
+        password=SUPERUSER_PASSWORD,
+    ) as db:
+        row = db.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else ""
