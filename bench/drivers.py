@@ -1,8 +1,8 @@
 """What drivers send, beside pgbench's plain requests: statements that are prepared by name and
 closed again, several statements before one Sync, and batches.
 
-The messages are those that the drivers write (read from their sources), over one connection, so that
-what stands in between is measured and not the driver.
+The messages are those that the drivers write (read from their sources), over one connection, so
+that what stands in between is measured and not the driver.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def _pipeline(key: int) -> list[bytes]:
 def _batch(key: int) -> list[bytes]:
     """asyncpg's executemany, pgjdbc's executeBatch."""
     values = [b"1", b"1", b"%d" % key, b"5"]
-    one = frontend.bind("", "insert", values) + frontend.execute("")
-    return [one * _BATCH + frontend.sync()]
+    insertion = frontend.bind("", "insert", values) + frontend.execute("")
+    return [insertion * _BATCH + frontend.sync()]
 
 
 HABITS = {

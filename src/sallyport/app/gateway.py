@@ -67,6 +67,7 @@ from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.owners import SqlOwners
 from sallyport.store.policies import SqlPolicyVersions
+from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.sharedcounts import SqlSharedCounts
@@ -156,17 +157,7 @@ async def gateway_running(
         await _configure(gateway, config, storage, record, intents)
         actions = ActionLog(record.recorder)
         _watch_sessions(gateway, config, storage, identity, actions, parts)
-        shared = SharedState(
-            storage.worker,
-            gateway,
-            approvals,
-            identity.locks,
-            identity.tokens,
-            storage.beats,
-            identity.ended,
-            storage.shared_counts(),
-            published,
-        )
+        shared = _shared_state(storage, gateway, approvals, identity, published)
         foundation.push_async_callback(shared.end)
         siblings = await shared.begin()
         _keep_policies(gateway, storage, shared)
@@ -373,6 +364,26 @@ def _watch_sessions(
     if watching is not None:
         parts.callback(watching.close)
     share_watching(storage.worker, watching)
+
+
+def _shared_state(
+    storage: _Storage,
+    gateway: Gateway,
+    approvals: Approvals,
+    identity: _Identity,
+    published: SqlPublishedPolicies | None,
+) -> SharedState:
+    return SharedState(
+        storage.worker,
+        gateway,
+        approvals,
+        identity.locks,
+        identity.tokens,
+        storage.beats,
+        identity.ended,
+        storage.shared_counts(),
+        published,
+    )
 
 
 def _keep_policies(gateway: Gateway, storage: _Storage, shared: SharedState) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, AFTER_UNKNOWN_CODE, Verdict
+from sallyport.session import questions
 from sallyport.session.commands import RefreshCatalog
 from sallyport.session.name_context import Catalog, SearchPath
 from sallyport.session.server.withhold import spent
@@ -101,7 +102,7 @@ def _end_clearance(session: SessionState, verdict: Verdict, may_wait: bool) -> C
     if not may_wait or not session.names.temporary.must_precede_end:
         return Clearance.GO
     ends = any(effect.kind in _ENDS for effect in verdict.effects)
-    return Clearance.WAIT if ends and session.settle_temporary() else Clearance.GO
+    return Clearance.WAIT if ends and questions.settle_temporary(session) else Clearance.GO
 
 
 def _temporary_clearance(session: SessionState, may_wait: bool) -> Refusal | Clearance:
@@ -112,7 +113,7 @@ def _temporary_clearance(session: SessionState, may_wait: bool) -> Refusal | Cle
     if not may_wait or pipeline.entries or pipeline.unsynced:
         return AFTER_UNKNOWN_CODE
     if names.question is not None:
-        return Clearance.WAIT if session.settle_temporary() else AFTER_UNKNOWN_CODE
+        return Clearance.WAIT if questions.settle_temporary(session) else AFTER_UNKNOWN_CODE
     own = names.ddl_open and session.transaction_status == b"T"
     session.block(RefreshCatalog(own=own, force=True))
     return Clearance.WAIT

@@ -16,6 +16,7 @@ from sallyport.judge import RunPermit
 from sallyport.session.judged import allowed
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
+from sallyport.session.questions import on_settled
 from sallyport.session.recorded import hides_text, shown_text
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.programs import KEEP
@@ -187,7 +188,7 @@ def response(session: SessionState, data: bytes) -> bytes | None:
     if kind is Expect.BUNDLE:
         session.portals.confirm(b"", None)
     if not entries:
-        session.on_settled()
+        on_settled(session)
     return body + data[completed:]
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sallyport.core.errors import PinMovedError, ProtocolError
-from sallyport.session import fast
+from sallyport.session import fast, questions
 from sallyport.session.client import copy as copying
 from sallyport.session.client import extended, one_by_one, simple
 from sallyport.session.client.input import Blocked
@@ -142,7 +142,7 @@ class Session(SessionState):
         self.names.on_refreshed(refreshed, is_waited_for)
         waiting.unblock()
         if not self.pipeline.entries and not self.pipeline.unsynced:
-            self.ask_what_is_due()
+            questions.ask_what_is_due(self)
         self._continue()
 
     def on_ruling(self, ruling: Ruling) -> None:

@@ -15,6 +15,7 @@ Source: PostgreSQL, src/backend/access/transam/xact.c (BeginTransactionBlock).
 from __future__ import annotations
 
 from sallyport.core.errors import ProtocolError, refuse
+from sallyport.session import questions
 from sallyport.session.name_context import Catalog
 from sallyport.session.server.entries import Entry
 from sallyport.session.state import SessionState
@@ -97,7 +98,7 @@ def end(session: SessionState, message: bytes | bytearray) -> Handled:
         session.drain()
         return Handled.LATER
     must_list = session.names.temporary.must_precede_end and not has_failed
-    if must_list and session.settle_temporary():
+    if must_list and questions.settle_temporary(session):
         return Handled.LATER
     if has_failed:  # the server skips everything before it
         _expect(session, Expect.SYNC, Own.ROLLBACK)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sallyport.core.errors import ProtocolError, Refusal, refuse
+from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, SubjectJudge, UntrustedRead, Verdict
 from sallyport.policy.allowance import Allowance
@@ -22,7 +22,7 @@ from sallyport.policy.containment import COLUMN, Containment
 from sallyport.session.activity import Activity
 from sallyport.session.client.input import Blocked, ClientInput
 from sallyport.session.client.series import Series
-from sallyport.session.commands import BlockingCommand, CloseSession, Command, RefreshCatalog
+from sallyport.session.commands import BlockingCommand, CloseSession, Command
 from sallyport.session.counters import Counters
 from sallyport.session.held import Ruling, WatchHold
 from sallyport.session.judged import judged
@@ -31,14 +31,13 @@ from sallyport.session.pins import Pins
 from sallyport.session.pipeline import Pipeline
 from sallyport.session.ports import JudgedStatement, SessionRecorder
 from sallyport.session.recorded import shown_binds, shown_text
-from sallyport.session.server.entries import Entry, PendingEffect, may_change, untrusted
+from sallyport.session.server.entries import PendingEffect, may_change, untrusted
 from sallyport.session.server.stream import ServerStream
 from sallyport.session.server.writer import ServerWriter
 from sallyport.session.statements import NamespaceTracker, Portal, Prepared
-from sallyport.session.states import ClientState, Expect, Question
+from sallyport.session.states import ClientState, Expect
 from sallyport.session.tracked_settings import TrackedSettings
 from sallyport.sql.catalog.snapshot import TemporaryObjects
-from sallyport.sql.names.search_path import split_search_path
 from sallyport.wire import backend
 
 _UNKNOWN_PATH = SearchPath.UNKNOWN
@@ -287,20 +286,6 @@ class SessionState:
         self.names.use_temporary()
         self.rebind()
 
-    def settle_temporary(self) -> bool:
-        """Wait until the session's temporary schema was listed. False: this is no place to ask."""
-        pipeline = self.pipeline
-        if pipeline.entries:
-            if pipeline.unsynced:
-                self.to_server.flush()
-            self.drain()
-        elif pipeline.unsynced:
-            self._ask(Question.TEMPORARY)
-            self.drain()
-        elif self.transaction_status != b"E":
-            self._probe(self.names.code_question)
-        return bool(pipeline.entries) or pipeline.unsynced
-
     def on_transaction_ended(self) -> None:
         """ReadyForQuery outside any transaction, and nothing is outstanding."""
         if self.names.on_transaction_ended():
@@ -334,108 +319,12 @@ class SessionState:
         self.input.blocked = Blocked.DRAIN if self.pipeline.is_waiting else Blocked.STEP
         return True
 
-    def on_settled(self) -> None:
-        """Called at every ReadyForQuery that leaves nothing outstanding."""
-        self.statements.settle()
-        self.portals.settle()
-        self.settings.on_settled()
-        self.pipeline.on_settled(is_outside=self.transaction_status == b"I")
-        if not self.input.awaits_owner:  # else when that is done
-            self.ask_what_is_due()
-
-    def ask_what_is_due(self) -> None:
-        """Where nothing is outstanding: ask the server for what may have moved of what names mean,
-        or the owner for the catalog.
-        """
-        names, blocked = self.names, self.input.blocked
-        question = names.question if self.transaction_status != b"E" else None
-        if question is not None and blocked is not Blocked.PROBE:
-            self._probe(question)
-        elif blocked is Blocked.NO:
-            self._refresh_if_due()
-
-    def _refresh_if_due(self) -> None:
-        if self.names.refresh_due:
-            self.names.refresh_due = False
-            self.block(RefreshCatalog(force=True))  # for the other sessions too
-
-    def _probe(self, question: Question) -> None:
-        self.input.blocked = Blocked.PROBE
-        self._expect(Expect.PROBE, question)
-        self.to_server.probe(question, self.pins)
-
-    def _ask(self, question: Question) -> None:
-        self._expect(Expect.ASK, question)
-        self.to_server.ask(question, self.pins)
-
-    def _expect(self, kind: Expect, question: Question) -> None:
-        self.pipeline.entries.append(Entry(kind))
-        self.pipeline.entries[-1].question = question
-
-    def settle_before_sync(self) -> bool:
-        """:meth:`settle_temporary` where Sync ends a transaction in which the session's own
-        temporary objects are still to be told from those of code whose effects are not known.
-        """
-        is_end = self.transaction_status == b"I" and self.client_state is ClientState.READY
-        return is_end and self.names.temporary.must_precede_end and self.settle_temporary()
-
-    def settle_names(self) -> bool:
-        """Wait, inside a pipeline, until the server told which search_path it has set, and what
-        code that was not read has left. False: it is known, or this is no place to ask.
-        """
-        names, pipeline = self.names, self.pipeline
-        if not pipeline.unsynced:
-            return False
-        if names.path is not SearchPath.UNKNOWN:
-            return names.temporary.must_be_listed and self.settle_temporary()
-        if pipeline.entries:
-            self.to_server.flush()
-        else:
-            self._ask(Question.SEARCH_PATH)
-        self.drain()
-        return True
-
-    def on_asked(self, question: Question, value: str | None) -> None:
-        """The server answered in a pipeline, whose end may change things back. Raises
-        ProtocolError.
-        """
-        if question is Question.TEMPORARY:
-            self._on_listed(value)
-        else:
-            self._on_path(value, in_transaction=True)
-
-    def _on_path(self, text: str | None, in_transaction: bool) -> None:
-        path = split_search_path(text) if text is not None else None
-        if path is None:
-            raise ProtocolError("the server's search_path is not a list of names")
-        if self.names.on_probed(path, in_transaction):
-            self.rebind()
-
-    def _on_listed(self, answer: str | None) -> None:
-        if answer is None:
-            raise ProtocolError("the server did not list its temporary objects")
-        if self.names.on_temporary_listed(self.names.check_pins(self.pins, answer)):
-            self.rebind()
-
     def on_pipeline_end_forwarded(self) -> None:
         """Sync, or a Query in its place, goes to the server: it ends the pipeline's own
         transaction, or the pipeline has failed.
         """
         if self.transaction_status == b"I":
             self.names.on_end_forwarded()
-
-    def on_probed(self, question: Question, value: str | None) -> None:
-        """The server answered (None: it could not). Raises ProtocolError."""
-        self.input.unblock()
-        if value is None and question is not Question.SEARCH_PATH:
-            self.names.on_temporary_unread()
-        elif value is not None and question is Question.PINS:
-            self.names.check_pins(self.pins, value)
-            self._refresh_if_due()
-        elif question is Question.TEMPORARY:
-            self._on_listed(value)
-        elif value is not None:
-            self._on_path(value, in_transaction=self.transaction_status != b"I")
 
     # -- recording ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from time import monotonic
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, pipeline_block, two_phase
+from sallyport.session import effects, holding, pipeline_block, questions, two_phase
 from sallyport.session.clearance import clearance, looks_up_names
 from sallyport.session.client import dependants, renewal
 from sallyport.session.judging import judge_script
@@ -56,7 +56,7 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     if script is None:
         return Handled.LATER
     verdict = script.statements[0] if script.statements else None
-    if verdict is not None and verdict.resolves_names and session.settle_names():
+    if verdict is not None and verdict.resolves_names and questions.settle_names(session):
         return Handled.LATER
     if (
         verdict is not None
@@ -154,7 +154,7 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     prepared = session.statements.lookup(statement)
     named = prepared.verdict if prepared is not None else None
     looks_up = named is not None and named.resolves_names
-    if looks_up and (session.settle_names() or pipeline_block.settle(session)):
+    if looks_up and (questions.settle_names(session) or pipeline_block.settle(session)):
         return Handled.LATER
     current = _current_for_bind(session, statement, prepared, message.statement)
     if current is Clearance.WAIT:
@@ -330,7 +330,7 @@ def _clear_execute(
     verdict = portal.verdict
     if session.needs_clearance:
         is_planned = not looks_up_names(verdict)
-        if not is_planned and session.settle_names():
+        if not is_planned and questions.settle_names(session):
             return Clearance.WAIT
         # The portal may live in this very pipeline: waiting for that to drain would wait for ever.
         cleared = clearance(session, verdict, may_wait=False, is_planned=is_planned)
@@ -488,7 +488,7 @@ def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     _bound_queue(session)
     if session.pipeline.is_ours:
         return pipeline_block.end(session, data[start:end])
-    if pipeline_block.must_be_known(session) or session.settle_before_sync():
+    if pipeline_block.must_be_known(session) or questions.settle_before_sync(session):
         return Handled.LATER
     session.pipeline.entries.append(Entry(Expect.SYNC))
     session.to_server.control(data[start:end])

@@ -8,6 +8,7 @@ from itertools import takewhile
 
 from sallyport.core.errors import Refusal
 from sallyport.judge import Part
+from sallyport.session import questions
 from sallyport.session.clearance import clearance
 from sallyport.session.client import simple
 from sallyport.session.client.input import Blocked
@@ -66,7 +67,7 @@ def _end(session: SessionState, series: Series) -> Handled:
     if series.failed:
         what = f"what the message up to statement {series.number} did"
         session.recorder.note("rolled back", what)
-    elif session.names.temporary.must_precede_end and session.settle_temporary():
+    elif session.names.temporary.must_precede_end and questions.settle_temporary(session):
         return Handled.LATER
     _send(session, series, Own.ROLLBACK if series.failed else Own.COMMIT)
     return Handled.DONE

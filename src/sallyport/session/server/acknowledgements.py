@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sallyport.core.errors import ProtocolError
-from sallyport.session import pipeline_block
+from sallyport.session import pipeline_block, questions
 from sallyport.session.server import errors as failures
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.stream import Completion
@@ -109,7 +109,7 @@ def ready(
         session.stream.withholding = False
         message = b""
     if not session.pipeline.entries:
-        session.on_settled()
+        questions.on_settled(session)
     return message
 
 
@@ -175,7 +175,7 @@ def ask_complete(
     entry.index += 1
     if entry.index == _CLOSED_BY_ASK:
         session.pipeline.entries.popleft()
-        session.on_asked(entry.question, entry.value)
+        questions.on_asked(session, entry.question, entry.value)
     return b""
 
 
@@ -196,5 +196,5 @@ def dependant_closed(
 def probe_ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()
-    session.on_probed(entry.question, entry.value)
+    questions.on_probed(session, entry.question, entry.value)
     return b""
