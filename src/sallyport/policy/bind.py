@@ -19,6 +19,8 @@ from sallyport.policy.model import Mask, Policy, Rule, addressee, applies_to_tar
 from sallyport.policy.name_index import NameIndex
 from sallyport.policy.target_warnings import partition_key_warnings, target_warnings
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
+from sallyport.sql.names.resolve import NameResolver
+from sallyport.sql.queries.relation_items import relation_fields
 
 
 def bind(
@@ -69,8 +71,10 @@ class _Binder:
         self.warnings += partition_key_warnings(
             [(m.mask, m.columns) for m in masks], self.catalog, self.target, self._index.partitioned
         )
+        stored = self._stored_rows() if masks else {}
         earlier = None
-        if self._before is not None:
+        # which columns masks of stored rows depend on is not looked for
+        if self._before is not None and not (stored or self._before.stored_rows):
             lost = in_relations(touched, self._before.catalog)
             earlier = EarlierMasks(self._before.combined_masks(), touched, lost)
         return BoundPolicy(
@@ -84,8 +88,22 @@ class _Binder:
             warnings=tuple(dict.fromkeys(self.warnings)),
             untrusted=untrusted,
             scanned=self._scanned(),
+            stored_rows=stored,
             _earlier=earlier,
         )
+
+    def _stored_rows(self) -> dict[ColumnId, frozenset[ColumnId]]:
+        """Columns that hold rows of other relations, and those relations' columns."""
+        names = NameResolver(self.catalog, ("pg_catalog",))
+        stored: dict[ColumnId, frozenset[ColumnId]] = {}
+        for oid in self._index.holding:
+            relation = self.catalog.relations[oid]
+            fields = relation_fields(names, relation)
+            for column, field in zip(relation.columns, fields, strict=True):
+                own = ColumnId(oid, column.attnum)
+                if field.value.row is not None or len(field.value.sources) > 1:
+                    stored[own] = field.value.sources - {own}
+        return stored
 
     def _untrusted(self) -> frozenset[ColumnId]:
         """With the columns of partitions, children and parents, which share their rows."""

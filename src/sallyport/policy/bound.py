@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import compress
 from typing import NamedTuple
 
@@ -192,6 +193,8 @@ class BoundPolicy:
     warnings: tuple[str, ...] = ()
     untrusted: frozenset[ColumnId] = frozenset()
     scanned: frozenset[ColumnId] = frozenset()
+    #: columns that hold rows of other relations, and the columns of those
+    stored_rows: Mapping[ColumnId, frozenset[ColumnId]] = field(default_factory=dict)
     _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
     _selections: dict[tuple[bool, ...], _Selection] = field(default_factory=dict)
     _combined: dict[tuple[tuple[int, ...], bool], SubjectMasks] = field(default_factory=dict)
@@ -378,11 +381,9 @@ class BoundPolicy:
         if masks is None:
             masks = self._renewed(indexes, redacts)
             if masks is None:
-                masks = SubjectMasks(
-                    self._combine(
-                        [(self.masks[i].mask, self.masks[i].origins) for i in indexes], redacts
-                    )
-                )
+                bound = [self.masks[i] for i in indexes]
+                masks = SubjectMasks(self._combine([(b.mask, b.origins) for b in bound], redacts))
+                masks.update(self._of_stored_rows(masks))
             masks.derive()
             self._combined[indexes, redacts] = masks
         return masks
@@ -423,6 +424,19 @@ class BoundPolicy:
             return combined
         redacted = {id(mask): redacted_mask(mask) for mask in combined.values()}
         return {column: redacted[id(mask)] for column, mask in combined.items()}
+
+    def _of_stored_rows(self, masks: SubjectMasks) -> dict[ColumnId, ColumnMask]:
+        """A column that holds rows with masked columns is masked as a whole, by all their masks:
+        its constraints, indexes and counters tell of what is in it.
+        """
+        out: dict[ColumnId, ColumnMask] = {}
+        for holder, sources in self.stored_rows.items():
+            inside = [masks[source] for source in sorted(sources) if source in masks]
+            if inside:
+                own = [masks[holder]] if holder in masks else []
+                mask = reduce(stricter_mask, dict.fromkeys([*own, *inside]))
+                out[holder] = replace(mask, spec=REDACT)
+        return out
 
 
 def _own_part(uses: frozenset[str], subject: Subject, now: float) -> Hashable:

@@ -83,10 +83,12 @@ class NameIndex:
         changed, old = frozenset(catalog.relations), catalog.relations
         related: frozenset[int] = frozenset()
         partitioned: frozenset[int] = frozenset()
+        holding: frozenset[int] = frozenset()
         if before is not None:
             changed, old = catalog.changed_relations(before._catalog), before._catalog.relations
             self._in_schema, self._names = dict(before._in_schema), dict(before._names)
             related, partitioned = before.related, before.partitioned
+            holding = before.holding
         gone = [old[oid] for oid in changed if oid in old] if before is not None else []
         come = [catalog.relations[oid] for oid in changed if oid in catalog.relations]
         self._rename(gone, come)
@@ -98,7 +100,11 @@ class NameIndex:
         self.partitioned: frozenset[int] = _changed(
             partitioned, changed, [r.oid for r in come if r.partition_key]
         )
-        #: their columns
+        #: those with a column of rows, or of arrays of or domains over rows
+        self.holding: frozenset[int] = _changed(
+            holding, changed, [r.oid for r in come if any(self._holds_rows(r))]
+        )
+        #: columns of :attr:`related`
         self.related_columns = frozenset(
             [
                 ColumnId(oid, column.attnum)
@@ -108,6 +114,15 @@ class NameIndex:
         )
         if before is not None:
             self._take_over(before, gone, come)
+
+    def _holds_rows(self, relation: Relation) -> Iterator[bool]:
+        if is_system_schema(relation.schema):
+            return
+        for column in relation.columns:
+            type_ = self._catalog.types.get(column.type_oid)
+            while type_ is not None and not type_.relation:
+                type_ = self._catalog.types.get(type_.element or type_.base)
+            yield type_ is not None
 
     def _rename(self, gone: Sequence[Relation], come: Sequence[Relation]) -> None:
         """Names by schema; those of schemas in which nothing changes are shared."""
