@@ -84,20 +84,53 @@ WHERE a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA} /*only a.attrelid*/
 ORDER BY a.attrelid, a.attnum"""
 
+#: Attribute numbers in the expressions and the predicate of an index; 0 is the whole row.
+_IN_EXPRESSIONS = """SELECT v[1]::int4 FROM pg_catalog.regexp_matches(
+      pg_catalog.concat(i.indexprs, i.indpred), ':varattno ([0-9]+)', 'g') v"""
+_KEYS = f"""pg_catalog.array_to_json(ARRAY(
+    SELECT i.indkey[n]::int4 FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) n
+    WHERE i.indkey[n] > 0 UNION {_IN_EXPRESSIONS} ORDER BY 1))"""
+
+#: The condition of a trigger, without comparisons of a column's value before and after: they tell
+#: nothing of a column that does not change.
+_NAME, _CAST = r'("(?:[^"]|"")+"|\w+|\*)', r'(?:::[\w ."]+)?'
+_UNCHANGED = rf"\(\(?old\.{_NAME}\)?{_CAST} IS DISTINCT FROM \(?new\.\1\)?{_CAST}\)"
+_CONDITION = f"""CASE WHEN t.tgqual IS NULL THEN '' ELSE pg_catalog.regexp_replace(
+    pg_catalog.pg_get_triggerdef(t.oid), '{_UNCHANGED}', '', 'g') END"""
+_IN_CONDITION = """pg_catalog.strpos(q.condition, 'old.' || pg_catalog.quote_ident(a.attname)) > 0
+        OR pg_catalog.strpos(q.condition, 'new.' || pg_catalog.quote_ident(a.attname)) > 0"""
+#: An argument of a trigger is a name, or has it inside.
+_IN_ARGUMENTS = """pg_catalog.position(t.tgargs,
+          pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding())) > 0"""
+
 #: Indexes with every column in them and what they compute, checks and foreign keys, of relations
-#: that users made. (A hash index takes a value of any size: it refuses nothing.)
-CONSTRAINTS = """
+#: that users made; and triggers whose functions nobody has to list, with the columns that decide
+#: whether they run or what they compute. (A hash index takes a value of any size: it refuses
+#: nothing. What an index INCLUDEs is not compared, but makes an entry longer.)
+CONSTRAINTS = f"""
 SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN 'u' ELSE 'i' END,
-  pg_catalog.array_to_json(ARRAY(
-    SELECT i.indkey[n]::int4 FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) n WHERE i.indkey[n] > 0
-    UNION SELECT d.refobjsubid FROM pg_catalog.pg_depend d
-    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
-      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid
-      AND d.refobjsubid > 0 ORDER BY 1)),
-  0, NULL::json, '', '', '', c.relname, i.indisprimary AND i.indimmediate
+  {_KEYS}, 0, NULL::json, '', '', '', c.relname, i.indisprimary AND i.indimmediate
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = c.relam
 WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion) /*only i.indrelid*/
+UNION ALL
+SELECT i.indrelid, 'n', {_KEYS.replace("indnkeyatts", "indnatts")},
+  0, NULL::json, '', '', '', c.relname, false
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid >= 16384 AND i.indnatts > i.indnkeyatts /*only i.indrelid*/
+UNION ALL
+SELECT t.tgrelid, 't', pg_catalog.array_to_json(ARRAY(
+    SELECT 0 WHERE pg_catalog.strpos(q.condition, 'old.*') > 0
+      OR pg_catalog.strpos(q.condition, 'new.*') > 0
+    UNION SELECT a.attnum::int4 FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = t.tgrelid AND a.attnum > 0 AND NOT a.attisdropped
+      AND ({_IN_CONDITION} OR {_IN_ARGUMENTS})
+    ORDER BY 1)), 0, NULL::json, '', '', '', t.tgname, false
+FROM pg_catalog.pg_trigger t, LATERAL (SELECT {_CONDITION}) q(condition)
+WHERE NOT t.tgisinternal AND t.tgrelid >= 16384 AND (t.tgqual IS NOT NULL OR t.tgnargs > 0)
+  AND (t.tgfoid < 16384 OR EXISTS (SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = t.tgfoid
+      AND d.deptype = 'e')) /*only t.tgrelid*/
 UNION ALL
 SELECT i.indrelid, 'e', '[]'::json, 0, NULL::json, '', '', pg_catalog.concat_ws(', ',
   pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), '', false

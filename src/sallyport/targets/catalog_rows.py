@@ -96,6 +96,7 @@ def relation_of(
         view_definition=row[10] or "",
         security_invoker=_option(row[7], "security_invoker") in _TRUE,
         security_barrier=_option(row[7], "security_barrier") not in _UNSET,
+        check_option=_option(row[7], "check_option") not in _UNSET,
         has_rules=bool_of(row[8]),
         has_triggers=bool_of(row[9]),
         row_security=bool_of(row[5]),

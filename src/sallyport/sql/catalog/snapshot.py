@@ -36,8 +36,10 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """kind: u unique index or primary key, x exclusion, c check, f foreign key, i any other index,
-    e expressions and predicate of an index (``expression``: as text, with commas between them).
-    Columns are attribute numbers, those in expressions included.
+    n an index with what it INCLUDEs, e expressions and predicate of an index (``expression``: as
+    text, with commas between them), t a trigger that PostgreSQL or a known extension brings (by
+    these columns it runs, or computes). Columns are attribute numbers, those in expressions
+    included; 0 is the whole row.
 
     on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c
     cascade, n set null, d set default).
@@ -70,6 +72,7 @@ class Relation:
     view_definition: str = ""  # pg_get_viewdef with an empty search_path: fully qualified
     security_invoker: bool = False
     security_barrier: bool = False
+    check_option: bool = False  # rows that are written must satisfy the view's condition
     has_rules: bool = False  # rules other than a view's own _RETURN
     has_triggers: bool = False  # user triggers
     row_security: bool = False

@@ -166,6 +166,36 @@ def view_facts(names: NameResolver, view: Relation) -> StatementFacts:
     return definition
 
 
+def note_condition(analysis: Analysis, view: Relation, action: str, position: int) -> None:
+    """A view's definition chooses the rows that are written through it, or tests a new row by
+    others.
+    """
+    if action == "insert" and not _tests_by_others(analysis, view):
+        return
+    expansion = expand(analysis, view)
+    decide = expansion.mentioned | expansion.read_in_functions
+    clause = Clause.CHECK if action == "insert" else Clause.WHERE
+    analysis.influence(decide, clause, False, position)
+
+
+def _tests_by_others(analysis: Analysis, view: Relation) -> bool:
+    """WITH CHECK OPTION, and a condition that reads more than the row."""
+    is_checked = reads_others = False
+    relations = analysis.catalog.relations
+    waiting, seen = [view], {view.oid}
+    while waiting:
+        member = waiting.pop()
+        if member.kind == "v":
+            facts = view_facts(analysis.names, member)
+            is_checked = is_checked or member.check_option
+            reads_others = reads_others or len(facts.range_variables) != 1
+            reads_others = reads_others or bool(facts.read_in_functions or facts.unknowns)
+            below = {variable.relation for variable in facts.range_variables} - seen
+            waiting += [relations[oid] for oid in below if oid in relations]
+            seen |= below
+    return is_checked and reads_others
+
+
 def note_definition(analysis: Analysis, relation: Relation) -> None:
     """What computing a materialised view does, which reading it does not: it computes with raw
     values.

@@ -75,10 +75,11 @@ def note_write(
         changed = {
             column.attnum: names[column.name] for column in part.columns if column.name in names
         }
+        few = {c.name for c in target.columns if ColumnId(relation, c.attnum) in short}
+        brief = frozenset(column.attnum for column in part.columns if column.name in few)
+        write = _Write(part, action, changed, computations(analysis, part), position, brief)
+        _triggered(analysis, write)
         if action != "delete":
-            few = {c.name for c in target.columns if ColumnId(relation, c.attnum) in short}
-            brief = frozenset(column.attnum for column in part.columns if column.name in few)
-            write = _Write(part, action, changed, computations(analysis, part), position, brief)
             _computed(analysis, write)
             for constraint in part.constraints:
                 _own(analysis, write, constraint)
@@ -114,10 +115,10 @@ def _refused(
     made = {c.target for c in computed if column.attnum in c.columns}
     for constraint in relation.constraints:
         reached = not {column.attnum, *made}.isdisjoint(_every(relation, constraint.columns))
-        if reached and constraint.kind in "cf":
+        if reached and constraint.kind in "cft":
             analysis.influence(
                 value.sources,
-                Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY,
+                Clause.FOREIGN_KEY if constraint.kind == "f" else Clause.CHECK,
                 False,
                 position,
             )
@@ -194,6 +195,18 @@ def _computed(analysis: Analysis, write: _Write) -> None:
                 _note(analysis, write.relation.oid, column, Clause.CHECK, False, write.position)
 
 
+def _triggered(analysis: Analysis, write: _Write) -> None:
+    """A trigger of PostgreSQL's own may leave a row out, or fail, by columns of the row that is
+    there.
+    """
+    if write.action == "insert":
+        return
+    for constraint in write.relation.constraints:
+        if constraint.kind == "t":
+            for column in sorted(_every(write.relation, constraint.columns) - write.changed.keys()):
+                _note(analysis, write.relation.oid, column, Clause.CHECK, False, write.position)
+
+
 def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
     """A constraint of the relation that is written. Nothing is told when none of its columns
     changes.
@@ -202,9 +215,9 @@ def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
     columns = _every(relation, constraint.columns)
     if write.touched.isdisjoint(columns):
         return
-    if constraint.kind in "iux" and write.action == "update":
+    if constraint.kind in "iuxn" and write.action == "update":
         _entry(analysis, write, columns)
-    if constraint.kind in "ie":
+    if constraint.kind in "ietn":
         return
     if constraint.kind == "f":
         plain = all(changed.get(column, False) for column in columns)
@@ -218,8 +231,7 @@ def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
         if constraint.kind in "cf":
             # these see the row alone: what the statement itself gives is no news, nor is anything
             # of a new row
-            made = constraint.kind == "c" or column not in columns
-            if made and write.action == "update" and column not in changed:
+            if write.action == "update" and column not in changed:
                 clause = Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY
                 _note(analysis, relation.oid, column, clause, False, write.position)
         else:
@@ -267,7 +279,7 @@ def note_attached(analysis: Analysis, child: Relation, above: Relation) -> None:
     for constraint in above.constraints:
         keys = (names.get(number) for number in _every(above, constraint.columns))
         sources = frozenset(own[name] for name in keys if name in own)
-        if constraint.kind in "iux":
+        if constraint.kind in "iuxn":
             note_entries(analysis, sources)
         if constraint.kind in _TESTED:
             analysis.influence(sources, _TESTED[constraint.kind])
@@ -363,6 +375,7 @@ def _written_under(analysis: Analysis, under: _Cascade, cause: Constraint, posit
     for part in _family(analysis.catalog, target):
         changed = {c.attnum: names[c.name] for c in part.columns if c.name in names}
         write = _Write(part, "update", changed, computations(analysis, part), position)
+        _triggered(analysis, write)
         _computed(analysis, write)
         for constraint in part.constraints:
             if constraint is not cause or "d" in (cause.on_delete, cause.on_update):

@@ -29,7 +29,7 @@ from sallyport.sql.queries.from_items import (
     make_item,
     note_range_variable,
 )
-from sallyport.sql.queries.relation_items import expand, relation_item
+from sallyport.sql.queries.relation_items import note_condition, relation_item
 from sallyport.sql.queries.select import target_list
 from sallyport.sql.text.parse import Node
 from sallyport.sql.values.conversions import note_implicit_cast
@@ -121,10 +121,8 @@ class WriteTarget:
         set_off(analysis, self.relation.oid, action, self.position)
         if action != "insert":
             note_partition(analysis, self.relation, self.position)
-            if self.relation.kind == "v":  # its definition chooses the rows
-                expansion = expand(analysis, self.relation)
-                decide = expansion.mentioned | expansion.read_in_functions
-                analysis.influence(decide, Clause.WHERE, False, self.position)
+        if self.relation.kind == "v":
+            note_condition(analysis, self.relation, action, self.position)
         if self.relation.kind != "v":
             self._note(analysis, self.relation.oid, action, columns)
             return

@@ -1,0 +1,31 @@
+"""What the catalog says of indexes and triggers: which columns decide, and which only lie there."""
+
+from __future__ import annotations
+
+import psycopg
+
+from tests.targets.query import catalog_of
+
+TABLE = """
+CREATE TABLE entered (id int, "a b" text, n int, w tsvector, PRIMARY KEY (id) INCLUDE (n));
+CREATE INDEX entered_n ON entered (id) INCLUDE ("a b") WHERE n > 0;
+CREATE TRIGGER quiet BEFORE UPDATE ON entered FOR EACH ROW
+  WHEN (old."a b" IS DISTINCT FROM new."a b" OR old.* IS DISTINCT FROM new.* OR new.n > 0)
+  EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER words BEFORE UPDATE ON entered FOR EACH ROW
+  EXECUTE FUNCTION tsvector_update_trigger(w, 'pg_catalog.simple', 'a b');
+"""
+
+
+def test_what_indexes_include_and_triggers_read(room: str) -> None:
+    """A column that is compared only with itself as it was decides nothing."""
+    with psycopg.connect(room, autocommit=True) as connection:
+        connection.execute(TABLE.encode())
+    relation = catalog_of(room).relation_by_name["public", "entered"]
+    constraints = {(c.kind, c.name): c.columns for c in relation.constraints}
+    assert constraints["u", "entered_pkey"] == (1,)
+    assert constraints["n", "entered_pkey"] == (1, 3)
+    assert constraints["i", "entered_n"] == (1, 3)
+    assert constraints["n", "entered_n"] == (1, 2, 3)
+    assert constraints["t", "quiet"] == (3,)
+    assert set(constraints["t", "words"]) >= {2, 4}
