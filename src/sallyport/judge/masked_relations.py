@@ -4,7 +4,7 @@ statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sallyport.masking.plan import column_spec
@@ -42,6 +42,8 @@ class MaskedRelations:
     #: OIDs of the relations that have masks, in order
     oids: tuple[int, ...] = field(init=False)
     _masks: dict[int, Mapping[int, MaskSpec]] = field(default_factory=dict)
+    _ordering: dict[int, frozenset[int]] = field(default_factory=dict)
+    _masked_views: dict[int, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         masks = self.policy.masks
@@ -64,12 +66,75 @@ class MaskedRelations:
             remembered = self._masks[relation.oid] = specs
         return remembered
 
+    def ordering_columns(self, relation: Relation) -> frozenset[int]:
+        """Attribute numbers of columns that share an index, its predicate included, with a masked
+        one: a condition on them lets the server read rows in the order of masked values.
+        """
+        ordering = self._ordering.get(relation.oid)
+        if ordering is None:
+            masked = frozenset(self.masks_of(relation))
+            members = [relation]
+            beside: set[str] = set()
+            names = {column.attnum: column.name for column in relation.columns}
+            hidden = {names[number] for number in masked}
+            while members and hidden:
+                member = members.pop()
+                members += [r for oid in member.children if (r := self.catalog.relations.get(oid))]
+                beside |= _indexed_beside(member, hidden)
+            ordering = frozenset(n for n, name in names.items() if name in beside)
+            self._ordering[relation.oid] = ordering
+        return ordering
+
+    def is_ordered_by_masks(
+        self, facts: StatementFacts, relation: Relation, definition: bool
+    ) -> bool:
+        """Whether rows of this relation could come in the order of masked values. ``definition``:
+        of a view, about whose rows the statement may have conditions of its own.
+        """
+        ordering = self.ordering_columns(relation)
+        if not ordering:
+            return False
+        shape = facts.plain
+        if shape is not None and shape.relation == relation.oid and not definition:
+            names = {c.name for c in relation.columns if c.attnum in ordering}
+            return not names.isdisjoint(shape.names) and not _is_total(relation, shape.order)
+        used = facts.computed_with
+        return definition or any(ColumnId(relation.oid, n) in used for n in ordering)
+
+    def planned_by_masks(self, facts: StatementFacts) -> bool:
+        """Whether the server may plan by statistics of masked values."""
+        relations = self.catalog.relations
+        for variable in facts.range_variables:
+            relation = relations.get(variable.relation)
+            if relation is None:
+                continue
+            if relation.kind == "v" and self._may_be_ordered(relation):
+                return True
+            ordering = self.ordering_columns(relation)
+            if any(ColumnId(relation.oid, number) in facts.computed_with for number in ordering):
+                return True
+        return False
+
     def is_masked(self, relation: Relation) -> bool:
         if self.masks_of(relation):
             return True
-        return relation.kind == "v" and not view_facts(self.names, relation).read.isdisjoint(
-            self.applied
-        )
+        if relation.kind != "v":
+            return False
+        masked = self._masked_views.get(relation.oid)
+        if masked is None:
+            facts = view_facts(self.names, relation)
+            masked = not facts.read.isdisjoint(self.applied)
+            if not masked and not self.why_opaque(relation, facts):
+                below = {variable.relation for variable in facts.range_variables}
+                relations = self.catalog.relations
+                masked = any(self._may_be_ordered(relations[r]) for r in below if r in relations)
+            self._masked_views[relation.oid] = masked
+        return masked
+
+    def _may_be_ordered(self, relation: Relation) -> bool:
+        if relation.kind == "v":
+            return self.is_masked(relation)
+        return bool(self.ordering_columns(relation))
 
     def concerns(self, facts: StatementFacts) -> bool:
         """Whether anything in a statement could have to be replaced; cheap."""
@@ -87,15 +152,21 @@ class MaskedRelations:
         )
         return any(target is not None and self.is_masked(target) for target in targets)
 
-    def replaced(self, facts: StatementFacts, explained: bool) -> list[RangeVariable]:
-        """The range variables that a subselect must stand for."""
+    def replaced(
+        self, facts: StatementFacts, explained: bool, definition: bool = False
+    ) -> list[RangeVariable]:
+        """The range variables that a subselect must stand for. ``definition``: these are the facts
+        of a view.
+        """
         return [
             variable
             for variable in facts.range_variables
-            if self._is_replaced(variable, facts, explained)
+            if self._is_replaced(variable, facts, explained, definition)
         ]
 
-    def _is_replaced(self, variable: RangeVariable, facts: StatementFacts, explained: bool) -> bool:
+    def _is_replaced(
+        self, variable: RangeVariable, facts: StatementFacts, explained: bool, definition: bool
+    ) -> bool:
         relation = self.catalog.relations.get(variable.relation)
         if relation is None or variable.target:
             return False
@@ -106,6 +177,8 @@ class MaskedRelations:
         if relation.kind == "v" or explained:
             return True
         masks = self.masks_of(relation)
+        if self.is_ordered_by_masks(facts, relation, definition):
+            return True
         if not any(ColumnId(relation.oid, number) in facts.read for number in masks):
             return False
         return not self._is_plain(facts, relation, masks)
@@ -128,13 +201,7 @@ class MaskedRelations:
         outputs += [name for name in shape.outputs if name != "*"]
         if any(outputs.count(name) > 1 for name in masked):
             return False
-        if not shape.order:
-            return True
-        if relation.children and relation.kind != "p":
-            return False  # a primary key does not hold for the rows of children
-        key = next((c.columns for c in relation.constraints if c.primary), ())
-        unique = {column.name for column in relation.columns if column.attnum in key}
-        return bool(unique) and unique <= set(shape.order)
+        return not shape.order or _is_total(relation, shape.order)
 
     def substitute(
         self, variable: RangeVariable, facts: StatementFacts, relation: Relation
@@ -194,3 +261,25 @@ class MaskedRelations:
             ):
                 return False
         return True
+
+
+def _is_total(relation: Relation, order: Sequence[str]) -> bool:
+    """Whether ORDER BY these columns leaves nothing open."""
+    if relation.children and relation.kind != "p":
+        return False  # a primary key does not hold for the rows of children
+    key = next((c.columns for c in relation.constraints if c.primary), ())
+    unique = {column.name for column in relation.columns if column.attnum in key}
+    return bool(unique) and unique <= set(order)
+
+
+def _indexed_beside(relation: Relation, hidden: set[str]) -> set[str]:
+    """Names of the columns that are in one index with one of ``hidden``."""
+    names = {column.attnum: column.name for column in relation.columns}
+    beside: set[str] = set()
+    for constraint in relation.constraints:
+        if constraint.kind in "iux":
+            numbers = names if 0 in constraint.columns else constraint.columns
+            inside = {names[number] for number in numbers if number in names}
+            if not inside.isdisjoint(hidden):
+                beside |= inside - hidden
+    return beside

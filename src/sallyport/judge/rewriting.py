@@ -39,7 +39,7 @@ from sallyport.sql.queries.relation_items import view_facts
 from sallyport.sql.rewrite.cascade import cascade_cut
 from sallyport.sql.rewrite.counters import counter_cuts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
-from sallyport.sql.rewrite.explain import explain_cuts
+from sallyport.sql.rewrite.explain import COSTS_TELL, explain_cuts
 from sallyport.sql.rewrite.groups import group_cuts
 from sallyport.sql.rewrite.proof import disproved
 from sallyport.sql.rewrite.ranges import (
@@ -122,7 +122,8 @@ class Rewriter:
         if replaced and not any(part.cuts for part in parts):
             raise cannot_rewrite("No masked relation could be replaced in its text.")
         if facts.kind == "explain" and self.relations.policy.masks:
-            parts.append(Replacement(tuple(explain_cuts(tokens, facts, writes))))
+            told = any(map(self.relations.planned_by_masks, levels))
+            parts.append(Replacement(tuple(explain_cuts(tokens, facts, writes, told))))
         if replaced and facts.kind == "create_materialized_view":
             raise cannot_rewrite(
                 "The materialized view would store masked values for everybody.",
@@ -146,8 +147,12 @@ class Rewriter:
             self.relations.replaced(level, explained=True) for level in levels
         ):
             return
+        if any(map(self.relations.planned_by_masks, levels)) and (
+            dict(facts.explain_options).get("costs", True)
+        ):
+            raise RefusedError(COSTS_TELL)
         if (
-            explain_cuts(Tokens(sql), facts, writes)
+            explain_cuts(Tokens(sql), facts, writes, tells_statistics=False)
             and self.relations.catalog.server_version >= _COUNTS_BUFFERS
         ):
             raise RefusedError(EXECUTES_WITH_BUFFERS)
@@ -235,7 +240,7 @@ class Rewriter:
 
     def _cuts(self, level: _Level) -> Replacement:
         facts, tokens = level.facts, level.tokens
-        replaced = self.relations.replaced(facts, level.explained)
+        replaced = self.relations.replaced(facts, level.explained, level.depth > 0)
         aliases = _aliases(facts.range_variables, replaced)
         cuts: list[Cut] = []
         compared: set[int] = set()
@@ -310,9 +315,10 @@ class Rewriter:
         def subselect(only: str, sample: str) -> str:
             rows = f"{only}{source(relation)}{sample}{' WHERE ' if moved else ''}{conditions}"
             return self.subselects.proved(
-                self.subselects.text(relation, columns, variable.locked, rows)
+                self.subselects.text(relation, columns, variable.locked, rows, by_place)
             )
 
+        by_place = self.relations.is_ordered_by_masks(level.facts, relation, level.depth > 0)
         cuts = [cut for _, cut, _ in moved]
         return [*cuts, *replace_range(level.tokens, variable, subselect, alias)]
 

@@ -22,6 +22,11 @@ log = structlog.get_logger("sallyport.judge")
 #: What a relation is called inside its subselect.
 INNER = "t"
 _SYSTEM_NAMES = {number: name for name, (number, _) in SYSTEM_COLUMNS.items()}
+#: Where a row lies, as columns of a subselect that is sorted by it.
+_PLACE = (
+    ("sallyport_relation", f"{INNER}.tableoid", f"{INNER}.tableoid"),
+    ("sallyport_place", f"{INNER}.ctid", f"{INNER}.ctid"),
+)
 #: Texts that are known to be subselects.
 _KEPT = 4096
 
@@ -86,21 +91,38 @@ class Subselects:
         return columns
 
     def text(
-        self, relation: Relation, columns: list[tuple[str, str, str]], locked: bool, rows: str
+        self,
+        relation: Relation,
+        columns: list[tuple[str, str, str]],
+        locked: bool,
+        rows: str,
+        by_place: bool = False,
     ) -> str:
         """One over ``rows``, which is what stands behind FROM. ``locked``: FOR UPDATE may lock
-        them.
+        them. ``by_place``: they come as they lie in the relation, whatever index the server reads
+        them by.
         """
-        shown = ", ".join(_entry(name, expression) for name, expression, _ in columns)
         masks = self.relations.masks_of(relation)
+        shown = ", ".join(_entry(name, expression) for name, expression, _ in columns)
+        places = f" ORDER BY {INNER}.tableoid, {INNER}.ctid" if by_place else ""
         if locked:
             # a query with WITH is not flattened either, and FOR UPDATE may lock its rows
-            return f"WITH {INNER} AS (SELECT) SELECT {shown} FROM {rows}"
+            return f"WITH {INNER} AS (SELECT) SELECT {shown} FROM {rows}{places}"
         first = f"SELECT {shown} FROM {rows}"
         if not any(self._reads(masks.get(column.attnum), column) for column in relation.columns):
-            return first
+            return f"{first}{places}"
+        if by_place:
+            # sorted outside of what computes the masks: a sort inside could keep the values
+            columns = [*columns, *_PLACE]
+            names = ", ".join(f"{INNER}.{name}" for name, _, _ in columns[: -len(_PLACE)])
+            shown = ", ".join(_entry(name, expression) for name, expression, _ in columns)
+            first = f"SELECT {shown} FROM {rows}"
         hidden = ", ".join(_entry(name, expression) for name, _, expression in columns)
-        return f"{first} UNION ALL SELECT {hidden} FROM {source(relation)} WHERE false"
+        text = f"{first} UNION ALL SELECT {hidden} FROM {source(relation)} WHERE false"
+        if by_place:
+            order = ", ".join(f"{INNER}.{name}" for name, _, _ in _PLACE)
+            return f"SELECT {names} FROM ({text}) AS {INNER} ORDER BY {order}"
+        return text
 
     def _reads(self, spec: MaskSpec | None, column: Column) -> bool:
         return spec is not None and reads_column(

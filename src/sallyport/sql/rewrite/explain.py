@@ -12,13 +12,22 @@ from sallyport.sql.text.tokens import Tokens
 
 #: Pages and bytes that running the statement touched.
 _SIZES = ("buffers", "wal")
+COSTS_TELL = refuse(
+    "SP1201",
+    "EXPLAIN would reveal statistics of masked values",
+    "The costs of an index with a masked column depend on its values.",
+    "Use EXPLAIN (COSTS OFF).",
+)
 
 
-def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cut]:
-    """What switches BUFFERS off, which ANALYZE includes since PostgreSQL 18. ``writes``: a relation
-    with masks is written.
+def explain_cuts(
+    tokens: Tokens, facts: StatementFacts, writes: bool, tells_statistics: bool
+) -> list[Cut]:
+    """What switches BUFFERS off, which ANALYZE includes since PostgreSQL 18, and COSTS, where
+    ``tells_statistics``: an index with masked values may be used, whose cost the planner guesses
+    from their statistics. ``writes``: a relation with masks is written.
 
-    Raises RefusedError (SP1201) for options that tell sizes.
+    Raises RefusedError (SP1201) for options that tell sizes or statistics.
     """
     options = dict(facts.explain_options)
     asked = [name for name in _SIZES if options.get(name)]
@@ -31,9 +40,9 @@ def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cu
                 f"Leave {asked[0].upper()} out.",
             )
         )
-    if not options.get("analyze"):
-        return []
-    if writes:
+    if tells_statistics and options.get("costs"):
+        raise RefusedError(COSTS_TELL)
+    if options.get("analyze") and writes:
         raise RefusedError(
             refuse(
                 "SP1201",
@@ -42,17 +51,24 @@ def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cu
                 "Use EXPLAIN without ANALYZE.",
             )
         )
-    if "buffers" in options:
-        return []
+    off = [b"BUFFERS OFF"] if options.get("analyze") and "buffers" not in options else []
+    if tells_statistics and "costs" not in options:
+        off.append(b"COSTS OFF")
+    return _switched_off(tokens, facts, off) if off else []
+
+
+def _switched_off(tokens: Tokens, facts: StatementFacts, off: list[bytes]) -> list[Cut]:
     first = tokens.at(facts.start)
     if tokens.word(first) != b"explain":
         raise cannot_rewrite("The gateway cannot locate EXPLAIN in the statement's text.")
     if tokens.text(first + 1) == b"(":
         position = tokens.ends[first + 1]
-        return [Cut(position, position, b"BUFFERS OFF, ")]
-    last = first + 1
+        return [Cut(position, position, b", ".join((*off, b"")))]
+    last = first
     while tokens.word(last + 1) in (b"verbose", b"analyze", b"analyse"):
         last += 1
     words = [tokens.text(number) for number in range(first + 1, last + 1)]
-    text = b"(" + b", ".join((*words, b"BUFFERS OFF")) + b")"
+    text = b"(" + b", ".join((*words, *off)) + b")"
+    if last == first:
+        return [Cut(tokens.ends[first], tokens.ends[first], b" " + text)]
     return [Cut(tokens.starts[first + 1], tokens.ends[last], text)]
