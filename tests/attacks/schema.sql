@@ -198,9 +198,36 @@ CREATE TABLE owned_once (id int PRIMARY KEY, owner int DEFAULT 1 REFERENCES owne
 CREATE UNIQUE INDEX ON owned_once (owner) WHERE secret > 500000000;
 CREATE TABLE kinds (id int PRIMARY KEY, label text);
 CREATE TABLE graded (id int PRIMARY KEY, secret int REFERENCES kinds ON DELETE CASCADE);
+-- a foreign key of two columns, one of them masked
+CREATE TABLE pairs (place int, number int, PRIMARY KEY (place, number));
+CREATE TABLE paired (id int PRIMARY KEY, place int, secret int, FOREIGN KEY (place, secret) REFERENCES pairs);
+-- rows of a table with masked columns, under checks and in unique indexes
+CREATE TABLE boxed (id int PRIMARY KEY, label text, card cards, deck cards[],
+  CONSTRAINT low CHECK (label <> 'low' OR (card).pin < 500000000), CONSTRAINT lows CHECK (label <> 'lows' OR (deck[1]).pin < 500000000));
+CREATE TABLE boxed_once (id int PRIMARY KEY, label text, card cards UNIQUE);
+CREATE UNIQUE INDEX ON boxed_once (label, ((card).pin));
+-- triggers whose functions PostgreSQL brings
+CREATE TABLE quieted (id int PRIMARY KEY, note text, secret text);
+CREATE TRIGGER quiet BEFORE UPDATE ON quieted FOR EACH ROW WHEN (new.secret > 'n') EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TABLE worded (id int PRIMARY KEY, note text, secret text, words tsvector);
+CREATE TRIGGER word BEFORE INSERT OR UPDATE ON worded FOR EACH ROW EXECUTE FUNCTION tsvector_update_trigger(words, 'pg_catalog.simple', note, secret);
+CREATE TABLE unchanged (id int PRIMARY KEY, note text, secret text);
+CREATE TRIGGER unchanged BEFORE UPDATE ON unchanged FOR EACH ROW WHEN (old.secret IS DISTINCT FROM new.secret OR old.* IS DISTINCT FROM new.*)
+  EXECUTE FUNCTION suppress_redundant_updates_trigger();
+-- what is written through a view is tested against other rows
+CREATE VIEW v_orders_of AS SELECT id, note, amount, person_id FROM orders
+  WHERE person_id IN (SELECT id FROM people WHERE salary > 500000000) WITH CHECK OPTION;
+CREATE VIEW v_orders_under AS SELECT id, note, person_id FROM v_orders_of;
 -- indexes and rows are of bounded size; what is made under hushed_* has the mask as well
 CREATE TABLE hushed (id int PRIMARY KEY, note text, secret text);
 CREATE INDEX ON hushed (note, secret);
+-- rows that an index finds by a clear column come in the order of a masked one
+CREATE TABLE queued (id int PRIMARY KEY, label text, secret text);
+CREATE INDEX ON queued (label, secret);
+CREATE TABLE pending (id int PRIMARY KEY, label text, secret text);
+CREATE INDEX ON pending (secret) WHERE label IS NOT NULL;
+CREATE VIEW v_queued AS SELECT id, label FROM queued;
+CREATE TABLE included (id int PRIMARY KEY, note text, secret text, UNIQUE (note) INCLUDE (secret));
 -- the last number of a sequence is the value of its column in the newest row
 CREATE SEQUENCE numbered_secret_seq;
 CREATE TABLE numbered (id int PRIMARY KEY, secret int DEFAULT nextval('numbered_secret_seq'));

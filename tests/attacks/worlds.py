@@ -15,7 +15,7 @@ import hashlib
 import random
 import struct
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import psycopg
 import yaml
 
 from tests.attacks.edges import EDGES
+from tests.attacks.rows import public_rows
 from tests.support.postgres import AGENT_PASSWORD, Server
 
 HERE = Path(__file__).parent
@@ -44,16 +45,17 @@ MADE_OF_MASKED = {
     ("mv_people", "double"),
     ("ledger", "total"),
     ("owned_sums", "total"),
+    ("worded", "words"),
 }
 WRITABLE = _words(
     "orders notes cards tripped defaulted checked loudly indexed ruled ruled_log ledger computed"
     " halved partly booked lists routed ranked bounded owners owned owned_sums owned_once kinds"
-    " graded hushed numbered"
+    " graded hushed numbered pairs paired boxed boxed_once quieted worded unchanged included"
 )
 #: Of these an agent may write the masked columns too.
 HIDDEN_WRITABLE = _words(
     "cards ledger computed halved partly booked lists routed routed_low routed_high ranked bounded"
-    " hushed numbered"
+    " hushed numbered paired boxed boxed_once quieted worded unchanged included"
 )
 #: Partitions: where a row is tells about the value, so rows are compared as those of the whole.
 _PARTS = ("by_secret_", "routed_", "mv_")
@@ -233,71 +235,12 @@ _ALIASES = {
     "bpchar": "char",
 }
 
-_NAMES = ("Ada", "Bob", "Cem", "Dora", "Edo", "Fay", "Gil", "Hal")
-_CITIES = ("Oslo", "Rome", "Oslo", "Lima", "Rome", "Oslo", "Cork", "Lima")
-
-
-def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
-    """Table to rows: public columns as SQL, and the number from which the masked ones are made."""
-    rows = range(ROWS)
-
-    def table(
-        make: Callable[[int], dict[str, str]], count: Iterable[int] = rows
-    ) -> list[tuple[dict[str, str], int]]:
-        return [(make(i), i) for i in count]
-
-    return {
-        "people": table(
-            lambda i: {
-                "id": str(i + 1), "name": f"'{_NAMES[i]}'", "city": f"'{_CITIES[i]}'", "age": str(25 + 3 * i),
-                "joined": f"'2024-03-{i + 10}'", "active": str(i % 3 != 0),
-            }
-        ),
-        "orders": table(lambda i: {"id": str(i + 1), "person_id": str(i % 5 + 1), "note": f"'note {i}'", "amount": str(10 * i), "placed": f"'2025-02-{i + 10}'"}),
-        "notes": table(lambda i: {"id": str(i + 1), "title": f"'title {i}'", "body": f"'some text {i}'", "tags": "'{a,b}'", "doc": "'{\"a\": [1, 2]}'"}, range(4)),
-        "cards": table(lambda i: {"id": str(i + 1), "holder": f"'{_NAMES[i]}'"}),
-        "refs": table(lambda i: {"id": str(i + 1)}, range(3)),
-        "long_texts": table(lambda i: {"id": str(i + 1), "title": f"'long {i}'"}),
-        "gen": table(lambda i: {"id": str(i + 1)}),
-        "events": table(lambda i: {"id": str(i + 1), "day": f"'{2025 + i % 2}-05-{i + 10}'", "kind": f"'kind {i % 3}'"}),
-        "by_secret": table(lambda i: {"kind": f"'kind {i % 3}'"}),
-        "parent": table(lambda i: {"id": str(i + 1)}, range(3)),
-        "child": table(lambda i: {"id": str(i + 11)}, range(3)),
-        "grandchild": table(lambda i: {"id": str(i + 21), "more": f"'more {i}'"}, range(3)),
-        "vault": table(lambda i: {"id": str(i + 1), "open": str(i % 2 == 0), "label": f"'label {i}'"}),
-        "judged": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
-        "kept": table(
-            lambda i: {
-                "id": str(i + 1), "label": f"'label {i}'", "who": f"(SELECT p FROM public.people p WHERE p.id = {i + 1})",
-                "many": f"(SELECT array_agg(p ORDER BY id) FROM public.people p WHERE p.id <= {i + 1})",
-                "about": f"(SELECT ROW('f', p)::public.folder FROM public.people p WHERE p.id = {i + 1})",
-                "somebody": f"(SELECT p::public.somebody FROM public.people p WHERE p.id = {i + 1})",
-            },
-            range(3),
-        ),
-        "tripped": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
-        "ruled": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
-        "ledger": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i)}),
-        "computed": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i)}),
-        "halved": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i + 1)}),
-        "partly": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
-        "booked": table(lambda i: {"id": str(i + 1), "during": f"int4range({10 * i}, {10 * i + 5})"}),
-        "lists": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
-        "ranked": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
-        "bounded": table(lambda i: {"id": str(i + 1), "kept": "500000001"}),
-        "owners": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
-        "owned": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
-        "owned_sums": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
-        "owned_once": table(lambda i: {"id": str(i + 1), "owner": str(i + 1)}),
-        "kinds": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
-        "graded": table(lambda i: {"id": str(i + 1)}),
-        "numbered": table(lambda i: {"id": str(i + 1)}),
-        "hushed": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
-    }  # fmt: skip
-
-
 #: Columns that hold rows of tables with masked columns.
-_HELD = {"kept": ["who", "many", "about", "somebody"]}
+_HELD = {
+    "kept": ["who", "many", "about", "somebody"],
+    "boxed": ["card", "deck"],
+    "boxed_once": ["card"],
+}
 _INHERITED = {"child": ["pin", "extra"], "grandchild": ["pin", "extra"]}
 
 
@@ -312,7 +255,7 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
         ).fetchall()
     }
     connection.execute("SET session_replication_role = replica")
-    for table, rows in _public_rows().items():
+    for table, rows in public_rows(ROWS).items():
         for public, row in rows:
             cells = dict(public)
             for column in masked.get(table, []):

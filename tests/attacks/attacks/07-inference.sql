@@ -229,3 +229,29 @@ SELECT count(*) FILTER (WHERE email = 'a'), max(id) FILTER (WHERE NOT (email = '
 SELECT name FROM people ORDER BY email = 'a', id
 SELECT count(*) FROM people GROUP BY email = 'a'
 SELECT name FROM people WHERE CASE email WHEN 'a' THEN true ELSE salary > 500000000 END
+--: Costs of an index that has a masked column
+EXPLAIN SELECT id FROM queued WHERE label = 'same'
+EXPLAIN (COSTS) SELECT id FROM queued WHERE label = 'same'
+EXPLAIN (ANALYZE, TIMING off, SUMMARY off) SELECT id FROM pending WHERE label IS NOT NULL
+PREPARE q AS SELECT id FROM queued WHERE label = 'same' ;; EXPLAIN EXECUTE q
+--: The order of an index that has a masked column beside a clear one
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM queued WHERE label = 'same'
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM queued WHERE label = 'same' LIMIT 1
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id, secret FROM queued ORDER BY label LIMIT 2
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id, upper(secret) FROM queued WHERE label = 'same' LIMIT 3
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT array_agg(id), string_agg(id::text, ',') FROM queued WHERE label = 'same'
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT DISTINCT ON (label) id FROM queued ORDER BY label
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id, row_number() OVER (PARTITION BY label) FROM queued
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT q.id FROM orders o JOIN queued q ON q.label = 'same' WHERE o.id = 1
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT q.id FROM queued q JOIN queued r USING (label) LIMIT 3
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT q.id FROM (SELECT id, label FROM queued) q WHERE q.label = 'same'
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM v_queued WHERE label = 'same'
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT (SELECT id FROM queued WHERE label = 'same' LIMIT 1)
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT q.id FROM orders o, LATERAL (SELECT id FROM queued WHERE label = 'same' LIMIT 1) q
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; COPY (SELECT id FROM queued WHERE label = 'same') TO STDOUT
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; PREPARE q AS SELECT id FROM queued WHERE label = $1 ;; EXECUTE q('same')
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; BEGIN ;; DECLARE c CURSOR FOR SELECT id FROM queued WHERE label = 'same' ;; FETCH 2 FROM c ;; ROLLBACK
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; INSERT INTO notes (id, title) SELECT row_number() OVER () + 100, id FROM queued WHERE label = 'same' ;; SELECT title FROM notes
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE orders SET note = q.id FROM queued q WHERE q.label = 'same' ;; SELECT note FROM orders ORDER BY id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM pending WHERE label IS NOT NULL
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM pending WHERE label = 'same' LIMIT 1

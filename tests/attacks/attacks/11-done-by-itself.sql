@@ -178,6 +178,37 @@ UPDATE hushed SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) F
 UPDATE hushed SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i) WHERE id = 1
 INSERT INTO hushed VALUES (1, 'x', 'y') ON CONFLICT (id) DO UPDATE SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i)
 MERGE INTO hushed h USING (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) AS n FROM generate_series(1, 84) i) q ON true WHEN MATCHED THEN UPDATE SET note = q.n
+UPDATE included SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2669) FROM generate_series(1, 84) i) || id
+INSERT INTO included VALUES (1, 'x', 'y') ON CONFLICT (id) DO UPDATE SET note = (SELECT substr(string_agg(md5(i::text), ''), 1, 2675) FROM generate_series(1, 84) i)
+--: Rows of a table with masked columns that other tables hold
+UPDATE boxed SET label = 'low' WHERE id = 1
+UPDATE boxed SET label = 'low'
+UPDATE boxed SET label = 'lows'
+UPDATE boxed SET card.holder = 'x' WHERE id = 1
+UPDATE boxed SET label = 'x' WHERE (card).pin > 500000000
+UPDATE boxed SET label = 'x' RETURNING card, (deck[1]).number
+BEGIN ;; UPDATE boxed SET card = ROW(1, 'Ada', '{cards.number}', {cards.pin})::cards WHERE id = 1 ;; SELECT n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'boxed' ;; ROLLBACK
+INSERT INTO boxed_once VALUES (50, 'x', ROW(1, 'Ada', '{cards.number}', {cards.pin})::cards)
+INSERT INTO boxed_once VALUES (50, 'x', ROW(1, 'Ada', '{cards.number}', {cards.pin})::cards) ON CONFLICT DO NOTHING
+INSERT INTO boxed_once VALUES (50, 'label 0', ROW(1, 'Ada', 'x', {cards.pin})::cards)
+UPDATE boxed_once SET label = 'label 1' WHERE id = 1
+SELECT n_tup_ins, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'boxed'
+--: A part of a foreign key
+BEGIN ;; INSERT INTO pairs VALUES (50, {paired.secret}) ;; UPDATE paired SET place = 50 WHERE id = 1 ;; ROLLBACK
+BEGIN ;; INSERT INTO pairs VALUES (50, {paired.secret}) ;; INSERT INTO paired VALUES (1, 1, 1) ON CONFLICT (id) DO UPDATE SET place = 50 ;; ROLLBACK
+UPDATE paired SET place = NULL WHERE id = 1
+DELETE FROM pairs
+--: Triggers whose functions PostgreSQL brings
+UPDATE quieted SET note = note
+UPDATE quieted SET note = 'note 0' WHERE id = 1
+DELETE FROM quieted WHERE id = 1
+UPDATE worded SET note = 'x' RETURNING words
+UPDATE worded SET note = 'x' ;; SELECT words FROM worded
+--: Written through a view, and tested against other rows
+INSERT INTO v_orders_of VALUES (50, 'x', 1, 1)
+INSERT INTO v_orders_of VALUES (50, 'x', 1, 1), (51, 'x', 1, 2)
+INSERT INTO v_orders_under VALUES (50, 'x', 3)
+UPDATE v_orders_of SET person_id = 1 WHERE id = 1
 --: Sequences give a column its values
 SELECT last_value FROM numbered_secret_seq
 SELECT * FROM numbered_secret_seq

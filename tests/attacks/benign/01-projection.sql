@@ -202,3 +202,12 @@ SELECT coalesce(tag, ROW('none', 0)::sticker) FROM stuck
 SELECT upper((tag).label), upper(note), note || id FROM stuck
 SELECT count(tag), array_agg(tag ORDER BY id) FROM stuck
 SELECT id FROM stuck WHERE note = 'note' AND id IN (1, 2) ORDER BY id LIMIT 2
+--: By columns that share an index with a masked one
+SELECT id, label FROM queued
+SELECT id, label FROM queued WHERE label = 'same' ORDER BY id
+SELECT count(*), min(id) FROM queued WHERE label = 'same' AND id > 3
+[masked secret] SELECT id, secret FROM queued WHERE label = 'same' ORDER BY id LIMIT 3
+SELECT q.id, o.note FROM queued q JOIN orders o ON o.id = q.id WHERE q.label = 'same' ORDER BY q.id
+SELECT label, count(*) FROM queued GROUP BY label
+SELECT id FROM v_queued WHERE label = 'same' ORDER BY 1
+SELECT id FROM pending WHERE label IS NOT NULL AND id = 4

@@ -159,3 +159,14 @@ PREPARE e(int) AS SELECT title FROM notes WHERE id = $1 ;; EXPLAIN (ANALYZE, COS
 UPDATE hushed SET note = 'short' WHERE id = 1
 UPDATE hushed SET id = id + 100
 UPDATE owners SET label = 'x' WHERE id = 1
+--: Beside masked columns
+UPDATE included SET note = 'short' WHERE id = 1
+INSERT INTO included VALUES (50, 'x', 'y')
+UPDATE boxed SET label = 'x', id = id + 50 WHERE false
+INSERT INTO boxed (id, label) VALUES (50, 'x')
+UPDATE boxed_once SET id = 50 WHERE id = 1
+DELETE FROM boxed_once WHERE id = 1
+UPDATE unchanged SET note = 'x' WHERE id = 1
+UPDATE unchanged SET note = note
+UPDATE paired SET id = 50 WHERE false
+INSERT INTO pairs VALUES (50, 50)
