@@ -43,7 +43,7 @@ class MaskedRelations:
     oids: tuple[int, ...] = field(init=False)
     _masks: dict[int, Mapping[int, MaskSpec]] = field(default_factory=dict)
     _ordering: dict[int, frozenset[int]] = field(default_factory=dict)
-    _masked_views: dict[int, bool] = field(default_factory=dict)
+    _ordered_views: dict[int, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         masks = self.policy.masks
@@ -120,21 +120,23 @@ class MaskedRelations:
             return True
         if relation.kind != "v":
             return False
-        masked = self._masked_views.get(relation.oid)
-        if masked is None:
-            facts = view_facts(self.names, relation)
-            masked = not facts.read.isdisjoint(self.applied)
-            if not masked and not self.why_opaque(relation, facts):
-                below = {variable.relation for variable in facts.range_variables}
-                relations = self.catalog.relations
-                masked = any(self._may_be_ordered(relations[r]) for r in below if r in relations)
-            self._masked_views[relation.oid] = masked
-        return masked
+        facts = view_facts(self.names, relation)
+        if not facts.read.isdisjoint(self.applied):
+            return True
+        return self._may_be_ordered(relation) and not self.why_opaque(relation, facts)
 
     def _may_be_ordered(self, relation: Relation) -> bool:
-        if relation.kind == "v":
-            return self.is_masked(relation)
-        return bool(self.ordering_columns(relation))
+        """Whether there are :meth:`ordering_columns`, for a view in what is under it."""
+        if relation.kind != "v":
+            return bool(self.ordering_columns(relation))
+        ordered = self._ordered_views.get(relation.oid)
+        if ordered is None:
+            facts = view_facts(self.names, relation)
+            below = {variable.relation for variable in facts.range_variables}
+            relations = self.catalog.relations
+            ordered = any(self._may_be_ordered(relations[r]) for r in below if r in relations)
+            self._ordered_views[relation.oid] = ordered
+        return ordered
 
     def concerns(self, facts: StatementFacts) -> bool:
         """Whether anything in a statement could have to be replaced; cheap."""
