@@ -71,8 +71,8 @@ def _pipeline(key: int) -> list[bytes]:
 def _batch(key: int) -> list[bytes]:
     """asyncpg's executemany, pgjdbc's executeBatch."""
     values = [b"1", b"1", b"%d" % key, b"5"]
-    insertion = frontend.bind("", "insert", values) + frontend.execute("")
-    return [insertion * _BATCH + frontend.sync()]
+    insert = frontend.bind("", "insert", values) + frontend.execute("")
+    return [insert * _BATCH + frontend.sync()]
 
 
 HABITS = {
@@ -99,10 +99,11 @@ def habit(way: Contender, name: str, seconds: float, rows: int) -> Rate:
         source = random.Random(1)
         for _ in range(20):
             _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
-        count, started, before = 0, time.perf_counter(), way.cpu()
-        while (elapsed := time.perf_counter() - started) < seconds:
+        count, elapsed, started, before = 0, 0.0, time.perf_counter(), way.cpu()
+        while elapsed < seconds:
             _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
             count += 1
+            elapsed = time.perf_counter() - started
         used = way.cpu() - before
     return Rate(count / elapsed, elapsed / count * 1000, used / count * 1e6)
 

@@ -23,6 +23,7 @@ from tests.server.lane_conversation import (
     new_recording,
     recorded_events,
 )
+from tests.session.decode import messages
 from tests.session.playbook import Stage
 from tests.session.test_fuzz import ANY, FUZZ, MASKED, PUBLIC, SECRET, TIMING, WORDS, Conversation
 from tests.support.postgres import Server
@@ -212,6 +213,94 @@ def test_texts_parsed_bound_and_run_in_one_go(stage: Stage, seed: int) -> None:
     assert handled > 500
 
 
+def _run(name: str, limit: int = 0) -> bytes:
+    return frontend.bind("", name) + frontend.execute("", limit)
+
+
+_TEXTS = [(text, []) for text in (SECRET, MASKED, PUBLIC, CHANGE, "BEGIN", "COMMIT")]
+#: Parts of pipelines: what stands between two Syncs. With names that are made, used and closed.
+_PARTS = [
+    *(_run(name) for name in ("", "s", "t")),
+    *(_run(name, 1) for name in ("", "s")),
+    *(
+        frontend.bind("", name) + frontend.describe(b"P", "") + frontend.execute("")
+        for name in ("", "s", "t")
+    ),
+    *(
+        frontend.parse(name, text, types) + described
+        for name in ("", "s", "t")
+        for text, types in (*_TEXTS, (PUBLIC + " LIMIT $1", [20]))
+        for described in (b"", frontend.describe(b"S", name), frontend.describe(b"S", "t"))
+    ),
+    *(frontend.parse("", text) + _run("") for text, _ in _TEXTS),
+    *(frontend.close(b"S", name) for name in ("s", "t")),
+]
+#: What makes the lane give a pipeline back in its middle.
+_OTHERS = [
+    frontend.flush(),
+    frontend.execute(""),
+    frontend.bind("c", "s"),
+    frontend.parse("s", "SELECT nothing"),
+    frontend.query(PUBLIC),
+    frontend.close(b"S", ""),
+    frontend.describe(b"S", "s"),
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pipelines(stage: Stage, seed: int) -> None:
+    """Parts before one Sync, whole or in pieces, and the names that they make and close."""
+    source = random.Random(seed)
+    handled = 0
+    for _ in range(60):
+        parts = [*source.sample(_PARTS, 8), *source.sample(_OTHERS, source.randint(0, 2))]
+        spoken = []
+        for _ in range(source.randint(2, 10)):
+            spoken += [source.choice(parts) for _ in range(source.choice([1, 1, 2, 3, 8]))]
+            spoken.append(frontend.sync())
+        rounds = []
+        while spoken:
+            count = source.choice([1, 2, 5])
+            rounds.append((b"".join(spoken[:count]), _timing(source)))
+            del spoken[:count]
+        tls = (source.random() < 0.2, source.random() < 0.2)
+        handled += compare(stage, rounds, source.random() < 0.5, tls, late=source.random() < 0.5)
+    assert handled > 200
+
+
+#: How a Bind begins, of a statement with a name of one letter.
+_BOUND = b"B\0\0\0\r\0"
+
+
+def test_what_drivers_send_stays_in_the_lane(stage: Stage) -> None:
+    """Statements prepared by name and closed, BEGIN with the first one, pipelines, batches."""
+    prepare = frontend.parse("s", SECRET) + frontend.describe(b"S", "s") + frontend.sync()
+    close = frontend.close(b"S", "s") + frontend.sync()
+    begin = frontend.parse("", "BEGIN") + _run("") + frontend.parse("", PUBLIC) + _run("")
+    end = frontend.parse("", "COMMIT") + _run("") + frontend.sync()
+    batch = frontend.parse("u", CHANGE) + 300 * _run("u") + frontend.flush()
+    spoken = [
+        *(prepare, _run("s") + frontend.sync(), 20 * _run("s") + frontend.sync(), close),
+        *(begin + frontend.sync(), end, begin + end),
+        *(batch, frontend.close(b"S", "u") + frontend.sync()),
+    ]
+    conversation = LaneConversation(stage)
+    for message in spoken:
+        _ask(conversation, message)  # what is new is judged and compared elsewhere
+    before = conversation.lane.requests
+    for kept in (0, 3):  # bytes of a Bind that come before the rest
+        for message in spoken:
+            parts = message.split(_BOUND)
+            parts = [part + _BOUND[:kept] for part in parts[:-1]] + parts[-1:]
+            for number, part in enumerate(parts):
+                piece = _BOUND[kept:] + part if number else part
+                conversation.run(piece, [("c", 1 << 20)])
+                assert conversation.in_lane.inside, message
+    assert conversation.lane.requests - before == 2 * 332
+    assert b"E" not in {m[:1] for m in messages(conversation.to_client)}
+    conversation.close()
+
+
 def _timing(source: random.Random) -> list[tuple[str, int]]:
     """Requests mostly whole, answers in any pieces."""
     first = [("c", source.choice([9, 40, 1 << 20, 1 << 20, 1 << 20])), ("s", 1 << 20)]
@@ -275,11 +364,12 @@ def test_nothing_passes_once_it_cannot_be_recorded(stage: Stage, prepared: bool)
     question = frontend.query(PUBLIC)
     if prepared:
         question = frontend.bind("", "s") + frontend.execute("") + frontend.sync()
+    before = conversation.lane.requests
     _ask(conversation, question)
-    assert conversation.lane.requests == 1
+    assert conversation.lane.requests == before + 1
     conversation.recording.failed = True
     _ask(conversation, question)
-    assert conversation.lane.requests == 1
+    assert conversation.lane.requests == before + 1
     assert b"SP1801" in conversation.to_client
     conversation.close()
 

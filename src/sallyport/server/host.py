@@ -253,7 +253,7 @@ class SessionHost:
         session = self.session
         pipeline = session.pipeline
         return (
-            (self._lane is None or self._lane.is_idle)
+            (self._lane is None or (self._lane.is_idle and not self._lane.backlog))
             and not (pipeline.entries or pipeline.unsynced or session.client_backlog)
             and session.blocked is Blocked.NO
             and session.transaction_status == b"I"

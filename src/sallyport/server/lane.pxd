@@ -18,7 +18,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *buf, size_t size, int flags)
     int MSG_NOSIGNAL
 
-cdef Py_ssize_t _READ, _OPENED, _ROUNDS, _EVENTS, _RECORDED, _TOLD, _LOOKS, _BUDGET
+cdef Py_ssize_t _READ, _OPENED, _BATCH, _ROUNDS, _EVENTS, _RECORDED, _TOLD, _LOOKS, _BUDGET
 
 
 @cython.final
@@ -50,7 +50,7 @@ cdef class Lane(LegWatcher):
     ) except -1
     @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t, batch=Output)
     cdef int from_client(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
-    @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t)
+    @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t, batch=Output)
     cdef int from_server(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(chunks=ChunkWriter)
     cdef int check_recorder(self, LaneSession session) except -1

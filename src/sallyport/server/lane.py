@@ -69,6 +69,8 @@ _EVENTS = 256
 #: told again.
 _RECORDED = 65536
 _TOLD = 16384
+#: Bytes of answers that are gathered before they are sent.
+_BATCH = 65536
 #: Turns of the event loop after which a second look is tried again where the last one found
 #: nothing.
 _LOOKS = 16
@@ -177,12 +179,12 @@ class Lane(LegWatcher):
                 size = self.decrypt(session, leg, size, kept)
                 if size <= 0:
                     return 0
-            leg.part.n = 0
+            leg.begin()
             self.until_measured -= 1
             if self.until_measured <= 0:
                 return self.measure(session, leg, src, kept + size)
             if leg.is_client:
-                return self.from_client(session, src, size)
+                return self.from_client(session, src, kept + size)
             return self.from_server(session, src, kept + size)
         if size < 0:
             number = errno
@@ -238,28 +240,42 @@ class Lane(LegWatcher):
             p += used
         if batch.n:
             self.write(session, session.server, batch.data, batch.n)
-        if p < size:
-            session.leave(PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p))
-        return 0
+        if p < size and session.inside:
+            if not traffic.wants_rest:
+                session.leave(
+                    PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p)
+                )
+                return 0
+            session.client.part.write(src, p, size - p)
+        return self.check_recorder(session)
 
     def from_server(self, session: LaneSession, src: Any, size: int) -> int:
         traffic = session.traffic
+        batch = self.batch
+        batch.n = 0
         p = 0
         while p < size and session.inside:
             used = traffic.answer(src + p, size - p)
             if used == 0:
                 break
-            self.write(session, session.client, traffic.piece, traffic.piece_size)
             p += used
-        self.check_recorder(session)
+            if batch.n == 0 and (p == size or traffic.piece_size >= _BATCH):
+                self.write(session, session.client, traffic.piece, traffic.piece_size)
+                continue
+            batch.write(traffic.piece, 0, traffic.piece_size)
+            if batch.n >= _BATCH:
+                self.write(session, session.client, batch.data, batch.n)
+                batch.n = 0
+        if batch.n:
+            self.write(session, session.client, batch.data, batch.n)
         if p < size and session.inside:
-            if traffic.wants_more:
-                session.server.part.write(src, p, size - p)
-            else:
+            if not traffic.wants_more:
                 session.leave(
                     b"", PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p)
                 )
-        return 0
+                return 0
+            session.server.part.write(src, p, size - p)
+        return self.check_recorder(session)
 
     def check_recorder(self, session: LaneSession) -> int:
         if session.inside and not session.held:

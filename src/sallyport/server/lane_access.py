@@ -86,6 +86,11 @@ class LaneAccess:
         """
         return not self._lane_session.inside or self._lane_session.is_idle
 
+    @property
+    def backlog(self) -> int:
+        """Bytes received from the client and not handled: of a request that is not whole."""
+        return self._lane_session.backlog
+
     def consider(self) -> None:
         """The session may have become plain: enter it once what it wrote has gone out."""
         if not self._is_due and not self._lane_session.inside and self._host.is_plain:

@@ -40,6 +40,7 @@ cdef class Leg:
     cdef Leg other
 
     cdef bytes take(self)
+    cdef int begin(self) except -1
     cdef int empty(self) except -1
 
 

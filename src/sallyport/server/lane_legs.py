@@ -49,7 +49,7 @@ class Leg:
         self.tls = tls
         self.out = Output(0)
         self.out_start = 0
-        self.part = Output(0)  # of the server's: what was read of an answer that is not whole
+        self.part = Output(0)  # what was read of a request or answer that is not whole
         self.kept: Any = None  # of the server's: what waits for the journal, before encryption
         self.events = 0  # that it is watched for
         self.watched = False
@@ -64,6 +64,13 @@ class Leg:
         )
         self.empty()
         return rest  # type: ignore[no-any-return]
+
+    def begin(self) -> int:
+        """What was in ``part`` is read again; its memory is kept where it is little."""
+        if self.part.capacity > _KEPT:
+            self.part = Output(0)
+        self.part.n = 0
+        return 0
 
     def empty(self) -> int:
         """Nothing of ``out`` is left; its memory is kept where it is little."""
@@ -123,6 +130,10 @@ class LaneSession:
         lane = self.lane
         lane.unwatch(self.client)
         lane.unwatch(self.server)
+        part = self.client.part
+        if part.n:
+            from_client = part.finish() + from_client
+            part.n = 0
         part = self.server.part
         if part.n:
             from_server = part.finish() + from_server
@@ -146,6 +157,11 @@ class LaneSession:
             self.held = hold
             self.lane.rewatch(self.client)
             self.lane.rewatch(self.server)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of a request that is not whole."""
+        return self.client.part.n  # type: ignore[no-any-return]
 
     @property
     def is_idle(self) -> bool:

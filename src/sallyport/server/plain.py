@@ -1,32 +1,37 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: annotation_typing=False, infer_types=True
-"""Plain traffic of one session, on raw memory: statements that were judged before, asked and
-answered whole.
+"""Plain traffic of one session, on raw memory: statements that were judged before, and their
+answers.
 
-:class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement or
-behind an unnamed Parse of a known text, and the whole answer to it. It recognises them exactly,
-looks the verdict up, has what may change something journaled, compares the answer's RowDescription
-with the compiled plan, masks the rows and records both. It decides nothing: what it does not
-recognise it leaves untouched (it says 0), upon which its owner calls :meth:`PlainTraffic.leave` and
-hands the bytes to :class:`~sallyport.session.machine.Session`, which gives the same bytes for
-everything that is handled here.
+:class:`PlainTraffic` takes a simple Query; Parse, also with Describe of what it makes; Bind of the
+unnamed portal with Execute, also behind an unnamed Parse; Close of a named statement; Flush and
+Sync; each once it is there whole, and the answers to them in order. It recognises them exactly,
+looks the verdict up, has what may change something journaled, compares each RowDescription with the
+compiled plan, masks the rows and records both. It decides nothing: what it does not recognise it
+leaves untouched (it says 0), upon which its owner calls :meth:`PlainTraffic.leave` and hands the
+bytes to :class:`~sallyport.session.machine.Session`, which gives the same bytes for everything that
+is handled here.
 
-No I/O. While it is in use its Session is not: number, counters and outstanding statements are kept
-here and put back by :meth:`PlainTraffic.sync` and :meth:`PlainTraffic.leave`. Only ever used
-compiled: there is nothing to win without (types in ``plain.pxd``).
-
-Source: PostgreSQL documentation, "Message Formats".
+No I/O. While it is in use its Session is not: number, counters, names and what is outstanding are
+kept here and put back by :meth:`PlainTraffic.sync` and :meth:`PlainTraffic.leave`. Only ever used
+compiled: there is nothing to win without (types in ``plain.pxd``). How messages are read is in
+:mod:`~sallyport.server.plain_request` and :mod:`~sallyport.server.plain_answer`, how events are
+written in :mod:`~sallyport.server.plain_record`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from sallyport.server.plain_answer import PlainAnswer
+from sallyport.server.plain_request import PlainRequest
 from sallyport.server.plain_statement import Pending, PlainStatement
+from sallyport.session.effects import on_completed
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
 from sallyport.session.server.acknowledgements import outlives_transaction
 from sallyport.session.server.programs import KEEP
+from sallyport.session.statements import MAX_NAMES
 from sallyport.sql.text.template import MAX_BYTES
 from sallyport.wire.frames import Output
 from sallyport.wire.frontend import parse_bind
@@ -40,9 +45,19 @@ COMPILED = bool(cython.compiled)
 
 if not cython.compiled:
     # C functions that plain.pxd imports; only ever called by compiled code.
-    from sallyport.server.plain_parameters import parameters, parameters_end, put_parameters
+    from sallyport.server.plain_answer import DESCRIBED, PART, ROW, is_ascii
+    from sallyport.server.plain_parameters import parameters
+    from sallyport.server.plain_record import (
+        record_answer,
+        record_bundle,
+        record_complete,
+        record_query,
+        record_reply,
+    )
+    from sallyport.server.plain_request import BIND, CLOSE, FLUSH, PARSE, QUERY, SYNC
     from sallyport.server.plain_statement import (
         entries_of,
+        plain_described,
         plain_parsed,
         plain_prepared,
         plain_query,
@@ -52,57 +67,36 @@ if not cython.compiled:
     from sallyport.wire.frames import write_masked_rows
     from sallyport.wire.scan import blank_literals
 
-    HEADER_BYTES: Any = None
     PyBytes_FromStringAndSize: Any = None
-    memchr: Any = None
     memcmp: Any = None
-    now: Any = None
-    put_array: Any = None
-    put_bin: Any = None
-    put_float64: Any = None
-    put_raw: Any = None
-    put_str: Any = None
-    put_uint: Any = None
 
-_QUERY = 0x51
-_BIND = 0x42
-_PARSE = 0x50
-_DESCRIBED = 0x54
 _DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 #: Longer messages take the general way.
 _LONGEST = 65536
-#: Statements sent and not answered, beyond which a pipeline takes the general way.
-_MOST_PENDING = 256
-#: Longest message of the server; what is kept of an answer until there is more of it.
-_PART = 131072
+#: What was sent and is not answered, and bytes of the Binds among that, beyond which a pipeline
+#: takes the general way.
+_MOST_PENDING = 4096
+_MOST_BOUND = 4194304
 #: Bytes of rows from which on a result is not gathered but passes in pieces.
 _FLOW = 16384
-_ROW = 0x44
-_SUSPENDED = 0x73
-#: What is recorded in place of the tag that PortalSuspended has not.
-_SUSPENDED_TAG = b"SUSPENDED"
 #: Transaction status outside any transaction.
 _IDLE = 73
-#: Tags and fields of events; see sallyport.audit.events, and a test.
-_STATEMENT = 2
-_STATEMENT_FIELDS = 16
-_REPLY = 3
-_COMPLETE = 5
-_ANSWERED = 9
-#: Declarations of parameter types that are kept for one text.
-_DECLARED = 64
+#: Types of the answers to Parse, Close and Sync.
+_PARSE_COMPLETE = 0x31
+_CLOSE_COMPLETE = 0x33
+_READY = 0x5A
 #: Texts of a session that are known to have been offered to the index.
 _KNOWN = 1024
-#: Longest name of a prepared statement that the server does not cut.
-_NAME = 63
 
 
 class Scratch:
-    """Buffers that the sessions of one event loop share; nothing is kept in them between calls."""
+    """What the sessions of one event loop share; nothing is kept in it between calls."""
 
     def __init__(self) -> None:
         self.key = Output(3 * MAX_BYTES)
         self.out = Output(65536)
+        self.request = PlainRequest()
+        self.reply = PlainAnswer()
 
 
 class PlainTraffic:
@@ -123,10 +117,18 @@ class PlainTraffic:
         self.offered = session.recorder.texts.offered
         # of texts that were offered to the index under ``subject_judge``
         self.known: set[int] = set()
+        # what was sent last that changes what a statement's name means, while it is not answered
+        self.assumed: dict[bytes, Pending] = {}
+        # names of statements that were made since nothing was outstanding, and those of them that
+        # were made more than once
+        self.made: set[bytes] = set()
+        self.remade: set[bytes] = set()
         self.subject_judge: Any = None
         self.first: Any = None
         self.last: Any = None
         self.out = self.scratch.out
+        self.request = self.scratch.request
+        self.reply = self.scratch.reply
         self.begin()
 
     def begin(self) -> None:
@@ -144,8 +146,14 @@ class PlainTraffic:
         self.longest = min(_LONGEST, session.limits.max_client_message + 1)
         self.status = session.transaction_status[0]
         self.step = session.pipeline.step
-        self.rows = self.bytes = self.pending = self.intent = 0
+        self.rows = self.bytes = self.pending = self.intent = self.binds = 0
+        self.unsynced = self.executed = False  # as of sallyport.session.pipeline.Pipeline
+        self.has_block = False  # so has the session's pipeline, from BEGIN or COMMIT before a Sync
         self.bound: Any = None  # whose portal the server has; in a transaction it outlives its Sync
+        # What the session would still take the unnamed portal for, and took it for before: bundles
+        # that were answered since nothing was outstanding, but those that were a step alone.
+        self.portal: Any = None
+        self.portal_before: Any = None
         self.running: Any = None
         # Whether the end of a transaction changes nothing but its status.
         self.controls = (
@@ -153,34 +161,42 @@ class PlainTraffic:
             and not session.names.temporary.is_open
             and not session.settings.has_changes
         )
-        self.parsing = 0  # outstanding ones that begin with Parse
-        # whose Parse the server answered last, while the session does not know
+        # whose unnamed Parse the server answered last, while the session does not know
         self.parsed: Any = None
 
     # -- from the client ---------------------------------------------------------------------------
 
     def ask(self, src: Any, size: int) -> int:
-        """The request at ``src``: how long it is once it is asked; 0 when it is not plain, or not
-        whole.
+        """The request at ``src``: how long it is once it is asked.
+
+        0: it is not. Then ``wants_rest`` says that it is plain so far, and to be shown again with
+        what comes behind it; otherwise it is not plain.
         """
-        if self.pending >= _MOST_PENDING or size < 6:
+        self.wants_rest = False
+        if self.pending >= _MOST_PENDING or self.binds > _MOST_BOUND:
             return 0
         if self.generation != self.judge.generation or self.chunks.failed:
             return 0
-        if src[0] == _QUERY:
-            return self._query(src, size)
-        if src[0] == _BIND:
-            return self._bundle(src, size)
-        if src[0] == _PARSE:
-            return self._parsed_bundle(src, size)
-        return 0
-
-    def _query(self, src: Any, size: int) -> int:
-        stop = 1 + _uint32(src, 1)
-        if stop < 7 or stop > size or stop > self.longest or src[stop - 1] != 0:
+        request = self.request
+        state = request.read(src, size, self.longest)
+        if state <= 0:
+            self.wants_rest = state == 0 and size <= PART
             return 0
-        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, stop - 6)
-        statement = self._known(src + 5, stop - 6, sql)
+        if request.kind == QUERY:
+            return self._query(src)
+        if request.kind == BIND:
+            return self._bundle(src)
+        if request.kind == PARSE:
+            return self._parsed_bundle(src) if request.bound else self._prepare(src)
+        return self._control(src)
+
+    def _query(self, src: Any) -> int:
+        if self.unsynced:
+            return 0
+        request = self.request
+        start, size = request.text, request.text_size
+        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + start, size)
+        statement = self._known(src + start, size, sql)
         if statement is None:
             return 0
         sent = statement.script.sent(sql) if statement.is_rewritten else None
@@ -188,17 +204,17 @@ class PlainTraffic:
         self._record_query(statement, pending.number, sql)
         if sent is None:
             self.piece = src
-            self.piece_size = stop
+            self.piece_size = request.end
         else:
             out = self.out
             out.n = 0
-            out.put(_QUERY)
+            out.put(QUERY)
             _put_uint32_to(out, len(sent) + 5)
             out.write_bytes(sent)
             out.put(0)
             self.piece = out.data
             self.piece_size = out.n
-        return stop
+        return request.end
 
     def _known(self, src: Any, size: int, sql: bytes) -> Any:
         """The statement for Query messages of this text, which is also at ``src``; None where it is
@@ -236,7 +252,7 @@ class PlainTraffic:
         n = blank_literals(src, size, key.data)
         if n < 0:
             return None
-        if not _is_ascii(src, size):
+        if not is_ascii(src, size):
             try:
                 sql.decode()
             except UnicodeDecodeError:
@@ -245,16 +261,11 @@ class PlainTraffic:
             PyBytes_FromStringAndSize(cython.cast("const char *", key.data), n)
         )
 
-    def _bundle(self, src: Any, size: int) -> int:
-        """Bind (unnamed portal), maybe Describe of that portal, Execute of all its rows, Sync."""
-        if not self._parse_bundle(src, size):
-            return 0
-        if self.b_name == 0:
-            if self.parsing:
-                return 0  # whether it means what that Parse makes is not certain before its answer
-            self._confirm_parsed()
-        name = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 6, self.b_name)
-        prepared = self.statements.get(name)
+    def _bundle(self, src: Any) -> int:
+        """Bind (unnamed portal), maybe Describe of that portal, Execute, maybe Sync."""
+        request = self.request
+        name = self._name(src)
+        prepared = self._meaning(name)
         if prepared is None:
             return 0
         statement = prepared.traffic
@@ -265,77 +276,149 @@ class PlainTraffic:
             prepared.traffic = statement
         if not self._passes(statement):
             return 0
-        pending = self._asked_bundle(statement, name, src)
-        self._record_bundle(statement, pending.number, src, None)
-        if self.b_described or not statement.has_plan:
+        pending = self._asked_bundle(statement, b"", src)
+        pending.name = name
+        pending.prepared = prepared
+        self._record_bundle(statement, pending.number, src, prepared.script)
+        if request.described or not statement.has_plan:
             self.piece = src
-            self.piece_size = self.b_end
+            self.piece_size = request.end
         else:
             out = self.out
             out.n = 0
-            out.write(src, 0, self.b_bound)
-            out.write_bytes(_DESCRIBE_PORTAL)
-            out.write(src, self.b_bound, self.b_end - self.b_bound)
-            self.piece = out.data
-            self.piece_size = out.n
-        return self.b_end
+            self._write_bundle(src, 0, True)
+        return request.end
 
-    def _parsed_bundle(self, src: Any, size: int) -> int:
+    def _meaning(self, name: bytes) -> Any:
+        """The prepared statement that a Bind of this name means; None where that is not plain, or
+        not certain before an earlier step was answered.
+        """
+        maker: Any = self.assumed.get(name) if self.assumed else None
+        if maker is not None:
+            if maker.step != self.step or maker.kind == CLOSE:
+                return None
+            return prepared_of(maker)
+        if self.remade and name in self.remade:
+            return None
+        if not name:
+            self._confirm_parsed()
+        return self.statements.get(name)
+
+    def _parsed_bundle(self, src: Any) -> int:
         """Parse (unnamed statement), and a bundle of that."""
-        stop = 1 + _uint32(src, 1)
-        if stop < 9 or stop >= size or stop > self.longest or src[5] != 0:
-            return 0
-        zero = cython.cast("const unsigned char *", memchr(src + 6, 0, stop - 6))
-        if zero == cython.NULL:
-            return 0
-        end = zero - src
-        if end + 3 > stop or end + 3 + 4 * ((src[end + 1] << 8) | src[end + 2]) != stop:
-            return 0
-        if src[stop] != _BIND or not self._parse_bundle(src + stop, size - stop) or self.b_name:
-            return 0
-        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 6, end - 6)
-        query = self._known(src + 6, end - 6, sql)
-        if query is None:
-            return 0
-        types = PyBytes_FromStringAndSize(
-            cython.cast("const char *", src) + end + 1, stop - end - 1
-        )
-        statement = query.parsed.get(types)
+        request = self.request
+        start, size = request.text, request.text_size
+        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + start, size)
+        statement = self._declared(src, sql)
         if statement is None:
-            statement = plain_parsed(query, types, self.subject_judge)
-            if statement is None:
-                return 0
-            if len(query.parsed) >= _DECLARED:
-                query.parsed.clear()
-            query.parsed[types] = statement
+            return 0
         sent = statement.script.sent(sql) if statement.is_rewritten else None
-        pending = self._asked_bundle(statement, sql, src + stop)
+        pending = self._asked_bundle(statement, sql, src)
         pending.is_parsed = True
-        self.parsing += 1
-        self._record_bundle(statement, pending.number, src + stop, sql)
-        describes = statement.has_plan and not self.b_described
+        self._assume(b"", pending)
+        self._record_bundle(statement, pending.number, src, sql)
+        describes = statement.has_plan and not request.described
         if sent is None and not describes:
             self.piece = src
-            self.piece_size = stop + self.b_end
-            return stop + self.b_end
-        out = self.out
+            self.piece_size = request.end
+            return request.end
+        self._write_parse(src, sent)
+        self._write_bundle(src, request.bind, describes)
+        return request.end
+
+    def _prepare(self, src: Any) -> int:
+        """Parse, maybe Describe of the statement, maybe Sync."""
+        request = self.request
+        start, size = request.text, request.text_size
+        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + start, size)
+        statement = self._declared(src, sql)
+        if statement is None:
+            return 0
+        name = self._name(src)
+        if name and len(self.statements) + len(self.assumed) >= MAX_NAMES:
+            return 0
+        sent = statement.script.sent(sql) if statement.is_rewritten else None
+        pending = self._append(Pending(PARSE, statement, 0, sql, self.step))
+        pending.name = name
+        pending.is_described = request.described
+        self._assume(name, pending)
+        self.piece = src
+        self.piece_size = request.end
+        if sent is not None:
+            self._write_parse(src, sent)
+            out = self.out
+            out.write(src, request.parsed, request.end - request.parsed)
+            self.piece = out.data
+            self.piece_size = out.n
+        return request.end
+
+    def _declared(self, src: Any, sql: bytes) -> Any:
+        """The statement for the Parse of this text; None as for :meth:`_known`."""
+        request = self.request
+        query = self._known(src + request.text, request.text_size, sql)
+        if query is None:
+            return None
+        types = PyBytes_FromStringAndSize(
+            cython.cast("const char *", src) + request.types, request.parsed - request.types
+        )
+        return plain_parsed(query, types)
+
+    def _assume(self, name: bytes, pending: Pending) -> int:
+        """A statement of this name is made."""
+        self.assumed[name] = pending
+        if name in self.made:
+            self.remade.add(name)
+        else:
+            self.made.add(name)
+        return 0
+
+    def _control(self, src: Any) -> int:
+        """Close, Flush or Sync."""
+        request = self.request
+        if request.kind != FLUSH:
+            pending = self._append(Pending(request.kind, None, 0, b"", self.step))
+            if request.kind == CLOSE:
+                pending.name = self._name(src)
+                self.assumed[pending.name] = pending
+        self.piece = src
+        self.piece_size = request.end
+        return request.end
+
+    def _name(self, src: Any) -> bytes:
+        """Of the statement that is asked about."""
+        request = self.request
+        name: bytes = PyBytes_FromStringAndSize(
+            cython.cast("const char *", src) + request.name, request.name_size
+        )
+        return name
+
+    def _write_parse(self, src: Any, sent: Any) -> int:
+        """Into ``out``, from its beginning: the Parse, with the text that is ``sent``; None: as it
+        came.
+        """
+        request, out = self.request, self.out
         out.n = 0
         if sent is None:
-            out.write(src, 0, stop)
-        else:
-            out.put(_PARSE)
-            _put_uint32_to(out, 4 + 1 + len(sent) + 1 + len(types))
-            out.put(0)
-            out.write_bytes(sent)
-            out.put(0)
-            out.write_bytes(types)
-        out.write(src, stop, self.b_bound)
+            return out.write(src, 0, request.parsed)
+        out.put(PARSE)
+        types = request.parsed - request.types
+        _put_uint32_to(out, 4 + request.name_size + 1 + len(sent) + 1 + types)
+        out.write(src, 5, request.name_size)
+        out.put(0)
+        out.write_bytes(sent)
+        out.put(0)
+        return out.write(src, request.types, types)
+
+    def _write_bundle(self, src: Any, start: int, describes: bool) -> int:
+        """Behind what is in ``out``, and send all of it."""
+        request, out = self.request, self.out
+        out.write(src, start, request.bound - start)
         if describes:
             out.write_bytes(_DESCRIBE_PORTAL)
-        out.write(src, stop + self.b_bound, self.b_end - self.b_bound)
+        out.write(src, request.bound, request.end - request.bound)
         self.piece = out.data
         self.piece_size = out.n
-        return stop + self.b_end
+        return 0
 
     def _confirm_parsed(self) -> int:
         """The session knows what the unnamed statement is."""
@@ -345,74 +428,43 @@ class PlainTraffic:
             self.session.statements.confirm(b"", prepared_of(parsed))
         return 0
 
-    def _parse_bundle(self, src: Any, size: int) -> bool:
-        if size < 5 + 8 + 10 + 5:
-            return False
-        stop = 1 + _uint32(src, 1)
-        if stop < 13 or stop > size - 15 or stop > self.longest or src[5] != 0:
-            return False
-        p = 6
-        while p < stop and src[p] != 0:
-            if src[p] >= 128:
-                return False
-            p += 1
-        if p >= stop or p - 6 > _NAME:
-            return False
-        self.b_name = p - 6
-        p = parameters_end(src, p + 1, stop)
-        if p < 0 or p + 2 > stop:
-            return False
-        count = (src[p] << 8) | src[p + 1]
-        p += 2
-        if p + 2 * count != stop:
-            return False
-        while p < stop:
-            if src[p] != 0 or src[p + 1] > 1:
-                return False
-            p += 2
-        self.b_bound = stop
-        self.b_described = False
-        if src[p] == 0x44:
-            # Describe: length 6, 'P', empty name
-            if (
-                size - p < 7 + 15
-                or _uint32(src, p + 1) != 6
-                or src[p + 5] != 0x50
-                or src[p + 6] != 0
-            ):
-                return False
-            self.b_described = True
-            p += 7
-        # Execute: length 9, empty name, most rows; Sync: length 4
-        if src[p] != 0x45 or _uint32(src, p + 1) != 9 or src[p + 5] != 0:
-            return False
-        self.b_limited = _uint32(src, p + 6) != 0
-        p += 10
-        if src[p] != 0x53 or _uint32(src, p + 1) != 4:
-            return False
-        self.b_end = p + 5
-        return True
-
-    def _asked(self, statement: PlainStatement, text: bytes) -> Pending:
-        self.number += 1
-        pending = Pending(statement, self.number, text, self.step)
-        self.step += 1
+    def _append(self, pending: Pending) -> Pending:
+        """What was read last is sent."""
         if self.first is None:
             self.first = pending
         else:
             self.last.following = pending
         self.last = pending
         self.pending += 1
+        if self.request.synced or pending.kind == QUERY:
+            pending.is_synced = True
+            self.step += 1
+            self.unsynced = self.executed = False
+        else:
+            self.unsynced = True
+        return pending
+
+    def _asked(self, statement: PlainStatement, text: bytes) -> Pending:
+        self.number += 1
+        kind = QUERY if self.request.kind == QUERY else BIND
+        pending = self._append(Pending(kind, statement, self.number, text, self.step))
         self.running = pending
         return pending
 
     def _asked_bundle(self, statement: PlainStatement, text: bytes, src: Any) -> Pending:
-        """``src``: the Bind message."""
+        request = self.request
+        is_alone = request.synced and not self.unsynced
         pending = self._asked(statement, text)
-        pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src), self.b_bound)
-        pending.is_bundle = True
-        pending.limited = self.b_limited
-        pending.hidden = not self.b_described
+        size = request.bound - request.bind
+        pending.bind = PyBytes_FromStringAndSize(
+            cython.cast("const char *", src) + request.bind, size
+        )
+        self.binds += size
+        pending.is_alone = is_alone
+        pending.limited = request.limited
+        pending.hidden = not request.described
+        if not request.synced:
+            self.executed = True
         return pending
 
     def _offer(self, statement: PlainStatement, number: int, text: bytes) -> int:
@@ -428,26 +480,14 @@ class PlainTraffic:
 
     def _record_query(self, statement: PlainStatement, number: int, text: bytes) -> int:
         """A Statement event."""
-        chunks = self.chunks
-        if statement.hides_text:
-            text = statement.shown(text).encode()
-        if chunks.indexing:
+        text = statement.recorded(text)
+        if self.chunks.indexing:
             self._offer(statement, number, text)
-        after = statement.after
-        size = len(text)
-        start = chunks.reserve(4 * HEADER_BYTES + size + len(after))
-        p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
-        p = put_uint(put_float64(p, now()), number)
-        p = put_str(p, _address(text), size)
-        p = put_raw(p, _address(after), len(after))
-        return self._commit_statement(statement, start, p - start)
+        event = record_query(self.chunks, number, text, statement.after, statement.changes)
+        return self._journal(event) if event is not None else 0
 
-    def _commit_statement(self, statement: PlainStatement, start: Any, size: int) -> int:
-        """Its event is complete. What may change something goes to the journal as well."""
-        if not statement.changes:
-            return self.chunks.commit(size, 1, 0, 0)  # type: ignore[no-any-return]
-        event = PyBytes_FromStringAndSize(cython.cast("const char *", start), size)
-        self.chunks.commit(size, 1, 0, 0)
+    def _journal(self, event: bytes) -> int:
+        """What may change something goes to the journal as well."""
         recorder = self.session.recorder
         journal = recorder.journal
         if journal is not None:
@@ -455,53 +495,50 @@ class PlainTraffic:
             recorder.intent = self.intent
         return 0
 
-    def _record_bundle(self, statement: PlainStatement, number: int, src: Any, text: Any) -> int:
-        """``src``: the Bind message. ``text``: of the Parse before it; None where there is none."""
-        chunks = self.chunks
-        if statement.hides_binds and parameters(src, 7 + self.b_name):
-            self._record_hidden(statement, number, src, text)
+    def _record_bundle(self, statement: PlainStatement, number: int, src: Any, text: bytes) -> int:
+        """A Statement event with bind values."""
+        request = self.request
+        bind = src + request.bind
+        at = request.name + request.name_size + 1 - request.bind
+        size = request.bound - request.bind
+        if statement.hides_binds and parameters(bind, at):
+            self._record_hidden(statement, number, bind, size, text)
             return 0
-        size = 0
-        if text is not None:
-            if statement.hides_text:
-                text = statement.shown(text).encode()
-            size = len(text)
-            if chunks.indexing:
-                self._offer(statement, number, text)
-        elif chunks.indexing and not statement.is_offered:
-            statement.is_offered = True
-            self.offered.append(
-                (number, statement.shown(statement.prepared.script), statement.record)
-            )
-        before = statement.before
-        after = statement.after
-        # A parameter's length takes four bytes in the message, and its header at most five here; a
-        # format two, and one here.
-        start = chunks.reserve(
-            7 * HEADER_BYTES + size + len(before) + 2 * self.b_bound + len(after)
+        text = statement.recorded(text)
+        if self.chunks.indexing:
+            self._offer(statement, number, text)
+        event = record_bundle(
+            self.chunks,
+            number,
+            text,
+            statement.before,
+            bind,
+            at,
+            size,
+            statement.after,
+            statement.changes,
         )
-        p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
-        p = put_uint(put_float64(p, now()), number)
-        if text is not None:
-            p = put_str(p, _address(text), size)
-        p = put_raw(p, _address(before), len(before))
-        p = put_parameters(p, src, 6 + self.b_name + 1)
-        p = put_raw(p, _address(after), len(after))
-        return self._commit_statement(statement, start, p - start)
+        return self._journal(event) if event is not None else 0
 
-    def _record_hidden(self, statement: PlainStatement, number: int, src: Any, text: Any) -> None:
+    def _record_hidden(
+        self, statement: PlainStatement, number: int, bind: Any, size: int, text: bytes
+    ) -> None:
         """As :meth:`_record_bundle`, of bind values that may not be recorded as they are."""
-        prepared = statement.prepared
-        bind = parse_bind(
-            PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, self.b_bound - 5)
+        message = parse_bind(
+            PyBytes_FromStringAndSize(cython.cast("const char *", bind) + 5, size - 5)
         )
-        types = statement.types if prepared is None else prepared.types
-        values, formats = statement.literals.bind(bind.params, bind.param_formats, types)
-        shown = statement.shown(text if prepared is None else prepared.script)
+        types = statement.types
+        values, formats = statement.literals.bind(message.params, message.param_formats, types)
         recorder = self.session.recorder
         recorder.statement(
             JudgedStatement(
-                number, shown, statement.record, values, formats, types, statement.changes
+                number,
+                statement.shown(text),
+                statement.record,
+                values,
+                formats,
+                types,
+                statement.changes,
             )
         )
         if statement.changes:
@@ -510,7 +547,7 @@ class PlainTraffic:
     # -- from the server ---------------------------------------------------------------------------
 
     def answer(self, src: Any, size: int) -> int:
-        """What comes at ``src`` for the oldest statement: how much of it is handled.
+        """What comes at ``src`` for the oldest request: how much of it is handled.
 
         0: nothing. Then ``wants_more`` says that it is plain so far, and to be shown again with
         what comes behind it; otherwise it is not plain.
@@ -521,137 +558,104 @@ class PlainTraffic:
             return 0
         if pending.flows:
             return self._flow(pending, src, size)
-        if not self._parse_answer(src, size):
+        if pending.kind not in (BIND, QUERY):
+            return self._acknowledged(pending, src, size)
+        reply = self.reply
+        if not reply.read(src, size, self.limit, pending.limited, pending.is_synced):
             return 0
-        if not self.a_whole and (not self.a_described or self.a_ended - self.a_described < _FLOW):
-            self.wants_more = size <= _PART
+        if not reply.whole and (not reply.described or reply.ended - reply.described < _FLOW):
+            self.wants_more = size <= PART
             return 0
+        is_bundle = pending.kind == BIND
         if (
-            pending.is_bundle != self.a_bound
-            or pending.is_parsed != self.a_parsed
-            or self.a_end > self.limit
+            is_bundle != reply.bound
+            or pending.is_parsed != reply.parsed
+            or reply.end > self.limit
+            or (is_bundle and not pending.is_parsed and not self._is_bound(pending))
         ):
             return 0
         statement = pending.statement
-        if (
-            pending.is_bundle
-            and not pending.is_parsed
-            and self.statements.get(pending.text) is not statement.prepared
-        ):
-            return 0
         program: Any = None
-        if self.a_kind == _DESCRIBED:
+        if reply.kind == DESCRIBED:
             program = self._program(statement, src)
             if program is None:
                 return 0
-        elif self.a_rows or (self.a_kind and not pending.is_bundle) or statement.has_plan:
+        elif reply.rows or (reply.kind and not is_bundle) or statement.has_plan:
             return 0
         pending.program = program
-        if not self.a_whole:
+        if not reply.whole:
             return self._begin_flow(pending, src)
-        self._write_answer(pending, src)
-        self._record_answer(pending)
-        pending.rows = self.a_rows
-        self._answered(pending, self.a_ended - self.a_described)
-        return self.a_end
+        body = self._write_answer(pending, src)
+        # ParseComplete is of no statement
+        start = 5 if reply.parsed else 0
+        record_answer(
+            self.chunks,
+            pending.number,
+            pending.started,
+            self.piece + start,
+            body - start,
+            -1 if reply.suspended else reply.completed - reply.ended - 6,
+            reply.rows,
+        )
+        pending.rows = reply.rows
+        self._answered(pending, reply.ended - reply.described)
+        return reply.end
 
-    def _parse_answer(self, src: Any, size: int) -> bool:
-        """[ParseComplete] [BindComplete] [RowDescription | NoData] DataRow*
-        (CommandComplete | PortalSuspended) ReadyForQuery
+    def _is_bound(self, pending: Pending) -> bool:
+        """Whether the server has bound the statement that was meant."""
+        if not pending.name:
+            self._confirm_parsed()
+        return self.statements.get(pending.name) is pending.prepared
 
-        False: it is something else. ``a_whole``: all of it is there. Otherwise ``a_described`` is
-        the end of the description, 0 when that is not there, and ``a_ended`` the end of the whole
-        rows.
+    def _acknowledged(self, pending: Pending, src: Any, size: int) -> int:
+        """The answer to a Parse, Close or Sync. The statement's rows are described here as they
+        will be of a portal with values in text; its program is of each portal's own description.
         """
-        p = 0
-        self.a_whole = False
-        self.a_start = self.a_described = self.a_ended = self.a_rows = self.a_end = self.a_kind = 0
-        self.a_bound = False
-        self.a_parsed = size > 0 and src[0] == 0x31
-        if self.a_parsed:
-            if size < 5:
-                return True
-            if _uint32(src, 1) != 4:
-                return False
-            p = 5
-        self.a_bound = size > p and src[p] == 0x32
-        if self.a_bound:
-            if size - p < 5:
-                return True
-            if _uint32(src, p + 1) != 4:
-                return False
-            p += 5
-        self.a_start = p
-        if size - p < 5:
-            return size == p or src[p] in (_DESCRIBED, 0x6E, _ROW, 0x43)
-        if src[p] == _DESCRIBED or src[p] == 0x6E:
-            length = _uint32(src, p + 1)
-            self.a_kind = src[p]
-            if length < 4 or length > _PART or (self.a_kind == 0x6E and length != 4):
-                return False
-            if length >= size - p:
-                return True
-            p += 1 + length
-        self.a_described = p
-        rows = 0
-        while size - p >= 5 and src[p] == _ROW:
-            length = _uint32(src, p + 1)
-            if length < 4 or length > _PART or length > self.limit:
-                return False
-            if length >= size - p:
-                break
-            p += 1 + length
-            rows += 1
-        self.a_rows = rows
-        self.a_ended = p
-        if size == p or src[p] == _ROW:
-            return True
-        return self._parse_end(src, size, p)
-
-    def _parse_end(self, src: Any, size: int, p: int) -> bool:
-        """CommandComplete or PortalSuspended, and ReadyForQuery"""
-        end = self._parse_completion(src, size, p)
-        if end <= 0:
-            return end == 0
-        p = end
-        self.a_completed = p
-        if size == p:
-            return True
-        if src[p] != 0x5A:
-            return False
-        if size - p < 6:
-            return True
-        if _uint32(src, p + 1) != 5:
-            return False
-        self.a_status = src[p + 5]
-        self.a_end = p + 6
-        self.a_whole = self.a_status in (73, 84, 69)
-        return self.a_whole
-
-    def _parse_completion(self, src: Any, size: int, p: int) -> int:
-        """Where the message ends; 0 where it is not whole, and -1 where it is another."""
-        self.a_suspended = src[p] == _SUSPENDED
-        if src[p] != 0x43 and not (self.a_suspended and self.first.limited):
-            return -1
-        if size - p < 5:
+        reply = self.reply
+        if pending.is_described:
+            is_plain = reply.read_prepared(src, size, pending.is_synced)
+        else:
+            kind = _READY
+            if pending.kind != SYNC:
+                kind = _CLOSE_COMPLETE if pending.kind == CLOSE else _PARSE_COMPLETE
+            is_plain = reply.read_acknowledged(src, size, kind, pending.is_synced)
+        if not is_plain:
             return 0
-        length = _uint32(src, p + 1)
-        if length < 4 or length > 256 or (length == 4) != self.a_suspended:
-            return -1
-        if size - p <= length:
+        if not reply.whole:
+            self.wants_more = size <= PART
             return 0
-        if self.a_suspended:
-            return p + 5
-        if src[p + length] != 0 or not _is_ascii(src + p + 5, length - 5):
-            return -1
-        return p + 1 + length
+        if pending.is_described:
+            statement = pending.statement
+            if statement.has_plan != (reply.kind == DESCRIBED):
+                return 0
+            if reply.kind == DESCRIBED and self._program(statement, src) is None:
+                return 0
+            prepared = prepared_of(pending)
+            start = reply.parameters + 5
+            traffic = plain_described(
+                statement,
+                PyBytes_FromStringAndSize(
+                    cython.cast("const char *", src) + start, reply.start - start
+                ),
+            )
+            prepared.types, prepared.traffic = traffic.types, traffic
+        self.piece = src
+        self.piece_size = reply.end
+        if pending.kind == PARSE:
+            if not pending.name:
+                self.parsed = None
+            self.session.statements.confirm(pending.name, prepared_of(pending))
+        elif pending.kind == CLOSE:
+            self.session.statements.confirm(pending.name, None)
+        self._settled(pending)
+        return reply.end
 
     def _program(self, statement: PlainStatement, src: Any) -> Any:
         """How rows with this description pass; None where they were never seen: they are compared
         with the plan elsewhere.
         """
-        start = self.a_start + 5
-        size = self.a_described - start
+        start = self.reply.start + 5
+        size = self.reply.described - start
         if (
             statement.program is not None
             and len(statement.description) == size
@@ -665,27 +669,28 @@ class PlainTraffic:
             statement.program = program
         return program
 
-    def _write_answer(self, pending: Pending, src: Any) -> None:
-        """Set ``piece``, whose first ``body`` bytes are recorded."""
-        hide = pending.hidden and self.a_described > self.a_start
-        masks = self.a_rows > 0 and pending.program is not KEEP
-        notice = b"" if self.a_suspended else pending.statement.notice
+    def _write_answer(self, pending: Pending, src: Any) -> int:
+        """Set ``piece``; gives how many of its bytes are recorded."""
+        reply = self.reply
+        hide = pending.hidden and reply.described > reply.start
+        masks = reply.rows > 0 and pending.program is not KEEP
+        notice = b"" if reply.suspended else pending.statement.notice
         if not hide and not masks and not notice:
             self.piece = src
-            self.piece_size = self.a_end
-            self.body = self.a_completed
-            return
+            self.piece_size = reply.end
+            return reply.completed
         out = self.out
         out.n = 0
-        out.write(src, 0, self.a_start if hide else self.a_described)
-        self._write_rows(pending, src, self.a_described, self.a_ended)
+        out.write(src, 0, reply.start if hide else reply.described)
+        self._write_rows(pending, src, reply.described, reply.ended)
         if notice:
             out.write_bytes(notice)
-        out.write(src, self.a_ended, self.a_completed - self.a_ended)
-        self.body = out.n
-        out.write(src, self.a_completed, self.a_end - self.a_completed)
+        out.write(src, reply.ended, reply.completed - reply.ended)
+        body = out.n
+        out.write(src, reply.completed, reply.end - reply.completed)
         self.piece = out.data
         self.piece_size = out.n
+        return body
 
     def _write_rows(self, pending: Pending, src: Any, start: int, end: int) -> int:
         if pending.program is KEEP or start == end:
@@ -695,7 +700,7 @@ class PlainTraffic:
         return 0
 
     def _answered(self, pending: Pending, size: int) -> None:
-        """``size``: bytes of the rows that come with its end."""
+        """A statement has ended. ``size``: bytes of the rows that come with its end."""
         statement = pending.statement
         if pending.rows and statement.masked_columns:
             if statement.masked_rows == 0:
@@ -704,51 +709,82 @@ class PlainTraffic:
         rows, size = pending.rows, pending.size + size
         self.rows += rows
         self.bytes += size
+        is_bundle = pending.kind == BIND
         if self.activity is not None:
-            said = hash(pending.bind if pending.is_bundle else pending.text)
+            said = hash(pending.bind if is_bundle else pending.text)
             self.activity.completed(statement.verdict, pending.number, rows, size, False, said)
-        self.status = self.a_status
-        if pending.is_bundle:
+        if is_bundle:
             self.bound = pending
-        if self.status == _IDLE:
-            self.bound = None
-            if self.portals:
-                self.session.portals.keep(outlives_transaction)
-        if pending.is_parsed:
-            self.parsing -= 1
-            if not pending.flows:
-                self.parsed = pending
+            self.binds -= len(pending.bind)
+            if pending.is_alone:
+                self.portal = self.portal_before = None
+            else:
+                self.portal_before, self.portal = self.portal, pending
+            if not pending.is_synced and statement.is_control:
+                on_completed(self.session, statement.verdict, None)
+                self.has_block = True
+        if pending.is_parsed and not pending.flows:
+            self.parsed = pending
+        self._settled(pending)
+
+    def _settled(self, pending: Pending) -> int:
+        """The oldest request is answered whole."""
+        if self.assumed and self.assumed.get(pending.name) is pending:
+            del self.assumed[pending.name]
+        if pending.is_synced:
+            self.status = self.reply.status
+            if self.has_block:
+                self.has_block = False
+                self.session.pipeline.on_ready()
+            if self.status == _IDLE:
+                self.bound = None
+                if self.portals:
+                    self.session.portals.keep(outlives_transaction)
         self.first = pending.following
+        pending.following = None  # what outlives its answer keeps nothing else alive
         if self.first is None:
             self.last = None
+            if pending.is_synced:
+                self._forget()
         self.pending -= 1
+        return 0
+
+    def _forget(self) -> int:
+        """Nothing is outstanding: what names could have meant meanwhile does not matter."""
+        self.portal = self.portal_before = None
+        if self.made:
+            self.made.clear()
+            self.remade.clear()
+        return 0
 
     def _begin_flow(self, pending: Pending, src: Any) -> int:
+        reply = self.reply
         out = self.out
         out.n = 0
-        hide = pending.hidden and self.a_described > self.a_start
+        hide = pending.hidden and reply.described > reply.start
         if not hide and pending.program is KEEP:
             self.piece = src
-            self.piece_size = self.a_ended
+            self.piece_size = reply.ended
         else:
-            out.write(src, 0, self.a_start if hide else self.a_described)
-            self._write_rows(pending, src, self.a_described, self.a_ended)
+            out.write(src, 0, reply.start if hide else reply.described)
+            self._write_rows(pending, src, reply.described, reply.ended)
             self.piece = out.data
             self.piece_size = out.n
         pending.flows = True
         if pending.is_parsed:
             self.parsed = pending
-        pending.rows = self.a_rows
-        pending.size = self.a_ended - self.a_described
-        self._record_reply(pending, 5 if self.a_parsed else 0, self.piece_size)
-        return self.a_ended
+        pending.rows = reply.rows
+        pending.size = reply.ended - reply.described
+        start = 5 if reply.parsed else 0
+        record_reply(self.chunks, pending.number, self.piece + start, self.piece_size - start)
+        return reply.ended
 
     def _flow(self, pending: Pending, src: Any, size: int) -> int:
         p = 0
         rows = 0
-        while size - p >= 5 and src[p] == _ROW:
+        while size - p >= 5 and src[p] == ROW:
             length = _uint32(src, p + 1)
-            if length < 4 or length > _PART or length > self.limit:
+            if length < 4 or length > PART or length > self.limit:
                 if p:
                     break
                 return 0
@@ -767,82 +803,39 @@ class PlainTraffic:
                 self.piece_size = self.out.n
             pending.rows += rows
             pending.size += p
-            self._record_reply(pending, 0, self.piece_size)
+            record_reply(self.chunks, pending.number, self.piece, self.piece_size)
             return p
-        if src[0] == _ROW:
+        if src[0] == ROW:
             self.wants_more = True
             return 0
         return self._end_flow(pending, src, size)
 
     def _end_flow(self, pending: Pending, src: Any, size: int) -> int:
-        self.a_whole = False
-        if not self._parse_end(src, size, 0):
+        reply = self.reply
+        if not reply.read_end(src, size, 0, pending.limited, pending.is_synced):
             return 0
-        if not self.a_whole:
+        if not reply.whole:
             self.wants_more = True
             return 0
         out = self.out
         out.n = 0
-        if not self.a_suspended:
+        if not reply.suspended:
             out.write_bytes(pending.statement.notice)
-        out.write(src, 0, self.a_completed)
-        self.piece = out.data
-        self._record_reply(pending, 0, out.n)
-        self._record_complete(pending, src)
-        out.write(src, self.a_completed, 6)
+        out.write(src, 0, reply.completed)
+        record_reply(self.chunks, pending.number, out.data, out.n)
+        record_complete(
+            self.chunks,
+            pending.number,
+            pending.started,
+            src + 5,
+            -1 if reply.suspended else reply.completed - 6,
+            pending.rows,
+        )
+        out.write(src, reply.completed, reply.end - reply.completed)
         self.piece = out.data
         self.piece_size = out.n
         self._answered(pending, 0)
-        return self.a_end
-
-    def _record_answer(self, pending: Pending) -> int:
-        """An Answered event. ``piece``, up to ``body``: what the client gets; ParseComplete is of
-        no statement.
-        """
-        chunks = self.chunks
-        start_at = 5 if self.a_parsed else 0
-        size = self.body
-        tag = self.a_completed - self.a_ended - 6
-        if self.a_suspended:
-            tag = len(_SUSPENDED_TAG)
-        start = chunks.reserve(7 * HEADER_BYTES + size + tag)
-        moment = now()
-        p = put_uint(put_array(start, 7), _ANSWERED)
-        p = put_uint(put_float64(p, moment), pending.number)
-        p = put_bin(p, self.piece + start_at, size - start_at)
-        if self.a_suspended:
-            p = put_str(p, _address(_SUSPENDED_TAG), tag)
-        else:
-            p = put_str(p, self.piece + (size - tag - 1), tag)
-        p = put_uint(p, self.a_rows)
-        p = put_float64(p, moment - pending.started)
-        return chunks.commit(p - start, 0, 0, self.a_rows)  # type: ignore[no-any-return]
-
-    def _record_reply(self, pending: Pending, start_at: int, size: int) -> int:
-        """A Reply event of ``piece`` from there up to ``size``."""
-        chunks = self.chunks
-        start = chunks.reserve(5 * HEADER_BYTES + size)
-        p = put_uint(put_array(start, 4), _REPLY)
-        p = put_uint(put_float64(p, now()), pending.number)
-        p = put_bin(p, self.piece + start_at, size - start_at)
-        return chunks.commit(p - start, 0, 0, 0)  # type: ignore[no-any-return]
-
-    def _record_complete(self, pending: Pending, src: Any) -> int:
-        """A Complete event. ``src``: the CommandComplete, or PortalSuspended."""
-        chunks = self.chunks
-        tag = self.a_completed - 6
-        text = src + 5
-        if self.a_suspended:
-            text, tag = _address(_SUSPENDED_TAG), len(_SUSPENDED_TAG)
-        start = chunks.reserve(7 * HEADER_BYTES + tag)
-        moment = now()
-        p = put_uint(put_array(start, 7), _COMPLETE)
-        p = put_uint(put_float64(p, moment), pending.number)
-        p = put_str(p, text, tag)
-        p = put_uint(p, pending.rows)
-        p = put_str(p, src, 0)
-        p = put_float64(p, moment - pending.started)
-        return chunks.commit(p - start, 0, 0, pending.rows)  # type: ignore[no-any-return]
+        return reply.end
 
     # -- back to the session -----------------------------------------------------------------------
 
@@ -855,6 +848,7 @@ class PlainTraffic:
         counters.bytes += self.bytes
         session.number = self.number
         session.pipeline.step = self.step
+        session.pipeline.unsynced, session.pipeline.executed = self.unsynced, self.executed
         session.transaction_status = bytes((self.status,))
         self.rows = self.bytes = 0
         for statement in self.uncounted:
@@ -864,26 +858,37 @@ class PlainTraffic:
         running = self.running
         if running is not None:
             self.running = None
-            prepared = running.statement.prepared
+            prepared = running.prepared
             session.running = running.statement.shown(
-                prepared.script if prepared is not None else running.text
+                running.text if prepared is None else prepared.script
             )
 
     def leave(self) -> None:
-        """Give everything back to the session, outstanding statements included."""
+        """Give everything back to the session, what is outstanding included."""
         self.sync()
         session = self.session
         self._confirm_parsed()
-        self.parsing = 0
-        if self.bound is not None:
-            session.portals.confirm(b"", portal_of(self.bound))
-            self.bound = None
+        self.assumed.clear()
+        self._leave_portal()
+        self._forget()
         pending = self.first
         self.first = self.last = None
         self.pending = 0
         while pending is not None:
             session.pipeline.entries.extend(entries_of(session, pending))
             pending = pending.following
+
+    def _leave_portal(self) -> None:
+        """What the session knows of the unnamed portal."""
+        portals, before, portal = self.session.portals, self.portal_before, None
+        if before is not None:
+            portals.assume(b"", portal_of(before), before.step)
+        if self.portal is not None:
+            portal = portal_of(self.portal)
+            portals.assume(b"", portal, self.portal.step)
+        if self.bound is not None:
+            portals.confirm(b"", portal if self.bound is self.portal else portal_of(self.bound))
+        self.bound = self.portal = self.portal_before = None
 
 
 def _uint32(src: Any, p: int) -> int:
@@ -903,10 +908,3 @@ def _put_uint32_to(out: Output, value: int) -> int:
 
 def _address(value: bytes) -> Any:
     return value
-
-
-def _is_ascii(src: Any, size: int) -> bool:
-    for i in range(size):  # noqa: SIM110
-        if src[i] >= 128:
-            return False
-    return True

@@ -1,6 +1,8 @@
 # Types for plain_statement.py when Cython compiles it.
 cimport cython
 
+from sallyport.server.plain_request cimport BIND, CLOSE, PARSE, QUERY
+
 cdef extern from *:
     """
     #include <time.h>
@@ -13,23 +15,33 @@ cdef extern from *:
     double now "sallyport_now"() nogil
 
 
+cdef Py_ssize_t _DECLARED
+
+
 @cython.final
 cdef class PlainStatement:
-    cdef readonly object verdict, script, prepared, subject_judge, record, literals
+    cdef readonly object verdict, script, subject_judge, record, literals
     cdef readonly bint hides_text, hides_binds
     cdef bytes before, after
     cdef dict programs
-    cdef bint has_plan, is_rewritten, is_offered, changes, is_control
-    cdef bytes notice, description
+    cdef bint has_plan, is_rewritten, changes, is_control
+    cdef bytes notice, description, hidden_text, hidden_shown
     cdef tuple masked_columns, types
-    cdef dict parsed
+    cdef dict parsed, described
     cdef Py_ssize_t masked_rows
     cdef object program
+
+    cdef bytes recorded(self, bytes sql)
 
 
 cpdef PlainStatement plain_query(object script, object subject_judge)
 cpdef PlainStatement plain_prepared(object prepared, object subject_judge)
-cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object subject_judge)
+
+@cython.locals(statement=PlainStatement)
+cpdef PlainStatement plain_parsed(PlainStatement query, bytes types)
+
+@cython.locals(described=PlainStatement)
+cpdef PlainStatement plain_described(PlainStatement statement, bytes body)
 
 
 @cython.final
@@ -37,10 +49,10 @@ cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object subj
 cdef class Pending:
     cdef readonly PlainStatement statement
     cdef readonly Py_ssize_t number
-    cdef Py_ssize_t step
-    cdef bytes text, bind
+    cdef Py_ssize_t kind, step
+    cdef bytes text, name, bind
     cdef double started
-    cdef bint is_bundle, is_parsed, hidden, limited
+    cdef bint is_parsed, is_described, is_synced, is_alone, hidden, limited
     cdef readonly bint flows
     cdef object program, prepared
     cdef readonly Py_ssize_t rows, size
@@ -53,5 +65,10 @@ cpdef object prepared_of(Pending pending)
 @cython.locals(statement=PlainStatement)
 cpdef object portal_of(Pending pending)
 
-@cython.locals(statement=PlainStatement)
 cpdef list entries_of(object session, Pending pending)
+
+@cython.locals(statement=PlainStatement)
+cdef object _query_entry(Pending pending)
+
+@cython.locals(statement=PlainStatement)
+cdef list _bundle_entries(object session, Pending pending)

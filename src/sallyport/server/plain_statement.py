@@ -16,6 +16,7 @@ from sallyport.session.recorded import hides_text, shown_text
 from sallyport.session.server.entries import Entry
 from sallyport.session.statements import Portal, Prepared, void_parameters
 from sallyport.session.states import Expect
+from sallyport.wire.backend import parse_parameter_description
 from sallyport.wire.frontend import parse_bind, parse_parse
 
 try:
@@ -24,27 +25,29 @@ except ImportError:
     from sallyport.wire import interpreted as cython
 
 if not cython.compiled:
-    # A C function that plain_statement.pxd defines; only ever called by compiled code.
+    # What plain_statement.pxd imports or defines.
+    from sallyport.server.plain_request import BIND, CLOSE, PARSE, QUERY
+
     now: Any = None
+
+#: Declarations of parameter types, and descriptions of them, that are kept for one text.
+_DECLARED = 64
 
 
 class PlainStatement:
-    """What is needed of one plain verdict: of a simple query (``script``), of a prepared statement
-    (``prepared``), or of a text that is parsed, bound and run in one go (``script``, and the
-    ``types`` of its parameters as declared).
+    """What is needed of one plain verdict: of a simple query, or of a statement that is parsed,
+    bound and run (``types``: of its parameters). Sessions share it.
 
-    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of
-    the others those before the parameters and those behind them; of a prepared statement its text
-    is among the first. ``parsed``: of a query, the statements for its text when it is parsed, by
-    the declaration of types.
+    ``script``: the verdict on its text; None where that is not parsed here. ``before``, ``after``:
+    its Statement event's fields behind the text, encoded: those before bind values and those behind
+    them; of a query all are ``after``. ``parsed``: of a query, the statements for its text when it
+    is parsed, by the declaration of types; ``described``: of those, the statements with the types
+    that the server described, by that message.
     """
 
-    def __init__(
-        self, verdict: Any, script: Any, prepared: Any, subject_judge: Any, types: Any = None
-    ) -> None:
+    def __init__(self, verdict: Any, script: Any, subject_judge: Any, types: Any = None) -> None:
         self.verdict = verdict
         self.script = script
-        self.prepared = prepared
         self.subject_judge = subject_judge
         self.programs = verdict.programs
         self.has_plan = verdict.plan is not None
@@ -58,37 +61,43 @@ class PlainStatement:
         self.is_rewritten = script is not None and script.rewritten is not None
         self.description = b""
         self.program = None
-        self.is_offered = False  # of a prepared statement: its text, to the index
         self.types = types
         self.literals = verdict.literals
         self.hides_text = hides_text(subject_judge, verdict)
         hides_values = subject_judge.hides_values and self.literals is not None
         self.hides_binds = hides_values and not self.literals.shows_binds
         self.parsed: dict[bytes, PlainStatement] = {}
-        is_query = prepared is None and types is None
-        self.record = allowed(subject_judge, verdict, "simple" if is_query else "extended")
+        self.described: dict[bytes, PlainStatement] = {}
+        self.hidden_text = b""
+        self.hidden_shown = b""
+        self.record = allowed(subject_judge, verdict, "simple" if types is None else "extended")
         encoded = encode_verdict(self.record)
-        if is_query:
+        if types is None:
             self.before = b""
             self.after = encoded.rest
         else:
-            text: bytes = (
-                b"" if prepared is None else encode_event((self.shown(prepared.script),))[1:]
-            )
-            declared = types if prepared is None else prepared.types
-            self.before = text + encoded.before_binds
-            self.after = encoded.after_formats + encode_event((declared,))[1:] + encoded.after_types
+            self.before = encoded.before_binds
+            self.after = encoded.after_formats + encode_event((types,))[1:] + encoded.after_types
 
     def shown(self, sql: bytes) -> str:
         """The text as it may be recorded."""
         return shown_text(self.subject_judge, self.verdict, sql)
+
+    def recorded(self, sql: bytes) -> bytes:
+        """The same, encoded."""
+        if not self.hides_text:
+            return sql
+        if sql is not self.hidden_text:
+            self.hidden_shown = self.shown(sql).encode()
+            self.hidden_text = sql
+        return self.hidden_shown
 
 
 def plain_query(script: Any, subject_judge: Any) -> PlainStatement | None:
     """The statement for Query messages of this text (or template); None where it is not plain."""
     if not (script.plain or _is_control(script)) or not _may_pass(script.statements[0]):
         return None
-    return PlainStatement(script.statements[0], script, None, subject_judge)
+    return PlainStatement(script.statements[0], script, subject_judge)
 
 
 def plain_prepared(prepared: Any, subject_judge: Any) -> PlainStatement | None:
@@ -100,14 +109,21 @@ def plain_prepared(prepared: Any, subject_judge: Any) -> PlainStatement | None:
         return None
     if not (verdict.plain or verdict.is_transaction_control) or not _may_pass(verdict):
         return None
-    return PlainStatement(verdict, None, prepared, subject_judge)
+    try:
+        prepared.script.decode()
+    except UnicodeDecodeError:  # recorded in another form
+        return None
+    return PlainStatement(verdict, None, subject_judge, prepared.types)
 
 
-def plain_parsed(query: Any, types: bytes, subject_judge: Any) -> PlainStatement | None:
+def plain_parsed(query: PlainStatement, types: bytes) -> PlainStatement | None:
     """The statement for the text of a plain query when it is parsed with these parameter types,
     which end its Parse; None where the judge would say no, or has to look at them in another way.
     """
-    script, verdict = query.script, query.verdict
+    statement = query.parsed.get(types)
+    if statement is not None:
+        return statement
+    script, verdict, subject_judge = query.script, query.verdict, query.subject_judge
     if type(script.permit) is not RunPermit:
         return None
     declared = parse_parse(b"\0\0" + types).param_types
@@ -115,7 +131,29 @@ def plain_parsed(query: Any, types: bytes, subject_judge: Any) -> PlainStatement
         declared and subject_judge.check_declared_types(verdict, declared) is not None
     ):
         return None
-    return PlainStatement(verdict, script, None, subject_judge, declared)
+    statement = PlainStatement(verdict, script, subject_judge, declared)
+    if len(query.parsed) >= _DECLARED:
+        query.parsed.clear()
+    query.parsed[types] = statement
+    return statement
+
+
+def plain_described(statement: PlainStatement, body: bytes) -> PlainStatement:
+    """The same once the server has described its parameters in the ParameterDescription whose body
+    this is. Raises ProtocolError.
+    """
+    described = statement.described.get(body)
+    if described is None:
+        types = parse_parameter_description(body)
+        described = statement
+        if types != statement.types:
+            described = PlainStatement(
+                statement.verdict, statement.script, statement.subject_judge, types
+            )
+        if len(statement.described) >= _DECLARED:
+            statement.described.clear()
+        statement.described[body] = described
+    return described
 
 
 def _is_control(script: Any) -> bool:
@@ -133,19 +171,28 @@ def _may_pass(verdict: Any) -> bool:
 
 
 class Pending:
-    """A plain statement that was sent and is not answered yet. ``text``: as the client sent it; of
-    a Bind alone, the statement's name. ``prepared``: what a Parse makes, once somebody asks for it.
+    """What was sent and is not answered yet: a statement that runs (``kind``: QUERY or BIND), or
+    the messages that make a statement or close it (PARSE, CLOSE) or are a Sync alone.
+
+    ``text``: of a query or Parse, as the client sent it. ``name``: of the statement that is made,
+    bound or closed. ``prepared``: what is bound; what a Parse makes, once somebody asks for it.
     """
 
-    def __init__(self, statement: PlainStatement, number: int, text: bytes, step: int) -> None:
+    def __init__(
+        self, kind: int, statement: PlainStatement | None, number: int, text: bytes, step: int
+    ) -> None:
+        self.kind = kind
         self.statement = statement
         self.number = number
         self.text = text
         self.step = step  # Session.step
+        self.name = b""
         self.bind = b""
         self.started = now()
-        self.is_bundle = False
-        self.is_parsed = False
+        self.is_parsed = False  # with a Parse of the unnamed statement before its Bind
+        self.is_described = False  # of a Parse: with Describe of that statement
+        self.is_synced = False  # with its Sync, or a query
+        self.is_alone = False  # of a Bind: nothing else is before the same Sync
         self.prepared: Any = None
         self.hidden = False
         self.limited = False  # by Execute, which may suspend the portal
@@ -157,10 +204,8 @@ class Pending:
 
 
 def prepared_of(pending: Pending) -> Any:
-    """What a bundle binds."""
-    statement = pending.statement
-    if not pending.is_parsed:
-        return statement.prepared
+    """What a bundle binds, or a Parse makes."""
+    statement: Any = pending.statement
     if pending.prepared is None:
         pending.prepared = Prepared(
             pending.text,
@@ -169,13 +214,14 @@ def prepared_of(pending: Pending) -> Any:
             types=statement.types,
             declared=statement.types,
             script_verdict=statement.script,
+            traffic=statement,
         )
     return pending.prepared
 
 
 def portal_of(pending: Pending) -> Portal:
     """The unnamed portal that a bundle has bound."""
-    statement = pending.statement
+    statement: Any = pending.statement
     message = parse_bind(pending.bind[5:])
     portal = Portal(
         prepared_of(pending),
@@ -183,7 +229,7 @@ def portal_of(pending: Pending) -> Portal:
         statement.subject_judge,
         params=message.params,
         formats=message.param_formats,
-        statement=b"" if pending.is_parsed else pending.text,
+        statement=pending.name,
         asked=statement.has_plan or not pending.hidden,
     )
     if pending.program is not None:
@@ -192,31 +238,57 @@ def portal_of(pending: Pending) -> Portal:
 
 
 def entries_of(session: Any, pending: Pending) -> list[Entry]:
-    """What the session expects back for a statement."""
-    statement = pending.statement
+    """What the session expects back for what was sent."""
+    entries: list[Entry] = []
+    if pending.kind == QUERY:
+        return [_query_entry(pending)]
+    if pending.kind == PARSE or pending.is_parsed:
+        prepared = prepared_of(pending)
+        verdict = prepared.verdict
+        if not pending.flows:
+            session.statements.assume(pending.name, prepared, pending.step)
+            entries.append(Entry(Expect.PARSE, 0, verdict, name=pending.name, prepared=prepared))
+        if pending.is_described:
+            entries.append(
+                Entry(Expect.DESCRIBE_STATEMENT, 0, verdict, name=pending.name, prepared=prepared)
+            )
+    if pending.kind == CLOSE:
+        session.statements.assume(pending.name, None, pending.step)
+        close = Entry(Expect.CLOSE, name=pending.name)
+        close.value = "S"
+        entries.append(close)
+    if pending.kind == BIND:
+        entries += _bundle_entries(session, pending)
+    if pending.is_synced:
+        entries.append(Entry(Expect.SYNC))
+    return entries
+
+
+def _query_entry(pending: Pending) -> Entry:
+    statement: Any = pending.statement
+    entry = Entry(
+        Expect.QUERY, pending.number, statement.verdict, statement.script, None, pending.started
+    )
+    entry.sql = pending.text
+    entry.program, entry.rows, entry.size = pending.program, pending.rows, pending.size
+    return entry
+
+
+def _bundle_entries(session: Any, pending: Pending) -> list[Entry]:
+    statement: Any = pending.statement
     verdict, number = statement.verdict, pending.number
-    if not pending.is_bundle:
-        entry = Entry(Expect.QUERY, number, verdict, statement.script, None, pending.started)
-        entry.sql = pending.text
-        entry.program, entry.rows, entry.size = pending.program, pending.rows, pending.size
-        return [entry]
     prepared, portal = prepared_of(pending), portal_of(pending)
-    if pending.is_parsed:
-        session.statements.assume(b"", prepared, pending.step)
     session.portals.assume(b"", portal, pending.step)
     execute = Entry(
         Expect.EXECUTE, number, verdict, None, None, pending.started, b"", prepared, portal
     )
-    entries = [execute, Entry(Expect.SYNC)]
     if pending.flows:
         execute.program, execute.rows, execute.size = pending.program, pending.rows, pending.size
         session.portals.confirm(b"", portal)
-        return entries
+        return [execute]
+    entries = [Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal)]
     if portal.asked:
-        entries.insert(
-            0, Entry(Expect.DESCRIBE_PORTAL, number, verdict, portal=portal, hidden=pending.hidden)
+        entries.append(
+            Entry(Expect.DESCRIBE_PORTAL, number, verdict, portal=portal, hidden=pending.hidden)
         )
-    entries.insert(0, Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal))
-    if pending.is_parsed:
-        entries.insert(0, Entry(Expect.PARSE, 0, verdict, name=b"", prepared=prepared))
-    return entries
+    return [*entries, execute]
