@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sallyport.core.errors import ProtocolError
 from sallyport.wire import frames as installed
+from sallyport.wire.fields import message
 
 SOURCE = Path(__file__).parents[2] / "src" / "sallyport" / "wire" / "frames.py"
 
@@ -102,7 +103,7 @@ def plain_split(data: bytes, coalesce: bool) -> tuple[list[tuple[int, int, int, 
 def test_split_at_every_byte(
     messages: list[tuple[int, bytes]], coalesce: bool, buffer: Any
 ) -> None:
-    data = b"".join(installed.message(kind, body) for kind, body in messages)
+    data = b"".join(message(kind, body) for kind, body in messages)
     for cut in range(len(data) + 1):
         part = data[:cut]
         assert both(lambda m, part=part: m.split(buffer(part), 0, 100, coalesce)) == plain_split(
@@ -112,7 +113,7 @@ def test_split_at_every_byte(
 
 @given(message_lists, st.binary(max_size=9))
 def test_split_from_a_position_on(messages: list[tuple[int, bytes]], before: bytes) -> None:
-    data = b"".join(installed.message(kind, body) for kind, body in messages)
+    data = b"".join(message(kind, body) for kind, body in messages)
     spans, rest = plain_split(data, True)
     skip = len(before)
     moved = [(kind, start + skip, end + skip, count) for kind, start, end, count in spans]
@@ -136,7 +137,7 @@ def test_split_allows_the_limit_itself() -> None:
 
 @pytest.mark.parametrize("kind", [b"D", b"d"])
 def test_split_gives_long_messages_spans_of_their_own(kind: bytes) -> None:
-    short, long = installed.message(kind[0], b"12345678"), installed.message(kind[0], b"123456789")
+    short, long = message(kind[0], b"12345678"), message(kind[0], b"123456789")
     data = short + short + long + long + short + short
     spans = both(lambda m: m.split(data, 0, 100, True, 12))[0]
     assert [(end - start, count) for _, start, end, count in spans] == [
@@ -439,7 +440,7 @@ def text_cell(value: bytes | None, delimiter: str, null: str = "\\N") -> bytes:
 
 
 def copy_rows(rows: list[bytes]) -> bytes:
-    return b"".join(installed.message(0x64, row + b"\n") for row in rows)
+    return b"".join(message(0x64, row + b"\n") for row in rows)
 
 
 @given(tables, st.sampled_from(["\t", "|", ",", "\x01", "\b"]))
@@ -475,7 +476,7 @@ def test_copy_text(table: tuple[list[str], list[Any]], delimiter: str) -> None:
     ],
 )
 def test_copy_text_that_is_not_one_row(row: bytes) -> None:
-    data = installed.message(0x64, row)
+    data = message(0x64, row)
     refused(
         lambda m: m.mask_copy_text(
             data, 0, len(data), m.RowProgram([m.keep(), m.partial(0, 1)]), 9, b"\\N"
@@ -607,7 +608,7 @@ def test_csv_quoting_does_not_tell_what_was_there() -> None:
     "row", [b'"a\n', b'"a"b\n', b'a"b\n', b"a\nb\n", b"a,b\n", b"a", b"", b'"a""\n']
 )
 def test_csv_that_is_not_one_row(row: bytes) -> None:
-    data = installed.message(0x64, row)
+    data = message(0x64, row)
     refused(
         lambda m: m.mask_copy_csv(data, 0, len(data), m.RowProgram([m.email()]), 44, 34, 34, b"")
     )
@@ -622,7 +623,7 @@ def binary_copy(rows: list[list[bytes | None]]) -> bytes:
     """As PostgreSQL sends it: the header in the first message, the trailer in the last."""
     bodies = [installed.data_row(row)[5:] for row in rows] + [b"\xff\xff"]
     bodies[0] = SIGNATURE + bodies[0]
-    return b"".join(installed.message(0x64, body) for body in bodies)
+    return b"".join(message(0x64, body) for body in bodies)
 
 
 @given(tables)
@@ -659,7 +660,7 @@ def test_copy_binary(table: tuple[list[str], list[Any]]) -> None:
     ],
 )
 def test_binary_that_is_not_what_postgresql_sends(bodies: list[bytes]) -> None:
-    data = b"".join(installed.message(0x64, body) for body in bodies)
+    data = b"".join(message(0x64, body) for body in bodies)
     refused(
         lambda m: m.mask_copy_binary(data, 0, len(data), m.RowProgram([m.null()]), m.CopyState())
     )

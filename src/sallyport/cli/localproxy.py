@@ -14,7 +14,6 @@ import contextlib
 import hmac
 import os
 import secrets
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,10 @@ from sallyport.core.secret import Secret
 from sallyport.identity.oidc.client import Grant
 from sallyport.server.tls import client_context
 from sallyport.wire import backend, frontend, startup
+from sallyport.wire.fields import message
 
 _LOGIN_SECONDS: Final = 60.0
 _MAX_MESSAGE: Final = 1 << 20
-_SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)  # protocol section 54.7, SSLRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,8 @@ class LocalProxy:
         except OSError as error:
             why = f"the gateway {self._door.host}:{self._door.port} cannot be reached"
             raise _RefusedHereError(refuse("SP1604", why, type(error).__name__)) from None
-        gateway.write(_startup(packet, self._door.target))
+        parameters = {**packet.parameters, "database": self._door.target}
+        gateway.write(frontend.startup_message(parameters, packet.minor, major=packet.major))
         await _authenticate(back, gateway, writer, grant.token)
         return Side(back, gateway), grant
 
@@ -195,7 +195,7 @@ async def _asked_for_tls(door: Door) -> Socket:
     connection = await asyncio.to_thread(create_connection, (door.host, door.port), _LOGIN_SECONDS)
     try:
         connection.setblocking(False)
-        await loop.sock_sendall(connection, _SSL_REQUEST)
+        await loop.sock_sendall(connection, frontend.ssl_request())
         if await loop.sock_recv(connection, 1) != b"S":
             why = "the gateway does not speak TLS: no token goes there"
             raise _RefusedHereError(refuse("SP1602", why))
@@ -215,10 +215,9 @@ async def _authenticate(
         kind, body = await _message(back)
         request = int.from_bytes(body[:4], "big")
         if kind == ord("R") and request == 3:
-            password = token.reveal().encode() + b"\0"
-            gateway.write(b"p" + (len(password) + 4).to_bytes(4, "big") + password)
+            gateway.write(frontend.password(token))
             continue
-        client.write(bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body)
+        client.write(message(kind, body))
         if kind == ord("R") and request == 0:
             return
         if kind == ord("E"):
@@ -232,14 +231,6 @@ async def _message(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     if not 4 <= length <= _MAX_MESSAGE:
         raise ProtocolError("a message of a login is too long")
     return head[0], await reader.readexactly(length - 4)
-
-
-def _startup(packet: startup.StartupMessage, target: str) -> bytes:
-    """The client's own StartupMessage, for the target."""
-    body = b""
-    for name, value in {**packet.parameters, "database": target}.items():
-        body += name.encode() + b"\0" + value.encode() + b"\0"
-    return struct.pack("!iHH", len(body) + 9, packet.major, packet.minor) + body + b"\0"
 
 
 def _make_private(directory: Path) -> None:

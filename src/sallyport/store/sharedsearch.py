@@ -28,14 +28,12 @@ from sqlalchemy.types import Text
 from sallyport.store.dialect import lock_key, reason_of
 from sallyport.store.searchtables import search_progress, search_statements, search_texts
 from sallyport.store.statementindex import (
-    KEPT,
     KINDS,
     LAST_ROW,
     LONGEST,
     MOST,
     PATIENCE,
     SECOND,
-    TRIMMED,
     IndexedStatement,
     IndexState,
     SearchError,
@@ -46,6 +44,7 @@ from sallyport.store.statementindex import (
     row_number,
     term_of,
     terms_of,
+    trim_oldest,
     what_of,
     who_of,
 )
@@ -64,7 +63,7 @@ class SharedStatementSearch:
 
     def __init__(self, engine: Engine, gateway: str = "", *, maximum: int = MOST) -> None:
         """Raises SearchError."""
-        self._engine, self._gateway, self._most = engine, gateway, maximum
+        self._engine, self._gateway, self._maximum = engine, gateway, maximum
         if gateway:
             self._prepare()
 
@@ -140,22 +139,17 @@ class SharedStatementSearch:
 
     def trim(self) -> int:
         """Let this gateway's oldest go while it has too many; how many went. Raises SearchError."""
-        c, gone = search_statements.c, 0
-        mine = c.gateway == self._gateway
-        held = self._held()
-        if held <= self._most:
-            return 0
-        kept = int(self._most * KEPT)
-        while held - gone > kept:
-            some = min(TRIMMED, held - gone - kept)
-            with self._transaction() as connection:
-                oldest = select(c.key).where(mine).order_by(c.key).limit(some).subquery()
-                count = self._delete(connection, c.key.in_(select(oldest.c.key)), dropped=True)
-            gone += count
-            if not count:
-                break
-        self._delete_unused_texts()
+        gone = trim_oldest(self._held(), self._maximum, self._delete_oldest)
+        if gone:
+            self._delete_unused_texts()
         return gone
+
+    def _delete_oldest(self, number: int) -> int:
+        c = search_statements.c
+        own = select(c.key).where(c.gateway == self._gateway)
+        oldest = own.order_by(c.key).limit(number).subquery()
+        with self._transaction() as connection:
+            return self._delete(connection, c.key.in_(select(oldest.c.key)), dropped=True)
 
     def forget(self, sessions: Sequence[str]) -> int:
         """Delete what is kept of the statements of these sessions, at most 500; how many there

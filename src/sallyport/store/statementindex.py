@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -26,8 +26,8 @@ MOST: Final = 2_000_000
 SECOND: Final = 1_000_000_000
 LAST_ROW: Final = (1 << 63) - 1
 #: How many are left when the oldest have gone, and how many of them go in one transaction.
-KEPT: Final = 0.95
-TRIMMED: Final = 5_000
+_KEPT: Final = 0.95
+_TRIMMED: Final = 5_000
 #: Seconds that a search may take before it is given up.
 PATIENCE: Final = 10.0
 
@@ -144,6 +144,21 @@ _WHAT: Final = ("rule", "relations", "columns", "masked")
 
 
 who_of, what_of = attrgetter(*_WHO), attrgetter(*_WHAT)
+
+
+def trim_oldest(held: int, maximum: int, delete_oldest: Callable[[int], int]) -> int:
+    """Let the oldest of ``held`` statements go when there are more than ``maximum``; how many went.
+    ``delete_oldest``: deletes so many in one transaction, and says how many there were.
+    """
+    if held <= maximum:
+        return 0
+    kept, gone = int(maximum * _KEPT), 0
+    while held - gone > kept:
+        count = delete_oldest(min(_TRIMMED, held - gone - kept))
+        if not count:
+            break
+        gone += count
+    return gone
 
 
 def hit_of(row: Sequence[Any]) -> StatementHit:

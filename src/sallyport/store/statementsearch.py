@@ -27,14 +27,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from sallyport.store.statementindex import (
-    KEPT,
     KINDS,
     LAST_ROW,
     LONGEST,
     MOST,
     PATIENCE,
     SECOND,
-    TRIMMED,
     IndexedStatement,
     IndexState,
     SearchError,
@@ -45,6 +43,7 @@ from sallyport.store.statementindex import (
     row_number,
     term_of,
     terms_of,
+    trim_oldest,
     what_of,
     who_of,
 )
@@ -91,7 +90,7 @@ class StatementSearch:
         """Raises SearchError."""
         check_fts5()
         self.path = data / FILE
-        self._most = maximum
+        self._maximum = maximum
         self._writable = writable
         if writable:
             self._prepare()
@@ -141,29 +140,24 @@ class StatementSearch:
 
     def trim(self) -> int:
         """Let the oldest go while there are too many; how many went. Raises SearchError."""
-        gone, held = 0, self.state().statements
-        if held <= self._most:
-            return 0
-        kept = int(self._most * KEPT)
-        while held - gone > kept:
+        gone = trim_oldest(self.state().statements, self._maximum, self._delete_oldest)
+        if gone:
             with self._connection() as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                rows = connection.execute(
-                    f"SELECT {_COLUMNS} ORDER BY s.key LIMIT ?",
-                    (min(TRIMMED, held - gone - kept),),
-                ).fetchall()
-                _delete_words(connection, rows)
-                if rows:
-                    connection.execute("DELETE FROM statements WHERE key <= ?", (rows[-1][0],))
-                counting = {"statements": -len(rows), "dropped": len(rows)}
-                _set_facts(connection, {}, counting)
-                connection.execute("COMMIT")
-            if not rows:
-                break
-            gone += len(rows)
-        with self._connection() as connection:
-            connection.execute(_DELETE_UNUSED_TEXTS)
+                connection.execute(_DELETE_UNUSED_TEXTS)
         return gone
+
+    def _delete_oldest(self, number: int) -> int:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} ORDER BY s.key LIMIT ?", (number,)
+            ).fetchall()
+            _delete_words(connection, rows)
+            if rows:
+                connection.execute("DELETE FROM statements WHERE key <= ?", (rows[-1][0],))
+            _set_facts(connection, {}, {"statements": -len(rows), "dropped": len(rows)})
+            connection.execute("COMMIT")
+        return len(rows)
 
     def forget(self, sessions: Sequence[str]) -> int:
         """Delete what is kept of the statements of these sessions, at most 500, and overwrite it;

@@ -791,8 +791,3 @@ def data_row(values: Sequence[bytes | None]) -> bytes:
     """A DataRow message."""
     body = b"".join([_NULL_CELL if v is None else len(v).to_bytes(4, "big") + v for v in values])
     return b"D" + (len(body) + 6).to_bytes(4, "big") + len(values).to_bytes(2, "big") + body
-
-
-def message(type: int, body: bytes) -> bytes:
-    """A message with a type byte: ``type`` is its code, as in ``ord("Z")``."""
-    return bytes((type,)) + (len(body) + 4).to_bytes(4, "big") + body

@@ -429,11 +429,11 @@ def sasl_response(data: bytes) -> bytes:
     return message(PASSWORD, data)
 
 
-def startup_message(parameters: Mapping[str, str], minor: int = 0) -> bytes:
-    """A StartupMessage for protocol 3.``minor``; no type byte. Raises ProtocolError for an empty
-    name.
+def startup_message(parameters: Mapping[str, str], minor: int = 0, *, major: int = 3) -> bytes:
+    """A StartupMessage for protocol ``major.minor``; no type byte. Raises ProtocolError for an
+    empty name.
     """
-    parts = [number("HH", 3, minor)]
+    parts = [number("HH", major, minor)]
     for name, value in parameters.items():
         if not name:
             raise ProtocolError("a startup parameter has no name")
