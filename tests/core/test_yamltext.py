@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import msgspec
 import pytest
 
 from sallyport.core.errors import ConfigError
+from sallyport.core.yamltext import load_yaml
 from sallyport.policy.file.load import parse_policy
 
 PLACES = [
@@ -26,6 +30,46 @@ PLACES = [
     ("version: 1\ntags:\n  a: [b.c.d]\n  e: [b.c.d, 7]\n", "p.yaml:4:14: tags.e[1]: a text is expected here, not a whole number"),
     ("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: 7}]\n", "p.yaml:2:42: masks[0].filter: "),
 ]  # fmt: skip
+
+
+class _Inner(msgspec.Struct, forbid_unknown_fields=True):
+    seconds: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    mode: Literal["fast", "slow"] | None = None
+    size: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] = 1
+
+
+class _Outer(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    parts: dict[str, tuple[_Inner, ...]] = {}
+    pair: tuple[int, str] | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("parts: {}", "f:1:1: the key 'name' is missing. Add it"),
+        (
+            "name: n\nparts:\n  a: [{}]\n  b: [{}, {seconds: -1}]",
+            "f:4:12: parts.b[1].seconds: expected 'float' > 0.0",
+        ),
+        ("name: n\nparts: {a: [{seconds: x}]}", "f:2:14: parts.a[0].seconds: a number is expected"),
+        ("name: n\nparts: {a: [{mode: slo}]}", "f:2:14: parts.a[0].mode: 'slo' is not known. Did"),
+        (
+            "name: n\nparts: {a: [{mode: 3}]}",
+            "f:2:14: parts.a[0].mode: a text is expected here, not",
+        ),
+        ("name: n\nparts: {a: [{size: 0}]}", "f:2:14: parts.a[0].size: expected 'int' >= 1"),
+        ("name: n\nparts: {a: [{size: al}]}", "f:2:14: parts.a[0].size: 'al' is not known. Did"),
+        ("name: n\nparts: {a: [{sise: 1}]}", "f:2:14: parts.a[0].sise: unknown key. Did you mean"),
+        ("name: n\npair: [1, 2]", "f:2:11: pair[1]: a text is expected here, not a whole number"),
+        ("name: n\npair: [1]", "f:2:1: pair: expected 'array' of length 2, got 1"),
+        ("name:", "f:1:1: name: a text is expected here, but there is nothing"),
+    ],
+)
+def test_the_place_is_found_in_the_data(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(text, "f").convert((), _Outer)
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(("text", "said"), PLACES)

@@ -10,7 +10,6 @@ Everything wrong is a :class:`~sallyport.core.errors.ConfigError` whose text rea
 from __future__ import annotations
 
 import difflib
-import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,15 @@ import yaml
 
 from sallyport.core.errors import ConfigError
 from sallyport.core.files import read_trusted
+from sallyport.core.typefaults import (
+    Fault,
+    innermost_fault,
+    kind_of,
+    kinds_of,
+    known_keys,
+    literals,
+    required_keys,
+)
 
 T = TypeVar("T")
 YamlPath = tuple[str | int, ...]
@@ -91,66 +99,52 @@ class Document:
         """
         try:
             return msgspec.convert(self.at(path), type_)
-        except msgspec.ValidationError as error:
-            raise self._explained(str(error), path, type_) from None
+        except msgspec.ValidationError:
+            raise self._explained(innermost_fault(self.at(path), type_), path) from None
 
-    def _explained(self, text: str, base: YamlPath, type_: Any) -> ConfigError:
-        what, _, where = text.partition(" - at `")
-        below = _msgspec_path(where.rstrip("`"), self.at(base), what)
-        path = base + below
-        unknown = re.match(r"Object contains unknown field `(.*)`$", what)
-        if unknown:
-            choices_listed = _fields_at(type_, below)
-            name = unknown.group(1)
-            return self.error(
-                (*path, name),
-                "unknown key",
-                f"{suggest(name, choices_listed)}Known keys: {', '.join(choices_listed)}",
-            )
-        missing = re.match(r"Object missing required field `(.*)`$", what)
-        if missing:
-            return self.error(path, f"the key {missing.group(1)!r} is missing", "Add it")
-        choices_listed = [str(value) for value in _literals_at(type_, below)]
-        choices = f"Known values: {', '.join(choices_listed)}" if choices_listed else ""
-        wrong = re.match(r"Invalid enum value '(.*)'$", what)
-        if wrong:
-            return self.error(
-                path,
-                f"{wrong.group(1)!r} is not known",
-                suggest(wrong.group(1), choices_listed) + choices,
-            )
-        mismatch = _MISMATCH.match(what)
-        if mismatch:
-            keys = _fields_at(type_, below)
-            fix = choices or (f"Known keys: {', '.join(keys)}" if keys else "")
-            return self.error(path, _in_words(*mismatch.groups()), fix)
-        plain = what.replace("`", "'")
+    def _explained(self, fault: Fault, base: YamlPath) -> ConfigError:
+        path, value, types = base + fault.path, fault.value, fault.types
+        keys, choices = known_keys(types), [str(choice) for choice in literals(types)]
+        known = f"Known values: {', '.join(choices)}" if choices else ""
+        if isinstance(value, dict) and keys:
+            for key in value:
+                if key not in keys:
+                    fix = f"{suggest(key, keys)}Known keys: {', '.join(keys)}"
+                    return self.error((*path, key), "unknown key", fix)
+            for key in required_keys(types):
+                if key not in value:
+                    return self.error(path, f"the key {key!r} is missing", "Add it")
+        kinds = kinds_of(types)
+        if kinds and kind_of(value) not in kinds:
+            fix = known or (f"Known keys: {', '.join(keys)}" if keys else "")
+            return self.error(path, _in_words(kinds, kind_of(value)), fix)
+        if isinstance(value, str) and value not in choices and choices:
+            return self.error(path, f"{value!r} is not known", suggest(str(value), choices) + known)
+        plain = fault.text.replace("`", "'")
         return self.error(path, plain[:1].lower() + plain[1:])
 
 
-_MISMATCH = re.compile(r"Expected `([^`]*)`, got `([^`]*)`$")
-#: msgspec's names of types (JSON's, mostly), as people who write YAML say it.
+#: Kinds of values, as people who write YAML say it.
 _WORDS = {
-    "object": "a mapping (key: value)",
-    "array": "a list ([a, b])",
-    "str": "a text",
     "int": "a whole number",
     "float": "a number",
+    "str": "a text",
     "bool": "true or false",
+    "array": "a list ([a, b])",
+    "object": "a mapping (key: value)",
     "null": "nothing",
 }
 
 
-def _in_words(expected: str, got: str) -> str:
-    """``a list ([a, b]) is expected here, not a text`` for msgspec's ``array | null`` and
-    ``str``.
-    """
-    kinds = [kind for kind in expected.split(" | ") if kind != "null"] or ["null"]
-    words = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
-    if got == "null":
-        return f"{words} is expected here, but there is nothing"
-    actual = "true or false" if got == "bool" else _WORDS.get(got, got).partition(" (")[0]
-    return f"{words} is expected here, not {actual}"
+def _in_words(expected: frozenset[str], actual: str) -> str:
+    """``a list ([a, b]) is expected here, not a text``."""
+    expected -= {"null"} | ({"int"} if "float" in expected else frozenset())
+    words = [word for kind, word in _WORDS.items() if kind in expected]
+    right = " or ".join(words) or _WORDS["null"]
+    if actual == "null":
+        return f"{right} is expected here, but there is nothing"
+    word = _WORDS[actual] if actual == "bool" else _WORDS[actual].partition(" (")[0]
+    return f"{right} is expected here, not {word}"
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
@@ -286,83 +280,3 @@ class _Builder:
         except ValueError:
             raise self.fail(node, f"{value!r} is not a number") from None
         raise self.fail(node, f"the tag {node.tag!r} is not supported. Remove it")
-
-
-def _msgspec_path(text: str, data: Any, what: str) -> YamlPath:
-    """The path in a msgspec error (``$.rules[0].allow``) about ``data``. Where it says ``[...]``,
-    some entry of a mapping, it is the first one whose value is of the type that was found; it stops
-    there when there is none.
-    """
-    steps: list[str | int] = []
-    for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", text):
-        steps.append(name or (index if index == "..." else int(index)))
-    mismatch = _MISMATCH.match(what)
-    return _resolved(steps, data, mismatch.group(2) if mismatch else "") or tuple(
-        itertools.takewhile(lambda step: step != "...", steps)
-    )
-
-
-_KINDS: Mapping[type, str] = {
-    str: "str", int: "int", float: "float", bool: "bool", dict: "object", list: "array", type(None): "null"
-}  # fmt: skip
-
-
-def _resolved(steps: list[str | int], data: Any, kind: str) -> YamlPath | None:
-    """``steps`` with every ``...`` replaced, where they lead to a value of that kind."""
-    if not steps:
-        return () if not kind or _KINDS.get(type(data)) == kind else None
-    first, *rest = steps
-    if first == "...":
-        if not kind or not isinstance(data, dict):
-            return None
-        for key, value in data.items():
-            below = _resolved(rest, value, kind)
-            if below is not None:
-                return (key, *below)
-        return None
-    try:
-        resolved = _resolved(rest, data[first], kind)
-    except (KeyError, IndexError, TypeError):
-        return None
-    return None if resolved is None else (first, *resolved)
-
-
-def _fields_at(type_: Any, path: YamlPath) -> list[str]:
-    """Names of the keys known at ``path`` inside ``type_``."""
-    nodes = [msgspec.inspect.type_info(type_)]
-    for step in path:
-        nodes = [below for node in nodes for below in _below(node, step)]
-    return sorted(
-        {f.encode_name for node in nodes for struct in _structs(node) for f in struct.fields}
-    )
-
-
-def _literals_at(type_: Any, path: YamlPath) -> list[Any]:
-    """The words that may stand at ``path`` inside ``type_``."""
-    nodes = [msgspec.inspect.type_info(type_)]
-    for step in path:
-        nodes = [below for node in nodes for below in _below(node, step)]
-    flat = [
-        n
-        for node in nodes
-        for n in (node.types if isinstance(node, msgspec.inspect.UnionType) else (node,))
-    ]
-    return [value for n in flat if isinstance(n, msgspec.inspect.LiteralType) for value in n.values]
-
-
-def _structs(node: Any) -> list[msgspec.inspect.StructType]:
-    if isinstance(node, msgspec.inspect.UnionType):
-        return [s for t in node.types for s in _structs(t)]
-    return [node] if isinstance(node, msgspec.inspect.StructType) else []
-
-
-def _below(node: Any, step: str | int) -> list[Any]:
-    if isinstance(node, msgspec.inspect.UnionType):
-        return [below for t in node.types for below in _below(t, step)]
-    if isinstance(node, msgspec.inspect.StructType):
-        return [f.type for f in node.fields if f.encode_name == step]
-    if isinstance(node, (msgspec.inspect.ListType, msgspec.inspect.VarTupleType)):
-        return [node.item_type] if isinstance(step, int) else []
-    if isinstance(node, msgspec.inspect.DictType):
-        return [node.value_type]
-    return []
