@@ -55,9 +55,7 @@ def test_the_compiled_module_is_up_to_date() -> None:
 
 
 def both(run: Callable[[Any], Any]) -> Any:
-    """Run it compiled and interpreted: the same result, or ProtocolError (returned) with the same
-    text.
-    """
+    """Run it compiled and interpreted: the same result, or (returned) the same ProtocolError."""
     results: list[Any] = []
     for module in BOTH:
         try:

@@ -1,5 +1,5 @@
-"""Where data does not have the type that it should: the place, and what the type allows there, found
-in data and type rather than in the words of a validator.
+"""Where data does not have the type that it should: the place, and what the type allows there,
+found in data and type rather than in the words of a validator.
 """
 
 from __future__ import annotations
@@ -68,24 +68,33 @@ def _is_struct(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
 
 
-def _parts(value: Any, alternatives: tuple[Any, ...]) -> Iterator[tuple[str | int, Any, Any]]:
+_Part = tuple[str | int, Any, Any]
+
+
+def _parts(value: Any, alternatives: tuple[Any, ...]) -> Iterator[_Part]:
     """(step, part, its type) of what is directly inside, in the order of the data."""
     for type_ in alternatives:
-        arguments = get_args(type_)
-        if isinstance(value, dict) and _is_struct(type_):
-            hints = get_type_hints(type_, include_extras=True)
-            fields = {f.encode_name: hints[f.name] for f in msgspec.structs.fields(type_)}
-            yield from ((key, part, fields[key]) for key, part in value.items() if key in fields)
-        elif isinstance(value, dict) and _kind(type_) == "object" and arguments:
-            yield from ((key, part, arguments[1]) for key, part in value.items())
-        elif isinstance(value, list) and _kind(type_) == "array" and arguments:
-            if len(arguments) == 1 or arguments[1] is Ellipsis:
-                yield from ((i, part, arguments[0]) for i, part in enumerate(value))
-            else:
-                yield from (
-                    (i, part, of_part)
-                    for i, (part, of_part) in enumerate(zip(value, arguments, strict=False))
-                )
+        if isinstance(value, dict) and _kind(type_) == "object":
+            yield from _entries(value, type_)
+        elif isinstance(value, list) and _kind(type_) == "array":
+            yield from _items(value, get_args(type_))
+
+
+def _entries(value: dict[str, Any], type_: Any) -> Iterator[_Part]:
+    """Keys that a structure does not know have no type."""
+    if _is_struct(type_):
+        hints = get_type_hints(type_, include_extras=True)
+        fields = {f.encode_name: hints[f.name] for f in msgspec.structs.fields(type_)}
+        yield from ((key, part, fields[key]) for key, part in value.items() if key in fields)
+    elif arguments := get_args(type_):
+        yield from ((key, part, arguments[1]) for key, part in value.items())
+
+
+def _items(value: list[Any], arguments: tuple[Any, ...]) -> Iterator[_Part]:
+    if len(arguments) == 1 or Ellipsis in arguments:
+        arguments = (arguments[0],) * len(value)
+    for i, (part, type_) in enumerate(zip(value, arguments, strict=False)):
+        yield i, part, type_
 
 
 def _kind(type_: Any) -> str:

@@ -103,23 +103,23 @@ class Document:
             raise self._explained(innermost_fault(self.at(path), type_), path) from None
 
     def _explained(self, fault: Fault, base: YamlPath) -> ConfigError:
-        path, value, types = base + fault.path, fault.value, fault.types
-        keys, choices = known_keys(types), [str(choice) for choice in literals(types)]
-        known = f"Known values: {', '.join(choices)}" if choices else ""
+        path, value = base + fault.path, fault.value
+        keys, choices = known_keys(fault.types), [str(choice) for choice in literals(fault.types)]
         if isinstance(value, dict) and keys:
             for key in value:
                 if key not in keys:
                     fix = f"{suggest(key, keys)}Known keys: {', '.join(keys)}"
                     return self.error((*path, key), "unknown key", fix)
-            for key in required_keys(types):
+            for key in required_keys(fault.types):
                 if key not in value:
                     return self.error(path, f"the key {key!r} is missing", "Add it")
-        kinds = kinds_of(types)
+        values = f"Known values: {', '.join(choices)}" if choices else ""
+        kinds = kinds_of(fault.types)
         if kinds and kind_of(value) not in kinds:
-            fix = known or (f"Known keys: {', '.join(keys)}" if keys else "")
+            fix = values or (f"Known keys: {', '.join(keys)}" if keys else "")
             return self.error(path, _in_words(kinds, kind_of(value)), fix)
-        if isinstance(value, str) and value not in choices and choices:
-            return self.error(path, f"{value!r} is not known", suggest(str(value), choices) + known)
+        if choices and isinstance(value, str):
+            return self.error(path, f"{value!r} is not known", suggest(value, choices) + values)
         plain = fault.text.replace("`", "'")
         return self.error(path, plain[:1].lower() + plain[1:])
 
