@@ -43,7 +43,7 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         lines.append(f"  also {' '.join(sorted(facts.action_aliases))}")
     if facts.cascades:
         lines.append("  cascades, and is sent as RESTRICT")
-    for new in sorted(facts.after, key=lambda relation: relation.oid):
+    for new in sorted(facts.relations_after, key=lambda relation: relation.oid):
         old = catalog.relations[new.oid]
         before, after = (
             {c.attnum: c.name for c in old.columns},
@@ -63,7 +63,7 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         lines.append(
             f"  after: {old.qualified} is {new.qualified}{''.join(', ' + w for w in what)}"
         )
-    for child, parent in facts.joins:
+    for child, parent in facts.new_inheritance:
         lines.append(
             f"  rows of {catalog.relations[child].name} come under {catalog.relations[parent].name}"
         )

@@ -143,7 +143,7 @@ def test_fields_of_a_composite_parameter(facts_dsn: str, body: str, sources: set
             catalog = catalog_of(facts_dsn)
             (facts,) = analyze(b"select rows_of(t) from users t", catalog, CONTEXT)
             columns = {c.name for c in facts.columns or ()}
-            touched = {catalog.column_name(c).removeprefix("fx.") for c in facts.touched}
+            touched = {catalog.column_name(c).removeprefix("fx.") for c in facts.mentioned_columns}
         finally:
             connection.execute("drop function fx.rows_of")
             connection.commit()

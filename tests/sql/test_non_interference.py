@@ -113,7 +113,7 @@ def replaced(facts: StatementFacts) -> frozenset[ColumnId]:
     levels = list(chain(facts))
     accesses = [access for level in levels for access in level.accesses]
     written = {access.relation for access in accesses if access.action not in ("select", "lock")}
-    read = frozenset[ColumnId]().union(*(level.touched for level in levels))
+    read = frozenset[ColumnId]().union(*(level.mentioned_columns for level in levels))
     return frozenset(column for column in read if column.relation not in written)
 
 

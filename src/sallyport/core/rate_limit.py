@@ -11,14 +11,14 @@ class RateLimit:
     """
 
     def __init__(self, clock: Clock, maximum: int, seconds: float) -> None:
-        self._clock, self._most, self._seconds = clock, maximum, seconds
+        self._clock, self._maximum, self._seconds = clock, maximum, seconds
         self._counts: dict[str, int] = {}
         self._total = 0
         self._until = 0.0
 
     def exceeded(self, key: str) -> bool:
         self._roll()
-        return self._counts.get(key, 0) >= self._most or self._total >= self._most * 10
+        return self._counts.get(key, 0) >= self._maximum or self._total >= self._maximum * 10
 
     def count(self, key: str) -> None:
         self._roll()

@@ -395,7 +395,7 @@ class Statements:
 
     def _relations(self, facts: StatementFacts) -> set[int]:
         relations = {access.relation for access in facts.accesses}
-        relations.update([column.relation for column in facts.touched])
+        relations.update([column.relation for column in facts.mentioned_columns])
         if facts.inner is not None:
             relations |= self._relations(facts.inner)
         return relations
@@ -499,7 +499,7 @@ class Statements:
         hide.
         """
         if self._visible and any(
-            not level.touched.isdisjoint(self._visible) for level in chain(facts)
+            not level.mentioned_columns.isdisjoint(self._visible) for level in chain(facts)
         ):
             return True
         for oid in relations:

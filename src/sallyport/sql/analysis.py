@@ -185,13 +185,13 @@ class Analysis:
         self.setting_reads: dict[str, int] = {}
         self.named_objects: dict[NamedObject, None] = {}
         self.action_aliases: set[str] = set()
-        self.after: dict[int, Relation] = {}
-        self.joins: dict[tuple[int, int], None] = {}
+        self.relations_after: dict[int, Relation] = {}
+        self.new_inheritance: dict[tuple[int, int], None] = {}
         self.occurrences: dict[int, int] = {}  # how often $n occurs
         self.exposures: list[Exposure] = []
         self.settings: list[SettingChange] = []
         self.effects: list[Effect] = []
-        self.touched: set[ColumnId] = set()  # whatever an error could tell about
+        self.mentioned_columns: set[ColumnId] = set()  # whatever an error could tell about
         self.seen: set[ColumnId] = set()  # what is read
         self.views: tuple[int, ...] = ()  # whose definitions are being walked
         self.indirect = False  # inside such a definition: what is read is read by the view
@@ -578,16 +578,16 @@ class Analysis:
             has_where=self.has_where,
             inner=self.inner,
             copy_format=self.copy_format,
-            touched=frozenset(self.touched | self.seen),
+            mentioned_columns=frozenset(self.mentioned_columns | self.seen),
             setting_parameters=frozenset(self.setting_parameters),
             bound_settings=tuple(self.bound_settings),
             named_objects=tuple(self.named_objects),
             temporary=temporary_names.concerned(
-                self.catalog.temporary, self._accesses, (self.touched, self.seen)
+                self.catalog.temporary, self._accesses, (self.mentioned_columns, self.seen)
             ),
             action_aliases=frozenset(self.action_aliases),
-            after=tuple(self.after.values()),
-            joins=tuple(self.joins),
+            relations_after=tuple(self.relations_after.values()),
+            new_inheritance=tuple(self.new_inheritance),
             exposures=tuple(self.exposures),
             followed=frozenset(self.followed),
             cast_parameters=frozenset(self.cast_parameters),

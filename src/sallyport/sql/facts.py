@@ -375,7 +375,7 @@ class StatementFacts(Struct, frozen=True):
     inner: StatementFacts | None = None
     copy_format: CopyFormat | None = None
     #: every column mentioned anywhere: errors about them are scrubbed
-    touched: frozenset[ColumnId] = frozenset()
+    mentioned_columns: frozenset[ColumnId] = frozenset()
     #: parameters ($n, from 1) that name a setting which is read: at Bind their values must satisfy
     #: policy's may_read
     setting_parameters: frozenset[int] = frozenset()
@@ -392,9 +392,9 @@ class StatementFacts(Struct, frozen=True):
     action_aliases: frozenset[str] = frozenset()
     #: relations as they are called, and whose children they are, once the statement has run; only
     #: those that change in this
-    after: tuple[Relation, ...] = ()
+    relations_after: tuple[Relation, ...] = ()
     #: (relation, parent) whose rows can be read through the parent afterwards
-    joins: tuple[tuple[int, int], ...] = ()
+    new_inheritance: tuple[tuple[int, int], ...] = ()
     #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by
     #: a cast that users made
     cast_parameters: frozenset[tuple[int, int]] = frozenset()

@@ -176,7 +176,7 @@ def adopt(analysis: Analysis, facts: StatementFacts) -> None:
     for flow in facts.flows:
         analysis.flow(flow.target, flow.sources, flow.position, flow.into)
     analysis.cast_parameters |= facts.cast_parameters
-    analysis.touched.update(facts.touched)
+    analysis.mentioned_columns.update(facts.mentioned_columns)
 
 
 _INTO = fields("rel colNames accessMethod options onCommit tableSpaceName skipData viewQuery")

@@ -95,7 +95,7 @@ def refused_shape(sql: bytes, relations: tuple[str, ...]) -> Shape:
 def _shape(verdict: Verdict, catalog: CatalogSnapshot) -> Shape:
     facts = verdict.facts
     text = without_literals(verdict.sql)
-    used = facts.touched.union(*(access.columns for access in facts.accesses))
+    used = facts.mentioned_columns.union(*(access.columns for access in facts.accesses))
     columns = tuple(catalog.column_name(column) for column in sorted(used)[:_MAX_COLUMNS])
     names = (*verdict.relations, *columns)
     return Shape(

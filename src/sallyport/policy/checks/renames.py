@@ -35,7 +35,9 @@ _FIRST = (
 def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
     """The first reason why a change of names may not be made, or None."""
     for level in chain(facts):
-        if not (level.after or level.joins or level.exposures or level.named_objects):
+        if not (
+            level.relations_after or level.new_inheritance or level.exposures or level.named_objects
+        ):
             continue
         if policy.whole is None:
             return refuse(
@@ -112,7 +114,7 @@ def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
     under the name.
     """
     made = [(n.schema, n.name) for n in facts.named_objects if n.action == "create_view" and n.name]
-    for relation in facts.after:
+    for relation in facts.relations_after:
         before = bound_policy.catalog.relations.get(relation.oid)
         if before is None or not is_trusted_view(before, bound_policy.policy.trusted_views):
             made += [(relation.schema, relation.name)] if relation.kind == "v" else []
@@ -192,7 +194,7 @@ def _joined(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     them beside each other.
     """
     catalog = bound_policy.catalog
-    for child_oid, parent_oid in facts.joins:
+    for child_oid, parent_oid in facts.new_inheritance:
         child, parent = catalog.relations[child_oid], catalog.relations[parent_oid]
         names = {column.name: column for column in parent.columns}
         for column in child.columns:
@@ -231,10 +233,10 @@ def _gives_more(rule: BoundRule, child: Relation, parent: Relation) -> bool:
 
 def _renamed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     """The policy bound to the catalog as it will be, compared with how it is bound now."""
-    if not facts.after:
+    if not facts.relations_after:
         return None
     relations = dict(bound_policy.catalog.relations) | {
-        relation.oid: relation for relation in facts.after
+        relation.oid: relation for relation in facts.relations_after
     }
     future = replace(bound_policy.catalog, relations=MappingProxyType(relations))
     bound = bind(bound_policy.policy, future, bound_policy.target, bound_policy)

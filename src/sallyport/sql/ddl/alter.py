@@ -390,7 +390,7 @@ def _under(analysis: Analysis, child: Relation, above: Relation) -> None:
     only_beside(analysis, above, child.schema)
     record_change(analysis, child, parents=(*as_changed(analysis, child).parents, above.oid))
     record_change(analysis, above, children=(*as_changed(analysis, above).children, child.oid))
-    analysis.joins[(child.oid, above.oid)] = None
+    analysis.new_inheritance[(child.oid, above.oid)] = None
 
 
 def _apart(analysis: Analysis, child: Relation, above: Relation) -> None:

@@ -184,7 +184,7 @@ def existing_target(analysis: Analysis, node: Node, action: str = "") -> Relatio
             "SP1102", f"cannot change {relation.qualified}, which belongs to PostgreSQL itself"
         )
     analysis.access(relation.oid, action or analysis.kind)
-    analysis.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
+    analysis.mentioned_columns.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
     return relation
 
 

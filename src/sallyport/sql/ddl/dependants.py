@@ -95,7 +95,7 @@ class _Drops:
                 continue
             facts = view_facts(self._a.names, view)
             direct = {access.relation for access in facts.accesses if not access.indirect}
-            if relation.oid in direct and (column is None or column in facts.touched):
+            if relation.oid in direct and (column is None or column in facts.mentioned_columns):
                 yield view
 
     def _shown(self, relation: Relation) -> str:

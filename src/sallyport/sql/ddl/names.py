@@ -47,13 +47,13 @@ def named(analysis: Analysis, node: Node) -> Relation | None:
 
 def as_changed(analysis: Analysis, relation: Relation) -> Relation:
     """The relation as the statement leaves it, as far as it was read."""
-    return analysis.after.get(relation.oid, relation)
+    return analysis.relations_after.get(relation.oid, relation)
 
 
 def record_change(analysis: Analysis, relation: Relation, **fields: object) -> None:
     """``fields``: of the relation, as the statement changes them."""
     changed = replace(as_changed(analysis, relation), **fields)  # type: ignore[arg-type]
-    analysis.after[relation.oid] = changed
+    analysis.relations_after[relation.oid] = changed
 
 
 @on("RenameStmt", "renameType relationType relation object subname newname behavior missing_ok")

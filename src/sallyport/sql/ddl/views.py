@@ -60,7 +60,7 @@ def _create_view(analysis: Analysis, node: Node, position: int) -> None:
         analysis.repeat(unknown)
     for use in inner.functions:
         analysis.note_call(use)
-    analysis.touched.update(inner.touched)
+    analysis.mentioned_columns.update(inner.mentioned_columns)
     before = analysis.relation(schema, name)
     if before is not None:
         analysis.access(before.oid, analysis.kind)

@@ -73,7 +73,7 @@ _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 def judge(analysis: Analysis, resolved: Resolved, what: str, position: int) -> None:
     """Note what a resolved call means: unknown, unsafe, or not PostgreSQL's own."""
-    if not resolved.found:
+    if not resolved.exists:
         analysis.missing("SP1109", f"{what} does not exist", position=position)
         return
     if resolved.reason:
@@ -114,7 +114,7 @@ def operator(
     resolved = analysis.names.operator(
         names, left_type, right.type if right_type is None else right_type
     )
-    if not resolved.found:
+    if not resolved.exists:
         return missing_operator(
             analysis, names, left_type, right.type if right_type is None else right_type, position
         )
@@ -216,7 +216,7 @@ def cast_to(
             return pseudo
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
     resolved = conversion(analysis, source, target)
-    if not resolved.found:
+    if not resolved.exists:
         return missing_cast(analysis, source, target, position)
     judge(analysis, resolved, f"a cast to {type_name(analysis, target)}", position)
     if value.type == RECORD:

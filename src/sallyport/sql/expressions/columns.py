@@ -162,7 +162,7 @@ def attribute(analysis: Analysis, value: Value, name: str, position: int) -> Val
     if field is not None:
         return field
     resolved = analysis.names.function((name,), (value.type,))
-    if not resolved.found:
+    if not resolved.exists:
         return None
     judge(analysis, resolved, f"function {name}", position)
     converts_arguments(analysis, resolved.candidates, (value,), position)

@@ -205,7 +205,7 @@ def _is_built_in(names: NameResolver, left: int, right: int) -> bool:
     """
     for types in ((left, right), (right, left)):
         resolved = names.operator(_EQUALS, *types)
-        if not resolved.found or resolved.reason or resolved.users or not resolved.candidates:
+        if not resolved.exists or resolved.reason or resolved.users or not resolved.candidates:
             return False
     return right in (0, UNKNOWN_TYPE) or _takes_as_it_is(names, left, right)
 

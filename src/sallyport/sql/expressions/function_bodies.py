@@ -52,7 +52,7 @@ class _Body(NamedTuple):
     accesses: tuple[Access, ...]
     calls: tuple[FunctionUse, ...]
     influences: tuple[Influence, ...]
-    touched: Sources
+    mentioned_columns: Sources
     followed: frozenset[int]
     resolves_names_at_run_time: bool
 
@@ -172,9 +172,9 @@ def _note(analysis: Analysis, body: _Body, bound_sources: list[Sources], positio
         sources = _filled(frozenset((influence.column,)), bound_sources)
         equality = influence.equality and influence.column.relation != _PARAMETERS
         analysis.influence(sources, influence.clause, equality, position)
-    analysis.seen.update(_filled(body.touched, bound_sources))
+    analysis.seen.update(_filled(body.mentioned_columns, bound_sources))
     analysis.read_in_functions.update(
-        column for column in body.touched if column.relation != _PARAMETERS
+        column for column in body.mentioned_columns if column.relation != _PARAMETERS
     )
 
 
@@ -250,7 +250,7 @@ def _walk(analysis: Analysis, function: Function, names: NameResolver) -> _Body 
         facts.accesses,
         facts.functions,
         facts.influences,
-        facts.touched,
+        facts.mentioned_columns,
         facts.followed | {function.oid}
         if not function.security_definer
         else frozenset({function.oid}),

@@ -93,7 +93,7 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
         value = cast_to(analysis, values[0], type_, position)
         return value, Resolved(True, result=value.type)
     resolved = analysis.names.function(names, types, named, node.get("func_variadic", False))
-    if not resolved.found:
+    if not resolved.exists:
         special_form = _not_a_function(analysis, names, values, position)
         if special_form is not None:
             return special_form, Resolved(True, result=special_form.type)
@@ -107,7 +107,7 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
     if names[-1] in COUNTER_FUNCTIONS:
         analysis.counter_calls[position] = None
     special = _SPECIAL.get(names[-1])
-    if special is not None and resolved.found and not resolved.users:
+    if special is not None and resolved.exists and not resolved.users:
         special(analysis, resolved, values, position)
         resolved = resolved._replace(reason="")
     if resolved.reason and (

@@ -46,7 +46,7 @@ class Resolved(NamedTuple):
     that are neither PostgreSQL's nor listed of an extension.
     """
 
-    found: bool
+    exists: bool
     reason: str = ""
     changes_settings: bool = False
     writes: bool = False

@@ -48,7 +48,7 @@ class Expansion(NamedTuple):
     calls: tuple[FunctionUse, ...] = ()
     influences: tuple[Influence, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
-    touched: Sources = frozenset()
+    mentioned_columns: Sources = frozenset()
     followed: frozenset[int] = frozenset()
     resolves_names_at_run_time: bool = False
     mentioned: Sources = frozenset()
@@ -105,7 +105,7 @@ def _computation(analysis: Analysis, relation: Relation, target: int, node: Node
     item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
     inner.expression(node, Scope(items=[item]))
     columns = frozenset(
-        id_.attnum for id_ in inner.facts(0, 0).touched if id_.relation == relation.oid
+        id_.attnum for id_ in inner.facts(0, 0).mentioned_columns if id_.relation == relation.oid
     )
     return Computed(target, columns, not target and _is_case(node))
 
@@ -209,7 +209,8 @@ def _note(analysis: Analysis, relation: Relation, expansion: Expansion, position
     if not any(expansion[2:]):
         return  # a table that computes nothing
     analysis.work.spend(
-        (len(expansion.calls) + len(expansion.unknowns)) // 2 + len(expansion.touched) // 64
+        (len(expansion.calls) + len(expansion.unknowns)) // 2
+        + len(expansion.mentioned_columns) // 64
     )
     analysis.work.spend(
         sum([len(access.columns) for access in expansion.accesses]) // 64
@@ -228,7 +229,7 @@ def _note(analysis: Analysis, relation: Relation, expansion: Expansion, position
     for unknown in expansion.unknowns:
         inside = "" if relation.schema in SYSTEM else f" (in {relation.qualified})"
         analysis.repeat(replace(unknown, what=unknown.what + inside, position=position))
-    analysis.seen.update(expansion.touched)
+    analysis.seen.update(expansion.mentioned_columns)
     analysis.mentioned_in_views.update(expansion.mentioned)
     analysis.read_in_functions.update(expansion.read_in_functions)
     analysis.followed.update(expansion.followed)
@@ -387,7 +388,7 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
         facts.functions,
         facts.influences,
         facts.unknowns,
-        facts.touched,
+        facts.mentioned_columns,
         facts.followed,
         facts.resolves_names_at_run_time,
         facts.computed_with,

@@ -67,7 +67,7 @@ def check_inferred(
             resolved = analysis.names.function(
                 names, left, any("NamedArgExpr" in argument for argument in arguments)
             )
-            if resolved.found and (
+            if resolved.exists and (
                 resolved.reason or resolved.users or resolved.writes or resolved.changes_settings
             ):
                 what = (

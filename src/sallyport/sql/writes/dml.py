@@ -76,7 +76,7 @@ class WriteTarget:
         )
         self.item = raw_item(self.proposed)
         self.item.variable = self.position
-        analysis.touched.update(
+        analysis.mentioned_columns.update(
             ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns
         )
         writing(analysis, self.relation, self.position)
