@@ -40,7 +40,7 @@ _PATHS = (
 POLICY = f"""\
 version: 1
 notices: false
-functions: ["*.*", pg_catalog.pg_sleep, pg_catalog.pg_sleep_for, pg_catalog.pg_sleep_until]
+functions: [pg_catalog.pg_sleep, pg_catalog.pg_sleep_for, pg_catalog.pg_sleep_until]
 search_paths: [{_PATHS}]
 rules:
   - {{name: everything, allow: [{", ".join(sorted(ACTIONS))}]}}

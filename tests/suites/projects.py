@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -105,9 +106,9 @@ def asyncpg(run: Run) -> dict[str, Outcome]:
     return from_junit([report])
 
 
-def sqlalchemy(run: Run) -> dict[str, Outcome]:
+def sqlalchemy(run: Run, driver: str = "psycopg") -> dict[str, Outcome]:
     """pytest with the checkout's own package: the dialect's tests and the suite that SQLAlchemy
-    has for all dialects, through psycopg 3. The schemas that they need are made first.
+    has for all dialects, through psycopg 3 or asyncpg. The schemas that they need are made first.
     """
     url = run.place.url
     with connect(url, autocommit=True) as db:
@@ -115,7 +116,7 @@ def sqlalchemy(run: Run) -> dict[str, Outcome]:
             db.execute(f"CREATE SCHEMA {schema}")
     report = run.home / "report.xml"
     command = [run.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    command += [f"--dburi={url.replace('://', '+psycopg://')}", "--nomypy", "--maxfail=0"]
+    command += [f"--dburi={url.replace('://', f'+{driver}://')}", "--nomypy", "--maxfail=0"]
     default = ("test/dialect/postgresql", "test/dialect/test_suite.py")
     run.execute([*command, *(run.arguments or default)])
     return from_junit([report])
@@ -203,6 +204,7 @@ PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
     "psycopg": psycopg,
     "asyncpg": asyncpg,
     "sqlalchemy": sqlalchemy,
+    "sqlalchemy-asyncpg": partial(sqlalchemy, driver="asyncpg"),
     "node-postgres": node_postgres,
     "pgjdbc": pgjdbc,
     "pgx": pgx,
