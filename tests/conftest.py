@@ -15,7 +15,7 @@ import structlog
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
-from tests.support.places import CACHE
+from tests.support.places import CACHE, ROOT
 from tests.support.postgres import DEBIAN, NPM_VERSIONS, WHEEL, Server, missing, start_server
 
 if sys.dont_write_bytecode:
@@ -43,6 +43,33 @@ def _versions(config: pytest.Config) -> list[str]:
             f"--pg: no such version: {', '.join(sorted(unknown))}. Known: {', '.join(known)}"
         )
     return wanted
+
+
+#: Modules that take longest. They begin first, or one process would work alone at the end.
+LONGEST = (
+    "attacks/test_attacks.py",
+    "attacks/test_containment.py",
+    "server/test_unknown_code.py",
+    "server/test_approvals.py",
+    "server/test_ephemeral.py",
+    "server/test_cascade.py",
+    "targets/test_catalog_loader.py",
+    "cluster/test_across.py",
+    "cluster/test_members.py",
+    "workers/test_deaths.py",
+    "workers/test_across.py",
+    "differential/test_differential.py",
+    "workloads/test_workloads.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first; the others stay in their order."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    if absent := [path for path in places if not path.exists()]:
+        raise pytest.UsageError(f"LONGEST in tests/conftest.py names {absent[0]}, which is gone")
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

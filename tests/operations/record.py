@@ -38,7 +38,9 @@ class Record:
     def settle(self) -> None:
         """Everything is on disk and in the index."""
         wait_for(lambda: not self.recorder.backlog)
-        time.sleep(1.1)  # the recorder tells the index of live sessions once a second
+        self.recorder._saved = 0.0  # the index is to hear of live sessions now
+        self.recorder._wake.set()
+        wait_for(lambda: self.recorder._saved)
         self.writer.flush()
 
     def ids(self, now: float | None = None) -> list[str]:

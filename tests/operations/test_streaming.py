@@ -159,6 +159,7 @@ def test_a_syslog_that_dies_again_and_again_loses_nothing(
     expected: set[str] = set()
     for round_ in range(4):
         expected |= set(write(record, f"s_{round_}", 50))
+        wait_for(lambda: expected <= {event["id"] for event in receiver.events()})
         receiver.stop()
         expected |= set(write(record, f"t_{round_}", 50))
         wait_for(lambda: stream.problem)

@@ -39,14 +39,8 @@ class House:
 
     def rest(self, method: str, path: str, client: str, **options: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {self.gateway.token(client)}"}
-        return httpx2.request(
-            method,
-            f"{self.url}/api/v1{path}",
-            headers=headers,
-            trust_env=False,
-            timeout=60,
-            **options,
-        )
+        options |= {"headers": headers, "trust_env": False, "timeout": 60}
+        return httpx2.request(method, f"{self.url}/api/v1{path}", **options)
 
     def cli(self, *words: str, client: str = OLGA) -> subprocess.CompletedProcess[str]:
         """``sallyport ...`` as somebody, over REST."""

@@ -314,6 +314,6 @@ class Recorder:
             self._checked = now
             self._writer.check_files(list(self._sessions.values()))
         live = now - self._saved >= SAVE
+        self._writer.save_rows(live=live)
         if live:
             self._saved = now
-        self._writer.save_rows(live=live)
