@@ -157,15 +157,19 @@ def test_a_syslog_that_dies_again_and_again_loses_nothing(
     receiver = SyslogReceiver()
     stream = stream_to(SyslogSink("127.0.0.1", receiver.port, None), format="jsonl")
     expected: set[str] = set()
+
+    def has_arrived() -> bool:
+        return {event["id"] for event in receiver.events()} == expected
+
     for round_ in range(4):
         expected |= set(write(record, f"s_{round_}", 50))
-        wait_for(lambda: expected <= {event["id"] for event in receiver.events()})
+        wait_for(has_arrived)
         receiver.stop()
         expected |= set(write(record, f"t_{round_}", 50))
         wait_for(lambda: stream.problem)
         receiver.start()
         wait_for(lambda: not stream.problem)
-    wait_for(lambda: {event["id"] for event in receiver.events()} == expected)
+    wait_for(has_arrived)
     assert stream.failures >= 4
     receiver.stop()
 

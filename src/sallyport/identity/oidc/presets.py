@@ -145,7 +145,7 @@ def _refused(reason: str, message: str) -> IdentityProblem:
 
 
 @cache
-def presets() -> Mapping[str, Preset]:  # long: a table
+def presets() -> Mapping[str, Preset]:  # long: one table of providers
     """By the name of the provider. Made when the first is asked for: CEL takes long to import."""
     return {
         "entra": Preset(
