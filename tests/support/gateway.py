@@ -68,6 +68,9 @@ masks:
   - {tags: [pii.birth], with: {date: {precision: year}}, filter: masked}
 """
 
+#: Seconds that a start and an end may take beside many others; one that fails is noticed at once.
+_PATIENCE = 120.0
+
 
 @dataclass
 class Gateway:
@@ -109,7 +112,7 @@ class Gateway:
             self.write()
             program = self._program = Program(self.command("serve"), self.log, self._environment())
             try:
-                program.wait_listening(self.port)
+                program.wait_listening(self.port, _PATIENCE)
             except ProcessError:
                 program.kill()
                 if attempt == 3 or "in use" not in program.output:
@@ -233,7 +236,7 @@ class Gateway:
         if program is None:
             return
         died = not program.alive
-        status = program.stop()
+        status = program.stop(_PATIENCE)
         if died or status not in (0, -15, 143):
             raise RuntimeError(
                 f"the gateway ended by itself or badly (status {status}):\n{program.output[-4000:]}"
