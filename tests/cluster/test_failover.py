@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ def standby(store_server: Server) -> Iterator[Server]:
             db.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             db.execute("SELECT pg_reload_conf()")
         yield Server(STORE_VERSION, follower, store_server.ca)
+        with (
+            suppress(psycopg.OperationalError),  # it may be gone; else it commits without it
+            psycopg.connect(store_server.superuser_dsn, autocommit=True) as db,
+        ):
+            db.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            db.execute("SELECT pg_reload_conf()")
 
 
 def _owner(path: Path) -> tuple[int, int]:
