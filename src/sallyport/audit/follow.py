@@ -21,15 +21,15 @@ from sallyport.audit.reader import RecordingReader
 
 
 class RecordingTail:
-    """``path``: the recording of the session. ``keys``: decrypt it. ``problem``: what is wrong with
-    it, or why it cannot be decrypted, "" so far; nothing is read behind that.
+    """``path``: the recording of ``session_id``. ``keys``: decrypt it. ``problem``: what is wrong
+    with it, or why it cannot be decrypted, "" so far; nothing is read behind that.
     """
 
     def __init__(self, path: Path, session_id: str, keys: KeyRing = NO_KEYS) -> None:
         self.path = path
-        self._keys = keys
+        self.keys = keys
         self.problem = ""
-        self._session_id = session_id
+        self.session_id = session_id
         self._offset = 0  # 0: nothing was read yet
         self._sequence = 0
         self._previous = b""
@@ -40,8 +40,8 @@ class RecordingTail:
         """
         if self.problem:
             return
-        with RecordingReader(self.path, self._keys) as reader:
-            if not reader.belongs_to(self._session_id):
+        with RecordingReader(self.path, self.keys) as reader:
+            if not reader.belongs_to(self.session_id):
                 owner = reader.session_id
                 raise RecordingError(f"{self.path} belongs to session {owner!r}")
             if reader.key is not None and reader.key.state is not KeyState.OPEN:

@@ -52,30 +52,18 @@ def receipt(
     data: DataDir = None,
 ) -> None:
     """``sallyport audit receipt``."""
-    from sallyport.audit.receipts import find_statement, open_secret, opening_of, receipt_of
-    from sallyport.audit.tlog.keyfile import FILE, read_key
-    from sallyport.audit.tlog.notes import encode_base64
+    from sallyport.operations.receipts import make_receipt
 
     directory, _ = directories(config, data)
-    sessions = open_sessions(config, data)
-    row = sessions.find(session)
     try:
-        key = read_key(directory / FILE)
-        recorded = find_statement(
-            sessions.tail(row).path,
-            row.id,
-            number,
-            recording_keys(config, data),
-        )
-        secret = open_secret(directory)
-        note = str(receipt_of(recorded, row.id, secret).sign(key))
+        made = make_receipt(open_sessions(config, data), directory, session, number)
         if output is None:
-            sys.stdout.write(note)
+            sys.stdout.write(made.note)
         else:
-            output.write_text(note, encoding="utf-8")
+            output.write_text(made.note, encoding="utf-8")
     except OSError as error:
         raise SallyportError(f"{error.filename}: {error.strerror}") from None
-    typer.echo(f"opening: {encode_base64(opening_of(secret, row.id, number))}", err=True)
+    typer.echo(f"opening: {made.opening}", err=True)
 
 
 def check_receipt(

@@ -2,7 +2,8 @@
 take.
 
 :class:`Access` answers :meth:`~Access.require` or raises :class:`ForbiddenError`; there is no third
-outcome. A subject without a role may do nothing but what concerns its own session tokens. Deciding
+outcome. A subject without a role may do nothing but what concerns its own session tokens and
+receipts. Deciding
 an approval needs the reviewer's role here *and* passes the approvals service's own rules.
 """
 
@@ -68,9 +69,9 @@ PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
         "baselines.reset",
     },
 }
-#: What whoever has a valid token may do, with a role or without one: with session tokens of their
-#: own.
-OWN: Final = frozenset({"tokens.issue", "tokens.list", "tokens.revoke"})
+#: What whoever has a valid token may do, with a role or without one: with session tokens and
+#: sessions of their own.
+OWN: Final = frozenset({"tokens.issue", "tokens.list", "tokens.revoke", "receipts.make"})
 ACTIONS: Final = OWN.union(*PERMISSIONS.values())
 
 

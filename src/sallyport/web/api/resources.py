@@ -48,6 +48,7 @@ from sallyport.web.api.operations import (
     invalid,
     not_found,
 )
+from sallyport.web.api.receipts import RECEIPTS
 from sallyport.web.api.statements import STATEMENTS
 from sallyport.web.api.tokens import TOKENS
 from sallyport.web.console import FormError
@@ -470,6 +471,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/targets", "listTargets", "targets.read", "The databases behind the gateway.", list_targets, TargetList),
     *STATEMENTS,
+    *RECEIPTS,
     *TOKENS,
     *FINDINGS,
     *MANAGEMENT,
