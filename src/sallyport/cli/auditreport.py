@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sallyport.operations.auditreport import AuditReport
     from sallyport.operations.sessions import Sessions
 
-_HELP = """Report on a period for an auditor: access, sensitive columns, refusals, approvals, policy changes, actions, integrity, controls.
+_HELP = """Report on a period for an auditor: access, sensitive columns, refusals, approvals, findings, policy changes, actions, integrity, controls.
 
 --html writes one page that works from a disk and prints on A4; --json prints the same as JSON. Every recording is verified for it. Exit
 status 1: the record is not intact, or something could not be read.
@@ -35,7 +35,7 @@ Examples:
 #: Kept policy versions that are looked at.
 _VERSIONS = 1000
 #: Fields of the report that are times.
-_TIMES = frozenset({"since", "until", "made", "first", "last", "time"})
+_TIMES = frozenset({"since", "until", "made", "first", "last", "time", "acknowledged"})
 
 
 def add(commands: typer.Typer) -> None:
@@ -98,17 +98,18 @@ def _gathered(sessions: Sessions, since: float, until: float, now: float) -> Aud
 def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> None:
     """What only the store and the configuration know. Without them the report says so."""
     from sallyport.cli.storeaccess import readonly_engine
-    from sallyport.operations.auditreport import MOST, policy_changes
+    from sallyport.operations.auditreport import MOST, finding_line, policy_changes
     from sallyport.store.approvalrecords import recorded_approvals
     from sallyport.store.database import StoreError
     from sallyport.store.policies import SqlPolicyVersions
+    from sallyport.store.watching import SqlFindingStore
 
     directory, _ = directories(config, data)
     try:
         engine = readonly_engine(config, data, directory)
     except StoreError as error:
         made.unread.append(
-            ("the store", f"{error}: approvals and policies are missing from this report")
+            ("the store", f"{error}: approvals, findings and policies are missing here")
         )
     else:
         decisions = recorded_approvals(engine, made.since, made.until, MOST + 1)
@@ -116,6 +117,9 @@ def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> Non
             decisions[:MOST],
             len(decisions) - MOST if len(decisions) > MOST else 0,
         )
+        findings = SqlFindingStore(engine).within(made.since, made.until, MOST)
+        made.findings = [finding_line(finding) for finding in findings.rows]
+        made.left_out["findings"] = findings.left_out
         newest_first = SqlPolicyVersions(engine).recent(_VERSIONS)
         policy, made.policies = policy_changes(reversed(newest_first), made.since, made.until)
         if policy is not None:

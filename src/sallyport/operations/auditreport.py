@@ -16,6 +16,7 @@ from sallyport.operations.auditcontrols import CONTROLS, Control
 from sallyport.operations.auditlog import DECISION, GAP, AuditEvent, event_data
 from sallyport.policy.versions import PolicyVersion, diff, unified
 from sallyport.store.approvalrecords import RecordedApproval
+from sallyport.watch.finding import Finding
 
 #: Rows of one table, characters of one statement that are shown; what is left out is counted.
 MOST: Final = 500
@@ -94,6 +95,48 @@ class ActionLine:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class FindingLine:
+    """Unusual behaviour that was noticed. done: what followed (notify, hold, end, lock).
+    acknowledged: Unix seconds, None until somebody has; by, reason: who, and why.
+    """
+
+    id: str
+    time: float
+    severity: str
+    detector: str
+    subject: str
+    agent: str
+    target: str
+    session: str
+    evidence: str
+    done: tuple[str, ...]
+    acknowledged: float | None
+    by: str
+    reason: str
+    expected: bool
+
+
+def finding_line(finding: Finding) -> FindingLine:
+    """A finding as the report has it."""
+    return FindingLine(
+        finding.id,
+        finding.at,
+        finding.severity.value,
+        finding.detector,
+        finding.key.subject,
+        finding.key.agent,
+        finding.key.target,
+        finding.session,
+        finding.evidence,
+        finding.done,
+        finding.acknowledged or None,
+        finding.by,
+        finding.reason,
+        finding.expected,
+    )
+
+
 @dataclass(slots=True)
 class Integrity:
     """What ``audit verify`` said of every recording, now. ``shredded``: whose key was deleted, so
@@ -131,6 +174,7 @@ class AuditReport:
     approvals: list[RecordedApproval] = field(default_factory=list)
     policies: list[PolicyChange] = field(default_factory=list)
     actions: list[ActionLine] = field(default_factory=list)
+    findings: list[FindingLine] = field(default_factory=list)
     gaps: int = 0
     integrity: Integrity = field(default_factory=Integrity)
     configuration: list[tuple[str, str]] = field(default_factory=list)

@@ -7,10 +7,11 @@ call returns. Of more than ``MOST`` findings the oldest go when the gateway star
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Engine, Row, delete, or_, select
+from sqlalchemy import Engine, Row, delete, func, or_, select
 
 from sallyport.store.dialect import INSERTS, alone
 from sallyport.store.durable import DurableWrites
@@ -75,6 +76,14 @@ class SqlBaselineStore:
             return [AgentKey(*key.split("\x1f")) for key in connection.execute(query).scalars()]
 
 
+@dataclass(frozen=True, slots=True)
+class FindingPage:
+    """Some findings, and how many more there are."""
+
+    rows: list[Finding]
+    left_out: int
+
+
 class SqlFindingStore:
     """writer None: it only reads."""
 
@@ -125,6 +134,18 @@ class SqlFindingStore:
             query = query.where(column.at >= since)
         with self._engine.connect() as connection:
             return [_from_row(row) for row in connection.execute(query)]
+
+    def within(self, since: float, until: float, limit: int) -> FindingPage:
+        """Those of a period (Unix seconds; ``until`` is excluded), oldest first, at most ``limit``
+        of them.
+        """
+        column = watch_findings.c
+        of_period = (column.at >= since, column.at < until)
+        query = select(watch_findings).where(*of_period).order_by(column.at, column.id)
+        number = select(func.count()).select_from(watch_findings).where(*of_period)
+        with self._engine.connect() as connection:
+            rows = [_from_row(row) for row in connection.execute(query.limit(limit))]
+            return FindingPage(rows, connection.execute(number).scalar_one() - len(rows))
 
     def acknowledge(self, finding: Finding) -> None:
         """See :class:`~sallyport.watch.ports.FindingStore`."""
