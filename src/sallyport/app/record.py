@@ -127,11 +127,14 @@ async def open_record(
     recorder.start()
     transparency.start()
     retention = None
-    keeps = config.audit.retention_days or config.audit.retention_targets
-    if keeps and isinstance(transparency, TransparencyLog):
-        days, by_target = config.audit.retention_days, config.audit.retention_targets
+    audit = config.audit
+    deletes = audit.retention_days or audit.retention_targets or audit.retention_bytes
+    if deletes and isinstance(transparency, TransparencyLog):
         forget = partial(_forget, config, store)
-        retention = Retention(recordings, index, transparency, days, forget, by_target)
+        days, by_target = audit.retention_days, audit.retention_targets
+        retention = Retention(
+            recordings, index, transparency, days, forget, by_target, audit.retention_bytes
+        )
         retention.start()
     return Record(recorder, journal, transparency, retention, _cosigner(config))
 

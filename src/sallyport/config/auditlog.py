@@ -25,6 +25,9 @@ def audit(check: Check, settings: Audit) -> Audit:
     if settings.retention_days < 0:
         fix = "Write a number of days, or 0 to keep recordings"
         raise check.error(("audit", "retention_days"), "must not be below 0", fix)
+    if settings.retention_bytes < 0:
+        fix = "Write a number of bytes, or 0 for no bound"
+        raise check.error(("audit", "retention_bytes"), "must not be below 0", fix)
     targets = check.document.data.get("targets")
     for name, days in settings.retention_targets.items():
         path: YamlPath = ("audit", "retention_targets", name)

@@ -253,12 +253,13 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class StreamTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One receiver of the record. ``address``: host:port of a syslog server. ``url``: of Splunk's
-    collector, or Elasticsearch. ``certificate``, ``key``: PEM, ours. ``required``: statements stop
-    when it is more than ``max_lag_seconds`` late. ``begin``: what its first start sends.
+    collector, Elasticsearch, or an OpenTelemetry receiver. ``certificate``, ``key``: PEM, ours.
+    ``required``: statements stop when it is more than ``max_lag_seconds`` late. ``begin``: what its
+    first start sends. ``sample``: the share of sessions whose allowed statements go to ``otlp``.
     """
 
     name: str
-    to: Literal["syslog", "splunk", "elastic", "file", "stdout"]
+    to: Literal["syslog", "splunk", "elastic", "otlp", "file", "stdout"]
     format: Literal["jsonl", "cef", "ocsf"] = "jsonl"
     address: str = ""
     url: str = ""
@@ -272,6 +273,7 @@ class StreamTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     required: bool = False
     max_lag_seconds: float = 60.0
     begin: Literal["now", "beginning"] = "now"
+    sample: float = 1.0
 
 
 class WatchReviewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -319,7 +321,8 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``stream``: where the record is sent while it grows. The others are of the log of recordings'
     heads; seconds: between its checkpoints, and between two heads of a session that runs.
     ``retention_days``: recordings are deleted so long after the session's end; 0: never.
-    ``retention_targets``: other days for single targets.
+    ``retention_targets``: other days for single targets. ``retention_bytes``: what recordings may
+    take here; the oldest are deleted; 0: no bound.
     ``cosign``: public keys of logs of others whose checkpoints are cosigned.
     """
 
@@ -328,6 +331,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_seconds: float = 600.0
     retention_days: float = 0.0
     retention_targets: dict[str, float] = {}
+    retention_bytes: int = 0
     cosign: tuple[str, ...] = ()
     witnesses: tuple[AuditWitness, ...] = ()
 
