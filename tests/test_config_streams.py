@@ -90,6 +90,7 @@ def test_the_example_of_the_archive(tmp_path: Path) -> None:
         ("url: 's3://bucket', endpoint: 'http://minio:9000'", "is not https"),
         ("url: 's3://bucket', access_key_id: {env: A}", "belong together"),
         ("url: 's3://bucket', keep_local_days: -1", "must not be negative"),
+        ("url: 's3://bucket', lock_days: -1", "must not be negative"),
     ],
 )
 def test_what_of_an_archive_is_refused(tmp_path: Path, entry: str, problem: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from sallyport.audit.archive import RecordingError
 from sallyport.core.secret import Secret
@@ -203,3 +205,48 @@ def test_reindex_does_not_suspect_what_the_archive_has(archived: Archived) -> No
     engine, result = reindex(archived.data, archived.recordings)
     assert result.suspicious == [] and SqlSessionIndex(engine).get("s_1") is not None
     engine.dispose()
+
+
+@pytest.fixture
+def locking(storage: ObjectStorage) -> Iterator[ArchivePlace]:
+    """A bucket with object lock."""
+    bucket = f"locking-{time.monotonic_ns()}"
+    storage.client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    yield replace(storage.place, url=f"s3://{bucket}/prefix", lock_seconds=30 * 86_400.0)
+
+
+def test_what_is_archived_is_locked_where_that_is_asked_for(
+    archived: Archived, storage: ObjectStorage, locking: ArchivePlace
+) -> None:
+    archived.archive = ObjectArchive(locking)
+    before = time.time()
+    archived.archiver().ship()
+    bucket = locking.url.split("/")[2]
+    names = [e["Key"] for e in storage.client.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert len(names) == 6, "parts and manifests of three"
+    for name in names:
+        kept = storage.client.head_object(Bucket=bucket, Key=name)
+        assert kept["ObjectLockMode"] == "COMPLIANCE"
+        assert kept["ObjectLockRetainUntilDate"].timestamp() >= before + 30 * 86_400 - 1
+        version = kept["VersionId"]
+        with pytest.raises(ClientError, match="AccessDenied"):
+            storage.client.delete_object(Bucket=bucket, Key=name, VersionId=version)
+    # Read back without notice; shipped again it is what is there, and nothing else replaces it.
+    archived.archiver(keep_seconds=-1).make_room(time.time())
+    assert archived.local() == {"act_1", "s_live"}
+    assert [line.sql for line in archived.sessions().statements("s_1")] == ["SELECT 's_1'"]
+    file = archived.data / "another"
+    file.write_bytes(b"something else")
+    row = archived.record.index.get("s_1")
+    assert row is not None
+    with pytest.raises(ArchiveError, match="has something else"):
+        archived.archive.put("s_1", row.file, file)
+
+
+def test_a_bucket_without_object_lock_takes_nothing(
+    archived: Archived, storage: ObjectStorage
+) -> None:
+    archived.archive = ObjectArchive(replace(storage.place, lock_seconds=86_400.0))
+    with pytest.raises(ArchiveError, match="must have object lock"):
+        archived.archiver().ship()
+    assert storage.names() == [] and archived.local() == {"s_1", "s_2", "act_1", "s_live"}

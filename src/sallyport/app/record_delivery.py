@@ -116,7 +116,16 @@ async def open_archive(config: Config, resolve: Resolve) -> ObjectArchive | None
         if reference is not None:
             keys[name] = await resolve(reference, f"archive.{name}")
     try:
-        return ObjectArchive(ArchivePlace(archive.url, archive.endpoint, archive.region, **keys))
+        return ObjectArchive(
+            ArchivePlace(
+                archive.url,
+                archive.endpoint,
+                archive.region,
+                lock_seconds=archive.lock_days * 86400.0,
+                lock_mode=archive.lock_mode.upper(),
+                **keys,
+            )
+        )
     except ArchiveError as error:
         raise ConfigError(f"archive: {error}") from None
 

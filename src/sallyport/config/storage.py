@@ -14,7 +14,9 @@ from sallyport.config.secrets import SecretRef
 class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """S3-compatible storage for recordings. ``url``: s3://bucket/prefix. ``endpoint`` "": Amazon's.
     Without a key the environment or the machine's role is used. ``keep_local_days``: after the
-    session's end. ``max_local_bytes``: of local copies; 0: no bound.
+    session's end. ``max_local_bytes``: of local copies; 0: no bound. ``lock_days``: nobody deletes
+    or replaces an object for so long after it was stored (S3 object lock, in ``lock_mode``), in a
+    bucket that has it; 0: it is not locked.
     """
 
     url: str
@@ -24,6 +26,8 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_access_key: SecretRef | None = None
     keep_local_days: float = 7.0
     max_local_bytes: int = 0
+    lock_days: float = 0.0
+    lock_mode: Literal["compliance", "governance"] = "compliance"
 
 
 class SharedStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

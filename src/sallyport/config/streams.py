@@ -115,7 +115,7 @@ def archive(check: Check, archive: Archive | None) -> Archive | None:
     if (archive.access_key_id is None) != (archive.secret_access_key is None):
         problem = "access_key_id and secret_access_key belong together"
         raise check.error(("archive",), problem, "Write both, or neither")
-    for key in ("keep_local_days", "max_local_bytes"):
+    for key in ("keep_local_days", "max_local_bytes", "lock_days"):
         if getattr(archive, key) < 0:
             raise check.error(("archive", key), "must not be negative", "Write a number")
     keys = {}

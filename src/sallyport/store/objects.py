@@ -6,17 +6,24 @@ A recording is stored below ``<prefix>/<YYYY/MM/DD>/<session>.sprec/`` as parts 
 (``If-None-Match: *``), so nothing that is stored is ever replaced. What broke off goes on behind
 the parts that are there; one that is there must be what would have been written.
 
-Needs the extra ``archive`` (obstore, which retries what the network does).
+With object lock each of them is kept by the storage for a time, whoever asks to delete it
+(``x-amz-object-lock-...`` of S3's PutObject), and is only stored where the bucket can.
+
+Needs the extra ``archive`` (obstore, which retries what the network does); object lock, for which
+obstore has no way, ``aws`` (boto3) as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -48,7 +55,8 @@ class Manifest(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class ArchivePlace:
     """``url``: ``s3://bucket/prefix``. ``endpoint`` "": Amazon's. Without a key the environment or
-    the machine's role is used.
+    the machine's role is used. ``lock_seconds``: how long an object is locked, 0: it is not;
+    ``lock_mode``: COMPLIANCE | GOVERNANCE.
     """
 
     url: str
@@ -56,6 +64,8 @@ class ArchivePlace:
     region: str = ""
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
+    lock_seconds: float = 0.0
+    lock_mode: str = "COMPLIANCE"
 
 
 class ObjectArchive:
@@ -75,6 +85,7 @@ class ObjectArchive:
             options["access_key_id"] = place.access_key_id.reveal()
             options["secret_access_key"] = place.secret_access_key.reveal()
         self._obstore: Any = obstore
+        self._lock = _ObjectLock(place) if place.lock_seconds else None
         is_plain = place.endpoint.startswith("http://")
         try:
             self._store = S3Store.from_url(
@@ -131,8 +142,11 @@ class ObjectArchive:
     def _create(self, name: str, data: bytes) -> None:
         exceptions = self._obstore.exceptions
         try:
+            if self._lock is not None:
+                self._lock.create(name, data)
+                return
             self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
-        except exceptions.AlreadyExistsError:
+        except (exceptions.AlreadyExistsError, FileExistsError):
             if self._get(name) != data:
                 raise ArchiveError(f"the archive has something else as {name}; it stays") from None
         except (exceptions.BaseError, OSError) as error:
@@ -145,6 +159,57 @@ class ObjectArchive:
             raise MissingError(f"the archive does not have {name}") from None
         except (self._obstore.exceptions.BaseError, OSError) as error:
             raise ArchiveError(f"the archive did not give {name}: {_short(error)}") from None
+
+
+class _ObjectLock:
+    """Stores objects that the storage keeps. Safe to call from several threads."""
+
+    def __init__(self, place: ArchivePlace) -> None:
+        """Raises ArchiveError."""
+        try:
+            import boto3
+            import botocore.exceptions
+        except ImportError:
+            raise ArchiveError(
+                "object lock needs boto3: pip install 'sallyport[aws]', or remove 'lock_days'"
+            ) from None
+        self._errors: Any = botocore.exceptions
+        parts = urlsplit(place.url)
+        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
+        self._seconds, self._mode = place.lock_seconds, place.lock_mode
+        keys: dict[str, str] = {}
+        if place.access_key_id is not None and place.secret_access_key is not None:
+            keys["aws_access_key_id"] = place.access_key_id.reveal()
+            keys["aws_secret_access_key"] = place.secret_access_key.reveal()
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=place.endpoint or None,
+            region_name=place.region or None,
+            **keys,
+        )
+
+    def create(self, name: str, data: bytes) -> None:
+        """Raises FileExistsError where there is one, ArchiveError."""
+        until = datetime.fromtimestamp(time.time() + self._seconds, UTC)
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=f"{self._prefix}/{name}" if self._prefix else name,
+                Body=data,
+                IfNoneMatch="*",
+                ChecksumAlgorithm="SHA256",
+                ObjectLockMode=self._mode,
+                ObjectLockRetainUntilDate=until,
+            )
+        except self._errors.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
+                raise FileExistsError(name) from None
+            raise ArchiveError(
+                f"the archive did not take {name} with object lock: {_short(error)}. The bucket"
+                " must have object lock, or remove 'lock_days'"
+            ) from None
+        except self._errors.BotoCoreError as error:
+            raise ArchiveError(f"the archive did not take {name}: {_short(error)}") from None
 
 
 def _short(error: Exception) -> str:
