@@ -20,6 +20,7 @@ from sallyport.core.address import parse_address
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
 from sallyport.operations.archiving import CACHE, ArchiveLimits, Archiver, RecordingFetcher
+from sallyport.operations.otlpsink import OtlpSink
 from sallyport.operations.sessions import Fetch, Sessions
 from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.operations.streaming import Stream, StreamSettings, late_streams
@@ -173,7 +174,7 @@ async def _open_streams(
             token = await resolve(target.token, f"{where}.token")
         settings = StreamSettings(
             target.name,
-            target.format,
+            "otlp" if target.to == "otlp" else target.format,
             target.required,
             target.max_lag_seconds,
             target.begin == "beginning",
@@ -198,6 +199,8 @@ def _sink(target: StreamTarget, token: Secret | None) -> Sink:
     context = tls_context(*files)
     if target.to == "splunk" and token is not None:
         return SplunkSink(target.url, token, context)
+    if target.to == "otlp":
+        return OtlpSink(target.url, target.sample, token, context)
     if target.to == "elastic":
         return ElasticSink(target.url, target.index, token, context)
     address = parse_address(target.address)

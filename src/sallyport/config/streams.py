@@ -15,7 +15,14 @@ from sallyport.core.yamltext import YamlPath
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 #: What each kind of receiver needs to be reached, and may have beside it.
-_PLACE = {"syslog": "address", "splunk": "url", "elastic": "url", "file": "path", "stdout": ""}
+_PLACE = {
+    "syslog": "address",
+    "splunk": "url",
+    "elastic": "url",
+    "otlp": "url",
+    "file": "path",
+    "stdout": "",
+}
 _EXAMPLES = {
     "address": "siem.example.com:6514",
     "url": "https://siem.example.com:8088/services/collector/event",
@@ -25,10 +32,13 @@ _ALLOWED = {
     "syslog": {"address", "tls", "ca", "certificate", "key"},
     "splunk": {"url", "token", "ca", "certificate", "key"},
     "elastic": {"url", "token", "index", "ca", "certificate", "key"},
+    "otlp": {"url", "token", "sample", "ca", "certificate", "key"},
     "file": {"path"},
     "stdout": set(),
 }
-_SPECIAL = ("address", "url", "path", "index", "token", "tls", "ca", "certificate", "key")
+_SPECIAL = (
+    "address", "url", "path", "index", "token", "tls", "ca", "certificate", "key", "sample"
+)  # fmt: skip
 
 
 def audit(check: Check, audit: Audit) -> Audit:
@@ -87,6 +97,11 @@ def _check_keys(check: Check, path: YamlPath, target: StreamTarget) -> None:
     for key in _SPECIAL:
         if key not in _ALLOWED[target.to] and getattr(target, key) != getattr(defaults, key):
             raise check.error((*path, key), f"means nothing to 'to: {target.to}'", "Remove it")
+    if target.to == "otlp" and target.format != "jsonl":
+        problem = "OpenTelemetry has a format of its own"
+        raise check.error((*path, "format"), problem, "Remove it")
+    if not 0 <= target.sample <= 1:
+        raise check.error((*path, "sample"), "must be 0 to 1", "0.1 is a tenth of the sessions")
     if target.to == "elastic" and target.format == "cef":
         fix = "Write 'format: jsonl' or 'format: ocsf'"
         raise check.error((*path, "format"), "Elasticsearch takes JSON documents", fix)

@@ -38,17 +38,19 @@ from sallyport.core.tls import harden
 from sallyport.operations.auditcef import cef_line, severity
 from sallyport.operations.auditlog import AuditEvent, json_line
 from sallyport.operations.auditocsf import ocsf_line
+from sallyport.operations.auditotlp import otlp_line
 
 #: Makes the line of an event, by the name of the format.
 FORMATS: Final[dict[str, Callable[[AuditEvent], str]]] = {
     "jsonl": json_line,
     "cef": cef_line,
     "ocsf": ocsf_line,
+    "otlp": otlp_line,
 }
 #: Seconds for a connection, an answer, an acknowledgement.
 TIMEOUT: Final = 10.0
 #: Answers by which a receiver refuses this very content, whenever it comes.
-_REFUSES_CONTENT: Final = frozenset({400, 413, 422})
+REFUSES_CONTENT: Final = frozenset({400, 413, 422})
 #: RFC 5424 section 6.2.1: facility 13 (log audit); severities notice, warning and informational.
 _FACILITY: Final = 13
 _NOTICE, _WARNING, _INFORMATIONAL = 5, 4, 6
@@ -246,7 +248,7 @@ class HttpSink:
         if not batch:
             return []
         answer = self._post(batch)
-        if answer.status_code in _REFUSES_CONTENT:
+        if answer.status_code in REFUSES_CONTENT:
             if len(batch) == 1:
                 return [(batch[0], f"HTTP {answer.status_code}: {answer.text[:300]}")]
             middle = len(batch) // 2
