@@ -19,9 +19,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sallyport.operations import streaming
 from sallyport.operations.otlpsink import OtlpSink
 from sallyport.operations.streaming import Stream, StreamSettings
-from tests.audit.helpers import begin, judged, until
+from tests.audit.helpers import begin, judged
 from tests.operations.record import Record
 from tests.support.receivers import HttpReceiver
+from tests.support.waiting import wait_for
 
 IDS = ("traceId", "spanId", "parentSpanId")
 
@@ -116,7 +117,7 @@ def test_events_are_logs_and_statements_are_spans_of_their_session(
     session(record, "ses_1")
     receiver.fail = [(503, "busy")]
     stream = streamed(record, receiver, tmp_path, 1.0)
-    until(lambda: len(receiver.logs) >= 4 and len(receiver.spans) >= 3)
+    wait_for(lambda: len(receiver.logs) >= 4 and len(receiver.spans) >= 3)
     stream.close()
     assert stream.failures == 1 and stream.rejected == 0
     check_logs(receiver)
@@ -153,7 +154,7 @@ def test_only_a_share_of_what_was_allowed(
     for number in range(20):
         session(record, f"ses_{number}")
     stream = streamed(record, receiver, tmp_path, 0.5)
-    until(lambda: sum(each.event_name == "sallyport.end" for each in receiver.logs) == 20)
+    wait_for(lambda: sum(each.event_name == "sallyport.end" for each in receiver.logs) == 20)
     stream.close()
     verdicts = [
         attributes(each).get("sallyport.verdict")
@@ -174,7 +175,7 @@ def test_what_is_refused_for_good_is_written_down(
     partial = {"partialSuccess": {"rejectedLogRecords": "4", "errorMessage": "not today"}}
     receiver.fail = [(200, json.dumps(partial)), (400, "x"), (400, "x"), (400, "x")]
     stream = streamed(record, receiver, tmp_path, 1.0)
-    until(lambda: len(receiver.logs) == 2)
+    wait_for(lambda: len(receiver.logs) == 2)
     stream.close()
     assert stream.rejected == 2 and stream.sent >= 2, (stream.rejected, stream.sent)
 
@@ -186,6 +187,6 @@ def test_what_is_no_receiver_keeps_the_stream_waiting(
     session(record, "ses_1")
     receiver.fail = [answer]
     stream = streamed(record, receiver, tmp_path, 1.0)
-    until(lambda: len(receiver.logs) == 4)
+    wait_for(lambda: len(receiver.logs) == 4)
     stream.close()
     assert stream.failures == 1 and stream.rejected == 0

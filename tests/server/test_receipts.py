@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
-from tests.server.conftest import wait_for
 from tests.server.test_locks import ADAM, OLGA, House, running
 from tests.support.gateway import AGENT
 from tests.support.postgres import Server
 from tests.support.psql import run_psql
+from tests.support.waiting import wait_for
 
 SQL = "SELECT count(*) FROM products;"
 
