@@ -12,11 +12,16 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
 from tests.support.places import CACHE, ROOT
 from tests.support.postgres import DEBIAN, NPM_VERSIONS, WHEEL, Server, missing, start_server
+
+# How fast examples are made says nothing of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 if sys.dont_write_bytecode:
     # Some machines ask for no bytecode. Then the suite, which starts hundreds of interpreters,

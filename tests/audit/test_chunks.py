@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.audit import chunks as installed
@@ -67,7 +67,6 @@ def test_the_compiled_module_is_up_to_date() -> None:
 
 
 @BOTH
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 3000), max_size=40), takes=st.sets(st.integers(0, 40)))
 def test_what_is_appended_comes_out_once_and_in_order(
     module: Any, sizes: list[int], takes: set[int]
@@ -93,7 +92,6 @@ def test_what_is_appended_comes_out_once_and_in_order(
 
 
 @BOTH
-@settings(deadline=None)
 @given(
     at=st.floats(0, 1e9), number=st.integers(0, 1 << 63), sql=st.text(max_size=300), refused=st.booleans(),
     size=st.sampled_from([0, 31, 32, 255, 256, 65535, 65536]),
@@ -114,7 +112,6 @@ def test_statements_are_encoded_as_the_reader_expects(
 
 
 @BOTH
-@settings(deadline=None)
 @given(
     number=st.sampled_from([0, 1, 127, 128, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, (1 << 64) - 1]),
     size=st.sampled_from([0, 1, 255, 256, 65535, 65536]), tag=st.text(max_size=40), rows=st.integers(0, 1 << 40),

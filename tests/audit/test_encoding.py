@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.audit import events as ev
@@ -14,7 +14,6 @@ from sallyport.session.ports import RecordedVerdict
 names = st.tuples() | st.tuples(st.text(max_size=40)) | st.tuples(st.text(), st.text())
 
 
-@settings(deadline=None)
 @given(
     outcome=st.sampled_from(["allow", "deny", "hold"]), rule=st.text(max_size=300), code=st.text(max_size=6),
     relations=names, masked=names, columns=names,

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 MORE = SHOP_POLICY + '  - {columns: ["public.products.name"], with: redact}  # \u202e\n'
 
@@ -34,19 +34,18 @@ def run(gateway: Gateway, *words: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
-def soon(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+def wait_for_versions(gateway: Gateway, count: int) -> None:
+    """Until the history has so many."""
+    wait_for(lambda: len(json.loads(run(gateway, "policy", "history", "--json"))) == count)
 
 
 def test_what_was_in_force_and_what_it_changed(gateway: Gateway) -> None:
-    soon(lambda: len(json.loads(run(gateway, "policy", "history", "--json"))) == 1)
+    wait_for_versions(gateway, 1)
     gateway.write("not: a policy")
-    time.sleep(1.5)
+    wait_for(lambda: "policy not reloaded" in gateway.output())
     gateway.write(MORE)
-    soon(lambda: len(json.loads(run(gateway, "policy", "history", "--json"))) == 2)
+    wait_for(lambda: "policy reloaded" in gateway.output())
+    wait_for_versions(gateway, 2)
     newest, first = json.loads(run(gateway, "policy", "history", "--json"))
     assert [first["source"], newest["source"]] == ["the gateway started", "the file changed"]
     assert newest["filename"].endswith("policy.yaml")
@@ -68,8 +67,9 @@ def test_what_was_in_force_and_what_it_changed(gateway: Gateway) -> None:
 def test_a_restart_with_the_same_policy_keeps_nothing_new(gateway: Gateway) -> None:
     before = run(gateway, "policy", "history", "--json")
     gateway.restart()
-    time.sleep(1)
+    gateway.stop()  # everything is written
     assert run(gateway, "policy", "history", "--json") == before
+    gateway.start()
 
 
 def test_sessions_of_a_real_client_are_found(gateway: Gateway) -> None:
@@ -85,7 +85,7 @@ def test_sessions_of_a_real_client_are_found(gateway: Gateway) -> None:
             one["id"] for one in json.loads(run(gateway, "sessions", "list", "--json", *options))
         ]
 
-    soon(lambda: len(found("--relation", "public.customers", "--status", "ended")) == 1)
+    wait_for(lambda: len(found("--relation", "public.customers", "--status", "ended")) == 1)
     (session,) = found("--text", "select NAME, email from customers")
     assert found("--text", "delete from products", "--verdict", "deny") == [session]
     assert found("--relation", "products", "--verdict", "allow") == []

@@ -107,7 +107,8 @@ _json = st.recursive(
     max_leaves=8,
 )
 _fixture = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 

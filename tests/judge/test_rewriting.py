@@ -916,7 +916,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     shape=st.sampled_from(SHAPES),
     values=st.lists(st.tuples(LITERALS, LITERALS, LITERALS), min_size=2, max_size=4),

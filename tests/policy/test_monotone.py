@@ -72,7 +72,7 @@ def outcome(rule_list: list[Rule], statement: StatementFacts) -> Outcome:
     return policy.decide(statement).outcome
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(rules, max_size=4), rules, statements)
 def test_a_deny_rule_never_allows_more(
     rule_list: list[Rule], rule: Rule, statement: StatementFacts
@@ -81,7 +81,7 @@ def test_a_deny_rule_never_allows_more(
     assert RANK[outcome([*rule_list, deny], statement)] >= RANK[outcome(rule_list, statement)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(rules, max_size=4), rules, statements)
 def test_an_allow_rule_never_lifts_a_deny_or_a_hold(
     rule_list: list[Rule], rule: Rule, statement: StatementFacts
@@ -96,7 +96,7 @@ def test_an_allow_rule_never_lifts_a_deny_or_a_hold(
         assert after is Outcome.HOLD
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(rules, max_size=4), statements)
 def test_the_order_of_rules_does_not_matter(
     rule_list: list[Rule], statement: StatementFacts
@@ -104,7 +104,7 @@ def test_the_order_of_rules_does_not_matter(
     assert outcome(rule_list, statement) is outcome(rule_list[::-1], statement)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(rules, max_size=4), statements, accesses())
 def test_touching_more_is_never_allowed_more(
     rule_list: list[Rule], statement: StatementFacts, more: Access

@@ -96,7 +96,7 @@ ANY = st.lists(
 TIMING = st.lists(
     st.tuples(st.sampled_from("ccsro"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40
 )
-FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+FUZZ = settings(suppress_health_check=list(HealthCheck), print_blob=True)
 
 
 class Conversation:

@@ -43,7 +43,8 @@ SUBJECTS = st.builds(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(subject=SUBJECTS, networks=st.lists(NAMES, max_size=3).map(tuple))
 def test_it_comes_back_as_it_was(

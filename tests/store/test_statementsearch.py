@@ -136,7 +136,7 @@ def test_words_phrases_and_beginnings(index: StatementIndexPort) -> None:
 def test_no_word_is_syntax(index: StatementIndexPort) -> None:
     index.add([statement(1)], "", 1.0)
     check = given(word=st.text(min_size=1, max_size=40))(lambda word: _is_no_syntax(index, word))
-    settings(deadline=None, max_examples=100)(check)()
+    settings(max_examples=100)(check)()
 
 
 def _is_no_syntax(index: StatementIndexPort, word: str) -> None:

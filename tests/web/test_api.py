@@ -233,7 +233,6 @@ def test_the_fuzzer_finds_nothing(place: World, everything: dict[str, str], oper
         @settings(
             max_examples=20,
             derandomize=True,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
         )

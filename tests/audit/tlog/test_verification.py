@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sallyport.audit.archive import find_recordings
@@ -182,7 +182,7 @@ def test_entries_that_wait(copy: Path, key: VerifyKey) -> None:
     assert any(text.startswith("deletion") for text in said(copy, key))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(st.integers(0, 2**32))
 def test_no_byte_can_be_changed(
     built: tuple[Path, SigningKey], tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -101,7 +101,7 @@ def is_syntax(sql: str) -> bool:
     return True
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(source=ranges(), context=st.sampled_from(CONTEXTS))
 def test_every_spelling(
     rewriting_database: RewritingDatabase, source: tuple[str, bool], context: str
