@@ -283,3 +283,15 @@ def test_code_that_replaces_it_in_the_same_transaction(
         assert not any(row[0] in addresses for row in rows)
         raise psycopg.Error("[SP] it was read, masked")
     assert "SP" in str(raised.value)
+
+
+@pytest.mark.parametrize("column", ["query", "*"])
+def test_what_the_gateway_replaces_is_not_read_through_one(
+    db: psycopg.Connection, column: str
+) -> None:
+    """In a statement it puts a subselect without others' texts in the place of the relation; a
+    view holds its definition as it was written.
+    """
+    db.execute(f"create temp view v as select {column} from pg_stat_activity".encode())
+    with pytest.raises(psycopg.Error, match=r"\[SP"):
+        db.execute("select query from v")

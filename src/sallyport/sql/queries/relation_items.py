@@ -242,8 +242,9 @@ def expand(analysis: Analysis, relation: Relation) -> Expansion:
     """The relation's columns and what using it means, from the cache where possible."""
     cache = analysis.names.relations
     # Nothing stands in place of a system relation inside a function's body, nor of one with secrets
-    # inside a view's.
-    inside = bool(analysis.following) or (analysis.indirect and hides_secrets(relation))
+    # inside a view's, nor of any inside a temporary view's, which everybody can make.
+    hidden = analysis.reads_directly or (analysis.indirect and hides_secrets(relation))
+    inside = bool(analysis.following) or hidden
     is_itself = inside and is_substituted(relation)
     key = -relation.oid if is_itself else relation.oid
     expansion = cache.get(key)
