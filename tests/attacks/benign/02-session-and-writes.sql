@@ -162,7 +162,7 @@ UPDATE owners SET label = 'x' WHERE id = 1
 --: Beside masked columns
 UPDATE included SET note = 'short' WHERE id = 1
 INSERT INTO included VALUES (50, 'x', 'y')
-UPDATE boxed SET label = 'x', id = id + 50 WHERE false
+UPDATE boxed SET id = 50 WHERE id = 1
 INSERT INTO boxed (id, label) VALUES (50, 'x')
 UPDATE boxed_once SET id = 50 WHERE id = 1
 DELETE FROM boxed_once WHERE id = 1
