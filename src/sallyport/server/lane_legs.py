@@ -161,7 +161,7 @@ class LaneSession:
     @property
     def backlog(self) -> int:
         """Bytes of a request that is not whole."""
-        return self.client.part.n  # type: ignore[no-any-return]
+        return self.client.part.n
 
     @property
     def is_idle(self) -> bool:

@@ -178,9 +178,7 @@ class Pending:
     bound or closed. ``prepared``: what is bound; what a Parse makes, once somebody asks for it.
     """
 
-    def __init__(
-        self, kind: int, statement: PlainStatement | None, number: int, text: bytes, step: int
-    ) -> None:
+    def __init__(self, kind: int, statement: Any, number: int, text: bytes, step: int) -> None:
         self.kind = kind
         self.statement = statement
         self.number = number
@@ -205,7 +203,7 @@ class Pending:
 
 def prepared_of(pending: Pending) -> Any:
     """What a bundle binds, or a Parse makes."""
-    statement: Any = pending.statement
+    statement = pending.statement
     if pending.prepared is None:
         pending.prepared = Prepared(
             pending.text,
@@ -221,7 +219,7 @@ def prepared_of(pending: Pending) -> Any:
 
 def portal_of(pending: Pending) -> Portal:
     """The unnamed portal that a bundle has bound."""
-    statement: Any = pending.statement
+    statement = pending.statement
     message = parse_bind(pending.bind[5:])
     portal = Portal(
         prepared_of(pending),
@@ -265,7 +263,7 @@ def entries_of(session: Any, pending: Pending) -> list[Entry]:
 
 
 def _query_entry(pending: Pending) -> Entry:
-    statement: Any = pending.statement
+    statement = pending.statement
     entry = Entry(
         Expect.QUERY, pending.number, statement.verdict, statement.script, None, pending.started
     )
@@ -275,7 +273,7 @@ def _query_entry(pending: Pending) -> Entry:
 
 
 def _bundle_entries(session: Any, pending: Pending) -> list[Entry]:
-    statement: Any = pending.statement
+    statement = pending.statement
     verdict, number = statement.verdict, pending.number
     prepared, portal = prepared_of(pending), portal_of(pending)
     session.portals.assume(b"", portal, pending.step)
