@@ -13,13 +13,17 @@ from sallyport.policy.decision import ColumnMask, MaskSpec
 from sallyport.sql.catalog import system_views
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.catalog.system_views import is_substituted
-from sallyport.sql.facts import RangeVariable, StatementFacts
+from sallyport.sql.facts import Clause, RangeVariable, StatementFacts
 from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import SYSTEM_COLUMNS
 from sallyport.sql.queries.relation_items import relation_fields, view_facts
 
 #: Types with a length to which an explicit cast cuts: varchar, char(n).
 _CUT_TO_LENGTH = frozenset({1043, 1042})
+
+#: Actions that put new rows, or new versions of rows, into a table in the order of its old ones.
+_MAKE_ROWS = frozenset({"update", "merge"})
+_CONDITIONS = frozenset({Clause.WHERE, Clause.MERGE_CONDITION})
 
 #: The attnum of tableoid (TableOidAttributeNumber in sysattr.h).
 _TABLEOID = -6
@@ -100,6 +104,22 @@ class MaskedRelations:
             return not names.isdisjoint(shape.names) and not _is_total(relation, shape.order)
         used = facts.computed_with
         return definition or any(ColumnId(relation.oid, n) in used for n in ordering)
+
+    def ordering_condition(self, facts: StatementFacts) -> ColumnId | None:
+        """A column in a condition about the rows that a statement writes, by which the server may
+        visit them in the order of masked values: new rows lie in that order, and RETURNING gives
+        them in it.
+        """
+        actions = {access.action for access in facts.accesses}
+        if actions.isdisjoint(_MAKE_ROWS) and not facts.columns:
+            return None
+        for influence in facts.influences:
+            relation = self.catalog.relations.get(influence.column.relation)
+            if relation is None or influence.clause not in _CONDITIONS:
+                continue
+            if influence.column.attnum in self.ordering_columns(relation):
+                return influence.column
+        return None
 
     def planned_by_masks(self, facts: StatementFacts) -> bool:
         """Whether the server may plan by statistics of masked values."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import structlog
 from msgspec.structs import replace
 
-from sallyport.core.errors import RefusedError
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.judge.comparisons import (
     chosen_by_masks,
     compared_in_target,
@@ -106,6 +106,7 @@ class Rewriter:
         if facts.cascades:
             return Replacement((cascade_cut(sql, facts),))
         levels = [level for level in chain(facts) if level.range_variables or level.counter_calls]
+        self._check_order(facts)
         if facts.kind in _STORED_AS_WRITTEN or not any(map(self.relations.concerns, levels)):
             return Replacement()
         explained = self._is_never_plain(facts)
@@ -136,6 +137,22 @@ class Rewriter:
             frozenset(position for part in parts for position in part.positions),
             frozenset(position for part in parts for position in part.compared),
         )
+
+    def _check_order(self, facts: StatementFacts) -> None:
+        for level in chain(facts) if self.relations.policy.masks else ():
+            column = self.relations.ordering_condition(level)
+            if column is not None:
+                name = self.relations.catalog.column_name(column)
+                raise RefusedError(
+                    refuse(
+                        "SP1201",
+                        f"the order of masked values would show by {name} in WHERE",
+                        f"{name} shares an index with a masked column. The server may change rows"
+                        " in the order of that index, and the new rows lie in the order in which"
+                        " they were changed.",
+                        "Select the rows first, and write them by their primary key.",
+                    )
+                )
 
     def check_executed(self, sql: bytes, facts: StatementFacts) -> None:
         """EXPLAIN EXECUTE, in which nothing is changed. Raises RefusedError (SP1201) where it would

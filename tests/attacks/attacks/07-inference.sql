@@ -255,3 +255,12 @@ SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; INSERT INTO notes (id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE orders SET note = q.id FROM queued q WHERE q.label = 'same' ;; SELECT note FROM orders ORDER BY id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM pending WHERE label IS NOT NULL
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM pending WHERE label = 'same' LIMIT 1
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued SET label = 'same' WHERE label = 'same' RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued SET label = 'same' WHERE label = 'same' ;; SELECT id FROM queued ;; SELECT id FROM queued ORDER BY ctid
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued q SET label = 'same' FROM orders o WHERE q.label = 'same' AND o.id = 1 RETURNING q.id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; WITH w AS (UPDATE queued SET label = label WHERE label = 'same' RETURNING id) SELECT id FROM w
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE v_queued SET label = 'same' WHERE label = 'same' RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM queued WHERE label = 'same' RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; PREPARE q AS DELETE FROM queued WHERE label = $1 RETURNING id ;; EXECUTE q('same')
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE pending SET label = 'same' WHERE label IS NOT NULL RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; MERGE INTO queued q USING (SELECT 'same' AS l) s ON q.label = s.l WHEN MATCHED THEN UPDATE SET label = 'same' ;; SELECT id FROM queued ORDER BY ctid

@@ -20,6 +20,10 @@ UPDATE orders o SET note = p.name FROM people p WHERE p.id = o.person_id RETURNI
 UPDATE notes SET (title, body) = ('a', 'b') WHERE id = 2
 UPDATE notes SET title = (SELECT name FROM people WHERE people.id = notes.id)
 UPDATE cards SET holder = 'h' WHERE id = 1
+UPDATE queued SET label = 'same' WHERE id = 2 RETURNING id, label
+UPDATE queued SET label = 'other' WHERE id IN (1, 2)
+DELETE FROM queued WHERE label = 'none'
+MERGE INTO queued q USING (SELECT 3 AS id) s ON q.id = s.id WHEN MATCHED THEN UPDATE SET label = 'same'
 [since 18] UPDATE notes SET title = 'z' WHERE id = 1 RETURNING old.title, new.title
 UPDATE notes SET id = 1 WHERE id = 2
 DELETE FROM notes WHERE id = 4
