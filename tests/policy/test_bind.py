@@ -15,7 +15,8 @@ from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
 from sallyport.policy.file.load import parse_policy
 from sallyport.policy.file.patterns import parse_pattern
-from tests.policy.shop import CATALOG, col, oid
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, Relation, Type
+from tests.policy.shop import CATALOG, TEXT, col, oid
 
 NOW = 1_790_000_000.0
 
@@ -363,3 +364,35 @@ masks:
     ]
     assert ("public.orders.note", ("note",)) in bound.unmasked_columns()
     assert not {column for column, _ in bound.unmasked_columns()} & {column for column, _ in masked}
+
+
+def test_rows_in_rows_are_looked_at_once() -> None:
+    """Ten columns of a type of ten columns, and so on: as many values as there are would take all
+    memory, when the catalog is read, for everybody.
+    """
+    deep = 12
+    types = [Type(TEXT, "pg_catalog", "text", "b")]
+    relations = list(CATALOG.relations.values())
+    inside = TEXT
+    for number in range(deep):
+        oid_, type_oid = 30_000 + number, 40_000 + number
+        columns = tuple(Column(f"a{i}", i, inside) for i in range(1, 11))
+        relations.append(Relation(oid_, "public", f"level_{number}", "r", columns))
+        types.append(Type(type_oid, "public", f"level_{number}", "c", relation=oid_))
+        inside = type_oid
+    catalog = CatalogSnapshot.make(
+        server_version=180000,
+        epoch="deep",
+        database="shop",
+        role="agent",
+        default_search_path=("public",),
+        schemas=frozenset({"public", "hr", "app", "pg_catalog"}),
+        relations=tuple(relations),
+        types=tuple(types),
+        functions=(),
+    )
+    text = "version: 1\nmasks:\n  - {columns: [public.level_0.a3], with: redact}\n"
+    policy = bind(parse_policy(text, "p.yaml"), catalog, "shop").for_subject(person(), NOW)
+    holders = {column.relation - 30_000 for column in policy.masks}
+    assert holders == set(range(deep))
+    assert len(policy.masks) == 1 + 10 * (deep - 1)

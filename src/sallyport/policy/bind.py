@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from sallyport.core.errors import RefusedError
 from sallyport.core.yamltext import suggest
 from sallyport.policy.bound import BoundPolicy, EarlierMasks
 from sallyport.policy.bound_mask import BoundMask, in_relations
@@ -20,7 +21,7 @@ from sallyport.policy.name_index import NameIndex
 from sallyport.policy.target_warnings import partition_key_warnings, target_warnings
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.names.resolve import NameResolver
-from sallyport.sql.queries.relation_items import relation_fields
+from sallyport.sql.queries.relation_items import view_facts
 
 
 def bind(
@@ -71,7 +72,7 @@ class _Binder:
         self.warnings += partition_key_warnings(
             [(m.mask, m.columns) for m in masks], self.catalog, self.target, self._index.partitioned
         )
-        stored = self._stored_rows() if masks else {}
+        stored = self._stored_rows(frozenset().union(*mask_columns)) if masks else {}
         earlier = None
         # which columns masks of stored rows depend on is not looked for
         if self._before is not None and not (stored or self._before.stored_rows):
@@ -92,18 +93,47 @@ class _Binder:
             _earlier=earlier,
         )
 
-    def _stored_rows(self) -> dict[ColumnId, frozenset[ColumnId]]:
-        """Columns that hold rows of other relations, and those relations' columns."""
+    def _stored_rows(self, masked: frozenset[ColumnId]) -> dict[ColumnId, frozenset[ColumnId]]:
+        """Columns that hold rows of other relations, and those relations' columns. ``masked``: all
+        that have a mask.
+        """
         names = NameResolver(self.catalog, ("pg_catalog",))
         stored: dict[ColumnId, frozenset[ColumnId]] = {}
         for oid in self._index.holding:
-            relation = self.catalog.relations[oid]
-            fields = relation_fields(names, relation)
-            for column, field in zip(relation.columns, fields, strict=True):
-                own = ColumnId(oid, column.attnum)
-                if field.value.row is not None or len(field.value.sources) > 1:
-                    stored[own] = field.value.sources - {own}
+            for column in self.catalog.relations[oid].columns:
+                held = self._held(column.type_oid, names, masked)
+                if held:
+                    own = ColumnId(oid, column.attnum)
+                    stored[own] = held - {own}
         return stored
+
+    def _held(
+        self, type_oid: int, names: NameResolver, masked: frozenset[ColumnId]
+    ) -> frozenset[ColumnId]:
+        """The columns of the rows that values of a type hold: in arrays, domains and other rows as
+        well. Each relation is looked at once, however often it is held.
+        """
+        held: set[ColumnId] = set()
+        waiting, relations = [type_oid], set[int]()
+        while waiting:
+            type_ = self.catalog.types.get(waiting.pop())
+            if type_ is None:
+                continue
+            if not type_.relation:
+                waiting += [oid for oid in (type_.element, type_.base) if oid]
+                continue
+            relation = self.catalog.relations.get(type_.relation)
+            if relation is None or relation.oid in relations:
+                continue
+            relations.add(relation.oid)
+            held.update(ColumnId(relation.oid, column.attnum) for column in relation.columns)
+            waiting += [column.type_oid for column in relation.columns]
+            if relation.kind in ("v", "m"):
+                try:
+                    held |= view_facts(names, relation).read
+                except RefusedError:  # what it reads is not known
+                    held |= masked
+        return frozenset(held)
 
     def _untrusted(self) -> frozenset[ColumnId]:
         """With the columns of partitions, children and parents, which share their rows."""

@@ -282,7 +282,7 @@ def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
         field.value,
         sources=own | held.sources,
         dependence=Dependence.DERIVED,
-        row=_rows_of(held, own),
+        row=_rows_of(held, own, inner.work),
         denied=held.denied,
     )
     return Field(column.name, value)
@@ -313,17 +313,20 @@ def _held(inner: Analysis, type_: int) -> Value | None:
     return as_row(expand(inner, relation).fields, type_)
 
 
-def _rows_of(value: Value, own: Sources) -> tuple[Field, ...] | None:
-    """The fields of a row as those of a column that holds it."""
+def _rows_of(value: Value, own: Sources, work: Work) -> tuple[Field, ...] | None:
+    """The fields of a row as those of a column that holds it. Rows in rows are copied: types of a
+    few columns each can make very many. Raises TooMuchWork.
+    """
     if value.row is None:
         return None
+    work.spend(len(value.row))
     return tuple(
         Field(
             f.name,
             Value(
                 f.value.sources | own,
                 type=f.value.type,
-                row=_rows_of(f.value, own),
+                row=_rows_of(f.value, own, work),
                 denied=f.value.denied,
             ),
         )
@@ -425,7 +428,7 @@ def _view(analysis: Analysis, relation: Relation) -> Expansion:
                     dependence,
                     own,
                     column.type_oid,
-                    row=_rows_of(under, frozenset((own,))),
+                    row=_rows_of(under, frozenset((own,)), inner.work),
                     denied=under.denied,
                 ),
             )
