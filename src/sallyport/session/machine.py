@@ -135,21 +135,30 @@ class Session(SessionState):
         """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog, and
         the catalog could be read.
         """
+        self._unblock(refreshed)
+        self._ask_what_is_due()
+        self._continue()
+
+    def on_ruling(self, ruling: Ruling) -> None:
+        """People, or a deadline, have answered for the held statement."""
+        self._unblock(refreshed=False)
+        self.ruling = ruling
+        self._continue()  # at once: whatever else is due, it is for the statement that waited
+        self.ruling = None
+        if self.input.blocked is Blocked.NO:
+            self._ask_what_is_due()
+
+    def _unblock(self, refreshed: bool) -> None:
         waiting = self.input
         is_waited_for = waiting.blocked is Blocked.REFRESH and (
             bool(waiting.received) or self.series is not None
         )
         self.names.on_refreshed(refreshed, is_waited_for)
         waiting.unblock()
+
+    def _ask_what_is_due(self) -> None:
         if not self.pipeline.entries and not self.pipeline.unsynced:
             questions.ask_what_is_due(self)
-        self._continue()
-
-    def on_ruling(self, ruling: Ruling) -> None:
-        """People, or a deadline, have answered for the held statement."""
-        self.ruling = ruling
-        self.resume()
-        self.ruling = None  # it was for that statement only
 
     def release_input(self) -> None:
         """A CancelRequest for which :meth:`hold_input` was called can hit nothing any more."""
