@@ -104,14 +104,17 @@ class NameContext:
             and self.generation == self.judge.generation
         )
 
-    def bind(self) -> None:
-        """Take the policy and catalog in force now."""
+    def bind(self, just_read: bool = False) -> None:
+        """Take the policy and catalog in force now. ``just_read``: by them the temporary schema was
+        read.
+        """
         if self.transaction_judge is not None and self.generation != self.judge.generation:
             self.transaction_judge = self.judge.beside(self.transaction_judge.catalog)
             self.mark_stale()  # what moved for everybody may have moved in this transaction's eyes
         if self.temporary.objects is not None and self.generation != self.judge.generation:
             self.use_temporary()
-            if self.temporary.objects.has_views:  # read by the names that were in force then
+            if self.temporary.objects.has_views and not just_read:
+                # their definitions were read by the names that were in force then
                 self.temporary.mark_changed()
                 self.mark_stale()
         self.generation = self.judge.generation

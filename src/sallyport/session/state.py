@@ -233,10 +233,10 @@ class SessionState:
 
     # -- what statements are judged by -------------------------------------------------------------
 
-    def rebind(self) -> None:
-        """Take the policy and catalog in force now."""
+    def rebind(self, just_read: bool = False) -> None:
+        """Take the policy and catalog in force now. ``just_read``: see :meth:`NameContext.bind`."""
         before = self.names.subject_judge
-        self.names.bind()
+        self.names.bind(just_read)
         subject_judge = self.names.subject_judge
         if before.policy_version != subject_judge.policy_version:
             self.recorder.note("policy", f"policy {subject_judge.policy_version} is in force")
@@ -284,7 +284,7 @@ class SessionState:
         """
         self.names.temporary.on_read(objects)
         self.names.use_temporary()
-        self.rebind()
+        self.rebind(just_read=True)
 
     def on_transaction_ended(self) -> None:
         """ReadyForQuery outside any transaction, and nothing is outstanding."""
