@@ -108,8 +108,10 @@ class StatementCancel:
         except OSError as error:  # nothing was sent
             log.warning("cancel not delivered", target=self._database.name, reason=str(error))
         finally:
-            self._session.release_input()
-            self._hold(False)
+            try:
+                self._session.release_input()
+            finally:
+                self._hold(False)
 
 
 async def cancel_abandoned(database: Database, pid: int, key: bytes) -> None:
