@@ -10,6 +10,7 @@ import copy
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
@@ -135,6 +136,20 @@ def test_an_assertion_that_comes_after_the_logout_is_refused(
     late = idp.response(sessionIndex="_index")
     ends(sp, query_of(idp.logout()))
     assert "ended this session" in sp.refusal(late)
+
+
+def test_signing_out_ends_what_the_provider_issued_meanwhile(
+    idp: SamlIdp, sp: ServiceProvider, now: ManualClock
+) -> None:
+    """Another console, or a token, by a later assertion of the same session."""
+    ada = sp.subject(idp.response(sessionIndex="_index"))
+    later = replace(ada, claims={**ada.claims, "issue_instant": now.now() + 30})
+    other = replace(later, claims={**later.claims, "session_index": ["_another"]})
+    now.advance(60)
+    sp.provider.end(sp.provider.session_of(ada))
+    assert sp.provider.is_over(ada)
+    assert sp.provider.is_over(later)
+    assert not sp.provider.is_over(other)
 
 
 def test_a_session_without_an_index_ends_with_any(idp: SamlIdp, sp: ServiceProvider) -> None:

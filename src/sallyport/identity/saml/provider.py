@@ -115,10 +115,14 @@ class SamlProvider:
         return self.settings.signs_out
 
     def session_of(self, subject: Subject) -> EndedSession:
-        """What is over when the subject signs out."""
-        until = self._clock.now() + self.settings.session_seconds + self.settings.clock_skew
+        """What is over when the subject signs out: the provider may have issued other assertions of
+        that session meanwhile.
+        """
+        now = self._clock.now()
+        until = now + self.settings.session_seconds + self.settings.clock_skew
         issuer, indexes = self.settings.entity_id, session_indexes(subject)
-        return ended_session(issuer, name_of(subject), indexes, began_at(subject), until)
+        at = max(now, began_at(subject))  # the provider's clock may be ahead
+        return ended_session(issuer, name_of(subject), indexes, at, until)
 
     def end(self, ended: EndedSession) -> None:
         """Whoever came with that session is not accepted any more, in no process."""
