@@ -143,10 +143,10 @@ class SharedState:
         store what could not be stored, and void what dead processes wait for. What fails is tried
         again with the next look.
         """
-        await asyncio.to_thread(self._look_at_published)
         await asyncio.to_thread(self.owners.beat)
         self._take_missed()
         self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")
+        await asyncio.to_thread(self._look_at_published)  # last: it reads files that people write
         await asyncio.sleep(BEAT)
 
     async def count(self) -> None:

@@ -238,7 +238,8 @@ class StoreLink:
         if not self._queue or self._is_suspected:
             if not await self._can_be_written(self._connection):
                 raise StoreError("the server does not answer in time, or is a standby now")
-            if self._is_suspected:  # the connection held: no message was missed
+            # the connection held: no message was missed (another thread may suspect it right now)
+            if self._lost_at is not None:
                 self._is_suspected, self._lost_at, self.problem = False, None, ""
         while self._queue and self._connection is not None:
             topic, body = self._queue.popleft()  # first: meanwhile the queue may be replaced
