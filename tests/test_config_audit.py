@@ -27,6 +27,13 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     assert webhook.secret == SecretRef(env="WITNESS_SECRET")
 
 
+def test_recordings_are_not_bounded_twice(tmp_path: Path) -> None:
+    text = "audit: {retention_bytes: 1000}\n"
+    assert load(tmp_path, EXAMPLE + text).audit.retention_bytes == 1000
+    with pytest.raises(ConfigError, match="not in the archive yet"):
+        load(tmp_path, EXAMPLE + text + "archive: {url: 's3://bucket/prefix'}\n")
+
+
 def test_paths_are_completed(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     text = "audit: {witnesses: [{file: kept}, {syslog: 'tls://h', ca: ca.pem}]}\n"

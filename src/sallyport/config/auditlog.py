@@ -28,6 +28,10 @@ def audit(check: Check, settings: Audit) -> Audit:
     if settings.retention_bytes < 0:
         fix = "Write a number of bytes, or 0 for no bound"
         raise check.error(("audit", "retention_bytes"), "must not be below 0", fix)
+    if settings.retention_bytes and check.document.data.get("archive"):
+        fix = "Bound the local copies of archived recordings by archive.max_local_bytes"
+        what = "would delete recordings that are not in the archive yet, and the keys of others"
+        raise check.error(("audit", "retention_bytes"), what, fix)
     targets = check.document.data.get("targets")
     for name, days in settings.retention_targets.items():
         path: YamlPath = ("audit", "retention_targets", name)
