@@ -24,8 +24,10 @@ from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.text.tokens import Tokens
 from sallyport.wire.scan import literals
 
-#: Texts longer than this are judged as they are: long lists of values would make long keys.
-MAX_BYTES = 2_000
+#: Texts longer than this, or with more literals, are judged as they are: long lists of values would
+#: make long keys, of which each is seen once.
+MAX_BYTES = 6_000
+_MAX_LITERALS = 200
 
 # Tokens of a text that `literals` found plain; whatever is between them stays.
 _TOKEN = re.compile(rb"""\"[^\"]*\"|'(?:[^']|'')*'|[A-Za-z_][A-Za-z0-9_]*|\d+(?:\.\d+)?""")
@@ -42,7 +44,8 @@ def key(sql: bytes) -> bytes | None:
 
     A number is ``$`` in it, a string ``'$``.
     """
-    return literals(sql, MAX_BYTES)
+    text = literals(sql, MAX_BYTES)
+    return text if text is None or text.count(b"$") <= _MAX_LITERALS else None
 
 
 def with_parameters(key: bytes) -> bytes:
