@@ -30,6 +30,8 @@ GROUPS = sorted({case.group for case in cases.read("attacks", 18)})
 #: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at
 #: most.
 TOLERATED = 0.02
+#: Hundreds of statements each; and after each change of the schema the gateway reads the catalog.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,6 @@ def told(findings: list[Finding]) -> str:
     return "\n".join(str(one) for one in findings if not one.residual)
 
 
-@pytest.mark.timeout(600)  # after each change of the schema the gateway reads the catalog
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_attack_leaks(stage: Bench, group: str) -> None:
     chosen = [case for case in cases.read("attacks", stage.server.major) if case.group == group]

@@ -108,7 +108,7 @@ def cancelled(gateway: Gateway, raw: Raw, pid: int, key: bytes) -> bool:
         assert request.closed()
     raw.socket.settimeout(1.0)
     try:
-        return b"C57014\0" in raw.wait_for("E")[-1]
+        return b"C57014\0" in raw.until("E")[-1]
     except TimeoutError:
         return False
 

@@ -18,6 +18,7 @@ from sallyport.sql.catalog.snapshot import Type
 from sallyport.sql.facts import CopyFormat
 from sallyport.wire import frames
 from sallyport.wire.backend import Field
+from sallyport.wire.fields import message
 from tests.support.postgres import Server
 
 #: A column of each type: SQL literals of its values; the first has the canary 4242 in it where
@@ -141,7 +142,7 @@ def _options(form: CopyFormat) -> str:
 def _copy_out(connection: psycopg.Connection[Any], form: CopyFormat, masker: CopyMasker) -> bytes:
     """The masked data of COPY TO, fed one message at a time and checked against all at once."""
     with connection.cursor().copy(f"COPY every TO STDOUT ({_options(form)})") as copy:
-        messages = [frames.message(0x64, bytes(data)) for data in copy]
+        messages = [message(0x64, bytes(data)) for data in copy]
     masked = b"".join(masker.feed(message, 0, len(message)) for message in messages)
     spans, rest = frames.split(masked, 0, 1 << 30, False)
     assert rest == len(masked)

@@ -11,7 +11,8 @@ from sallyport.masking.copy import CopyMasker, compile_copy
 from sallyport.masking.plan import MaskPlan, Mismatch, PlannedColumn
 from sallyport.policy.decision import REDACT
 from sallyport.sql.facts import CopyFormat
-from sallyport.wire import frames, values
+from sallyport.wire import values
+from sallyport.wire.fields import message
 
 PLAN = MaskPlan((PlannedColumn(None, None, "id"), PlannedColumn(REDACT, None, "secret")))
 CSV = CopyFormat("csv", delimiter=",", null="")
@@ -23,7 +24,7 @@ def make(copy_format: CopyFormat, plan: MaskPlan = PLAN) -> CopyMasker:
 
 
 def stream(*rows: bytes) -> bytes:
-    return b"".join(frames.message(0x64, row) for row in rows)
+    return b"".join(message(0x64, row) for row in rows)
 
 
 CASES = {
@@ -88,7 +89,7 @@ def test_only_the_first_line_is_a_header() -> None:
 
 @given(st.binary(max_size=50), st.sampled_from(sorted(CASES)))
 def test_garbage(garbage: bytes, case: str) -> None:
-    data = frames.message(0x64, garbage)
+    data = message(0x64, garbage)
     try:
         result = make(CASES[case][0]).feed(data, 0, len(data))
     except ProtocolError:

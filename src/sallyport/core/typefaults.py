@@ -54,13 +54,13 @@ def _refusal(value: Any, type_: Any) -> str:
 
 
 def _alternatives(type_: Any) -> Iterator[Any]:
-    """The types of a union, without what is only said about them."""
+    """The types of a union that data can have, without what is only said about them."""
     if get_origin(type_) is Annotated:
         yield from _alternatives(get_args(type_)[0])
     elif get_origin(type_) in (Union, types.UnionType):
         for member in get_args(type_):
             yield from _alternatives(member)
-    else:
+    elif type_ is not msgspec.UnsetType:
         yield type_
 
 

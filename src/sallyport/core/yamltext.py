@@ -104,7 +104,7 @@ class Document:
 
     def _explained(self, fault: Fault, base: YamlPath) -> ConfigError:
         path, value = base + fault.path, fault.value
-        keys, choices = known_keys(fault.types), [str(choice) for choice in literals(fault.types)]
+        keys, choices = known_keys(fault.types), sorted(map(str, literals(fault.types)))
         if isinstance(value, dict) and keys:
             for key in value:
                 if key not in keys:
