@@ -144,12 +144,12 @@ def test_signing_out_ends_what_the_provider_issued_meanwhile(
     """Another console, or a token, by a later assertion of the same session."""
     ada = sp.subject(idp.response(sessionIndex="_index"))
     later = replace(ada, claims={**ada.claims, "issue_instant": now.now() + 30})
-    other = replace(later, claims={**later.claims, "session_index": ["_another"]})
+    another = replace(later, claims={**later.claims, "session_index": ["_another"]})
     now.advance(60)
     sp.provider.end(sp.provider.session_of(ada))
     assert sp.provider.is_over(ada)
     assert sp.provider.is_over(later)
-    assert not sp.provider.is_over(other)
+    assert not sp.provider.is_over(another)
 
 
 def test_a_session_without_an_index_ends_with_any(idp: SamlIdp, sp: ServiceProvider) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.session.client.input import Blocked
-from sallyport.session.commands import AskApproval, JudgeElsewhere, RefreshCatalog
+from sallyport.session.commands import AskApproval, JudgeElsewhere
 from sallyport.session.held import HeldStatement, Ruling
 from sallyport.session.holding import cancel_waiting
 from sallyport.session.server.writer import FAILING_SQL
@@ -708,40 +708,6 @@ def test_a_long_text_is_judged_elsewhere_and_then_waits(new_stage: Callable[[], 
 
     play(new_stage, HOLDS, client >> query(text), server << NOTHING, judged, WAITS, APPROVED, server << query(text),
          server >> (done("DELETE 1"), IDLE), client << (done("DELETE 1"), IDLE), cuts=("whole",))  # fmt: skip
-
-
-def test_an_answer_counts_although_something_else_is_due(new_stage: Callable[[], Stage]) -> None:
-    """The catalog is to be read again for other sessions: a denial is not forgotten over that, nor
-    is a statement asked about twice.
-    """
-
-    def due(run: Run) -> None:
-        run.session.names.refresh_due = True
-
-    play(
-        new_stage,
-        HOLDS,
-        client >> query(DELETE),
-        WAITS,
-        does(due),
-        DENIED,
-        server << FAILS,
-        server >> (FAILED, IDLE),
-        client << (refused("SP1402"), IDLE),
-        asks(RefreshCatalog),
-    )
-    play(
-        new_stage,
-        HOLDS,
-        client >> query(DELETE),
-        WAITS,
-        does(due),
-        APPROVED,
-        server << query(DELETE),
-        server >> (done("DELETE 1"), IDLE),
-        client << (done("DELETE 1"), IDLE),
-        asks(RefreshCatalog),
-    )
 
 
 # -- COPY ------------------------------------------------------------------------------------------

@@ -173,11 +173,7 @@ class PlainTraffic:
         what comes behind it; otherwise it is not plain.
         """
         self.wants_rest = False
-        if (
-            self.pending >= _MOST_PENDING
-            or len(self.made) >= _MOST_PENDING
-            or self.binds > _MOST_BOUND
-        ):
+        if max(self.pending, len(self.made)) >= _MOST_PENDING or self.binds > _MOST_BOUND:
             return 0
         if self.generation != self.judge.generation or self.chunks.failed:
             return 0
