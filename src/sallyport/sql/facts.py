@@ -41,6 +41,7 @@ class Clause(Enum):
     # constraints, generated columns, index expressions, conversions
     CHECK = "a check or computed value"
     # which are bounded: a value that is too long is refused
+    TRIGGER = "a trigger"  # which may copy it
     INDEX_SIZE = "the size of an index entry"
     ROW_SIZE = "the size of a row"
     PARTITION = "the choice of a partition"

@@ -123,8 +123,8 @@ def check_influence(
 
 
 def _may_influence(influence: Influence, mask: ColumnMask) -> bool:
-    if influence.clause is Clause.SEQUENCE:
-        return False  # the number is shown
+    if influence.clause in (Clause.SEQUENCE, Clause.TRIGGER):
+        return False  # the number is shown, and so is what a trigger copies
     if mask.filter is Filter.ALLOW:
         return True
     if mask.write_filter and influence.clause is Clause.WHERE and mask.filter is not Filter.DENY:

@@ -23,6 +23,8 @@ from sallyport.sql.values.types import BPCHAR, VARCHAR
 
 #: What tells of the rows of a new partition, by Constraint.kind.
 _TESTED = {"u": Clause.UNIQUE, "x": Clause.UNIQUE, "f": Clause.FOREIGN_KEY}
+#: By which a value that is written may be refused, or copied.
+_REFUSES = {"c": Clause.CHECK, "f": Clause.FOREIGN_KEY, "t": Clause.TRIGGER}
 #: Bytes of an entry of an index that PostgreSQL surely takes (BTMaxItemSize is 2704).
 _ENTRY_SIZE = 2500
 #: Bytes of a value of a type that is small, and of a character in UTF8.
@@ -118,7 +120,7 @@ def _refused(
         if reached and constraint.kind in "cft":
             analysis.influence(
                 value.sources,
-                Clause.FOREIGN_KEY if constraint.kind == "f" else Clause.CHECK,
+                _REFUSES[constraint.kind],
                 False,
                 position,
             )
@@ -204,7 +206,7 @@ def _triggered(analysis: Analysis, write: _Write) -> None:
     for constraint in write.relation.constraints:
         if constraint.kind == "t":
             for column in sorted(_every(write.relation, constraint.columns) - write.changed.keys()):
-                _note(analysis, write.relation.oid, column, Clause.CHECK, False, write.position)
+                _note(analysis, write.relation.oid, column, Clause.TRIGGER, False, write.position)
 
 
 def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
