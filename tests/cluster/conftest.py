@@ -9,18 +9,34 @@ from typing import Any
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
+from tests.support.approvals import make_tables
 from tests.support.gateway import Gateway
-from tests.support.postgres import Server
+from tests.support.postgres import Server, start_server
 from tests.support.stores import store_database
+from tests.workers.crew import PEOPLE
 
 KEY = "5e" * 32
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[DevIssuer]:
+    """With people and programs of all roles."""
+    with DevIssuer(PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    """The target, with tables whose rows wait for approval when they are deleted."""
+    server = start_server(settings={"max_connections": "100"})
+    make_tables(server)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
 def store_server() -> Iterator[Server]:
     """The store's PostgreSQL, apart from the targets': a test may stop it."""
-    from tests.support.postgres import start_server
-
     server = start_server()
     yield server
     server.stop()

@@ -5,40 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
-from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from sallyport.wire import frontend
 from tests.server.raw import Raw
-from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
+from tests.support.approvals import POLICY, Desk, Waiter, count
 from tests.support.gateway import AGENT, Gateway
-from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
+from tests.support.postgres import SUPERUSER_PASSWORD, Server
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import OLGA, PEOPLE, rest, wait_for_both
+from tests.workers.crew import OLGA, rest, wait_for_both
 
 LONG = "SELECT count(*) FROM waits a, waits b, waits c, waits d"
 ROLES = {"reviewer": ["dba", "security"], "operator": ["ops"], "viewer": ["claude-postgres"]}
 Pair = tuple[Gateway, Gateway]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

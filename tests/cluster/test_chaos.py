@@ -37,11 +37,11 @@ from sallyport.demo.process import Program
 from tests.cluster.conftest import members_of_store
 from tests.cluster.test_across import ROLES, Pair, is_up
 from tests.cluster.test_haproxy import configuration
-from tests.support.approvals import POLICY, make_tables
+from tests.support.approvals import POLICY
 from tests.support.gateway import Gateway
-from tests.support.postgres import Server, start_server
+from tests.support.postgres import Server
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import PEOPLE, problems, process_of
+from tests.workers.crew import problems, process_of
 
 BLOWS = int(os.environ.get("CHAOS_BLOWS", "6"))
 #: Answers of all clients that write or ask between two blows.
@@ -98,28 +98,12 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+def postgres(postgres: Server) -> Server:
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         for table in ("ledger", "tickets"):
             db.execute(f"CREATE TABLE public.{table} (id int)")  # type: ignore[arg-type]
             db.execute(f"GRANT ALL ON public.{table} TO sallyport_agent")  # type: ignore[arg-type]
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def store_server() -> Iterator[Server]:
-    server = start_server()
-    yield server
-    server.stop()
+    return postgres
 
 
 @pytest.fixture

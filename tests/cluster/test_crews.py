@@ -29,13 +29,12 @@ from tests.cluster.test_across import (
     test_what_was_approved_at_one_gateway_runs_once_at_any,
 )
 from tests.server.raw import Raw
-from tests.support.approvals import Desk, Waiter, count, make_tables
+from tests.support.approvals import Desk, Waiter, count
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
 from tests.support.waiting import PATIENCE, wait_for
 from tests.workers.crew import (
     OLGA,
-    PEOPLE,
     connect,
     kill,
     metric,
@@ -54,20 +53,6 @@ __all__ = [
 
 CROWD = "crowd-3"
 pytestmark = pytest.mark.timeout(600)  # four processes start slowly beside load
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

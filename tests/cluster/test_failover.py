@@ -14,36 +14,20 @@ from typing import Any
 import psycopg
 import pytest
 
-from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import SUPERUSER, Cluster, free_port
 from tests.cluster.test_across import ROLES, is_up
 from tests.cluster.test_members import can_log_in, run
-from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
+from tests.support.approvals import POLICY, Desk, Waiter, count
 from tests.support.certificates import Authority
 from tests.support.gateway import Gateway
 from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import PEOPLE
 
 STORE_VERSION = "16"
 _SETTINGS = {"listen_addresses": "127.0.0.1,127.0.0.2", "synchronous_commit": "on"}
 #: Promoting may take a while beside load.
 PATIENT = POLICY.replace("expires: 2m", "expires: 1h")
 pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

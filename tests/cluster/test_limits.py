@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,30 +12,15 @@ import psutil
 import psycopg
 import pytest
 
-from sallyport.demo.issuer import DevIssuer
-from tests.support.approvals import POLICY, make_tables
+from tests.support.approvals import POLICY
 from tests.support.gateway import Gateway
-from tests.support.postgres import Server, start_server
+from tests.support.postgres import Server
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import PEOPLE, both, wait_for_both
+from tests.workers.crew import both, wait_for_both
 
 LIMITED = POLICY + "limits: {rows_per_hour: 100}\n"
 Pair = tuple[Gateway, Gateway]
 pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.cluster.test_across import ROLES, is_up
 from tests.cluster.test_members import run
-from tests.support.approvals import POLICY, make_tables
+from tests.support.approvals import POLICY
 from tests.support.gateway import Gateway
-from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
+from tests.support.postgres import SUPERUSER_PASSWORD
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import OLGA, PEOPLE, both, rest
+from tests.workers.crew import OLGA, both, rest
 
 READ_ONLY = POLICY.replace("allow: [read, write, ddl]", "allow: [read]")
 UPDATE = "UPDATE free SET note = 'y' WHERE id = 1"
 pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    yield server
-    server.stop()
 
 
 def code_of(connection: psycopg.Connection[Any]) -> str:

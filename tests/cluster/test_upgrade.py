@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,14 +18,13 @@ from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from sallyport.store.database import HEAD
 from tests.cluster.conftest import members_of_store
-from tests.cluster.test_across import ROLES, has_console, refill
+from tests.cluster.test_across import ROLES, has_console
 from tests.cluster.test_members import listed
-from tests.support.approvals import POLICY, Desk, Waiter, count, make_tables
+from tests.support.approvals import POLICY, Desk, Waiter, count
 from tests.support.gateway import Gateway
 from tests.support.places import scratch_dir
-from tests.support.postgres import SUPERUSER_PASSWORD, Server, start_server
+from tests.support.postgres import SUPERUSER_PASSWORD, Server
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import PEOPLE
 
 REPOSITORY = Path(__file__).parents[2]
 MIGRATIONS = "src/sallyport/store/migrations/versions"
@@ -51,21 +49,6 @@ def earlier() -> Path:
         files.extractall(place, filter="data")
     assert not list((place / MIGRATIONS).glob(f"{HEAD}_*.py"))
     return place / "src"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[DevIssuer]:
-    with DevIssuer(PEOPLE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    server = start_server(settings={"max_connections": "100"})
-    make_tables(server)
-    refill(server)
-    yield server
-    server.stop()
 
 
 class Upgraded(Gateway):
