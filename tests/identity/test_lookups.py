@@ -14,8 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sallyport.config import load_config
 from sallyport.core.clock import ManualClock
@@ -28,6 +26,7 @@ from sallyport.identity.settings import IssuerSettings
 from tests.identity.door import Door
 from tests.identity.provider import Provider
 from tests.support.gateway import Gateway
+from tests.support.google import service_account
 
 ACCOUNT = "system:serviceaccount:shop:agent"
 ADA = "ada@example.com"
@@ -264,19 +263,7 @@ def workspace(
     make_door: Callable[..., Door],
     tmp_path: Path,
 ) -> Door:
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    account = {
-        "type": "service_account",
-        "client_email": "gateway@project.iam.gserviceaccount.com",
-        "private_key": key.decode(),
-        "token_uri": f"{double.url}/token",
-    }
-    file = tmp_path / "account.json"
-    file.write_text(json.dumps(account))
+    file = service_account(tmp_path, double.url)
     directory = GoogleDirectory(
         directory_token(str(file), "admin@example.com"), double.url, clock=clock
     )
