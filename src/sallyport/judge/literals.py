@@ -35,7 +35,6 @@ _STRING = re.compile(rb"'(?:[^'\\]|'')*'")
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _IDENTIFIER = re.compile(rb"[A-Za-z_\x80-\xff]")
 _PREFIXED = re.compile(rb"[eEbBxXnN]'|[uU]&'")
-_SEPARATORS = frozenset({b",", b"(", b")"})
 _BOOLEANS = frozenset({b"true", b"false"})
 #: Names, quoted or not, and parameters of a template.
 _IN_TEMPLATE = re.compile(rb'"[^"]*"|\$[0-9]+|[A-Za-z_][A-Za-z0-9_]*')

@@ -46,11 +46,6 @@ class Injection:
     features: tuple[str, ...]
 
 
-def is_available() -> bool:
-    """Whether the package google-re2 is installed (``sallyport[injection]``)."""
-    return re2 is not None
-
-
 def normalised(text: str) -> str:
     """As a model reads it: compatibility forms unified, tags as letters, hidden ones gone."""
     text = _TAGS.sub(lambda match: chr(ord(match.group()) - 0xE0000), text)

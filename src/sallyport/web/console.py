@@ -34,7 +34,6 @@ Handler = Callable[["Visit"], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _SIGN_INS_A_MINUTE = 20
-_DECISIONS_A_MINUTE = 60
 
 
 class FormError(SallyportError):

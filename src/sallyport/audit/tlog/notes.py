@@ -32,7 +32,6 @@ ED25519: Final = 1
 COSIGNATURE: Final = 4
 _PRIVATE: Final = "PRIVATE+KEY+"
 _DASH: Final = "— "
-_SIGNATURE_BYTES: Final = 64
 #: Characters of a note, and signatures of one, that are read at most.
 _MAX_NOTE: Final = 100_000
 _MAX_SIGNATURES: Final = 100
