@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, text
+from sqlalchemy import ColumnElement, Connection, Engine, Float, cast, extract, func, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,6 +29,15 @@ def is_postgresql(engine: Engine | Connection) -> bool:
 def greatest(engine: Engine | Connection, *values: ColumnElement[Any]) -> ColumnElement[Any]:
     """The greatest of some values, by the database."""
     return func.greatest(*values) if is_postgresql(engine) else func.max(*values)
+
+
+#: Unix seconds by PostgreSQL's clock, which all gateways of a store have in common.
+SERVER_CLOCK: Final[ColumnElement[float]] = cast(extract("epoch", func.clock_timestamp()), Float)
+
+
+def clock(engine: Engine | Connection) -> ColumnElement[float]:
+    """Unix seconds. Processes that share a file are on one machine."""
+    return SERVER_CLOCK if is_postgresql(engine) else literal(time.time())
 
 
 @contextmanager

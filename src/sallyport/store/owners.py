@@ -9,15 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
-    Float,
-    cast,
     delete,
-    extract,
-    func,
-    literal,
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sallyport import __version__
 from sallyport.audit.ports import IndexUnreadableError
 from sallyport.core.owners import Member, Owners, gateway_of, worker_of
-from sallyport.store.dialect import INSERTS, is_postgresql, reason_of
+from sallyport.store.dialect import INSERTS, clock, is_postgresql, reason_of
 from sallyport.store.tables import owners
 
 #: Seconds between two heartbeats, and without one until an owner of another gateway counts as dead.
@@ -52,7 +46,7 @@ class SqlOwners:
         #: Gives the version of the policy in force, and what is to be said about it.
         self.policy: Callable[[], tuple[str, str]] = lambda: ("", "")
         with engine.begin() as connection:
-            connection.execute(delete(owners).where(owners.c.beat < self._now() - _KEPT))
+            connection.execute(delete(owners).where(owners.c.beat < clock(self._engine) - _KEPT))
             self._write(connection)
 
     @property
@@ -87,7 +81,9 @@ class SqlOwners:
         now, beating = self._monotonic(), self._beating
         if now - beating < DEAD or now - self._beaten > DEAD / 2:
             return False
-        lives = select(owners.c.id).where(owners.c.id == owner, owners.c.beat >= self._now() - DEAD)
+        lives = select(owners.c.id).where(
+            owners.c.id == owner, owners.c.beat >= clock(self._engine) - DEAD
+        )
         try:
             with self._engine.connect() as connection:
                 return connection.execute(lives).first() is None
@@ -114,21 +110,18 @@ class SqlOwners:
         new = insert(owners).values(
             id=self.owner,
             gateway=self._own.gateway,
-            started=self._now(),
-            beat=self._now(),
+            started=clock(self._engine),
+            beat=clock(self._engine),
             **values,
         )
         changed = {name: new.excluded[name] for name in ("beat", *values)}
         connection.execute(new.on_conflict_do_update(index_elements=[owners.c.id], set_=changed))
 
-    def _now(self) -> ColumnElement[float]:
-        return _now_of(self._engine)
-
 
 def members_of(connection: Connection) -> list[Member]:
     """Every process that lives, by gateway and worker."""
-    silent = (_now_of(connection) - owners.c.beat).label("silent")
-    lives = owners.c.beat >= _now_of(connection) - DEAD
+    silent = (clock(connection) - owners.c.beat).label("silent")
+    lives = owners.c.beat >= clock(connection) - DEAD
     rows = connection.execute(select(owners, silent).where(lives))
     members = [
         Member(
@@ -142,10 +135,3 @@ def members_of(connection: Connection) -> list[Member]:
         for row in rows
     ]
     return sorted(members, key=lambda member: (member.gateway, member.worker, member.silent))
-
-
-def _now_of(engine: Engine | Connection) -> ColumnElement[float]:
-    """Unix seconds. Processes that share a file are on one machine."""
-    if is_postgresql(engine):
-        return cast(extract("epoch", func.clock_timestamp()), Float)
-    return literal(time.time())

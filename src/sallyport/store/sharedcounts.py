@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, Engine, Float, cast, delete, extract, func, select, text, update
+from sqlalchemy import Connection, Engine, delete, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.core.counts import KEPT, Cell, Counts
-from sallyport.store.dialect import INSERTS, alone, reason_of
+from sallyport.store.dialect import INSERTS, SERVER_CLOCK, alone, reason_of
 from sallyport.store.tables import owners, shared_counts
 
 #: Seconds between two exchanges, and between two that read everything.
@@ -29,7 +29,6 @@ _OVERLAP: Final = 10.0
 _DAY: Final = 86_400.0
 
 _log = structlog.get_logger("sallyport.store")
-_now = cast(extract("epoch", func.clock_timestamp()), Float)
 
 
 class SqlSharedCounts:
@@ -62,7 +61,7 @@ class SqlSharedCounts:
         over = (
             update(shared_counts)
             .where(table.gateway == self._gateway, is_before, table.sessions != 0)
-            .values(sessions=0, changed=_now)
+            .values(sessions=0, changed=SERVER_CLOCK)
         )
         with self._engine.begin() as connection:
             connection.execute(over)
@@ -114,7 +113,7 @@ class SqlSharedCounts:
         try:
             with self._engine.begin() as connection:
                 connection.execute(
-                    update(shared_counts).where(mine).values(sessions=0, changed=_now)
+                    update(shared_counts).where(mine).values(sessions=0, changed=SERVER_CLOCK)
                 )
         except SQLAlchemyError as error:
             _log.warning("what was counted here could not be written", reason=reason_of(error))
@@ -128,7 +127,7 @@ class SqlSharedCounts:
             index_elements=list(shared_counts.primary_key.columns),
             set_={name: new.excluded[name] for name in names},
         )
-        moment = connection.execute(select(_now)).scalar_one()
+        moment = connection.execute(select(SERVER_CLOCK)).scalar_one()
         rows: list[dict[str, Any]] = [
             {
                 "key": digest.hex(),
@@ -147,7 +146,7 @@ class SqlSharedCounts:
 
     def _read(self, connection: Connection, since: float) -> tuple[list[Any], float]:
         """Rows of other memories, with their ages, and the database's time before."""
-        moment = float(connection.execute(select(_now)).scalar_one())
+        moment = float(connection.execute(select(SERVER_CLOCK)).scalar_one())
         query = select(shared_counts, (moment - shared_counts.c.changed).label("age")).where(
             shared_counts.c.memory != self._counts.memory_id, shared_counts.c.changed >= since
         )
@@ -174,7 +173,7 @@ class SqlSharedCounts:
         table = shared_counts.c
         connection.execute(
             delete(shared_counts).where(
-                ((table.sessions == 0) & (table.changed < _now - 2 * KEPT))
-                | ((table.changed < _now - _DAY) & table.owner.not_in(select(owners.c.id)))
+                ((table.sessions == 0) & (table.changed < SERVER_CLOCK - 2 * KEPT))
+                | ((table.changed < SERVER_CLOCK - _DAY) & table.owner.not_in(select(owners.c.id)))
             )
         )
