@@ -13,7 +13,7 @@ from sallyport.policy.decision import ColumnMask, MaskSpec
 from sallyport.sql.catalog import system_views
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.catalog.system_views import is_substituted
-from sallyport.sql.facts import Clause, RangeVariable, StatementFacts
+from sallyport.sql.facts import Clause, Influence, RangeVariable, StatementFacts
 from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import SYSTEM_COLUMNS
 from sallyport.sql.queries.relation_items import relation_fields, view_facts
@@ -105,10 +105,10 @@ class MaskedRelations:
         used = facts.computed_with
         return definition or any(ColumnId(relation.oid, n) in used for n in ordering)
 
-    def ordering_condition(self, facts: StatementFacts) -> ColumnId | None:
-        """A column in a condition about the rows that a statement writes, by which the server may
-        visit them in the order of masked values: new rows lie in that order, and RETURNING gives
-        them in it.
+    def ordering_condition(self, facts: StatementFacts) -> Influence | None:
+        """A column's part in a condition about the rows that a statement writes, by which the
+        server may visit them in the order of masked values: new rows lie in that order, and
+        RETURNING gives them in it.
         """
         actions = {access.action for access in facts.accesses}
         if actions.isdisjoint(_MAKE_ROWS) and not facts.columns:
@@ -118,7 +118,7 @@ class MaskedRelations:
             if relation is None or influence.clause not in _CONDITIONS:
                 continue
             if influence.column.attnum in self.ordering_columns(relation):
-                return influence.column
+                return influence
         return None
 
     def planned_by_masks(self, facts: StatementFacts) -> bool:

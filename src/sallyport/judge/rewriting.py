@@ -140,13 +140,14 @@ class Rewriter:
 
     def _check_order(self, facts: StatementFacts) -> None:
         for level in chain(facts) if self.relations.policy.masks else ():
-            column = self.relations.ordering_condition(level)
-            if column is not None:
-                name = self.relations.catalog.column_name(column)
+            influence = self.relations.ordering_condition(level)
+            if influence is not None:
+                name = self.relations.catalog.column_name(influence.column)
                 raise RefusedError(
                     refuse(
                         "SP1201",
-                        f"the order of masked values would show by {name} in WHERE",
+                        "the order of masked values would show by"
+                        f" {name} in {influence.clause.value}",
                         f"{name} shares an index with a masked column. The server may change rows"
                         " in the order of that index, and the new rows lie in the order in which"
                         " they were changed.",
