@@ -111,7 +111,7 @@ class MaskedRelations:
         RETURNING gives them in it.
         """
         actions = {access.action for access in facts.accesses}
-        if actions.isdisjoint(_MAKE_ROWS) and not facts.columns:
+        if facts.is_by_key or (actions.isdisjoint(_MAKE_ROWS) and not facts.columns):
             return None
         for influence in facts.influences:
             relation = self.catalog.relations.get(influence.column.relation)
@@ -287,9 +287,7 @@ class MaskedRelations:
 
 def _is_total(relation: Relation, order: Sequence[str]) -> bool:
     """Whether ORDER BY these columns leaves nothing open."""
-    if relation.children and relation.kind != "p":
-        return False  # a primary key does not hold for the rows of children
-    key = next((c.columns for c in relation.constraints if c.primary), ())
+    key = relation.primary_key
     unique = {column.name for column in relation.columns if column.attnum in key}
     return bool(unique) and unique <= set(order)
 

@@ -176,7 +176,9 @@ class Analysis:
         )
         self.is_nested = False
         self.inside_with = False
-        self.has_where: bool | None = None
+        #: of every UPDATE and DELETE, also inside WITH: it has a WHERE, and its key is given
+        self.have_where: list[bool] = []
+        self.are_by_key: list[bool] = []
         self.inner: StatementFacts | None = None
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
@@ -439,10 +441,6 @@ class Analysis:
         """Writing to a relation through a view on it."""
         self._accesses.setdefault((relation, action, True), set()).update(columns)
 
-    def note_where(self, there: bool) -> None:
-        """UPDATE and DELETE, also inside WITH: one without WHERE is enough."""
-        self.has_where = there if self.has_where is None else self.has_where and there
-
     def influence(
         self, sources: Sources, clause: Clause, equality: bool = False, position: int = -1
     ) -> None:
@@ -575,7 +573,8 @@ class Analysis:
             setting_reads=tuple(self.setting_reads.items()),
             effects=tuple(self.effects),
             unknowns=tuple(self._unknowns),
-            has_where=self.has_where,
+            has_where=all(self.have_where) if self.have_where else None,
+            is_by_key=bool(self.are_by_key) and all(self.are_by_key),
             inner=self.inner,
             copy_format=self.copy_format,
             mentioned_columns=frozenset(self.mentioned_columns | self.seen),

@@ -373,6 +373,8 @@ class StatementFacts(Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
     has_where: bool | None = None
+    #: each UPDATE and DELETE in it gives the whole primary key of the row it writes
+    is_by_key: bool = False
     inner: StatementFacts | None = None
     copy_format: CopyFormat | None = None
     #: every column mentioned anywhere: errors about them are scrubbed

@@ -175,6 +175,7 @@ def adopt(analysis: Analysis, facts: StatementFacts) -> None:
         analysis.repeat(unknown)
     for flow in facts.flows:
         analysis.flow(flow.target, flow.sources, flow.position, flow.into)
+    analysis.are_by_key.append(facts.is_by_key)
     analysis.cast_parameters |= facts.cast_parameters
     analysis.mentioned_columns.update(facts.mentioned_columns)
 

@@ -259,6 +259,10 @@ SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued SET lab
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued SET label = 'same' WHERE label = 'same' ;; SELECT id FROM queued ;; SELECT id FROM queued ORDER BY ctid
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued q SET label = 'same' FROM orders o WHERE q.label = 'same' AND o.id = 1 RETURNING q.id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; WITH w AS (UPDATE queued SET label = label WHERE label = 'same' RETURNING id) SELECT id FROM w
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued SET label = 'same' WHERE (id = 1 OR label = 'same') RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued q SET label = 'same' FROM queued o WHERE o.id = 1 AND q.label = 'same' RETURNING q.id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; WITH one AS (UPDATE queued SET label = 'same' WHERE id = 1) UPDATE queued SET label = label WHERE label = 'same' RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE queued SET label = 'same' WHERE label = 'same' AND id = id RETURNING id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE v_queued SET label = 'same' WHERE label = 'same' RETURNING id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM queued WHERE label = 'same' RETURNING id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; PREPARE q AS DELETE FROM queued WHERE label = $1 RETURNING id ;; EXECUTE q('same')

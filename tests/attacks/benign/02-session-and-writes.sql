@@ -22,6 +22,7 @@ UPDATE notes SET title = (SELECT name FROM people WHERE people.id = notes.id)
 UPDATE cards SET holder = 'h' WHERE id = 1
 UPDATE queued SET label = 'same' WHERE id = 2 RETURNING id, label
 UPDATE queued SET label = 'other' WHERE id IN (1, 2)
+UPDATE queued SET label = 'other' WHERE id = 1 AND label = 'same' RETURNING id, label
 DELETE FROM queued WHERE label = 'none'
 MERGE INTO queued q USING (SELECT 3 AS id) s ON q.id = s.id WHEN MATCHED THEN UPDATE SET label = 'same'
 [since 18] UPDATE notes SET title = 'z' WHERE id = 1 RETURNING old.title, new.title

@@ -89,6 +89,15 @@ class Relation:
     owner: tuple[int, int] | None = None
 
     @property
+    def primary_key(self) -> frozenset[int]:
+        """Attribute numbers of columns by which no two rows are alike, where none can be for a
+        moment: of a primary key that is not deferrable.
+        """
+        if self.children and self.kind != "p":
+            return frozenset()  # it does not hold for the rows of children
+        return next((frozenset(c.columns) for c in self.constraints if c.primary), frozenset())
+
+    @property
     def qualified(self) -> str:
         return f"{self.schema}.{self.name}"
 

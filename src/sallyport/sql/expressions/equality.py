@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.catalog.snapshot import ColumnId, Relation
 from sallyport.sql.expressions.columns import find, item_named
 from sallyport.sql.facts import Comparison
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
@@ -52,6 +53,38 @@ def note_comparisons(analysis: Analysis, where: Node, scope: Scope) -> None:
         [item.relation for item in scope.items if item.variable >= 0]
     ):
         return
+    for node, reference, item, origin in _own_comparisons(analysis, where, scope):
+        position, parts = position_of(reference), len(reference.get("fields", []))
+        tree = shape({"A_Expr": node})
+        array = node.get("kind") == "AEXPR_OP_ANY" and "ParamRef" in node.get("rexpr", {})
+        parameters = frozenset(_parameters(node.get("lexpr", {}), node.get("rexpr", {})))
+        analysis.comparisons[position] = Comparison(
+            origin, item.variable, position, parts, tree, parameters, array
+        )
+
+
+def gives_key(
+    analysis: Analysis, where: Node, scope: Scope, relation: Relation, variable: int
+) -> bool:
+    """Whether WHERE compares every column of the primary key of this range variable (its byte
+    offset) with one constant: it lets at most one row through. Where the comparison converts the
+    column, more may pass, but then no index serves it.
+    """
+    key = relation.primary_key
+    for node, _, item, origin in _own_comparisons(analysis, where, scope) if key else ():
+        if item.variable == variable and node.get("kind") == "AEXPR_OP":
+            key = key - {origin.attnum} if origin.relation == relation.oid else key
+            if not key:
+                return True
+    return False
+
+
+def _own_comparisons(
+    analysis: Analysis, where: Node, scope: Scope
+) -> Iterator[tuple[Node, Node, Item, ColumnId]]:
+    """Conjuncts that compare a column of the query's own range variables with constants: the body,
+    the reference, the range variable, and the column of a relation.
+    """
     for node in conjuncts(where):
         reference = _reference(analysis, node, scope)
         if reference is None:
@@ -60,13 +93,7 @@ def note_comparisons(analysis: Analysis, where: Node, scope: Scope) -> None:
         item = _own_item(analysis, names, scope)
         value = item.column(names[-1]) if item is not None and not item.nullable else None
         if item is not None and value is not None and value.origin is not None:
-            position = position_of(reference)
-            tree = shape({"A_Expr": node})
-            array = node.get("kind") == "AEXPR_OP_ANY" and "ParamRef" in node.get("rexpr", {})
-            parameters = frozenset(_parameters(node.get("lexpr", {}), node.get("rexpr", {})))
-            analysis.comparisons[position] = Comparison(
-                value.origin, item.variable, position, len(names), tree, parameters, array
-            )
+            yield node, reference, item, value.origin
 
 
 def _parameters(*nodes: Node) -> Iterator[int]:

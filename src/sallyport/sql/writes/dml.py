@@ -4,8 +4,6 @@ back.
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import QUERIES, Analysis
@@ -13,7 +11,6 @@ from sallyport.sql.catalog.snapshot import ColumnId, Relation
 from sallyport.sql.expressions.calls import conversion, judge
 from sallyport.sql.expressions.columns import named_column, subscript
 from sallyport.sql.expressions.constant_uses import note
-from sallyport.sql.expressions.equality import compared_by_equality, note_comparisons
 from sallyport.sql.expressions.expression import distinct_rows, spread
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.lineage import Field, Value, derived
@@ -36,6 +33,7 @@ from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import RECORD
 from sallyport.sql.writes.constraints import note_partition, note_value, note_write
 from sallyport.sql.writes.hidden_code import set_off, writing
+from sallyport.sql.writes.where import where
 
 _RES_TARGET = fields("name val indirection")
 _RETURNING = fields("options exprs")
@@ -431,28 +429,6 @@ def _arbiters(analysis: Analysis, node: Node, scope: Scope) -> frozenset[ColumnI
     return frozenset(sources)
 
 
-def _selective(where: Node | None) -> bool:
-    """Whether a WHERE can leave out a row: ``WHERE true`` cannot, and counts as none."""
-    waiting: list[Any] = [where]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            if item.keys() & {"ColumnRef", "SubLink", "CurrentOfExpr"}:
-                return True
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return False
-
-
-def _where(analysis: Analysis, node: Node, scope: Scope) -> None:
-    if "whereClause" in node:
-        where = node["whereClause"]
-        with analysis.place(Clause.WHERE, compared_by_equality(analysis, where, scope)):
-            analysis.condition(analysis.expression(where, scope))
-        note_comparisons(analysis, where, scope)
-
-
 @QUERIES.on("UpdateStmt", "relation targetList whereClause fromClause returningClause withClause")
 def update(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
@@ -461,8 +437,7 @@ def update(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | 
     from_clause(analysis, node.get("fromClause", []), scope, (target.item,))
     written = assignments(analysis, target, node.get("targetList", []), scope)
     target.access(analysis, "update", written)
-    analysis.note_where(_selective(node.get("whereClause")))
-    _where(analysis, node, scope)
+    where(analysis, node, target.relation, target.position, scope)
     return returning(analysis, node.get("returningClause"), target, scope)
 
 
@@ -473,8 +448,7 @@ def delete(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | 
     target = WriteTarget(analysis, node["relation"])
     from_clause(analysis, node.get("usingClause", []), scope, (target.item,))
     target.access(analysis, "delete")
-    analysis.note_where(_selective(node.get("whereClause")))
-    _where(analysis, node, scope)
+    where(analysis, node, target.relation, target.position, scope)
     return returning(analysis, node.get("returningClause"), target, scope)
 
 
@@ -486,6 +460,7 @@ def merge(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | N
         with_clause(analysis, node["withClause"], scope)
     target = WriteTarget(analysis, node["relation"])
     source = from_item(analysis, node["sourceRelation"], scope, [])
+    analysis.are_by_key.append(False)
     both = Scope(scope.parent, [target.item, *source], scope.ctes)
     with analysis.place(Clause.MERGE_CONDITION):
         analysis.condition(analysis.expression(node["joinCondition"], both))
