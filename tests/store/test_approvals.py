@@ -9,18 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from sallyport.approvals.service import Approvals
+from sallyport.core.clock import ManualClock
 from sallyport.core.errors import RefusedError
 from sallyport.store import approvals as module
 from sallyport.store import database
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
+from sallyport.store.postgres import open_postgres
 from sallyport.store.sealing import Seal
 from tests.approvals.helpers import BINDING, House
+from tests.support.postgres import Server
+from tests.support.stores import store_database
 
 
 def test_an_older_database_is_migrated(tmp_path: Path) -> None:
@@ -68,6 +74,22 @@ def test_a_request_from_before_masks_were_sent(tmp_path: Path) -> None:
     refusal = house.service.use(request.id, BINDING)
     assert refusal is not None and refusal.code.id == "SP1404"
     house.close()
+
+
+def test_the_first_request_after_the_server_was_away_is_stored(
+    postgres: Server, tmp_path: Path
+) -> None:
+    with store_database(postgres) as address:
+        engine, clock = open_postgres(address), ManualClock()
+        store = SqlApprovalStore(engine, Seal(b"k" * 32))
+        house = House(tmp_path, clock, engine, store, Approvals(store, clock), {})
+        house.ask()
+        with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
+            gone = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+            assert db.execute(gone, (address.database,)).fetchall() == [(True,)]
+        house.ask(replace(BINDING, session="ses_9"))
+        assert len(store.open()) == 2
+        house.close()
 
 
 def test_both_texts_are_kept(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ _OPEN: Final = (Status.PENDING.value, Status.APPROVED.value)
 
 
 class SqlApprovalStore:
-    """On a connection of its own, used by one thread at a time. Raises RefusedError (SP1801) for
-    what cannot be written.
+    """Used by one thread at a time; in SQLite on a connection of its own. Raises RefusedError
+    (SP1801) for what cannot be written.
     """
 
     def __init__(self, engine: Engine, seal: Seal) -> None:
@@ -234,6 +234,9 @@ class SqlApprovalStore:
                 self.close()
                 _log.error("an approval cannot be stored", error=reason_of(error))
                 raise RefusedError(_refused("written")) from None
+            finally:
+                if is_postgresql(self._engine):
+                    self.close()  # kept by the pool, which asks whether it still works
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
