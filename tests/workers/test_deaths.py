@@ -27,6 +27,7 @@ from tests.workers.crew import (
     problems,
     process_of,
     serves_again,
+    wait_for_both,
     worker_of,
 )
 
@@ -128,6 +129,17 @@ def test_the_first_worker_is_killed(gateway: Gateway, database: Server) -> None:
     spared.close()
     wait_until_over(gateway)
     assert problems(gateway) == []
+
+
+def test_a_worker_is_killed_while_it_starts(gateway: Gateway) -> None:
+    """The others, which serve already, do not end for it."""
+    gateway.restart()
+    first, starting = pid_of(gateway, 0), wait_for(lambda: process_of(gateway, 1))
+    assert starting is not None
+    os.kill(starting.pid, signal.SIGKILL)
+    wait_for_both(gateway, times=2)
+    assert pid_of(gateway, 0) == first and pid_of(gateway, 1) != starting.pid
+    connect(gateway, 1).close()
 
 
 def test_all_are_told_to_stop(gateway: Gateway, database: Server) -> None:

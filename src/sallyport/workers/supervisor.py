@@ -123,8 +123,12 @@ class Supervisor:
         while True:
             began = time.monotonic()
             status = await self._live(place)
-            if self._stopping or not place.is_ready.is_set():
-                return max(status, 1) if status and not self._stopping else max(status, 0)
+            if self._stopping:
+                return max(status, 0)
+            # One that gave up says why, and so would the next; one that was killed (status < 0)
+            # says nothing about the next.
+            if not place.is_ready.is_set() and status >= 0:
+                return status
             if time.monotonic() - began > _STEADY:
                 place.pause = FIRST_PAUSE
             log.error("a worker died; it is started again", worker=place.number, status=status,
