@@ -261,7 +261,7 @@ def world(
         wait_for(lambda: all(row.status == "ended" for row in index.recent(limit=None)))
         wait_for(lambda: len(policies.recent()) == 3)
         search = StatementSearch(directory, writable=True)
-        StatementIndexer(Sessions(recorder.directory, index), search, share=1.0).fill()
+        StatementIndexer(Sessions(recorder.directory, index), search, alone=True).fill()
         approvals = Approvals(store, SystemClock())
         request = _ask(approvals, ids[0])
         gateway = FakeGateway(_live(ids), counters=_counters(), accepted=(issuer.url,))

@@ -75,7 +75,7 @@ def _index_statements(directory: Path, recordings: Path, keys: KeyRing, fetch: F
     engine = open_readonly(directory)
     try:
         sessions = Sessions(recordings, SqlSessionIndex(engine), keys=keys, fetch=fetch)
-        StatementIndexer(sessions, index, share=1.0).fill()
+        StatementIndexer(sessions, index, alone=True).fill()
     finally:
         engine.dispose()
     index.trim()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
@@ -52,8 +53,7 @@ _SETTLING: Final = 60.0
 _LONGEST_CURSOR: Final = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+class AuditEvent(Struct, frozen=True):
     """``time``: Unix seconds. ``session``: id of the recording; ``position``: the event's number in
     it, from 0. ``login``: who, of a session; of an action, the login of the gateway's own
     recording. ``event``: a Login, Statement, End, Gap or Action. ``complete`` and ``error``: of a
@@ -307,17 +307,15 @@ class EventJoiner:
             error = (
                 error_fields(first.reply) if first.complete and first.complete.sqlstate else None
             )
-            yield replace(
-                self._event(STATEMENT, login, first.statement),
-                complete=first.complete,
-                error=error,
-                recovered=first.recovered,
+            yield self._event(
+                STATEMENT, login, first.statement, first.complete, error, first.recovered
             )
 
-    def _event(self, kind: str, login: ev.Login, event: ev.Event) -> AuditEvent:
+    def _event(self, kind: str, login: ev.Login, event: ev.Event, *end: Any) -> AuditEvent:
+        """``end``: of a statement, the last three attributes."""
         position, self._position = self._position, self._position + 1
         return AuditEvent(
-            kind, login.started + event.at - login.at, self._session, position, login, event
+            kind, login.started + event.at - login.at, self._session, position, login, event, *end
         )
 
 

@@ -51,8 +51,15 @@ _BATCH: Final = 1000
 #: Seconds between passes over the record, and between reports of how far they got.
 _PAUSE: Final = 1.0
 _REPORT: Final = 5.0
-#: Of a core, which the indexer takes at most while a gateway runs.
-_SHARE: Final = 0.1
+#: Of a core, which the indexer takes at most: while nothing else of the gateway runs, and while the
+#: rest takes ``_BUSY`` of one or more, since statements would wait for the indexer.
+_IDLE_SHARE: Final = 0.3
+_BUSY_SHARE: Final = 0.03
+_BUSY: Final = 0.1
+#: Statements between looks at the time that they took, and seconds of it after which others come
+#: first.
+_LOOK: Final = 32
+_SLICE: Final = 0.002
 #: Seconds until what a statement does is in the files and their index.
 _SETTLED: Final = 5.0
 
@@ -225,17 +232,40 @@ def indexed(event: AuditEvent) -> IndexedStatement | None:
     )  # fmt: skip
 
 
+class _Turns:
+    """Leaves the interpreter to what else runs in this process. ``stop``: cuts every wait short.
+    ``all_mine``: nothing is left to others.
+    """
+
+    def __init__(self, stop: threading.Event, all_mine: bool) -> None:
+        self._stop, self._all_mine = stop, all_mine
+        self._wall, self._own, self._all = time.monotonic(), time.thread_time(), time.process_time()
+
+    def give(self) -> None:
+        """After a slice of one's own, by what the others took since the last one."""
+        wall, own, all_ = time.monotonic(), time.thread_time(), time.process_time()
+        used = own - self._own
+        if used < _SLICE or self._all_mine:
+            return
+        beside = max(all_ - self._all - used, 0.0) / max(wall - self._wall, used)
+        self._wall, self._own, self._all = wall, own, all_
+        self._stop.wait(used * (1 / share_beside(beside) - 1))
+
+
+def share_beside(rest: float) -> float:
+    """Of a core, for the indexer, while the rest of the process takes ``rest`` of one."""
+    return max(_BUSY_SHARE, _IDLE_SHARE * (1 - rest / _BUSY))
+
+
 class StatementIndexer:
-    """Puts what is recorded into the index, behind the recorder. ``share``: of a core, at most."""
+    """Puts what is recorded into the index, behind the recorder. ``alone``: nothing else runs in
+    this process.
+    """
 
     def __init__(
-        self,
-        sessions: Sessions,
-        index: StatementIndexPort,
-        *,
-        share: float = _SHARE,
+        self, sessions: Sessions, index: StatementIndexPort, *, alone: bool = False
     ) -> None:
-        self._sessions, self._index, self._share = sessions, index, share
+        self._sessions, self._index, self._alone = sessions, index, alone
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._follower: RecordFollower | None = None
@@ -276,11 +306,13 @@ class StatementIndexer:
         )  # what breaks off begins at the kept cursor again
         began, count, batch = time.time(), 0, []
         complete_until = self._index.state().complete_until
-        spent = time.thread_time()
+        turns = _Turns(self._stop, self._alone or deadline is not None)
         for event in follower.events(began):
             statement = indexed(event)
             if statement is not None:
                 batch.append(statement)
+                if not len(batch) % _LOOK:
+                    turns.give()
             if len(batch) >= _BATCH:
                 self._index.add(batch, str(follower.cursor), complete_until)
                 count += len(batch)
@@ -289,17 +321,11 @@ class StatementIndexer:
                     return count
                 if self._stop.is_set() and deadline is None:
                     return count
-                self._yield(time.thread_time() - spent)
-                spent = time.thread_time()
         if batch or began - self._reported >= _REPORT:
             self._index.add(batch, str(follower.cursor), began - _SETTLED)
             self._reported = began
         self._follower = follower
         return count + len(batch)
-
-    def _yield(self, cpu_seconds: float) -> None:
-        if self._share < 1:
-            self._stop.wait(cpu_seconds * (1 / self._share - 1))
 
     def _run(self) -> None:
         added = 0

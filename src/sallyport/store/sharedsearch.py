@@ -11,12 +11,10 @@ Each gateway puts in what it recorded and remembers how far it is; all search al
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -40,8 +38,9 @@ from sallyport.store.statementindex import (
     StatementHit,
     StatementQuery,
     hit_of,
-    place_of,
+    keyed,
     row_number,
+    shared_text,
     term_of,
     terms_of,
     trim_oldest,
@@ -112,13 +111,16 @@ class SharedStatementSearch:
         texts: dict[str, str] = {}
 
         def shared(values: tuple[Any, ...]) -> str:
-            encoded = json.dumps(values, separators=(",", ":"))
-            digest = hashlib.blake2b(encoded.encode(), digest_size=16).hexdigest()
-            texts[digest] = encoded
-            return digest
+            text, digest = shared_text(values)
+            texts[digest.hex()] = text
+            return digest.hex()
+
+        def taken_of(keys: list[int]) -> Iterable[int]:
+            query = select(search_statements.c.key).where(search_statements.c.key.in_(keys))
+            return connection.execute(query).scalars()
 
         rows = []
-        for key, statement in _keyed(connection, statements):
+        for key, statement in keyed(statements, taken_of):
             sql = statement.sql[:LONGEST]
             rows.append(
                 {
@@ -133,8 +135,8 @@ class SharedStatementSearch:
                 }
             )  # fmt: skip
         for digest, encoded in sorted(texts.items()):  # in one order: no two wait for each other
-            shared_text = insert(search_texts).values(digest=digest, text=encoded)
-            connection.execute(shared_text.on_conflict_do_nothing())
+            row = insert(search_texts).values(digest=digest, text=encoded)
+            connection.execute(row.on_conflict_do_nothing())
         connection.execute(insert(search_statements), rows)
 
     def trim(self) -> int:
@@ -248,26 +250,6 @@ class SharedStatementSearch:
                 limit = f"{PATIENCE:g} seconds"
                 raise SearchError(f"the search took more than {limit}. Ask for less") from None
             raise SearchError(f"the index of statements cannot be used: {reason}") from None
-
-
-def _keyed(
-    connection: Connection, statements: Sequence[IndexedStatement]
-) -> Iterator[tuple[int, IndexedStatement]]:
-    """With row numbers that nothing has, in their order."""
-    ordered = sorted(statements, key=place_of)
-    keys: list[int] = []
-    taken: set[int] = set()
-    while not keys or taken.intersection(keys):
-        keys, last = [], -1
-        for statement in ordered:
-            key = max(row_number(statement.at), last + 1)
-            while key in taken:
-                key += 1
-            keys.append(key)
-            last = key
-        query = select(search_statements.c.key).where(search_statements.c.key.in_(keys))
-        taken.update(connection.execute(query).scalars())
-    return zip(keys, ordered, strict=True)
 
 
 def _terms(query: StatementQuery) -> list[str]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from sallyport.core.errors import SallyportError
 
@@ -42,8 +44,7 @@ class SearchError(SallyportError):
     """The index of statements cannot be used, or not for this; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedStatement:
+class IndexedStatement(Struct, frozen=True):
     """``at``: Unix seconds. ``actors``: who acts for the subject. ``outcome``: allow | hold | deny.
     ``relations``, ``columns``, ``masked``: ``schema.relation`` and ``schema.relation.column``.
     ``seconds``: how long it took; it and ``rows`` are None when its end is not recorded.
@@ -141,9 +142,13 @@ class StatementIndexPort(Protocol):
 
 _WHO: Final = ("subject", "email", "actors", "agent", "label", "target")
 _WHAT: Final = ("rule", "relations", "columns", "masked")
+_HOW: Final = ("session", "outcome", "code", "sqlstate", "fingerprint")
+#: The kinds of those.
+_WHO_TERMS: Final = ("subject", "subject", "actor", "agent", "label", "target")
+_WHAT_TERMS: Final = ("rule", "relation", "column", "masked")
+_HOW_TERMS: Final = ("session", "verdict", "code", "sqlstate", "fingerprint")
 
-
-who_of, what_of = attrgetter(*_WHO), attrgetter(*_WHAT)
+who_of, what_of, _how_of = attrgetter(*_WHO), attrgetter(*_WHAT), attrgetter(*_HOW)
 
 
 def trim_oldest(held: int, maximum: int, delete_oldest: Callable[[int], int]) -> int:
@@ -211,21 +216,52 @@ def term_of(kind: str, value: str) -> str:
 
 def terms_of(statement: IndexedStatement) -> str:
     """Everything that the statement can be asked for, as words."""
-    pairs = [
-        ("subject", statement.subject), ("subject", statement.email), ("agent", statement.agent),
-        ("label", statement.label), ("target", statement.target), ("session", statement.session),
-        ("verdict", statement.outcome), ("code", statement.code), ("rule", statement.rule),
-        ("sqlstate", statement.sqlstate), ("fingerprint", statement.fingerprint),
-    ]  # fmt: skip
-    pairs += [("actor", actor) for actor in statement.actors]
-    for kind, names in (
-        ("relation", statement.relations),
-        ("column", statement.columns),
-        ("masked", statement.masked),
-    ):  # fmt: skip
-        for name in names:
-            pairs += [(kind, short) for short in _shorter(name)]
+    return _terms(who_of(statement), what_of(statement), _how_of(statement))
+
+
+@lru_cache(maxsize=2048)
+def _terms(who: tuple[Any, ...], what: tuple[Any, ...], how: tuple[Any, ...]) -> str:
+    """Of many statements; who sends the same again only with other values has the same terms."""
+    pairs = []
+    for kind, value in zip(
+        (*_WHO_TERMS, *_WHAT_TERMS, *_HOW_TERMS), (*who, *what, *how), strict=True
+    ):
+        if isinstance(value, str):
+            pairs.append((kind, value))
+        elif kind == "actor":
+            pairs += [(kind, name) for name in value]
+        else:
+            pairs += [(kind, short) for name in value for short in _shorter(name)]
     return " ".join(dict.fromkeys(term_of(kind, value) for kind, value in pairs if value))
+
+
+@lru_cache(maxsize=2048)
+def shared_text(values: tuple[Any, ...]) -> tuple[str, bytes]:
+    """What many statements have in common, as JSON, and its digest (16 bytes)."""
+    text = json.dumps(values, separators=(",", ":"))
+    return text, hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def keyed(
+    statements: Sequence[IndexedStatement], taken_of: Callable[[list[int]], Iterable[int]]
+) -> Iterator[tuple[int, IndexedStatement]]:
+    """With row numbers that nothing has, in their order. ``taken_of``: which of these some row
+    has.
+    """
+    ordered = sorted(statements, key=place_of)
+    keys: list[int] = []
+    taken: set[int] = set()
+    while not keys or taken.intersection(keys):
+        keys, last = [], -1
+        for statement in ordered:
+            last = max(row_number(statement.at), last + 1)
+            while last in taken:
+                last += 1
+            keys.append(last)
+        if not keys:
+            break
+        taken.update(taken_of(keys))
+    return zip(keys, ordered, strict=True)
 
 
 def _shorter(name: str) -> Iterator[str]:

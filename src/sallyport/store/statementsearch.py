@@ -16,12 +16,10 @@ wait. What it holds was masked before it was recorded.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -39,8 +37,9 @@ from sallyport.store.statementindex import (
     StatementHit,
     StatementQuery,
     hit_of,
-    place_of,
+    keyed,
     row_number,
+    shared_text,
     term_of,
     terms_of,
     trim_oldest,
@@ -188,7 +187,15 @@ class StatementSearch:
         """In the order of their keys: FTS5 writes a list for every row that is out of order."""
         texts = _Texts(connection)
         words, rows = [], []
-        for key, statement in _keyed(connection, statements):
+
+        def taken_of(keys: list[int]) -> list[int]:
+            marks = ", ".join("?" * len(keys))
+            rows_there = connection.execute(
+                f"SELECT key FROM statements WHERE key IN ({marks})", keys
+            )
+            return [key for (key,) in rows_there]
+
+        for key, statement in keyed(statements, taken_of):
             sql = statement.sql[:LONGEST]
             words.append((key, sql, terms_of(statement)))
             who, what = texts.key(who_of(statement)), texts.key(what_of(statement))
@@ -306,8 +313,7 @@ class _Texts:
         """Of a row that holds them as JSON."""
         key = self._keys.get(values)
         if key is None:
-            text = json.dumps(values, separators=(",", ":"))
-            digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            text, digest = shared_text(values)
             self._connection.execute(
                 "INSERT OR IGNORE INTO texts (digest, text) VALUES (?, ?)", (digest, text)
             )
@@ -329,19 +335,6 @@ def _set_facts(
         "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
         counting.items(),
     )
-
-
-def _keyed(
-    connection: sqlite3.Connection, statements: Sequence[IndexedStatement]
-) -> Iterable[tuple[int, IndexedStatement]]:
-    """With row numbers that nothing has, in their order."""
-    last = -1
-    for statement in sorted(statements, key=place_of):
-        key = max(row_number(statement.at), last + 1)
-        while connection.execute("SELECT 1 FROM statements WHERE key = ?", (key,)).fetchone():
-            key += 1
-        last = key
-        yield key, statement
 
 
 def _match(query: StatementQuery) -> str:
