@@ -4,7 +4,7 @@ statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sallyport.masking.plan import column_spec
@@ -13,7 +13,7 @@ from sallyport.policy.decision import ColumnMask, MaskSpec
 from sallyport.sql.catalog import system_views
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.catalog.system_views import is_substituted
-from sallyport.sql.facts import Clause, Influence, RangeVariable, StatementFacts
+from sallyport.sql.facts import Clause, RangeVariable, StatementFacts
 from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import SYSTEM_COLUMNS
 from sallyport.sql.queries.relation_items import relation_fields, view_facts
@@ -72,22 +72,45 @@ class MaskedRelations:
 
     def ordering_columns(self, relation: Relation) -> frozenset[int]:
         """Attribute numbers of columns that share an index, its predicate included, with a masked
-        one: a condition on them lets the server read rows in the order of masked values.
+        one, here or in a child: a condition on them lets the server read rows in the order of
+        masked values.
         """
         ordering = self._ordering.get(relation.oid)
         if ordering is None:
-            masked = frozenset(self.masks_of(relation))
-            members = [relation]
+            members, waiting = {relation.oid: relation}, [relation]
+            while waiting:
+                for oid in waiting.pop().children:
+                    child = self.catalog.relations.get(oid)
+                    if child is not None and oid not in members:
+                        members[oid] = child
+                        waiting.append(child)
+            hidden = {
+                column.name
+                for member in members.values()
+                for column in member.columns
+                if column.attnum in self.masks_of(member)
+            }
             beside: set[str] = set()
-            names = {column.attnum: column.name for column in relation.columns}
-            hidden = {names[number] for number in masked}
-            while members and hidden:
-                member = members.pop()
-                members += [r for oid in member.children if (r := self.catalog.relations.get(oid))]
+            for member in members.values() if hidden else ():
                 beside |= _indexed_beside(member, hidden)
-            ordering = frozenset(n for n, name in names.items() if name in beside)
+            ordering = frozenset(c.attnum for c in relation.columns if c.name in beside)
+            ordering |= self._computed_from(relation, ordering)
             self._ordering[relation.oid] = ordering
         return ordering
+
+    def _computed_from(self, relation: Relation, columns: frozenset[int]) -> frozenset[int]:
+        """Virtual generated columns: the server puts their expressions in their place, which an
+        index may have.
+        """
+        if all(column.generated != "v" for column in relation.columns):
+            return frozenset()
+        sources = frozenset(ColumnId(relation.oid, number) for number in columns)
+        fields = relation_fields(self.names, relation)
+        return frozenset(
+            column.attnum
+            for column, item in zip(relation.columns, fields, strict=True)
+            if column.generated == "v" and not sources.isdisjoint(item.value.sources)
+        )
 
     def is_ordered_by_masks(
         self, facts: StatementFacts, relation: Relation, definition: bool
@@ -95,43 +118,79 @@ class MaskedRelations:
         """Whether rows of this relation could come in the order of masked values. ``definition``:
         of a view, about whose rows the statement may have conditions of its own.
         """
+        if relation.kind == "v":
+            return self._may_be_ordered(relation) and (
+                definition or self._is_read_in_order(facts, relation)
+            )
         ordering = self.ordering_columns(relation)
         if not ordering:
             return False
         shape = facts.plain
         if shape is not None and shape.relation == relation.oid and not definition:
             names = {c.name for c in relation.columns if c.attnum in ordering}
-            return not names.isdisjoint(shape.names) and not _is_total(relation, shape.order)
-        used = facts.computed_with
-        return definition or any(ColumnId(relation.oid, n) in used for n in ordering)
+            uses = not names.isdisjoint(shape.names) or self._secured_by(relation)
+            return bool(uses) and not _is_total(relation, shape.order)
+        return definition or self._is_read_in_order(facts, relation)
 
-    def ordering_condition(self, facts: StatementFacts) -> Influence | None:
-        """A column's part in a condition about the rows that a statement writes, by which the
-        server may visit them in the order of masked values: new rows lie in that order, and
-        RETURNING gives them in it.
+    def _is_read_in_order(self, facts: StatementFacts, relation: Relation) -> bool:
+        """Whether the statement's conditions, or the database's own, may have the server read rows
+        by an index with masked values.
         """
-        actions = {access.action for access in facts.accesses}
-        if facts.is_by_key or (actions.isdisjoint(_MAKE_ROWS) and not facts.columns):
-            return None
-        for influence in facts.influences:
-            relation = self.catalog.relations.get(influence.column.relation)
-            if relation is None or influence.clause not in _CONDITIONS:
-                continue
-            if influence.column.attnum in self.ordering_columns(relation):
-                return influence
-        return None
+        return any(
+            self._secured_by(table)
+            or any(
+                ColumnId(table.oid, number) in facts.computed_with
+                for number in self.ordering_columns(table)
+            )
+            for table in self._tables_under(relation)
+        )
+
+    def _secured_by(self, relation: Relation) -> frozenset[int]:
+        """Those of its :meth:`ordering_columns` by which row security chooses its rows."""
+        if not relation.row_security:
+            return frozenset()
+        ordering = self.ordering_columns(relation)
+        conditions = [frozenset(c.columns) for c in relation.constraints if c.kind == "p"]
+        if any(0 in columns for columns in conditions):
+            return ordering
+        return ordering.intersection(*[frozenset[int]().union(*conditions)])
+
+    def ordering_condition(self, facts: StatementFacts) -> tuple[ColumnId, str] | None:
+        """A column by which the server may visit the rows that a statement writes, or copies, in
+        the order of masked values, and where it stands: new rows lie in that order, and RETURNING
+        and COPY give them in it.
+        """
+        makes_rows = not _MAKE_ROWS.isdisjoint([access.action for access in facts.accesses])
+        places = {column: "a foreign key that changes rows" for column in facts.cascades_by}
+        if not makes_rows:
+            places.clear()
+        if not facts.is_by_key and (makes_rows or facts.columns):
+            for influence in facts.influences:
+                if influence.clause in _CONDITIONS:
+                    places.setdefault(influence.column, influence.clause.value)
+            for column in self._secured_by_of(facts):
+                places.setdefault(column, "row security")
+        return next(((c, place) for c, place in places.items() if self._is_ordering(c)), None)
+
+    def _secured_by_of(self, facts: StatementFacts) -> Iterator[ColumnId]:
+        """:meth:`_secured_by` of the tables that a statement writes or that COPY names."""
+        copied = facts.kind == "copy_out" and not facts.range_variables
+        oids = [access.relation for access in facts.accesses] if copied else []
+        oids += [variable.relation for variable in facts.range_variables if variable.target]
+        for relation in filter(None, map(self.catalog.relations.get, oids)):
+            for table in self._tables_under(relation):
+                yield from (ColumnId(table.oid, number) for number in self._secured_by(table))
+
+    def _is_ordering(self, column: ColumnId) -> bool:
+        relation = self.catalog.relations.get(column.relation)
+        return relation is not None and column.attnum in self.ordering_columns(relation)
 
     def planned_by_masks(self, facts: StatementFacts) -> bool:
         """Whether the server may plan by statistics of masked values."""
         relations = self.catalog.relations
         for variable in facts.range_variables:
             relation = relations.get(variable.relation)
-            if relation is None:
-                continue
-            if relation.kind == "v" and self._may_be_ordered(relation):
-                return True
-            ordering = self.ordering_columns(relation)
-            if any(ColumnId(relation.oid, number) in facts.computed_with for number in ordering):
+            if relation is not None and self._is_read_in_order(facts, relation):
                 return True
         return False
 
@@ -139,7 +198,7 @@ class MaskedRelations:
         if self.masks_of(relation):
             return True
         if relation.kind != "v":
-            return False
+            return self._may_be_ordered(relation)
         facts = view_facts(self.names, relation)
         if not facts.read.isdisjoint(self.applied):
             return True
@@ -147,16 +206,36 @@ class MaskedRelations:
 
     def _may_be_ordered(self, relation: Relation) -> bool:
         """Whether there are :meth:`ordering_columns`, for a view in what is under it."""
-        if relation.kind != "v":
-            return bool(self.ordering_columns(relation))
         ordered = self._ordered_views.get(relation.oid)
         if ordered is None:
-            facts = view_facts(self.names, relation)
-            below = {variable.relation for variable in facts.range_variables}
-            relations = self.catalog.relations
-            ordered = any(self._may_be_ordered(relations[r]) for r in below if r in relations)
+            ordered = any(self.ordering_columns(table) for table in self._tables_under(relation))
             self._ordered_views[relation.oid] = ordered
         return ordered
+
+    def _tables_under(self, relation: Relation) -> Iterator[Relation]:
+        """A view's tables, also under the views in it; any other relation itself."""
+        waiting, seen = [relation], {relation.oid}
+        while waiting:
+            member = waiting.pop()
+            if member.kind != "v":
+                yield member
+                continue
+            below = {v.relation for v in view_facts(self.names, member).range_variables} - seen
+            seen |= below
+            relations = self.catalog.relations
+            waiting += [relations[oid] for oid in below if oid in relations]
+
+    def keeps_rows(self, view: Relation) -> bool:
+        """Whether a view only chooses rows of one table, and columns: the order of rows decides
+        nothing in it.
+        """
+        member: Relation | None = view
+        while member is not None and member.kind == "v":
+            shape = view_facts(self.names, member).plain
+            if shape is None or shape.is_limited or len(shape.outputs) != len(member.columns):
+                return False
+            member = self.catalog.relations.get(shape.relation)
+        return member is not None
 
     def concerns(self, facts: StatementFacts) -> bool:
         """Whether anything in a statement could have to be replaced; cheap."""
@@ -194,16 +273,21 @@ class MaskedRelations:
             return False
         if is_substituted(relation):
             return self.substitute(variable, facts, relation) is not None
+        if relation.kind == "v":
+            return self.is_masked(relation) or (
+                not self.policy.trusts_view(relation)
+                and self.is_ordered_by_masks(facts, relation, definition)
+            )
         if not self.is_masked(relation):
             return False
-        if relation.kind == "v" or explained:
+        if explained:
             return True
         masks = self.masks_of(relation)
         if self.is_ordered_by_masks(facts, relation, definition):
             return True
         if not any(ColumnId(relation.oid, number) in facts.read for number in masks):
             return False
-        return not self._is_plain(facts, relation, masks)
+        return definition or not self._is_plain(facts, relation, masks)
 
     def _is_plain(
         self, facts: StatementFacts, relation: Relation, masks: Mapping[int, MaskSpec]

@@ -39,7 +39,7 @@ from sallyport.sql.queries.relation_items import view_facts
 from sallyport.sql.rewrite.cascade import cascade_cut
 from sallyport.sql.rewrite.counters import counter_cuts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
-from sallyport.sql.rewrite.explain import COSTS_TELL, explain_cuts
+from sallyport.sql.rewrite.explain import COSTS_TELL, COUNTS_SEARCHES, explain_cuts
 from sallyport.sql.rewrite.groups import group_cuts
 from sallyport.sql.rewrite.proof import disproved
 from sallyport.sql.rewrite.ranges import (
@@ -61,8 +61,6 @@ _TELLS_TEXT = (
 )
 #: Statements whose queries run later, as they were written.
 _STORED_AS_WRITTEN = frozenset({"create_view"})
-#: The version of PostgreSQL since which EXPLAIN ANALYZE includes BUFFERS.
-_COUNTS_BUFFERS = 180000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,8 @@ class Rewriter:
             raise cannot_rewrite("No masked relation could be replaced in its text.")
         if facts.kind == "explain" and self.relations.policy.masks:
             told = any(map(self.relations.planned_by_masks, levels))
-            parts.append(Replacement(tuple(explain_cuts(tokens, facts, writes, told))))
+            version = self.relations.catalog.server_version
+            parts.append(Replacement(tuple(explain_cuts(tokens, facts, writes, told, version))))
         if replaced and facts.kind == "create_materialized_view":
             raise cannot_rewrite(
                 "The materialized view would store masked values for everybody.",
@@ -140,18 +139,22 @@ class Rewriter:
 
     def _check_order(self, facts: StatementFacts) -> None:
         for level in chain(facts) if self.relations.policy.masks else ():
-            influence = self.relations.ordering_condition(level)
-            if influence is not None:
-                name = self.relations.catalog.column_name(influence.column)
+            condition = self.relations.ordering_condition(level)
+            if condition is not None:
+                name, place = self.relations.catalog.column_name(condition[0]), condition[1]
+                hint = "Select the rows first, and write them by their primary key."
+                if level.kind == "copy_out":
+                    hint = "Use COPY (SELECT ...) TO STDOUT."
+                elif level.cascades_by and condition[0] in level.cascades_by:
+                    hint = "Change the rows that refer to it first, by their primary key."
                 raise RefusedError(
                     refuse(
                         "SP1201",
-                        "the order of masked values would show by"
-                        f" {name} in {influence.clause.value}",
-                        f"{name} shares an index with a masked column. The server may change rows"
-                        " in the order of that index, and the new rows lie in the order in which"
-                        " they were changed.",
-                        "Select the rows first, and write them by their primary key.",
+                        f"the order of masked values would show by {name} in {place}",
+                        f"{name} shares an index with a masked column. The server may visit rows in"
+                        " the order of that index, and they are copied, returned or written in the"
+                        " order in which they are visited.",
+                        hint,
                     )
                 )
 
@@ -165,14 +168,11 @@ class Rewriter:
             self.relations.replaced(level, explained=True) for level in levels
         ):
             return
-        if any(map(self.relations.planned_by_masks, levels)) and (
-            dict(facts.explain_options).get("costs", True)
-        ):
+        told = any(map(self.relations.planned_by_masks, levels))
+        if told and dict(facts.explain_options).get("costs", True):
             raise RefusedError(COSTS_TELL)
-        if (
-            explain_cuts(Tokens(sql), facts, writes, tells_statistics=False)
-            and self.relations.catalog.server_version >= _COUNTS_BUFFERS
-        ):
+        version = self.relations.catalog.server_version
+        if explain_cuts(Tokens(sql), facts, writes, told, version) and version >= COUNTS_SEARCHES:
             raise RefusedError(EXECUTES_WITH_BUFFERS)
 
     def proved(
@@ -320,6 +320,11 @@ class Rewriter:
         if relation.kind == "v" and not self.relations.is_wrapped(relation):
             body = self.subselects.proved(self._view(level, relation, variable.locked))
             return replace_range(level.tokens, variable, lambda only, sample: body, alias)
+        by_place = self.relations.is_ordered_by_masks(level.facts, relation, level.depth > 0)
+        if by_place and relation.kind == "v":
+            by_place = not self.relations.policy.trusts_view(relation)
+            if by_place and not self.relations.keeps_rows(relation):
+                raise self._opaque_view(relation, "it may show the order of masked values")
         columns = self.subselects.columns(level.facts, variable, relation)
         # an EXPLAIN would show how many rows the server expects to have a value
         moved = (
@@ -336,7 +341,6 @@ class Rewriter:
                 self.subselects.text(relation, columns, variable.locked, rows, by_place)
             )
 
-        by_place = self.relations.is_ordered_by_masks(level.facts, relation, level.depth > 0)
         cuts = [cut for _, cut, _ in moved]
         return [*cuts, *replace_range(level.tokens, variable, subselect, alias)]
 

@@ -100,8 +100,11 @@ class Subselects:
     ) -> str:
         """One over ``rows``, which is what stands behind FROM. ``locked``: FOR UPDATE may lock
         them. ``by_place``: they come as they lie in the relation, whatever index the server reads
-        them by.
+        them by; those of a view, which lie nowhere, by what they show.
         """
+        if by_place and relation.kind == "v":
+            body = self.text(relation, columns, locked, rows)
+            return _by_outputs(body, [f"{INNER}.{name}" for name, _, _ in columns], locked)
         masks = self.relations.masks_of(relation)
         shown = ", ".join(_entry(name, expression) for name, expression, _ in columns)
         places = f" ORDER BY {INNER}.tableoid, {INNER}.ctid" if by_place else ""
@@ -159,6 +162,13 @@ class Subselects:
             f"SELECT {', '.join(shown)} FROM ({body}) AS {INNER}"
             f" UNION ALL SELECT {', '.join(hidden)} FROM pg_catalog.pg_class AS {INNER} WHERE false"
         )
+
+
+def _by_outputs(body: str, outputs: list[str], locked: bool) -> str:
+    """Rows that look alike may come in any order."""
+    row = f"ROW({', '.join(outputs)})::pg_catalog.text"
+    text = f"SELECT {', '.join(outputs)} FROM ({body}) AS {INNER} ORDER BY {row}"
+    return f"WITH {INNER} AS (SELECT) {text}" if locked else text
 
 
 def source(relation: Relation) -> str:

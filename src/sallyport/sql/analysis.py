@@ -171,14 +171,13 @@ class Analysis:
             False  # a bare SELECT list at the top: the only place where set_config is followed
         )
         self.named_setting = ""  # but for set_config(name, ..) FROM pg_settings WHERE name = this
-        self.against_access_method = (
-            False  # comparing with pg_am.amname, as SQLAlchemy does with current_setting($1)
-        )
+        self.against_access_method = False  # pg_am.amname = current_setting($1), by SQLAlchemy
         self.is_nested = False
         self.inside_with = False
         #: of every UPDATE and DELETE, also inside WITH: it has a WHERE, and its key is given
         self.have_where: list[bool] = []
         self.are_by_key: list[bool] = []
+        self.cascades_by: set[ColumnId] = set()
         self.inner: StatementFacts | None = None
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
@@ -574,6 +573,7 @@ class Analysis:
             effects=tuple(self.effects),
             unknowns=tuple(self._unknowns),
             has_where=all(self.have_where) if self.have_where else None,
+            cascades_by=frozenset(self.cascades_by),
             is_by_key=bool(self.are_by_key) and all(self.are_by_key),
             inner=self.inner,
             copy_format=self.copy_format,

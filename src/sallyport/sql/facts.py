@@ -338,13 +338,15 @@ class PlainShape(Struct, frozen=True):
     :mod:`sallyport.sql.plain`.
 
     ``outputs``: names of the columns in the select list, "*" for a star. ``names``: every other
-    identifier in the statement. ``order``: names of the columns in ORDER BY.
+    identifier in the statement. ``order``: names of the columns in ORDER BY. ``is_limited``: LIMIT
+    or OFFSET chooses among its rows.
     """
 
     relation: int
     outputs: tuple[str, ...]
     names: frozenset[str]
     order: tuple[str, ...] = ()
+    is_limited: bool = False
 
 
 def meant_by(meant: bytes, number: int) -> int:
@@ -373,6 +375,8 @@ class StatementFacts(Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
     has_where: bool | None = None
+    #: foreign keys that cascade look up the rows that point at those written, by these columns
+    cascades_by: frozenset[ColumnId] = frozenset()
     #: each UPDATE and DELETE in it gives the whole primary key of the row it writes
     is_by_key: bool = False
     inner: StatementFacts | None = None

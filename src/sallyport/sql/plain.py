@@ -67,7 +67,9 @@ def plain_shape(tag: str, node: Node, variables: Mapping[int, RangeVariable]) ->
     own = {variable.name, source.get("relname", "")}
     if not own.isdisjoint(names) or not own.isdisjoint(outputs):
         return None  # it may be the whole row
-    return PlainShape(variable.relation, tuple(outputs), frozenset(names), tuple(order))
+    is_limited = not node.keys().isdisjoint(("limitCount", "limitOffset"))
+    shape = (variable.relation, tuple(outputs), frozenset(names), tuple(order))
+    return PlainShape(*shape, is_limited=is_limited)
 
 
 def _column(node: Node) -> str:

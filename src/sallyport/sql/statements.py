@@ -176,6 +176,7 @@ def adopt(analysis: Analysis, facts: StatementFacts) -> None:
     for flow in facts.flows:
         analysis.flow(flow.target, flow.sources, flow.position, flow.into)
     analysis.are_by_key.append(facts.is_by_key)
+    analysis.cascades_by |= facts.cascades_by
     analysis.cast_parameters |= facts.cast_parameters
     analysis.mentioned_columns.update(facts.mentioned_columns)
 

@@ -104,7 +104,8 @@ _IN_ARGUMENTS = """pg_catalog.position(t.tgargs,
           pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding())) > 0"""
 
 #: Indexes with every column in them and what they compute, checks and foreign keys, of relations
-#: that users made; and triggers whose functions nobody has to list, with the columns that decide
+#: that users made; the conditions of row security policies; and triggers whose functions nobody has
+#: to list, with the columns that decide
 #: whether they run or what they compute. (A hash index takes a value of any size: it refuses
 #: nothing. What an index INCLUDEs is not compared, but makes an entry longer.)
 CONSTRAINTS = f"""
@@ -142,6 +143,12 @@ SELECT k.conrelid, k.contype::text, pg_catalog.array_to_json(k.conkey), k.confre
   false
 FROM pg_catalog.pg_constraint k
 WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384 /*only k.conrelid*/
+UNION ALL
+SELECT l.polrelid, 'p', pg_catalog.array_to_json(ARRAY(
+    SELECT v[1]::int4 FROM pg_catalog.regexp_matches(
+      l.polqual::text, ':varattno ([0-9]+)', 'g') v ORDER BY 1)),
+  0, NULL::json, '', '', '', l.polname, false
+FROM pg_catalog.pg_policy l WHERE l.polqual IS NOT NULL /*only l.polrelid*/
 ORDER BY 1, 2, 4, 9, 8"""
 
 #: Indexes by name, with the relation they are on; of relations that users made.

@@ -75,4 +75,23 @@ CREATE FUNCTION f_stable(n int) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn 
 CREATE FUNCTION f_whole(s small) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ($1).ssn';
 CREATE FUNCTION f_name(n int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM public.small WHERE id = n';
 CREATE VIEW v_calls AS SELECT id, name, f_stable(id) AS called FROM noted;
+
+-- What has the server read rows by an index that the statement does not name: a child's own, that of a foreign key, row security.
+CREATE TABLE base (id int, town text);
+CREATE TABLE base_kid (secret text) INHERITS (base);
+CREATE INDEX base_kid_secret ON base_kid (secret, id);
+CREATE TABLE owners (id int PRIMARY KEY, code int UNIQUE);
+CREATE TABLE owned (id int PRIMARY KEY, owner_code int REFERENCES owners (code) ON UPDATE CASCADE ON DELETE SET NULL, secret text);
+CREATE INDEX owned_owner ON owned (owner_code, secret);
+CREATE TABLE grouped (id int PRIMARY KEY, grp int, secret text, next int GENERATED ALWAYS AS (grp + 1) STORED);
+CREATE INDEX grouped_secret ON grouped (secret, grp);
+CREATE INDEX grouped_computed ON grouped ((grp + 1), secret);
+CREATE TABLE tenants (id int PRIMARY KEY, tenant int, name text, secret text);
+CREATE UNIQUE INDEX tenants_secret ON tenants (tenant, secret);
+ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenants FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON tenants USING (tenant = 1);
+CREATE VIEW v_tenants AS SELECT id, name, secret FROM tenants;
+CREATE VIEW v_ten AS SELECT id, name, tenant FROM tenants ORDER BY tenant LIMIT 10;
+CREATE VIEW v_grouped AS SELECT id, grp AS part FROM grouped;
 RESET ROLE;

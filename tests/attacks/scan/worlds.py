@@ -253,6 +253,31 @@ def _few(world: int) -> Iterator[tuple[str, list[Row]]]:
     )
 
 
+def _by_index(world: int) -> Iterator[tuple[str, list[Row]]]:
+    """Tables that the server reads by an index with masked values in it: in each world they are in
+    another order, and in few or many parts.
+    """
+    dice = random.Random(f"{world}/by index")
+    kinds = "abc" if world == 1 else _LETTERS
+    secrets = [
+        f"{999 - n:03}" * 9 if world == 2 else f"{dice.choice(kinds) * 20}{_word(dice, 7, 7)}"
+        for n in range(900)
+    ]
+    yield "base", [{"id": n, "town": f"town {n % 3}"} for n in range(1, 9)]
+    yield (
+        "base_kid",
+        [{"id": n, "town": f"town {n % 3}", "secret": secrets[n]} for n in range(10, 300)],
+    )
+    yield "owners", [{"id": n, "code": n * 10} for n in range(1, 31)]
+    yield (
+        "owned",
+        [{"id": n, "owner_code": n % 30 * 10 + 10, "secret": secrets[n]} for n in range(900)],
+    )
+    yield "grouped", [{"id": n, "grp": n % 50, "secret": secrets[n] * 9} for n in range(900)]
+    rows = [{"id": n, "tenant": n % 30, "name": f"name {n}"} for n in range(900)]
+    yield "tenants", [row | {"secret": secrets[n]} for n, row in enumerate(rows)]
+
+
 def _public() -> Iterator[tuple[str, list[Row]]]:
     yield (
         "orders",
@@ -272,6 +297,7 @@ def tables(world: int) -> Iterator[tuple[str, list[Row]]]:
     yield "customers", [_customer(world, number) for number in range(1, CUSTOMERS + 1)]
     yield "small", [_small(world, number) for number in range(1, SMALL + 1)]
     yield from _few(world)
+    yield from _by_index(world)
     yield from _public()
 
 

@@ -38,7 +38,8 @@ class Constraint:
     """kind: u unique index or primary key, x exclusion, c check, f foreign key, i any other index,
     n an index with what it INCLUDEs, e expressions and predicate of an index (``expression``: as
     text, with commas between them), t a trigger that PostgreSQL or a known extension brings (by
-    these columns it runs, or computes). Columns are attribute numbers, those in expressions
+    these columns it runs, or computes), p the condition of a row security policy (attribute numbers
+    of other relations in it among its columns). Columns are attribute numbers, those in expressions
     included; 0 is the whole row.
 
     on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c

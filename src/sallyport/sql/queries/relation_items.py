@@ -31,6 +31,8 @@ from sallyport.sql.facts import (
 from sallyport.sql.lineage import FUNCTION_SOURCE, Field, Sources, Value, as_row
 from sallyport.sql.names.resolve import SYSTEM, NameResolver
 from sallyport.sql.names.scope import Item, Scope, index_fields
+from sallyport.sql.nodes import tag_of
+from sallyport.sql.plain import plain_shape
 from sallyport.sql.text.parse import MAX_LENGTH, Node, parse
 
 _READABLE_KINDS = frozenset("rpvmfS")
@@ -162,6 +164,8 @@ def view_facts(names: NameResolver, view: Relation) -> StatementFacts:
         if columns is None:
             inner.unknown("SP1102", f"cannot determine the definition of view {view.qualified}")
         inner.output(columns)
+        if tree is not None:
+            inner.plain = plain_shape(*tag_of(tree), inner.range_variables)
         definition = names.definitions[view.oid] = inner.facts(0, 0)
     return definition
 

@@ -18,14 +18,22 @@ COSTS_TELL = refuse(
     "The costs of an index with a masked column depend on its values.",
     "Use EXPLAIN (COSTS OFF).",
 )
+#: The version of PostgreSQL since which EXPLAIN ANALYZE counts searches of indexes, and BUFFERS.
+COUNTS_SEARCHES = 180000
+SEARCHES_TELL = refuse(
+    "SP1201",
+    "EXPLAIN ANALYZE would reveal statistics of masked values",
+    "It counts the searches of an index, which depend on the values of a masked column in it.",
+    "Use EXPLAIN without ANALYZE.",
+)
 
 
 def explain_cuts(
-    tokens: Tokens, facts: StatementFacts, writes: bool, tells_statistics: bool
+    tokens: Tokens, facts: StatementFacts, writes: bool, tells_statistics: bool, version: int
 ) -> list[Cut]:
     """What switches BUFFERS off, which ANALYZE includes since PostgreSQL 18, and COSTS, where
     ``tells_statistics``: an index with masked values may be used, whose cost the planner guesses
-    from their statistics. ``writes``: a relation with masks is written.
+    from their statistics. ``writes``: a relation with masks is written. ``version``: the server's.
 
     Raises RefusedError (SP1201) for options that tell sizes or statistics.
     """
@@ -42,6 +50,8 @@ def explain_cuts(
         )
     if tells_statistics and options.get("costs"):
         raise RefusedError(COSTS_TELL)
+    if tells_statistics and options.get("analyze") and version >= COUNTS_SEARCHES:
+        raise RefusedError(SEARCHES_TELL)
     if options.get("analyze") and writes:
         raise RefusedError(
             refuse(

@@ -124,7 +124,11 @@ def _refused(
                 False,
                 position,
             )
-        elif reached and not value.bare and not is_bounded(analysis, (column,)):
+        elif (
+            reached
+            and constraint.kind != "p"
+            and not (value.bare or is_bounded(analysis, (column,)))
+        ):
             # an index takes values up to a size
             analysis.influence(value.sources, Clause.INDEX_SIZE, False, position)
     if any(column.attnum in c.columns for c in computed):
@@ -219,7 +223,7 @@ def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
         return
     if constraint.kind in "iuxn" and write.action == "update":
         _entry(analysis, write, columns)
-    if constraint.kind in "ietn":
+    if constraint.kind in "ietnp":
         return
     if constraint.kind == "f":
         plain = all(changed.get(column, False) for column in columns)
@@ -344,6 +348,7 @@ def _referenced(
                 for column in constraint.referenced_columns:
                     _note(analysis, above.relation, column, Clause.FOREIGN_KEY, True, position)
                 continue
+            analysis.cascades_by.update(ColumnId(child, n) for n in constraint.columns)
             analysis.access_under(child, under.action, [ColumnId(child, n) for n in under.changed])
             _written_under(analysis, under, constraint, position)
             key = (child, under.action, frozenset(under.changed))
