@@ -36,7 +36,7 @@ from sallyport.sql.catalog.snapshot import Relation
 from sallyport.sql.catalog.system_views import is_substituted
 from sallyport.sql.facts import RangeVariable, StatementFacts
 from sallyport.sql.queries.relation_items import view_facts
-from sallyport.sql.rewrite.cascade import cascade_cut
+from sallyport.sql.rewrite.cascade import cascade_cuts
 from sallyport.sql.rewrite.counters import counter_cuts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.rewrite.explain import COSTS_TELL, COUNTS_SEARCHES, explain_cuts
@@ -102,7 +102,7 @@ class Rewriter:
     def statement(self, sql: bytes, facts: StatementFacts) -> Replacement:
         """The cuts for one statement of the script ``sql``. Raises RefusedError."""
         if facts.cascades:
-            return Replacement((cascade_cut(sql, facts),))
+            return Replacement(cascade_cuts(sql, facts))
         levels = [level for level in chain(facts) if level.range_variables or level.counter_calls]
         self._check_order(facts)
         if facts.kind in _STORED_AS_WRITTEN or not any(map(self.relations.concerns, levels)):
@@ -186,7 +186,10 @@ class Rewriter:
             raise cannot_rewrite(*_TELLS_TEXT)
         variables: dict[int, RangeVariable] = {}
         positions: set[int] = set()
+        emptied: set[int] = set()
         for facts in statements:
+            if facts.kind == "truncate":
+                emptied.update(access.relation for access in facts.accesses)
             for level in chain(facts):
                 variables.update(
                     (variable.position, variable) for variable in level.range_variables
@@ -195,7 +198,8 @@ class Rewriter:
                     variable.position
                     for variable in self.relations.replaced(level, self._is_never_plain(facts))
                 )
-        self._prove(rewritten, variables, frozenset(positions), self.relations.path)
+        path = self.relations.path
+        self._prove(rewritten, variables, frozenset(positions), path, frozenset(emptied))
         return rewritten
 
     def _prove(
@@ -204,9 +208,11 @@ class Rewriter:
         variables: Mapping[int, RangeVariable],
         positions: frozenset[int],
         path: tuple[str, ...],
+        emptied: frozenset[int] = frozenset(),
     ) -> None:
+        catalog = self.relations.catalog
         try:
-            why = disproved(rewritten, variables, positions, self.relations.catalog, path)
+            why = disproved(rewritten, variables, positions, catalog, path, emptied)
         except RefusedError:
             why = "nothing that can be parsed"
         if why:

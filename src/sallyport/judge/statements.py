@@ -30,6 +30,7 @@ from sallyport.judge.verdict import (
     ScannedColumn,
     ScriptVerdict,
     Verdict,
+    cascade_notices,
     failure,
     goes_apart,
     script_permit,
@@ -362,8 +363,8 @@ class Statements:
         values it stores; b"" for none. ``compared``: positions of references that see the value.
         """
         masks = self.subject_policy.masks
-        if not self.subject_policy.notices:
-            return b""
+        if facts.truncates or not self.subject_policy.notices:
+            return cascade_notices(facts)
         seen = {
             column
             for level in chain(facts)
@@ -382,13 +383,11 @@ class Statements:
             ) & masks.keys()
         if not seen:
             return b""
-        name_resolver = sorted(
-            f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen
-        )
+        names = sorted(f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen)
         return notice_response(
             "NOTICE",
             "00000",
-            f"[SP2001] computed with masked values of {', '.join(name_resolver)}",
+            f"[SP2001] computed with masked values of {', '.join(names)}",
             detail=MASKS_DETAIL,
             hint=MASKS_HINT,
         )

@@ -20,6 +20,7 @@ from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.text import template
 from sallyport.sql.text.parse import too_deep
+from sallyport.wire.backend import notice_response
 
 log = structlog.get_logger("sallyport.judge")
 
@@ -204,6 +205,16 @@ class ScriptVerdict(Struct):
         if self.rewritten is None or self.pieces is None:
             return self.rewritten
         return Rewritten(sql, template.cuts_in(sql, self.rewritten.cuts))
+
+
+def cascade_notices(facts: StatementFacts) -> bytes:
+    """What PostgreSQL says of each table that TRUNCATE CASCADE reaches (src/backend/commands/
+    tablecmds.c, ExecuteTruncateGuts); b"" for none.
+    """
+    return b"".join(
+        notice_response("NOTICE", "00000", f'truncate cascades to table "{emptied.name}"')
+        for emptied in facts.truncates
+    )
 
 
 def goes_apart(verdicts: Sequence[Verdict], count: int) -> bool:

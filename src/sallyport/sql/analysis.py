@@ -204,9 +204,8 @@ class Analysis:
         ] = {}  # functions that were called here, and why their body was not walked
         self.cast_parameters: set[tuple[int, int]] = set()
         self.declared_types: tuple[int, ...] = ()
-        self.resolves_names_at_run_time = False
-        # inside such a body: what $1, $2, ... stand for
-        self.parameters: tuple[Value, ...] | None = None
+        self.resolves_names_at_run_time = self.tells_text = False
+        self.parameters: tuple[Value, ...] | None = None  # in such a body: what $1, ... stand for
         self.range_variables: dict[int, RangeVariable] = {}
         self.levels = 0  # of queries with range variables, so far
         self.locked: set[int] = set()  # positions of range variables
@@ -215,9 +214,9 @@ class Analysis:
         self.row_references: dict[int, RowReference] = {}
         self.counter_calls: dict[int, None] = {}
         self.starred: set[int] = set()
-        self.tells_text = False
         self.cascades, self.unread_code = False, ""
         self.drops_first: tuple[DependantDrop, ...] = ()
+        self.truncates: tuple[Relation, ...] = ()
         self.distinguished: set[ColumnId] = set()
         self.system_columns: set[ColumnId] = set()
         self.positional: set[int] = set()
@@ -603,6 +602,7 @@ class Analysis:
             cascades=self.cascades,
             unread_code=self.unread_code,
             drops_first=self.drops_first,
+            truncates=self.truncates,
             distinguished=frozenset(self.distinguished),
             schema_references=tuple(self.schema_references.values()),
             groupings=tuple(self.groupings),

@@ -21,6 +21,7 @@ from sallyport.sql.ddl import code as ddl_code
 from sallyport.sql.ddl import names as ddl_names
 from sallyport.sql.ddl import objects as ddl_objects
 from sallyport.sql.ddl import tables as ddl_tables
+from sallyport.sql.ddl import truncate as ddl_truncate
 from sallyport.sql.ddl import views as ddl_views
 from sallyport.sql.expressions import expression as expressions
 from sallyport.sql.expressions import function_calls, json_xml
@@ -47,6 +48,7 @@ HANDLERS = (
     ddl_names,
     ddl_objects,
     ddl_tables,
+    ddl_truncate,
     ddl_views,
     dml,
     expressions,

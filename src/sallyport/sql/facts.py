@@ -436,6 +436,8 @@ class StatementFacts(Struct, frozen=True):
     cascades: bool = False
     #: what it reaches, as far as that is known, dependants first (sallyport.sql.ddl.dependants)
     drops_first: tuple[DependantDrop, ...] = ()
+    #: what TRUNCATE CASCADE empties besides what it names (sallyport.sql.ddl.truncate)
+    truncates: tuple[Relation, ...] = ()
     #: relations all of whose columns a ``*`` stands for
     starred: frozenset[int] = frozenset()
     groupings: tuple[Grouping, ...] = ()

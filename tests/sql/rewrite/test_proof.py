@@ -248,6 +248,19 @@ def test_statements_beside_those_that_changed(rewriting_database: RewritingDatab
             assert ("not judged" in said) is beside.startswith(("lock", "truncate"))
 
 
+def test_what_truncate_lists_was_judged(rewriting_database: RewritingDatabase) -> None:
+    """Whether the gateway listed it or the client."""
+    catalog = rewriting_database.catalog
+    oids = {name: catalog.relation_by_name["s", name].oid for name in ("products", "lines")}
+    sql = b"truncate products cascade"
+    cuts = [Cut(17, 17, b', ONLY "s"."lines"'), Cut(18, 25, b"RESTRICT")]
+    for emptied in (frozenset(), *map(frozenset, ([oids["lines"]], [oids["products"]]))):
+        said = disproved(Rewritten(sql, cuts), {}, frozenset(), catalog, PATH, emptied)
+        assert "not judged" in said
+    every = frozenset(oids.values())
+    assert disproved(Rewritten(sql, cuts), {}, frozenset(), catalog, PATH, every) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [

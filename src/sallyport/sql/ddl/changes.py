@@ -1,11 +1,12 @@
-"""Changes of the schema: what they all share, and DROP, TRUNCATE, VACUUM, REINDEX and indexes.
+"""Changes of the schema: what they all share, and DROP, VACUUM, REINDEX and indexes.
 
 A change passes when three things are known of it: which relations and names it concerns (policy's
 ``relations`` are matched against the old name and the new), that masked data does not come to stand
 under a name that has no mask, and what expressions, defaults and checks in it compute and call.
 Tables are in :mod:`sallyport.sql.ddl.tables` and :mod:`sallyport.sql.ddl.alter`, new names in
 :mod:`sallyport.sql.ddl.names`, views in :mod:`sallyport.sql.ddl.views`, other objects in
-:mod:`sallyport.sql.ddl.objects`, and what stays refused, with what to do instead, in
+:mod:`sallyport.sql.ddl.objects`, TRUNCATE in :mod:`sallyport.sql.ddl.truncate`, and what stays
+refused, with what to do instead, in
 :mod:`sallyport.sql.ddl.refused`.
 """
 
@@ -28,7 +29,7 @@ from sallyport.sql.queries.from_items import RANGE_VAR
 from sallyport.sql.queries.relation_items import expand, relation_item
 from sallyport.sql.text.parse import Node
 from sallyport.sql.writes.constraints import note_entries
-from sallyport.sql.writes.hidden_code import computing, truncating
+from sallyport.sql.writes.hidden_code import computing
 
 on = STATEMENTS.on
 
@@ -442,27 +443,7 @@ def on_relation(
     return relation
 
 
-# TRUNCATE, VACUUM, ANALYZE
-
-
-@on("TruncateStmt", "relations restart_seqs behavior")
-def _truncate(analysis: Analysis, node: Node, position: int) -> None:
-    analysis.kind = "truncate"
-    if node.get("behavior") == "DROP_CASCADE":
-        analysis.unknown(
-            "SP1102",
-            "cannot determine which tables TRUNCATE CASCADE would empty",
-            "List the tables.",
-        )
-    for item in node.get("relations", []):
-        body = item["RangeVar"]
-        analysis.check("RangeVar", body, RANGE_VAR)
-        relation = analysis.named_relation(body)
-        if relation is None:
-            continue
-        for part in with_descendants(analysis, relation) if body.get("inh") else (relation,):
-            analysis.access(part.oid, "truncate")
-            truncating(analysis, part)
+# VACUUM, ANALYZE
 
 
 @on("VacuumStmt", "options rels is_vacuumcmd")

@@ -44,15 +44,21 @@ def disproved(
     masked: frozenset[int],
     catalog: CatalogSnapshot,
     path: tuple[str, ...],
+    emptied: frozenset[int] = frozenset(),
 ) -> str:
     """Why the text must not be sent, or "". Subselects in it are those of :func:`is_subselect`.
 
     ``variables``: every range variable that the analysis saw, by position in the original.
-    ``masked``: positions of those that had to be replaced. Raises RefusedError where the text does
-    not parse.
+    ``masked``: positions of those that had to be replaced. ``emptied``: OIDs of what TRUNCATE was
+    judged for. Raises RefusedError where the text does not parse.
     """
     rewritten = rewritten.skeleton()
     for statement in parse_counted(rewritten.text, MAX_LENGTH).statements:
+        is_changed = rewritten.is_changed(statement.start, statement.end)
+        if "TruncateStmt" in statement.node:
+            if is_changed and not _named(statement.node, catalog, path) <= emptied:
+                return "a table to empty that was not judged"
+            continue
         for node, is_target in _range_variables(statement.node):
             offset = position_of(node)
             if rewritten.is_made(offset):
@@ -60,7 +66,7 @@ def disproved(
                     return "an unexpected relation outside the gateway's subselects"
                 continue
             variable = variables.get(rewritten.before(offset))
-            if variable is None and not rewritten.is_changed(statement.start, statement.end):
+            if variable is None and not is_changed:
                 # a statement as it was judged, like LOCK TABLE, whose relations are no range
                 # variables
                 continue
@@ -93,6 +99,10 @@ def _range_variables(root: Node) -> Iterator[tuple[Node, bool]]:
                 yield value, True
             else:
                 level.append((key, value))
+
+
+def _named(root: Node, catalog: CatalogSnapshot, path: tuple[str, ...]) -> set[int]:
+    return {_relation(node, catalog, path) for node, _ in _range_variables(root)}
 
 
 def _relation(node: Node, catalog: CatalogSnapshot, path: tuple[str, ...]) -> int:
