@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from sallyport.app.gateway_store import prompt_engine
 from sallyport.core.announcements import MAXIMUM_BODY, Announcements, Topic
@@ -214,6 +215,25 @@ def test_one_call_that_is_not_answered_is_the_last_that_waits(
 
     with store_database(postgres) as address:
         in_loop(lambda: test(address))
+
+
+def test_a_statement_that_runs_out_of_time_makes_the_store_suspect(address: StoreAddress) -> None:
+    """As where the server answers, and its disk does not."""
+
+    async def test() -> None:
+        async with linked(address, "a") as link:
+            engine = prompt_engine(address, link)
+            with pytest.raises(DBAPIError, match="57014"), engine.connect() as connection:
+                connection.execute(text("SET statement_timeout = '50ms'"))
+                connection.execute(text("SELECT pg_sleep(60)"))
+            assert link.is_lost
+            await until(lambda: not link.is_lost)  # it could be written
+            with pytest.raises(DBAPIError, match="22012"), engine.connect() as connection:
+                connection.execute(text("SELECT 1 / 0"))
+            assert not link.is_lost
+            engine.dispose()
+
+    in_loop(test)
 
 
 def test_a_store_that_is_lost_is_refused_without_asking_it(postgres: Server) -> None:

@@ -29,6 +29,7 @@ from sallyport.store.dialect import StoreLostError
 from sallyport.store.link import StoreLink
 from sallyport.store.mark import identity_of, open_shared_store, open_store
 from sallyport.store.postgres import PROMPT, StoreAddress, engine_of
+from sallyport.store.postgresdialect import sqlstate_of
 from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.sealing import Seal, open_seal
 from sallyport.store.sessions import SqlSessionIndex
@@ -38,6 +39,9 @@ from sallyport.store.writer import Writer
 NAME_FILE: Final = "gateway.name"
 #: Seconds that what other gateways count is good for at least: some exchanges.
 _COUNTS_GOOD: Final = 5.0
+#: The SQLSTATE of a statement that ran into ``statement_timeout``: the server answers, the store
+#: does not (PostgreSQL, appendix A).
+_QUERY_CANCELED: Final = "57014"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,8 @@ def prompt_engine(address: StoreAddress, link: StoreLink) -> Engine:
             raise StoreLostError(f"the store cannot be reached: {link.problem}")
 
     def suspect(context: ExceptionContext) -> None:
-        if isinstance(context.original_exception.__cause__, TimeoutError):
+        error = context.original_exception
+        if isinstance(error.__cause__, TimeoutError) or sqlstate_of(error) == _QUERY_CANCELED:
             link.suspect()
 
     engine = engine_of(address, PROMPT)

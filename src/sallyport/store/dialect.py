@@ -42,8 +42,9 @@ def clock(engine: Engine | Connection) -> ColumnElement[float]:
 
 @contextmanager
 def flushed(connection: Connection) -> Iterator[None]:
-    """One transaction, which is on the disk once it is over (``synchronous_commit``; SQLite's
-    ``synchronous = FULL``).
+    """One transaction, which is on the disk once it is over, and on that of a synchronous standby
+    (``synchronous_commit``; SQLite's ``synchronous = FULL``). An error leaves open whether it was
+    committed.
     """
     if is_postgresql(connection):
         with connection.begin():

@@ -43,6 +43,8 @@ _PAUSES: Final = (0.25, 5.0)
 _WAITING: Final = 1000
 #: Seconds that a start waits for its name: until PostgreSQL has noticed that a host is gone.
 _NAME_WAIT: Final = 30.0
+#: Writes to the WAL and nowhere else: a message of logical decoding, which nobody reads.
+_WRITE: Final = "SELECT pg_logical_emit_message(true, 'sallyport', '')"
 #: How PostgreSQL notices it: within 11 seconds.
 _KEEPALIVES: Final = {
     "tcp_keepalives_idle": "5",
@@ -195,17 +197,24 @@ class StoreLink:
             except _errors() as error:
                 problem = error
                 continue
-            if await self._can_be_written(connection):
+            if await self._can_be_written(connection, writing=self._is_suspected):
                 return connection
             connection.terminate()
             problem = StoreError(f"{host}:{port} is a standby, or does not answer")
         raise problem
 
-    async def _can_be_written(self, connection: Any) -> bool:
+    async def _can_be_written(self, connection: Any, *, writing: bool) -> bool:
+        """``writing``: a call timed out. Ask for what it may have waited for: a transaction that is
+        on the disk, and on that of a synchronous standby. A server can answer all else without it.
+        """
         try:
-            return bool(await connection.fetchval(READ_ONLY, timeout=_ANSWER) == "off")
+            if await connection.fetchval(READ_ONLY, timeout=_ANSWER) != "off":
+                return False
+            if writing:
+                await connection.fetchval(_WRITE, timeout=_ANSWER)
         except _errors():
             return False
+        return True
 
     async def _connect_to(self, host: str, port: int) -> Any:
         import asyncpg
@@ -221,7 +230,11 @@ class StoreLink:
             ssl=address.context or False,
             timeout=seconds,
             command_timeout=max(seconds, _ANSWER),
-            server_settings={"application_name": f"sallyport {self._name}"[:63], **_KEEPALIVES},
+            server_settings={
+                "application_name": f"sallyport {self._name}"[:63],
+                "synchronous_commit": "on",
+                **_KEEPALIVES,
+            },
         )
 
     def _lock(self) -> int:
@@ -236,7 +249,7 @@ class StoreLink:
         if self._connection is None or self._connection.is_closed():
             raise ConnectionResetError("the connection was closed")
         if not self._queue or self._is_suspected:
-            if not await self._can_be_written(self._connection):
+            if not await self._can_be_written(self._connection, writing=self._is_suspected):
                 raise StoreError("the server does not answer in time, or is a standby now")
             # the connection held: no message was missed (another thread may suspect it right now)
             if self._lost_at is not None:

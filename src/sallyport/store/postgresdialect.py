@@ -6,6 +6,11 @@ SQLite does by the same tables and migrations.
 - Zero bytes, which PostgreSQL has in no text, become U+FFFD. One such name in a token must not keep
   every later row from being written.
 - pg8000 lets some errors of the network pass as OSError; callers expect errors of the database.
+- A COMMIT that ends with a warning is an error. PostgreSQL warns, and reports success, when a
+  wait for the synchronous standby is cancelled (SyncRepWaitForLSN in
+  ``src/backend/replication/syncrep.c``): the transaction may then be lost with the primary.
+  ``statement_timeout`` is not what cancels it: it is switched off before a commit
+  (``finish_xact_command`` in ``src/backend/tcop/postgres.c``), but ``pg_cancel_backend`` does.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ SCHEME: Final = "postgresql+sallyport"
 #: cannot_connect_now, idle_session_timeout, and read_only_sql_transaction, of a server that is a
 #: standby now (PostgreSQL, appendix A).
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25006"})
+#: Warnings of a COMMIT that say nothing of what was written: there was no transaction.
+_HARMLESS: Final = b"25P01"
 
 
 class _Types(base.PGTypeCompiler):
@@ -91,8 +98,14 @@ class StoreDialect(pg8000.PGDialect_pg8000):
             self._untyped.do_executemany(cursor, statement, parameters, context)
 
     def do_commit(self, dbapi_connection: Any) -> None:
+        dbapi_connection.notices.clear()
         with self._network():
             self._untyped.do_commit(dbapi_connection)
+        for notice in dbapi_connection.notices:
+            if notice.get(b"V") == b"WARNING" and notice.get(b"C") != _HARMLESS:
+                raise self.loaded_dbapi.OperationalError(
+                    {"C": notice.get(b"C", b"").decode(), "M": _of_commit(notice.get(b"M", b""))}
+                )
 
     def do_rollback(self, dbapi_connection: Any) -> None:
         with self._network():
@@ -123,6 +136,10 @@ class StoreDialect(pg8000.PGDialect_pg8000):
         except (OSError, struct.error) as error:
             text = "network error: " + (getattr(error, "strerror", None) or str(error))
             raise self.loaded_dbapi.InterfaceError(text) from error
+
+
+def _of_commit(warning: bytes) -> str:
+    return f"a commit may not be durable: {warning.decode(errors='replace')}"
 
 
 def _without_zero(text: str) -> str:
