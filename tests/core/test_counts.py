@@ -96,7 +96,7 @@ def test_what_other_gateways_count_is_added_up() -> None:  # long: one exchange 
     told = counts.take_changed()
     assert sorted(cell[:3] for cell in told.values()) == [(0, 5, 50), (2, 0, 0)]
     assert counts.take_changed() == {}
-    counts.tell_again()
+    counts.tell_again(counts.unchanged({}))
     assert counts.take_changed() == told
     (dana,) = (digest for digest, cell in told.items() if cell.sessions)
     (read,) = (digest for digest, cell in told.items() if cell.first)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 
 from sallyport.core.counts import Counts
+from sallyport.store.dialect import SERVER_CLOCK
 from sallyport.store.postgres import open_postgres
 from sallyport.store.sharedcounts import SqlSharedCounts
 from sallyport.store.tables import shared_counts
@@ -16,6 +19,7 @@ from tests.support.stores import store_database
 
 DANA = "subject\0dana"
 READ = "read\0shop\0dana"
+OLD = "read\0shop\0dora"
 
 
 @pytest.fixture
@@ -108,6 +112,87 @@ def test_a_worker_that_starts_again_has_no_sessions(engine: Engine) -> None:
     assert elsewhere.sessions() == 1
     Process(engine, "a", 1, "m")
     assert elsewhere.sessions() == 0
+
+
+def test_after_an_outage_what_was_read_counts_no_longer_than_its_hour(engine: Engine) -> None:
+    """The store comes back empty, as a standby may that lacks the last transactions."""
+    first, second = Process(engine, "a"), Process(engine, "b")
+    first.counts.put(READ, 5, 50, int(time.time() - 3500))  # counts for some minutes still
+    first.counts.put(OLD, 7, 70, int(time.time() - 3700))
+    first.counts.take({DANA: 9})
+    assert first.rows() == 5
+    lose(engine)
+    for process in (first, second):
+        process.shared.begin_again()
+    first.shared.exchange()
+    assert (second.rows(), second.sessions()) == (5, 1)
+    assert second.counts.total(OLD).first == 0
+    (age,) = ages(engine, first.owner, rows=5)
+    assert 3400 < age < 3660
+    first.counts.put(READ, 6, 60, int(time.time()))
+    first.shared.exchange()
+    assert second.rows() == 6, "what is counted anew is of now"
+    (age,) = ages(engine, first.owner, rows=6)
+    assert age < 1000
+
+
+def test_a_session_whose_end_the_store_lost_is_not_counted_for_ever(engine: Engine) -> None:
+    first, second = Process(engine, "a"), Process(engine, "b")
+    first.counts.take({DANA: 9})
+    assert first.sessions() == 1 and second.sessions() == 1
+    first.counts.give_back([DANA])
+    first.shared.exchange()
+    with engine.begin() as connection:  # as before: the last transaction is lost
+        connection.execute(update(shared_counts).values(sessions=1))
+    for process in (first, second):
+        process.shared.begin_again()
+    first.shared.exchange()
+    assert second.sessions() == 0
+
+
+def test_another_server_whose_clock_is_behind_is_read_at_once(engine: Engine) -> None:
+    first, second = Process(engine, "a"), Process(engine, "b")
+    second.shared._read_until += 3600.0  # as the server of before told it
+    second.shared.begin_again()
+    second.shared.exchange()
+    first.counts.take({DANA: 9})
+    first.shared.exchange()
+    assert second.sessions() == 1
+
+
+def test_an_outage_during_an_exchange_is_not_forgotten(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Process(engine, "a"), Process(engine, "b")
+    first.counts.take({DANA: 9})
+    assert second.sessions() == 0
+    real = SqlSharedCounts._read
+
+    def read(shared: SqlSharedCounts, *words: Any) -> Any:
+        rows = real(shared, *words)
+        monkeypatch.undo()
+        shared.begin_again()
+        lose(engine)
+        return rows
+
+    first.shared.exchange()
+    monkeypatch.setattr(SqlSharedCounts, "_read", read)
+    first.shared.exchange()
+    first.shared.exchange()
+    assert second.sessions() == 1
+
+
+def lose(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(delete(shared_counts))
+
+
+def ages(engine: Engine, owner: str, rows: int) -> list[float]:
+    """Of what a process has told, in seconds by the store's clock."""
+    mine = (shared_counts.c.owner == owner, shared_counts.c.rows == rows)
+    with engine.connect() as connection:
+        query = select(SERVER_CLOCK - shared_counts.c.changed).where(*mine)
+        return list(connection.execute(query).scalars())
 
 
 def test_what_is_over_is_removed(engine: Engine) -> None:

@@ -174,9 +174,16 @@ class Counts:
                 self._own_shared.discard(digest)
         return cells
 
-    def tell_again(self, digests: Iterable[bytes] | None = None) -> None:
-        """The others were not told of these keys; None: perhaps of none."""
-        self._changed |= set(self._own_shared if digests is None else digests)
+    def tell_again(self, digests: Iterable[bytes]) -> None:
+        """The others were not told of these keys."""
+        self._changed |= set(digests)
+
+    def unchanged(self, changed: Iterable[bytes]) -> dict[bytes, Cell]:
+        """All other cells of this process that others may have to be told, and that still count."""
+        slots = {digest: self._find(digest) for digest in self._own_shared.difference(changed)}
+        cells = {d: self._cell(slot, self._number) for d, slot in slots.items() if slot >= 0}
+        oldest = self._oldest()
+        return {d: cell for d, cell in cells.items() if cell.sessions or cell.at >= oldest}
 
     def hear(self, cells: Iterable[tuple[bytes, str, Cell]], *, everything: bool) -> None:
         """What processes of other gateways counted: digest of the key, name of the process, cell.

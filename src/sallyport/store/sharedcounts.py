@@ -3,8 +3,9 @@
 
 A row is one cell. Once a second a process writes the cells that changed and reads what others wrote
 since the last time, with some seconds' overlap for transactions that take long to commit; once a
-minute, and when messages may have been lost, it reads everything. A row of a process that died
-keeps its sums for as long as they count; its sessions are over.
+minute, and when messages may have been lost, it reads everything. What is only told again, after an
+outage, keeps its age by the gateway's clock, so it counts for no more than its hour. A row of a
+process that died keeps its sums for as long as they count; its sessions are over.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, Engine, delete, select, text, update
+from sqlalchemy import Connection, Engine, Update, delete, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.core.counts import KEPT, Cell, Counts
@@ -50,6 +51,7 @@ class SqlSharedCounts:
         self._is_dead = is_dead
         self._read_until = 0.0  # by the database's clock
         self._full_at = float("-inf")
+        self._outages = self._outages_over = 0
         self._failing = False
 
     def begin(self) -> None:
@@ -68,21 +70,24 @@ class SqlSharedCounts:
         self.exchange()
 
     def begin_again(self) -> None:
-        """The store was away, or is another server now: tell and read everything."""
-        self._counts.tell_again()
-        self._full_at = float("-inf")
+        """The store was away, or is another server now: tell and read everything. Any thread."""
+        self._outages += 1  # an exchange that runs now may be with the server of before
 
     def exchange(self) -> None:
         """Write what changed here, and read what changed elsewhere. Blocks. Raises SQLAlchemyError;
         what was not written is written the next time.
         """
-        changed = self._counts.take_changed()
-        is_full = time.monotonic() > self._full_at + FULL
+        outages, changed = self._outages, self._counts.take_changed()
+        is_anew = outages != self._outages_over
+        repeated = self._counts.unchanged(changed) if is_anew else {}
+        is_full = is_anew or time.monotonic() > self._full_at + FULL
         try:
             with self._engine.begin() as connection:
                 # Lost with a crash of the store, they are told again: see begin_again.
                 connection.execute(text("SET LOCAL synchronous_commit = off"))
-                self._write(connection, changed)
+                if is_anew:  # that some of them ended may be lost
+                    connection.execute(self._without_sessions())
+                self._write(connection, {**changed, **repeated}, repeated)
                 if is_full:
                     self._tidy(connection)
             with self._engine.connect() as connection:
@@ -91,7 +96,9 @@ class SqlSharedCounts:
             self._counts.tell_again(changed)
             raise
         self._counts.hear(self._of_the_living(cells), everything=is_full)
-        self._read_until = max(self._read_until, newest - _OVERLAP)
+        # Not compared with the one before: another server's clock may be behind.
+        self._read_until = newest - _OVERLAP
+        self._outages_over = outages
         if is_full:
             self._full_at = time.monotonic()
 
@@ -109,16 +116,22 @@ class SqlSharedCounts:
 
     def end(self) -> None:
         """This process serves no more."""
-        mine = shared_counts.c.owner == self._owner
         try:
             with self._engine.begin() as connection:
-                connection.execute(
-                    update(shared_counts).where(mine).values(sessions=0, changed=SERVER_CLOCK)
-                )
+                connection.execute(self._without_sessions())
         except SQLAlchemyError as error:
             _log.warning("what was counted here could not be written", reason=reason_of(error))
 
-    def _write(self, connection: Connection, cells: Mapping[bytes, Cell]) -> None:
+    def _without_sessions(self) -> Update:
+        """What this process told, without sessions."""
+        table = shared_counts.c
+        mine = update(shared_counts).where(table.owner == self._owner, table.sessions != 0)
+        return mine.values(sessions=0, changed=SERVER_CLOCK)
+
+    def _write(
+        self, connection: Connection, cells: Mapping[bytes, Cell], repeated: Mapping[bytes, Cell]
+    ) -> None:
+        """``repeated``: those that have not changed since they were told."""
         if not cells:
             return
         new = INSERTS[connection.dialect.name](shared_counts)
@@ -127,7 +140,7 @@ class SqlSharedCounts:
             index_elements=list(shared_counts.primary_key.columns),
             set_={name: new.excluded[name] for name in names},
         )
-        moment = connection.execute(select(SERVER_CLOCK)).scalar_one()
+        moment, now = connection.execute(select(SERVER_CLOCK)).scalar_one(), time.time()
         rows: list[dict[str, Any]] = [
             {
                 "key": digest.hex(),
@@ -138,7 +151,7 @@ class SqlSharedCounts:
                 "sessions": cell.sessions,
                 "rows": cell.first,
                 "bytes": cell.second,
-                "changed": moment,
+                "changed": moment - (_age(cell, now) if digest in repeated else 0.0),
             }
             for digest, cell in cells.items()
         ]
@@ -177,3 +190,8 @@ class SqlSharedCounts:
                 | ((table.changed < SERVER_CLOCK - _DAY) & table.owner.not_in(select(owners.c.id)))
             )
         )
+
+
+def _age(cell: Cell, now: float) -> float:
+    """Seconds since the newest part of its sums was counted; 0.0 for one without sums."""
+    return max(0.0, now - cell.at) if cell.first or cell.second else 0.0
