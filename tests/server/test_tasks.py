@@ -15,7 +15,7 @@ from sallyport.policy.file.load import parse_policy
 from sallyport.policy.file.source import PolicyFile
 from sallyport.server import databases
 from sallyport.server.databases import Database
-from sallyport.server.tasks import Tasks
+from sallyport.server.tasks import Coalesced, Tasks
 from sallyport.server.upstream import Dialer
 from sallyport.targets.credentials import Reference
 from sallyport.targets.targets import Target
@@ -45,6 +45,38 @@ def database(server: Server) -> Database:
     return Database(
         "shop", dialer, lambda: policy, {}, check_seconds=0.02, max_statement_bytes=1 << 20
     )
+
+
+def test_what_is_asked_for_while_it_is_done_is_done_once_more() -> None:
+    async def test() -> None:
+        done: list[str] = []
+        running, may_end = asyncio.Event(), asyncio.Event()
+
+        async def work(askers: str) -> None:
+            running.set()
+            await may_end.wait()
+            done.append(askers)
+            if askers == "fails":
+                raise ValueError(askers)
+
+        tasks = Tasks()
+        once = Coalesced(tasks, work, "work")
+        once.ask("first")
+        await running.wait()
+        for _ in range(50):
+            once.ask("changed")
+        once.ask("SIGHUP")
+        assert len(list(tasks)) == 1
+        may_end.set()
+        await soon(lambda: not list(tasks))
+        assert done == ["first", "changed; SIGHUP"]
+        once.ask("fails")
+        await soon(lambda: not list(tasks))
+        once.ask("last")
+        await soon(lambda: not list(tasks))
+        assert done[2:] == ["fails", "last"] and tasks.failures["work"] == 1
+
+    asyncio.run(test())
 
 
 def test_a_catalog_is_watched_after_a_failure_of_any_kind(

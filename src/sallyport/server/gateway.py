@@ -51,7 +51,7 @@ from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
 from sallyport.server.storewatch import StoreWatch
-from sallyport.server.tasks import Tasks
+from sallyport.server.tasks import Coalesced, Tasks
 from sallyport.server.watching import INTERVAL, Watching
 from sallyport.session.clearance import HANDOVER_LATE
 from sallyport.session.counters import Counters
@@ -133,14 +133,14 @@ class Gateway:
         for database in databases.values():
             database.containments = self.containments
             database.counts = worker.counts
-        self.lag = RecorderLag()
-        self.latency = LatencyHistograms()
+        self.lag, self.latency = RecorderLag(), LatencyHistograms()
         self.keep_alive, self.collecting = KeepAlive(), Collecting()
         self.strangers = SparingLog()
         self._passed_cancels = RateLimit(SystemClock(), 100, 1.0)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
         self._unbound: set[str] = set()  # targets whose judge could not take the policy in force
+        self._reloading = Coalesced(self.tasks, self._reload_policy, "reload policy")
         self._bound_at = 0.0  # monotonic seconds of the last attempt
 
     def approval_address(self, request_id: str) -> str:
@@ -272,10 +272,8 @@ class Gateway:
             session.check_idle(now, seconds)
 
     def reload_policy(self, source: str = CHANGED) -> None:
-        """Take a changed policy file, or say why not. ``source``: who asked. Sessions go on
-        meanwhile.
-        """
-        self.spawn(self._reload_policy(source), "reload policy")
+        """Take a changed policy file, or say why not. ``source``: who asked."""
+        self._reloading.ask(source)
 
     async def _reload_policy(self, source: str) -> None:
         before = self.policy.problem

@@ -68,6 +68,28 @@ class Tasks:
         log.error("failed, and will be tried again", task=name, reason=described(error))
 
 
+class Coalesced:
+    """Work that may be asked for again while it is done: it is then done once more, for all who
+    asked, and never twice at a time. ``work`` is given their names. For one event loop.
+    """
+
+    def __init__(self, tasks: Tasks, work: Callable[[str], Awaitable[None]], name: str) -> None:
+        self._tasks, self._work, self._name = tasks, work, name
+        self._askers: dict[str, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, asker: str) -> None:
+        """Do it, or once more. Returns at once."""
+        self._askers[asker] = None
+        if self._task is None or self._task.done():
+            self._task = self._tasks.spawn(self._run(), self._name)
+
+    async def _run(self) -> None:
+        while self._askers:
+            askers, self._askers = self._askers, {}
+            await self._work("; ".join(askers))
+
+
 def described(error: Exception) -> str:
     """An error made for people as it is; any other with its type and where it was raised."""
     if isinstance(error, SallyportError):
