@@ -7,8 +7,10 @@ import contextlib
 import gc
 import signal
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.app.gateway import gateway_running, say_goodbye
 from sallyport.app.gateway_log import configure_logging, keep_memory_private
@@ -17,9 +19,13 @@ from sallyport.config import Config
 from sallyport.operations.issuers import reread_issuers
 from sallyport.policy.versions import SIGNAL
 from sallyport.server.gateway import Gateway
+from sallyport.store.database import StoreError
+from sallyport.store.dialect import reason_of
 from sallyport.workers.place import WorkerPlace
 
 log = structlog.get_logger("sallyport")
+
+T = TypeVar("T")
 
 
 async def serve_async(
@@ -49,7 +55,8 @@ async def serve_async(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
     running = gateway_running(config, accept_lost_state=accept_lost_state, place=place)
-    async with running as (gateway, (host, port)):
+    async with contextlib.AsyncExitStack() as stack:
+        gateway, (host, port) = await _started(stack, running)
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(signal.SIGHUP, hang_up, gateway)
         log.info("listening", address=f"{host}:{port}", targets=sorted(config.targets))
@@ -59,6 +66,20 @@ async def serve_async(
         log.info("stopping", sessions=gateway.sessions, drain_seconds=seconds)
         await gateway.drain(seconds, say_goodbye, hurry)
         log.info("drained", sessions_left=gateway.sessions)
+
+
+async def _started(
+    stack: contextlib.AsyncExitStack, running: contextlib.AbstractAsyncContextManager[T]
+) -> T:
+    """Enter ``running``. Raises StoreError for what the database said meanwhile, without the row
+    that it was about.
+    """
+    try:
+        return await stack.enter_async_context(running)
+    except SQLAlchemyError as error:
+        raise StoreError(
+            f"the gateway cannot start: its store cannot be used: {reason_of(error)}"
+        ) from None
 
 
 def serve(
