@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 
+import httpx2
 import psutil
 import psycopg
 import pytest
@@ -140,6 +142,57 @@ def test_a_worker_is_killed_while_it_starts(gateway: Gateway) -> None:
     wait_for_both(gateway, times=2)
     assert pid_of(gateway, 0) == first and pid_of(gateway, 1) != starting.pid
     connect(gateway, 1).close()
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_worker_that_hangs_is_killed_and_started_again(gateway: Gateway, worker: int) -> None:
+    """It is stopped, so its event loop stands still; the other one goes on."""
+    before = pid_of(gateway, worker)
+    spared = connect(gateway, 1 - worker)
+    assert metric(gateway, "sallyport_workers") == 2
+    os.kill(before, signal.SIGSTOP)
+    serves_again(gateway, worker, before)
+    assert spared.execute("SELECT 1").fetchone() == (1,)
+    assert "a worker hangs; it is killed" in gateway.output()
+    connect(gateway, worker).close()
+    assert restarts(gateway) == {"died": 0, "hung": 1}
+
+
+def test_a_worker_that_dies_again_and_again_is_seen(gateway: Gateway) -> None:
+    """It is started again after growing pauses; who balances goes on to send clients."""
+    for number in range(3):
+        before = pid_of(gateway, 1)
+        kill(gateway, 1)
+        if number == 0:
+            wait_for(lambda: "1 of 2 workers do not serve" in readiness(gateway))
+        wait_for(lambda b=before: (p := process_of(gateway, 1)) is not None and p.pid != b)
+    wait_for(lambda: metric(gateway, "sallyport_workers") == 2)
+    assert restarts(gateway) == {"died": 3, "hung": 0}
+    pauses = re.findall(r"it is started again .*seconds=([0-9.]+)", gateway.output())
+    assert pauses == ["0.1", "0.2", "0.4"]
+    assert readiness(gateway) == "ok\n"
+    kill(gateway, 0)  # the next first worker is told, too
+    wait_for(lambda: restarts(gateway) == {"died": 4, "hung": 0})
+
+
+def readiness(gateway: Gateway) -> str:
+    url = f"http://{gateway.extra['console']['listen']}/readyz"
+    answer = httpx2.get(url, trust_env=False, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def restarts(gateway: Gateway) -> dict[str, int]:
+    """By why; empty while nobody says."""
+    url = f"http://{gateway.extra['console']['listen']}/metrics"
+    try:
+        text = httpx2.get(url, trust_env=False, timeout=60).text
+    except httpx2.HTTPError:
+        return {}
+    samples = re.findall(
+        r'^sallyport_worker_restarts_total\{reason="(\w+)"\} ([0-9.]+)', text, re.M
+    )
+    return {reason: int(float(value)) for reason, value in samples}
 
 
 def test_all_are_told_to_stop(gateway: Gateway, database: Server) -> None:

@@ -40,6 +40,7 @@ from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.sharedcounts import EVERY, SqlSharedCounts
 from sallyport.watch.finding import AgentKey, Finding
 from sallyport.watch.watcher import Batch
+from sallyport.workers.frames import CREW
 from sallyport.workers.link import LAST_REPORT, REPORT
 
 log = structlog.get_logger("sallyport.workers")
@@ -258,6 +259,7 @@ class SharedState:
             siblings = Siblings()
             first.hear(REPORT, siblings.hear)
             first.hear(LAST_REPORT, siblings.hear_last)
+            first.hear(CREW, siblings.hear_crew)
             first.on_gone(siblings.gone)
         reporter = _Reporter(self.gateway, self.worker)
         self.gateway.on_session = reporter.soon

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -20,6 +20,17 @@ from sallyport.core.subject import Subject
 MOST: Final = 64
 #: What sessions altogether are counted by.
 SESSIONS: Final = "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What the supervisor knows of all workers. ``serving``: how many of ``workers`` take clients.
+    ``restarts``: since the start, by why: ``died``, ``hung``.
+    """
+
+    workers: int
+    serving: int
+    restarts: Mapping[str, int]
 
 
 class FirstWorker(Protocol):

@@ -323,9 +323,9 @@ class RunningGateway:
 
     def warnings(self) -> list[str]:
         transparency = self._gateway.log
+        texts = [] if self._siblings is None else self._siblings.warnings
         if transparency is None:
-            return []
-        texts = []
+            return texts
         if transparency.problem:
             texts.append("the log of recordings is not continued; see the gateway's log")
         texts += [

@@ -129,7 +129,8 @@ class GatewayMetrics:
     its sessions, by task. log: of the log of recordings' heads. lane_statements: that passed the
     native lane. added: what the gateway adds, by direction (there, back): upper bound in seconds ->
     pieces handed on within it, of those that were measured (:mod:`sallyport.server.latency`);
-    added_seconds: their sums.
+    added_seconds: their sums. workers: processes that take clients. worker_restarts: by why (died,
+    hung).
     """
 
     sessions: int = 0
@@ -158,6 +159,8 @@ class GatewayMetrics:
     log: LogMetrics = LogMetrics()
     latency: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
     latency_seconds: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 1
+    worker_restarts: Mapping[str, int] = field(default_factory=dict)
 
 
 class LiveGateway(Protocol):

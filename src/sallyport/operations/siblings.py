@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sallyport.core.subject import Subject
+from sallyport.core.worker import Crew
 from sallyport.operations.ports import GatewayMetrics, LiveSession
 
 #: Counters since the start: what of a dead worker's metrics still counts.
@@ -63,6 +64,7 @@ class Siblings:
         self._reports: dict[int, Report] = {}
         self._dead: list[GatewayMetrics] = []
         self._decoder = msgspec.msgpack.Decoder(Report)
+        self._crew: Crew | None = None
 
     def hear(self, number: int, payload: bytes) -> None:
         """A worker reports."""
@@ -72,6 +74,17 @@ class Siblings:
         """What a worker that died reported last."""
         last = self._decoder.decode(payload).metrics
         self._dead.append(GatewayMetrics(**{name: getattr(last, name) for name in _COUNTERS}))
+
+    def hear_crew(self, number: int, payload: bytes) -> None:
+        """What the supervisor knows of all workers."""
+        self._crew = msgspec.json.decode(payload, type=Crew)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with some of them, and keeps nobody out."""
+        crew = self._crew
+        missing = 0 if crew is None else crew.workers - crew.serving
+        return [f"{missing} of {crew.workers} workers do not serve"] if crew and missing else []
 
     def gone(self, number: int) -> None:
         """A worker has died."""
@@ -104,6 +117,8 @@ class Siblings:
             for name in (*_COUNTERS, *_GAUGES)
         }
         changes |= {name: any(getattr(m, name) for m in (own, *living)) for name in _FLAGS}
+        if self._crew is not None:
+            changes |= {"workers": self._crew.serving, "worker_restarts": self._crew.restarts}
         changes["recorder_lag"] = max(m.recorder_lag for m in (own, *living))
         changes["issuer_failures"] = _failures([own, *living])
         return dataclasses.replace(own, **changes)

@@ -48,6 +48,13 @@ class _Gateway(Collector):
         yield CounterMetricFamily(
             "sallyport_sessions_total", "Sessions since start.", now.sessions_total
         )
+        yield GaugeMetricFamily("sallyport_workers", "Processes that take clients.", now.workers)
+        restarts = CounterMetricFamily(
+            "sallyport_worker_restarts", "Workers that were started again.", labels=["reason"]
+        )
+        for reason in ("died", "hung"):
+            restarts.add_metric([reason], now.worker_restarts.get(reason, 0))
+        yield restarts
         yield CounterMetricFamily(
             "sallyport_lane_statements",
             "Statements that passed the native lane.",

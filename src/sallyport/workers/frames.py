@@ -5,9 +5,11 @@
     frame = length of body u32, little-endian | body
     body  = msgpack [kind, worker number, name, payload]
 
-A worker sends ``say`` (name: a topic; for every other worker), ``tell`` (for the first worker) and
-``ready`` (payload: the address that it listens on, JSON). It gets ``say``, ``tell``, ``gone`` (a
-worker has died) and ``resume`` (it may have missed something). Number: whose it is.
+A worker sends ``say`` (name: a topic; for every other worker), ``tell`` (for the first worker),
+``ready`` (payload: the address that it listens on, JSON) and, every :data:`BEAT_SECONDS` from its
+event loop, ``beat``. It gets ``say``, ``tell``, ``gone`` (a worker has died), ``resume`` (it may
+have missed something) and, if it is the first one, ``crew`` (payload:
+:class:`~sallyport.core.worker.Crew`, JSON). Number: whose it is.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ TELL: Final = "tell"
 READY: Final = "ready"
 GONE: Final = "gone"
 RESUME: Final = "resume"
+BEAT: Final = "beat"
+CREW: Final = "crew"
+#: Seconds between two signs of life of a worker's event loop.
+BEAT_SECONDS: Final = 1.0
 #: The most bytes of one body.
 MAXIMUM: Final = 64 << 20
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from typing import Final, cast
 
+import msgspec
 import structlog
 
+from sallyport.core.worker import Crew
 from sallyport.workers import frames
 from sallyport.workers.frames import Frame, Frames
 from sallyport.workers.link import LAST_REPORT, REPORT
@@ -33,6 +36,8 @@ class Hub:
         self._ends: dict[int, _End] = {}
         self._reports: dict[int, bytes] = {}
         self._dead: list[tuple[int, bytes]] = []
+        self._heard: dict[int, float] = {}  # monotonic seconds
+        self._crew = b""
 
     async def add(self, number: int, end: socket.socket) -> None:
         """A worker has started; ``end``: the hub's of its pair."""
@@ -44,9 +49,11 @@ class Hub:
                 made.send(Frame(frames.TELL, dead, LAST_REPORT, payload))
             for living, payload in self._reports.items():
                 made.send(Frame(frames.TELL, living, REPORT, payload))
+            made.send(Frame(frames.CREW, 0, "", self._crew))
 
     def remove(self, number: int) -> None:
         """The worker has died."""
+        self._heard.pop(number, None)
         end = self._ends.pop(number, None)
         if end is not None:
             end.close()
@@ -59,8 +66,25 @@ class Hub:
             if report is not None:
                 first.send(Frame(frames.TELL, number, LAST_REPORT, report))
 
+    def tell_crew(self, crew: Crew) -> None:
+        """For the first worker, also for one that starts later."""
+        self._crew = msgspec.json.encode(crew)
+        first = self._ends.get(0)
+        if first is not None:
+            first.send(Frame(frames.CREW, 0, "", self._crew))
+
+    def silent_seconds(self, number: int) -> float:
+        """Since a worker that takes part gave the last sign of life; 0.0 before the first one."""
+        heard = self._heard.get(number)
+        return 0.0 if heard is None else time.monotonic() - heard
+
+    def forgive_silence(self) -> None:
+        """The supervisor itself stood still, so it cannot tell whether they did."""
+        self._heard = dict.fromkeys(self._heard, time.monotonic())
+
     def take(self, frame: Frame) -> None:
         """Pass on what a worker sent."""
+        self._heard[frame.number] = time.monotonic()
         if frame.kind == frames.READY:
             self._on_ready(frame.number, frame.payload)
         elif frame.kind == frames.SAY:

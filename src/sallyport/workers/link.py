@@ -88,6 +88,7 @@ class Link(asyncio.Protocol):
         early, self._early = self._early, []
         for data in early:
             self._transport.write(data)
+        self._beat()
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -113,6 +114,8 @@ class Link(asyncio.Protocol):
             if frame.name != LAST_REPORT:
                 self.others.add(frame.number)
             self._hearers[frame.name](frame.number, frame.payload)
+        elif frame.kind == frames.CREW and frame.kind in self._hearers:
+            self._hearers[frame.kind](frame.number, frame.payload)
         elif frame.kind == frames.GONE:
             self.others.discard(frame.number)
             for gone in self._losses:
@@ -127,6 +130,12 @@ class Link(asyncio.Protocol):
             self._early.append(data)
         elif not loop.is_closed():
             loop.call_soon_threadsafe(self._write, data)
+
+    def _beat(self) -> None:
+        """In the event loop alone, so that it tells whether that goes on."""
+        if self._transport is not None:
+            self._transport.write(Frame(frames.BEAT, self.number).encode())
+            asyncio.get_running_loop().call_later(frames.BEAT_SECONDS, self._beat)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

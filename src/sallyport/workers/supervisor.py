@@ -1,4 +1,4 @@
-"""Starts the workers of a gateway, starts again what dies, and ends them
+"""Starts the workers of a gateway, starts again what dies, kills what hangs, and ends them
 (docs/adr/0013-workers.md).
 
 It holds the data directory, the port and the shared memory, relays messages
@@ -29,6 +29,7 @@ from sallyport.core.address import Address
 from sallyport.core.counts import Counts, shared_memory
 from sallyport.core.data_directory import hold_directory
 from sallyport.core.errors import ConfigError
+from sallyport.core.worker import Crew
 from sallyport.workers.hub import Hub
 from sallyport.workers.start import Start, send_start
 
@@ -41,18 +42,26 @@ T = TypeVar("T")
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 15.0
 _STEADY: Final = 60.0
+#: Seconds without a sign of life of a worker's event loop until it is killed, and between looks.
+#: Longer than all that may keep it busy: a store that gives no answer does for some seconds.
+HANG_SECONDS: Final = 20.0
+_LOOK: Final = 1.0
 #: Seconds that workers get beyond ``shutdown.drain_seconds`` before they are killed.
 _LAST_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
 class _Place:
-    """What serves as one worker; ``process`` None: nothing does now."""
+    """What serves as one worker; ``process`` None: nothing does now. ``is_ready``: one has been
+    ready before. ``serves``: this one is. ``hung``: this one was killed for it.
+    """
 
     number: int
     process: asyncio.subprocess.Process | None = None
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     pause: float = FIRST_PAUSE
+    serves: bool = False
+    hung: bool = False
 
 
 class Supervisor:
@@ -78,6 +87,7 @@ class Supervisor:
         self._stopping = False
         self._address = b""
         self._memory_id = secrets.token_hex(8)
+        self._restarts = {"died": 0, "hung": 0}
 
     async def run(self) -> int:
         """Until it is told to stop; the exit status. Raises ConfigError."""
@@ -97,6 +107,8 @@ class Supervisor:
 
     async def _serve(self) -> int:
         first, *following = self._places
+        self._tell_crew()
+        watching = _spawn(self._watch(), "watch workers")
         tending = [_spawn(self._tend(first), "worker 0")]
         if await self._came_up(first, tending):
             tending += [_spawn(self._tend(p), f"worker {p.number}") for p in following]
@@ -106,6 +118,7 @@ class Supervisor:
                 log.info("workers listen", address=f"{host}:{port}", workers=len(self._places))
                 self._ready(host, port)
         statuses = await asyncio.gather(*tending)
+        watching.cancel()
         return max(statuses)
 
     async def _came_up(self, place: _Place, tending: Sequence[asyncio.Task[int]]) -> bool:
@@ -131,8 +144,15 @@ class Supervisor:
                 return status
             if time.monotonic() - began > _STEADY:
                 place.pause = FIRST_PAUSE
-            log.error("a worker died; it is started again", worker=place.number, status=status,
-                      seconds=place.pause)  # fmt: skip
+            self._restarts["hung" if place.hung else "died"] += 1
+            log.error(
+                "a worker died; it is started again",
+                worker=place.number,
+                status=status,
+                seconds=place.pause,
+                restarts=sum(self._restarts.values()),
+            )
+            self._tell_crew()
             await asyncio.sleep(place.pause)
             place.pause = min(2 * place.pause, LONGEST_PAUSE)
             if self._stopping:
@@ -141,6 +161,7 @@ class Supervisor:
     async def _live(self, place: _Place) -> int:
         """One life of a worker, from its start to its exit status."""
         own, theirs = socket.socketpair()
+        place.hung = False
         try:
             place.process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -161,7 +182,7 @@ class Supervisor:
         own.setblocking(False)
         await self._hub.add(place.number, own)
         status = await place.process.wait()
-        place.process = None
+        place.process, place.serves = None, False
         self._hub.remove(place.number)
         # Whoever was connected to it is not any more; what they read counts on.
         Counts(place.number, len(self._places), self._counts)
@@ -184,6 +205,29 @@ class Supervisor:
     def _is_ready(self, number: int, address: bytes) -> None:
         self._address = address
         self._places[number].is_ready.set()
+        self._places[number].serves = True
+        self._tell_crew()
+
+    def _tell_crew(self) -> None:
+        serving = sum(place.serves for place in self._places)
+        self._hub.tell_crew(Crew(len(self._places), serving, self._restarts))
+
+    async def _watch(self) -> None:
+        """Kill workers whose event loop stands still, which serve nobody and say no more."""
+        looked = time.monotonic()
+        while not self._stopping:  # then all are killed after a while
+            await asyncio.sleep(_LOOK)
+            before, looked = looked, time.monotonic()
+            if looked - before > 2 * _LOOK:
+                self._hub.forgive_silence()
+            for place in self._places:
+                seconds = self._hub.silent_seconds(place.number)
+                if seconds > HANG_SECONDS and place.process is not None and not place.hung:
+                    log.error("a worker hangs; it is killed", worker=place.number,
+                              silent_seconds=round(seconds))  # fmt: skip
+                    place.hung = True
+                    with contextlib.suppress(ProcessLookupError):
+                        place.process.kill()
 
     # -- signals -----------------------------------------------------------------------------------
 
