@@ -262,6 +262,15 @@ def kill_worker(town: Town, chance: random.Random) -> None:
             process.kill()
 
 
+def hang_worker(town: Town, chance: random.Random) -> None:
+    """Its event loop stands still until the supervisor kills it."""
+    process = process_of(chance.choice(town.members), chance.choice((0, 1)))
+    if process is not None:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+            process.wait(3 * PATIENCE)
+
+
 def kill_gateway(town: Town, chance: random.Random) -> None:
     """The supervisor; its workers end by themselves, and it starts again."""
     member = chance.choice(town.members)
@@ -308,7 +317,7 @@ def refuse_store(town: Town, chance: random.Random) -> None:
         )
 
 
-KINDS = (kill_worker, kill_gateway, kill_store, silence_store, refuse_store)
+KINDS = (kill_worker, hang_worker, kill_gateway, kill_store, silence_store, refuse_store)
 
 
 # -- the test --------------------------------------------------------------------------------------
