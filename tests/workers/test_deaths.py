@@ -158,6 +158,18 @@ def test_a_worker_that_hangs_is_killed_and_started_again(gateway: Gateway, worke
     assert restarts(gateway) == {"died": 0, "hung": 1}
 
 
+def test_a_worker_that_hangs_while_it_starts_is_killed(gateway: Gateway) -> None:
+    """It was stopped before its event loop ran."""
+    before = pid_of(gateway, 1)
+    kill(gateway, 1)
+    starting = wait_for(lambda: process_of(gateway, 1))
+    assert starting is not None and starting.pid != before
+    starting.suspend()
+    assert psutil.wait_procs([starting], timeout=PATIENCE)[1] == []
+    wait_for(lambda: metric(gateway, "sallyport_workers") == 2)
+    assert restarts(gateway) == {"died": 1, "hung": 1}
+
+
 def test_a_worker_that_dies_again_and_again_is_seen(gateway: Gateway) -> None:
     """It is started again after growing pauses; who balances goes on to send clients."""
     for number in range(3):

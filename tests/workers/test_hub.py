@@ -13,7 +13,7 @@ def test_silence_counts_from_the_last_sign_of_life(monkeypatch: pytest.MonkeyPat
     now = 100.0
     monkeypatch.setattr(hub.time, "monotonic", lambda: now)
     made = Hub(lambda number, address: None)
-    assert made.silent_seconds(1) == 0.0, "it has not begun yet"
+    assert made.silent_seconds(1) == 0.0, "it was not started"
     made.take(Frame(frames.BEAT, 1))
     now = 130.0
     assert made.silent_seconds(1) == 30.0 and made.silent_seconds(0) == 0.0

@@ -43,6 +43,7 @@ async def serve_async(
     stop, hurry = asyncio.Event(), asyncio.Event()
     if place is not None:
         place.on_lost(stop.set)
+        place.begin()
 
     def end() -> None:
         (hurry if stop.is_set() else stop).set()

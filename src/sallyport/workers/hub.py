@@ -44,6 +44,7 @@ class Hub:
         made = _End(number, self)
         await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=end)
         self._ends[number] = made
+        self._heard[number] = time.monotonic()
         if number == 0:
             for dead, payload in self._dead:
                 made.send(Frame(frames.TELL, dead, LAST_REPORT, payload))
@@ -74,7 +75,7 @@ class Hub:
             first.send(Frame(frames.CREW, 0, "", self._crew))
 
     def silent_seconds(self, number: int) -> float:
-        """Since a worker that takes part gave the last sign of life; 0.0 before the first one."""
+        """Since a worker was started or gave the last sign of life; 0.0 without one."""
         heard = self._heard.get(number)
         return 0.0 if heard is None else time.monotonic() - heard
 

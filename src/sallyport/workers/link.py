@@ -5,6 +5,7 @@ what is for the first worker alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final, cast
@@ -39,9 +40,16 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: list[bytes] = []
+        self._end: socket.socket | None = None  # until there is a transport
+
+    def begin(self, end: socket.socket) -> None:
+        """Give signs of life from now on, long before :meth:`open`. In the event loop."""
+        self._end = end
+        self._beat()
 
     async def open(self, end: socket.socket) -> None:
         """Once everybody has subscribed: send and receive from now on."""
+        self._end = None
         self._loop = asyncio.get_running_loop()
         await self._loop.create_unix_connection(lambda: self, sock=end)
 
@@ -88,7 +96,6 @@ class Link(asyncio.Protocol):
         early, self._early = self._early, []
         for data in early:
             self._transport.write(data)
-        self._beat()
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -133,9 +140,13 @@ class Link(asyncio.Protocol):
 
     def _beat(self) -> None:
         """In the event loop alone, so that it tells whether that goes on."""
+        data = Frame(frames.BEAT, self.number).encode()
         if self._transport is not None:
-            self._transport.write(Frame(frames.BEAT, self.number).encode())
-            asyncio.get_running_loop().call_later(frames.BEAT_SECONDS, self._beat)
+            self._transport.write(data)
+        elif self._end is not None:
+            with contextlib.suppress(OSError):  # the supervisor is gone, or does not read now
+                self._end.send(data)  # too short to be sent in part
+        asyncio.get_running_loop().call_later(frames.BEAT_SECONDS, self._beat)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

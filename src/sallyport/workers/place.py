@@ -80,6 +80,10 @@ class WorkerPlace:
         """See :class:`Place`; the supervisor holds it."""
         return use_directory(data)
 
+    def begin(self) -> None:
+        """The event loop runs; the supervisor is told so from now on."""
+        self._link.begin(self._end)
+
     async def open(self) -> None:
         """See :class:`Place`."""
         await self._link.open(self._end)

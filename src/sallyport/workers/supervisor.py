@@ -42,9 +42,11 @@ T = TypeVar("T")
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 15.0
 _STEADY: Final = 60.0
-#: Seconds without a sign of life of a worker's event loop until it is killed, and between looks.
-#: Longer than all that may keep it busy: a store that gives no answer does for some seconds.
+#: Seconds without a sign of life of a worker's event loop until it is killed, while it serves and
+#: while it starts, and between looks. Longer than all that may keep it busy: a store that gives no
+#: answer does for some seconds.
 HANG_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
 _LOOK: Final = 1.0
 #: Seconds that workers get beyond ``shutdown.drain_seconds`` before they are killed.
 _LAST_SECONDS: Final = 60.0
@@ -222,7 +224,8 @@ class Supervisor:
                 self._hub.forgive_silence()
             for place in self._places:
                 seconds = self._hub.silent_seconds(place.number)
-                if seconds > HANG_SECONDS and place.process is not None and not place.hung:
+                bound = HANG_SECONDS if place.serves else START_SECONDS
+                if seconds > bound and place.process is not None and not place.hung:
                     log.error("a worker hangs; it is killed", worker=place.number,
                               silent_seconds=round(seconds))  # fmt: skip
                     place.hung = True
