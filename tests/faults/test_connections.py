@@ -14,7 +14,6 @@ import statistics
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ import structlog
 from sallyport.core.address import Networks
 from sallyport.demo.postgres import free_port
 from sallyport.server.connection import ClientConnection
+from sallyport.server.loginrefusals import LoginRefusals
 from sallyport.server.peers import KeepAlive
 from sallyport.server.sparing import LINES, SparingLog
 from sallyport.wire import backend, frontend
@@ -333,7 +333,7 @@ def test_loopback_behind_a_proxy_elsewhere_needs_tls() -> None:
             limits=SimpleNamespace(login_seconds=60.0),
             admit_arrival=nothing,
             pending=SimpleNamespace(discard=nothing),
-            refused_logins=Counter[str](),
+            refused_logins=LoginRefusals(),
         )
         connection = ClientConnection(gateway)  # type: ignore[arg-type]
         connection.connection_made(Transport())  # type: ignore[arg-type]

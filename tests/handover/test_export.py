@@ -177,7 +177,11 @@ def test_cef_says_when_it_cuts(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def validators() -> dict[int, Any]:
     schema = OcsfJsonSchemaEmbedded(get_ocsf_schema(VERSION))
-    classes = {6005: ("datastore_activity", ["security_control"]), 6003: ("api_activity", [])}
+    classes = {
+        6005: ("datastore_activity", ["security_control"]),
+        6003: ("api_activity", []),
+        3002: ("authentication", []),
+    }
     return {
         uid: jsonschema.Draft202012Validator(schema.get_class_schema(name, profiles))
         for uid, (name, profiles) in classes.items()

@@ -14,7 +14,7 @@ from sallyport.config import load_config
 from sallyport.core.errors import refuse
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
-from sallyport.server.admission import admit
+from sallyport.server.admission import admit, identify
 from sallyport.server.gateway import Gateway as RunningGateway
 from sallyport.server.host import SessionHost
 from sallyport.server.peers import PeerState
@@ -73,7 +73,7 @@ class MemoryPort:
 async def hosted(files: Gateway) -> AsyncIterator[tuple[RunningGateway, SessionHost, MemoryPort]]:
     request = Authenticate(Secret(files.token()), "memory", "shop", {}, 0)
     async with asyncio.timeout(30), gateway_running(load_config(files.config_file)) as (gateway, _):
-        admitted = await admit(gateway, request, "")
+        admitted = await admit(gateway, request, await identify(gateway, request, ""))
         port = MemoryPort()
         host = SessionHost(gateway, admitted, request, port, "in memory")
         host.begin(request.minor, b"", bytearray())

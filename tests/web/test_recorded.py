@@ -269,6 +269,8 @@ def test_refused_attempts_do_not_fill_the_record(
                 monkeypatch.setattr(place.recorder.clock, "now", lambda: now + 61, raising=False)
                 place.services.actions.settle()
                 monkeypatch.undo()
+            else:
+                place.services.actions.close()
         (left,) = actions(place, name="refusals")
         assert (left.subject.id, left.outcome, left.details) == ("vera", "refused", {"count": "15"})
 

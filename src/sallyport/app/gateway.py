@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from sallyport.approvals.openrequests import Sharing
 from sallyport.approvals.preview.measure import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
-from sallyport.audit.actions import ActionLog
+from sallyport.audit.actions import SETTLE_SECONDS, ActionLog
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.config import Config
@@ -155,7 +156,7 @@ async def gateway_running(
         approvals = _open_approvals(storage, identity.channels)
         gateway = _make_gateway(config, storage, identity, record, policy, approvals, context)
         await _configure(gateway, config, storage, record, intents)
-        actions = ActionLog(record.recorder)
+        actions = _open_actions(gateway, record, parts)
         _watch_sessions(gateway, config, storage, identity, actions, parts)
         shared = _shared_state(storage, gateway, approvals, identity, published)
         foundation.push_async_callback(shared.end)
@@ -342,6 +343,21 @@ async def _configure(
     store = storage.store
     gateway.state_problem, gateway.check_state = store.problem, store.check
     gateway.store_watch = store.watch
+
+
+def _open_actions(gateway: Gateway, record: Record, parts: AsyncExitStack) -> ActionLog:
+    """What people do, and refused logins, from now on."""
+    actions = ActionLog(record.recorder)
+    parts.callback(actions.close)
+    gateway.refused_logins.record = actions.login_refused
+    gateway.spawn(gateway.tasks.repeat(partial(_settle, actions), "actions"), "actions")
+    return actions
+
+
+async def _settle(actions: ActionLog) -> None:
+    """What was counted is recorded, also where nothing more happens."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    actions.settle()
 
 
 def _watch_sessions(

@@ -6,7 +6,8 @@ its own kind, in the same hash chain.
 cookie or a row. :func:`actions_of` reads them back.
 
 Refused attempts take only a token, no role, so of each subject only so many are recorded one by
-one; the others are counted (:data:`LEFT_OUT`).
+one; the others are counted (:data:`LEFT_OUT`). Refused logins take not even that:
+:mod:`sallyport.audit.refusedlogins`.
 
 For one thread (the event loop's), as everything that calls the recorder.
 """
@@ -21,6 +22,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.ports import ACTIONS_PREFIX
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
+from sallyport.audit.refusedlogins import RefusedLogin, RefusedLogins
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 
@@ -30,6 +32,8 @@ _DAY: Final = 86_400.0
 #: Refused attempts of one subject that are recorded one by one within so many seconds.
 MOST_REFUSED: Final = 30
 REFUSED_SECONDS: Final = 60.0
+#: Seconds between calls of :meth:`ActionLog.settle`.
+SETTLE_SECONDS: Final = REFUSED_SECONDS / 4
 #: The action that says how many more there were.
 LEFT_OUT: Final = "refusals.left-out"
 #: The action by which a recording's key is deleted.
@@ -70,6 +74,7 @@ class ActionLog:
         self._recorder = recorder
         self._recording: SessionRecording | None = None
         self._refusals: dict[tuple[str, str], _Refusals] = {}  # oldest first
+        self._logins = RefusedLogins(self._append_login, recorder.clock.now)
 
     @property
     def failed(self) -> bool:
@@ -107,10 +112,15 @@ class ActionLog:
             return
         self._append(name, subject, address, channel, object_id, outcome, reason, details or {})
 
+    def login_refused(self, refused: RefusedLogin) -> None:
+        """Record it, or count it where there are too many."""
+        self._logins.add(refused)
+
     def settle(self) -> None:
         """Record how many refused attempts were left out in spans of time that are over. Called
         again and again.
         """
+        self._logins.settle()
         now = self._recorder.clock.now()
         while self._refusals:
             key, refusals = next(iter(self._refusals.items()))
@@ -120,6 +130,7 @@ class ActionLog:
 
     def close(self) -> None:
         """Record how many were left out until now."""
+        self._logins.close()
         for key in list(self._refusals):
             self._end(key)
 
@@ -170,6 +181,21 @@ class ActionLog:
         reason = _bounded(reason)
         self._current().action(
             (name, who, address, channel, object_id[:200], outcome, reason, kept)
+        )
+
+    def _append_login(self, refused: RefusedLogin) -> None:
+        details = dict(refused.details)
+        if refused.code:
+            details["code"] = refused.code
+        self._append(
+            refused.name,
+            refused.subject,
+            refused.address,
+            refused.channel,
+            "",
+            ev.REFUSED,
+            refused.reason,
+            details,
         )
 
     def _current(self) -> SessionRecording:

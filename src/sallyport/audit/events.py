@@ -180,12 +180,13 @@ class Recovered(msgspec.Struct, array_like=True, tag=RECOVERED, frozen=True):
 
 
 class Action(msgspec.Struct, array_like=True, tag=ACTION, frozen=True):
-    """Somebody did something in the console or over REST, or tried to. See
-    :mod:`sallyport.audit.actions`.
+    """Somebody did something in the console or over REST, or tried to, or was refused at a login.
+    See :mod:`sallyport.audit.actions`.
 
-    ``name``: the permission it needs, or ``sign-in``, ``sign-out``. ``channel``: web | rest |
-    slack. ``object``: id of what it was done to, "". ``outcome``: done | refused (not permitted) |
-    failed. ``reason``: why, when it was not done. ``details``: what was asked for.
+    ``name``: the permission it needs, or ``sign-in``, ``sign-out``, ``login``. ``channel``: wire |
+    web | rest | slack | gateway. ``object``: id of what it was done to, "". ``outcome``: done |
+    refused (not permitted) | failed. ``reason``: why, when it was not done. ``details``: what was
+    asked for.
     """
 
     at: float

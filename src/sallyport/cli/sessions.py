@@ -112,9 +112,10 @@ Examples:
 """
 
 
-_HELP_ACTIONS = """List what people did in the console, over REST and in Slack, newest first.
+_HELP_ACTIONS = """List what people did in the console, over REST and in Slack, and refused logins.
 
-Who, what, when, from where, outcome. Example: sallyport audit actions --subject dana --action approvals.decide
+Newest first: who, what, when, from where, outcome. Example: sallyport audit actions --subject dana --action approvals.decide
+Who was refused, and why: sallyport audit actions --action login --address 192.0.2.7
 """
 
 
@@ -278,6 +279,7 @@ def list_actions(
     ] = "",
     on: Annotated[str, typer.Option("--object", help="The id of what it was done to.")] = "",
     outcome: Annotated[str, typer.Option(help="done, refused or failed.")] = "",
+    address: Annotated[str, typer.Option(help="The address that they came from.")] = "",
 ) -> None:
     with errors_told():
         from sallyport.operations.actions import ActionQuery, find_actions
@@ -286,9 +288,7 @@ def list_actions(
             raise SallyportError(
                 f"there is no outcome {outcome!r}. --outcome takes {', '.join(_OUTCOMES)}"
             )
-        query = ActionQuery(
-            subject=subject, name=action, object_id=on, outcome=outcome, limit=limit
-        )
+        query = ActionQuery(subject, action, on, outcome, address, limit=limit)
         page = find_actions(open_sessions(config, data), query)
         for id_ in page.damaged:
             typer.echo(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -31,7 +32,7 @@ from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.oidc.fetch import ClientFactory, default_client
 from sallyport.identity.oidc.keys import CacheLimits
 from sallyport.identity.oidc.verifier import JwtVerifier
-from sallyport.identity.problems import IdentityProblem, printable
+from sallyport.identity.problems import IdentityProblem, printable, shown_label
 from sallyport.identity.session_tokens import PREFIX, SessionTokens
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.verifier import Verifier
@@ -49,13 +50,16 @@ _VAGUE_HINT = (
 
 
 class LoginRefused(RefusedError):
-    """SP1601, SQLSTATE 28P01. ``refusal`` is what the client may see; ``reason`` is for logs and
-    metrics. Neither has token text.
+    """SP1601, SQLSTATE 28P01. ``refusal`` is what the client may see; ``reason`` is for logs,
+    metrics and the record, ``whose`` with it: issuer, subject and audience as a signed token says
+    them. Nothing has token text.
     """
 
-    def __init__(self, refusal: Refusal, reason: str) -> None:
+    def __init__(
+        self, refusal: Refusal, reason: str, whose: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         super().__init__(refusal)
-        self.reason = reason
+        self.reason, self.whose = reason, whose
 
 
 class LockedError(LoginRefused):
@@ -163,7 +167,7 @@ class Authenticator:
             "login_refused",
             entrance=entrance,
             address=address,
-            label=printable(label, 256),
+            label=shown_label(label),
             reason=outcome.reason,
             **outcome.whose,
         )
@@ -172,7 +176,7 @@ class Authenticator:
             outcome.message or _VAGUE,
             hint=outcome.hint or ("" if outcome.message else _VAGUE_HINT),
         )
-        raise LoginRefused(refusal, outcome.reason)
+        raise LoginRefused(refusal, outcome.reason, outcome.whose)
 
     def refuse_locked(self, subject: Subject, *, entrance: str, address: str = "") -> None:
         """Raises LockedError, or LoginRefused (SP1610) for a session token that was revoked. Asked
@@ -277,7 +281,7 @@ class Authenticator:
         subject = self.session_tokens.verify(text, address, target)
         if isinstance(subject, IdentityProblem):
             return subject
-        return self.still_accepted(subject) or replace(subject, label=printable(label, 256))
+        return self.still_accepted(subject) or replace(subject, label=shown_label(label))
 
     def still_accepted(self, subject: Subject) -> IdentityProblem | None:
         """What the configuration in force has against a subject that was verified earlier, or

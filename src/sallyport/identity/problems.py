@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+#: What session tokens begin with (:mod:`sallyport.identity.session_tokens`), and JWTs: ``{"`` in
+#: base64.
+_TOKENS: Final = ("spt_", "eyJ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,15 @@ class IdentityProblem:
     message: str = ""
     hint: str = ""
     whose: Mapping[str, str] = field(default_factory=dict)
+
+
+def shown_label(label: str) -> str:
+    """A client's name for itself, for logs and records. Who mistakes the field sends the token in
+    it: that is left out.
+    """
+    if label.startswith(_TOKENS):
+        return "(a token)"
+    return printable(label, 256)
 
 
 def printable(text: str, limit: int) -> str:

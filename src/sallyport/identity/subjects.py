@@ -14,7 +14,7 @@ from sallyport.core.subject import AGENT_CLAIMS, Subject
 from sallyport.identity.claims import ClaimMapping, Source, claim_at, first_value, value_at
 from sallyport.identity.oidc.jwt import usable_until
 from sallyport.identity.oidc.presets import overage_problem
-from sallyport.identity.problems import IdentityProblem, printable
+from sallyport.identity.problems import IdentityProblem, shown_label
 from sallyport.identity.settings import IssuerSettings
 
 _MAX_NAME = 1024
@@ -44,7 +44,7 @@ def subject_of(
         agent=who.agent,
         actors=who.actors,
         client=who.client,
-        label=printable(label, 256),
+        label=shown_label(label),
         email=_email(claims),
         expires_at=usable_until(claims, settings),
         claims=dict(claims),

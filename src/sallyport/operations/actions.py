@@ -25,13 +25,15 @@ Place = tuple[str, int]
 class ActionQuery:
     """Which actions; "" and None mean any. subject: part of id or e-mail. name: an action, or what
     it begins with (``sessions``). object_id: of what it was done to. outcome: done | refused |
-    failed. since: Unix seconds. after: the last one of the page before.
+    failed. address: where they came from, the whole of it. since: Unix seconds. after: the last one
+    of the page before.
     """
 
     subject: str = ""
     name: str = ""
     object_id: str = ""
     outcome: str = ""
+    address: str = ""
     since: float | None = None
     after: Place | None = None
     limit: int = 50
@@ -45,6 +47,7 @@ class ActionQuery:
             )
             and self.object_id in ("", action.object)
             and self.outcome in ("", action.outcome)
+            and self.address in ("", action.address)
             and (self.since is None or recorded.time >= self.since)
         )
 

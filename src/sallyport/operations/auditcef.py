@@ -66,6 +66,10 @@ def severity(event: AuditEvent) -> int:
             return _LOW
 
 
+def _login_name(outcome: str) -> str:
+    return "Signed in" if outcome == ev.DONE else "Login refused"
+
+
 def _signature(event: AuditEvent) -> str:
     match event.event:
         case ev.Statement(outcome=outcome):
@@ -79,6 +83,8 @@ def _signature(event: AuditEvent) -> str:
 def _name(event: AuditEvent) -> str:
     if isinstance(event.event, ev.Statement):
         return _VERDICTS.get(event.event.outcome, "Statement")
+    if event.kind == LOGIN and isinstance(event.event, ev.Action):
+        return _login_name(event.event.outcome)
     return _NAMES[event.kind]
 
 

@@ -1,5 +1,6 @@
 """The record as one stream of events for other systems: logins, statements, ends, gaps, decisions
-and management actions.
+and management actions. ``login`` is what came of a login: a session that began, a sign-in to the
+console, and what was refused at every entrance.
 
 :func:`audit_events` reads recording after recording, oldest first, in memory that does not grow
 with them. Texts are those of the recordings, where values of masked columns are masked already. An
@@ -26,6 +27,7 @@ from sallyport.audit.archive import RecordingError
 from sallyport.audit.display import show_parameters
 from sallyport.audit.keyfiles import ShreddedError
 from sallyport.audit.ports import ACTIONS, LIVE, SessionQuery, SessionRow, kind_of
+from sallyport.audit.refusedlogins import LOGINS
 from sallyport.audit.replay import ErrorFields, error_fields
 from sallyport.audit.verify import VerificationProblem
 from sallyport.core.clock import rfc3339
@@ -288,7 +290,7 @@ class EventJoiner:
                 if kind_of(login.session) != ACTIONS:
                     yield self._event(LOGIN, login, event)
             case ev.Action():
-                yield self._event(DECISION if event.name == _DECIDE else ACTION, login, event)
+                yield self._event(_action_kind(event.name), login, event)
             case ev.Gap():
                 yield self._event(GAP, login, event)
             case ev.End():
@@ -317,6 +319,13 @@ class EventJoiner:
         return AuditEvent(
             kind, login.started + event.at - login.at, self._session, position, login, event, *end
         )
+
+
+def _action_kind(name: str) -> str:
+    """A login's, too: sign-ins to the console, and logins that were refused, are not sessions."""
+    if name in LOGINS:
+        return LOGIN
+    return DECISION if name == _DECIDE else ACTION
 
 
 def event_data(event: AuditEvent) -> dict[str, Any]:
@@ -352,6 +361,8 @@ def _details(event: AuditEvent) -> dict[str, Any]:
                 "action": action.name, "object": action.object, "outcome": action.outcome, "reason": action.reason,
                 "address": action.address, "channel": action.channel, "details": dict(action.details),
             }  # fmt: skip
+        case ev.Login():
+            return {"action": LOGIN, "outcome": ev.DONE, "channel": "wire"}
         case ev.End(reason=reason):
             return {"reason": reason}
         case ev.Gap() as gap:

@@ -2,7 +2,8 @@
 schema.ocsf.io/1.8.0.
 
 What happens in a session is Datastore Activity (class 6005), with the Security Control profile for
-the verdict; what people do in the console, over REST and in Slack is API Activity (class 6003).
+the verdict; what people do in the console, over REST and in Slack is API Activity (class 6003);
+their sign-ins, and logins that were refused, are Authentication (class 3002).
 ``unmapped`` holds what OCSF has no place for, by the names that JSON Lines use. Tests validate
 every kind against the schema.
 """
@@ -16,10 +17,11 @@ from typing import Any, Final
 import sallyport
 from sallyport.audit import events as ev
 from sallyport.operations.auditcef import endpoint
-from sallyport.operations.auditlog import AuditEvent, event_data
+from sallyport.operations.auditlog import LOGIN, AuditEvent, event_data
 
 VERSION: Final = "1.8.0"
-_DATASTORE, _API = 6005, 6003
+_DATASTORE, _API, _AUTHENTICATION = 6005, 6003, 3002
+_CATEGORIES: Final = {3: "Identity & Access Management", 6: "Application Activity"}
 _QUERY, _OTHER = 4, 99
 #: Activities of Datastore Activity by the first word of a command tag or statement.
 _ACTIVITIES: Final = {
@@ -48,7 +50,7 @@ def ocsf_event(event: AuditEvent) -> dict[str, Any]:
     """The event as JSON values."""
     data = event_data(event)
     if isinstance(event.event, ev.Action):
-        return _api_activity(event, data)
+        return _authentication(event, data) if event.kind == LOGIN else _api_activity(event, data)
     return _datastore_activity(event, data)
 
 
@@ -65,8 +67,8 @@ def _base(
     level: tuple[int, str],
 ) -> dict[str, Any]:
     return {
-        "category_uid": 6,
-        "category_name": "Application Activity",
+        "category_uid": class_uid // 1000,
+        "category_name": _CATEGORIES[class_uid // 1000],
         "class_uid": class_uid,
         "class_name": class_name,
         "activity_id": activity[0],
@@ -92,14 +94,19 @@ def _base(
     }
 
 
-def _actor(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
+def _user(event: AuditEvent) -> dict[str, Any]:
     who = event.subject
     user: dict[str, Any] = {"uid": who.id or "nobody", "name": who.email or who.id or "nobody"}
     if who.email:
         user["email_addr"] = who.email
     if who.groups:
         user["groups"] = [{"name": group} for group in who.groups]
-    actor: dict[str, Any] = {"user": user, "session": {"uid": event.session}}
+    return user
+
+
+def _actor(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
+    who = event.subject
+    actor: dict[str, Any] = {"user": _user(event), "session": {"uid": event.session}}
     if who.issuer:
         actor["session"]["issuer"] = who.issuer
         actor["idp"] = {"name": who.issuer, "uid": who.issuer}
@@ -223,4 +230,29 @@ def _api_activity(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
         made["status_detail"] = data["reason"]
     if data["details"]:
         made["unmapped"] = {"details": data["details"]}
+    return made
+
+
+def _authentication(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
+    is_done, details = data["outcome"] == ev.DONE, dict(data["details"])
+    level, status = (_INFORMATIONAL, _SUCCESS) if is_done else (_MEDIUM, _FAILURE)
+    made = _base(event, _AUTHENTICATION, "Authentication", (1, "Logon"), level) | {
+        "user": _user(event),
+        "src_endpoint": _source(data),
+        "service": {"name": f"sallyport {data['channel']}".strip()},
+        "status_id": status[0],
+        "status": status[1],
+        "message": f"{data['action']}: {data['outcome']}",
+    }
+    if data["reason"]:
+        made["status_detail"] = data["reason"]
+    if code := details.pop("code", ""):
+        made["status_code"] = code
+    if target := details.pop("target", ""):
+        made["dst_endpoint"] = {"name": target, "svc_name": "postgresql"}
+    count = details.get("count", "")
+    if count.isascii() and count.isdecimal():
+        made["count"] = int(count)
+    if details:
+        made["unmapped"] = {"details": details}
     return made

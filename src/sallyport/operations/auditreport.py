@@ -11,9 +11,10 @@ from typing import Final
 
 from sallyport.audit import events as ev
 from sallyport.audit.ports import one_line
+from sallyport.audit.refusedlogins import REPEATED
 from sallyport.audit.verify import Verification
 from sallyport.operations.auditcontrols import CONTROLS, Control
-from sallyport.operations.auditlog import DECISION, GAP, AuditEvent, event_data
+from sallyport.operations.auditlog import DECISION, GAP, LOGIN, AuditEvent, event_data
 from sallyport.policy.versions import PolicyVersion, diff, unified
 from sallyport.store.approvalrecords import RecordedApproval
 from sallyport.watch.finding import Finding
@@ -22,6 +23,8 @@ from sallyport.watch.finding import Finding
 MOST: Final = 500
 _TEXT: Final = 300
 _HOUR, _DAY = 3600, 86400
+#: Kinds of refused logins that are told apart: anybody can make more.
+_MOST_LOGINS: Final = 20 * MOST
 #: A plot has so many columns at least, where the period has.
 _FEWEST_SPANS: Final = 7
 
@@ -65,6 +68,23 @@ class Refused:
     last: float = 0.0
     example: str = ""
     session: str = ""
+
+
+@dataclass(slots=True)
+class LoginsRefused:
+    """Logins that were refused for one reason, from one address. ``who``: whom a valid token names,
+    or what the client called itself. ``code`` "": of several, which ``reason`` counts.
+    """
+
+    address: str
+    channel: str
+    code: str
+    reason: str
+    who: str
+    target: str
+    count: int = 0
+    first: float = 0.0
+    last: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +191,8 @@ class AuditReport:
     columns: list[ColumnReads] = field(default_factory=list)
     unmasked: list[tuple[str, str, int]] = field(default_factory=list)
     refusals: list[Refused] = field(default_factory=list)
+    logins: list[LoginsRefused] = field(default_factory=list)
+    logins_refused: int = 0
     approvals: list[RecordedApproval] = field(default_factory=list)
     policies: list[PolicyChange] = field(default_factory=list)
     actions: list[ActionLine] = field(default_factory=list)
@@ -194,6 +216,7 @@ class Gathering:
         self._refused: dict[tuple[str, str, str, str], Refused] = {}
         report.span = _HOUR if report.until - report.since <= 4 * _DAY else _DAY
         self._spans: dict[int, Counter[str]] = {}
+        self._logins: dict[tuple[str, ...], LoginsRefused] = {}
         self._session = ""
 
     def add(self, event: AuditEvent) -> None:
@@ -215,6 +238,7 @@ class Gathering:
             (*key, count) for key, count in self._unmasked.most_common() if key[1] in masked
         ]
         report.refusals = sorted(self._refused.values(), key=lambda row: -row.count)
+        report.logins = sorted(self._logins.values(), key=lambda row: -row.count)
         if self._spans:
             last = max(self._spans)
             begin = max(int(report.since // report.span), last - _FEWEST_SPANS + 1)
@@ -222,12 +246,30 @@ class Gathering:
             report.spans = [
                 (float(n * report.span), self._spans.get(n, Counter())) for n in numbers
             ]
-        for name in ("access", "columns", "unmasked", "refusals"):
+        for name in ("access", "columns", "unmasked", "refusals", "logins"):
             rows = getattr(report, name)
             report.left_out[name] += max(len(rows) - MOST, 0)
             del rows[MOST:]
 
+    def _login(self, event: AuditEvent, action: ev.Action) -> None:
+        details, repeated = action.details, action.name == REPEATED
+        count = _number(details.get("count", "")) if repeated else 1
+        self._report.logins_refused += count
+        reason = "more, which were not recorded one by one" if repeated else action.reason
+        who = action.subject.email or action.subject.id or details.get("label", "")
+        code, target = details.get("code", ""), details.get("target", "")
+        key = (action.address, action.channel, code, reason, who, target)
+        if key not in self._logins and len(self._logins) >= _MOST_LOGINS:
+            self._report.left_out["logins"] += 1
+            return
+        row = self._logins.setdefault(key, LoginsRefused(*key, first=event.time))
+        row.count += count
+        row.last = event.time
+
     def _action(self, event: AuditEvent, action: ev.Action) -> None:
+        if event.kind == LOGIN and action.outcome != ev.DONE:
+            self._login(event, action)
+            return
         if event.kind == DECISION or action.name.rpartition(".")[2] in ("list", "read", "replay"):
             return  # decisions stand with their approvals; looking on is no change
         if len(self._report.actions) >= MOST:
@@ -298,6 +340,11 @@ class Gathering:
         refused.example = (
             text if len(text) <= _TEXT else f"{text[:_TEXT]}… ({len(text)} characters)"
         )
+
+
+def _number(text: str) -> int:
+    """Of a recording, which may be damaged: what is no number counts as one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 1
 
 
 def policy_changes(

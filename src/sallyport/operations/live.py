@@ -270,7 +270,7 @@ class RunningGateway:
             recorder_lag=gateway.lag.seconds(
                 monotonic(), gateway.recorder.accepted - gateway.recorder.backlog
             ),
-            logins={"accepted": gateway.sessions_total, **gateway.refused_logins},
+            logins={"accepted": gateway.sessions_total, **gateway.refused_logins.codes},
             target_failures={
                 name: {kind: database.dialer.failures[kind] for kind in FAILURES}
                 for name, database in gateway.databases.items()

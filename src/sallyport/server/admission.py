@@ -60,14 +60,18 @@ class Admitted:
     maximum: int | None = None
 
 
-async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitted:
-    """Authenticate, choose, check limits, log in upstream. ``address``: the client's. Raises
-    RefusedError.
-    """
+async def identify(gateway: Gateway, request: Authenticate, address: str) -> Subject:
+    """Whose token it is. ``address``: the client's. Raises RefusedError."""
     gateway.check_open()
-    subject = await gateway.authenticator.authenticate(
+    return await gateway.authenticator.authenticate(
         request.token, label=request.label, entrance="wire", address=address, target=request.target
     )
+
+
+async def admit(gateway: Gateway, request: Authenticate, subject: Subject) -> Admitted:
+    """Choose, check limits, log in upstream. ``subject``: of :func:`identify`. Raises
+    RefusedError.
+    """
     database, judge = await _choose_target(gateway, request, subject)
     limits = judge.subject_policy(subject).limits
     gateway.admit(subject, limits.sessions)

@@ -13,10 +13,12 @@ import structlog
 
 from sallyport.core.address import is_loopback, network_of
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
+from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import LoginRefused
-from sallyport.server.admission import OUT_OF_DESCRIPTORS, Admitted, admit
+from sallyport.server.admission import OUT_OF_DESCRIPTORS, Admitted, admit, identify
 from sallyport.server.gateway import Gateway
 from sallyport.server.host import CLIENT_CLOSED, CLIENT_SILENT, SessionHost
+from sallyport.server.loginrefusals import Why
 from sallyport.server.tcp import TcpPort
 from sallyport.server.tls import ALPN, TlsLayer
 from sallyport.session.login.client import (
@@ -25,6 +27,7 @@ from sallyport.session.login.client import (
     CancelBackend,
     ClientLogin,
     Phase,
+    Refused,
     StartTls,
 )
 from sallyport.wire.proxy_protocol import parse_proxy_header
@@ -56,6 +59,7 @@ class ClientConnection(asyncio.Protocol):
         "_peer",
         "_port",
         "_transport",
+        "_why",
     )
 
     def __init__(self, gateway: Gateway) -> None:
@@ -69,6 +73,7 @@ class ClientConnection(asyncio.Protocol):
         self._host: SessionHost | None = None  # once it has logged in
         self._deadline: asyncio.TimerHandle | None = None  # of the login
         self._lost = False
+        self._why: Why | None = None  # the login is being refused
         self._peer = self._address = self._network = ""
 
     # -- what the gateway's count of logins sees (Arrival) -----------------------------------------
@@ -216,6 +221,8 @@ class ClientConnection(asyncio.Protocol):
                 self._authenticating = self._gateway.spawn(self._log_in(request), "login")
             elif isinstance(request, AwaitSignIn):
                 self._authenticating = self._gateway.spawn(self._sign_in(request), "sign-in")
+            elif isinstance(request, Refused):
+                self._gateway.refused_logins.add(request.refusal, self._why, login, self._address)
             else:
                 self._close()
 
@@ -272,8 +279,10 @@ class ClientConnection(asyncio.Protocol):
 
     async def _log_in(self, request: Authenticate) -> None:
         admitted: Admitted | None = None
+        subject: Subject | None = None
         try:
-            admitted = await admit(self._gateway, request, self._address)
+            subject = await identify(self._gateway, request, self._address)
+            admitted = await admit(self._gateway, request, subject)
             if self._lost or self._login is None or self._login.phase is not Phase.WORKING:
                 admitted.link.abort()
                 return
@@ -281,6 +290,7 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.admit(admitted.subject, admitted.maximum, take=True)
             self._host_session(admitted, request, self._login)
         except RefusedError as error:
+            self._why = Why.of(error, subject)
             # that one is in the log already, with its reason
             if not isinstance(error, LoginRefused):
                 log.info(
@@ -288,7 +298,7 @@ class ClientConnection(asyncio.Protocol):
                     peer=self._peer,
                     code=error.refusal.code.id,
                     target=request.target,
-                    reason=getattr(error, "reason", "") or error.refusal.message,
+                    reason=self._why.reason,
                 )
             if admitted is not None:
                 admitted.link.abort()
@@ -316,8 +326,6 @@ class ClientConnection(asyncio.Protocol):
         if tls is not None and not tls.established:
             self._transport.abort()  # nothing can be said in the middle of a handshake
         elif self._login is not None:
-            if self._login.phase is not Phase.CLOSED:
-                self._gateway.refused_logins[refusal.code.id] += 1
             self._login.refuse(refusal)
             self._after_login_step()
 

@@ -10,7 +10,6 @@ import asyncio
 import hmac
 import os
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -47,6 +46,7 @@ from sallyport.server.lane import COMPILED as HAS_LANE
 from sallyport.server.lane import Lane
 from sallyport.server.latency import LatencyHistograms
 from sallyport.server.limits import GatewayLimits
+from sallyport.server.loginrefusals import LoginRefusals
 from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
@@ -127,7 +127,7 @@ class Gateway:
         self._epochs: dict[str, str] = {}  # of each target, as approvals were last told
         self.totals = Counters()  # of the sessions that have ended
         self.sessions_total = 0
-        self.refused_logins: Counter[str] = Counter()  # by code
+        self.refused_logins = LoginRefusals()
         self.intents: IntentWriter | None = None
         self.containments = Containments()
         for database in databases.values():

@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sallyport.audit.actions import REFUSED_SECONDS, ActionLog
 from sallyport.operations.access import ForbiddenError
 from sallyport.web import slack, witness
 from sallyport.web.api import operations as api
@@ -51,25 +50,20 @@ log = structlog.get_logger("sallyport.web")
 
 
 def build(services: Services) -> Starlette:
-    """The application. Its lifespan samples the gateway's counters and keeps the record of actions;
-    ``sallyport.web.serve`` runs it.
+    """The application. Its lifespan samples the gateway's counters; ``sallyport.web.serve`` runs
+    it.
     """
     console = Console(services)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        tasks = (
-            loop.create_task(console.activity.run(), name="web activity"),
-            loop.create_task(_settle(services.actions), name="web actions"),
-        )
+        task = loop.create_task(console.activity.run(), name="web activity")
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            services.actions.close()
+            task.cancel()
+            await asyncio.wait([task])
             await console.close()
 
     app = Starlette(
@@ -157,13 +151,6 @@ def _routes() -> list[Route]:
         get(f"{api.PREFIX}/openapi.json", openapi),
         *api.routes(OPERATIONS),
     ]
-
-
-async def _settle(action_log: ActionLog) -> None:
-    """How many refused attempts were left out is recorded, also where nobody does anything more."""
-    while True:
-        await asyncio.sleep(REFUSED_SECONDS / 4)
-        action_log.settle()
 
 
 async def healthz(request: Request) -> Response:

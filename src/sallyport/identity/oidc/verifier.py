@@ -30,7 +30,7 @@ from sallyport.identity.oidc.jwt import (
 )
 from sallyport.identity.oidc.keys import CacheLimits, KeySource, KeysUnavailableError
 from sallyport.identity.oidc.presets import preset_problem
-from sallyport.identity.problems import IdentityProblem, printable
+from sallyport.identity.problems import IdentityProblem, printable, shown_label
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.subjects import required_problem, subject_of
 
@@ -136,7 +136,7 @@ class JwtVerifier:
     async def _looked_up(
         self, verified: _Verified, token: Secret, label: str
     ) -> Subject | IdentityProblem:
-        subject = replace(verified.subject, label=printable(label, 256))
+        subject = replace(verified.subject, label=shown_label(label))
         lookup = verified.source.settings.lookup
         return subject if lookup is None else await lookup.complete(subject, token)
 

@@ -20,7 +20,7 @@ from lxml import etree
 from sallyport.core.clock import Clock
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
-from sallyport.identity.problems import IdentityProblem, printable
+from sallyport.identity.problems import IdentityProblem, printable, shown_label
 from sallyport.identity.saml.encryption import decrypted
 from sallyport.identity.saml.metadata import instant
 from sallyport.identity.saml.replay import UsedAssertions
@@ -89,7 +89,7 @@ class ResponseCheck:
             agent=who.agent,
             actors=who.actors,
             client=who.client,
-            label=printable(label, 256),
+            label=shown_label(label),
             email=_email(claims),
             expires_at=until,
             claims=lists,

@@ -71,6 +71,13 @@ class AwaitSignIn:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The login was refused: once, however the client takes it."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     reason: str
 
@@ -86,7 +93,7 @@ class OAuthOffer:
     scope: str
 
 
-Request = StartTls | CancelBackend | Authenticate | AwaitSignIn | Close
+Request = StartTls | CancelBackend | Authenticate | AwaitSignIn | Refused | Close
 
 _MAX_PASSWORD = 65_535
 
@@ -116,11 +123,17 @@ class ClientLogin:
         self._said_ok = False  # AuthenticationOk
         self._in_sasl = False  # an OAUTHBEARER exchange is open
         self._refusal: Refusal | None = None  # said once the client has acknowledged that it failed
+        self._is_discovery = False  # no token was sent, to learn where to get one
         self._input = bytearray()
         self._gss_asked = self._ssl_asked = False
         self._message: startup.StartupMessage | None = None
         self._minor = 0
         self._parameters: startup.Parameters | None = None
+
+    @property
+    def target(self) -> str:
+        """What the client asks for; "" before it has."""
+        return self._parameters.database if self._parameters is not None else ""
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client. Raises nothing: what is wrong becomes an error message and a
@@ -163,6 +176,8 @@ class ClientLogin:
         """Say no, as FATAL, and close."""
         if self.phase is Phase.CLOSED:
             return
+        if self._refusal is None and not self._is_discovery:
+            self.requests.append(Refused(refusal))
         if self._in_sasl and self._oauth is not None and refusal.code.id == "SP1601":
             self._in_sasl, self._refusal, self.phase = False, refusal, Phase.SASL_FAILED
             document = oauthbearer.failure(self._oauth.discovery_url, self._oauth.scope)
@@ -298,7 +313,7 @@ class ClientLogin:
         if message.mechanism != oauthbearer.MECHANISM:
             raise ProtocolError("the client chose a SASL mechanism that was not offered")
         token = oauthbearer.parse_initial(message.data)
-        self._in_sasl = True
+        self._in_sasl, self._is_discovery = True, token is None
         if token is None:
             raise RefusedError(
                 refuse(

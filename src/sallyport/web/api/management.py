@@ -152,6 +152,7 @@ async def list_actions(call: Call) -> Any:
         name=call.text("name"),
         object_id=call.text("object"),
         outcome=call.choice("outcome", *OUTCOMES),
+        address=call.text("address"),
         since=call.seconds("since"),
         after=after,
         limit=call.number("limit", 50, 1, 500),
@@ -191,13 +192,14 @@ MANAGEMENT: tuple[Operation, ...] = (
         release_containment, ANY_OBJECT, errors=(404, 409, 503),
     ),
     Operation(
-        "GET", "/actions", "listActions", "audit.actions", "What people did in the console, over REST and in Slack, newest first.",
+        "GET", "/actions", "listActions", "audit.actions", "What people did in the console, over REST and in Slack, and refused logins, newest first.",
         list_actions, ActionList,
         (
             Parameter("subject", "Part of the id or e-mail of who did it.", TEXT),
             Parameter("name", "An action (sessions.replay), or what it is about (sessions).", TEXT),
             Parameter("object", "The id of what it was done to.", TEXT),
             Parameter("outcome", "Only these.", {"type": "string", "enum": list(OUTCOMES)}),
+            Parameter("address", "The address that they came from.", TEXT),
             Parameter("since", "Then or later: RFC 3339, or Unix seconds.", TIME),
             Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^[a-z0-9_]{1,64}~\d{1,12}$"}),
             LIMIT,

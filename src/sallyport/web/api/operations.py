@@ -21,10 +21,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sallyport.audit import events as ev
+from sallyport.audit.refusedlogins import RefusedLogin
 from sallyport.core.clock import unix_seconds
 from sallyport.core.errors import RefusedError
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import LockedError, LoginRefused
+from sallyport.identity.problems import printable
 from sallyport.operations.access import ForbiddenError, Principal
 from sallyport.web.console import Console, address_of, console_of
 from sallyport.web.recorded import Doing, asked_for, recorded
@@ -205,15 +207,25 @@ async def principal_of(console: Console, request: Request) -> Principal:
     except LockedError:
         raise
     except LoginRefused as error:
-        raise unauthorized(error, "The token is not valid") from None
+        raise unauthorized(console, request, error, "The token is not valid") from None
     except RefusedError as error:
         detail = f"{error.refusal.text}. {error.refusal.hint}"
         raise ProblemError(503, "The store cannot be reached", detail) from None
     return console.services.access.principal(subject, address)
 
 
-def unauthorized(error: LoginRefused, title: str) -> ProblemError:
-    """What whoever is refused gets: 401, or 429 when their address has failed too often."""
+def unauthorized(
+    console: Console, request: Request, error: LoginRefused, title: str
+) -> ProblemError:
+    """What whoever is refused gets: 401, or 429 when their address has failed too often. Why is
+    recorded.
+    """
+    asked = {name: printable(text, 100) for name, text in error.whose.items()}
+    console.services.actions.login_refused(
+        RefusedLogin(
+            address_of(request), "rest", error.refusal.code.id, error.reason, details=asked
+        )
+    )
     if error.refusal.code.id == "SP1607":
         wait = {"Retry-After": "60"}
         return ProblemError(

@@ -67,7 +67,7 @@ async def identified(console: Console, request: Request, kind: type[Any]) -> Pri
     except LockedError:
         raise
     except LoginRefused as error:
-        raise unauthorized(error, "The identity is not accepted") from None
+        raise unauthorized(console, request, error, "The identity is not accepted") from None
     return console.services.access.principal(subject, address)
 
 

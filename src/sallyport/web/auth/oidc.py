@@ -36,12 +36,12 @@ _DISCOVERY_SECONDS = 600.0
 
 class SignInError(SallyportError):
     """Nobody was signed in. The text is fit for the person who tried. ``subject``: who it was, when
-    that is certain.
+    that is certain. ``reason``: for the operator alone; "": the text says it.
     """
 
-    def __init__(self, text: str, subject: Subject | None = None) -> None:
+    def __init__(self, text: str, subject: Subject | None = None, reason: str = "") -> None:
         super().__init__(text)
-        self.subject = subject
+        self.subject, self.reason = subject, reason or text
 
 
 class CodeClient:
@@ -108,7 +108,8 @@ class CodeClient:
             ) from None
         except LoginRefused as error:
             raise SignInError(
-                f"The identity provider's token was refused: {error.refusal.message}."
+                f"The identity provider's token was refused: {error.refusal.message}.",
+                reason=error.reason,
             ) from None
         nonce = subject.claims.get("nonce")
         if not isinstance(nonce, str) or not hmac.compare_digest(

@@ -96,7 +96,8 @@ async def finish(request: Request) -> Response:
         )
         if isinstance(subject, IdentityProblem):
             raise SignInError(
-                f"{subject.message[:1].upper()}{subject.message[1:]}. The gateway's log says why."
+                f"{subject.message[:1].upper()}{subject.message[1:]}. The gateway's log says why.",
+                reason=subject.reason,
             )
         try:
             console.services.authenticator.refuse_locked(subject, entrance="web")
@@ -106,7 +107,7 @@ async def finish(request: Request) -> Response:
                 f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject
             ) from None
     except SignInError as error:
-        return signin_failed(request, error, onward, 403, begun=pending is not None)
+        return signin_failed(request, error, onward, 403)
     return signed_in(request, subject, onward, subject.expires_at)
 
 

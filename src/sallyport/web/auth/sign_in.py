@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sallyport.audit import events as ev
+from sallyport.audit.refusedlogins import SIGN_IN, RefusedLogin
 from sallyport.core.subject import Subject
 from sallyport.web.auth.oidc import SignInError
 from sallyport.web.auth.signins import Pending
@@ -90,20 +90,17 @@ async def callback(request: Request) -> Response:
         subject = await console.client.finish(pending, dict(answer))
     except SignInError as error:
         onward = pending.onward if pending is not None else "/"
-        return signin_failed(request, error, onward, 403, begun=pending is not None)
+        return signin_failed(request, error, onward, 403)
     return signed_in(request, subject, pending.onward)
 
 
-def signin_failed(
-    request: Request, error: SignInError, onward: str, status: int, *, begun: bool = False
-) -> Response:
-    """The page that says so. begun: here, so bounded by how many may begin; that is recorded."""
+def signin_failed(request: Request, error: SignInError, onward: str, status: int) -> Response:
+    """The page that says so. That is recorded, with what the operator alone is told."""
     console, address = console_of(request), address_of(request)
-    log.warning("sign-in failed", reason=str(error), address=address)
-    if begun:
-        console.services.actions.record(
-            "sign-in", error.subject, address, "web", outcome=ev.REFUSED, reason=str(error)
-        )
+    log.warning("sign-in failed", reason=error.reason, address=address)
+    console.services.actions.login_refused(
+        RefusedLogin(address, "web", "", error.reason, error.subject, name=SIGN_IN)
+    )
     return _sign_in_page(console, onward, str(error), status)
 
 
@@ -120,7 +117,7 @@ def signed_in(request: Request, subject: Subject, onward: str, ends: float = mat
         address=address_of(request),
     )
     console.services.actions.record(
-        "sign-in", subject, address_of(request), "web", details={"roles": ", ".join(roles)}
+        SIGN_IN, subject, address_of(request), "web", details={"roles": ", ".join(roles)}
     )
     response = RedirectResponse(onward, 303)
     _set(console, response, console.cookie, console.signins.open(subject, ends), None)

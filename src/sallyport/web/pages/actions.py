@@ -1,4 +1,4 @@
-"""What people did in the console, over REST and in Slack."""
+"""What people did in the console, over REST and in Slack, and logins that were refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sallyport.operations.actions import ActionPage, ActionQuery, Place, find_ac
 from sallyport.web.console import FormError, Visit
 
 _PAGE = 50
-_FIELDS = ("subject", "name", "object", "outcome")
+_FIELDS = ("subject", "name", "object", "address", "outcome")
 OUTCOMES = ("done", "refused", "failed")
 
 
@@ -43,6 +43,7 @@ def _query(visit: Visit, asked: dict[str, str]) -> ActionQuery:
         name=asked["name"],
         object_id=asked["object"],
         outcome=asked["outcome"],
+        address=asked["address"],
         after=place_of(visit.request.query_params.get("after", "")),
         limit=_PAGE,
     )

@@ -1,0 +1,58 @@
+"""Logins on the wire that were refused: counted by code, and recorded with the operator's reason,
+which no client gets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from sallyport.audit.refusedlogins import RefusedLogin
+from sallyport.core.errors import Refusal, RefusedError
+from sallyport.core.subject import Subject
+from sallyport.identity.authenticate import LockedError, LoginRefused
+from sallyport.identity.problems import printable, shown_label
+from sallyport.session.login.client import ClientLogin
+
+#: Characters of a target's name and of a reason that are recorded.
+_TARGET: Final = 100
+_REASON: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What the operator may know. ``subject``: whom a valid token names. ``whose``: what a signed
+    token says that is not valid.
+    """
+
+    reason: str
+    subject: Subject | None = None
+    whose: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: RefusedError, subject: Subject | None) -> Why:
+        """Why a login raised it. ``subject``: whose token had been verified by then."""
+        reason = getattr(error, "reason", "") or error.refusal.message
+        if isinstance(error, LockedError):
+            return cls(reason, error.subject)
+        return cls(reason, subject, error.whose if isinstance(error, LoginRefused) else {})
+
+
+@dataclass(slots=True)
+class LoginRefusals:
+    """``codes``: how many since the start. ``record``: where each goes."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    record: Callable[[RefusedLogin], object] = lambda refused: None
+
+    def add(self, refusal: Refusal, why: Why | None, login: ClientLogin, address: str) -> None:
+        """``why`` None: the client is told all there is to say. ``address``: the client's."""
+        why = why or Why(refusal.text)
+        self.codes[refusal.code.id] += 1
+        asked = {"target": printable(login.target, _TARGET), "label": shown_label(login.label)}
+        whose = {name: printable(text, _TARGET) for name, text in why.whose.items()}
+        details = {name: text for name, text in {**asked, **whose}.items() if text}
+        reason = printable(why.reason, _REASON)
+        self.record(RefusedLogin(address, "wire", refusal.code.id, reason, why.subject, details))
