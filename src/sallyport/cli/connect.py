@@ -39,7 +39,7 @@ Gateway = Annotated[
     str, typer.Option(envvar="SALLYPORT_GATEWAY", help="The gateway's address, host:port.")
 ]
 GatewayCa = Annotated[str, typer.Option(help="PEM file of the CA of the gateway's certificate.")]
-_LOCAL = "127.0.0.1:6432"
+LOCAL = "127.0.0.1:6432"
 _CONNECT = """Run psql, or another PostgreSQL program, through the gateway.
 
 The token comes from --token-file, from the issuer (--client-id), or from `sallyport login`. With
@@ -72,7 +72,7 @@ def connect(
     program: Annotated[
         list[str] | None, typer.Argument(help="The program to run, after --. [psql]")
     ] = None,
-    gateway: Gateway = _LOCAL,
+    gateway: Gateway = LOCAL,
     ca: GatewayCa = "",
     user: Annotated[str, typer.Option(help="The label that is recorded.")] = "",
     token_file: TokenFile = None,
@@ -86,17 +86,17 @@ def connect(
     sign_in: SignIn = "",
 ) -> None:
     try:
-        source = _source(
+        source = token_source(
             token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
         )
-        host, port = _address(gateway)
+        host, port = gateway_address(gateway)
         token = source.fetch_now().token
     except SallyportError as error:
-        _fail(str(error))
+        fail(str(error))
     words = program or ["psql"]
     executable = shutil.which(words[0])
     if executable is None:
-        _fail(f"{words[0]} is not installed, or not in PATH")
+        fail(f"{words[0]} is not installed, or not in PATH")
     env = {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGDATABASE": target}
     env["PGPASSWORD"] = token.reveal()
     env.setdefault("PGUSER", user or os.environ.get("USER", "") or "sallyport")
@@ -117,7 +117,7 @@ def proxy(
         Path | None,
         typer.Option(help="Directory for a Unix socket, in place of the port. No password."),
     ] = None,
-    gateway: Gateway = _LOCAL,
+    gateway: Gateway = LOCAL,
     ca: GatewayCa = "",
     token_file: TokenFile = None,
     issuer: Issuer = "",
@@ -133,11 +133,11 @@ def proxy(
     from sallyport.cli.localproxy import Door, LocalProxy, kept_password
 
     try:
-        source = _source(
+        source = token_source(
             token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
         )
-        host, port = _address(gateway)
-        here = _address(listen)
+        host, port = gateway_address(gateway)
+        here = gateway_address(listen)
         if not is_loopback(here[0]):
             raise SallyportError(
                 f"--listen {listen}: use a loopback address, because whoever reaches the port"
@@ -147,7 +147,7 @@ def proxy(
         local = LocalProxy(Door(host, port, target, ca), source.fetch, password, source.renew)
         asyncio.run(_serve(local, here, socket, source if sign_in else None))
     except SallyportError as error:
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -163,7 +163,7 @@ async def _serve(
     await local.run(here, socket, lambda said: typer.echo(said, err=True))
 
 
-def _source(
+def token_source(
     token_file: Path | None,
     issuer: str,
     client_id: str,
@@ -174,6 +174,7 @@ def _source(
     ca_file: str,
     sign_in: str,
 ) -> TokenSource | PersonTokens:
+    """What brings the tokens that the command line's options name. Raises SallyportError."""
     # Start-up time: other commands need no HTTP client.
     from sallyport.cli.tokensource import TokenSource
 
@@ -183,7 +184,8 @@ def _source(
     ).tokens()
 
 
-def _address(text: str) -> tuple[str, int]:
+def gateway_address(text: str) -> tuple[str, int]:
+    """Host and port. Raises SallyportError."""
     try:
         address = parse_address(text)
     except ValueError as error:
@@ -191,6 +193,7 @@ def _address(text: str) -> tuple[str, int]:
     return address.host, address.port
 
 
-def _fail(why: str) -> NoReturn:
+def fail(why: str) -> NoReturn:
+    """End the program with the reason."""
     typer.echo(f"sallyport: {why}", err=True)
     raise typer.Exit(2)

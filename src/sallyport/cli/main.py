@@ -38,6 +38,7 @@ COMMANDS = (
     "contain",
     "identity",
     "connect",
+    "passfile",
     "issuer",
     "mcp",
 )
