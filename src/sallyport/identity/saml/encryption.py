@@ -1,5 +1,5 @@
-"""Decrypting an assertion (XML Encryption 1.1; SAML core, section 6): RSA-OAEP for the key, AES-GCM
-or AES-CBC for the data.
+"""Decrypting an assertion or a NameID (XML Encryption 1.1; SAML core, section 6): RSA-OAEP for the
+key, AES-GCM or AES-CBC for the data.
 
 RSA PKCS #1 v1.5 is refused (Bleichenbacher). AES-CBC is only used where a verified signature covers
 the ciphertext: without one, what an attacker learns from refusals of changed ciphertexts is the
@@ -32,6 +32,7 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "http://www.w3.org/2009/xmlenc11#mgf1sha384": hashes.SHA384,
     "http://www.w3.org/2009/xmlenc11#mgf1sha512": hashes.SHA512,
 }
+_FAILED = "what is encrypted cannot be decrypted"
 _SHA1 = "http://www.w3.org/2000/09/xmldsig#sha1"
 _OAEP = (
     "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
@@ -42,13 +43,16 @@ _BLOCK = re.compile(
 )
 
 
-def decrypted(encrypted: Element, key: Secret | None, *, is_authentic: bool) -> Element:
-    """The Assertion in an EncryptedAssertion. is_authentic: a signature covers the ciphertext.
-    Raises SamlError.
+def decrypted(
+    encrypted: Element, key: Secret | None, *, is_authentic: bool, name: str = "saml:Assertion"
+) -> Element:
+    """What is in an EncryptedAssertion or EncryptedID, an element ``name``. is_authentic: a
+    signature covers the ciphertext. Raises SamlError.
     """
+    kind = name.partition(":")[2]
     if key is None:
         raise SamlError(
-            "the assertion is encrypted, and this provider has no 'key' in the configuration"
+            f"the {kind} is encrypted, and this provider has no 'key' in the configuration"
         )
     data = child(encrypted, "xenc:EncryptedData")
     method = child(data, "xenc:EncryptionMethod").get("Algorithm", "")
@@ -62,19 +66,19 @@ def decrypted(encrypted: Element, key: Secret | None, *, is_authentic: bool) -> 
         )
     wrapped = encrypted.findall(f".//{tag('xenc:EncryptedKey')}")
     if len(wrapped) != 1:
-        raise SamlError(f"the assertion has {len(wrapped)} encrypted keys, not one")
+        raise SamlError(f"the {kind} has {len(wrapped)} encrypted keys, not one")
     content_key = _unwrapped(wrapped[0], key)
     if len(content_key) * 8 != int(block[1]):
-        raise SamlError("the encrypted assertion cannot be decrypted")
+        raise SamlError(_FAILED)
     cipher = _cipher_value(data)
     try:
         plain = _gcm(content_key, cipher) if block[2] == "gcm" else _cbc(content_key, cipher)
     except (InvalidTag, ValueError):
-        raise SamlError("the encrypted assertion cannot be decrypted") from None
-    assertion = parse(plain)
-    if assertion.tag != tag("saml:Assertion"):
-        raise SamlError("what was encrypted is not an assertion")
-    return assertion
+        raise SamlError(_FAILED) from None
+    element = parse(plain)
+    if element.tag != tag(name):
+        raise SamlError(f"what was encrypted is not of the kind {kind}")
+    return element
 
 
 def _unwrapped(wrapped: Element, key: Secret) -> bytes:
@@ -90,7 +94,7 @@ def _unwrapped(wrapped: Element, key: Secret) -> bytes:
             _cipher_value(wrapped), padding.OAEP(padding.MGF1(mask()), digest(), None)
         )
     except ValueError:
-        raise SamlError("the encrypted assertion cannot be decrypted") from None
+        raise SamlError(_FAILED) from None
 
 
 def _algorithm(method: Element, name: str) -> type[hashes.HashAlgorithm]:

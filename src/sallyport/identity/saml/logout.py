@@ -23,6 +23,7 @@ from cryptography.x509 import Certificate
 
 from sallyport.core.clock import Clock
 from sallyport.identity.problems import printable
+from sallyport.identity.saml.encryption import decrypted
 from sallyport.identity.saml.metadata import instant
 from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.response import check_ids, check_issuer, decoded
@@ -150,9 +151,7 @@ class LogoutCheck:
         ends += self.settings.clock_skew
         if self.clock.now() >= ends:
             raise SamlError("the request has expired (NotOnOrAfter, IssueInstant)")
-        if children(request, "saml:EncryptedID"):
-            raise SamlError("an encrypted NameID is not supported")
-        name_id = value_of(child(request, "saml:NameID"))
+        name_id = value_of(self._name_id(request))
         if not name_id:
             raise SamlError("the request has an empty NameID")
         indexes = [text_of(index) for index in children(request, "samlp:SessionIndex")]
@@ -194,6 +193,16 @@ class LogoutCheck:
         if root.get("Destination") != self.settings.slo_url:
             raise SamlError("the message is for another address (Destination)")
         return root
+
+    def _name_id(self, request: Element) -> Element:
+        """In clear or encrypted, once in all. A signature covers it: see :meth:`_verified`."""
+        encrypted = children(request, "saml:EncryptedID")
+        if not encrypted:
+            return child(request, "saml:NameID")
+        if len(encrypted) > 1 or children(request, "saml:NameID"):
+            raise SamlError("the request names more than one subject")
+        key = self.settings.key
+        return decrypted(encrypted[0], key, is_authentic=True, name="saml:NameID")
 
     def _issued(self, message: Element) -> float:
         issued = instant(message.get("IssueInstant", ""))
