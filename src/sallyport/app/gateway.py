@@ -19,6 +19,7 @@ from sallyport.app.console import public_url, start_console
 from sallyport.app.databases import make_databases
 from sallyport.app.gateway_store import GatewayStore, open_gateway_store
 from sallyport.app.identity_providers import (
+    ended_sessions,
     issuer_names,
     issuer_settings,
     saml_providers,
@@ -246,7 +247,7 @@ async def _open_storage(
 async def _open_identity(config: Config, storage: _Storage, parts: AsyncExitStack) -> _Identity:
     """Starts the threads of channels, which ``parts`` ends. Raises ConfigError."""
     store, clock = storage.store.prompt, SystemClock()
-    ended = EndedSessions(clock)
+    ended = await ended_sessions(store, clock)
     saml = await saml_providers(config, public_url(config), storage.logins.secret, ended)
     issued = config.identity.session_tokens
     token_store = SqlSessionTokenStore(store)

@@ -5,16 +5,18 @@ works with.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
+from sqlalchemy import Engine
 
 from sallyport.config import Config, OidcIssuer, SecretRef
 from sallyport.config.identity import CelSource, Claims, ClaimSources, SamlIdp
-from sallyport.core.clock import SystemClock
+from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.identity.claims import ClaimMapping, Source, cel
@@ -26,9 +28,13 @@ from sallyport.identity.single_logout import EndedSessions
 from sallyport.identity.verifier import Lookup
 from sallyport.server.device_logins import DeviceFlowSettings, DeviceLogins
 from sallyport.session.login.client import OAuthOffer
+from sallyport.store.ended_sessions import SqlEndedSessionStore
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
+
+#: Seconds for which an ended session stays in the store after it counts no more.
+_KEEP_ENDED: Final = 86400.0
 
 
 def _mapping(claims: Claims, default: ClaimMapping) -> ClaimMapping:
@@ -206,3 +212,12 @@ def _signers(idp: SamlIdp) -> tuple[Certificate, ...]:
             f"identity.saml {idp.name}: metadata_certificate {idp.metadata_certificate} has no"
             " certificate in PEM"
         ) from None
+
+
+async def ended_sessions(engine: Engine, clock: Clock) -> EndedSessions:
+    """Those that were ended before this process began. Raises RefusedError."""
+    store = SqlEndedSessionStore(engine)
+    await asyncio.to_thread(store.forget, time.time() - _KEEP_ENDED)
+    ended = EndedSessions(clock, store)
+    await asyncio.to_thread(ended.reload)
+    return ended

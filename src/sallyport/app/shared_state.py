@@ -145,6 +145,7 @@ class SharedState:
         again with the next look.
         """
         await asyncio.to_thread(self.owners.beat)
+        await self.ended.store_all()
         self._take_missed()
         self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")
         await asyncio.to_thread(self._look_at_published)  # last: it reads files that people write
@@ -170,6 +171,7 @@ class SharedState:
         for what, read in (
             ("approvals", self.approvals.reread),
             ("session tokens", self.tokens.reload),
+            ("logouts", self.ended.reload),
             ("containments", self.gateway.containments.reload),
         ):
             attempt(read, f"what others changed: {what}")

@@ -8,15 +8,17 @@ is over. Formats and qualifiers are not compared: what is ended too much can be 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from sallyport.core.clock import Clock
+from sallyport.core.errors import RefusedError
 from sallyport.core.subject import Subject
 
 #: More than that of one request: all sessions of its subject.
@@ -25,6 +27,8 @@ _MOST_INDEXES: Final = 20
 _MOST_OF_ONE: Final = 50
 #: The oldest goes first; the session tokens of its sessions are revoked in the store as well.
 _MOST_SESSIONS: Final = 100_000
+#: Seconds by which clocks of gateways may differ, and a write may take.
+_CLOCKS_APART: Final = 600.0
 
 
 class EndedSession(msgspec.Struct, frozen=True):
@@ -68,14 +72,23 @@ class LogoutResponse:
     problem: str
 
 
+class EndedSessionStore(Protocol):
+    """Where they outlast a process, for all of them. Raises RefusedError."""
+
+    def add(self, ended: EndedSession, now: float) -> None: ...
+    def kept_since(self, since: float, now: float) -> list[tuple[float, EndedSession]]: ...
+
+
 class EndedSessions:
     """Those of all providers of a process; bounded, in memory. For one event loop.
 
-    ``announce``: tells other processes.
+    ``announce``: tells other processes. ``store``: None: they end with the process.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, store: EndedSessionStore | None = None) -> None:
+        self._clock, self._store = clock, store
+        self._unstored: list[EndedSession] = []
+        self._read_until = 0.0
         self._ended: OrderedDict[tuple[str, str], list[EndedSession]] = OrderedDict()
         self.announce: Callable[[EndedSession], None] = lambda ended: None
 
@@ -83,6 +96,34 @@ class EndedSessions:
         """From now on, here and elsewhere."""
         self.take(ended)
         self.announce(ended)
+        if self._store is not None:
+            self._unstored.append(ended)
+
+    async def store_all(self) -> bool:
+        """Keep what this process ended where others find it. Whether all of it is kept now; what is
+        not is tried again with the next call.
+        """
+        if self._store is None:
+            return True
+        while self._unstored:
+            ended = self._unstored[0]
+            try:
+                await asyncio.to_thread(self._store.add, ended, self._clock.now())
+            except RefusedError:  # the store logs it
+                return False
+            if ended in self._unstored:  # another call may have been faster
+                self._unstored.remove(ended)
+        return True
+
+    def reload(self) -> None:
+        """Take what was kept since the last call, however it was announced. Raises RefusedError."""
+        if self._store is None:
+            return
+        for kept, ended in self._store.kept_since(
+            self._read_until - _CLOCKS_APART, self._clock.now()
+        ):
+            self._read_until = max(self._read_until, kept)
+            self.take(ended)
 
     def take(self, ended: EndedSession) -> None:
         """As :meth:`end`, where another process says so."""

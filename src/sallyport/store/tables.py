@@ -314,3 +314,17 @@ containments = Table(
     Column("released_by", Text, nullable=False),
     Index("ix_containments_read_at", "read_at"),
 )
+
+#: :class:`sallyport.identity.single_logout.EndedSession` by its digest. ``kept``: Unix seconds.
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("indexes", JSON, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("kept", Float, nullable=False),
+    Index("ix_ended_sessions_kept", "kept"),
+)

@@ -89,6 +89,10 @@ class SamlSignIn(Protocol):
         """Whoever came with that session is not accepted any more."""
         ...
 
+    async def store_ended(self) -> bool:
+        """Whether that is kept where processes find it that were away."""
+        ...
+
     def is_over(self, subject: Subject) -> bool:
         """Whether the session that the subject came with was ended."""
         ...

@@ -128,6 +128,10 @@ class SamlProvider:
         """Whoever came with that session is not accepted any more, in no process."""
         self._ended.end(ended)
 
+    async def store_ended(self) -> bool:
+        """Whether what was ended here is kept where processes find it that were away."""
+        return await self._ended.store_all()
+
     def is_over(self, subject: Subject) -> bool:
         """Whether the session that the subject came with was ended."""
         return self._ended.covers(subject)

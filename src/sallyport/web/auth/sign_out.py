@@ -40,6 +40,7 @@ async def _sign_out(visit: Visit) -> Response:
     if provider is None or not provider.signs_out:
         return closed
     provider.end(provider.session_of(subject))
+    await provider.store_ended()
     ended = await _end_tokens(console, provider.is_over, subject.email or subject.id)
     visit.doing.add(_details(provider, ended))
     id_ = console.logouts.begin(provider.name)
@@ -97,6 +98,7 @@ async def _asked(
     console: Console, provider: SamlSignIn, message: LogoutRequest, address: str
 ) -> Response:
     provider.end(message.ended)
+    is_stored = await provider.store_ended()
     subjects = console.signins.close_where(message.ended.covers)
     tokens = console.services.session_tokens
     if tokens is not None:
@@ -115,7 +117,7 @@ async def _asked(
         sessions=ended.sessions,
     )
     try:
-        answer = await provider.logout_response(message, is_done=ended.is_stored)
+        answer = await provider.logout_response(message, is_done=ended.is_stored and is_stored)
     except SallyportError as error:
         log.warning("the SAML provider's logout is not answered", reason=str(error))
         return _page(console, _OVER)
