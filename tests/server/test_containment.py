@@ -140,3 +140,34 @@ def test_other_agents_are_not_concerned(house: House) -> None:
         dba.send(WRITE).wait_for("UPDATE 1")
         page = house.rest("GET", "/containments", AGENT)
         assert page.status_code == 403
+
+
+def test_a_lost_index_lets_nobody_go(house: House) -> None:
+    with house.psql() as psql, house.psql(DBA) as dba:
+        psql.send(READ).wait_for(r"\(1 row\)")
+        dba.send(READ).wait_for(r"\(1 row\)")
+    released, kept = _contained(house)
+    if released["subject"] == "claude-agent":
+        released, kept = kept, released
+    answer = house.rest("POST", f"/containments/{released['id']}/release", OLGA, json={})
+    assert answer.status_code == 200, answer.text
+    house.gateway.stop()
+    for path in (house.gateway.home / "var").glob("sallyport.db*"):
+        path.unlink()
+    done = house.reading("audit", "reindex")
+    assert "2 containments made anew" in done.stdout, done.stdout + done.stderr
+    house.gateway.start()
+    wait_for(lambda: listens(house.url))
+    (after,) = _contained(house)
+    times = ("read_at", "until", "why")
+    assert {k: v for k, v in after.items() if k not in times} == {
+        k: v for k, v in kept.items() if k not in times
+    }
+    assert after["read_at"] == pytest.approx(kept["read_at"], abs=1e-5)
+    assert 0.0 < float(str(after["until"])) - float(str(kept["until"])) <= 601.0
+    with house.psql() as psql, house.psql(DBA) as dba:
+        psql.send(WRITE).wait_for(WAITS)
+        dba.send(WRITE).wait_for("UPDATE 1")
+    house.gateway.stop()
+    assert "made anew" not in house.reading("audit", "reindex").stdout
+    house.gateway.start()

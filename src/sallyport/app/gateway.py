@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.app.approval_channels import Channels, open_channels
 from sallyport.app.console import public_url, start_console
+from sallyport.app.containment_record import ContainmentRecord
 from sallyport.app.databases import make_databases
 from sallyport.app.gateway_store import GatewayStore, open_gateway_store
 from sallyport.app.identity_providers import (
@@ -158,6 +159,7 @@ async def gateway_running(
         gateway = _make_gateway(config, storage, identity, record, policy, approvals, context)
         await _configure(gateway, config, storage, record, intents)
         actions = _open_actions(gateway, record, parts)
+        ContainmentRecord(actions, gateway.containments)
         _watch_sessions(gateway, config, storage, identity, actions, parts)
         shared = _shared_state(storage, gateway, approvals, identity, published)
         foundation.push_async_callback(shared.end)

@@ -38,6 +38,11 @@ SETTLE_SECONDS: Final = REFUSED_SECONDS / 4
 LEFT_OUT: Final = "refusals.left-out"
 #: The action by which a recording's key is deleted.
 SHRED: Final = "recordings.shred"
+#: What :mod:`sallyport.store.reindex` makes locks and containments anew from.
+LOCK: Final = "locks.lock"
+RELEASE_LOCK: Final = "locks.release"
+CONTAIN: Final = "containments.contain"
+RELEASE_CONTAINMENT: Final = "containments.release"
 #: Subjects whose refused attempts are counted apart; those of more count as one's.
 _MOST_SUBJECTS: Final = 4096
 #: Who the login event of these recordings names.

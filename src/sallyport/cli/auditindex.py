@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _HELP = """Rebuild the indexes of sessions and statements from the recordings. Stop the gateway first.
 
-A damaged database is set aside, and what can be read of it is kept. Locks are made anew from what people did.
+A damaged database is set aside, and what can be read of it is kept. Locks and containments are made anew from the record of actions.
 Approvals and policy versions are not in the recordings; the command says when they were lost.
 Example: sallyport audit reindex
 """
@@ -114,13 +114,20 @@ def _report(result: Reindexed, lost: str) -> None:
             f"{result.locks} locks made anew from the record of what people did: 'sallyport lock"
             " --all'."
         )
-    for recording in result.doubtful:
+    if result.containments:
         typer.echo(
-            f"cannot be read to its end: {recording}. Locks, or their release, may be missing."
+            f"{result.containments} containments made anew from the record of actions: 'sallyport"
+            " contain list --all'."
         )
-    tables = [name for name in result.lost if name != "locks"]
+    for recording in dict.fromkeys(result.doubtful):
+        typer.echo(
+            f"cannot be read to its end: {recording}. Locks and containments, or their release, may"
+            " be missing."
+        )
+    tables = [name for name in result.lost if name not in ("locks", "containments")]
     if tables or (lost and result.set_aside is None):
         what = f"of {', '.join(tables)}" if tables else "approvals and policy versions"
         typer.echo(
-            f"Lost for good, unless there is a backup: {what}. Look at the locks before you start."
+            f"Lost for good, unless there is a backup: {what}. Look at the locks and"
+            " containments before you start."
         )

@@ -67,6 +67,8 @@ class Containments:
         self._by_subject: dict[tuple[str, str], list[Containment]] = {}
         #: Tells other processes of one as it is now.
         self.announce: Callable[[Containment], None] = lambda containment: None
+        #: Writes one down, new or prolonged, beside the store, for when that is lost.
+        self.record: Callable[[Containment], None] = lambda containment: None
         self._listeners: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     def add_listener(self, listener: Callable[[], None]) -> None:
@@ -145,6 +147,7 @@ class Containments:
                     return None
                 prolonged = replace(containment, until=until)
                 self._put(prolonged)
+                self.record(prolonged)
                 self.announce(prolonged)
                 return prolonged
         made = Containment(
@@ -162,6 +165,7 @@ class Containments:
         )
         self._add(made)
         self._tell()
+        self.record(made)
         self.announce(made)
         return made
 

@@ -6,10 +6,11 @@ that was contained stays so after a crash.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Connection, Engine, Select, func, select
 
 from sallyport.policy.containment import Containment
 from sallyport.store.dialect import INSERTS, greatest
@@ -28,6 +29,22 @@ class SqlContainmentStore:
         """As it is now. What was released stays released, and no end comes earlier, in whatever
         order calls arrive.
         """
+        with self._writes.transaction() as connection:
+            self._keep(connection, containment)
+
+    def restore(self, recorded: Iterable[Containment]) -> int:
+        """Add those that are not stored, and what is not known of the others: a later end, a
+        release. How many were added.
+        """
+        with self._writes.transaction() as connection:
+            present = set(connection.execute(select(containments.c.id)).scalars())
+            missing = 0
+            for containment in recorded:
+                self._keep(connection, containment)
+                missing += containment.id not in present
+        return missing
+
+    def _keep(self, connection: Connection, containment: Containment) -> None:
         table, values = containments.c, asdict(containment)
         values["agents"] = list(containment.agents)
         new = INSERTS[self._engine.dialect.name](containments).values(values)
@@ -36,8 +53,7 @@ class SqlContainmentStore:
             "released_at": func.coalesce(table.released_at, new.excluded.released_at),
             "released_by": greatest(self._engine, table.released_by, new.excluded.released_by),
         }
-        with self._writes.transaction() as connection:
-            connection.execute(new.on_conflict_do_update(index_elements=[table.id], set_=later))
+        connection.execute(new.on_conflict_do_update(index_elements=[table.id], set_=later))
 
     def unreleased(self) -> list[Containment]:
         query = select(containments).where(containments.c.released_at.is_(None))

@@ -3,8 +3,8 @@ of the rest.
 
 Rows that agree with their recordings stay, and so do rows that show what was done to a recording
 (their last hash is the only witness). Rows that only say something else than a sound recording are
-made anew, as are those that are missing. Locks are in the recordings of actions: those that the
-database lacks are made anew, so that nobody who is locked comes in again with a lost index. Nothing
+made anew, as are those that are missing. Locks and containments are in the recordings of actions:
+those that the database lacks are made anew, so that a lost index lets nobody go. Nothing
 of approvals and policy versions is there: they are copied from a damaged database as far as it can
 be read.
 """
@@ -19,12 +19,16 @@ from pathlib import Path
 from sqlalchemy import Engine, Table
 from sqlalchemy.exc import DatabaseError
 
+from sallyport.audit.actions import CONTAIN, LOCK, RELEASE_CONTAINMENT, RELEASE_LOCK
 from sallyport.audit.archive import RecordingError, find_recordings, recording_path
 from sallyport.audit.keyfiles import KeyNotListedError, ShreddedError
 from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import LIVE, IndexUnreadableError, SessionRow, StatementText
 from sallyport.audit.recovery import Recovered, rebuild, recover
 from sallyport.audit.verify import INDEX, verify
+from sallyport.store.actionrecord import done_actions
+from sallyport.store.containmentrecord import recorded_containments
+from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.database import FILE, StoreError, open_database, set_aside
 from sallyport.store.lockrecord import recorded_locks
 from sallyport.store.locks import SqlLockStore
@@ -33,17 +37,19 @@ from sallyport.store.shipped import archived_sessions
 from sallyport.store.tables import metadata, sessions, statements
 
 _BATCH = 100
+#: Actions from which locks and containments are made anew.
+_RESTORED = frozenset({LOCK, RELEASE_LOCK, CONTAIN, RELEASE_CONTAINMENT})
 
 
 @dataclass(slots=True)
 class Reindexed:
     """``kept``, ``rebuilt``: sessions. ``unreadable``: files without a login event. ``suspicious``:
     sessions whose recordings are not what the index remembers. ``set_aside``: the damaged database.
-    ``lost``: tables of which not everything could be copied from it. ``locks``: made anew, those
-    that are over included. ``doubtful``: recordings of actions that cannot be read to their end:
-    locks may be missing. ``shredded``: sessions that the index did not know, of which nothing is
-    left to make a row of. ``locked``: why recordings could not be decrypted that have to be read;
-    what the index had of them stays.
+    ``lost``: tables of which not everything could be copied from it. ``locks``, ``containments``:
+    made anew, those that are over included. ``doubtful``: recordings of actions that cannot be read
+    to their end: locks and containments may be missing. ``shredded``: sessions that the index
+    did not know, of which nothing is left to make a row of. ``locked``: why recordings could not be
+    decrypted that have to be read; what the index had of them stays.
     """
 
     kept: int = 0
@@ -53,6 +59,7 @@ class Reindexed:
     set_aside: Path | None = None
     lost: list[str] = field(default_factory=list)
     locks: int = 0
+    containments: int = 0
     doubtful: list[str] = field(default_factory=list)
     shredded: list[str] = field(default_factory=list)
     locked: list[str] = field(default_factory=list)
@@ -78,8 +85,10 @@ def reindex(data: Path, recordings: Path, keys: KeyRing = NO_KEYS) -> tuple[Engi
             index.restore(batch)
             batch.clear()
     index.restore(batch)
-    recorded = recorded_locks(recordings, result.doubtful, keys)
-    result.locks = SqlLockStore(engine).restore(recorded)
+    actions = list(done_actions(recordings, _RESTORED, result.doubtful, keys))
+    result.locks = SqlLockStore(engine).restore(recorded_locks(actions))
+    contained = recorded_containments(actions, result.doubtful)
+    result.containments = SqlContainmentStore(engine).restore(contained)
     return engine, result
 
 
