@@ -127,7 +127,11 @@ def test_session_ends_and_subject_is_locked(make_gateway: Callable[..., Gateway]
         wait_for(lambda: db.closed or _is_over(db))
     with pytest.raises(psycopg.OperationalError, match="SP1608"):
         psycopg.connect(gateway.dsn())
-    assert finding["id"] in Desk(gateway, DBA).get("/locks")["locks"][0]["reason"]
+    desk = Desk(gateway, DBA)
+    (lock,) = desk.get("/locks")["locks"]
+    assert finding["id"] in lock["reason"]
+    actions = desk.get("/actions?name=locks.lock")["actions"]
+    assert [action["object"] for action in actions] == [lock["id"]], "audit reindex needs it"
 
 
 def _is_over(db: psycopg.Connection[Any]) -> bool:

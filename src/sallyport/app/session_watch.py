@@ -11,7 +11,7 @@ import structlog
 
 from sallyport.app.approval_channels import Channels
 from sallyport.app.gateway_store import GatewayStore
-from sallyport.audit.actions import ActionLog
+from sallyport.audit.actions import LOCK, ActionLog
 from sallyport.config import WatchSettings
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
@@ -21,6 +21,7 @@ from sallyport.operations.live import RunningGateway
 from sallyport.policy.model import Reviewers
 from sallyport.server.gateway import Gateway
 from sallyport.server.watching import Watching
+from sallyport.store.lockrecord import lock_details
 from sallyport.store.watching import SqlBaselineStore, SqlFindingStore
 from sallyport.store.writer import Writer
 from sallyport.watch.baseline import Learning
@@ -106,7 +107,11 @@ def open_watching(
             notifier.announce(body)
 
     def lock(finding: Finding) -> None:
-        gateway.spawn(_lock(gateway, locks, finding, settings.lock_minutes), "lock a subject")
+        lock = _lock_of(finding, settings.lock_minutes)
+        who = Subject("sallyport", "", frozenset())
+        details = lock_details(lock)
+        actions.record(LOCK, who, "", "gateway", object_id=lock.id, details=details)
+        gateway.spawn(_lock(gateway, locks, finding, lock), "lock a subject")
 
     watching.notify, watching.lock = notify, lock
     watching.sinks.append(_Recorded(actions))
@@ -131,10 +136,9 @@ def _announcement(finding: Finding, console: str) -> dict[str, str]:
     }
 
 
-async def _lock(gateway: Gateway, locks: Locks, finding: Finding, minutes: int) -> None:
-    """In force at once, and its sessions over; then stored, as for a person's lock."""
+def _lock_of(finding: Finding, minutes: int) -> Lock:
     now = time.time()
-    lock = Lock(
+    return Lock(
         id=new_id("lck"),
         kind=SUBJECT,
         name=finding.key.subject,
@@ -146,6 +150,10 @@ async def _lock(gateway: Gateway, locks: Locks, finding: Finding, minutes: int) 
         by_issuer="",
         address="",
     )
+
+
+async def _lock(gateway: Gateway, locks: Locks, finding: Finding, lock: Lock) -> None:
+    """In force at once, and its sessions over; then stored, as for a person's lock."""
     locks.add(lock, is_stored=False)
     locks.announce(lock)
     RunningGateway(gateway).end_locked(lock, "sallyport")
