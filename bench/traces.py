@@ -40,6 +40,7 @@ class Habit:
     """What one agent does. hours: of the day (UTC); days: of the week, 0 is Monday. tasks: a day,
     on average. statements: of one task, at least and at most. rows: of a statement, likewise.
     forms: how many different statements; new: share of statements of a form never used before.
+    totals: share of forms that aggregate one group. networks: from which it connects.
     """
 
     name: str
@@ -55,20 +56,40 @@ class Habit:
     failed: float = 0.0
     new: float = 0.0
     pages: bool = False
+    totals: float = 0.0
+    networks: int = 1
 
 
 _WEEK: Final = tuple(range(7))
 _WORK: Final = tuple(range(5))
 HABITS: Final = (
     Habit("nightly load", (1, 3), _WEEK, 4, (20, 40), (500, 4000), 12, TABLES[:6], writes=0.5),
-    Habit("ci", (7, 19), _WORK, 14, (10, 25), (0, 20), 25, TABLES[:8], writes=0.3, failed=0.05),
-    Habit("dashboard", (0, 24), _WEEK, 40, (6, 6), (1, 60), 6, TABLES[1:5]),
+    Habit(
+        "ci", (7, 19), _WORK, 14, (10, 25), (0, 20), 25, TABLES[:8], 0.3, failed=0.05, networks=200
+    ),
+    Habit("dashboard", (0, 24), _WEEK, 40, (6, 6), (1, 60), 6, TABLES[1:5], totals=0.7),
     Habit("support", (8, 18), _WORK, 25, (2, 8), (0, 5), 15, TABLES[:7], writes=0.1, refused=0.01),
-    Habit("analyst", (8, 19), _WORK, 8, (5, 30), (1, 800), 40, TABLES[:14], refused=0.04, new=0.4),
-    Habit("reports", (6, 8), (0,), 3, (30, 50), (50, 900), 20, TABLES[:9]),
+    Habit(
+        "analyst",
+        (8, 19),
+        _WORK,
+        8,
+        (5, 30),
+        (1, 800),
+        40,
+        TABLES[:14],
+        0,
+        0.04,
+        0,
+        0.4,
+        totals=0.4,
+    ),
+    Habit("reports", (6, 8), (0,), 3, (30, 50), (50, 900), 20, TABLES[:9], totals=0.5),
     Habit("sync", (0, 24), _WEEK, 30, (4, 12), (1, 100), 10, TABLES[8:12], writes=0.6),
     Habit("tests", (7, 21), _WORK, 10, (20, 60), (0, 50), 35, TABLES[:10], 0.4, 0.02, 0.15),
-    Habit("dba", (9, 17), _WORK, 4, (5, 20), (1, 200), 30, TABLES[:20], refused=0.03, new=0.3),
+    Habit(
+        "dba", (9, 17), _WORK, 4, (5, 20), (1, 200), 30, TABLES[:20], 0, 0.03, 0, 0.3, networks=3
+    ),
     Habit("export", (2, 5), _WEEK, 3, (10, 20), (500, 500), 4, TABLES[4:6], pages=True),
 )
 
@@ -94,7 +115,15 @@ class Trace:
         kind = "update" if self.random.random() < habit.writes else "select"
         relations = (first,) if self.random.random() < 0.7 else (first, self.random.choice(tables))
         relations = tuple(dict.fromkeys(relations))
-        return shape(kind, relations, form, pages=habit.pages, searches=form % 4 == 0)
+        more: dict[str, object] = {}
+        if kind == "select" and self.random.random() < habit.totals:
+            conditions = self.random.sample(_CONDITIONS, self.random.randint(0, 3))
+            more = _total(*conditions)
+        return shape(kind, relations, form, pages=habit.pages, searches=form % 4 == 0, **more)
+
+    def network(self) -> str:
+        """Of the next session."""
+        return f"10.{self.random.randrange(self.habit.networks)}.2.0/24"
 
     def deploy(self) -> None:
         """A new version: some statements change, and it may use another table."""
@@ -143,6 +172,15 @@ class Trace:
             else:
                 steps.append(Observation(form, 1, rows, rows * 80, rows, first=at, last=at))
         return steps
+
+
+#: What totals are restricted by; what begins with "person" tells persons apart.
+_CONDITIONS: Final = ("month", "status", "country", "department", "person name", "person age")
+
+
+def _total(*conditions: str) -> dict[str, object]:
+    singling = frozenset(name for name in conditions if name.startswith("person"))
+    return {"aggregates": True, "conditions": frozenset(conditions), "singling": singling}
 
 
 #: What an attack does: one statement after the other, and how many seconds come before it. rows
@@ -225,6 +263,23 @@ def stuck_loop(chance: random.Random, trace: Trace) -> Iterator[tuple[float, Obs
         yield 0.5, Observation(tried, 1, failed=1, repeats=int(at > 1), first=at, last=at)
 
 
+def differencing(chance: random.Random, trace: Trace) -> Iterator[tuple[float, Observation]]:
+    """An average of a department, with and without each of its people."""
+    table = trace.habit.tables[:1]
+    base = shape("select", table, 75_000, **_total("department"))
+    but_one = shape("select", table, 75_001, **_total("department", "person name"))
+    for at in range(1, 60):
+        yield 15.0, Observation(but_one if at % 4 else base, 1, 1, 80, 1, first=at, last=at)
+
+
+def stolen_token(chance: random.Random, trace: Trace) -> Iterator[tuple[float, Observation]]:
+    """What the agent always does, from a network that it never used (:data:`NETWORKS`)."""
+    for at, seen in enumerate(trace.task() * 4, 1):
+        yield 15.0, seen
+        if at == 60:
+            return
+
+
 _NEW: Final = frozenset({"new-relation", "new-statement", "drift"})
 #: Attacks, the detectors that are right about each, and the one that was made for it.
 ATTACKS: Final[dict[str, tuple[Attack, frozenset[str], str]]] = {
@@ -236,5 +291,10 @@ ATTACKS: Final[dict[str, tuple[Attack, frozenset[str], str]]] = {
     "drift": (drift, _NEW, "drift"),
     "injected writes": (injected_writes, _NEW | {"credentials"}, "new-relation"),
     "credentials": (credential_read, _NEW | {"credentials"}, "credentials"),
+    "differencing": (differencing, _NEW | {"differencing"}, "differencing"),
+    "stolen token": (stolen_token, frozenset({"origin"}), "origin"),
     "stuck loop": (stuck_loop, frozenset({"stuck"}), "stuck"),
 }
+
+#: Where attacks come from, where that is not from the agent's own network.
+NETWORKS: Final = {"stolen token": "203.0.113.0/24"}

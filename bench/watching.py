@@ -21,7 +21,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bench.traces import ATTACKS, DAY, HABITS, START, TABLE_ROWS, Trace
+from bench.traces import ATTACKS, DAY, HABITS, NETWORKS, START, TABLE_ROWS, Trace
 from sallyport.session.activity import COMPILED, Activity
 from sallyport.watch.baseline import Learning
 from sallyport.watch.finding import AgentKey
@@ -91,7 +91,7 @@ def _agent(number: int, months: int, result: Result) -> None:
         now = START + day * DAY
         for now, session, steps in trace.day(day):
             result.statements += len(steps)
-            batch = Batch(session, "10.1.2.0/24", steps)
+            batch = Batch(session, trace.network(), steps)
             spent = time.process_time()
             findings = watcher.observe(key, batch, now)
             result.seconds += time.process_time() - spent
@@ -120,14 +120,15 @@ def _attack(
     target = copy.deepcopy(watcher)
     result.attacks[family] += 1
     count, share = 0, 0.0
+    network = NETWORKS.get(family) or trace.network()
     for seconds, seen in attack(trace.random, trace):
         now += seconds
         if seen.count:
             count += 1
-            batch = Batch("ses_attack", "10.1.2.0/24", [seen])
+            batch = Batch("ses_attack", network, [seen])
         else:
             share = seen.rows / TABLE_ROWS
-            batch = Batch("ses_attack", "10.1.2.0/24", [], seen)
+            batch = Batch("ses_attack", network, [], seen)
         for finding in target.observe(key, batch, now):
             if finding.detector not in fitting:
                 continue

@@ -38,6 +38,8 @@ class World:
     now: float = MONDAY
     saved: dict[AgentKey, bytes] = field(default_factory=dict)
     network: str = "10.1.2.0/24"
+    program: str = "psql"
+    age: float = 60.0
     session: str = "ses_1"
 
     def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class World:
         return Watcher(Learning(7.0, 100), self.saved.get, save)
 
     def do(self, *seen: Observation, running: Observation | None = None) -> list[Finding]:
-        batch = Batch(self.session, self.network, seen, running)
+        batch = Batch(self.session, self.network, seen, running, self.program, self.age)
         return self.watcher.observe(KEY, batch, self.now)
 
     def run(self, seen: Shape, times: int = 1, **more: int) -> list[str]:
@@ -254,6 +256,95 @@ def test_networks_at_once(world: World) -> None:
     assert "networks" in told
 
 
+def total(*conditions: str, singling: str = "") -> Shape:
+    """avg(amount) of salaries where all conditions hold."""
+    return shape(
+        f"avg {conditions}",
+        "public.salaries",
+        aggregates=True,
+        conditions=frozenset(conditions),
+        singling=frozenset(condition for condition in conditions if condition == singling),
+    )
+
+
+def test_totals_that_differ_by_a_person_but_not_by_a_month(world: World) -> None:
+    base, but_one = total("dept"), total("dept", "name <>", singling="name <>")
+    assert world.run(base) + world.run(but_one, 4) == ["new-relation"]
+    (finding,) = [f for f in world.do(Observation(but_one, 1)) if f.detector == "differencing"]
+    assert finding.evidence.startswith("claude-ci took 5 totals of public.salaries over groups")
+    world.now += 3 * 3600
+    told = world.run(base) + world.run(total("dept", "month"), 40) + world.run(total(), 40)
+    assert "differencing" not in told
+    world.now += 3 * 3600
+    alone = world.run(total("email =", singling="email ="), 40)
+    assert "differencing" not in alone, "there is nothing to take it from"
+    world.now += 3 * 3600
+    same = world.run(base) + world.run(but_one, 40, repeats=1)
+    assert "differencing" not in same, "one difference, again and again"
+
+
+def test_complements_differ_as_well(world: World) -> None:
+    told = world.run(total("dept", "name =", singling="name ="), 3)
+    told += world.run(total("dept", "name <>", singling="name <>"), 3)
+    assert "differencing" in told
+
+
+def test_usual_totals_of_persons_are_no_finding() -> None:
+    world = World()
+    but_one = total("dept", "name <>", singling="name <>")
+    world.learn(extra=[Observation(total("dept"), 1), Observation(but_one, 20)])
+    assert "differencing" not in world.run(total("dept")) + world.run(but_one, 20)
+
+
+def often() -> World:
+    """Sixty episodes, from one network by one program."""
+    world = World()
+    for _ in range(60):
+        world.now += 7 * 3600
+        world.do(Observation(ORDERS, 8, 8, 640, 1), Observation(ITEMS, 4, 400, 9000, 100))
+    world.now += 700
+    return world
+
+
+def test_a_new_network_and_a_new_program_once() -> None:
+    world = often()
+    world.network = "203.0.113.0/24"
+    (finding,) = world.do(Observation(ORDERS, 1, 1, 1, 1))
+    assert (finding.detector, finding.severity) == ("origin", Severity.MEDIUM)
+    assert "203.0.113.0/24" in finding.evidence
+    world.program = "pgcli"
+    (finding,) = world.do(Observation(ORDERS, 1, 1, 1, 1))
+    assert (finding.detector, finding.severity) == ("origin", Severity.LOW)
+    world.now += 2 * 3600
+    assert world.run(ORDERS, rows=1) == [], "it is learned"
+
+
+def test_who_always_comes_from_elsewhere_is_no_finding() -> None:
+    world = often()
+    for number in range(10):
+        world.network, world.program = f"10.9.{number}.0/24", f"job {number}"
+        world.run(ORDERS, rows=1)
+        world.now += 700
+    world.network = "10.8.0.0/24"
+    assert "origin" not in world.run(ORDERS, rows=1)
+
+
+def test_another_name_of_the_client_is_the_same_agent() -> None:
+    """application_name is what a client says of itself: no baseline hangs on it."""
+    world = often()
+    world.program = "somebody else"
+    told = world.run(ITEMS, 1, rows=48_000)
+    assert {"bulk", "origin"} <= set(told)
+
+
+def test_a_session_that_never_ends(world: World) -> None:
+    world.age = 3600.0 * 5
+    assert "session-length" in world.run(ORDERS, rows=1)
+    usual = World(age=3600.0 * 5)
+    usual.learn()
+    assert "session-length" not in usual.run(ORDERS, rows=1)
+
+
 def test_one_thing_is_told_once_an_hour(world: World) -> None:
     assert world.run(ITEMS, 1, rows=48_000).count("bulk") == 1
     assert world.run(ITEMS, 5, rows=48_000).count("bulk") == 0
@@ -286,6 +377,24 @@ def test_expected_from_now_on(world: World) -> None:
     assert "bulk" not in world.run(ITEMS, 1, rows=48_000)
     world.now += 3700
     assert "bulk" in world.run(ITEMS, 1, rows=500_000)
+
+
+def test_expected_the_next_day_is_no_licence(world: World) -> None:
+    """What was measured is the largest so far, whenever somebody says so, of that finding alone."""
+    told = world.do(Observation(ITEMS, 1, 48_000, 1, 48_000))
+    assert {finding.detector for finding in told} == {"bulk"}
+    world.now += DAY
+    late = world.run(shape("night", "public.audit"), rows=30_000)
+    assert "bulk" in late
+    world.watcher.close(world.now)
+    world.watcher = world.open()
+    world.watcher.expect(told[0], world.now)
+    world.now += 3 * 3600
+    assert "bulk" not in world.run(ITEMS, 1, rows=48_000)
+    world.now += 3 * 3600
+    assert "bulk" in world.run(ITEMS, 1, rows=500_000)
+    world.now += 3 * 3600
+    assert "bulk" in world.run(shape("night", "public.audit"), rows=90_000)
 
 
 def test_expected_without_a_measure(world: World) -> None:

@@ -118,6 +118,22 @@ def test_next_statement_is_held_and_goes_on_when_acknowledged(
     assert findings(gateway)[0]["reason"] == "an export of the month"
 
 
+def test_totals_that_differ_by_one_row(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = watched(make_gateway, learning_statements=0, episode_minutes=10)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        for month in range(1, 13):
+            sql = "SELECT sum(total) FROM orders WHERE extract(month FROM placed_at) = %s"
+            db.execute(sql, (month,)).fetchall()
+        db.execute("SELECT avg(price) FROM products").fetchall()
+        for number in range(1, 8):
+            sql = "SELECT avg(price) FROM products WHERE id <> %s"
+            db.execute(sql, (number,)).fetchall()
+        (finding,) = wait_for(
+            lambda: [f for f in findings(gateway) if f["detector"] == "differencing"]
+        )
+        assert finding["about"] == "public.products"
+
+
 def test_session_ends_and_subject_is_locked(make_gateway: Callable[..., Gateway]) -> None:
     gateway = watched(make_gateway, actions={"high": ["end", "lock"]})
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:

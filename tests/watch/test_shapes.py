@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.watch.shapes import _looks_like_credential, fingerprint, without_literals
+from sallyport.server.watch_access import program_of
+from sallyport.watch.shapes import (
+    _conjuncts,
+    _looks_like_credential,
+    _words,
+    fingerprint,
+    without_literals,
+)
 
 CANARY = "canary-4711"
 
@@ -67,3 +74,39 @@ def test_credentials_by_name(name: str) -> None:
 )
 def test_names_that_only_look_alike(name: str) -> None:
     assert not _looks_like_credential(name)
+
+
+@pytest.mark.parametrize(
+    ("sql", "conditions"),
+    [
+        ("SELECT count(*) FROM t", []),
+        ("SELECT count(*) FROM t WHERE a = 1 AND b <> 'x' ORDER BY 1", ["a = ?", "b <> ?"]),
+        ("SELECT 1 FROM t WHERE a BETWEEN 1 AND 2 AND b", ["a between ? and ?", "b"]),
+        ("SELECT 1 FROM t WHERE (a = 1 AND b = 2) AND c", ["( a = ? and b = ? )", "c"]),
+        ("SELECT count(*) FROM (SELECT 1 FROM t WHERE a AND NOT b) x, y", ["a", "not b"]),
+        ("SELECT count(*) FILTER (WHERE a) FROM t", ["a"]),
+        ("SELECT count(*) FROM t WHERE a; SELECT 2", ["a"]),
+    ],
+)
+def test_conjuncts(sql: str, conditions: list[str]) -> None:
+    assert [" ".join(words) for words in _conjuncts(_words(sql.encode()))] == conditions
+
+
+def test_conjuncts_are_bounded() -> None:
+    sql = "SELECT count(*) FROM t WHERE " + " AND ".join(f"c{n} = {n}" for n in range(5000))
+    assert len(_conjuncts(_words(sql.encode()))) <= 16
+
+
+@pytest.mark.parametrize(
+    ("application", "program"),
+    [
+        ("psql", "psql"),
+        ("DBeaver 23.1.0 - SQLEditor <Script-1.sql>", "dbeaver"),
+        ("my_tool[4711]", "my_tool"),
+        ("", ""),
+        ("4711 'x", ""),
+        ("x" * 400, "x" * 40),
+    ],
+)
+def test_programs_without_versions(application: str, program: str) -> None:
+    assert program_of(application) == program

@@ -48,7 +48,8 @@ AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
 WatchAction = Literal["notify", "hold", "end", "lock"]
 Detector = Literal[
     "bulk", "probing", "enumeration", "credentials", "paging", "search", "volume", "refusals",
-    "masked", "drift", "networks", "new-relation", "new-statement", "off-hours", "stuck",
+    "differencing", "masked", "drift", "networks", "origin", "new-relation", "new-statement",
+    "off-hours", "session-length", "stuck",
 ]  # fmt: skip
 SeverityOrDetector = Literal["low", "medium", "high", Detector]
 ApprovalEvent = Literal["asked", "approved", "denied", "expired", "withdrawn", "voided"]

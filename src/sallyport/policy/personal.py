@@ -140,6 +140,14 @@ def personal_columns(
     return meant
 
 
+def looks_personal(name: str) -> bool:
+    """Whether a column's name alone hints at personal data."""
+    words = words_of(name)
+    if not words or words[-1] in _ABOUT or words[0] in _ABOUT_FIRST:
+        return False
+    return any(word in _WORDS for word in words)
+
+
 def _hint(column: Column, catalog: CatalogSnapshot) -> str:
     type_ = catalog.types.get(column.type_oid)
     words = words_of(column.name)

@@ -132,7 +132,7 @@ class SessionHost:
         application = request.settings.get("application_name", "")
         who = (admitted.id, self.subject, self.target, peer, application)
         self._recorder = gateway.recorder.open_session(*who)
-        limits, link = gateway.limits, self._link
+        limits, link, row = gateway.limits, self._link, self._recorder.row
         if gateway.intents is not None:
             link.gate = gateway.intents.gate(self._recorder, link, self.not_journaled)
         self._session = session = Session(
@@ -143,7 +143,7 @@ class SessionHost:
             SessionLimits(limits.max_message_bytes, limits.max_row_bytes),
             admitted.pins,
         )
-        session.id, session.backends = self._recorder.row.id, self._database.backends
+        session.id, session.backends = row.id, self._database.backends
         # An approval is for a subject, in whichever session it runs: the session's id is no part of
         # what it binds.
         told = {n: v for n, v in admitted.identity.items() if n != "sallyport.session"}
@@ -177,7 +177,7 @@ class SessionHost:
         if gateway.lane is not None and min(port.lane_descriptor, link.lane_descriptor) >= 0:
             self._lane = LaneAccess(gateway.lane, self, port, link, self._pacing)
             self._pacing.lane = self._lane
-        self.watched = watch_access(gateway, session, self._lane, self._waiting, self.flush, peer)
+        self.watched = watch_access(gateway, session, self._lane, self._waiting, self.flush, row)
 
     def begin(self, minor: int, early: bytes, greeting: bytearray) -> None:
         """Greet the client and listen to the target. ``minor``: of the client's protocol version.

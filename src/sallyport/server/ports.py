@@ -114,10 +114,11 @@ class PendingLogin(Arrival, Closable, Protocol):
 class WatchedSession(Protocol):
     """What watching may ask of a session: :class:`sallyport.server.watch_access.WatchAccess`.
 
-    ``network``: of its client.
+    ``network``: of its client. ``program``: what its client calls itself.
     """
 
     network: str
+    program: str
 
     def take(self) -> tuple[list[Observation], Observation | None]:
         """What it did since the last call, and the large result that is passing."""

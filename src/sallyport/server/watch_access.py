@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Container
+from typing import Final
 
+from sallyport.audit.ports import SessionRow
 from sallyport.server.gateway import Gateway
 from sallyport.server.lane_access import LaneAccess
 from sallyport.server.waiting import HeldStatementWait
@@ -12,15 +15,26 @@ from sallyport.session.held import WatchHold
 from sallyport.session.machine import Session
 from sallyport.session.server.results import row_verdict
 from sallyport.session.states import ClientState
-from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.watch.shapes import Shape, refused_shape, shape_of
 from sallyport.watch.watcher import Observation
+
+_PROGRAM: Final = re.compile(r"[A-Za-z][A-Za-z ._-]{0,39}")
 
 
 class WatchAccess:
     """Of one session. flush: writes what the session has for its peers."""
 
-    __slots__ = ("_activity", "_flush", "_holds", "_lane", "_session", "_waiting", "network")
+    __slots__ = (
+        "_activity",
+        "_flush",
+        "_holds",
+        "_lane",
+        "_session",
+        "_waiting",
+        "network",
+        "program",
+    )
 
     def __init__(
         self,
@@ -28,19 +42,20 @@ class WatchAccess:
         lane: LaneAccess | None,
         waiting: HeldStatementWait | None,
         flush: Callable[[], None],
-        peer: str,
+        row: SessionRow,
     ) -> None:
         self._session, self._lane, self._waiting, self._flush = session, lane, waiting, flush
         self._activity = session.activity = Activity()
         self._holds: list[WatchHold] = []  # because of open findings; the first is in force
-        self.network = network_of(peer)
+        self.network, self.program = network_of(row.client), program_of(row.application)
 
     def take(self) -> tuple[list[Observation], Observation | None]:
         """What it did since the last call, and the large result that is passing."""
-        catalog = self._session.names.subject_judge.catalog
+        subject_judge = self._session.names.subject_judge
+        catalog, masks = subject_judge.catalog, subject_judge.subject_policy.masks
         running = self._running()
         tallies, refusals = self._activity.take()
-        observations = [_observation(tally, catalog) for tally in tallies]
+        observations = [_observation(tally, catalog, masks) for tally in tallies]
         observations += [_refused(statement) for statement in refusals]
         return observations, running
 
@@ -55,7 +70,8 @@ class WatchAccess:
                 return None
             running = verdict, entries[0].number, entries[0].rows, entries[0].size
         verdict, number, rows, size = running
-        shape = shape_of(verdict, self._session.names.subject_judge.catalog)
+        subject_judge = self._session.names.subject_judge
+        shape = shape_of(verdict, subject_judge.catalog, subject_judge.subject_policy.masks)
         return Observation(shape, 0, rows, size, rows, first=number, last=number)
 
     def hold(self, hold: WatchHold) -> None:
@@ -104,17 +120,19 @@ def watch_access(
     lane: LaneAccess | None,
     waiting: HeldStatementWait | None,
     flush: Callable[[], None],
-    peer: str,
+    row: SessionRow,
 ) -> WatchAccess | None:
     """Let a session be watched, where the gateway watches any."""
     if gateway.watching is None:
         return None
-    return WatchAccess(session, lane, waiting, flush, peer)
+    return WatchAccess(session, lane, waiting, flush, row)
 
 
-def _observation(tally: Tally, catalog: CatalogSnapshot) -> Observation:
+def _observation(
+    tally: Tally, catalog: CatalogSnapshot, masked: Container[ColumnId]
+) -> Observation:
     return Observation(
-        shape_of(tally.verdict, catalog),
+        shape_of(tally.verdict, catalog, masked),
         tally.count,
         tally.rows,
         tally.size,
@@ -136,6 +154,12 @@ def _refused(statement: RefusedStatement) -> Observation:
         code=statement.code,
         variant=hash(statement.sql),
     )
+
+
+def program_of(application: str) -> str:
+    """What a client calls itself (application_name), without version, pid and what is longer."""
+    match = _PROGRAM.match(application.strip())
+    return match.group().rstrip(" ._-").lower() if match is not None else ""
 
 
 def network_of(peer: str) -> str:

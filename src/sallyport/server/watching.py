@@ -183,7 +183,9 @@ class Watching:
         if not observations and running is None:
             return
         key = agent_key(hosted.subject, hosted.target)
-        self.take(key, Batch(hosted.id, access.network, observations, running))
+        age = max(0.0, time() - hosted.started)
+        batch = Batch(hosted.id, access.network, observations, running, access.program, age)
+        self.take(key, batch)
 
     def carry_out(self, finding: Finding, actions: Sequence[str]) -> bool:
         """Do to the session what follows; False: it is not in this process."""

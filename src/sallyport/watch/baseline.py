@@ -2,8 +2,9 @@
 
 Fingerprints, names of relations and columns, and numbers: no literal of any statement. An episode
 (:mod:`~sallyport.watch.recent`) is folded in when it is over, so that nothing is compared with
-itself. What raised a finding counts for peaks as twice the largest value so far at most: a baseline
-that somebody poisons slowly grows by steps that are all told.
+itself. What raised a finding counts for peaks as twice the largest value so far at most, and as
+the least that can raise one where there is none: a baseline that somebody poisons slowly grows by
+steps that are all told.
 """
 
 from __future__ import annotations
@@ -31,6 +32,19 @@ _MAX_LABELS: Final = 96
 _MAX_COLUMNS: Final = 128
 _MAX_PEAKS: Final = 128
 _MAX_HISTORY: Final = 90
+_MAX_MEASURED: Final = 48
+#: What detectors ask for at least, by the first word of a peak's name.
+_LEAST: Final = {
+    "rows": 1000.0,
+    "result": 1000.0,
+    "day": 5000.0,
+    "runs": 10.0,
+    "masked": 6.0,
+    "differences": 5.0,
+    "networks": 3.0,
+    "sessions": 10.0,
+    "session": 14_400.0,
+}
 
 
 class Learning(msgspec.Struct, frozen=True):
@@ -66,7 +80,9 @@ class Drift(msgspec.Struct, array_like=True):
 class Baseline(msgspec.Struct):
     """since: Unix seconds of the first statement, or of the latest reset. outcomes: how
     statements ended (ran, failed, refused), and what was new in them. hours: of the week, in
-    episodes. seen: statements that were learned. expected: what a person said is no finding, as
+    episodes. origins: networks and programs of clients. seen: statements that were learned.
+    expected: what a person said is no finding, as
+    ``detector about``. measured: the largest values of peaks that findings were about, by
     ``detector about``. history: day, statements, refused and rows of the latest days with work.
     """
 
@@ -79,9 +95,11 @@ class Baseline(msgspec.Struct):
     masked: Decayed
     outcomes: Decayed
     hours: Decayed
+    origins: Decayed
     peaks: dict[str, Peaks] = {}
     drift: Drift = msgspec.field(default_factory=Drift)
     expected: list[str] = []
+    measured: dict[str, dict[str, float]] = {}
     seen: int = 0
     active_days: int = 0
     history: list[tuple[int, int, int, int]] = []
@@ -111,18 +129,32 @@ class Baseline(msgspec.Struct):
         """
         return (self.outcomes.weights.get(outcome, 0.0) + 1.0) / (self._weight() + 2.0)
 
+    def share_of_episodes(self, outcome: str) -> float:
+        """Of episodes, those in which this was new ("new network", "new program")."""
+        return (self.outcomes.weights.get(outcome, 0.0) + 1.0) / (self.hours.total + 2.0)
+
     def _weight(self) -> float:
         weights = self.outcomes.weights
         return sum(weights.get(outcome, 0.0) for outcome in ("ran", "failed", "refused"))
 
     def add_peak(self, name: str, value: float, now: float, *, bounded: bool) -> None:
-        """bounded: it raised a finding, see :meth:`Peaks.add`."""
+        """bounded: it raised a finding. Then it counts as twice the largest so far at most, and
+        where there is none, as what a detector asks for at least.
+        """
         peaks = self.peaks.get(name)
         if peaks is None:
             if len(self.peaks) >= _MAX_PEAKS:
                 self._drop_peaks(now)
             peaks = self.peaks[name] = Peaks()
-        peaks.add(value, now, bounded=bounded)
+        bound = _LEAST.get(name.partition(" ")[0], 1.0) if bounded else None
+        peaks.add(value, now, bound)
+
+    def measure(self, finding: str, peak: str, value: float) -> None:
+        """A finding (``detector about``) was raised because of this value."""
+        values = self.measured.setdefault(finding, {})
+        values[peak] = max(value, values.get(peak, 0.0))
+        while len(self.measured) > _MAX_MEASURED:
+            del self.measured[next(iter(self.measured))]
 
     def _drop_peaks(self, now: float) -> None:
         """An eighth of them, the smallest."""
@@ -159,7 +191,12 @@ class Baseline(msgspec.Struct):
         if self.seen >= _SETTLED:  # before that everything is new
             outcomes["new"] = len(episode.new_fingerprints)
             outcomes["new relation"] = len(episode.new_relations)
+            outcomes["new network"] = bool(episode.new_networks)
+            outcomes["new program"] = bool(episode.new_programs)
         self.outcomes.add_all({name: count for name, count in outcomes.items() if count}, now)
+        networks = dict.fromkeys((f"network {name}" for name in episode.networks), 1.0)
+        programs = dict.fromkeys((f"program {name}" for name in episode.programs), 1.0)
+        self.origins.add_all(networks | programs, now)
         self.hours.add(str(hour_of_week(episode.started)), now, 1.0)
         self.seen += episode.statements
         for name, value in episode.peaks():
@@ -196,4 +233,5 @@ def new_baseline(now: float, learning: Learning) -> Baseline:
         masked=table(_MAX_LABELS),
         outcomes=table(8),
         hours=table(HOURS),
+        origins=table(_MAX_LABELS),
     )

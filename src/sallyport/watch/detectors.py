@@ -317,6 +317,51 @@ def networks(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sightin
             yield _sighting("networks", name, Severity.MEDIUM, text, episode, name)
 
 
+def differencing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
+    """Totals of groups that differ from another total's group in one condition that tells persons
+    apart (a masked or personal column, or all but one primary key): n >= 5 and n > 3 p.
+    """
+    if recent.episode.totals < 2:
+        return
+    for relation, (count, use) in recent.episode.differences().items():
+        peak = f"differences {relation}"
+        usual = baseline.peak(peak, now)
+        if count >= 5 and count > 3.0 * usual:
+            text = (
+                f"took {count} totals of {relation} over groups that differ in one condition on a "
+                f"person in {_minutes(recent.episode, now)}; {_usual(usual, 'most so far:')}"
+            )
+            yield Sighting(
+                "differencing", relation, Severity.MEDIUM, text, use.first, use.last, peak
+            )
+
+
+def origin(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
+    """A network (/24, /48) or a client program (application_name) for the first time, where new
+    ones came in fewer than 2 % of its episodes.
+    """
+    episode = recent.episode
+    for kind, new, severity in (
+        ("network", episode.new_networks, Severity.MEDIUM),
+        ("program", episode.new_programs, Severity.LOW),
+    ):
+        if new and baseline.share_of_episodes(f"new {kind}") < 0.02:
+            text = f"connects with a {kind} that it never used before: {_some(new)}"
+            yield _sighting("origin", kind, severity, text, episode)
+
+
+def long_session(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
+    """Seconds since the login of a session that works: n > max(4 hours, 4 p)."""
+    longest = recent.episode.longest
+    if longest <= 14_400.0:
+        return
+    usual = baseline.peak("session", now)
+    if longest > 4.0 * usual:
+        text = f"works in a session of {longest / 3600.0:.1f} hours; "
+        text += f"its longest in five weeks was {usual / 3600.0:.1f}"
+        yield _sighting("session-length", "", Severity.LOW, text, recent.episode, "session")
+
+
 #: Every detector by its name, the most telling first.
 DETECTORS: Final[dict[str, Detector]] = {
     "bulk": bulk,
@@ -327,18 +372,27 @@ DETECTORS: Final[dict[str, Detector]] = {
     "search": search,
     "volume": volume,
     "refusals": refusals,
+    "differencing": differencing,
     "masked": masked,
     "drift": drift,
     "networks": networks,
+    "origin": origin,
     "new-relation": new_relation,
     "new-statement": new_statement,
     "off-hours": off_hours,
+    "session-length": long_session,
     "stuck": stuck,
 }
 #: What these tell is learned when the episode is over, whatever people say.
-LEARNED: Final = frozenset({"new-relation", "new-statement", "credentials"})
+LEARNED: Final = frozenset({"new-relation", "new-statement", "credentials", "origin"})
+#: What these tell has a size: one that is expected is the largest so far.
+MEASURED: Final = frozenset(
+    ["bulk", "volume", "paging", "search", "differencing", "masked", "networks", "session-length"]
+)
 #: Seconds for which one thing about one agent is not told again.
-QUIET: Final = {"off-hours": DAY, "new-statement": DAY, "drift": DAY, "volume": DAY}
+QUIET: Final = dict.fromkeys(
+    ("off-hours", "new-statement", "drift", "volume", "session-length"), DAY
+)
 
 
 def _relations(baseline: Baseline) -> set[str]:

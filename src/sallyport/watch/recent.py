@@ -50,7 +50,8 @@ class Episode:
     results that are still passing, by relation, and whether of a statement that is new, and its
     number; they are counted again when they have passed.
     new_...: what the baseline did not have when it came: actions on relations, labels of
-    statements, and columns that look like credentials.
+    statements, columns that look like credentials, networks and programs. totals: different
+    statements that aggregate one group. longest: seconds since the login of its oldest session.
     """
 
     started: float
@@ -70,12 +71,18 @@ class Episode:
     new_relations: list[str] = field(default_factory=list)
     new_fingerprints: list[str] = field(default_factory=list)
     new_credentials: list[str] = field(default_factory=list)
+    new_networks: list[str] = field(default_factory=list)
+    new_programs: list[str] = field(default_factory=list)
+    programs: set[str] = field(default_factory=set)
+    totals: int = 0
+    longest: float = 0.0
 
     def use(self, shape: Shape) -> Use | None:
         """The counters of a shape; None when there are too many of them."""
         use = self.uses.get(shape.fingerprint)
         if use is None and len(self.uses) < _MAX_USES:
             use = self.uses[shape.fingerprint] = Use(shape)
+            self.totals += shape.aggregates
         return use
 
     def refusal(self, code: str, shape: Shape) -> Use | None:
@@ -97,12 +104,16 @@ class Episode:
         uses = (*self.uses.values(), *self.refusals.values())
         return {relation for use in uses for relation in use.shape.relations}
 
-    def saw(self, session: str, network: str) -> None:
-        """Somebody is connected: from where. Bounded."""
+    def saw(self, session: str, network: str, program: str, age: float) -> None:
+        """Somebody is connected: from where, by what, since how many seconds. Bounded."""
         if len(self.sessions) < _MAX_NAMES:
             self.sessions.add(session)
         if network and len(self.networks) < _MAX_NAMES:
             self.networks.add(network)
+        if program and len(self.programs) < _MAX_NAMES:
+            self.programs.add(program)
+        if age > self.longest:
+            self.longest = age
 
     def peaks(self) -> Iterator[tuple[str, float]]:
         """What baselines keep the largest values of, by name."""
@@ -119,6 +130,9 @@ class Episode:
         for column, count in self.masked_shapes().items():
             if count > 2:
                 yield f"masked {column}", count
+        for relation, (count, _) in self.differences().items():
+            yield f"differences {relation}", count
+        yield "session", self.longest
 
     def results(self, *, new_only: bool = False) -> dict[str, int]:
         """Rows of the largest result by relation, where that is large. new_only: of statements
@@ -131,6 +145,26 @@ class Episode:
                     largest[relation] = max(use.largest, largest.get(relation, 0))
         return largest
 
+    def differences(self) -> dict[str, tuple[int, Use]]:
+        """By the relations of the statements, how many totals there are of groups that differ from
+        another total's group in one condition that tells persons apart, each with other values;
+        and the latest of them.
+        """
+        if self.totals < 2:
+            return {}
+        groups: dict[tuple[str, ...], list[Use]] = {}
+        for use in self.uses.values():
+            if use.shape.aggregates:
+                groups.setdefault(use.shape.relations, []).append(use)
+        counts: dict[str, tuple[int, Use]] = {}
+        for relations, uses in groups.items():
+            name = ", ".join(relations[:2])
+            for use in uses:
+                if any(_differs_by_person(use.shape, base.shape) for base in uses):
+                    count = counts[name][0] if name in counts else 0
+                    counts[name] = count + use.count - use.repeats, use
+        return counts
+
     def masked_shapes(self) -> dict[str, int]:
         """How many different statements asked for each masked column."""
         counts: dict[str, int] = {}
@@ -138,6 +172,14 @@ class Episode:
             for column in use.shape.masked:
                 counts[column] = counts.get(column, 0) + 1
         return counts
+
+
+def _differs_by_person(shape: Shape, base: Shape) -> bool:
+    """Whether a condition that tells persons apart is all that makes the shape's group another
+    one than the base's; the base may have another such condition in its place.
+    """
+    added, gone = shape.conditions - base.conditions, base.conditions - shape.conditions
+    return len(added) == 1 and added <= shape.singling and len(gone) <= 1 and gone <= base.singling
 
 
 @dataclass(slots=True)

@@ -6,14 +6,17 @@ Made once per verdict and kept with it, so that statements that were judged befo
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from sallyport.core.errors import RefusedError
 from sallyport.judge import Verdict
-from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.policy.personal import looks_personal
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.text.tokens import Tokens
 
 #: Under this name a shape is kept among a verdict's records.
@@ -25,6 +28,15 @@ _VALUE: Final = re.compile(rb"\.?[0-9]|['$]|[EeBbXxNn]'|[Uu]&'")
 _LIST: Final = re.compile(r"\? (?:, \? ?)+")
 _LIMIT: Final = re.compile(r"\b(?:limit|fetch (?:first|next)|offset)\b")
 _SEARCH: Final = re.compile(r"\bwhere\b.*(?:[<>~]|\blike\b|\bilike\b|\bbetween\b|\bsubstr)")
+_AGGREGATES: Final = frozenset(
+    ["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "stddev_samp", "variance"]
+)
+_AFTER_WHERE: Final = frozenset(
+    ["order", "limit", "offset", "fetch", "having", "window", "union", "intersect", "except", ";"]
+)
+#: Words of a condition that leaves rows out.
+_EXCLUDING: Final = frozenset(["<>", "!=", "not", "distinct"])
+_MAX_CONJUNCTS: Final = 16
 #: Names of columns and relations that look like credentials.
 _CREDENTIAL: Final = re.compile(
     r"passw|passphrase|secret|credential|(?:api|access|private)_?key"
@@ -37,7 +49,9 @@ class Shape(msgspec.Struct, frozen=True):
     """fingerprint: hex digits, equal for statements that differ in literals and layout only.
     label: kind and relations, for people. pages: it has LIMIT, OFFSET or FETCH. searches: WHERE
     compares by order or pattern. credentials: columns and relations that look like them.
-    actions: kind and relation, for each relation.
+    aggregates: it counts or sums up one group of rows. conditions: fingerprints of what AND joins
+    in its WHERE, then; singling: those of them that tell persons apart, by a masked or personal
+    column or by excluding a primary key. actions: kind and relation, for each relation.
     """
 
     fingerprint: str
@@ -49,6 +63,9 @@ class Shape(msgspec.Struct, frozen=True):
     credentials: tuple[str, ...] = ()
     pages: bool = False
     searches: bool = False
+    aggregates: bool = False
+    conditions: frozenset[str] = frozenset()
+    singling: frozenset[str] = frozenset()
     actions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,14 +78,22 @@ def without_literals(sql: bytes) -> str:
     """The text in lower case with ? for every value, lists of values as one, and single spaces.
     Comments are left out. A text that cannot be read gives the same for all such texts.
     """
+    return _text(_words(sql))
+
+
+def _words(sql: bytes) -> list[str]:
     try:
         tokens = Tokens(sql)
     except RefusedError:
-        return "(unreadable)"
+        return ["(unreadable)"]
     words = []
     for start, end in zip(tokens.starts, tokens.ends, strict=True):
         token = sql[start:end]
         words.append("?" if _VALUE.match(token) else token.decode("utf-8", "replace").lower())
+    return words
+
+
+def _text(words: Iterable[str]) -> str:
     return _LIST.sub("? ", " ".join(words))
 
 
@@ -77,11 +102,13 @@ def fingerprint(text: str) -> str:
     return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
-def shape_of(verdict: Verdict, catalog: CatalogSnapshot) -> Shape:
-    """The shape of a statement that ran, made when it is first asked for."""
+def shape_of(verdict: Verdict, catalog: CatalogSnapshot, masked: Container[ColumnId] = ()) -> Shape:
+    """The shape of a statement that ran, made when it is first asked for. masked: columns that are
+    masked for whoever the verdict is of.
+    """
     shape: Shape | None = verdict.records.get(_KEPT)
     if shape is None:
-        shape = verdict.records[_KEPT] = _shape(verdict, catalog)
+        shape = verdict.records[_KEPT] = _shape(verdict, catalog, masked)
     return shape
 
 
@@ -92,12 +119,25 @@ def refused_shape(sql: bytes, relations: tuple[str, ...]) -> Shape:
     return Shape(fingerprint(text), kind, _label(kind, relations), relations)
 
 
-def _shape(verdict: Verdict, catalog: CatalogSnapshot) -> Shape:
+def _shape(verdict: Verdict, catalog: CatalogSnapshot, masked: Container[ColumnId]) -> Shape:
     facts = verdict.facts
-    text = without_literals(verdict.sql)
+    words = _words(verdict.sql)
+    text = _text(words)
     used = facts.mentioned_columns.union(*(access.columns for access in facts.accesses))
     columns = tuple(catalog.column_name(column) for column in sorted(used)[:_MAX_COLUMNS])
     names = (*verdict.relations, *columns)
+    conditions: frozenset[str] = frozenset()
+    singling: frozenset[str] = frozenset()
+    if aggregates := _is_total(words):
+        persons, keys = _telling(verdict, catalog, masked)
+        conjuncts = {_text(words): words for words in _conjuncts(words)}
+        conditions = frozenset(fingerprint(text) for text in conjuncts)
+        singling = frozenset(
+            fingerprint(text)
+            for text, words in conjuncts.items()
+            if not persons.isdisjoint(words)
+            or (not _EXCLUDING.isdisjoint(words) and not keys.isdisjoint(words))
+        )
     return Shape(
         fingerprint(text),
         facts.kind,
@@ -108,7 +148,58 @@ def _shape(verdict: Verdict, catalog: CatalogSnapshot) -> Shape:
         tuple(name for name in names if _looks_like_credential(name)),
         _LIMIT.search(text) is not None,
         _SEARCH.search(text) is not None,
+        aggregates,
+        conditions,
+        singling,
     )
+
+
+def _is_total(words: Sequence[str]) -> bool:
+    """Whether the statement gives aggregates of one group."""
+    calls = pairwise(words)
+    return "group" not in words and any(
+        word in _AGGREGATES and following == "(" for word, following in calls
+    )
+
+
+def _conjuncts(words: Sequence[str]) -> list[list[str]]:
+    """Of the first WHERE, what AND joins; at most :data:`_MAX_CONJUNCTS`."""
+    if "where" not in words:
+        return []
+    conjuncts: list[list[str]] = [[]]
+    depth, is_range = 0, False
+    for word in words[words.index("where") + 1 :]:
+        depth += (word == "(") - (word == ")")
+        if depth < 0 or (depth == 0 and word in _AFTER_WHERE):
+            break
+        if depth == 0 and word == "and" and not is_range:
+            if len(conjuncts) == _MAX_CONJUNCTS:
+                break
+            conjuncts.append([])
+            continue
+        if depth == 0 and word in ("between", "and"):
+            is_range = word == "between"
+        conjuncts[-1].append(word)
+    return conjuncts
+
+
+def _telling(
+    verdict: Verdict, catalog: CatalogSnapshot, masked: Container[ColumnId]
+) -> tuple[set[str], set[str]]:
+    """Names, in lower case, of columns in the statement's conditions that say something about a
+    person (masked, or their names say so), and of those of its primary key.
+    """
+    persons, keys = set[str](), set[str]()
+    for column, _ in verdict.facts.mentioned:
+        relation, of_table = catalog.relations.get(column.relation), catalog.column(column)
+        if relation is None or of_table is None:
+            continue
+        name = of_table.name.lower()
+        if column in masked or looks_personal(of_table.name):
+            persons |= {name, f'"{name}"'}
+        if column.attnum in relation.primary_key:
+            keys |= {name, f'"{name}"'}
+    return persons, keys
 
 
 def _label(kind: str, relations: tuple[str, ...]) -> str:

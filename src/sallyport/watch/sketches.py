@@ -90,10 +90,10 @@ class Peaks(msgspec.Struct, array_like=True):
     week: int = 0
     values: list[float] = []
 
-    def add(self, value: float, moment: float, *, bounded: bool = False) -> None:
-        """bounded: count it as twice the largest one so far at most."""
-        if bounded:
-            value = min(value, 2.0 * (self.largest(moment) or value))
+    def add(self, value: float, moment: float, bound: float | None = None) -> None:
+        """bound: count it as twice the largest one so far at most; the first one as ``bound``."""
+        if bound is not None:
+            value = min(value, 2.0 * self.largest(moment) or bound)
         if self.week != moment // WEEK:
             self._turn(moment)
         if value > self.values[0]:

@@ -16,7 +16,7 @@ import structlog
 
 from sallyport.core.ids import new_id
 from sallyport.watch.baseline import DAY, Baseline, Learning, new_baseline
-from sallyport.watch.detectors import DETECTORS, LEARNED, QUIET, Sighting, mix_distance
+from sallyport.watch.detectors import DETECTORS, LEARNED, MEASURED, QUIET, Sighting, mix_distance
 from sallyport.watch.finding import LONGEST, AgentKey, Finding, Severity
 from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent
 from sallyport.watch.shapes import Shape
@@ -58,20 +58,22 @@ class Observation(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one session did since the last one. network: of its client. running: rows so far of a
-    result that is passing.
+    result that is passing. program: what its client calls itself. age: seconds since its login.
     """
 
     session: str
     network: str
     observations: Sequence[Observation]
     running: Observation | None = None
+    program: str = ""
+    age: float = 0.0
 
 
 @dataclass(slots=True)
 class Agent:
     """One agent as it is watched. told: when each thing was told, Unix seconds. raised: when
     findings of a severity were raised in the last hour. unusual: peaks that
-    raised a finding, with their values.
+    raised a finding.
     """
 
     key: AgentKey
@@ -79,7 +81,7 @@ class Agent:
     recent: Recent
     told: dict[tuple[str, str], float] = field(default_factory=dict)
     raised: dict[Severity, list[float]] = field(default_factory=dict)
-    unusual: dict[str, float] = field(default_factory=dict)
+    unusual: set[str] = field(default_factory=set)
     used: float = 0.0
     saved: float = 0.0
     is_changed: bool = False
@@ -159,15 +161,14 @@ class Watcher:
 
     def expect(self, finding: Finding, now: float) -> None:
         """A person said that a finding is usual from now on: what it measured becomes the largest
-        value so far, and what has no measure is not told of this agent again.
+        value so far, also when that is long ago, and what has no measure is not told of this agent
+        again.
         """
         agent = self._agents.get(finding.key) or self._open(finding.key, now)
-        about = finding.about
-        sizes = {name: size for name, size in agent.unusual.items() if name.endswith(about)}
-        for name, value in sizes.items():
-            agent.baseline.add_peak(name, value, now, bounded=False)
         expected = _expected(finding.detector, finding.about)
-        is_learned = bool(sizes) or finding.detector in LEARNED
+        for name, value in agent.baseline.measured.pop(expected, {}).items():
+            agent.baseline.add_peak(name, value, now, bounded=False)
+        is_learned = finding.detector in LEARNED or finding.detector in MEASURED
         if not is_learned and expected not in agent.baseline.expected:
             agent.baseline.expected = [*agent.baseline.expected, expected][-_MAX_TOLD:]
         self._store(agent, now)
@@ -215,20 +216,23 @@ class Watcher:
             if episode.statements:
                 agent.baseline.absorb(episode, agent.unusual, episode.started)
                 agent.is_changed = True
-            agent.unusual = {n: value for n, value in agent.unusual.items() if n.startswith("day ")}
+            agent.unusual = {name for name in agent.unusual if name.startswith("day ")}
             recent.episode = Episode(now)
         number = int(now // DAY)
         if number != recent.day.number:
             if recent.day.statements:
                 agent.baseline.absorb_day(recent.day, agent.unusual, recent.day.number * DAY)
-            agent.unusual = {n: v for n, v in agent.unusual.items() if not n.startswith("day ")}
+            agent.unusual = {name for name in agent.unusual if not name.startswith("day ")}
             recent.day = Day(number)
 
     def _is_news(self, agent: Agent, sighting: Sighting, now: float) -> bool:
         if _expected(sighting.detector, sighting.about) in agent.baseline.expected:
             return False
         if sighting.peak:
-            agent.unusual[sighting.peak] = _measured(agent.recent, sighting.peak)
+            agent.unusual.add(sighting.peak)
+            size = _measured(agent.recent, sighting.peak)
+            expected = _expected(sighting.detector, sighting.about)
+            agent.baseline.measure(expected, sighting.peak, size)
         told = (sighting.detector, sighting.about)
         quiet = max(self._quiet, QUIET.get(sighting.detector, 0.0))
         if now - agent.told.get(told, -quiet) < quiet:
@@ -275,7 +279,8 @@ def _take(agent: Agent, batch: Batch) -> None:
     """Count what a session did."""
     recent = agent.recent
     episode = recent.episode
-    episode.saw(batch.session, batch.network)
+    episode.saw(batch.session, batch.network, batch.program, batch.age)
+    _note_origin(agent.baseline, episode, batch)
     for seen in batch.observations:
         shape, count = seen.shape, seen.count
         episode.statements += count
@@ -336,6 +341,19 @@ def _note_new(baseline: Baseline, episode: Episode, shape: Shape) -> None:
         was_read = name in baseline.columns or f"{shape.kind} {name}" in baseline.relations
         if not was_read and len(episode.new_credentials) < _MAX_NEW:
             episode.new_credentials.append(name)
+
+
+def _note_origin(baseline: Baseline, episode: Episode, batch: Batch) -> None:
+    """Where the baseline has none of a kind, nothing is new."""
+    for kind, name, new in (
+        ("network", batch.network, episode.new_networks),
+        ("program", batch.program, episode.new_programs),
+    ):
+        if not name or name in new or len(new) >= _MAX_NEW:
+            continue
+        weights = baseline.origins.weights
+        if f"{kind} {name}" not in weights and any(key.startswith(kind) for key in weights):
+            new.append(name)
 
 
 def _finding(agent: Agent, name: str, sighting: Sighting, session: str, now: float) -> Finding:
