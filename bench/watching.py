@@ -25,6 +25,7 @@ from bench.traces import ATTACKS, DAY, HABITS, NETWORKS, START, TABLE_ROWS, Trac
 from sallyport.session.activity import COMPILED, Activity
 from sallyport.watch.baseline import Learning
 from sallyport.watch.finding import AgentKey
+from sallyport.watch.merging import LessonBatch, merged
 from sallyport.watch.watcher import Batch, Observation, Watcher
 
 _WITHIN = 20
@@ -54,8 +55,8 @@ class Result:
 
 
 class _Store(dict[AgentKey, bytes]):
-    def save(self, key: AgentKey, data: bytes, at: float) -> None:
-        self[key] = data
+    def save(self, key: AgentKey, batch: LessonBatch, at: float) -> None:
+        self[key] = merged(self.get(key), batch)
 
 
 def print_watching(console: Console, agents: int, months: int) -> None:

@@ -14,6 +14,7 @@ from sallyport.config.model import Detector
 from sallyport.watch.baseline import DAY, Learning, hour_of_week
 from sallyport.watch.detectors import DETECTORS
 from sallyport.watch.finding import AgentKey, Finding, Severity
+from sallyport.watch.merging import LessonBatch, merged
 from sallyport.watch.shapes import Shape
 from sallyport.watch.watcher import MAX_AN_HOUR, Batch, Observation, Watcher
 
@@ -46,8 +47,8 @@ class World:
         self.watcher = self.open()
 
     def open(self) -> Watcher:
-        def save(key: AgentKey, data: bytes, at: float) -> None:
-            self.saved[key] = data
+        def save(key: AgentKey, batch: LessonBatch, at: float) -> None:
+            self.saved[key] = merged(self.saved.get(key), batch)
 
         return Watcher(Learning(7.0, 100), self.saved.get, save)
 

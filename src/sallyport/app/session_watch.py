@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -25,7 +26,7 @@ from sallyport.store.lockrecord import lock_details
 from sallyport.store.watching import SqlBaselineStore, SqlFindingStore
 from sallyport.store.writer import Writer
 from sallyport.watch.baseline import Learning
-from sallyport.watch.finding import Finding
+from sallyport.watch.finding import AgentKey, Finding
 from sallyport.watch.watcher import Watcher
 
 log = structlog.get_logger("sallyport.watch")
@@ -92,6 +93,13 @@ def open_watching(
         quiet=settings.quiet_minutes * 60.0,
         episode=settings.episode_minutes * 60.0,
     )
+    loop = asyncio.get_running_loop()
+
+    def adopt(key: AgentKey, batch_id: str, data: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the gateway has ended
+            loop.call_soon_threadsafe(watcher.adopt, key, batch_id, data, time.time())
+
+    baselines.on_merged = adopt
     watching = Watching(
         watcher,
         SqlFindingStore(store.engine, writer),

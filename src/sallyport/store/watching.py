@@ -1,36 +1,38 @@
 """Baselines and findings in the store: implements :mod:`sallyport.watch.ports`.
 
-Both are queued for the writer's thread; what a person says of a finding is on the disk when the
+Baselines are merged with what other gateways stored, one row for each agent. Both are queued for
+the writer's thread; what a person says of a finding is on the disk when the
 call returns. Of more than ``MOST`` findings the oldest go when the gateway starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine, Row, delete, func, or_, select
+from sqlalchemy import Connection, Engine, Row, delete, func, or_, select, update
 
 from sallyport.store.dialect import INSERTS, alone
 from sallyport.store.durable import DurableWrites
 from sallyport.store.tables import watch_baselines, watch_findings
 from sallyport.store.writer import Writer
 from sallyport.watch.finding import AgentKey, Finding, Severity
+from sallyport.watch.merging import LessonBatch, merged
 
 MOST: Final = 50_000
+#: Batches that wait while the store cannot be written, and that are merged in one transaction.
+_MAX_WAITING: Final = 20_000
+_TOGETHER: Final = 50
 
 
 class _Inserts:
-    """``save``: a baseline. ``add``: a finding, once. ``put``: what a person says of it."""
+    """``add``: a finding, once. ``put``: what a person says of it."""
 
     def __init__(self, insert: Any) -> None:
-        baseline, finding = insert(watch_baselines), insert(watch_findings)
-        self.save = baseline.on_conflict_do_update(
-            index_elements=["key"],
-            set_={"data": baseline.excluded.data, "updated": baseline.excluded.updated},
-        )
+        finding = insert(watch_findings)
         self.add = finding.on_conflict_do_nothing(index_elements=["id"])
         decided = ("acknowledged", "by", "reason", "expected")
         self.put = finding.on_conflict_do_update(
@@ -41,33 +43,68 @@ class _Inserts:
 _INSERTS: Final = {name: _Inserts(insert) for name, insert in INSERTS.items()}
 
 
+class _Waiting(NamedTuple):
+    """Something learned that is not stored yet."""
+
+    key: AgentKey
+    batch: LessonBatch
+    at: float
+
+
 class SqlBaselineStore:
-    """writer None: it only reads."""
+    """writer: what is saved is merged in its thread; None: it only reads. on_merged: told in that
+    thread of an agent's baseline as it is stored now, and of the batch that is in it.
+    """
 
     def __init__(self, engine: Engine, writer: Writer | None = None) -> None:
         self._engine, self._writer = engine, writer
-        self._inserts = _INSERTS[engine.dialect.name]
+        self._insert = INSERTS[engine.dialect.name](watch_baselines).on_conflict_do_nothing(
+            index_elements=["key"]
+        )
+        self.on_merged: Callable[[AgentKey, str, bytes], None] = lambda key, batch_id, data: None
+        self._waiting: deque[_Waiting] = deque(maxlen=_MAX_WAITING)
+        if writer is not None:
+            writer.chores.append(self._merge)
 
     def load(self, key: AgentKey) -> bytes | None:
         """See :class:`~sallyport.watch.ports.BaselineStore`."""
         query = select(watch_baselines.c.data).where(watch_baselines.c.key == key.text)
         with self._engine.connect() as connection:
             data = connection.execute(query).scalar()
-        return None if data is None else bytes(data)
+        return bytes(data) if data else None
 
-    def save(self, key: AgentKey, data: bytes, at: float) -> None:
+    def save(self, key: AgentKey, batch: LessonBatch, at: float) -> None:
         """See :class:`~sallyport.watch.ports.BaselineStore`."""
-        if self._writer is None:
-            return
-        values = {
-            "key": key.text,
-            "subject": key.subject,
-            "agent": key.agent,
-            "target": key.target,
-            "data": data,
-            "updated": at,
-        }
-        self._writer.put(self._inserts.save, key.text, values)
+        if self._writer is not None:
+            self._waiting.append(_Waiting(key, batch, at))
+            self._writer.wake()
+
+    def _merge(self) -> None:
+        """Merge what waits, some agents in one transaction, in the order of their keys: other
+        gateways lock the same rows.
+        """
+        while self._waiting:
+            batches = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+            batches.sort(key=lambda waiting: waiting.key)  # stable: an agent's stay in order
+            try:
+                with self._engine.begin() as connection:
+                    stored = [self._merge_one(connection, waiting) for waiting in batches]
+            except BaseException:
+                self._waiting.extendleft(reversed(batches))
+                raise
+            for waiting, data in zip(batches, stored, strict=True):
+                self.on_merged(waiting.key, waiting.batch.id, data)
+
+    def _merge_one(self, connection: Connection, waiting: _Waiting) -> bytes:
+        key, batch, at = waiting
+        who = {"key": key.text, "subject": key.subject, "agent": key.agent, "target": key.target}
+        connection.execute(self._insert, {**who, "data": b"", "updated": at})
+        of_key = watch_baselines.c.key == key.text
+        query = select(watch_baselines.c.data).where(of_key).with_for_update()
+        data = merged(bytes(connection.execute(query).scalar_one()), batch)
+        changed = update(watch_baselines).where(of_key).values(data=data, updated=at)
+        connection.execute(changed)
+        return data
 
     def keys(self) -> list[AgentKey]:
         """Of every agent that has a baseline, the latest one first."""

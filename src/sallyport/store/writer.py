@@ -61,6 +61,10 @@ class Writer:
             self._queue.setdefault(statement, {}).update(rows)
         self._wake.set()
 
+    def wake(self) -> None:
+        """Have the chores run soon."""
+        self._wake.set()
+
     def queued(self, statement: Insert) -> int:
         """How many rows of this INSERT wait."""
         with self._lock:

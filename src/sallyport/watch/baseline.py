@@ -25,14 +25,17 @@ HOURS: Final = 168
 _DRIFT_WINDOWS: Final = 8
 #: Of a new value, in the moving mean of distances.
 _DRIFT_WEIGHT: Final = 0.05
-#: Statements after which it counts how many are new.
-_SETTLED: Final = 100
+#: Statements after which it counts how many are new; before that everything is.
+SETTLED: Final = 100
 _MAX_FINGERPRINTS: Final = 160
 _MAX_LABELS: Final = 96
 _MAX_COLUMNS: Final = 128
 _MAX_PEAKS: Final = 128
 _MAX_HISTORY: Final = 90
 _MAX_MEASURED: Final = 48
+_MAX_EXPECTED: Final = 256
+#: Distances of one lesson; older ones have faded from the moving mean.
+_MAX_DISTANCES: Final = 64
 #: What detectors ask for at least, by the first word of a peak's name.
 _LEAST: Final = {
     "rows": 1000.0,
@@ -53,6 +56,41 @@ class Learning(msgspec.Struct, frozen=True):
     days: float = 7.0
     statements: int = 300
     half_life_days: float = 30.0
+
+
+class Lesson(msgspec.Struct):
+    """Something to learn, which each baseline learns once. moment: Unix seconds. counts: by the
+    name of a baseline's table. peaks: name, value, and whether it raised a finding. day: see
+    ``history`` of :class:`Baseline`, and there the others. settled: findings that are measured no
+    more.
+    """
+
+    moment: float
+    counts: dict[str, dict[str, float]] = {}
+    peaks: list[tuple[str, float, bool]] = []
+    statements: int = 0
+    day: tuple[int, int, int, int] | None = None
+    distances: list[float] = []
+    expected: list[str] = []
+    measured: dict[str, dict[str, float]] = {}
+    settled: list[str] = []
+
+    def take(self, lesson: Lesson) -> bool:
+        """Have what comes right behind it as well, where both are about the present: there is much
+        of that. False: it has to stand by itself.
+        """
+        if not self._is_of_present() or not lesson._is_of_present():
+            return False
+        self.distances = [*self.distances, *lesson.distances][-_MAX_DISTANCES:]
+        for finding, sizes in lesson.measured.items():
+            mine = self.measured.setdefault(finding, {})
+            mine.update({peak: max(size, mine.get(peak, 0.0)) for peak, size in sizes.items()})
+        return True
+
+    def _is_of_present(self) -> bool:
+        return bool(self.distances or self.measured) and not (
+            self.counts or self.peaks or self.day or self.expected or self.settled
+        )
 
 
 class Drift(msgspec.Struct, array_like=True):
@@ -84,6 +122,7 @@ class Baseline(msgspec.Struct):
     expected: what a person said is no finding, as
     ``detector about``. measured: the largest values of peaks that findings were about, by
     ``detector about``. history: day, statements, refused and rows of the latest days with work.
+    generation: Unix seconds of the latest reset. merged: ids of the batches that were merged last.
     """
 
     since: float
@@ -103,6 +142,8 @@ class Baseline(msgspec.Struct):
     seen: int = 0
     active_days: int = 0
     history: list[tuple[int, int, int, int]] = []
+    generation: float = 0.0
+    merged: list[str] = []
 
     def progress(self, learning: Learning, now: float) -> float:
         """Of the learning period, from 0 to 1. now: Unix seconds."""
@@ -162,53 +203,99 @@ class Baseline(msgspec.Struct):
         for name in ranked[: _MAX_PEAKS // 8]:
             del self.peaks[name]
 
-    def absorb(self, episode: Episode, unusual: Collection[str], now: float) -> None:
-        """Learn from an episode that is over. unusual: names of its peaks that raised a finding."""
-        fingerprints: dict[str, float] = {}
-        labels: dict[str, float] = {}
-        relations: dict[str, float] = {}
-        columns: dict[str, float] = {}
-        masked: dict[str, float] = {}
-        for use in episode.uses.values():
-            shape, count = use.shape, use.count
-            fingerprints[shape.fingerprint] = count
-            labels[shape.label] = labels.get(shape.label, 0.0) + count
-            for action in shape.actions:
-                relations[action] = relations.get(action, 0.0) + count
-            columns.update(dict.fromkeys(shape.columns, 1.0))
-            if shape.masked:
-                masked.update(dict.fromkeys(shape.masked, 1.0))
-        self.fingerprints.add_all(fingerprints, now)
-        self.labels.add_all(labels, now)
-        self.relations.add_all(relations, now)
-        self.columns.add_all(columns, now)
-        self.masked.add_all(masked, now)
-        outcomes = {
-            "ran": episode.statements - episode.refused - episode.failed,
-            "failed": episode.failed,
-            "refused": episode.refused,
-        }
-        if self.seen >= _SETTLED:  # before that everything is new
-            outcomes["new"] = len(episode.new_fingerprints)
-            outcomes["new relation"] = len(episode.new_relations)
-            outcomes["new network"] = bool(episode.new_networks)
-            outcomes["new program"] = bool(episode.new_programs)
-        self.outcomes.add_all({name: count for name, count in outcomes.items() if count}, now)
-        networks = dict.fromkeys((f"network {name}" for name in episode.networks), 1.0)
-        programs = dict.fromkeys((f"program {name}" for name in episode.programs), 1.0)
-        self.origins.add_all(networks | programs, now)
-        self.hours.add(str(hour_of_week(episode.started)), now, 1.0)
-        self.seen += episode.statements
-        for name, value in episode.peaks():
-            self.add_peak(name, value, now, bounded=name in unusual)
+    def learn(self, lesson: Lesson) -> None:
+        """Fold in what is over."""
+        now = lesson.moment
+        for name, counts in lesson.counts.items():
+            table: Decayed = getattr(self, name)
+            table.add_all(counts, now)
+        for peak, value, bounded in lesson.peaks:
+            self.add_peak(peak, value, now, bounded=bounded)
+        for distance in lesson.distances:
+            self.drift.add(distance)
+        for finding in lesson.settled:
+            self.measured.pop(finding, None)
+        for finding, values in lesson.measured.items():
+            for peak, value in values.items():
+                self.measure(finding, peak, value)
+        if lesson.expected:
+            self.expected = list(dict.fromkeys([*self.expected, *lesson.expected]))
+            del self.expected[:-_MAX_EXPECTED]
+        self.seen += lesson.statements
+        if lesson.day is not None:
+            self._learn_day(*lesson.day)
 
-    def absorb_day(self, day: Day, unusual: Collection[str], now: float) -> None:
-        """Learn from a day that is over."""
-        self.active_days += 1
-        self.history.append((day.number, day.statements, day.refused, day.rows))
-        del self.history[:-_MAX_HISTORY]
-        for name, value in day.peaks():
-            self.add_peak(name, value, now, bounded=name in unusual)
+    def _learn_day(self, number: int, statements: int, refused: int, rows: int) -> None:
+        """Other gateways may have had the same day."""
+        history = {day[0]: day for day in self.history}
+        if number in history:
+            _, *before = history[number]
+            statements, refused, rows = (
+                statements + before[0],
+                refused + before[1],
+                rows + before[2],
+            )
+        else:
+            self.active_days += 1
+        history[number] = number, statements, refused, rows
+        self.history = sorted(history.values())[-_MAX_HISTORY:]
+
+
+def lesson_of(episode: Episode, unusual: Collection[str], *, is_settled: bool, hour: int) -> Lesson:
+    """What there is to learn from an episode that is over. unusual: names of its peaks that raised
+    a finding. is_settled: enough is known for that something is new. hour: of the week.
+    """
+    fingerprints: dict[str, float] = {}
+    labels: dict[str, float] = {}
+    relations: dict[str, float] = {}
+    columns: dict[str, float] = {}
+    masked: dict[str, float] = {}
+    for use in episode.uses.values():
+        shape, count = use.shape, use.count
+        fingerprints[shape.fingerprint] = count
+        labels[shape.label] = labels.get(shape.label, 0.0) + count
+        for action in shape.actions:
+            relations[action] = relations.get(action, 0.0) + count
+        columns.update(dict.fromkeys(shape.columns, 1.0))
+        if shape.masked:
+            masked.update(dict.fromkeys(shape.masked, 1.0))
+    outcomes: dict[str, float] = {
+        "ran": episode.statements - episode.refused - episode.failed,
+        "failed": episode.failed,
+        "refused": episode.refused,
+    }
+    if is_settled:
+        outcomes["new"] = len(episode.new_fingerprints)
+        outcomes["new relation"] = len(episode.new_relations)
+        outcomes["new network"] = bool(episode.new_networks)
+        outcomes["new program"] = bool(episode.new_programs)
+    networks = dict.fromkeys((f"network {name}" for name in episode.networks), 1.0)
+    programs = dict.fromkeys((f"program {name}" for name in episode.programs), 1.0)
+    counts: dict[str, dict[str, float]] = {
+        "fingerprints": fingerprints,
+        "labels": labels,
+        "relations": relations,
+        "columns": columns,
+        "masked": masked,
+        "outcomes": {name: count for name, count in outcomes.items() if count},
+        "origins": networks | programs,
+        "hours": {str(hour): 1.0},
+    }
+    return Lesson(
+        moment=episode.started,
+        counts={name: table for name, table in counts.items() if table},
+        peaks=[(name, value, name in unusual) for name, value in episode.peaks()],
+        statements=episode.statements,
+    )
+
+
+def lesson_of_day(day: Day, unusual: Collection[str]) -> Lesson:
+    """As :func:`lesson_of`, of a day that is over."""
+    return Lesson(
+        moment=day.number * DAY,
+        peaks=[(name, value, name in unusual) for name, value in day.peaks()],
+        day=(day.number, day.statements, day.refused, day.rows),
+    )
 
 
 def hour_of_week(moment: float) -> int:

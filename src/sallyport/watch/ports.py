@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sallyport.watch.finding import AgentKey, Finding
+from sallyport.watch.merging import LessonBatch
 
 
 class FindingSink(Protocol):
@@ -20,11 +21,11 @@ class BaselineStore(Protocol):
     """Where baselines outlive the process."""
 
     def load(self, key: AgentKey) -> bytes | None:
-        """As :meth:`save` was given it; None for an agent that is new."""
+        """With everything that was saved; None for an agent that is new."""
         ...
 
-    def save(self, key: AgentKey, data: bytes, at: float) -> None:
-        """Queue it. Returns at once, never raises."""
+    def save(self, key: AgentKey, batch: LessonBatch, at: float) -> None:
+        """Queue what was learned. Returns at once, never raises."""
         ...
 
 

@@ -7,21 +7,30 @@ saved and let go; their baselines are loaded again when they come back.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-import structlog
 
 from sallyport.core.ids import new_id
-from sallyport.watch.baseline import DAY, Baseline, Learning, new_baseline
+from sallyport.watch.baseline import (
+    DAY,
+    SETTLED,
+    Baseline,
+    Learning,
+    Lesson,
+    hour_of_week,
+    lesson_of,
+    lesson_of_day,
+    new_baseline,
+)
 from sallyport.watch.detectors import DETECTORS, LEARNED, MEASURED, QUIET, Sighting, mix_distance
 from sallyport.watch.finding import LONGEST, AgentKey, Finding, Severity
+from sallyport.watch.merging import LessonBatch, decoded
 from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent
 from sallyport.watch.shapes import Shape
-
-log = structlog.get_logger("sallyport.watch")
 
 #: Seconds between two writes of a baseline that changed, and until one that is quiet is let go.
 SAVE: Final = 300.0
@@ -32,6 +41,9 @@ _HOUR: Final = 3600.0
 #: Things told about one agent that are remembered, and new names of one episode.
 _MAX_TOLD: Final = 256
 _MAX_NEW: Final = 32
+#: Lessons and batches of one agent that are kept while the store does not take them.
+_MAX_LESSONS: Final = 512
+_MAX_SENT: Final = 64
 #: Statements after which distances of mixes are learned.
 _MIX_AFTER: Final = 100
 
@@ -72,8 +84,9 @@ class Batch:
 @dataclass(slots=True)
 class Agent:
     """One agent as it is watched. told: when each thing was told, Unix seconds. raised: when
-    findings of a severity were raised in the last hour. unusual: peaks that
-    raised a finding.
+    findings of a severity were raised in the last hour. unusual: peaks that raised a finding.
+    lessons: what the baseline learned and the store was not told. sent: what that was told, by the
+    batch's id, and did not say yet that it has.
     """
 
     key: AgentKey
@@ -84,7 +97,15 @@ class Agent:
     unusual: set[str] = field(default_factory=set)
     used: float = 0.0
     saved: float = 0.0
-    is_changed: bool = False
+    lessons: list[Lesson] = field(default_factory=list)
+    sent: dict[str, list[Lesson]] = field(default_factory=dict)
+
+    def learn(self, lesson: Lesson) -> None:
+        """Now, and for the store."""
+        self.baseline.learn(lesson)
+        if not self.lessons or not self.lessons[-1].take(lesson):
+            self.lessons.append(lesson)
+            del self.lessons[:-_MAX_LESSONS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +119,8 @@ class AgentSummary:
 
 
 class Watcher:
-    """load: an agent's baseline as it was saved, or None. save: queue one. off: detectors that are
+    """load: an agent's baseline as it is stored, or None. save: queue what was learned; what the
+    store then has comes back by :meth:`adopt`. off: detectors that are
     not asked. quiet: seconds for which one thing is not told again. episode: seconds whose sums
     are compared.
     """
@@ -107,7 +129,7 @@ class Watcher:
         self,
         learning: Learning,
         load: Callable[[AgentKey], bytes | None],
-        save: Callable[[AgentKey, bytes, float], None],
+        save: Callable[[AgentKey, LessonBatch, float], None],
         *,
         off: Collection[str] = (),
         quiet: float = 3600.0,
@@ -131,14 +153,15 @@ class Watcher:
                 for sighting in detector(agent.baseline, agent.recent, now):
                     if self._is_news(agent, sighting, now):
                         findings.append(_finding(agent, name, sighting, batch.session, now))
-        self._learn_mix(agent, is_unusual=any(f.detector == "drift" for f in findings))
+        if not any(finding.detector == "drift" for finding in findings):
+            self._learn_mix(agent, now)
         return findings
 
     def tick(self, now: float) -> None:
         """Save what changed, let go of who is quiet. To be called every minute or so."""
         for agent in list(self._agents.values()):
             self._roll(agent, now)
-            if agent.is_changed and now - agent.saved >= SAVE:
+            if agent.lessons and now - agent.saved >= SAVE:
                 self._store(agent, now)
             if now - agent.used >= _IDLE and not agent.recent.episode.statements:
                 self._store(agent, now)
@@ -148,16 +171,33 @@ class Watcher:
         """Learn what is not learned yet and save everything."""
         for agent in self._agents.values():
             self._roll(agent, max(now, agent.recent.episode.started + self._episode))
+            if agent.recent.day.statements:  # the rest of the day is added to it
+                agent.learn(lesson_of_day(agent.recent.day, agent.unusual))
             self._store(agent, now)
 
     def reset(self, key: AgentKey, now: float) -> None:
         """Learn an agent from the beginning: after a deployment, say."""
         agent = self._agents.get(key) or self._open(key, now)
         agent.baseline = new_baseline(now, self.learning)
-        agent.recent = _present(now)
-        agent.told.clear()
-        agent.unusual.clear()
-        self._store(agent, now)
+        agent.baseline.generation = now
+        _begin_anew(agent, now)
+        self._send(agent, [], now)
+
+    def adopt(self, key: AgentKey, batch_id: str, data: bytes, now: float) -> None:
+        """What the store has of an agent, with a batch that it was told and with what other
+        gateways learned.
+        """
+        agent, baseline = self._agents.get(key), decoded(data)
+        if agent is None or baseline is None:
+            return
+        agent.sent.pop(batch_id, None)
+        if baseline.generation < agent.baseline.generation:
+            return
+        if baseline.generation > agent.baseline.generation:  # it was reset elsewhere
+            _begin_anew(agent, now)
+        agent.baseline = baseline
+        for lesson in (*itertools.chain.from_iterable(agent.sent.values()), *agent.lessons):
+            baseline.learn(lesson)
 
     def expect(self, finding: Finding, now: float) -> None:
         """A person said that a finding is usual from now on: what it measured becomes the largest
@@ -166,11 +206,16 @@ class Watcher:
         """
         agent = self._agents.get(finding.key) or self._open(finding.key, now)
         expected = _expected(finding.detector, finding.about)
-        for name, value in agent.baseline.measured.pop(expected, {}).items():
-            agent.baseline.add_peak(name, value, now, bounded=False)
+        sizes = agent.baseline.measured.get(expected, {})
         is_learned = finding.detector in LEARNED or finding.detector in MEASURED
-        if not is_learned and expected not in agent.baseline.expected:
-            agent.baseline.expected = [*agent.baseline.expected, expected][-_MAX_TOLD:]
+        agent.learn(
+            Lesson(
+                now,
+                peaks=[(name, value, False) for name, value in sizes.items()],
+                expected=[] if is_learned else [expected],
+                settled=[expected],
+            )
+        )
         self._store(agent, now)
 
     def present(self) -> list[AgentKey]:
@@ -180,7 +225,7 @@ class Watcher:
     def summary(self, key: AgentKey, now: float) -> AgentSummary | None:
         """An agent and its baseline; None for one that was never seen."""
         agent = self._agents.get(key)
-        baseline = agent.baseline if agent is not None else self._decoded(key)
+        baseline = agent.baseline if agent is not None else decoded(self._load(key))
         if baseline is None:
             return None
         progress = baseline.progress(self.learning, now)
@@ -188,25 +233,26 @@ class Watcher:
 
     # -- its own -----------------------------------------------------------------------------
 
-    def _decoded(self, key: AgentKey) -> Baseline | None:
-        data = self._load(key)
-        if data is None:
-            return None
-        try:
-            return msgspec.msgpack.decode(data, type=Baseline)
-        except msgspec.DecodeError as error:
-            log.error("a baseline cannot be read; it is learned anew", error=str(error))
-            return None
-
     def _open(self, key: AgentKey, now: float) -> Agent:
-        baseline = self._decoded(key) or new_baseline(now, self.learning)
+        baseline = decoded(self._load(key)) or new_baseline(now, self.learning)
         agent = Agent(key, baseline, _present(now), used=now, saved=now)
         self._agents[key] = agent
         return agent
 
     def _store(self, agent: Agent, now: float) -> None:
-        agent.saved, agent.is_changed = now, False
-        self._save(agent.key, msgspec.msgpack.encode(agent.baseline), now)
+        agent.saved = now
+        if agent.lessons:
+            lessons, agent.lessons = agent.lessons, []
+            self._send(agent, lessons, now)
+
+    def _send(self, agent: Agent, lessons: list[Lesson], now: float) -> None:
+        baseline = agent.baseline
+        whose = (baseline.generation, baseline.since, baseline.half_life)
+        batch = LessonBatch(new_id("lsn"), *whose, lessons)
+        agent.sent[batch.id] = lessons
+        while len(agent.sent) > _MAX_SENT:
+            del agent.sent[next(iter(agent.sent))]
+        self._save(agent.key, batch, now)
 
     def _roll(self, agent: Agent, now: float) -> None:
         """Learn the episode and the day once they are over."""
@@ -214,14 +260,14 @@ class Watcher:
         episode = recent.episode
         if not 0 <= now - episode.started < self._episode:
             if episode.statements:
-                agent.baseline.absorb(episode, agent.unusual, episode.started)
-                agent.is_changed = True
+                settled, hour = agent.baseline.seen >= SETTLED, hour_of_week(episode.started)
+                agent.learn(lesson_of(episode, agent.unusual, is_settled=settled, hour=hour))
             agent.unusual = {name for name in agent.unusual if name.startswith("day ")}
             recent.episode = Episode(now)
         number = int(now // DAY)
         if number != recent.day.number:
             if recent.day.statements:
-                agent.baseline.absorb_day(recent.day, agent.unusual, recent.day.number * DAY)
+                agent.learn(lesson_of_day(recent.day, agent.unusual))
             agent.unusual = {name for name in agent.unusual if not name.startswith("day ")}
             recent.day = Day(number)
 
@@ -232,7 +278,8 @@ class Watcher:
             agent.unusual.add(sighting.peak)
             size = _measured(agent.recent, sighting.peak)
             expected = _expected(sighting.detector, sighting.about)
-            agent.baseline.measure(expected, sighting.peak, size)
+            if size > agent.baseline.measured.get(expected, {}).get(sighting.peak, 0.0):
+                agent.learn(Lesson(now, measured={expected: {sighting.peak: size}}))
         told = (sighting.detector, sighting.about)
         quiet = max(self._quiet, QUIET.get(sighting.detector, 0.0))
         if now - agent.told.get(told, -quiet) < quiet:
@@ -249,13 +296,23 @@ class Watcher:
         agent.told[told] = now
         return True
 
-    def _learn_mix(self, agent: Agent, *, is_unusual: bool) -> None:
+    def _learn_mix(self, agent: Agent, now: float) -> None:
         mix, baseline = agent.recent.mix, agent.baseline
         if mix.fresh < MIX or mix.total < MIX:
             return
         mix.fresh = 0
-        if baseline.seen >= _MIX_AFTER and not is_unusual:
-            baseline.drift.add(mix_distance(mix.shares(), baseline))
+        if baseline.seen >= _MIX_AFTER:
+            distance = mix_distance(mix.shares(), baseline)
+            agent.learn(Lesson(now, distances=[distance]))
+
+
+def _begin_anew(agent: Agent, now: float) -> None:
+    """What is known of the agent belongs to a baseline that is gone."""
+    agent.recent = _present(now)
+    agent.told.clear()
+    agent.unusual.clear()
+    agent.lessons.clear()
+    agent.sent.clear()
 
 
 def _present(now: float) -> Recent:
