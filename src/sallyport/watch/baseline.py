@@ -248,17 +248,16 @@ def lesson_of(episode: Episode, unusual: Collection[str], *, is_settled: bool, h
     fingerprints: dict[str, float] = {}
     labels: dict[str, float] = {}
     relations: dict[str, float] = {}
-    columns: dict[str, float] = {}
-    masked: dict[str, float] = {}
+    columns: set[str] = set()
+    masked: set[str] = set()
     for use in episode.uses.values():
         shape, count = use.shape, use.count
         fingerprints[shape.fingerprint] = count
         labels[shape.label] = labels.get(shape.label, 0.0) + count
         for action in shape.actions:
             relations[action] = relations.get(action, 0.0) + count
-        columns.update(dict.fromkeys(shape.columns, 1.0))
-        if shape.masked:
-            masked.update(dict.fromkeys(shape.masked, 1.0))
+        columns.update(shape.columns)
+        masked.update(shape.masked)
     outcomes: dict[str, float] = {
         "ran": episode.statements - episode.refused - episode.failed,
         "failed": episode.failed,
@@ -275,8 +274,8 @@ def lesson_of(episode: Episode, unusual: Collection[str], *, is_settled: bool, h
         "fingerprints": fingerprints,
         "labels": labels,
         "relations": relations,
-        "columns": columns,
-        "masked": masked,
+        "columns": dict.fromkeys(columns, 1.0),
+        "masked": dict.fromkeys(masked, 1.0),
         "outcomes": {name: count for name, count in outcomes.items() if count},
         "origins": networks | programs,
         "hours": {str(hour): 1.0},

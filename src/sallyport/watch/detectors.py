@@ -21,6 +21,9 @@ _WRITES: Final = frozenset({"insert", "update", "delete", "merge", "truncate", "
 #: Refusals of names that do not exist, or that nothing allows.
 _NAMELESS: Final = UNKNOWN_NAMES | {"SP1001", "SP1104"}
 _NAMED: Final = 5
+#: Of two mixes, the part they have in common above which their distance cannot exceed 0.7: the
+#: divergence is at most 1 minus that part (Lin 1991).
+_NEAR: Final = 1.0 - 0.7 * 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,9 @@ def drift(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """
     if recent.mix.total < MIX or baseline.drift.count == 0:
         return
-    shares = recent.mix.shares()
+    shares, known = recent.mix.shares(), baseline.labels
+    if sum([min(share, known.share(label)) for label, share in shares.items()]) >= _NEAR:
+        return
     distance = mix_distance(shares, baseline)
     if distance <= max(0.7, baseline.drift.bound()):
         return

@@ -5,7 +5,7 @@ of its latest statements.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -93,12 +93,6 @@ class Episode:
             use = self.refusals[key] = Use(shape, code=code)
         return use
 
-    def add_rows(self, relations: tuple[str, ...], rows: int) -> None:
-        """Rows of a result that was made of these relations."""
-        for relation in relations[:8]:
-            if relation in self.rows_of or len(self.rows_of) < _MAX_RELATIONS:
-                self.rows_of[relation] = self.rows_of.get(relation, 0) + rows
-
     def relations(self) -> set[str]:
         """Relations that statements touched, those that were refused included."""
         uses = (*self.uses.values(), *self.refusals.values())
@@ -182,6 +176,16 @@ def _differs_by_person(shape: Shape, base: Shape) -> bool:
     return len(added) == 1 and added <= shape.singling and len(gone) <= 1 and gone <= base.singling
 
 
+def add_rows(relations: tuple[str, ...], rows: int, *sums: dict[str, int]) -> None:
+    """Rows of a result that was made of these relations, to several sums. Bounded."""
+    for relation in relations[:8]:
+        for rows_of in sums:
+            if relation in rows_of:
+                rows_of[relation] += rows
+            elif len(rows_of) < _MAX_RELATIONS:
+                rows_of[relation] = rows
+
+
 @dataclass(slots=True)
 class Day:
     """number: days since the epoch, UTC."""
@@ -192,12 +196,11 @@ class Day:
     rows: int = 0
     rows_of: dict[str, int] = field(default_factory=dict)
 
-    def add(self, relations: tuple[str, ...], rows: int) -> None:
-        """Rows of a result that was made of these relations."""
+    def add(self, statements: int, refused: int, rows: int) -> None:
+        """Of a batch; the rows by relation are added by :func:`add_rows`."""
+        self.statements += statements
+        self.refused += refused
         self.rows += rows
-        for relation in relations[:8]:
-            if relation in self.rows_of or len(self.rows_of) < _MAX_RELATIONS:
-                self.rows_of[relation] = self.rows_of.get(relation, 0) + rows
 
     def peaks(self) -> Iterator[tuple[str, float]]:
         """As of :class:`Episode`."""
@@ -208,20 +211,34 @@ class Day:
 
 @dataclass(slots=True)
 class Mix:
-    """Labels of the latest statements, and how many came since their distance was last learned."""
+    """Labels of the latest statements, and how many came since their distance was last learned, up
+    to as many as there is room for.
+    """
 
     labels: deque[tuple[str, int]] = field(default_factory=deque)
     total: int = 0
     fresh: int = 0
 
-    def add(self, label: str, count: int) -> None:
-        """Statements of one label; no more than the mix has room for."""
-        count = min(count, MIX)
-        self.labels.append((label, count))
-        self.total += count
-        self.fresh += count
-        while self.total - self.labels[0][1] >= MIX:
-            self.total -= self.labels.popleft()[1]
+    def extend(self, labels: Sequence[tuple[str, int]]) -> None:
+        """Labels with how many statements each, the latest last: those that the mix has room for,
+        so the others are not looked at.
+        """
+        kept: list[tuple[str, int]] = []
+        room = MIX
+        for label, count in reversed(labels):
+            kept.append((label, min(count, MIX)))
+            room -= count
+            if room <= 0:
+                break
+        kept.reverse()
+        mine, total = self.labels, self.total
+        for entry in kept:
+            mine.append(entry)
+            total += entry[1]
+        while total - mine[0][1] >= MIX:
+            total -= mine.popleft()[1]
+        self.fresh += sum([count for _, count in kept])
+        self.total = total
 
     def shares(self) -> dict[str, float]:
         """Of the latest statements, by label."""

@@ -29,7 +29,7 @@ from sallyport.watch.baseline import (
 from sallyport.watch.detectors import DETECTORS, LEARNED, MEASURED, QUIET, Sighting, mix_distance
 from sallyport.watch.finding import LONGEST, AgentKey, Finding, Severity
 from sallyport.watch.merging import LessonBatch, decoded
-from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent
+from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent, add_rows
 from sallyport.watch.shapes import Shape
 
 #: Seconds between two writes of a baseline that changed, and until one that is quiet is let go.
@@ -338,34 +338,45 @@ def _take(agent: Agent, batch: Batch) -> None:
     episode = recent.episode
     episode.saw(batch.session, batch.network, batch.program, batch.age)
     _note_origin(agent.baseline, episode, batch)
+    uses, fingerprints = episode.uses, agent.baseline.fingerprints.weights
+    statements = refused = rows = size = failed = 0
+    labels: list[tuple[str, int]] = []
     for seen in batch.observations:
         shape, count = seen.shape, seen.count
-        episode.statements += count
-        recent.day.statements += count
+        statements += count
         if seen.code:
-            recent.day.refused += count
+            refused += count
             _take_refused(episode, seen)
             continue
-        episode.rows += seen.rows
-        episode.size += seen.size
-        episode.failed += seen.failed
-        recent.mix.add(shape.label, count)
-        if seen.rows and shape.relations:
-            episode.add_rows(shape.relations, seen.rows)
-            recent.day.add(shape.relations, seen.rows)
-        use = episode.use(shape)
+        labels.append((shape.label, count))
+        size += seen.size
+        failed += seen.failed
+        if seen.rows:
+            rows += seen.rows
+            if shape.relations:
+                add_rows(shape.relations, seen.rows, episode.rows_of, recent.day.rows_of)
+        use = uses.get(shape.fingerprint) or episode.use(shape)
         if use is None:
             continue
         if not use.count:
             use.first = seen.first
-            use.is_new = shape.fingerprint not in agent.baseline.fingerprints
+            use.is_new = shape.fingerprint not in fingerprints
             _note_new(agent.baseline, episode, shape)
         use.count += count
         use.rows += seen.rows
-        use.largest = max(use.largest, seen.largest)
+        if seen.largest > use.largest:
+            use.largest = seen.largest
         use.failed += seen.failed
         use.repeats += seen.repeats
         use.last = seen.last
+    episode.statements += statements
+    episode.refused += refused
+    episode.rows += rows
+    episode.size += size
+    episode.failed += failed
+    recent.day.add(statements, refused, rows)
+    if labels:
+        recent.mix.extend(labels)
     if episode.running:
         episode.running = {}
     if batch.running is not None:
@@ -376,7 +387,6 @@ def _take(agent: Agent, batch: Batch) -> None:
 
 
 def _take_refused(episode: Episode, seen: Observation) -> None:
-    episode.refused += seen.count
     use = episode.refusal(seen.code, seen.shape)
     if use is None:
         return
