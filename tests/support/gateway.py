@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import yaml
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.certificates import Authority
+from tests.support.forked import SALLYPORT, start
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server
 from tests.support.processes import ProcessError, Program, cpu_seconds, rss
@@ -110,7 +110,7 @@ class Gateway:
         for attempt in (1, 2, 3):
             self.port = self.port or free_port()
             self.write()
-            program = self._program = Program(self.command("serve"), self.log, self._environment())
+            program = self._program = start(self.command("serve"), self.log, self._environment())
             try:
                 program.wait_listening(self.port, _PATIENCE)
             except ProcessError:
@@ -124,8 +124,7 @@ class Gateway:
 
     def command(self, *words: str) -> list[str]:
         """A sallyport command line with this gateway's configuration, for subprocess."""
-        sallyport = str(Path(sys.executable).with_name("sallyport"))
-        return [sallyport, *words, "--config", str(self.config_file), *self.arguments]
+        return [SALLYPORT, *words, "--config", str(self.config_file), *self.arguments]
 
     def write(self, policy: str | None = None) -> None:
         """Write sallyport.yaml and policy.yaml; with ``policy``, change the policy (a running

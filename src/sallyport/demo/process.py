@@ -34,17 +34,20 @@ class Program:
     ) -> None:
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
+        self.process = self._start(command, {**os.environ, **(env or {})})
+        atexit.register(self.kill)
+
+    def _start(self, command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env=env,
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
-        atexit.register(self.kill)
 
     @property
     def output(self) -> str:

@@ -1,0 +1,49 @@
+"""A forked gateway is like a new process of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.forked import SALLYPORT, ForkedProcess, start
+from tests.support.gateway import Gateway
+
+
+def test_its_status_and_log_are_its_own(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.yaml"
+    program = start([SALLYPORT, "serve", "--config", str(absent)], tmp_path / "log", {})
+    assert isinstance(program.process, ForkedProcess)
+    assert program.process.wait(100) == 2
+    assert str(absent) in program.output
+    assert not program.alive
+
+
+def test_a_running_one_has_its_session_and_signal_handlers(gateway: Gateway) -> None:
+    assert os.getsid(gateway.pid) == gateway.pid
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if "SigCgt" in line), 16)
+    assert caught >> (signal.SIGHUP - 1) & 1
+    assert caught >> (signal.SIGTERM - 1) & 1
+
+
+def test_one_that_is_killed_says_so(tmp_path: Path, gateway: Gateway) -> None:
+    file = tmp_path / "sallyport.yaml"
+    file.write_text(gateway.config_file.read_text().replace(str(gateway.home / "var"), "var"))
+    program = start([SALLYPORT, "serve", "--config", str(file)], tmp_path / "log", {})
+    os.kill(program.process.pid, signal.SIGKILL)
+    assert program.process.wait(100) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [([SALLYPORT, "--version"], "SALLYPORT_LANE"), (["/bin/true"], "ANYTHING")],
+)
+def test_what_is_another_program_or_interpreter_is_a_new_process(
+    tmp_path: Path, command: list[str], name: str
+) -> None:
+    program = start(command, tmp_path / "log", {name: "off"})
+    assert not isinstance(program.process, ForkedProcess)
+    assert program.process.wait(100) == 0
