@@ -173,6 +173,7 @@ def _one(send: Way, sql: str, client: Client) -> bytes:
 
 
 WAYS: Mapping[str, Way] = {"simple": simple, "extended": extended, "bundles": undescribed}
+_IN_EVERY_WAY = frozenset(("column", "view", "function", "whole row", "insert without returning"))
 
 
 @dataclass
@@ -186,10 +187,13 @@ class Leak:
 
 @dataclass
 class ContainmentBench:
-    """A server with two databases, a gateway before them, and identities that were never used."""
+    """A server with two databases, a gateway before them, and identities that were never used.
+    ``sampled``: most reads are tried in one way each, in turn, instead of in all.
+    """
 
     gateway: Gateway
     server: Server
+    sampled: bool = False
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(IDENTITIES)))
 
     def identity(self) -> str:
@@ -204,7 +208,9 @@ class ContainmentBench:
 
 
 @contextmanager
-def containment_bench(version: str, policy: str = POLICY) -> Iterator[ContainmentBench]:
+def containment_bench(
+    version: str, policy: str = POLICY, *, sampled: bool = False
+) -> Iterator[ContainmentBench]:
     """Everything started, and stopped again."""
     clients = {name: DemoClient(name, Secret("demo"), ("agents",)) for name in _names()}
     server = start_server(version, {"max_connections": "100"})
@@ -226,7 +232,7 @@ def containment_bench(version: str, policy: str = POLICY) -> Iterator[Containmen
             extra = {"limits": {"max_sessions_per_subject": 50, "max_sessions": 300}}
             gateway = Gateway(issuer, targets, policy=policy, extra=extra).start()
             try:
-                yield ContainmentBench(gateway, server)
+                yield ContainmentBench(gateway, server, sampled)
             finally:
                 gateway.stop()
     finally:
@@ -247,11 +253,13 @@ def contained(answer: bytes) -> bool:
 
 
 def attack_reads(bench: ContainmentBench) -> Iterator[Leak]:
-    """Every read in every way; then a write in the same session, in one that was open before, in a
+    """Every read in its ways; then a write in the same session, in one that was open before, in a
     new one, and a read on the other target.
     """
-    for name, sql in READS.items():
-        for way, send in WAYS.items():
+    for number, (name, sql) in enumerate(READS.items()):
+        is_sampled = bench.sampled and name not in _IN_EVERY_WAY
+        for way in (list(WAYS)[number % len(WAYS)],) if is_sampled else WAYS:
+            send = WAYS[way]
             yield from _attack(bench, f"{name} [{way}]", partial(_one, send, sql))
     for name in ("column", "view", "function", "whole row"):
         yield from _attack(bench, f"{name} [PREPARE]", partial(_one, by_sql_prepare, READS[name]))

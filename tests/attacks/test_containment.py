@@ -13,7 +13,7 @@ from tests.support.postgres import WHEEL
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ContainmentBench]:
-    with containment_bench(WHEEL) as running:
+    with containment_bench(WHEEL, sampled=True) as running:
         yield running
 
 

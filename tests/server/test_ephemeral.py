@@ -81,6 +81,22 @@ def make(issuer: DevIssuer, server: Server, tmp_path: Path) -> Iterator[Make]:
         yield start
 
 
+#: Agents may do everything, as far as the gateway is concerned.
+OPEN_POLICY = SHOP_POLICY.replace("[no-ddl, no-unbounded-write]", "[no-unbounded-write]").replace(
+    "    allow: [write]\n", "    allow: [write, ddl]\n"
+)
+
+
+@pytest.fixture(scope="module")
+def open_gateway(
+    issuer: DevIssuer, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    extra = options(tmp_path_factory.mktemp("open"))
+    gateway = Gateway(issuer, {"shop": server}, policy=OPEN_POLICY, target_extra=extra).start()
+    yield gateway
+    gateway.stop()
+
+
 def names(server: Server, query: str) -> list[str]:
     with psycopg.connect(server.superuser_dsn) as db:
         return [row[0] for row in db.execute(query.encode()).fetchall()]
@@ -156,12 +172,10 @@ def test_those_with_the_same_grants_share_a_grant_role(make: Make, server: Serve
         "SELECT 1 INTO mine",
     ],
 )
-def test_the_gateway_lets_no_session_out_of_its_role(make: Make, server: Server, sql: str) -> None:
-    policy = SHOP_POLICY.replace(
-        "packs: [no-ddl, no-unbounded-write]", "packs: [no-unbounded-write]"
-    )
-    policy = policy.replace("    allow: [write]\n", "    allow: [write, ddl]\n")
-    with psycopg.connect(make(policy).dsn(), autocommit=True) as db:
+def test_the_gateway_lets_no_session_out_of_its_role(
+    open_gateway: Gateway, server: Server, sql: str
+) -> None:
+    with psycopg.connect(open_gateway.dsn(), autocommit=True) as db:
         role = db.execute("SELECT session_user, current_user").fetchone()
         with nullcontext() if sql.startswith("RESET") else pytest.raises(psycopg.Error):
             db.execute(sql.encode())  # a RESET comes back to the session's own role
