@@ -31,9 +31,6 @@ class CelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 ClaimSource = str | CelSource
 ClaimSources = ClaimSource | tuple[ClaimSource, ...]
-Provider = Literal[
-    "entra", "google", "okta", "keycloak", "github-actions", "gitlab", "kubernetes", "spiffe"
-]
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +55,8 @@ class Directory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One identity provider. ``issuer`` "": that of the ``provider``, where there is only one.
+    """One identity provider. ``provider``: one of :data:`~sallyport.config.providers.PROVIDER_KINDS`.
+    ``issuer`` "": that of the ``provider``, where there is only one.
     ``require``: CEL over ``claims``, all must be true. ``clock_skew`` and ``max_token_age`` are
     seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one claim each, the short form
     of ``claims.groups`` and ``claims.agent``; empty once the configuration is checked.
@@ -67,7 +65,7 @@ class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     audience: str
     issuer: str = ""
-    provider: Provider | None = None
+    provider: str | None = None
     groups_claim: str = ""
     agent_claim: str = ""
     claims: Claims = Claims()

@@ -5,7 +5,7 @@ tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -14,26 +14,10 @@ from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.demands import demands_value
 from sallyport.config.identity import CelSource, Claims, Directory, Identity, OidcIssuer, SamlIdp
+from sallyport.config.providers import PROVIDER_KINDS
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
 
-#: The issuer of providers that have only one.
-_ONLY_ISSUER: Mapping[str, str] = {
-    "google": "https://accounts.google.com",
-    "github-actions": "https://token.actions.githubusercontent.com",
-    "gitlab": "https://gitlab.com",
-    "kubernetes": "https://kubernetes.default.svc.cluster.local",
-}
-#: Providers that give a token for any audience to anybody in the world: claims of which the
-#: conditions must demand a value, and an example.
-_OPEN_TO_ALL: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "google": (("hd", "email", "sub"), 'claims.hd == "example.com"'),
-    "github-actions": (
-        ("repository_id", "repository_owner_id", "enterprise_id"),
-        'claims.repository_owner_id == "1234567"',
-    ),
-    "gitlab": (("project_id", "namespace_id"), 'claims.namespace_id == "1234567"'),
-}
 #: Where a pod finds its cluster (Kubernetes: "Accessing the Kubernetes API from a Pod").
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
@@ -165,7 +149,14 @@ def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
 
 def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
     """Paths absolute, and what the provider and a pod's surroundings say."""
-    name = issuer.issuer or _ONLY_ISSUER.get(issuer.provider or "", "")
+    if issuer.provider is not None and issuer.provider not in PROVIDER_KINDS:
+        raise check.error(
+            (*path, "provider"),
+            f"{issuer.provider!r} is not known",
+            f"Write one of {', '.join(PROVIDER_KINDS)}, or leave it out",
+        )
+    kind = PROVIDER_KINDS.get(issuer.provider or "")
+    name = issuer.issuer or (kind.only_issuer if kind else "")
     if not name:
         raise check.error(
             (*path, "issuer"), "the key 'issuer' is missing", "Write the iss of your tokens"
@@ -226,29 +217,20 @@ def _claims(check: Check, path: YamlPath, issuer: OidcIssuer) -> Claims:
 
 def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
     """What is known to go wrong with this provider."""
-    name, provider = issuer.issuer, issuer.provider or ""
-    if provider in _OPEN_TO_ALL:
-        names, example = _OPEN_TO_ALL[provider]
-        if not any(demands_value(condition, names) for condition in issuer.require):
-            what = (
-                f"anybody can get a token from {provider} for your audience; 'require' must say"
-                f" whose are accepted, by a value that {' or '.join(names)} has to be or a list of"
-                " them"
-            )
-            raise check.error(
-                (*path, "require"), what, f"Write require: ['{example}']: ids, never names"
-            )
-    if provider == "entra" and re.search(r"/(?:common|organizations|consumers)(?:/|\Z)", name):
-        fix = (
-            "Write https://login.microsoftonline.com/TENANT_ID/v2.0, or"
-            " https://sts.windows.net/TENANT_ID/ for v1 tokens"
+    if issuer.provider is None:
+        return
+    kind = PROVIDER_KINDS[issuer.provider]
+    if kind.demanded and not any(demands_value(c, kind.demanded) for c in issuer.require):
+        what = (
+            f"anybody can get a token from {issuer.provider} for your audience; 'require' must say"
+            f" whose are accepted, by a value that {' or '.join(kind.demanded)} has to be or a list"
+            " of them"
         )
-        raise check.error((*path, "issuer"), "this is the issuer of every tenant", fix)
-    if provider == "okta" and name.startswith("https:") and "/oauth2/" not in name:
-        what = "access tokens of Okta's org authorization server are for Okta alone"
         raise check.error(
-            (*path, "issuer"), what, "Write a custom one: https://ORG.okta.com/oauth2/default"
+            (*path, "require"), what, f"Write require: ['{kind.example}']: ids, never names"
         )
+    if fault := kind.fault(issuer.issuer):
+        raise check.error((*path, "issuer"), *fault)
 
 
 def _lookups(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:

@@ -2,8 +2,8 @@
 refused.
 
 A preset is a default for ``claims`` and a check of verified claims; what an operator writes wins
-over the default. Sources are named at each. What a provider wants in the configuration itself is
-checked in :mod:`sallyport.config.issuers`.
+over the default. Sources are named at each. What a provider wants in the configuration itself
+stands in :data:`sallyport.config.providers.PROVIDER_KINDS`.
 """
 
 from __future__ import annotations
