@@ -23,7 +23,8 @@ from sallyport.wire import frontend
 from tests.attacks import oracles, protocol
 from tests.attacks.cases import Case, Step
 from tests.attacks.client import Client, Hang
-from tests.attacks.ways import PLAIN_WAYS, WAYS, Exchange
+from tests.attacks.playing import exchange, play, tidy
+from tests.attacks.ways import PLAIN_WAYS, WAYS
 from tests.attacks.worlds import HERE, HIDDEN_WRITABLE, ROLE, Databases
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
@@ -136,52 +137,6 @@ def bench(version: str) -> Iterator[Bench]:
                 running.close()
     finally:
         server.stop()
-
-
-def exchange(clients: list[Client], parts: list[list[bytes]], data: bytes | None) -> list[bytes]:
-    """Send every part to every client and collect the answers. ``parts``: per client."""
-    answers = [bytearray() for _ in clients]
-    for number in range(len(parts[0])):
-        for client, mine in zip(clients, parts, strict=True):
-            client.send(mine[number])
-        for client, kept in zip(clients, answers, strict=True):
-            extended = parts[0][number][:1] != b"Q"
-            kept += client.receive(copy=data, extended=extended)
-    return [bytes(one) for one in answers]
-
-
-Sender = Callable[[bytes], Exchange]
-
-
-def play(clients: list[Client], steps: list[Step], send: Sender) -> tuple[list[bytes], bool]:
-    """Run a case's steps on every client. Returns all bytes each received, and whether anything may
-    have been written.
-    """
-    kept = [bytearray() for _ in clients]
-    wrote = False
-    for step in steps:
-        parts = send(step.sql)
-        answers = exchange(clients, [parts] * len(clients), step.data)
-        for mine, answer in zip(kept, answers, strict=True):
-            mine += answer
-            wrote = wrote or oracles.may_have_changed(step.sql, answer)
-    return [bytes(one) for one in kept], wrote
-
-
-def tidy(clients: list[Client], steps: list[Step]) -> None:
-    """Leave sessions as they were found."""
-    statements = []
-    if any(client.status != "I" for client in clients):
-        statements.append(b"ROLLBACK")
-    if any(
-        not step.sql.upper().startswith(
-            (b"SELECT", b"COPY", b"INSERT", b"EXPLAIN", b"TABLE", b"VALUES")
-        )
-        for step in steps
-    ):
-        statements.append(b"DISCARD ALL")
-    for sql in statements:
-        exchange(clients, [[frontend.query(sql)]] * len(clients), None)
 
 
 class Attacks:

@@ -11,6 +11,7 @@ import pytest
 
 from sallyport.wire import frontend
 from tests.attacks import cases, generate, oracles
+from tests.attacks.playing import exchange, play
 from tests.attacks.suite import (
     Attacks,
     Bench,
@@ -19,8 +20,6 @@ from tests.attacks.suite import (
     bench,
     check,
     check_protocol,
-    exchange,
-    play,
 )
 from tests.attacks.ways import WAYS
 from tests.attacks.worlds import Canaries

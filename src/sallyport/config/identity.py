@@ -55,12 +55,12 @@ class Directory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One identity provider. ``provider``: one of :data:`~sallyport.config.providers.PROVIDER_KINDS`.
-    ``issuer`` "": that of the ``provider``, where there is only one.
-    ``require``: CEL over ``claims``, all must be true. ``clock_skew`` and ``max_token_age`` are
-    seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one claim each, the short form
-    of ``claims.groups`` and ``claims.agent``; empty once the configuration is checked.
-    ``token_review``: ask the cluster of ``jwks_url`` about each token.
+    """One identity provider. ``provider``: one of
+    :data:`~sallyport.config.providers.PROVIDER_KINDS`. ``issuer`` "": that of the ``provider``,
+    where there is only one. ``require``: CEL over ``claims``, all must be true. ``clock_skew`` and
+    ``max_token_age`` are seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one
+    claim each, the short form of ``claims.groups`` and ``claims.agent``; empty once the
+    configuration is checked. ``token_review``: ask the cluster of ``jwks_url`` about each token.
     """
 
     audience: str

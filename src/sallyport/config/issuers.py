@@ -161,25 +161,10 @@ def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
         raise check.error(
             (*path, "issuer"), "the key 'issuer' is missing", "Write the iss of your tokens"
         )
-    files = {}
-    for key in ("ca", "jwks_file", "token_file"):
-        value = getattr(issuer, key)
-        if value:
-            check.readable((*path, key), value)
-        files[key] = check.absolute(value) if value else None
-    url = issuer.jwks_url
-    in_pod = (
-        issuer.provider == "kubernetes" and not url and not files["jwks_file"] and not issuer.issuer
-    )
-    if in_pod:
-        for key, file in (("ca", "ca.crt"), ("token_file", "token")):
-            files[key] = files[key] or str(SERVICE_ACCOUNT / file)
-            if not Path(files[key] or "").is_file():
-                what = f"there is no {files[key]}: this is not a pod of the cluster"
-                raise check.error(
-                    path, what, "Write issuer and jwks_file (kubectl get --raw /openid/v1/jwks)"
-                )
-        url = _CLUSTER_KEYS
+    files, url = _files(check, path, issuer), issuer.jwks_url
+    needs_pod = issuer.provider == "kubernetes" and not issuer.issuer
+    if needs_pod and not url and not files["jwks_file"]:
+        files, url = _files_of_pod(check, path, files), _CLUSTER_KEYS
     replaced: OidcIssuer = msgspec.structs.replace(
         issuer,
         issuer=name,
@@ -191,6 +176,32 @@ def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
         **files,
     )
     return replaced
+
+
+def _files(check: Check, path: YamlPath, issuer: OidcIssuer) -> dict[str, str | None]:
+    """Absolute paths by their keys; None where none is said."""
+    files = {}
+    for key in ("ca", "jwks_file", "token_file"):
+        value = getattr(issuer, key)
+        if value:
+            check.readable((*path, key), value)
+        files[key] = check.absolute(value) if value else None
+    return files
+
+
+def _files_of_pod(
+    check: Check, path: YamlPath, files: dict[str, str | None]
+) -> dict[str, str | None]:
+    """With those that a cluster gives its pods."""
+    for key, file in (("ca", "ca.crt"), ("token_file", "token")):
+        name = files[key] or str(SERVICE_ACCOUNT / file)
+        if not Path(name).is_file():
+            what = f"there is no {name}: this is not a pod of the cluster"
+            raise check.error(
+                path, what, "Write issuer and jwks_file (kubectl get --raw /openid/v1/jwks)"
+            )
+        files = {**files, key: name}
+    return files
 
 
 def _absolute(check: Check, directory: Directory | None) -> Directory | None:
