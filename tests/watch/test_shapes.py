@@ -10,6 +10,7 @@ from sallyport.watch.shapes import (
     _looks_like_credential,
     _words,
     fingerprint,
+    refused_shape,
     without_literals,
 )
 
@@ -110,3 +111,19 @@ def test_conjuncts_are_bounded() -> None:
 )
 def test_programs_without_versions(application: str, program: str) -> None:
     assert program_of(application) == program
+
+
+@pytest.mark.parametrize(
+    ("sql", "label"),
+    [
+        ("SELECT 1 FORM t", "select"),
+        (f'"{CANARY}" is not SQL', "statement"),
+        ("ssn123456789 and so on", "statement"),
+        (f"'{CANARY}'", "statement"),
+        (f"SELECT 'unterminated {CANARY}", "statement"),
+        ("", "statement"),
+    ],
+)
+def test_a_refused_text_is_not_in_its_label(sql: str, label: str) -> None:
+    """Evidence shows labels: of a text that was refused only a known word is in it."""
+    assert refused_shape(sql.encode(), ()).label == label

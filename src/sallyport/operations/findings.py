@@ -33,7 +33,9 @@ class FindingError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class FindingQuery:
-    """ "" and False: any. agent: part of subject, actor or agent. since: Unix seconds."""
+    """ "" and False: any. agent: part of subject, actor or agent. since: Unix seconds. key: of this
+    very agent.
+    """
 
     severity: str = ""
     detector: str = ""
@@ -42,6 +44,7 @@ class FindingQuery:
     open_only: bool = False
     since: float = 0.0
     limit: int = 50
+    key: AgentKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class FindingOperations:
             session=query.session,
             open_only=query.open_only,
             since=query.since,
+            key=query.key,
         )
 
     def get(self, who: Principal, finding_id: str) -> Finding:

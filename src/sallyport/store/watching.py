@@ -155,6 +155,7 @@ class SqlFindingStore:
         session: str = "",
         open_only: bool = False,
         since: float = 0.0,
+        key: AgentKey | None = None,
     ) -> Sequence[Finding]:
         """See :class:`~sallyport.watch.ports.FindingStore`."""
         column = watch_findings.c
@@ -165,6 +166,8 @@ class SqlFindingStore:
         if agent:
             names = (column.subject, column.actor, column.agent)
             query = query.where(or_(*(name.icontains(agent, autoescape=True) for name in names)))
+        if key is not None:
+            query = query.where(*(column[name] == value for name, value in key._asdict().items()))
         if open_only:
             query = query.where(column.acknowledged == 0.0)
         if since:

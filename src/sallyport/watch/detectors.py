@@ -73,8 +73,8 @@ def drift(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """
     if recent.mix.total < MIX or baseline.drift.count == 0:
         return
-    shares, labels = recent.mix.shares(), baseline.labels
-    if sum([min(share, labels.share(label)) for label, share in shares.items()]) >= _NEAR:
+    shares, usual = recent.mix.shares(), baseline.labels
+    if sum([min(share, usual.share(label)) for label, share in shares.items()]) >= _NEAR:
         return
     distance = mix_distance(shares, baseline)
     if distance <= max(0.7, baseline.drift.bound()):

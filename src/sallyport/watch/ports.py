@@ -48,8 +48,11 @@ class FindingStore(Protocol):
         session: str = "",
         open_only: bool = False,
         since: float = 0.0,
+        key: AgentKey | None = None,
     ) -> Sequence[Finding]:
-        """Newest first. agent: part of the subject, actor or agent."""
+        """Newest first. agent: part of the subject, actor or agent. key: of this very
+        agent.
+        """
         ...
 
     def acknowledge(self, finding: Finding) -> None:

@@ -28,6 +28,14 @@ _VALUE: Final = re.compile(rb"\.?[0-9]|['$]|[EeBbXxNn]'|[Uu]&'")
 _LIST: Final = re.compile(r"\? (?:, \? ?)+")
 _LIMIT: Final = re.compile(r"\b(?:limit|fetch (?:first|next)|offset)\b")
 _SEARCH: Final = re.compile(r"\bwhere\b.*(?:[<>~]|\blike\b|\bilike\b|\bbetween\b|\bsubstr)")
+#: Words that statements begin with.
+_HEAD: Final = re.compile(
+    r"select|insert|update|delete|merge|with|table|values|copy|truncate|create|alter"
+    r"|drop|grant|revoke|comment|explain|prepare|execute|deallocate|declare|fetch|move"
+    r"|close|set|reset|show|begin|start|commit|end|rollback|abort|savepoint|release"
+    r"|lock|call|do|notify|listen|unlisten|vacuum|analyze|cluster|reindex|refresh"
+    r"|discard"
+)
 _AGGREGATES: Final = frozenset(
     ["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "stddev_samp", "variance"]
 )
@@ -115,7 +123,8 @@ def shape_of(verdict: Verdict, catalog: CatalogSnapshot, masked: Container[Colum
 def refused_shape(sql: bytes, relations: tuple[str, ...]) -> Shape:
     """The shape of a statement that was refused."""
     text = without_literals(sql)
-    kind = text.partition(" ")[0][:20]
+    head = text.partition(" ")[0]
+    kind = head if _HEAD.fullmatch(head) else "statement"  # what begins otherwise may be anything
     return Shape(fingerprint(text), kind, _label(kind, relations), relations)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from sallyport.operations.findings import (
     FindingQuery,
     id_of,
 )
-from sallyport.watch.baseline import HOURS, Baseline
+from sallyport.watch.baseline import DAY, HOUR, HOURS, Baseline, hour_of_week
 from sallyport.watch.detectors import DETECTORS
 from sallyport.watch.finding import AgentKey, Finding, Severity
 from sallyport.watch.watcher import AgentSummary
@@ -30,6 +31,7 @@ _FIELDS = ("severity", "detector", "agent", "session", "status")
 #: Days of an agent's page, and rows of its matrix.
 _DAYS = 60
 _ROWS = 40
+_LISTED_DAYS = 14
 _LEVELS = 5
 
 
@@ -115,13 +117,13 @@ async def agent(visit: Visit) -> Response:
         summary = ops.summary(visit.principal, key)
     except FindingError as error:
         raise HTTPException(404, str(error)) from None
-    query = FindingQuery(agent=key.agent or key.subject, limit=_PAGE)
+    query = FindingQuery(key=key, limit=_PAGE)
     findings = await run_in_threadpool(ops.list, visit.principal, query)
     return visit.page(
         "agent.html",
         key=key,
         agent_id=id_of(key),
-        findings=[finding for finding in findings if finding.key == key],
+        findings=findings,
         summary=summary,
         learning=ops.learning,
         **_agent_values(key, summary, visit.services.clock.now()),
@@ -129,23 +131,88 @@ async def agent(visit: Visit) -> Response:
 
 
 def _agent_values(key: AgentKey, summary: AgentSummary, now: float) -> dict[str, Any]:
-    baseline = summary.baseline
-    days = [
+    baseline, days = summary.baseline, _days(summary)
+
+    def of_day(place: int, verdict: str = "") -> str:
+        start = days[place][0] * DAY
+        return _sessions(key, since=start, until=start + DAY, verdict=verdict)
+
+    def recent_day(place: int) -> str:
+        return of_day(len(days) - 1 - place)
+
+    stacks = [
         (_date(day), {"allow": statements - refused, "deny": refused})
-        for day, statements, refused, _ in baseline.history[-_DAYS:]
+        for day, statements, refused, _ in days
     ]
-    rows = [(_date(day), "", rows) for day, _, _, rows in baseline.history[-_DAYS:]]
+    rows = [(_date(day), "", rows) for day, _, _, rows in reversed(days)]
     actions, matrix = _matrix(summary, now)
+    for row in matrix:
+        row["link"] = _sessions(key, relation=row["relation"])
     return {
-        "statements": plots.stacked("Statements a day by verdict", days),
-        "rows": plots.bars("Rows a day", rows[::-1][:14]),
+        "statements": plots.stacked(
+            "Statements a day by verdict",
+            stacks,
+            lambda place, verdict: of_day(place, "refused" if verdict == "deny" else ""),
+        ),
+        "rows": plots.bars("Rows a day", rows[:_LISTED_DAYS], link=recent_day),
+        "older_rows": plots.bars(
+            "Rows a day, before",
+            rows[_LISTED_DAYS:],
+            link=lambda place: recent_day(place + _LISTED_DAYS),
+        )
+        if len(rows) > _LISTED_DAYS
+        else "",
         "has_days": bool(days),
         "actions": actions,
         "matrix": matrix,
-        "hours": _hours(baseline),
+        "hours": _hours(key, baseline, now),
         "masked": sorted(baseline.masked.weights)[:_ROWS],
         "refusal_share": baseline.share_refused(),
+        "sessions": _sessions(key),
     }
+
+
+def _days(summary: AgentSummary) -> list[tuple[int, int, int, int]]:
+    """The latest days with work: number, statements, refused, rows. The present one is among them
+    as far as this gateway has seen it.
+    """
+    days = {day[0]: day for day in summary.baseline.history}
+    today = summary.recent.day if summary.recent is not None else None
+    if today is not None and today.statements:
+        _, statements, refused, rows = days.get(today.number, (0, 0, 0, 0))
+        days[today.number] = (
+            today.number,
+            statements + today.statements,
+            refused + today.refused,
+            rows + today.rows,
+        )
+    return sorted(days.values())[-_DAYS:]
+
+
+def _sessions(
+    key: AgentKey,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    relation: str = "",
+    verdict: str = "",
+) -> str:
+    """The page of the agent's sessions, of a time or with a relation or verdict."""
+    asked = {
+        "subject": key.agent or key.subject,
+        "target": key.target,
+        "relation": relation,
+        "verdict": verdict,
+        "since": _minute(since),
+        "until": _minute(until),
+    }
+    return "/sessions?" + urlencode({name: value for name, value in asked.items() if value})
+
+
+def _minute(moment: float | None) -> str:
+    if moment is None:
+        return ""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M")
 
 
 def _matrix(summary: AgentSummary, now: float) -> tuple[list[str], list[dict[str, Any]]]:
@@ -177,17 +244,26 @@ def _matrix(summary: AgentSummary, now: float) -> tuple[list[str], list[dict[str
     return actions, rows
 
 
-def _hours(baseline: Baseline) -> list[tuple[str, list[int]]]:
-    """Levels from 0 to 5 for each hour of each day of the week."""
+def _hours(
+    key: AgentKey, baseline: Baseline, now: float
+) -> list[tuple[str, list[tuple[int, str]]]]:
+    """For each hour of each day of the week a level from 0 to 5, and where the latest such hour's
+    sessions are.
+    """
     shares = [baseline.hours.share(str(hour)) for hour in range(HOURS)]
     maximum = max(shares) or 1.0
     names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-    levels = [0 if not share else max(1, round(_LEVELS * share / maximum)) for share in shares]
-    return [(name, levels[24 * day : 24 * day + 24]) for day, name in enumerate(names)]
+    cells = []
+    for hour, share in enumerate(shares):
+        level = max(1, round(_LEVELS * share / maximum)) if share else 0
+        start = now - now % HOUR - (hour_of_week(now) - hour) % HOURS * HOUR
+        link = _sessions(key, since=start, until=start + HOUR) if level else ""
+        cells.append((level, link))
+    return [(name, cells[24 * day : 24 * day + 24]) for day, name in enumerate(names)]
 
 
 def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * 86400.0, UTC).strftime("%m-%d")
+    return datetime.fromtimestamp(day * DAY, UTC).strftime("%m-%d")
 
 
 async def reset(visit: Visit) -> Response:

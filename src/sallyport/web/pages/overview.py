@@ -5,7 +5,9 @@ refused and masked, what waits.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, Response
 
@@ -45,7 +47,12 @@ def _values(visit: Visit) -> dict[str, Any]:
             if m.counts or m.latency
         ],
         "refused": refused,
-        "refusals": plots.bars("Refusals in the last hour, by code", refused, "deny"),
+        "refusals": plots.bars(
+            "Refusals in the last hour, by code",
+            refused,
+            "deny",
+            _statements_with(refused) if visit.principal.may("sessions.read") else None,
+        ),
         "masked": hour.masked,
         "masked_columns": plots.bars(
             "Rows in the last hour, by masked column",
@@ -65,6 +72,11 @@ def _values(visit: Visit) -> dict[str, Any]:
         "problems": [(t.name, t.problem) for t in gateway.targets() if not t.ready],
         "not_ready": gateway.ready(),
     }
+
+
+def _statements_with(refused: Sequence[tuple[str, str, int]]) -> Callable[[int], str]:
+    """Where the statements are that were refused with a code."""
+    return lambda place: "/statements?" + urlencode({"q": f"code:{refused[place][0]}"})
 
 
 def _top(counts: Counter[str]) -> list[tuple[str, int]]:

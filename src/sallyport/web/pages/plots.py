@@ -9,7 +9,7 @@ class. Every text is escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
@@ -50,8 +50,15 @@ def per_minute(minutes: Sequence[Minute]) -> Markup:
     return stacked("Statements per minute by verdict. Last hour", columns)
 
 
-def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
-    """Statements stacked by verdict: what each column is called (UTC), and how many by verdict."""
+def stacked(
+    title: str,
+    columns: Sequence[tuple[str, Mapping[str, int]]],
+    link: Callable[[int, str], str] | None = None,
+) -> Markup:
+    """Statements stacked by verdict: what each column is called (UTC), and how many by verdict.
+    link: where a column's number and a verdict lead, for the mouse; keyboards and screen readers
+    need the same as text elsewhere.
+    """
     maximum = max((sum(counts.values()) for _, counts in columns), default=0)
     top, body = _nice(maximum), []
     for place, (name, counts) in enumerate(columns):
@@ -62,11 +69,14 @@ def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Mar
                 continue
             height = max(_HEIGHT * count / top, 1.0)
             y -= height
-            body.append(
+            bar = (
                 f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8"'
                 f' height="{height:.2f}"><title>{escape(name)} UTC: {count}'
                 f" {outcome_of(verdict)}</title></rect>"
             )
+            if link is not None:
+                bar = f'<a tabindex="-1" href="{escape(link(place, verdict))}">{bar}</a>'
+            body.append(bar)
     sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in VERDICTS}
     said = f"{title}: " + ", ".join(f"{n} {outcome_of(v)}" for v, n in sums.items())
     if maximum:
@@ -108,15 +118,25 @@ def latency(minutes: Sequence[Minute]) -> Markup:
     return _chart(said, "".join(body), [clock(minute.number) for minute in minutes], axis)
 
 
-def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutral") -> Markup:
-    """A table of horizontal bars: (name, more about it, number), in the order given."""
+def bars(
+    title: str,
+    values: Sequence[tuple[str, str, int]],
+    kind: str = "neutral",
+    link: Callable[[int], str] | None = None,
+) -> Markup:
+    """A table of horizontal bars: (name, more about it, number), in the order given. link: where
+    each of them leads, by its place.
+    """
     maximum = max((value for _, _, value in values), default=0) or 1
     rows = []
-    for name, more, value in values:
+    for place, (name, more, value) in enumerate(values):
         length = 100 * value / maximum
         shown, about = inert(name), inert(more)
+        label = f'<span class="name">{escape(shown)}</span>'
+        if link is not None:
+            label = f'<a href="{escape(link(place))}">{label}</a>'
         rows.append(
-            f'<tr><th scope="row"><span class="name">{escape(shown)}</span>'
+            f'<tr><th scope="row">{label}'
             f"{f' <span class=dim>{escape(about)}</span>' if about else ''}</th>"
             f'<td class="bar" aria-hidden="true"><svg viewBox="0 0 100 10"'
             f' preserveAspectRatio="none">'
