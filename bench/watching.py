@@ -55,8 +55,11 @@ class Result:
 
 
 class _Store(dict[AgentKey, bytes]):
+    watcher: Watcher
+
     def save(self, key: AgentKey, batch: LessonBatch, at: float) -> None:
         self[key] = merged(self.get(key), batch)
+        self.watcher.adopt(key, batch.id, self[key], at)
 
 
 def print_watching(console: Console, agents: int, months: int) -> None:
@@ -74,7 +77,7 @@ def _agent(number: int, months: int, result: Result) -> None:
     trace = Trace(HABITS[number % len(HABITS)], chance)
     key = AgentKey("https://idp", f"agent-{number}", "", trace.habit.name, "shop")
     store = _Store()
-    watcher = Watcher(Learning(), store.get, store.save)
+    watcher = store.watcher = Watcher(Learning(), store.get, store.save)
     days = months * 30
     attack_days = dict(
         zip(chance.sample(range(45, days), len(ATTACKS)), ATTACKS, strict=True)
@@ -100,6 +103,7 @@ def _agent(number: int, months: int, result: Result) -> None:
             result.habits.update((trace.habit.name, finding.detector) for finding in findings)
             result.false.update(finding.detector for finding in findings)
             pending += findings
+        watcher.tick(now)
         if day in attack_days:
             _attack(watcher, key, trace, attack_days[day], now + 900.0, result)
     watcher.close(START + days * DAY)

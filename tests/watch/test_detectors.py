@@ -370,6 +370,22 @@ def test_a_poisoned_baseline_moves_by_steps_that_are_told(world: World) -> None:
         before = largest()
 
 
+def test_what_is_never_unusual_grows_no_faster_than_twofold_a_week(world: World) -> None:
+    """Somebody who reads just less than five times the largest so far, each time."""
+    start, before = world.now, 400.0
+    for step in range(12):
+        world.now = start + step * 3600.0
+        told = world.run(ITEMS, 1, rows=int(min(4.9 * before, 50_000)), largest=100)
+        world.now += 700.0
+        world.watcher.tick(world.now)
+        summary = world.watcher.summary(KEY, world.now)
+        assert summary is not None
+        before = summary.baseline.peak("rows public.order_items", world.now)
+        assert before <= 2 * 400.0
+        assert not told or set(told) == {"volume"}
+    assert "bulk" in world.run(ITEMS, 1, rows=9_000)
+
+
 def test_expected_from_now_on(world: World) -> None:
     told = world.do(Observation(ITEMS, 1, 48_000, 1, 48_000))
     (finding,) = [f for f in told if f.detector == "bulk"]

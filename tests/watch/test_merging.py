@@ -145,8 +145,8 @@ def test_a_store_that_is_away_bounds_what_waits() -> None:
         if number % 5 == 0:
             gateway.tick(MONDAY + number * 700.0)
     agent = gateway._agents[KEY]
-    assert len(agent.sent) <= 64
-    assert len(agent.lessons) <= 512
+    assert len(agent.sent) <= 8
+    assert len(agent.lessons) <= 32
 
 
 def test_the_store_merges_what_two_gateways_write_at_once(engine: Engine) -> None:

@@ -371,6 +371,8 @@ def test_activity() -> None:
 
 
 def test_plots_say_what_they_show() -> None:
+    linked = plots.bars("Top", [(EVIL, "", 3)], link=lambda place: f"/x?{place}{EVIL}")
+    assert '<a href="/x?0' in linked and "<script" not in linked and "<img" not in linked
     made = plots.bars("Top <b>", [(EVIL, EVIL, 3), ("SP1001", "", 0)])
     assert '<caption class="unseen">Top &lt;b&gt;</caption>' in made
     assert '<th scope="row"><span class="name">SP1001</span></th>' in made

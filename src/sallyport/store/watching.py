@@ -24,7 +24,7 @@ from sallyport.watch.merging import LessonBatch, merged
 
 MOST: Final = 50_000
 #: Batches that wait while the store cannot be written, and that are merged in one transaction.
-_MAX_WAITING: Final = 20_000
+_MAX_WAITING: Final = 4_000
 _TOGETHER: Final = 50
 
 

@@ -2,9 +2,9 @@
 
 Fingerprints, names of relations and columns, and numbers: no literal of any statement. An episode
 (:mod:`~sallyport.watch.recent`) is folded in when it is over, so that nothing is compared with
-itself. What raised a finding counts for peaks as twice the largest value so far at most, and as
-the least that can raise one where there is none: a baseline that somebody poisons slowly grows by
-steps that are all told.
+itself. What raised a finding counts for peaks as twice the largest value so far at most, and what
+did not as twice the largest of the weeks before: a baseline that somebody poisons slowly grows by
+steps that are told, or no faster than twofold in a week.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _LEAST: Final = {
     "networks": 3.0,
     "sessions": 10.0,
     "session": 14_400.0,
+    "relations": 5.0,
 }
 
 
@@ -62,7 +63,7 @@ class Lesson(msgspec.Struct):
     """Something to learn, which each baseline learns once. moment: Unix seconds. counts: by the
     name of a baseline's table. peaks: name, value, and whether it raised a finding. day: see
     ``history`` of :class:`Baseline`, and there the others. settled: findings that are measured no
-    more.
+    more. is_free: peaks are taken as they are.
     """
 
     moment: float
@@ -74,6 +75,7 @@ class Lesson(msgspec.Struct):
     expected: list[str] = []
     measured: dict[str, dict[str, float]] = {}
     settled: list[str] = []
+    is_free: bool = False
 
     def take(self, lesson: Lesson) -> bool:
         """Have what comes right behind it as well, where both are about the present: there is much
@@ -178,17 +180,28 @@ class Baseline(msgspec.Struct):
         weights = self.outcomes.weights
         return sum(weights.get(outcome, 0.0) for outcome in ("ran", "failed", "refused"))
 
-    def add_peak(self, name: str, value: float, now: float, *, bounded: bool) -> None:
-        """bounded: it raised a finding. Then it counts as twice the largest so far at most, and
-        where there is none, as what a detector asks for at least.
-        """
+    def _peaks(self, name: str, now: float) -> Peaks:
         peaks = self.peaks.get(name)
         if peaks is None:
             if len(self.peaks) >= _MAX_PEAKS:
                 self._drop_peaks(now)
             peaks = self.peaks[name] = Peaks()
-        bound = _LEAST.get(name.partition(" ")[0], 1.0) if bounded else None
-        peaks.add(value, now, bound)
+        return peaks
+
+    def _learn_peaks(self, lesson: Lesson) -> None:
+        """In the learning period, and by a person's word, values count as they are. Later, what
+        raised a finding counts as twice the largest so far at most, and what did not as twice the
+        largest of the weeks before; where there is none, as what a detector asks for at least.
+        """
+        now = lesson.moment
+        for name, value, is_unusual in lesson.peaks:
+            peaks, least = self._peaks(name, now), _LEAST.get(name.partition(" ")[0], 1.0)
+            if is_unusual:
+                peaks.add_unusual(value, now, least)
+            elif lesson.is_free:
+                peaks.add(value, now)
+            else:
+                peaks.add_usual(value, now, least)
 
     def measure(self, finding: str, peak: str, value: float) -> None:
         """A finding (``detector about``) was raised because of this value."""
@@ -209,8 +222,7 @@ class Baseline(msgspec.Struct):
         for name, counts in lesson.counts.items():
             table: Decayed = getattr(self, name)
             table.add_all(counts, now)
-        for peak, value, bounded in lesson.peaks:
-            self.add_peak(peak, value, now, bounded=bounded)
+        self._learn_peaks(lesson)
         for distance in lesson.distances:
             self.drift.add(distance)
         for finding in lesson.settled:
@@ -241,9 +253,11 @@ class Baseline(msgspec.Struct):
         self.history = sorted(history.values())[-_MAX_HISTORY:]
 
 
-def lesson_of(episode: Episode, unusual: Collection[str], *, is_settled: bool, hour: int) -> Lesson:
+def lesson_of(
+    episode: Episode, unusual: Collection[str], *, is_settled: bool, is_free: bool
+) -> Lesson:
     """What there is to learn from an episode that is over. unusual: names of its peaks that raised
-    a finding. is_settled: enough is known for that something is new. hour: of the week.
+    a finding. is_settled: enough is known for that something is new. is_free: see :class:`Lesson`.
     """
     fingerprints: dict[str, float] = {}
     labels: dict[str, float] = {}
@@ -278,22 +292,24 @@ def lesson_of(episode: Episode, unusual: Collection[str], *, is_settled: bool, h
         "masked": dict.fromkeys(masked, 1.0),
         "outcomes": {name: count for name, count in outcomes.items() if count},
         "origins": networks | programs,
-        "hours": {str(hour): 1.0},
+        "hours": {str(hour_of_week(episode.started)): 1.0},
     }
     return Lesson(
         moment=episode.started,
         counts={name: table for name, table in counts.items() if table},
         peaks=[(name, value, name in unusual) for name, value in episode.peaks()],
         statements=episode.statements,
+        is_free=is_free,
     )
 
 
-def lesson_of_day(day: Day, unusual: Collection[str]) -> Lesson:
+def lesson_of_day(day: Day, unusual: Collection[str], *, is_free: bool) -> Lesson:
     """As :func:`lesson_of`, of a day that is over."""
     return Lesson(
         moment=day.number * DAY,
         peaks=[(name, value, name in unusual) for name, value in day.peaks()],
         day=(day.number, day.statements, day.refused, day.rows),
+        is_free=is_free,
     )
 
 

@@ -90,14 +90,24 @@ class Peaks(msgspec.Struct, array_like=True):
     week: int = 0
     values: list[float] = []
 
-    def add(self, value: float, moment: float, bound: float | None = None) -> None:
-        """bound: count it as twice the largest one so far at most; the first one as ``bound``."""
-        if bound is not None:
-            value = min(value, 2.0 * self.largest(moment) or bound)
+    def add(self, value: float, moment: float) -> None:
+        """As it is."""
         if self.week != moment // WEEK:
             self._turn(moment)
         if value > self.values[0]:
             self.values[0] = value
+
+    def add_unusual(self, value: float, moment: float, least: float) -> None:
+        """Count it as twice the largest one so far at most; the first one as ``least``."""
+        self.add(min(value, 2.0 * self.largest(moment) or least), moment)
+
+    def add_usual(self, value: float, moment: float, least: float) -> None:
+        """Count it as twice the largest one of the weeks before at most; where there are none, as
+        ``least``: so that what is never unusual does not grow by leaps.
+        """
+        if self.week != moment // WEEK:
+            self._turn(moment)
+        self.add(min(value, 2.0 * max(self.values[1:], default=0.0) or least), moment)
 
     def largest(self, moment: float) -> float:
         """Of the last weeks; 0 when there is nothing."""

@@ -21,7 +21,6 @@ from sallyport.watch.baseline import (
     Baseline,
     Learning,
     Lesson,
-    hour_of_week,
     lesson_of,
     lesson_of_day,
     new_baseline,
@@ -42,8 +41,8 @@ _HOUR: Final = 3600.0
 _MAX_TOLD: Final = 256
 _MAX_NEW: Final = 32
 #: Lessons and batches of one agent that are kept while the store does not take them.
-_MAX_LESSONS: Final = 512
-_MAX_SENT: Final = 64
+_MAX_LESSONS: Final = 32
+_MAX_SENT: Final = 8
 #: Statements after which distances of mixes are learned.
 _MIX_AFTER: Final = 100
 
@@ -148,7 +147,7 @@ class Watcher:
         self._roll(agent, now)
         _take(agent, batch)
         findings: list[Finding] = []
-        if agent.baseline.progress(self.learning, now) >= 1.0:
+        if not self._is_learning(agent, now):
             for name, detector in self._detectors:
                 for sighting in detector(agent.baseline, agent.recent, now):
                     if self._is_news(agent, sighting, now):
@@ -172,7 +171,8 @@ class Watcher:
         for agent in self._agents.values():
             self._roll(agent, max(now, agent.recent.episode.started + self._episode))
             if agent.recent.day.statements:  # the rest of the day is added to it
-                agent.learn(lesson_of_day(agent.recent.day, agent.unusual))
+                is_free = self._is_learning(agent, now)
+                agent.learn(lesson_of_day(agent.recent.day, agent.unusual, is_free=is_free))
             self._store(agent, now)
 
     def reset(self, key: AgentKey, now: float) -> None:
@@ -214,6 +214,7 @@ class Watcher:
                 peaks=[(name, value, False) for name, value in sizes.items()],
                 expected=[] if is_learned else [expected],
                 settled=[expected],
+                is_free=True,
             )
         )
         self._store(agent, now)
@@ -232,6 +233,9 @@ class Watcher:
         return AgentSummary(key, baseline, progress, agent.recent if agent is not None else None)
 
     # -- its own -----------------------------------------------------------------------------
+
+    def _is_learning(self, agent: Agent, now: float) -> bool:
+        return agent.baseline.progress(self.learning, now) < 1.0
 
     def _open(self, key: AgentKey, now: float) -> Agent:
         baseline = decoded(self._load(key)) or new_baseline(now, self.learning)
@@ -260,14 +264,16 @@ class Watcher:
         episode = recent.episode
         if not 0 <= now - episode.started < self._episode:
             if episode.statements:
-                settled, hour = agent.baseline.seen >= SETTLED, hour_of_week(episode.started)
-                agent.learn(lesson_of(episode, agent.unusual, is_settled=settled, hour=hour))
+                is_free, is_settled = self._is_learning(agent, now), agent.baseline.seen >= SETTLED
+                how = {"is_settled": is_settled, "is_free": is_free}
+                agent.learn(lesson_of(episode, agent.unusual, **how))
             agent.unusual = {name for name in agent.unusual if name.startswith("day ")}
             recent.episode = Episode(now)
         number = int(now // DAY)
         if number != recent.day.number:
             if recent.day.statements:
-                agent.learn(lesson_of_day(recent.day, agent.unusual))
+                is_free = self._is_learning(agent, now)
+                agent.learn(lesson_of_day(recent.day, agent.unusual, is_free=is_free))
             agent.unusual = {name for name in agent.unusual if not name.startswith("day ")}
             recent.day = Day(number)
 
