@@ -13,6 +13,7 @@ from sallyport.wire.frontend import bind, close, describe, execute, parse, query
 from tests.session.playbook import (
     CANARY,
     IDLE,
+    POLICY,
     Run,
     Stage,
     asks,
@@ -54,13 +55,41 @@ def test_a_row_that_nothing_is_masked_in_passes(stage: Stage) -> None:
     assert b"".join(d for n, d in run.recording.replies if n == 1) == b"".join(answer)
 
 
-def test_a_row_that_would_be_masked_is_withheld(stage: Stage) -> None:
+@pytest.mark.parametrize("value", [CANARY, CANARY + LONG], ids=["short", "long"])
+def test_a_masked_cell_may_have_any_length(stage: Stage, value: str) -> None:
     described = stage.describe("customers.id", "customers.email")
+    shown = rows("1", "[redacted]")
     run = play(
         stage,
         client >> query(MASKED),
         server << query(MASKED),
-        server >> (described, rows("1", CANARY + LONG)),
+        server >> (described, rows("1", value), rows("1", value), done("SELECT 2"), IDLE),
+        client << (described, shown, shown, done("SELECT 2"), IDLE),
+        limits=LIMITS,
+    )
+    assert not any(CANARY.encode() in data for _, data in run.recording.replies)
+
+
+@pytest.mark.parametrize("value", ["", CANARY, CANARY + LONG], ids=["empty", "short", "long"])
+@pytest.mark.parametrize("kept", [180, 181, 5000])
+def test_what_is_not_masked_decides_what_is_too_long(stage: Stage, kept: int, value: str) -> None:
+    described = stage.describe("customers.id", "customers.email")
+    row = rows("1" * kept, value)
+    if kept + 4 <= LIMITS.max_server_message:
+        play(
+            stage,
+            client >> query(MASKED),
+            server << query(MASKED),
+            server >> (described, row, done("SELECT 1"), IDLE),
+            client << (described, rows("1" * kept, "[redacted]"), done("SELECT 1"), IDLE),
+            limits=LIMITS,
+        )
+        return
+    run = play(
+        stage,
+        client >> query(MASKED),
+        server << query(MASKED),
+        server >> (described, row),
         client << (described, refused("SP1702", "54000")),
         asks(CancelUpstream),
         does(lambda run: run.session.release_input()),
@@ -69,6 +98,21 @@ def test_a_row_that_would_be_masked_is_withheld(stage: Stage) -> None:
         limits=LIMITS,
     )
     assert not any(CANARY.encode() in data for _, data in run.recording.replies)
+
+
+@pytest.mark.parametrize("length", [1, 500])
+def test_a_limit_on_bytes_does_not_tell_how_long_masked_values_are(
+    stage: Stage, length: int
+) -> None:
+    described = stage.describe("customers.id", "customers.email")
+    shown = (rows("1", "[redacted]"), rows("2", "[redacted]"))
+    play(
+        lambda: Stage(stage.catalog, POLICY + "limits: {bytes: 100}\n"),
+        client >> query(MASKED),
+        server << query(MASKED),
+        server >> (described, rows("1", CANARY * length), rows("2", None), done("SELECT 2"), IDLE),
+        client << (described, *shown, done("SELECT 2"), IDLE),
+    )
 
 
 def test_nothing_is_said_in_the_middle_of_a_row(stage: Stage) -> None:

@@ -1,8 +1,8 @@
 """How much one subject may still read: bounds of policy per result, per session and per hour.
 
-Counted in rows and bytes as the server sends them. What is over a bound is withheld and the
-statement cancelled; once a session's or an hour's bound is reached, further statements are refused.
-Pure: time is given.
+Counted in rows and bytes as the client gets them: how long masked values are must not show. What is
+over a bound is withheld and the statement cancelled; once a session's or an hour's bound is
+reached, further statements are refused. Pure: time is given.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ cdef bytes _NULL_CELL, _COPY_SIGNATURE, _ESCAPES
 cdef class RowProgram:
     cdef readonly Py_ssize_t columns
     cdef readonly bint keep_all
-    cdef bytes codes, first, last
+    cdef readonly bytes codes
+    cdef bytes first, last
     cdef list values, cells, functions
 
 

@@ -128,7 +128,7 @@ class RowProgram:
     changes.
 
     ``columns``: how many. ``keep_all``: nothing is masked, so the caller may skip masking
-    altogether.
+    altogether. ``codes``: of each column's :class:`Op`, a byte each.
     """
 
     def __init__(self, ops: Sequence[Op]) -> None:

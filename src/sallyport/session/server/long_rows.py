@@ -1,8 +1,10 @@
 """Rows and COPY data longer than what is kept in memory for masking.
 
-A row that nothing is masked in passes piece by piece, as it comes, whatever its length. One that
-would have to be masked is not read: its result is withheld, and the statement is cancelled. Other
-messages of the server that are so long end the session.
+A row that nothing is masked in passes piece by piece, as it comes, whatever its length. Of one that
+has to be masked only what the masks need is kept. Where the cells that are not masked are too long
+by themselves, the result is withheld, and the statement is cancelled: how long the masked ones are
+must not decide it. So it is with COPY data whatever is too long. Other messages of the server that
+are so long end the session.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 from sallyport.core.errors import ProtocolError, refuse
+from sallyport.masking.long_row import LongRow
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.programs import KEEP
 from sallyport.session.server.withhold import exceeded, over_allowance
 from sallyport.session.state import SessionState
+from sallyport.wire.frames import RowProgram
 
 Buffer = bytes | bytearray
 
@@ -55,12 +59,14 @@ def begin(session: SessionState, entry: Entry, program: Any, size: int) -> None:
     they come, or are dropped.
     """
     session.stream.long_left, session.stream.long_dropped = size, True
-    if session.stream.withholding or over_allowance(session, entry, 1, size):
+    if session.stream.withholding:
         return
     if program is None:
         raise ProtocolError("rows that nothing was judged for")
     if program is KEEP:
-        session.stream.long_dropped = False
+        session.stream.long_dropped = over_allowance(session, entry, 1, size)
+    elif isinstance(program, RowProgram):
+        session.stream.long_row = LongRow(program, session.limits.max_server_message)
     else:
         too_long(session)
 
@@ -70,6 +76,12 @@ def take(session: SessionState, data: bytes) -> tuple[bytes, bytes]:
     size = min(session.stream.long_left, len(data))
     session.stream.long_left -= size
     passed = b"" if session.stream.long_dropped else data[:size]
+    row = session.stream.long_row
+    if row is not None:
+        row.feed(data[:size])
+        if row.is_too_long:
+            session.stream.long_row = None
+            too_long(session)
     if not session.stream.long_left and session.stream.deferred:
         passed += session.stream.deferred
         session.stream.deferred = b""

@@ -17,6 +17,7 @@ from typing import Any
 
 from sallyport.core.errors import ProtocolError
 from sallyport.judge import Verdict
+from sallyport.masking.long_row import masked_row
 from sallyport.session import fast
 from sallyport.session.recorded import shown_message
 from sallyport.session.server import acknowledgements, long_rows, results
@@ -110,9 +111,15 @@ def _long_program(session: SessionState, entry: Entry, kind: int) -> Any:
 
 def _pass(session: SessionState, data: bytes) -> bytes:
     """The next piece of a long row; gives what comes behind the row."""
+    entry, stream = session.pipeline.oldest, session.stream
     passed, rest = long_rows.take(session, data)
+    if stream.long_row is not None and not stream.long_left and entry is not None:
+        masked, stream.long_row = stream.long_row.masked(), None
+        row = _masked(session, entry, masked, 0, len(masked), 1, masked) or b""
+        passed = row + passed
+    if stream.substitute:
+        _emit_substitute(session, entry.number if entry is not None else 0)
     if passed:
-        entry = session.pipeline.oldest
         recorded = _recorded_rows(session, entry, None) if _quotes(entry, _DATA_ROW) else None
         _emit(session, entry.number if entry is not None else 0, passed, recorded)
     return rest
@@ -265,14 +272,32 @@ def _rows(
             entry.value = acknowledgements.probe_value(buffer, start)
             return b""
         program = entry.program = _portal_program(session, entry)
-    if over_allowance(session, entry, count, end - start):
-        return b""
     if program is KEEP:
-        return scanned_rows(session, entry, buffer, start, end, None)
-    if count == 1 and end - start > session.limits.max_server_message:
-        long_rows.too_long(session)
+        return _masked(session, entry, buffer, start, end, count, None)
+    bound = session.limits.max_server_message
+    if count == 1 and end - start > bound:
+        row = masked_row(program, buffer, start, end, bound)
+        if row is None:
+            long_rows.too_long(session)
+            return b""
+        return _masked(session, entry, buffer, start, end, count, row)
+    masked = mask_rows(buffer, start, end, program)
+    return _masked(session, entry, buffer, start, end, count, masked)
+
+
+def _masked(
+    session: SessionState,
+    entry: Entry,
+    buffer: Buffer,
+    start: int,
+    end: int,
+    count: int,
+    masked: bytes | None,
+) -> bytes | None:
+    """Rows with their masks, counted by the bytes that the client gets. None: as they came."""
+    if over_allowance(session, entry, count, end - start if masked is None else len(masked)):
         return b""
-    return scanned_rows(session, entry, buffer, start, end, mask_rows(buffer, start, end, program))
+    return scanned_rows(session, entry, buffer, start, end, masked)
 
 
 def _portal_program(session: SessionState, entry: Entry) -> Any:
@@ -305,8 +330,6 @@ def _message(
         if handler is None:
             raise ProtocolError(f"message type 0x{kind:02x} in answer to {entry.kind.name}")
         if kind == _COPY_DATA:
-            if over_allowance(session, entry, count, end - start):
-                return b""
             bound = session.limits.max_server_message
             if (
                 count == 1
@@ -316,6 +339,7 @@ def _message(
             ):
                 long_rows.too_long(session)
                 return b""
+            return results.copy_data_out(session, entry, buffer, start, end, count)
         elif kind in _NO_BODY and end - start != 5:
             raise ProtocolError(f"a message of type {chr(kind)!r} with a body, which it has not")
     replaced = handler(session, entry, buffer, start, end)

@@ -12,7 +12,7 @@ from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.server.programs import KEEP, compile_copy_out, compile_result
 from sallyport.session.server.scanning import scanned_copy
 from sallyport.session.server.stream import Completion
-from sallyport.session.server.withhold import MISMATCH, withhold
+from sallyport.session.server.withhold import MISMATCH, over_allowance, withhold
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ClientState, Expect
@@ -304,16 +304,20 @@ def copy_out_response(
 
 
 def copy_data_out(
-    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
+    session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int, count: int = 1
 ) -> bytes | None:
+    """``count``: messages in this span."""
     if session.stream.withholding:
         return b""
     if entry.copy is None:
         raise ProtocolError("COPY data that nothing was judged for")
-    if entry.copy is KEEP:
-        return scanned_copy(session, entry, bytes(buffer[start:end]), None)
-    masked: bytes = entry.copy.feed(buffer, start, end)
-    return scanned_copy(session, entry, masked, masked)
+    masked: bytes | None = None
+    if entry.copy is not KEEP:
+        masked = entry.copy.feed(buffer, start, end)
+    data = bytes(buffer[start:end]) if masked is None else masked
+    if over_allowance(session, entry, count, len(data)):
+        return b""
+    return scanned_copy(session, entry, data, masked)
 
 
 def copy_done_out(

@@ -46,7 +46,8 @@ def scanned_rows(
     """A span of DataRow messages as the client may have it. ``masked``: it with its masks; None: as
     it came. None: it passes as it came.
     """
-    verdict, scan = _row_verdict(entry), _scan_due(session, entry, end - start)
+    size = end - start if masked is None else len(masked)
+    verdict, scan = _row_verdict(entry), _scan_due(session, entry, size)
     if verdict is None or not verdict.scans or scan is None:
         return masked
     data = bytes(buffer[start:end]) if masked is None else masked

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sallyport.masking.long_row import LongRow
 from sallyport.session.server.entries import Entry
 
 
@@ -22,10 +23,10 @@ class ServerStream:
     be there before it is worth looking at.
 
     ``long_left``: bytes of a row that is too long for memory and still to come; ``long_dropped``:
-    they do not reach the client. ``deferred``: what the gateway says to the client once they have
-    passed. ``withholding``: a result was withheld; nothing reaches the client until ReadyForQuery.
-    ``substitute``: what a handler gives the client in place of what it withheld. ``completed``: the
-    statement that has just ended.
+    they do not reach the client; ``long_row``: they are being masked. ``deferred``: what the
+    gateway says to the client once they have passed. ``withholding``: a result was withheld;
+    nothing reaches the client until ReadyForQuery. ``substitute``: what a handler gives the client
+    in place of what it withheld. ``completed``: the statement that has just ended.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class ServerStream:
         "deferred",
         "long_dropped",
         "long_left",
+        "long_row",
         "needed",
         "received",
         "substitute",
@@ -44,6 +46,7 @@ class ServerStream:
         self.needed = 0
         self.long_left = 0
         self.long_dropped = False
+        self.long_row: LongRow | None = None
         self.deferred = b""
         self.withholding = False
         self.substitute = b""
