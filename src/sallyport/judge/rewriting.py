@@ -228,10 +228,8 @@ class Rewriter:
         Under names that are masked as well a plain copy keeps the values; one that masks would
         change on the way is refused.
         """
-        if facts.kind == "explain":
+        if _is_told_otherwise(facts):
             return True
-        if facts.kind == "copy_out" and any(c.origin is None for c in facts.columns or ()):
-            return True  # a row could be made as long as may be masked
         if not any(level.flows for level in chain(facts)):
             return False
         into = [
@@ -422,6 +420,12 @@ def rewritten_text(text: bytes, cuts: Iterable[Cut]) -> Rewritten:
         return Rewritten(text, cuts)
     except ValueError:
         raise cannot_rewrite("Two changed parts of the statement overlap.") from None
+
+
+def _is_told_otherwise(facts: StatementFacts) -> bool:
+    """EXPLAIN, and COPY of computed columns: a row could be made as long as may be masked."""
+    computed = any(column.origin is None for column in facts.columns or ())
+    return facts.kind == "explain" or (facts.kind == "copy_out" and computed)
 
 
 def _aliases(variables: Iterable[RangeVariable], replaced: list[RangeVariable]) -> dict[int, str]:

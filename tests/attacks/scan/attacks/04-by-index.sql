@@ -24,3 +24,5 @@ SET enable_seqscan = off ;; EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off
 --: Generated columns that an index has by their expression
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SELECT id FROM grouped WHERE next = 6 ;; SELECT id FROM grouped WHERE grp + 1 = 6 ;; SELECT id FROM v_grouped WHERE part + 1 = 6
 [since 18] @owner ALTER TABLE grouped ADD virt int GENERATED ALWAYS AS (grp + 1) VIRTUAL ;; SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; @wait 3 ;; SELECT id FROM grouped WHERE virt = 6 ;; SELECT id, secret FROM grouped WHERE virt = 6 LIMIT 3 ;; SELECT id FROM grouped ORDER BY virt LIMIT 40 ;; EXPLAIN SELECT id FROM grouped WHERE virt = 6 ;; BEGIN ;; UPDATE grouped SET grp = grp WHERE virt = 6 ;; ROLLBACK ;; BEGIN ;; DELETE FROM grouped WHERE virt = 6 RETURNING id ;; ROLLBACK ;; @owner ALTER TABLE grouped DROP virt
+--: Bounds of the gateway
+SELECT notes, repeat('x', 16777216 - 50) FROM small WHERE id = 6 ;; COPY (SELECT notes, repeat('x', 16777216 - 50) FROM small WHERE id = 6) TO STDOUT

@@ -46,3 +46,13 @@ SELECT c.ctid, c.email FROM small c WHERE c.ssn IS NOT NULL
 SELECT everything, (everything).ssn FROM v_whole ORDER BY id
 SELECT * FROM v_self ORDER BY id
 SELECT x, id FROM v_lateral ORDER BY x, id
+SELECT id, name FROM tenants WHERE id = 31
+SELECT id, secret FROM v_tenants ORDER BY id LIMIT 3
+COPY (SELECT id, name FROM tenants) TO STDOUT
+COPY (SELECT id, repeat('x', 9), email FROM customers WHERE id < 4) TO STDOUT
+BEGIN ;; UPDATE tenants SET name = 'x' WHERE id = 31 RETURNING id ;; DELETE FROM tenants WHERE name = 'name 61' ;; ROLLBACK
+BEGIN ;; UPDATE owners SET id = id WHERE id = 1 ;; DELETE FROM owned WHERE owner_code = 20 ;; ROLLBACK
+BEGIN ;; UPDATE base SET town = 'x' WHERE town = 'town 1' ;; DELETE FROM base WHERE id = 3 ;; ROLLBACK
+SELECT id, town FROM base WHERE id < 12 ORDER BY id
+SELECT part, count(*) FROM v_grouped WHERE part < 3 GROUP BY part ORDER BY part
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT id FROM grouped WHERE id = 5
