@@ -43,6 +43,7 @@ from sallyport.sql.utility.settings import (
         ("default_tablespace", ""),  # a script of pg_dump's
         ("default_table_access_method", "heap"),
         ("default_text_search_config", "pg_catalog.english"),
+        ("default_text_search_config", "english"),
         ("hnsw.ef_search", "200"),
         ("HNSW.iterative_scan", "Strict_Order"),
         ("pg_trgm.similarity_threshold", "0.45"),
@@ -78,6 +79,7 @@ def test_allowed(name: str, value: str | None) -> None:
         ("DateStyle", "SQL, DMY", "denied"),
         ("work_mem", "100GB", "denied"),
         ("default_text_search_config", "public.mine", "denied"),
+        ("default_text_search_config", "mine", "denied"),
         ("log_min_error_statement", "panic", "denied"),
         ("log_statement", "all", "denied"),
         ("debug_print_plan", "on", "denied"),

@@ -112,6 +112,13 @@ SELECT pin FROM grandchild
 SELECT c.extra FROM child c WHERE c.id = 11
 SELECT (p::parent).pin FROM grandchild p
 SELECT c::parent FROM child c
+SELECT to_json(g::child) FROM grandchild g
+SELECT length((g::child::parent).pin) FROM grandchild g
+SELECT id FROM child c WHERE (c::parent).pin > 'm'
+SELECT id FROM child c ORDER BY (c::parent).pin
+SELECT count(*) FROM child c GROUP BY c::parent
+UPDATE child SET extra = (child::parent).pin
+DELETE FROM child WHERE (child::parent).pin > 'm' RETURNING 1
 SELECT secret FROM by_secret_low
 SELECT count(*) FROM by_secret_low
 SELECT kind FROM by_secret_high

@@ -166,6 +166,7 @@ SELECT id FROM orders TABLESAMPLE BERNOULLI (100) ORDER BY id
 SELECT id, kind FROM events WHERE day > '2026-01-01' ORDER BY id
 SELECT id FROM ONLY parent ORDER BY id
 SELECT id, more FROM grandchild ORDER BY id
+SELECT (g::parent).id, (g::child).id FROM grandchild g ORDER BY 1
 SELECT id, label FROM vault ORDER BY id
 SELECT id, title FROM long_texts ORDER BY id
 SELECT order_total(1), public.order_total(2)

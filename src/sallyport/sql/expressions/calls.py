@@ -214,6 +214,8 @@ def cast_to(
         pseudo = _to_pseudo(analysis, value, target)
         if pseudo is not None:
             return pseudo
+    if _inherits(analysis, value.type, target):
+        return derived((value,), target)
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
     resolved = conversion(analysis, source, target)
     if not resolved.exists:
@@ -228,6 +230,23 @@ def cast_to(
         literal = kept_literal(value, target, modified)
         return Value(type=target, constant=True, literal=literal, parameter=named)
     return result(resolved, (value,), target)
+
+
+def _inherits(analysis: Analysis, source: int, target: int) -> bool:
+    """Whether a row of the one type becomes one of the other by leaving fields out: that of a table
+    which it inherits from (typeInheritsFrom in pg_inherits.c).
+    """
+    relations, row = analysis.catalog.relations, analysis.types.get(target)
+    ancestor = row.relation if row is not None else 0  # of a domain it is none: it has checks
+    seen, waiting = set[int](), [analysis.types.relation(source)] if source and ancestor else []
+    while waiting:
+        relation = relations.get(waiting.pop())
+        new = set(relation.parents) - seen if relation is not None else set()
+        if ancestor in new:
+            return True
+        seen |= new
+        waiting += new
+    return False
 
 
 def conversion(analysis: Analysis, source: int, target: int) -> Resolved:

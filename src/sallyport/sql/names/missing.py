@@ -77,6 +77,9 @@ def missing_field(analysis: Analysis, name: str, row: Value, position: int, call
     type_ = row.type
     if called and row.origin is not None and row.origin.attnum == 0:
         return analysis.missing("SP1108", f"column {called}.{name} does not exist", "", position)
+    if type_ == 0 and row.parameter:
+        what = f"cannot determine which type ${row.parameter} has, to read its field {name}"
+        return analysis.unknown("SP1102", what, f"Write (${row.parameter}::type).{name}.", position)
     if type_ in (0, RECORD):
         return analysis.missing(
             "SP1108", f'could not identify column "{name}" in record data type', "", position

@@ -188,6 +188,14 @@ _NUMBERS = _words(
 _SCAN_ORDERS = _words("hnsw.iterative_scan ivfflat.iterative_scan")
 
 
+#: Configurations that come with PostgreSQL (src/backend/snowball/Makefile; "simple").
+_LANGUAGES = _words(
+    """arabic armenian basque catalan danish dutch english estonian finnish french german greek
+    hindi hungarian indonesian irish italian lithuanian nepali norwegian portuguese romanian russian
+    serbian simple spanish swedish tamil turkish yiddish"""
+)
+
+
 _RULES: dict[str, _Rule] = {
     "client_encoding": _Rule(
         _utf8, "pinned", "is pinned to UTF8, because the gateway reads statements and data as UTF-8"
@@ -230,7 +238,7 @@ _RULES: dict[str, _Rule] = {
         "can only be a locale name",
     ),
     "default_text_search_config": _Rule(
-        lambda v: re.fullmatch(r"\s*pg_catalog\.[a-z_]+\s*", v) is not None,
+        lambda v: v in _LANGUAGES or re.fullmatch(r"\s*pg_catalog\.[a-z_]+\s*", v) is not None,
         "denied",
         "can only be a configuration of pg_catalog",
     ),
