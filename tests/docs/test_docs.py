@@ -240,7 +240,7 @@ def test_every_decision_is_listed() -> None:
 
 def test_the_files_of_the_readme_are_valid(tmp_path: Path) -> None:
     blocks = re.findall(r"^ *```yaml\n(.*?)^ *```", TEXTS["README.md"], re.M | re.S)
-    config, policy = ("\n".join(line[3:] for line in block.splitlines()) for block in blocks)
+    config, policy, _ = ("\n".join(line[3:] for line in block.splitlines()) for block in blocks)
     assert config.startswith("# sallyport.yaml") and policy.startswith("# policy.yaml")
     (tmp_path / "sallyport.yaml").write_text(config)
     parse_policy(policy, "policy.yaml")

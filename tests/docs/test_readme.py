@@ -67,3 +67,10 @@ def test_the_walk_through_works(own_postgres: Server, issuer: DevIssuer) -> None
     sallyport(directory, "choose-one", *check)
     said = sallyport(directory, "choose-one", *explain)
     assert "redact" in said
+    policy = block("yaml", "# policy.yaml")
+    assert policy.count("[read-only, ") == 1
+    rule = block("yaml", "  - {name: changes wait")
+    (directory / "policy.yaml").write_text(policy.replace("[read-only, ", "[") + rule)
+    sql = "UPDATE customers SET name = 'x' WHERE id = 1"
+    said = sallyport(directory, "choose-one", *explain[:-1], sql)
+    assert said.startswith("HOLD by rule 'changes wait'")
