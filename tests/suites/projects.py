@@ -167,11 +167,11 @@ def pgjdbc(run: Run) -> dict[str, Outcome]:
 _MAVEN = ["mvn", "-q", "-B", "surefire:test", "-Dmaven.test.failure.ignore=true"]
 
 
-def pgx(run: Run) -> dict[str, Outcome]:
-    """``go test`` over all packages."""
+def go(run: Run) -> dict[str, Outcome]:
+    """``go test`` over all packages, of pgx or lib/pq."""
     ran = run.execute(
         ["go", "test", "-json", "-p", "1", "-timeout", "60m", *(run.arguments or ("./...",))],
-        {"PGX_TEST_DATABASE": run.place.url},
+        {"PGX_TEST_DATABASE": run.place.url, "PGSSLMODE": "disable"},
     )
     return from_go(ran.stdout)
 
@@ -207,7 +207,8 @@ PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
     "sqlalchemy-asyncpg": partial(sqlalchemy, driver="asyncpg"),
     "node-postgres": node_postgres,
     "pgjdbc": pgjdbc,
-    "pgx": pgx,
+    "pgx": go,
+    "lib-pq": go,
     "tokio-postgres": tokio_postgres,
 }
 

@@ -119,3 +119,4 @@ SELECT classid, objid, refclassid, refobjid, deptype FROM pg_depend WHERE deptyp
 SELECT tableoid, oid, typname, typnamespace, typacl, acldefault('T', typowner) IS NULL, typowner, typelem, typrelid, typtype, typisdefined FROM pg_type WHERE typname = 'mood'
 SELECT seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle FROM pg_catalog.pg_sequence WHERE seqrelid = 'counter'::regclass
 SELECT inhparent::pg_catalog.regclass, pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_inherits i ON c.oid = inhrelid WHERE c.oid = 'events_2025'::regclass
+SELECT CASE WHEN usesuper THEN pg_catalog.pg_is_in_recovery() ELSE FALSE END as inrecovery, CASE WHEN usesuper AND pg_catalog.pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE FALSE END as isreplaypaused FROM pg_catalog.pg_user WHERE usename=current_user
