@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from sallyport.core.clock import ManualClock
@@ -19,6 +21,9 @@ class NoStore:
     def release(self, lock: Lock) -> None: ...
     def unreleased(self) -> list[Lock]:
         return []
+
+    def stored(self, ids: Collection[str]) -> set[str]:
+        return set()
 
     def recent(self, limit: int) -> list[Lock]:
         return []

@@ -4,6 +4,8 @@ tokens tell.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sallyport.approvals.people import Identities
 from sallyport.core.clock import ManualClock
 from sallyport.core.subject import Subject
@@ -22,6 +24,9 @@ class Forgetful:
 
     def unreleased(self) -> list[Lock]:
         return []
+
+    def stored(self, ids: Collection[str]) -> set[str]:
+        return set()
 
     def recent(self, limit: int) -> list[Lock]:
         return []

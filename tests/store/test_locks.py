@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from sallyport.core.clock import ManualClock
 from sallyport.identity.locks import SUBJECT, Lock, Locks, released
 from sallyport.store.locks import SqlLockStore
+from sallyport.store.tables import locks as table
 
 NOW = 1000.0
 LOCK = Lock("lck_1", SUBJECT, "dana", "", "looks odd", NOW, None, "olga", "", "")
@@ -35,6 +36,23 @@ def test_what_is_not_stored_yet_is_not_undone_by_reading(engine: Engine) -> None
     elsewhere.add(LOCK, is_stored=False)  # a message that came late
     elsewhere.stored(LOCK, is_new=elsewhere.store.add(LOCK))
     assert elsewhere.reload() == [] and elsewhere.active() == [] and told == []
+
+
+def test_a_lock_that_the_store_has_lost_stays_and_is_stored_again(engine: Engine) -> None:
+    """A standby that took over lacks the last transactions."""
+    locks = locks_of(engine)
+    expired = replace(LOCK, id="lck_2", name="dora", expires_at=NOW)
+    ended = replace(LOCK, id="lck_3", name="dave")
+    for lock in (LOCK, expired, ended):
+        locks.store.add(lock)
+        locks.add(lock)
+    with engine.begin() as connection:
+        connection.execute(delete(table).where(table.c.id != ended.id))
+    locks.store.release(released(ended, NOW, "olga"))
+    assert locks.reload() == [] and locks.active() == [LOCK] == locks.unstored()
+    locks.stored(LOCK, is_new=locks.store.add(LOCK))
+    assert locks.reload() == [] and locks.active() == [LOCK] and locks.unstored() == []
+    assert locks_of(engine).store.unreleased() == [LOCK]
 
 
 def test_a_lock_may_be_stored_by_whoever_has_it(engine: Engine) -> None:

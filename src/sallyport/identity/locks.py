@@ -101,6 +101,10 @@ class LockStore(Protocol):
         """Every lock that nobody released, expired ones included."""
         ...
 
+    def stored(self, ids: Collection[str]) -> set[str]:
+        """Those of ``ids`` that are stored, released or not."""
+        ...
+
     def recent(self, limit: int) -> list[Lock]:
         """All of them, newest first."""
         ...
@@ -133,14 +137,13 @@ class Locks:
 
     def reload(self) -> list[Lock]:
         """Take those that are in force from the store, as they are there; those that are new here.
-        What is not stored yet stays. Reads the store, and raises what that raises.
+        What is not stored yet stays, and so does what the store lacks: a standby that took over may
+        not have it (:meth:`unstored`). Reads the store, and raises what that raises.
         """
         now = self._clock.now()
         stored = {lock.key: lock for lock in self.store.unreleased() if lock.in_force(now)}
         before = dict(self._locks)
-        for key, lock in before.items():
-            if key not in stored and lock.id not in self._unstored:
-                self.remove(lock)
+        self._drop_absent([lock for key, lock in before.items() if key not in stored])
         fresh = []
         for key, lock in stored.items():
             present = before.get(key)
@@ -151,6 +154,16 @@ class Locks:
                 if present is None or present.id != lock.id:
                     fresh.append(lock)
         return fresh
+
+    def _drop_absent(self, absent: Sequence[Lock]) -> None:
+        """Of those that the store has not in force, keep what it was never told, or has lost."""
+        seen = [lock for lock in absent if lock.id not in self._unstored]
+        ended = self.store.stored([lock.id for lock in seen]) if seen else set()
+        for lock in seen:
+            if lock.id in ended or not lock.in_force(self._clock.now()):
+                self.remove(lock)
+            else:
+                self._unstored[lock.id] = lock
 
     def add(self, lock: Lock, *, is_stored: bool = True) -> None:
         """In force from now on, in the place of one with the same key. ``is_stored`` False: not

@@ -6,7 +6,7 @@ a lock that was confirmed survives a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 
 from sqlalchemy import Engine, Select, insert, select, update
@@ -61,6 +61,10 @@ class SqlLockStore:
         return self._read(
             select(locks).where(locks.c.released_at.is_(None)).order_by(locks.c.created)
         )
+
+    def stored(self, ids: Collection[str]) -> set[str]:
+        with self._engine.connect() as connection:
+            return set(connection.execute(select(locks.c.id).where(locks.c.id.in_(ids))).scalars())
 
     def recent(self, limit: int) -> list[Lock]:
         return self._read(
