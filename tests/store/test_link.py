@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -190,8 +191,9 @@ def test_what_was_dropped_while_one_was_sent_is_told(
     in_loop(test)
 
 
+@pytest.mark.parametrize("standbys", [(), (("127.0.0.1", 1),)])
 def test_one_call_that_is_not_answered_is_the_last_that_waits(
-    postgres: Server, monkeypatch: pytest.MonkeyPatch
+    postgres: Server, monkeypatch: pytest.MonkeyPatch, standbys: tuple[tuple[str, int], ...]
 ) -> None:
     """The link itself, which asks seldom here, has not noticed anything."""
     monkeypatch.setattr(module, "_EVERY", 3600.0)
@@ -214,7 +216,7 @@ def test_one_call_that_is_not_answered_is_the_last_that_waits(
             engine.dispose()
 
     with store_database(postgres) as address:
-        in_loop(lambda: test(address))
+        in_loop(lambda: test(replace(address, standbys=standbys)))
 
 
 def test_a_statement_that_runs_out_of_time_makes_the_store_suspect(address: StoreAddress) -> None:

@@ -34,6 +34,7 @@ from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.sealing import Seal, open_seal
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.sharedcounts import SqlSharedCounts
+from sallyport.store.timeline import FILE, Timeline
 from sallyport.store.writer import Writer
 
 NAME_FILE: Final = "gateway.name"
@@ -130,7 +131,7 @@ async def open_gateway_store(
         seal = await asyncio.to_thread(open_seal, data)
         engine, check = opened.engine, opened.mark.check
         return GatewayStore(engine, engine, seal, opened.problem, opened.accepted, check)
-    address = await store_address(config.store, resolve)
+    address = await store_address(config.store, resolve, Timeline(data / FILE))
     seal = Seal(sealing_key((await resolve(config.store.key, "store.key")).reveal()))
     opened = await asyncio.to_thread(
         open_shared_store, data, lock, address, accept_lost_state=accept_lost_state
@@ -166,16 +167,19 @@ def prompt_engine(address: StoreAddress, link: StoreLink) -> Engine:
         if isinstance(error.__cause__, TimeoutError) or sqlstate_of(error) == _QUERY_CANCELED:
             link.suspect()
 
-    engine = engine_of(address, PROMPT)
+    engine = engine_of(address, PROMPT, refuse_lost)
     event.listen(engine, "handle_error", suspect)
-    for moment in ("do_connect", "begin"):
-        event.listen(engine, moment, refuse_lost, insert=True)  # before anything connects
+    event.listen(engine, "begin", refuse_lost)
     link.on_lost = engine.dispose
     return engine
 
 
-async def store_address(settings: SharedStore, resolve: Resolve) -> StoreAddress:
-    """Raises ConfigError for a password or a CA that cannot be read."""
+async def store_address(
+    settings: SharedStore, resolve: Resolve, timeline: Timeline | None = None
+) -> StoreAddress:
+    """``timeline``: that a data directory keeps. Raises ConfigError for a password or a CA that
+    cannot be read.
+    """
     password = None
     if settings.password is not None:
         password = await resolve(settings.password, "store.password")
@@ -188,6 +192,7 @@ async def store_address(settings: SharedStore, resolve: Resolve) -> StoreAddress
         tls.client_context(settings.tls, Path(settings.ca) if settings.ca else None),
         settings.connect_seconds,
         tuple((each.host, each.port) for each in map(parse_address, settings.standbys)),
+        timeline or Timeline(),
     )
 
 

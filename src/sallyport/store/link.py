@@ -28,7 +28,8 @@ import structlog
 from sallyport.core.announcements import MAXIMUM_BODY, Topic
 from sallyport.store.database import StoreError
 from sallyport.store.dialect import lock_key
-from sallyport.store.postgres import READ_ONLY, StoreAddress
+from sallyport.store.postgres import StoreAddress
+from sallyport.store.timeline import CURRENT, READ_ONLY
 
 #: What processes listen on: gateway\ntopic\nbody; no gateway: a command.
 CHANNEL: Final = "sallyport"
@@ -189,19 +190,41 @@ class StoreLink:
         self._is_suspected, self._lost_at, self.problem = False, None, ""
 
     async def _connect_to_primary(self) -> Any:
-        """To the first server that can be written. Raises what the last one ended with."""
-        problem: BaseException = StoreError("an address has a server")
-        for host, port in self._address.servers:
-            try:
-                connection = await self._connect_to(host, port)
-            except _errors() as error:
-                problem = error
-                continue
+        """To the server that can be written; of several to that of the newest timeline, for the
+        others are old primaries. Raises what the last one ended with.
+        """
+        asked = (self._try(host, port) for host, port in self._address.servers)
+        answers = await asyncio.gather(*asked)
+        problems = [answer for answer in answers if isinstance(answer, BaseException)]
+        usable = [answer for answer in answers if isinstance(answer, tuple)]
+        chosen: Any = None
+        for number, connection in sorted(usable, key=lambda each: each[0], reverse=True):
+            refused = self._address.timeline.refuses(number) if chosen is None else "another one"
+            if refused:
+                connection.terminate()
+                problems.append(StoreError(refused))
+            else:
+                chosen = connection
+        if chosen is None:
+            raise problems[-1]
+        return chosen
+
+    async def _try(self, host: str, port: int) -> tuple[int, Any] | BaseException:
+        """A connection to a server that can be written, behind its timeline; or what keeps it from
+        being used.
+        """
+        try:
+            connection = await self._connect_to(host, port)
+        except _errors() as error:
+            return error
+        try:
             if await self._can_be_written(connection, writing=self._is_suspected):
-                return connection
+                return await connection.fetchval(CURRENT, timeout=_ANSWER), connection
+        except _errors() as error:
             connection.terminate()
-            problem = StoreError(f"{host}:{port} is a standby, or does not answer")
-        raise problem
+            return error
+        connection.terminate()
+        return StoreError(f"{host}:{port} is a standby, or does not answer")
 
     async def _can_be_written(self, connection: Any, *, writing: bool) -> bool:
         """``writing``: a call timed out. Ask for what it may have waited for: a transaction that is

@@ -70,6 +70,11 @@ def open_shared_store(
     data: Path, lock: IO[bytes], address: StoreAddress, *, accept_lost_state: bool
 ) -> OpenedStore:
     """As :func:`open_store`, of a store that gateways share. Raises StoreError."""
+    if accept_lost_state:
+        try:
+            address.timeline.forget()
+        except OSError as error:
+            raise StoreError(f"{data} cannot be written: {error.strerror}") from None
     mark = StoreMark(lock, data, str(address))
     problem = mark.missing(data)
     return _compared(open_postgres(address), mark, problem, accept_lost_state)

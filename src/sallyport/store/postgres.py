@@ -9,26 +9,29 @@ an error after some seconds, never a thread that hangs.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 
 from sallyport.core.secret import Secret
 from sallyport.store import postgresdialect
 from sallyport.store.database import HEAD, StoreError, is_usable, migrate, revision_of
 from sallyport.store.dialect import lock_key, reason_of
+from sallyport.store.timeline import CURRENT, READ_ONLY, Timeline
 
 #: Seconds that one answer may take: usually, where the event loop waits for it, and for a
 #: migration.
 PATIENT: Final = 15.0
 PROMPT: Final = 2.0
 _MIGRATING: Final = 600.0
-#: Asks whether a server is one that cannot be written: "on" on a standby.
-READ_ONLY: Final = "SHOW transaction_read_only"
 _POOL: Final = 4
+#: What a kept connection is known by.
+_TIMELINE: Final = "timeline"
 #: The oldest server: 14 is the oldest that PostgreSQL's project supports in 2026.
 _OLDEST: Final = 140000
 
@@ -37,6 +40,7 @@ _OLDEST: Final = 140000
 class StoreAddress:
     """Where the store is, and who comes. ``context`` None: without TLS. ``connect_seconds``: for a
     connection to be made. ``standbys``: other servers, of which one may be the primary now.
+    ``timeline``: the newest one that was used.
     """
 
     host: str
@@ -47,6 +51,7 @@ class StoreAddress:
     context: ssl.SSLContext | None = None
     connect_seconds: float = 5.0
     standbys: tuple[tuple[str, int], ...] = ()
+    timeline: Timeline = field(default_factory=Timeline, repr=False, compare=False)
 
     @property
     def servers(self) -> tuple[tuple[str, int], ...]:
@@ -58,9 +63,12 @@ class StoreAddress:
         return f"the store {self.database} at {servers}"
 
 
-def engine_of(address: StoreAddress, seconds: float = PATIENT) -> Engine:
-    """Connections are made when they are needed. ``seconds``: that an answer may take. Raises
-    StoreError when the extra is not installed.
+def engine_of(
+    address: StoreAddress, seconds: float = PATIENT, refuse: Callable[..., None] | None = None
+) -> Engine:
+    """Connections are made when they are needed. ``seconds``: that an answer may take. ``refuse``:
+    called before each is made; it raises what keeps it from being made. Raises StoreError when the
+    extra is not installed.
     """
     milliseconds = str(int(seconds * 1000))
     arguments: dict[str, Any] = {
@@ -96,17 +104,21 @@ def engine_of(address: StoreAddress, seconds: float = PATIENT) -> Engine:
             "a store in PostgreSQL needs drivers: pip install 'sallyport[postgres]', or remove"
             " 'store'"
         ) from None
-    if address.standbys:
-        event.listen(engine, "do_connect", partial(_connect_to_primary, address))
+    if refuse is not None:  # first: the next one connects
+        event.listen(engine, "do_connect", refuse)
+    event.listen(engine, "do_connect", partial(_connect_to_primary, address))
+    event.listen(engine, "checkout", partial(_check_timeline, address.timeline))
     return engine
 
 
 def _connect_to_primary(
-    address: StoreAddress, dialect: Any, record: object, arguments: Any, options: dict[str, Any]
+    address: StoreAddress, dialect: Any, record: Any, arguments: Any, options: dict[str, Any]
 ) -> Any:
-    """Connect to the first server that can be written (libpq: target_session_attrs=read-write).
-    Raises the driver's error of the last one.
+    """Connect to the first server that can be written (libpq: target_session_attrs=read-write) and
+    is no old primary. Raises the driver's error of the last one that was refused, else of the last
+    one.
     """
+    refusal: Exception | None = None
     problem: Exception | None = None
     for host, port in address.servers:
         try:
@@ -115,22 +127,44 @@ def _connect_to_primary(
             problem = error
             continue
         try:
-            cursor = connection.cursor()
-            cursor.execute(READ_ONLY)
-            (read_only,) = cursor.fetchone()
-            connection.rollback()
-        except dialect.loaded_dbapi.Error as error:
+            number = timeline_of(connection)
+        except (dialect.loaded_dbapi.Error, OSError) as error:
             problem = error
         else:
-            if read_only == "off":
+            refused = address.timeline.refuses(number) if number else "it cannot be written"
+            if not refused:
+                if record is not None:
+                    record.info[_TIMELINE] = number
                 return connection
-            problem = dialect.loaded_dbapi.OperationalError(f"{host}:{port} cannot be written")
+            refusal = dialect.loaded_dbapi.OperationalError(f"{host}:{port}: {refused}")
         dialect.do_close(connection)
-    raise problem if problem is not None else ValueError("an address has a server")
+    raise refusal or problem or ValueError("an address has a server")
+
+
+def timeline_of(connection: Any) -> int:
+    """Of the server of a driver's connection; 0 for one that cannot be written. Raises the driver's
+    error.
+    """
+    cursor = connection.cursor()
+    cursor.execute(READ_ONLY)
+    (read_only,) = cursor.fetchone()
+    number = 0
+    if read_only == "off":
+        cursor.execute(CURRENT)
+        (number,) = cursor.fetchone()
+    connection.rollback()
+    return int(number)
+
+
+def _check_timeline(timeline: Timeline, connection: object, record: Any, proxy: object) -> None:
+    """A connection that the pool has kept may be one to the primary of before."""
+    if timeline.is_old(record.info[_TIMELINE]):
+        raise DisconnectionError("it leads to an old primary")
 
 
 def open_postgres(address: StoreAddress) -> Engine:
     """Open for reading and writing, migrating as needed. Raises StoreError."""
+    _survey(address)
     migrating = engine_of(address, _MIGRATING)
     try:
         with migrating.begin() as connection:
@@ -146,10 +180,23 @@ def open_postgres(address: StoreAddress) -> Engine:
     return engine_of(address)
 
 
+def _survey(address: StoreAddress) -> None:
+    """Ask every server for its timeline, so that an old primary is none for who has not seen the
+    new one. Those that do not answer may be away.
+    """
+    for server in address.servers if address.standbys else ():
+        alone = replace(address, host=server[0], port=server[1], standbys=())
+        engine = engine_of(alone, PROMPT)
+        with suppress(SQLAlchemyError), engine.connect():
+            pass
+        engine.dispose()
+
+
 def open_postgres_readonly(address: StoreAddress) -> Engine:
     """For commands beside gateways, which migrate nothing. Raises StoreError, also for a schema of
     another version.
     """
+    _survey(address)
     engine = engine_of(address)
     try:
         with engine.connect() as connection:
