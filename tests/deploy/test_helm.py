@@ -62,6 +62,9 @@ def _named(kind: str, suffix: str = "") -> dict[str, Any]:
     return document
 
 
+_CONFIG = "config: {identity: {oidc: [{issuer: x}]}, targets: {shop: {host: db}}}"
+
+
 @needs_helm
 def test_the_chart_passes_lint() -> None:
     checked = _helm("lint", "--strict", str(CHART), "--values", str(VALUES))
@@ -82,6 +85,8 @@ def test_plain_manifests_are_the_rendered_chart() -> None:
     [
         ("{}", "config.identity.oidc is empty"),
         ("config: {identity: {oidc: [{issuer: x}]}}", "config.targets is empty"),
+        (f"{_CONFIG}\nreplicas: 2", "replicas above 1 need config.store"),
+        (f"{_CONFIG}\nterminationGracePeriodSeconds: 20", "above config.shutdown.drain_seconds"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, values: str, complaint: str) -> None:
