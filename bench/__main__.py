@@ -24,6 +24,7 @@ from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
 from bench import (
+    cluster,
     drivers,
     durability,
     growth,
@@ -47,6 +48,9 @@ def main() -> int:
     console = console if console.is_terminal else Console(highlight=False, width=120)
     if options.part == "watch":
         watching.print_watching(console, *((20, 3) if options.quick else (100, 12)))
+        return 0
+    if options.part == "cluster":
+        cluster.print_cluster(console, *((20, 50) if options.quick else (200, 100)))
         return 0
     if options.growth:
         growth.print_growth(console, *((1000, 100) if options.quick else (10_000, 1000)))
@@ -90,7 +94,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["watch"], help="instead: the detectors")
+    parser.add_argument("part", nargs="?", choices=["watch", "cluster"],
+                        help="instead: the detectors; three gateways with one store")  # fmt: skip
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, fewer rows: a minute instead of ten"
     )
