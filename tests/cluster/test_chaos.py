@@ -282,7 +282,9 @@ def kill_gateway(town: Town, chance: random.Random) -> None:
 
 def kill_store(town: Town, chance: random.Random) -> None:
     cluster = town.store.cluster
+    backends = psutil.Process(cluster.pid).children()
     os.kill(cluster.pid, signal.SIGKILL)
+    psutil.wait_procs(backends, timeout=PATIENCE)  # they end by themselves, and have its memory
     town.store.restart()
 
 
