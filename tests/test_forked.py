@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked import SALLYPORT, ForkedProcess, start
+from tests.support.forked import SALLYPORT, ForkedProcess, run, start
 from tests.support.gateway import Gateway
 
 
@@ -47,3 +47,14 @@ def test_what_is_another_program_or_interpreter_is_a_new_process(
     program = start(command, tmp_path / "log", {name: "off"})
     assert not isinstance(program.process, ForkedProcess)
     assert program.process.wait(100) == 0
+
+
+def test_a_command_has_outputs_and_a_directory_of_its_own(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run([SALLYPORT, "policy", "check", "absent.yaml"], {})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "absent.yaml" in done.stderr
+    (tmp_path / "present.yaml").write_text(gateway.policy)
+    assert run([SALLYPORT, "policy", "check", "present.yaml"], {}).returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,7 @@ from tests.support.postgres import Server
 def doctor(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
     gateway.port = gateway.port or free_port()
     gateway.write()
-    return subprocess.run(
-        gateway.command("doctor", *words),
-        env={**os.environ, **gateway._environment()},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return gateway.run("doctor", *words)
 
 
 def findings(gateway: Gateway, *words: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ by.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 
 import psycopg
@@ -27,9 +26,7 @@ def gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
 
 
 def run(gateway: Gateway, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        gateway.command(*words), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = gateway.run(*words)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 

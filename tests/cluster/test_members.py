@@ -24,13 +24,7 @@ Make = Callable[..., Gateway]
 
 
 def run(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        gateway.command(*words),
-        env={**os.environ, **gateway.environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return gateway.run(*words)
 
 
 def listed(gateway: Gateway) -> list[dict[str, object]]:

@@ -34,11 +34,8 @@ def read(*files: Path, code: int = 0) -> list[list[Any]]:
 
 
 def command(gateway: Gateway, *words: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        gateway.command(*words),
-        capture_output=True, text=True, timeout=60, check=True,
-        env={**os.environ, **gateway.environment},
-    )  # fmt: skip
+    done = gateway.run(*words)
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -29,10 +29,7 @@ STATEMENTS = 60
 
 
 def command(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        gateway.command(*words), capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **gateway.environment},
-    )  # fmt: skip
+    return gateway.run(*words)
 
 
 def kill(gateway: Gateway) -> None:

@@ -5,7 +5,6 @@ past the gateway the role can do no more than the policy could ever allow.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from importlib import resources
@@ -179,14 +178,7 @@ def gateway(issuer: DevIssuer, server: Server) -> Iterator[Gateway]:
 
 
 def grants(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        gateway.command("grants", "--target", "shop", *words),
-        env={**os.environ, **gateway.environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return gateway.run("grants", "--target", "shop", *words)
 
 
 def answers(dsn: str, statements: list[str]) -> list[object]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -518,9 +517,7 @@ def test_a_gateway_that_dies_voids_it_when_it_is_back(
 
 
 def _recorded(gateway: Gateway, session: str) -> str:
-    command = gateway.command("sessions", "replay", session)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False,
-                          env={**os.environ, **gateway.environment})  # fmt: skip
+    done = gateway.run("sessions", "replay", session)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -557,10 +554,7 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
         delete(40),
     ):
         assert words in text, text
-    rows = json.loads(
-        subprocess.run(gateway.command("sessions", "list", "--json"), capture_output=True, text=True, timeout=60,
-                       check=True, env={**os.environ, **gateway.environment}).stdout
-    )  # fmt: skip
+    rows = json.loads(gateway.run("sessions", "list", "--json").stdout)
     assert any(row["id"] == session for row in rows)
 
 

@@ -56,15 +56,7 @@ class House:
 
     def reading(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command that reads the data directory."""
-        env = {**os.environ, **self.gateway.environment}
-        return subprocess.run(
-            self.gateway.command(*words),
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return self.gateway.run(*words)
 
     def actions(self, *words: str) -> list[dict[str, Any]]:
         done = self.reading("audit", "actions", "--json", *words)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,7 @@ from tests.support.waiting import wait_for
 
 
 def said(gateway: Gateway, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        gateway.command(*words),
-        capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **gateway.environment},
-    )  # fmt: skip
+    done = gateway.run(*words)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr

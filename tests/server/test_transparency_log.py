@@ -19,6 +19,7 @@ import psycopg
 
 from sallyport.audit.tlog.notes import SigningKey, split_notes
 from sallyport.demo.postgres import free_port
+from tests.support.forked import run as run_command
 from tests.support.gateway import Gateway
 from tests.support.waiting import wait_for
 
@@ -27,13 +28,7 @@ MakeGateway = Callable[..., Gateway]
 
 def run(gateway: Gateway, *words: str, config: bool = True) -> subprocess.CompletedProcess[str]:
     command = gateway.command(*words)
-    return subprocess.run(
-        command if config else command[: 1 + len(words)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **gateway.environment},
-    )
+    return run_command(command if config else command[: 1 + len(words)], gateway.environment)
 
 
 def session(gateway: Gateway, statement: str = "SELECT count(*) FROM products") -> None:

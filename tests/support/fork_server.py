@@ -1,7 +1,8 @@
-"""Forks gateways for :mod:`tests.support.forked`: imports what ``sallyport serve`` needs once, then
-answers one line of JSON with another.
+"""Forks gateways and commands for :mod:`tests.support.forked`: imports what ``sallyport serve``
+needs once, then answers one line of JSON with another.
 
-``{"argv", "env", "log"}``: start one, and say its ``pid``. ``{"wait": pid}``: the ``status`` of one
+``{"argv", "env", "cwd", "log", "errors"}``: start one whose output goes to these files, and say its
+``pid``. ``{"wait": pid}``: the ``status`` of one
 that has ended (waitpid(2)). Ends, and its children with it, when standard input does.
 """
 
@@ -20,21 +21,25 @@ from sallyport.cli.main import build, main
 from sallyport.demo.postgres import die_with_parent
 
 
-def _become(argv: list[str], env: dict[str, str], log: str) -> None:
+def _become(request: dict[str, Any]) -> None:
     """In the child: what is the process's own is as in a new one."""
     os.setsid()
     if ask := die_with_parent(signal.SIGTERM):
         ask()
-    null = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
+    write = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    opened = [
+        os.open(os.devnull, os.O_RDONLY),
+        os.open(request["log"], write, 0o644),
+        os.open(request["errors"], write, 0o644),
+    ]
+    for target, source in enumerate(opened):
         os.dup2(source, target)
-    os.close(null)
-    os.close(output)
+        os.close(source)
+    os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(request["env"])
     time.tzset()
-    sys.argv = argv
+    sys.argv = request["argv"]
 
 
 def _answer(request: dict[str, Any]) -> dict[str, int]:
@@ -42,7 +47,7 @@ def _answer(request: dict[str, Any]) -> dict[str, int]:
         return {"status": os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])}
     pid = os.fork()
     if not pid:
-        _become(request["argv"], request["env"], request["log"])
+        _become(request)
         main()
         sys.exit(0)
     return {"pid": pid}

@@ -1,5 +1,5 @@
-"""Gateways forked from an interpreter that has imported them already: two thirds of the processor
-time of a start are imports, and the suite starts hundreds.
+"""Gateways and commands forked from an interpreter that has imported them already: two thirds of
+the processor time of a start are imports, and the suite starts hundreds.
 
 What runs is what ``sallyport`` runs, with the arguments, environment and log that it is given.
 Where a test is about the start itself, it uses :class:`~tests.support.processes.Program`.
@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.support.processes import Program
 
 #: What makes another interpreter or library of one, and so needs an exec.
 _OF_THE_INTERPRETER = ("PYTHON", "LD_", "ASAN_", "UBSAN_", "SALLYPORT_", "LC_", "LANG")
+#: A loaded machine is no failure.
+_SECONDS = 120.0
 SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
 
 
@@ -106,9 +109,15 @@ class ForkedProgram(Program):
     """A :class:`Program` of the fork server."""
 
     def _start(self, command: Sequence[str], env: Mapping[str, str]) -> Any:
-        server = fork_server()
-        pid = server.ask(argv=list(command), env=dict(env), log=str(self.log))["pid"]
-        return ForkedProcess(server, pid)
+        return _fork(command, env, self.log, self.log)
+
+
+def _fork(command: Sequence[str], env: Mapping[str, str], log: Path, errors: Path) -> ForkedProcess:
+    server = fork_server()
+    answer = server.ask(
+        argv=list(command), env=dict(env), cwd=str(Path.cwd()), log=str(log), errors=str(errors)
+    )
+    return ForkedProcess(server, answer["pid"])
 
 
 @cache
@@ -122,10 +131,37 @@ def of_the_interpreter(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name.startswith(_OF_THE_INTERPRETER)}
 
 
-def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Program:
-    """``command``, forked where that is the same as a new process of it."""
-    environment = {**os.environ, **env}
+def _may_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether that is the same as a new process."""
     is_ours = command[0] == SALLYPORT and sys.platform == "linux"
-    if is_ours and of_the_interpreter(environment) == fork_server().environment:
+    return is_ours and of_the_interpreter(env) == fork_server().environment
+
+
+def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Program:
+    """A program; env is added to the environment."""
+    if _may_be_forked(command, {**os.environ, **env}):
         return ForkedProgram(command, log, env)
     return Program(command, log, env)
+
+
+def run(command: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """As :func:`subprocess.run` does, with both outputs; env is added to the environment. Raises
+    subprocess.TimeoutExpired.
+    """
+    environment = {**os.environ, **env}
+    if not _may_be_forked(command, environment):
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    with tempfile.TemporaryDirectory() as name:
+        output, errors = Path(name, "output"), Path(name, "errors")
+        process = _fork(command, environment, output, errors)
+        try:
+            status = process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(
+            list(command), status, output.read_text(), errors.read_text()
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import yaml
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.certificates import Authority
-from tests.support.forked import SALLYPORT, start
+from tests.support.forked import SALLYPORT, run, start
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server
 from tests.support.processes import ProcessError, Program, cpu_seconds, rss
@@ -125,6 +126,10 @@ class Gateway:
     def command(self, *words: str) -> list[str]:
         """A sallyport command line with this gateway's configuration, for subprocess."""
         return [SALLYPORT, *words, "--config", str(self.config_file), *self.arguments]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What a command says with this gateway's configuration and environment."""
+        return run(self.command(*words), self._environment())
 
     def write(self, policy: str | None = None) -> None:
         """Write sallyport.yaml and policy.yaml; with ``policy``, change the policy (a running

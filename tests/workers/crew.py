@@ -126,10 +126,7 @@ def metric(gateway: Gateway, name: str) -> float:
 
 
 def command(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **gateway.environment}
-    return subprocess.run(
-        gateway.command(*words), env=env, capture_output=True, text=True, timeout=120, check=False
-    )
+    return gateway.run(*words)
 
 
 def problems(gateway: Gateway) -> list[str]:
