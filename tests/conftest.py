@@ -4,8 +4,6 @@ work.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -16,19 +14,12 @@ from hypothesis import HealthCheck, settings
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
-from tests.support.places import CACHE, ROOT
+from tests.support.places import ROOT
 from tests.support.postgres import DEBIAN, NPM_VERSIONS, WHEEL, Server, missing, start_server
 
 # How fast examples are made says nothing of what is tested.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
-
-if sys.dont_write_bytecode:
-    # Some machines ask for no bytecode. Then the suite, which starts hundreds of interpreters,
-    # would compile all of Sallyport and of its dependencies for each of them.
-    sys.dont_write_bytecode, sys.pycache_prefix = False, str(CACHE / "bytecode")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +49,8 @@ LONGEST = (
     "server/test_approvals.py",
     "server/test_ephemeral.py",
     "server/test_cascade.py",
+    "server/test_lane.py",
+    "web/test_api.py",
     "targets/test_catalog_loader.py",
     "cluster/test_across.py",
     "cluster/test_members.py",
