@@ -134,7 +134,10 @@ def _server(tables: int) -> Server:
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         for schema in range(_SCHEMAS):
             db.execute(
-                f"CREATE SCHEMA app{schema}; GRANT USAGE ON SCHEMA app{schema} TO sallyport_agent".encode()
+                (
+                    f"CREATE SCHEMA app{schema};"
+                    f" GRANT USAGE ON SCHEMA app{schema} TO sallyport_agent"
+                ).encode()
             )
         db.execute("GRANT CREATE ON SCHEMA public TO sallyport_agent")
         for first in range(0, tables, _BATCH):

@@ -92,15 +92,20 @@ BOMBS = {
     "conditions": _repeated("SELECT 1 FROM orders WHERE id=1", " OR id=id"),
     "parentheses": "SELECT " + "(" * 500_000 + "1" + ")" * 500_000,
     "calls in calls": "SELECT " + "abs(" * 200_000 + "1" + ")" * 200_000,
-    "subqueries in subqueries": "SELECT * FROM " + "(SELECT * FROM " * 60_000 + "orders" + ")" * 60_000,
+    "subqueries in subqueries": "SELECT * FROM "
+    + "(SELECT * FROM " * 60_000 + "orders" + ")" * 60_000,
     "NOT": _repeated("SELECT ", "NOT ", "true"),
     "unions": _repeated("SELECT 1", " UNION SELECT 1"),
     "joins": _repeated("SELECT 1 FROM orders", " CROSS JOIN orders"),
     "statements": "SELECT 1;" * 100_000,
-    "WITH queries": _numbered("WITH ", lambda n: f"c{n} AS (SELECT * FROM orders, c{n - 1})", " SELECT 1", 25_000),
+    "WITH queries": _numbered("WITH ", lambda n: f"c{n} AS (SELECT * FROM orders, c{n - 1})",
+    " SELECT 1", 25_000),
     "columns set at once": f"UPDATE orders SET ({'id,' * 100_000}id) = ROW({'1,' * 100_000}1)",
     "stars of stars": _numbered(
-        "WITH c AS (SELECT * FROM orders),", lambda n: f"c{n} AS (SELECT x.*, y.* FROM c{n - 1 if n else ''} AS x, c{n - 1 if n else ''} AS y)",
+        "WITH c AS (SELECT * FROM orders),", lambda n: (
+            f"c{n} AS (SELECT x.*, y.* FROM c{n - 1 if n else ''} AS x,"
+            f" c{n - 1 if n else ''} AS y)"
+        ),
         " SELECT 1", 400
     ),
     "recursion in recursion": _rounds(20),
@@ -113,9 +118,12 @@ LARGE = {
         "INSERT INTO order_items (order_id, product_id, quantity, unit_price) VALUES ",
         lambda n: f"({n}, {n % 977}, {n % 7}, {n % 100}.50::numeric(10,2))" + " " * 30, "", 13_000
     ),
-    "IN list of 100,000": _numbered("SELECT id FROM orders WHERE id IN (", lambda n: f"{n + 1_000_000}", ")", 100_000),
+    "IN list of 100,000": _numbered("SELECT id FROM orders WHERE id IN (",
+    lambda n: f"{n + 1_000_000}", ")", 100_000),
     "a literal": "SELECT id FROM orders WHERE status = '" + '{"key": "it''s"}, ' * 50_000 + "'",
-    "5,000 statements": "".join(f"UPDATE orders SET status = 'paid' WHERE id = {n};\n" for n in range(5_000)),
+    "5,000 statements": "".join(
+        f"UPDATE orders SET status = 'paid' WHERE id = {n};\n" for n in range(5_000)
+    ),
 }  # fmt: skip
 
 

@@ -64,7 +64,8 @@ VAGUE_NAMES = frozenset(
 _REFERENCE = re.compile(r":(mod|class|func|meth|data|attr|exc):`[~!]?([\w.]+)`")
 _REASON = re.compile(r"#\s*long:\s*\S")
 _BRANCHES = (
-    ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert, ast.comprehension,
+    ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert,
+    ast.comprehension,
     ast.match_case,
 )  # fmt: skip
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

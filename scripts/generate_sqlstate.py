@@ -30,7 +30,9 @@ from typing import Final
 TAIL = '''
 
 def condition_words(sqlstate: str) -> str:
-    """The condition in words (22012: division by zero); its class's for an unknown code, else ``error``."""
+    """The condition in words (22012: division by zero); its class's for an unknown code, else
+    ``error``.
+    """
     name = CONDITIONS.get(sqlstate) or CONDITIONS.get(sqlstate[:2] + "000") or "error"
     return name.replace("_", " ")
 '''

@@ -230,7 +230,8 @@ BOMBS = {
     "stars of stars": "with c0 as (select * from users), "
     + ", ".join(f"c{n + 1} as (select x.*, y.* from c{n} x, c{n} y)" for n in range(20))
     + " select 1",
-    "many joins": "select 1 from users u0 " + " ".join(f"cross join users u{n}" for n in range(1, 200)),
+    "many joins": "select 1 from users u0 " + " ".join(f"cross join users u{n}" for n in range(1,
+    200)),
     "many names in many items": "select " + ", ".join(["u0.id"] * 2000) + " from " + ", ".join(f"users u{n}" for n in range(1500)),
     "whole rows": "select " + ", ".join(["u"] * 7000) + " from users u",
     "chained queries": "with c as (select * from users), "

@@ -136,9 +136,11 @@ class SlackDouble:
         trigger = secrets.token_hex(8)
         self._triggers[trigger] = time.monotonic()
         return self._body({
-            "type": "block_actions", "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM}, "api_app_id": APP,
+            "type": "block_actions", "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM},
+            "api_app_id": APP,
             "trigger_id": trigger, "channel": {"id": CHANNEL, "name": "approvals"},
-            "container": {"type": "message", "message_ts": ts, "channel_id": CHANNEL, "is_ephemeral": False},
+            "container": {"type": "message", "message_ts": ts, "channel_id": CHANNEL,
+            "is_ephemeral": False},
             "actions": [{"type": "button", "block_id": "decide", "action_ts": "1.0",
                          **{k: button[k] for k in ("action_id", "value", "url") if k in button}}],
             "response_url": "https://hooks.slack.invalid/actions/1",
@@ -154,7 +156,8 @@ class SlackDouble:
             }
         }
         return self._body({
-            "type": "view_submission", "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM}, "api_app_id": APP,
+            "type": "view_submission", "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM},
+            "api_app_id": APP,
             "view": {**view, "state": {"values": state}},
         })  # fmt: skip
 

@@ -90,13 +90,16 @@ CHEATS = {
     "another condition": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id >= 7"),
     "no condition": replace(BINDING, sql="UPDATE orders SET status = $1"),
     "always true": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = id"),
-    "a literal where a column was": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE 7 = 7"),
-    "one more": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7; UPDATE orders SET status = $1 WHERE id = 7"),
+    "a literal where a column was": replace(BINDING,
+    sql="UPDATE orders SET status = $1 WHERE 7 = 7"),
+    "one more": replace(BINDING,
+    sql="UPDATE orders SET status = $1 WHERE id = 7; UPDATE orders SET status = $1 WHERE id = 7"),
     "returning": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7 RETURNING *"),
     "another overload": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7.5"),
     "a parameter declared as another type": replace(BINDING, types=(1043,)),
     "not SQL": replace(BINDING, sql="UPDATE orders SET"),
-    **{f: changed(f) for f in ("target", "subject", "issuer", "policy_version", "epoch", "search_path", "role", "settings")},
+    **{f: changed(f) for f in ("target", "subject", "issuer", "policy_version", "epoch",
+    "search_path", "role", "settings")},
 }  # fmt: skip
 
 

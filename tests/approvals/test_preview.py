@@ -152,7 +152,8 @@ def test_values_that_cannot_be_read_are_said(preview) -> None:  # type: ignore[n
 
 
 @pytest.mark.parametrize("how", ["{}::regclass IS NULL", "to_tsvector({}::regconfig, 'x') IS NULL",
-                                 "('a.b.' || {})::regclass IS NULL", "current_setting({}) IS NULL"])  # fmt: skip
+                                 "('a.b.' || {})::regclass IS NULL",
+                                 "current_setting({}) IS NULL"])  # fmt: skip
 def test_names_that_are_data_are_not_repeated(preview, any_postgres: Server, how: str) -> None:  # type: ignore[no-untyped-def]
     """Who reads the preview may be somebody for whom policy masks the column."""
     found = preview(f"DELETE FROM customers WHERE {how.format('email')}")
@@ -218,7 +219,8 @@ def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Q
             assert "The same on 1 partitions" in found.locks[-1]
             listed = "\n".join(found.dependants)
             for name in (
-                "view on_table", "view on_view", "index changed_note", "refers_id_fkey on table refers",
+                "view on_table", "view on_view", "index changed_note",
+                "refers_id_fkey on table refers",
                 "table child", "function reads_it()", "function names_it() has changed in its text",
             ):  # fmt: skip
                 assert name in listed, listed
@@ -242,7 +244,8 @@ def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Q
     ("sql", "why"),
     [
         ("DELETE FROM orders WHERE CURRENT OF c", "cursor"),
-        ("WITH w AS (DELETE FROM a RETURNING id) DELETE FROM orders WHERE id IN (SELECT id FROM w)", "changes data"),
+        ("WITH w AS (DELETE FROM a RETURNING id) DELETE FROM orders WHERE id IN (SELECT id FROM w)",
+        "changes data"),
         ("MERGE INTO a USING (WITH w AS (DELETE FROM c RETURNING x) SELECT x FROM w) b ON a.x = b.x WHEN MATCHED THEN DELETE", "changes data"),
         ("UPDATE a SET x = 1; UPDATE b SET x = 1", "one statement"),
         ("UPDATE other.s.t SET x = 1", "cannot be named"),

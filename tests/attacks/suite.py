@@ -10,7 +10,6 @@ undone before the next.
 from __future__ import annotations
 
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -140,19 +139,10 @@ def bench(version: str) -> Iterator[Bench]:
 
 
 class Attacks:
-    """The two oracles over attacks. ``worlds``: how many; ``ways``: which. ``sampled``: each case
-    in the first of them and in one of the others, which depends on its text.
-    """
+    """The two oracles over attacks. ``worlds``: how many; ``ways``: which."""
 
-    def __init__(
-        self,
-        stage: Bench,
-        ways: tuple[str, ...] = tuple(WAYS),
-        worlds: int = 5,
-        *,
-        sampled: bool = False,
-    ) -> None:
-        self.bench, self.ways, self._sampled = stage, ways, sampled
+    def __init__(self, stage: Bench, ways: tuple[str, ...] = tuple(WAYS), worlds: int = 5) -> None:
+        self.bench, self.ways = stage, ways
         self.names = stage.databases.names[:worlds]
         self._said: dict[tuple[str, str, int], str] = {}
         #: how cases ended: refused by the gateway, failed in PostgreSQL, or ran
@@ -198,12 +188,7 @@ class Attacks:
         self.outcomes["refused" if refused else "failed" if failed else "ran"] += 1
 
     def _ways(self, case: Case) -> tuple[str, ...]:
-        if "simple" in case.options:
-            return ("simple",)
-        first, *others = self.ways
-        if not self._sampled or not others:
-            return self.ways
-        return first, others[zlib.crc32(case.text.encode()) % len(others)]
+        return ("simple",) if "simple" in case.options else self.ways
 
     def _value(self, table: str, column: str, row: int) -> str:
         key = (table, column, row)

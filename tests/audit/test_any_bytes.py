@@ -128,12 +128,16 @@ def test_files_that_are_none(recording: tuple[Path, SessionRow], tmp_path: Path)
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("subject", "mallory"), ("issuer", "https://elsewhere.example.com"), ("groups", ("admins",)),
+        ("subject", "mallory"), ("issuer", "https://elsewhere.example.com"),
+        ("groups", ("admins",)),
         ("agent", "other"), ("label", ""), ("target", "other"), ("client", "10.0.0.1:1"),
-        ("application", "x"), ("started", 5.0), ("started", "yesterday"), ("ended", 5.0), ("ended", None),
-        ("reason", "something else"), ("statements", 4), ("statements", "5"), ("refused", 1), ("rows", 0),
+        ("application", "x"), ("started", 5.0), ("started", "yesterday"), ("ended", 5.0),
+        ("ended", None),
+        ("reason", "something else"), ("statements", 4), ("statements", "5"), ("refused", 1),
+        ("rows", 0),
         ("bytes", 1), ("last_hash", "no hash"), ("last_hash", 5), ("last_hash", ""),
-        ("file", "../../../etc/passwd"), ("file", "/etc/passwd"), ("file", "2026/01/01/s_other.sprec"),
+        ("file", "../../../etc/passwd"), ("file", "/etc/passwd"),
+        ("file", "2026/01/01/s_other.sprec"),
         ("file", ""), ("file", "2026/01/01/\0"),
     ],
 )  # fmt: skip

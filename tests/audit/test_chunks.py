@@ -93,7 +93,8 @@ def test_what_is_appended_comes_out_once_and_in_order(
 
 @BOTH
 @given(
-    at=st.floats(0, 1e9), number=st.integers(0, 1 << 63), sql=st.text(max_size=300), refused=st.booleans(),
+    at=st.floats(0, 1e9), number=st.integers(0, 1 << 63), sql=st.text(max_size=300),
+    refused=st.booleans(),
     size=st.sampled_from([0, 31, 32, 255, 256, 65535, 65536]),
 )  # fmt: skip
 def test_statements_are_encoded_as_the_reader_expects(
@@ -113,8 +114,10 @@ def test_statements_are_encoded_as_the_reader_expects(
 
 @BOTH
 @given(
-    number=st.sampled_from([0, 1, 127, 128, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, (1 << 64) - 1]),
-    size=st.sampled_from([0, 1, 255, 256, 65535, 65536]), tag=st.text(max_size=40), rows=st.integers(0, 1 << 40),
+    number=st.sampled_from([0, 1, 127, 128, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32,
+    (1 << 64) - 1]),
+    size=st.sampled_from([0, 1, 255, 256, 65535, 65536]), tag=st.text(max_size=40),
+    rows=st.integers(0, 1 << 40),
     seconds=st.floats(0, 1e6),
 )  # fmt: skip
 def test_answers_are_encoded_as_the_reader_expects(

@@ -15,10 +15,12 @@ names = st.tuples() | st.tuples(st.text(max_size=40)) | st.tuples(st.text(), st.
 
 
 @given(
-    outcome=st.sampled_from(["allow", "deny", "hold"]), rule=st.text(max_size=300), code=st.text(max_size=6),
+    outcome=st.sampled_from(["allow", "deny", "hold"]), rule=st.text(max_size=300),
+    code=st.text(max_size=6),
     relations=names, masked=names, columns=names,
     binds=st.none() | st.lists(st.none() | st.binary(max_size=300)),
-    formats=st.lists(st.integers(0, 1), max_size=20), types=st.lists(st.integers(0, 1 << 31), max_size=20),
+    formats=st.lists(st.integers(0, 1), max_size=20),
+    types=st.lists(st.integers(0, 1 << 31), max_size=20),
 )  # fmt: skip
 def test_every_statement(
     outcome: str, rule: str, code: str,

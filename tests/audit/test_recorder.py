@@ -38,7 +38,8 @@ def test_every_call_becomes_an_event(recorder: Recorder) -> None:
     session = begin(recorder)
     port: SessionRecorder = session
     port.statement(judged(
-        1, "select $1", outcome="allow", rule="reads", policy_version="p1", epoch="e1", protocol="extended",
+        1, "select $1", outcome="allow", rule="reads", policy_version="p1", epoch="e1",
+        protocol="extended",
         binds=[b"x", None], bind_formats=[1], relations=("public.t",), masked=("public.t.c",),
     ))  # fmt: skip
     port.reply(1, b"D....")

@@ -285,8 +285,10 @@ def test_an_unknown_status_lists_those_there_are(app: typer.Typer, data: Path) -
 
 def test_the_list_fits_a_hundred_columns() -> None:
     row = SessionRow(
-        id="ses_01m7xtb2aa0123456789abcdef", subject="claude-agent", issuer="i", groups=(), label="claude",
-        agent="claude-code", target="shop", client="c", application="psql", started=1.8e9, ended=1.8e9 + 119.9, statements=12345,
+        id="ses_01m7xtb2aa0123456789abcdef", subject="claude-agent", issuer="i", groups=(),
+        label="claude",
+        agent="claude-code", target="shop", client="c", application="psql", started=1.8e9,
+        ended=1.8e9 + 119.9, statements=12345,
         refused=12, rows=1234567, status="interrupted",
     )  # fmt: skip
     out = StringIO()

@@ -105,13 +105,15 @@ def test_an_agent_connects_with_a_token_of_its_own(demo: Demo) -> None:
         command, capture_output=True, text=True, timeout=60, check=True
     ).stdout.strip()
     sql = "SELECT email FROM customers WHERE id = 1;"
-    done = psql(bundled(), port=demo.port, user="claude", password=token, database="shop", script=sql,
+    done = psql(bundled(), port=demo.port, user="claude", password=token, database="shop",
+    script=sql,
                 arguments=("-At",))  # fmt: skip
     assert done.stdout == "m***@example.net\n"
     privacy = subprocess.run(
         [*command, "--as", "paul-privacy"], capture_output=True, text=True, timeout=60
     )
-    done = psql(bundled(), port=demo.port, user="paul", password=privacy.stdout.strip(), database="shop",
+    done = psql(bundled(), port=demo.port, user="paul", password=privacy.stdout.strip(),
+    database="shop",
                 script=sql, arguments=("-At",))  # fmt: skip
     assert done.stdout == "mei.silva1@example.net\n"
 
@@ -166,7 +168,8 @@ def test_the_console_is_where_the_demo_says_and_its_lines_decide(demo: Demo) -> 
     dana = next(line for line in demo.output.splitlines() if line.startswith("SALLYPORT_TOKEN="))
     assert statement is not None
     with subprocess.Popen(
-        f'{psql_line} -X -c "{statement.group(1)}"', shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        f'{psql_line} -X -c "{statement.group(1)}"', shell=True, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT
     ) as agent:  # fmt: skip
         deadline, waiting = time.monotonic() + 20, None
         while waiting is None and time.monotonic() < deadline:
@@ -235,7 +238,8 @@ def test_a_broken_installation_is_a_clear_error() -> None:
     )
     env = {**os.environ}
     done = subprocess.run(
-        [sys.executable, "-c", blocker, "demo", "--once", "--directory", str(scratch_dir("broken"))],
+        [sys.executable, "-c", blocker, "demo", "--once", "--directory",
+        str(scratch_dir("broken"))],
         capture_output=True, text=True, env=env, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2

@@ -31,7 +31,8 @@ USER = 65532
 
 def _buildah(store: Path, *words: str) -> list[str]:
     return [
-        "buildah", "--storage-driver", "vfs", "--root", f"{store}/root", "--runroot", f"{store}/run", *words,
+        "buildah", "--storage-driver", "vfs", "--root", f"{store}/root", "--runroot",
+        f"{store}/run", *words,
     ]  # fmt: skip
 
 
@@ -41,13 +42,16 @@ def _configuration(directory: Path, issuer: DevIssuer, server: Any) -> tuple[Pat
     port, console = free_port(), f"127.0.0.1:{free_port()}"
     config = {
         "listen": f"127.0.0.1:{port}",
-        "tls": {"certificate": f"/etc/sallyport/{files.certificate.name}", "key": f"/etc/sallyport/{files.key.name}"},
+        "tls": {"certificate": f"/etc/sallyport/{files.certificate.name}",
+        "key": f"/etc/sallyport/{files.key.name}"},
         "console": {"listen": console},
         "data": "/var/lib/sallyport",
-        "identity": {"oidc": [{"issuer": issuer.url, "audience": issuer.audience, "groups_claim": "groups"}]},
+        "identity": {"oidc": [{"issuer": issuer.url, "audience": issuer.audience,
+        "groups_claim": "groups"}]},
         "targets": {
             "shop": {
-                "host": server.host, "port": server.port, "database": server.database, "user": server.user,
+                "host": server.host, "port": server.port, "database": server.database,
+                "user": server.user,
                 "password": {"file": "/etc/sallyport/password"}, "tls": "disable",
             }
         },

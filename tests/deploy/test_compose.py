@@ -39,7 +39,8 @@ SERVICES = {"certificates", "postgres", "keycloak", "webhooks", "gateway"}
 SECRETS = {
     name: f"secret-of-{name.lower()}"
     for name in (
-        "POSTGRES_PASSWORD", "SHOP_PASSWORD", "KEYCLOAK_PASSWORD", "AGENT_SECRET", "PEOPLE_PASSWORD",
+        "POSTGRES_PASSWORD", "SHOP_PASSWORD", "KEYCLOAK_PASSWORD", "AGENT_SECRET",
+        "PEOPLE_PASSWORD",
         "WEBHOOK_SECRET", "MASK_KEY",
     )
 }  # fmt: skip

@@ -27,8 +27,10 @@ class Generator(Sources):
 
     def statement(self) -> str:
         makers = (
-            (self.rows, 26), (self.groups, 18), (self.windows, 9), (self.distinct, 6), (self.set_operation, 9),
-            (self.whole_rows, 10), (self.stars, 7), (self.locks, 3), (self.with_queries, 7), (self.writes, 5),
+            (self.rows, 26), (self.groups, 18), (self.windows, 9), (self.distinct, 6),
+            (self.set_operation, 9),
+            (self.whole_rows, 10), (self.stars, 7), (self.locks, 3), (self.with_queries, 7),
+            (self.writes, 5),
         )  # fmt: skip
         return self.dice.choices([maker for maker, _ in makers], [weight for _, weight in makers])[
             0
@@ -95,10 +97,14 @@ class Generator(Sources):
         text = self.value("text", scope, 1)
         number = self.value("int" if kind == "text" else "num", scope, 1)
         forms = [
-            "count(*)", f"count({value})", f"count(DISTINCT {value})", f"min({value})", f"max({value})", f"sum({number})",
-            f"round(avg({number}), 2)", f"string_agg({text}, ',' ORDER BY {text})", f"string_agg(DISTINCT {text}, ';')",
-            f"array_agg({value} ORDER BY {value})", f"array_agg(DISTINCT {value})", f"bool_or({self.value('bool', scope, 1)})",
-            f"every({self.value('bool', scope, 1)})", f"json_agg({text} ORDER BY {text})", f"mode() WITHIN GROUP (ORDER BY {text})",
+            "count(*)", f"count({value})", f"count(DISTINCT {value})", f"min({value})",
+            f"max({value})", f"sum({number})",
+            f"round(avg({number}), 2)", f"string_agg({text}, ',' ORDER BY {text})",
+            f"string_agg(DISTINCT {text}, ';')",
+            f"array_agg({value} ORDER BY {value})", f"array_agg(DISTINCT {value})",
+            f"bool_or({self.value('bool', scope, 1)})",
+            f"every({self.value('bool', scope, 1)})", f"json_agg({text} ORDER BY {text})",
+            f"mode() WITHIN GROUP (ORDER BY {text})",
             f"percentile_disc(0.5) WITHIN GROUP (ORDER BY {number})", f"jsonb_agg(DISTINCT {text})",
         ]  # fmt: skip
         form = self.pick(forms)
@@ -125,7 +131,8 @@ class Generator(Sources):
         numbers = ", ".join(str(i + 1) for i in range(len(keys)))
         grouping = {
             2: numbers, 3: ", ".join(keys),
-            4: self.pick((f"ROLLUP ({', '.join(keys)})", f"CUBE ({', '.join(keys)})", f"GROUPING SETS (({', '.join(keys)}), ({keys[0]}), ())")),
+            4: self.pick((f"ROLLUP ({', '.join(keys)})", f"CUBE ({', '.join(keys)})",
+            f"GROUPING SETS (({', '.join(keys)}), ({keys[0]}), ())")),
         }[style]  # fmt: skip
         extra = [f"grouping({', '.join(keys)})"] if style == 4 else []
         having = (
@@ -254,15 +261,20 @@ class Generator(Sources):
         row = self.dice.choice(rows).alias if rows else scope.sources[0].alias
         text = self.value("text", scope, 1)
         forms = [
-            f"row_to_json({row})", f"to_jsonb({row}) - 'doc'", f"{row}::text", f"count({row})", f"{row} IS NULL", f"{row} IS NOT NULL",
-            f"jsonb_build_object('a', {text}, 'b', {self.any_value(scope, 1)})", f"json_build_array({text}, {row})", f"({row}).*",
-            f"to_json({row})->>'email'", f"ROW({text}, {row})::text", f"md5({row}::text)", f"{row}", f"format('%s', {row})",
-            f"(SELECT count(*) FROM jsonb_each_text(to_jsonb({row})))", f"array_to_json(ARRAY[{row}])", f"row({row}.*)::text",
+            f"row_to_json({row})", f"to_jsonb({row}) - 'doc'", f"{row}::text", f"count({row})",
+            f"{row} IS NULL", f"{row} IS NOT NULL",
+            f"jsonb_build_object('a', {text}, 'b', {self.any_value(scope, 1)})",
+            f"json_build_array({text}, {row})", f"({row}).*",
+            f"to_json({row})->>'email'", f"ROW({text}, {row})::text", f"md5({row}::text)", f"{row}",
+            f"format('%s', {row})",
+            f"(SELECT count(*) FROM jsonb_each_text(to_jsonb({row})))",
+            f"array_to_json(ARRAY[{row}])", f"row({row}.*)::text",
         ]  # fmt: skip
         aggregates = [f"count({row})", f"count(DISTINCT {row}::text)"]
         if scope.keys:
             keys = ", ".join(scope.keys)
-            aggregates += [f"json_agg({row} ORDER BY {keys})", f"jsonb_agg(to_jsonb({row}) ORDER BY {keys})",
+            aggregates += [f"json_agg({row} ORDER BY {keys})",
+            f"jsonb_agg(to_jsonb({row}) ORDER BY {keys})",
                            f"json_object_agg({scope.keys[0]}, {text} ORDER BY {keys}) FILTER (WHERE {scope.keys[0]} IS NOT NULL)"]  # fmt: skip
         if self.chance(25):
             return f"SELECT {self.pick(aggregates)} FROM {source}{self.where(scope)}"

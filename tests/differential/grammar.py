@@ -36,16 +36,21 @@ TABLES = {
 }
 #: Columns that tell each row of a relation from all others.
 KEYS: dict[str, tuple[str, ...]] = {
-    "people": ("id",), "teams": ("team_id",), "visits": ("visit_id",), "visits_2024": ("visit_id",), "docs": ("doc_id",),
-    "memos": ("doc_id",), "items": ("item_id",), "v_people": ("id",), "v_team_people": ("id",), "v_domains": ("domain",),
+    "people": ("id",), "teams": ("team_id",), "visits": ("visit_id",), "visits_2024": ("visit_id",),
+    "docs": ("doc_id",),
+    "memos": ("doc_id",), "items": ("item_id",), "v_people": ("id",), "v_team_people": ("id",),
+    "v_domains": ("domain",),
     "m_people": ("id",),
 }  # fmt: skip
-PERSON = {"people": "id", "visits": "person_id", "visits_2024": "person_id", "docs": "owner_id", "memos": "owner_id",
-          "items": "person_id", "v_people": "id", "v_team_people": "id", "m_people": "id"}  # fmt: skip
+PERSON = {"people": "id", "visits": "person_id", "visits_2024": "person_id", "docs": "owner_id",
+"memos": "owner_id",
+          "items": "person_id", "v_people": "id", "v_team_people": "id",
+          "m_people": "id"}  # fmt: skip
 #: Kinds that sort and group without two equal values that look different.
 SORTABLE = ("int", "num", "text", "date", "stamp", "stamptz", "bool", "mood", "uuid")
 _TEXTS = (
-    "'a***@example.org'", "'ada4@example.org'", "'[redacted]'", "'hidden'", "'A'", "''", "'Oslo'", "'north'", "'1007'", "'+1'",
+    "'a***@example.org'", "'ada4@example.org'", "'[redacted]'", "'hidden'", "'A'", "''", "'Oslo'",
+    "'north'", "'1007'", "'+1'",
 )  # fmt: skip
 _PATTERNS = ("'%example%'", "'a%'", "'%***%'", "'%@%.org'", "'%1%'", "'_d%'", "'%555%'", "'[%'")
 _REGEXES = ("'^[a-m]'", "'\\*'", "'@example'", "'[0-9]{3}'", "'(a|b)+'")
@@ -107,7 +112,8 @@ class Expressions:
         if depth <= 0 or self.chance(30):
             return self._leaf(kind, scope, columns)
         makers: dict[str, Callable[[Scope, int], str]] = {
-            "text": self._text, "int": self._int, "num": self._num, "date": self._date, "bool": self._bool,
+            "text": self._text, "int": self._int, "num": self._num, "date": self._date,
+            "bool": self._bool,
         }  # fmt: skip
         return makers[kind](scope, depth - 1)
 
@@ -130,18 +136,27 @@ class Expressions:
             return self.value("text", scope, depth)
 
         forms: list[Callable[[], str]] = [
-            lambda: f"lower({text()})", lambda: f"upper({text()})", lambda: f"left({text()}, {self.dice.randrange(-2, 5)})",
-            lambda: f"right({text()}, 4)", lambda: f"substr({text()}, 2, 3)", lambda: f"split_part({text()}, '@', 2)",
+            lambda: f"lower({text()})", lambda: f"upper({text()})",
+            lambda: f"left({text()}, {self.dice.randrange(-2, 5)})",
+            lambda: f"right({text()}, 4)", lambda: f"substr({text()}, 2, 3)",
+            lambda: f"split_part({text()}, '@', 2)",
             lambda: f"replace({text()}, '*', '#')", lambda: f"({text()} || '/' || {text()})",
-            lambda: f"coalesce({text()}, 'none')", lambda: f"regexp_replace({text()}, '[^0-9]', '', 'g')",
+            lambda: f"coalesce({text()}, 'none')",
+            lambda: f"regexp_replace({text()}, '[^0-9]', '', 'g')",
             lambda: f"md5({text()})", lambda: f"format('%s-%s', {text()}, {self.value('int', scope, depth)})",
-            lambda: f"nullif({text()}, {self.pick(_TEXTS)})", lambda: f"initcap({text()})", lambda: f"reverse({text()})",
+            lambda: f"nullif({text()}, {self.pick(_TEXTS)})", lambda: f"initcap({text()})",
+            lambda: f"reverse({text()})",
             lambda: f"CASE WHEN {self.value('bool', scope, depth)} THEN {text()} ELSE {text()} END",
-            lambda: f"to_char({self.value('date', scope, depth)}, 'YYYY-MM')", lambda: f"({self.value('date', scope, depth)})::text",
-            lambda: f"({self.value('int', scope, depth)})::text", lambda: f"concat_ws(',', {text()}, {text()})",
-            lambda: f"greatest({text()}, {text()})", lambda: f"lpad({text()}, 6, '.')", lambda: f"quote_nullable({text()})",
-            lambda: f"substring({text()} from '[a-z]+')", lambda: f"(string_to_array({text()}, '.'))[1]",
-            lambda: f"translate({text()}, '0123456789', '9876543210')", lambda: f"({self.value('num', scope, depth)})::text",
+            lambda: f"to_char({self.value('date', scope, depth)}, 'YYYY-MM')",
+            lambda: f"({self.value('date', scope, depth)})::text",
+            lambda: f"({self.value('int', scope, depth)})::text",
+            lambda: f"concat_ws(',', {text()}, {text()})",
+            lambda: f"greatest({text()}, {text()})", lambda: f"lpad({text()}, 6, '.')",
+            lambda: f"quote_nullable({text()})",
+            lambda: f"substring({text()} from '[a-z]+')",
+            lambda: f"(string_to_array({text()}, '.'))[1]",
+            lambda: f"translate({text()}, '0123456789', '9876543210')",
+            lambda: f"({self.value('num', scope, depth)})::text",
         ]  # fmt: skip
         return self.dice.choice(forms)()
 
@@ -150,10 +165,14 @@ class Expressions:
             return self.value("int", scope, depth)
 
         forms: list[Callable[[], str]] = [
-            lambda: f"length({self.value('text', scope, depth)})", lambda: f"({integer()} + {self.dice.randrange(9)})",
-            lambda: f"coalesce({integer()}, 0)", lambda: f"abs({integer()})", lambda: f"({integer()} % 7)",
-            lambda: f"position('@' in {self.value('text', scope, depth)})", lambda: f"ascii({self.value('text', scope, depth)})",
-            lambda: f"CASE WHEN {self.value('bool', scope, depth)} THEN 1 ELSE 0 END", lambda: f"least({integer()}, {integer()})",
+            lambda: f"length({self.value('text', scope, depth)})",
+            lambda: f"({integer()} + {self.dice.randrange(9)})",
+            lambda: f"coalesce({integer()}, 0)", lambda: f"abs({integer()})",
+            lambda: f"({integer()} % 7)",
+            lambda: f"position('@' in {self.value('text', scope, depth)})",
+            lambda: f"ascii({self.value('text', scope, depth)})",
+            lambda: f"CASE WHEN {self.value('bool', scope, depth)} THEN 1 ELSE 0 END",
+            lambda: f"least({integer()}, {integer()})",
             lambda: f"octet_length({self.value('text', scope, depth)})", lambda: f"-({integer()})",
             lambda: f"({integer()} / nullif({integer()} % 5, 0))",
         ]  # fmt: skip
@@ -164,10 +183,13 @@ class Expressions:
             return self.value("num", scope, depth)
 
         forms: list[Callable[[], str]] = [
-            lambda: f"round({number()}, 1)", lambda: f"({number()} * 2)", lambda: f"coalesce({number()}, 0)",
-            lambda: f"({number()} + {self.value('int', scope, depth)})", lambda: f"extract(year from {self.value('date', scope, depth)})",
+            lambda: f"round({number()}, 1)", lambda: f"({number()} * 2)",
+            lambda: f"coalesce({number()}, 0)",
+            lambda: f"({number()} + {self.value('int', scope, depth)})",
+            lambda: f"extract(year from {self.value('date', scope, depth)})",
             lambda: f"floor({number()})", lambda: f"({self.value('int', scope, depth)} / 4.0)",
-            lambda: f"extract(month from {self.value('date', scope, depth)})", lambda: f"trunc({number()}, -1)",
+            lambda: f"extract(month from {self.value('date', scope, depth)})",
+            lambda: f"trunc({number()}, -1)",
         ]  # fmt: skip
         return self.dice.choice(forms)()
 
@@ -176,8 +198,10 @@ class Expressions:
             return self.value("date", scope, depth)
 
         forms: list[Callable[[], str]] = [
-            lambda: f"date_trunc('month', {date()})::date", lambda: f"({date()} + 31)", lambda: f"coalesce({date()}, date '2000-01-01')",
-            lambda: f"greatest({date()}, date '1980-06-15')", lambda: f"({date()} - interval '1 month')::date",
+            lambda: f"date_trunc('month', {date()})::date", lambda: f"({date()} + 31)",
+            lambda: f"coalesce({date()}, date '2000-01-01')",
+            lambda: f"greatest({date()}, date '1980-06-15')",
+            lambda: f"({date()} - interval '1 month')::date",
             lambda: f"CASE WHEN {self.value('bool', scope, depth)} THEN {date()} END",
         ]  # fmt: skip
         return self.dice.choice(forms)()
@@ -189,14 +213,19 @@ class Expressions:
         kind = self.pick(("text", "int", "num", "date"))
         left = self.value(kind, scope, depth)
         forms: list[Callable[[], str]] = [
-            lambda: f"{text()} LIKE {self.pick(_PATTERNS)}", lambda: f"{text()} ~ {self.pick(_REGEXES)}",
-            lambda: f"{left} IS {self.pick(('NULL', 'NOT NULL'))}", lambda: f"{left} {self.pick(('=', '<', '>=', '<>'))} {self.constant(kind)}",
+            lambda: f"{text()} LIKE {self.pick(_PATTERNS)}",
+            lambda: f"{text()} ~ {self.pick(_REGEXES)}",
+            lambda: f"{left} IS {self.pick(('NULL', 'NOT NULL'))}",
+            lambda: f"{left} {self.pick(('=', '<', '>=', '<>'))} {self.constant(kind)}",
             lambda: f"{left} BETWEEN {self.constant(kind)} AND {self.constant(kind)}",
-            lambda: f"{left} IN ({self.constant(kind)}, {self.constant(kind)})", lambda: f"{text()} = {self.pick(_TEXTS)}",
+            lambda: f"{left} IN ({self.constant(kind)}, {self.constant(kind)})",
+            lambda: f"{text()} = {self.pick(_TEXTS)}",
             lambda: f"{left} = ANY (ARRAY[{self.constant(kind)}, {self.constant(kind)}])",
             lambda: f"{left} IS DISTINCT FROM {self.value(kind, scope, depth)}",
-            lambda: f"{left} < {self.value(kind, scope, depth)}", lambda: f"starts_with({text()}, 'a')",
-            lambda: f"{text()} ILIKE '%EXAMPLE%'", lambda: f"({left}, 1) >= ({self.constant(kind)}, 0)",
+            lambda: f"{left} < {self.value(kind, scope, depth)}",
+            lambda: f"starts_with({text()}, 'a')",
+            lambda: f"{text()} ILIKE '%EXAMPLE%'",
+            lambda: f"({left}, 1) >= ({self.constant(kind)}, 0)",
             lambda: self.special(scope) or f"{text()} > 'f'",
         ]  # fmt: skip
         if depth > 0:
@@ -233,7 +262,8 @@ _CONSTANTS = {"text": "'x'", "int": "1", "num": "1.5", "date": "date '2024-05-05
 #: Kind to the kinds that can stand for it, and how.
 _CASTS: dict[str, dict[str, str]] = {
     "text": {
-        "citext": "{}::text", "uuid": "{}::text", "mood": "{}::text", "inet": "host({})", "texts": "array_to_string({}, ',')",
+        "citext": "{}::text", "uuid": "{}::text", "mood": "{}::text", "inet": "host({})",
+        "texts": "array_to_string({}, ',')",
         "jsonb": "({}->>'mail')", "bytea": "encode({}, 'hex')", "json": "({}::text)",
     },
     "date": {"stamp": "{}::date", "stamptz": "{}::date"},
@@ -241,8 +271,10 @@ _CASTS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 _CONDITIONS = {
     "citext": ("{} = 'NEO'", "{} = 't***@trin'", "{} LIKE '%cy%'", "{} < 'p'"),
-    "texts": ("'t1' = ANY ({})", "{} @> ARRAY['u1']", "cardinality({}) = 2", "{} && ARRAY['t2', 'u0']", "{} IS NULL"),
-    "jsonb": ("{}->>'k' = '3'", "{} ? 'k'", "({}->'list'->>0)::int > 20", "{} @> '{{\"k\": 1}}'", "jsonb_typeof({}) = 'string'"),
+    "texts": ("'t1' = ANY ({})", "{} @> ARRAY['u1']", "cardinality({}) = 2",
+    "{} && ARRAY['t2', 'u0']", "{} IS NULL"),
+    "jsonb": ("{}->>'k' = '3'", "{} ? 'k'", "({}->'list'->>0)::int > 20", "{} @> '{{\"k\": 1}}'",
+    "jsonb_typeof({}) = 'string'"),
     "json": ("({}->>'n')::int > 10", "json_typeof({}) IS NULL"),
     "mood": ("{} = 'happy'", "{} > 'sad'", "{} IS NULL"),
     "uuid": ("{}::text LIKE '0%'", "{} IS NOT NULL"),

@@ -166,7 +166,8 @@ def _alike(left: str, right: str) -> bool:
     """Whether two columns are worth joining: the same name, or both ids of people."""
     ids = {"id", "person_id", "owner_id", "k0"}
     names = {left.rstrip("_"), right.rstrip("_")}
-    return names <= ids or (len(names) == 1 and names <= {"email", "team_id", "city", "level", "name", "domain"}) or names in (
+    return names <= ids or (len(names) == 1 and names <= {"email", "team_id", "city", "level",
+    "name", "domain"}) or names in (
         {"email", "lead_email"}, {"email", "first_email"}, {"domain", "email"}, {"c1", "email"},
     )  # fmt: skip
 

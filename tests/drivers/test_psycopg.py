@@ -109,7 +109,8 @@ def test_binary_parameters_of_many_types(db: psycopg.Connection) -> None:
     from psycopg.types.json import Jsonb
 
     values = (
-        1, 2**40, 1.5, Decimal("12.34"), "zürich ☃", b"\x00\xff", True, None, datetime.date(2024, 2, 29),
+        1, 2**40, 1.5, Decimal("12.34"), "zürich ☃", b"\x00\xff", True, None,
+        datetime.date(2024, 2, 29),
         datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), UUID(int=7), [1, 2, None],
         Jsonb({"a": [1, None]}),
     )  # fmt: skip

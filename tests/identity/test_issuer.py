@@ -112,7 +112,8 @@ CHALLENGE = (
 )
 BACK = "http://127.0.0.1:8642/sign-in/callback"
 ASKED = {
-    "response_type": "code", "client_id": CONSOLE_CLIENT, "redirect_uri": BACK, "scope": "openid email",
+    "response_type": "code", "client_id": CONSOLE_CLIENT, "redirect_uri": BACK,
+    "scope": "openid email",
     "state": "s", "nonce": "n", "code_challenge": CHALLENGE, "code_challenge_method": "S256",
 }  # fmt: skip
 
@@ -172,10 +173,14 @@ def test_a_code_of_somebody_else(issuer: DevIssuer, changes: dict[str, str]) -> 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"client_id": "other"}, {"redirect_uri": "https://evil.example/sign-in/callback"}, {"response_type": "token"},
-        {"redirect_uri": "http://127.0.0.1:1/other"}, {"redirect_uri": "http://127.0.0.1:80\r\n80/sign-in/callback"},
-        {"redirect_uri": BACK + "?x=1"}, {"redirect_uri": "http://a@127.0.0.1/sign-in/callback"}, {"scope": "email"},
-        {"code_challenge_method": "plain"}, {"code_challenge": ""}, {"as": "claude-agent"}, {"as": "nobody"},
+        {"client_id": "other"}, {"redirect_uri": "https://evil.example/sign-in/callback"},
+        {"response_type": "token"},
+        {"redirect_uri": "http://127.0.0.1:1/other"},
+        {"redirect_uri": "http://127.0.0.1:80\r\n80/sign-in/callback"},
+        {"redirect_uri": BACK + "?x=1"}, {"redirect_uri": "http://a@127.0.0.1/sign-in/callback"},
+        {"scope": "email"},
+        {"code_challenge_method": "plain"}, {"code_challenge": ""}, {"as": "claude-agent"},
+        {"as": "nobody"},
     ],
 )  # fmt: skip
 def test_requests_that_are_not_answered(issuer: DevIssuer, changes: dict[str, str]) -> None:

@@ -34,7 +34,8 @@ def test_what_it_prints_works(make_door: MakeDoor, secret: str) -> None:
     """The configuration, and the commands, run by a shell as they are printed."""
     env = {**os.environ, "SALLYPORT_CLIENT_SECRET": secret}
     process = subprocess.Popen(
-        [*_SALLYPORT, "issuer", "--listen", "127.0.0.1:0", "--client", "claude=agents,staff", "--client", "dana=dba"],
+        [*_SALLYPORT, "issuer", "--listen", "127.0.0.1:0", "--client", "claude=agents,staff",
+        "--client", "dana=dba"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
     )  # fmt: skip
     try:

@@ -161,8 +161,10 @@ def test_a_setting_in_the_same_pipeline(gateway: Gateway, dana: Desk, database: 
     with Raw(gateway) as raw:
         raw.login()
         raw.send(
-            frontend.parse("", "SET DateStyle = 'ISO, DMY'"), frontend.bind("", ""), frontend.execute(""),
-            frontend.parse("", dated(120)), frontend.bind("", ""), frontend.execute(""), frontend.sync(),
+            frontend.parse("", "SET DateStyle = 'ISO, DMY'"), frontend.bind("", ""),
+            frontend.execute(""),
+            frontend.parse("", dated(120)), frontend.bind("", ""), frontend.execute(""),
+            frontend.sync(),
         )  # fmt: skip
         error = next(m for m in raw.until("Z") if m[:1] == b"E")
         assert b"[SP1003]" in error and b"same pipeline" in error
@@ -227,7 +229,8 @@ def test_the_same_bytes_in_another_format(gateway: Gateway, dana: Desk, database
 
     def run(raw: Raw, code: int) -> str:
         raw.send(
-            frontend.parse("", "DELETE FROM later WHERE id = $1::int4"), frontend.bind("", "", [b"0140"], [code]),
+            frontend.parse("", "DELETE FROM later WHERE id = $1::int4"),
+            frontend.bind("", "", [b"0140"], [code]),
             frontend.execute(""), frontend.sync(),
         )  # fmt: skip
         return b"".join(raw.until("Z")).decode("utf-8", "replace")
@@ -254,7 +257,8 @@ def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: 
 
     def run(raw: Raw, type_: int) -> str:
         raw.send(
-            frontend.parse("", text, [type_]), frontend.bind("", "", [b"x  "]), frontend.execute(""), frontend.sync(),
+            frontend.parse("", text, [type_]), frontend.bind("", "", [b"x  "]),
+            frontend.execute(""), frontend.sync(),
         )  # fmt: skip
         return b"".join(raw.until("Z")).decode("utf-8", "replace")
 

@@ -65,26 +65,31 @@ WAYS = {
         (P("", "{}"), S), (P("", "SELECT nothing"), P("", HARMLESS), S, B("", ""), E(""), S),
     ),
     "a named Parse that is skipped": (
-        (P("s", "{}"), S), (B("", "nothing"), C(b"S", "s"), P("s", HARMLESS), S, B("", "s"), E(""), S),
+        (P("s", "{}"), S), (B("", "nothing"), C(b"S", "s"), P("s", HARMLESS), S, B("", "s"), E(""),
+        S),
     ),
     "a failing cast skips it": (
         (P("s", "{}"), P("f", "SELECT 1/$1::int"), S),
         (B("", "f", [b"0"]), E(""), C(b"S", "s"), P("s", HARMLESS), S, B("", "s"), E(""), S),
     ),
     "PREPARE of a name": ((P("s", "{}"), S), (Q(f"PREPARE s AS {HARMLESS}"), Q("EXECUTE s"))),
-    "PREPARE of a name, then Bind": ((P("s", "{}"), S), (Q(f"PREPARE s AS {HARMLESS}"), B("", "s"), E(""), S)),
+    "PREPARE of a name, then Bind": ((P("s", "{}"), S),
+    (Q(f"PREPARE s AS {HARMLESS}"), B("", "s"), E(""), S)),
     "a Parse of a name, then EXECUTE": ((P("s", "{}"), S), (P("s", HARMLESS), S, Q("EXECUTE s"))),
     "DEALLOCATE that fails": (
-        (P("s", "{}"), S), (Q("SELECT 1/0; DEALLOCATE s"), P("s", HARMLESS), S, B("", "s"), E(""), S),
+        (P("s", "{}"), S), (Q("SELECT 1/0; DEALLOCATE s"), P("s", HARMLESS), S, B("", "s"), E(""),
+        S),
     ),
-    "EXPLAIN ANALYZE EXECUTE": ((P("s", "{}"), S), (Q("PREPARE s AS SELECT 1"), Q("EXPLAIN ANALYZE EXECUTE s"))),
+    "EXPLAIN ANALYZE EXECUTE": ((P("s", "{}"), S),
+    (Q("PREPARE s AS SELECT 1"), Q("EXPLAIN ANALYZE EXECUTE s"))),
     "a second Bind of a portal": (
         (Q("BEGIN"), P("s", "{}"), P("a", HARMLESS), B("p", "s"), S, Q("SAVEPOINT one")),
         (B("p", "a"), S, Q("ROLLBACK TO one"), E("p"), S, Q("COMMIT")),
     ),
     "DECLARE over a portal": (
         (Q("BEGIN"), P("s", "{}"), B("p", "s"), S, Q("SAVEPOINT one")),
-        (Q("DECLARE p CURSOR FOR SELECT 1"), Q("ROLLBACK TO one"), Q("FETCH ALL FROM p"), Q("COMMIT")),
+        (Q("DECLARE p CURSOR FOR SELECT 1"), Q("ROLLBACK TO one"), Q("FETCH ALL FROM p"),
+        Q("COMMIT")),
     ),
     "a Parse that the first one answers": (
         (), (P("s", "{}"), S, P("s", HARMLESS), S, B("", "s"), E(""), S),

@@ -210,9 +210,11 @@ def place(issuer: DevIssuer, postgres: Server) -> Iterator[Place]:
                     {"url": url, "secret": secret(HOOK_SECRET)},
                     {"url": second, "secret": secret(HOOK_SECRET), "events": ["denied"]},
                 ],
-                "mail": {"host": "127.0.0.1", "port": port, "tls": "none", "from": "sallyport@example.com",
+                "mail": {"host": "127.0.0.1", "port": port, "tls": "none",
+                "from": "sallyport@example.com",
                          "to": ["dba@example.com", "lead@example.com"]},
-                "slack": {"signing_secret": secret(SIGNING_SECRET), "bot_token": secret(TOKEN), "channel": CHANNEL,
+                "slack": {"signing_secret": secret(SIGNING_SECRET), "bot_token": secret(TOKEN),
+                "channel": CHANNEL,
                           "team": TEAM, "api": double.url, "people": people},
                 "identities": {"aliases": [["claude-agent", "olga@example.com"]]},
                 "limits": {"open_per_subject": 2},
@@ -288,7 +290,8 @@ def forged(place: Place, body: bytes) -> list[tuple[str, dict[str, str], bytes]]
         ("no signature", bare, body),
         ("another secret", place.slack.headers(body, secret="guessed"), body),
         ("too old", old, body),
-        ("old, with a new timestamp", old | {"X-Slack-Request-Timestamp": good["X-Slack-Request-Timestamp"]}, body),
+        ("old, with a new timestamp",
+        old | {"X-Slack-Request-Timestamp": good["X-Slack-Request-Timestamp"]}, body),
         ("another body", good, body.replace(b"UVERA", b"UDANA")),
         ("another body, appended", good, body + b"&payload=x"),
     ]  # fmt: skip
@@ -307,7 +310,8 @@ def test_nobody_else_decides(place: Place) -> None:
     for name, headers, body in forged(place, place.slack.click("UVERA", APPROVE)):
         assert post(headers, body) == 401, name
     for user, why in {
-        "USTRANGER": "does not know", "UVERA": "reviewer", "USELF": "your own", "UALIAS": "your own",
+        "USTRANGER": "does not know", "UVERA": "reviewer", "USELF": "your own",
+        "UALIAS": "your own",
     }.items():  # fmt: skip
         told = len(place.slack.ephemerals)
         assert place.slack.send(place.console, place.slack.click(user, APPROVE)).status_code == 200

@@ -85,8 +85,10 @@ _PARSED = [
 ]
 _PLAIN = [
     *_PREPARED, *_PREPARED, *_PREPARED, *_PARSED,
-    *(frontend.query(q) for q in (SECRET, MASKED, PUBLIC, "SELECT id, ssn FROM customers WHERE id = 7") * 2),
-    *(frontend.parse(name, q) + frontend.sync() for q in (SECRET, MASKED, PUBLIC) for name in ("", "s")),
+    *(frontend.query(q) for q in (SECRET, MASKED, PUBLIC,
+    "SELECT id, ssn FROM customers WHERE id = 7") * 2),
+    *(frontend.parse(name, q) + frontend.sync() for q in (SECRET, MASKED, PUBLIC) for name in ("",
+    "s")),
 ]  # fmt: skip
 
 CHANGE = "UPDATE products SET stock = 1 WHERE id = 1"

@@ -273,10 +273,12 @@ def test_a_write_chooses_rows_by_masks_where_write_filter_says_so(agent: Session
         ("INSERT INTO m.people (id, mail, born, note) VALUES (9, 'x@y.example', now(), 'n')", ""),
         ("INSERT INTO m.people (id, code) VALUES (9, 'c1')", "SP1201"),
         ("INSERT INTO m.people (id, code) VALUES (9, 'c1') ON CONFLICT DO NOTHING", "SP1201"),
-        ("INSERT INTO m.people (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET mail = 'x'", "SP1201"),
+        ("INSERT INTO m.people (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET mail = 'x'",
+        "SP1201"),
         ("INSERT INTO m.people (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET note = 'x'", ""),
         ("MERGE INTO m.people p USING (VALUES (1)) v(id) ON p.id = v.id WHEN MATCHED THEN UPDATE SET mail = 'x'", "SP1201"),
-        ("MERGE INTO m.people p USING (VALUES (1)) v(id) ON p.mail = 'x' WHEN MATCHED THEN DELETE", "SP1201"),
+        ("MERGE INTO m.people p USING (VALUES (1)) v(id) ON p.mail = 'x' WHEN MATCHED THEN DELETE",
+        "SP1201"),
     ],
 )  # fmt: skip
 def test_changing_a_masked_column(agent: Session, sql: str, code: str) -> None:

@@ -79,8 +79,10 @@ def test_what_stands_behind_a_new_path_is_judged_by_it(raw: Raw) -> None:
         run_of(b"set search_path = shown, public"),
         run_of(b"set search_path = hidden, public"),
     )
-    assert asked(raw, to_shown, run_of(READ), to_hidden, run_of(READ), to_shown, run_of(READ), frontend.sync()) == [
-        "CSET", "OPEN", "CSELECT 1", "CSET", "[REDACTED]", "CSELECT 1", "CSET", "OPEN", "CSELECT 1", "ZI",
+    assert asked(raw, to_shown, run_of(READ), to_hidden, run_of(READ), to_shown, run_of(READ),
+    frontend.sync()) == [
+        "CSET", "OPEN", "CSELECT 1", "CSET", "[REDACTED]", "CSELECT 1", "CSET", "OPEN", "CSELECT 1",
+        "ZI",
     ]  # fmt: skip
     named = frontend.parse(b"n", READ), frontend.bind(b"", b"n"), frontend.execute(b"")
     assert asked(raw, *named, to_hidden, frontend.sync()) == ["OPEN", "CSELECT 1", "CSET", "ZI"]

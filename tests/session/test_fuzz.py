@@ -65,7 +65,8 @@ def conversation(
 ) -> st.SearchStrategy[list[bytes]]:
     """Well-formed messages; now and then a whole Parse, Bind, Execute, Sync."""
     one = st.one_of(
-        st.builds(lambda parts: frontend.query("; ".join(parts)), st.lists(text, min_size=1, max_size=3)),
+        st.builds(lambda parts: frontend.query("; ".join(parts)),
+        st.lists(text, min_size=1, max_size=3)),
         st.builds(frontend.parse, NAMES, text),
         st.builds(frontend.bind, portals, NAMES),
         st.builds(frontend.describe, st.just(b"S"), NAMES),
@@ -77,7 +78,8 @@ def conversation(
         st.just(frontend.sync()),
         st.just(frontend.flush()),
         st.builds(
-            lambda n, p, q: frontend.parse(n, q) + frontend.bind(p, n) + frontend.execute(p) + frontend.sync(),
+            lambda n, p, q: frontend.parse(n, q) + frontend.bind(p,
+            n) + frontend.execute(p) + frontend.sync(),
             NAMES, portals, text,
         ),
         st.builds(lambda n: frontend.bind("", n) + frontend.execute("") + frontend.sync(), NAMES),
@@ -198,10 +200,13 @@ WORDS: list[bytes] = [
     *(frontend.query(f"DECLARE c CURSOR WITH HOLD FOR {q}") for q in (SECRET, MASKED, PUBLIC)),
     *(frontend.query(f"PREPARE s AS {q}") for q in (SECRET, MASKED, PUBLIC)),
     *(frontend.parse("s", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c")),
-    *(frontend.parse("", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c", COPY_IN)),
-    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN", "ROLLBACK", SET_PATH, "TABLE nowhere", COPY_IN, SECRET, MASKED, PUBLIC)),
+    *(frontend.parse("", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c",
+    COPY_IN)),
+    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN",
+    "ROLLBACK", SET_PATH, "TABLE nowhere", COPY_IN, SECRET, MASKED, PUBLIC)),
     *(frontend.bind(portal, name) for portal in ("", "c") for name in ("", "s")),
-    frontend.close(b"S", "s"), frontend.close(b"P", "c"), frontend.bind("", "nothing"), frontend.copy_done(),
+    frontend.close(b"S", "s"), frontend.close(b"P", "c"), frontend.bind("", "nothing"),
+    frontend.copy_done(),
     *_RUN, frontend.sync(), frontend.sync(), frontend.sync(),
 ]  # fmt: skip
 

@@ -20,7 +20,8 @@ from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 
-_FIELDS = [getattr(pq.DiagnosticField, name) for name in ("MESSAGE_PRIMARY", "MESSAGE_DETAIL", "MESSAGE_HINT", "CONTEXT")]  # fmt: skip
+_FIELDS = [getattr(pq.DiagnosticField, name) for name in ("MESSAGE_PRIMARY", "MESSAGE_DETAIL",
+"MESSAGE_HINT", "CONTEXT")]  # fmt: skip
 
 
 #: Of several masked columns a refusal names one, and which depends on OIDs.

@@ -36,7 +36,8 @@ _NOT_CLASSIFIED = {"plpgsql", "plperl", "plperlu", "plpython3u", "pltcl", "pltcl
     "address_standardizer_data_us",
 }  # fmt: skip
 #: Control files without a script or a library that these servers have.
-_CANNOT_BE_MADE = ("_plperl", "_plperlu", "_plpython2u", "_plpython3u", "_plpythonu", "-3", "plperl", "plperlu", "plpython3u")  # fmt: skip
+_CANNOT_BE_MADE = ("_plperl", "_plperlu", "_plpython2u", "_plpython3u", "_plpythonu", "-3",
+"plperl", "plperlu", "plpython3u")  # fmt: skip
 #: Neither C nor one SELECT: users' functions as far as the gateway can tell, so the policy must
 #: name them.
 _FOR_POLICY = {
@@ -64,7 +65,8 @@ _SINCE = {
     ("pgcrypto", "fips_mode"): 18,
 }
 _NAMED = [
-    "pgcrypto", "citext", "hstore", "pg_trgm", "uuid-ossp", "ltree", "unaccent", "tablefunc", "dblink",
+    "pgcrypto", "citext", "hstore", "pg_trgm", "uuid-ossp", "ltree", "unaccent", "tablefunc",
+    "dblink",
     "postgres_fdw", "lo", "file_fdw", "pageinspect", "pg_stat_statements",
 ]  # fmt: skip
 

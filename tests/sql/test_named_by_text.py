@@ -18,7 +18,8 @@ from tests.targets.query import catalog_of, simple_query
 
 LONG = "s" * 63
 SEQUENCES = (
-    "sq", '"Sq"', '"SQ"', "sq_longer", '"sq "', '"a.b"', '"12345"', '"é"', '"É"', '"ß"', '"x""y"', '"s"', LONG,
+    "sq", '"Sq"', '"SQ"', "sq_longer", '"sq "', '"a.b"', '"12345"', '"é"', '"É"', '"ß"', '"x""y"',
+    '"s"', LONG,
 )  # fmt: skip
 
 SETUP = """
@@ -61,21 +62,33 @@ def facts(snapshot: CatalogSnapshot, sql: str) -> StatementFacts:
 
 
 ARGUMENTS = (
-    "'sq'", "'public.sq'", "'SQ'", "'Public.Sq'", "'\"Sq\"'", "'\"SQ\"'", "'public.\"Sq\"'", "'sq_longer'",
-    "'sq'::text", "'sq'::regclass", "'public.sq'::varchar", "'public.sq'::regclass", "'sq'::text::regclass",
-    "'public.sq_longer'::varchar(9)", "'sq_longer'::varchar(2)", "'sq_longer'::char(2)", "'sq '::bpchar",
+    "'sq'", "'public.sq'", "'SQ'", "'Public.Sq'", "'\"Sq\"'", "'\"SQ\"'", "'public.\"Sq\"'",
+    "'sq_longer'",
+    "'sq'::text", "'sq'::regclass", "'public.sq'::varchar", "'public.sq'::regclass",
+    "'sq'::text::regclass",
+    "'public.sq_longer'::varchar(9)", "'sq_longer'::varchar(2)", "'sq_longer'::char(2)",
+    "'sq '::bpchar",
     "'sq_longer'::\"char\"", "'sq_longer'::short", "'sq'::plain", "'sq'::name", "'sq'::name::text",
     f"'{LONG}'", f"'{LONG}xyz'", f"'{LONG}xyz'::name", f"'{LONG}xyz'::name::text",
     "'sq'::regclass::text", "'\"Sq\"'::regclass::text", "'sq' || ''", "concat('s', 'q')", "tag()",
-    "pg_get_serial_sequence('owners', 'id')", "pg_get_serial_sequence('OWNERS', 'Id')", "pg_get_serial_sequence('owners', 'ID')",
-    "pg_get_serial_sequence('public.owners', 'plain')", "pg_get_serial_sequence('owners', 'two')", "pg_get_serial_sequence('owners'::text, 'id'::text)",
-    "pg_get_serial_sequence('\"Owners\"', 'id')", "pg_get_serial_sequence('other.owners', 'id')::regclass", "pg_get_serial_sequence('owners', 'idd'::varchar(2))",
-    "pg_get_serial_sequence('ownersx'::varchar(6), 'id')", "pg_get_serial_sequence('owners'::regclass::text, 'id')", "pg_get_serial_sequence('owners', 'id'::name)",
-    "pg_get_serial_sequence('owners', 'id')::varchar(8)", "pg_get_serial_sequence('owners', 'i' || 'd')",
+    "pg_get_serial_sequence('owners', 'id')", "pg_get_serial_sequence('OWNERS', 'Id')",
+    "pg_get_serial_sequence('owners', 'ID')",
+    "pg_get_serial_sequence('public.owners', 'plain')", "pg_get_serial_sequence('owners', 'two')",
+    "pg_get_serial_sequence('owners'::text, 'id'::text)",
+    "pg_get_serial_sequence('\"Owners\"', 'id')",
+    "pg_get_serial_sequence('other.owners', 'id')::regclass",
+    "pg_get_serial_sequence('owners', 'idd'::varchar(2))",
+    "pg_get_serial_sequence('ownersx'::varchar(6), 'id')",
+    "pg_get_serial_sequence('owners'::regclass::text, 'id')",
+    "pg_get_serial_sequence('owners', 'id'::name)",
+    "pg_get_serial_sequence('owners', 'id')::varchar(8)",
+    "pg_get_serial_sequence('owners', 'i' || 'd')",
     "lower('SQ')", "'12345'", "'\"12345\"'", "'0012345'", "'a.b'", "'\"a.b\"'", "' sq '", "'sq. '",
-    "'\"sq \"'", "'sq '", "'É'", "'é'", "'\"É\"'", "'ß'", "'\"x\"\"y\"'", "'public . sq'", "'sq_longer'::varchar(9)::text",
+    "'\"sq \"'", "'sq '", "'É'", "'é'", "'\"É\"'", "'ß'", "'\"x\"\"y\"'", "'public . sq'",
+    "'sq_longer'::varchar(9)::text",
     "'sq'::cstring::text", "(array['sq'])[1]", "(select 'sq')", "coalesce(null, 'sq')", "'S'",
-    "'public.sq'::xml::text", "e's\\x71'", "u&'s\\0071'", "$$sq$$", "'-'", "''", "'named_by_text.public.sq'",
+    "'public.sq'::xml::text", "e's\\x71'", "u&'s\\0071'", "$$sq$$", "'-'", "''",
+    "'named_by_text.public.sq'",
 )  # fmt: skip
 
 
@@ -134,9 +147,12 @@ def test_a_name_that_is_looked_up_at_run_time_says_so(snapshot: CatalogSnapshot)
 
 
 PATHS = (
-    "'tenant_100'", "'tenant_100'::text", "'tenant_10000'::varchar(10)", "'tenant_10000'::varchar", "'tenant_10000'::char(10)",
-    "'tenant_10000'::bpchar", "'tenant_100'::name", "'tenant_100'::name::text", "'tenant_100'::short::text", "'tenant_10000'::short",
-    "'tenant_100' || ''", "'TENANT_100'", "'\"TENANT_100\"'", "'tenant_100, public'", "'tenant_100'::plain", "'tenant_10000'::\"char\"",
+    "'tenant_100'", "'tenant_100'::text", "'tenant_10000'::varchar(10)", "'tenant_10000'::varchar",
+    "'tenant_10000'::char(10)",
+    "'tenant_10000'::bpchar", "'tenant_100'::name", "'tenant_100'::name::text",
+    "'tenant_100'::short::text", "'tenant_10000'::short",
+    "'tenant_100' || ''", "'TENANT_100'", "'\"TENANT_100\"'", "'tenant_100, public'",
+    "'tenant_100'::plain", "'tenant_10000'::\"char\"",
     "'tenant_10000'::varchar(10)::text", f"'{'t' * 70}'", f"'{'t' * 70}'::name",
 )  # fmt: skip
 

@@ -113,16 +113,22 @@ def trees(sql: bytes) -> tuple[Any, Any]:
 
 
 SHORTENED = [
-    ("insert into t values (1,'a'),(2,'b'),(3,'c'),(4,'d')", "insert into t values (1,'a'),(2,'b')"),
+    ("insert into t values (1,'a'),(2,'b'),(3,'c'),(4,'d')",
+    "insert into t values (1,'a'),(2,'b')"),
     ("insert into t values (1),(2),(3),('x'),(4)", "insert into t values (1),(2) ,('x')"),
     ("values (1,now()),(2,now()),(3,now()),(4,f())", "values (1,now()),(2,now()) ,(4,f())"),
-    ("values (default,-1.5),(default,-2.5),(default,-7.25)", "values (default,-1.5),(default,-2.5)"),
-    ("values ('a'::date),('b'::date),('c'::date),('d'::int)", "values ('a'::date),('b'::date) ,('d'::int)"),
+    ("values (default,-1.5),(default,-2.5),(default,-7.25)",
+    "values (default,-1.5),(default,-2.5)"),
+    ("values ('a'::date),('b'::date),('c'::date),('d'::int)",
+    "values ('a'::date),('b'::date) ,('d'::int)"),
     ("values ($1,e'\\''),($3,'x'),($5,'y')", "values ($1,e'\\''),($3,'x')"),
-    ("select 1 where a in (1,2,3,'x',4,9999999999,5)", "select 1 where a in (1,2 ,'x' ,9999999999 )"),
-    ("select 1 where a not in (1,2,3) and b in (4,5,6)", "select 1 where a not in (1,2 ) and b in (4,5 )"),
+    ("select 1 where a in (1,2,3,'x',4,9999999999,5)",
+    "select 1 where a in (1,2 ,'x' ,9999999999 )"),
+    ("select 1 where a not in (1,2,3) and b in (4,5,6)",
+    "select 1 where a not in (1,2 ) and b in (4,5 )"),
     ("select array[1,2,3], array['a','b','c']", "select array[1,2 ], array['a','b' ]"),
-    ("values ((select 1)),(1),(2),(3),((select 2)),(4)", "values ((select 1)),(1),(2) ,((select 2)),(4)"),
+    ("values ((select 1)),(1),(2),(3),((select 2)),(4)",
+    "values ((select 1)),(1),(2) ,((select 2)),(4)"),
     ("values (1),(2)/*,(3)*/,(4)-- ,(5)\n,(6)", "values (1),(2)"),
     ("values ($1,$9),($2,$9),($3,$9),($4,$9),(5,$9)", "values ($1,$9),($2,$9) ,(5,$9)"),
 ]  # fmt: skip

@@ -40,7 +40,8 @@ def test_dollar_signs_of_a_mask_are_no_parameters() -> None:
     ]
     parts = template.pieces(Rewritten(original, cuts))
     assert parts == (
-        b"select ", 0, b""", (case when "a$1" = '$2' then """, 1, b" end) from t where id=", 1, b" limit 1",
+        b"select ", 0, b""", (case when "a$1" = '$2' then """, 1, b" end) from t where id=", 1,
+        b" limit 1",
     )  # fmt: skip
     assert (
         template.filled(parts, b"select 'x', email from t where id=7")

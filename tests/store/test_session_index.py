@@ -26,7 +26,8 @@ from tests.support.waiting import wait_for
 
 def row(id_: str, **changes: object) -> SessionRow:
     fields: dict[str, object] = {
-        "subject": "agent", "issuer": "https://idp", "groups": ("a", "b"), "agent": "claude", "label": "bob",
+        "subject": "agent", "issuer": "https://idp", "groups": ("a", "b"), "agent": "claude",
+        "label": "bob",
         "target": "shop", "client": "127.0.0.1:1", "application": "psql", "started": 1.0,
     }  # fmt: skip
     return SessionRow(id=id_, **{**fields, **changes})  # type: ignore[arg-type]

@@ -44,10 +44,14 @@ TEXTS = (
 QUERIES = [
     SessionQuery(**given)  # type: ignore[arg-type]
     for given in (
-        {"text": "from ORDERS"}, {"text": "from  orders\n where"}, {"text": "%_"}, {"text": "0%_o"}, {"text": "0x_o"},
-        {"text": "ssn"}, {"text": "ssn", "verdict": "allow"}, {"verdict": "deny"}, {"verdict": "hold"},
-        {"relation": "orders"}, {"relation": "Public.Customers"}, {"relation": "order"}, {"relation": "%"},
-        {"relation": "orders", "text": "ssn"}, {"relation": "ublic.orders"}, {"text": "\\"}, {"text": "'"},
+        {"text": "from ORDERS"}, {"text": "from  orders\n where"}, {"text": "%_"}, {"text": "0%_o"},
+        {"text": "0x_o"},
+        {"text": "ssn"}, {"text": "ssn", "verdict": "allow"}, {"verdict": "deny"},
+        {"verdict": "hold"},
+        {"relation": "orders"}, {"relation": "Public.Customers"}, {"relation": "order"},
+        {"relation": "%"},
+        {"relation": "orders", "text": "ssn"}, {"relation": "ublic.orders"}, {"text": "\\"},
+        {"text": "'"},
     )
 ]  # fmt: skip
 

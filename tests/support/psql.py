@@ -38,7 +38,8 @@ def run_psql(
     The password is part of the DSN and so visible to other users of the machine: test tokens only.
     """
     command = [
-        client_program("psql", tls="sslmode=disable" not in dsn), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
+        client_program("psql", tls="sslmode=disable" not in dsn), "--no-psqlrc", "--quiet",
+        "--no-align", "--tuples-only",
         "--set=VERBOSITY=verbose", f"--dbname={dsn}", *arguments,
     ]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
@@ -60,7 +61,8 @@ class Psql:
         env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         env |= {"PGPASSWORD": token, "PGSSLMODE": "disable", "PGAPPNAME": application}
         command = [
-            client_program("psql"), "--no-psqlrc", "--no-password", "--set=VERBOSITY=verbose", "--host=127.0.0.1",
+            client_program("psql"), "--no-psqlrc", "--no-password", "--set=VERBOSITY=verbose",
+            "--host=127.0.0.1",
             f"--port={port}", f"--username={user}", "--dbname=shop",
         ]  # fmt: skip
         self.process = subprocess.Popen(

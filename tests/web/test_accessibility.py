@@ -60,7 +60,8 @@ def console(
 def _long_session(world: World) -> None:
     """Texts and names that are long: in one word, and in many lines."""
     who = replace(
-        Subject("service-account:" + "very-long-" * 12, "https://idp.example.com", frozenset({"agents"})),
+        Subject("service-account:" + "very-long-" * 12, "https://idp.example.com",
+        frozenset({"agents"})),
         agent="claude-code/" + "1.2.3-build-" * 6, label="a label " * 20,
     )  # fmt: skip
     session = world.recorder.open_session(
@@ -79,8 +80,10 @@ def _long_session(world: World) -> None:
     word = "SELECT '" + "x" * 3000 + "'"
     for number, sql in enumerate((wide, high, word), 1):
         session.statement(judged(
-            number, sql, outcome="allow", rule="a rule with a rather long name that says what it is for",
-            relations=("public.orders",), masked=tuple(f"public.customers.column_{n}" for n in range(30)),
+            number, sql, outcome="allow",
+            rule="a rule with a rather long name that says what it is for",
+            relations=("public.orders",),
+            masked=tuple(f"public.customers.column_{n}" for n in range(30)),
         ))  # fmt: skip
         session.complete(number, "SELECT 1", 1234567, "", 12.5)
     session.end("terminated")

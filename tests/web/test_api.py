@@ -213,7 +213,8 @@ def everything(issuer: DevIssuer, place: World) -> dict[str, str]:
     """Headers of somebody with every role."""
     token = issuer.sign(
         {
-            "iss": issuer.url, "sub": "fuzz", "aud": "sallyport", "exp": 4_000_000_000, "email": "fuzz@example.com",
+            "iss": issuer.url, "sub": "fuzz", "aud": "sallyport", "exp": 4_000_000_000,
+            "email": "fuzz@example.com",
             "groups": ["staff", "dba", "audit", "ops"],
         }
     )  # fmt: skip
@@ -239,7 +240,8 @@ def test_the_fuzzer_finds_nothing(place: World, everything: dict[str, str], oper
         def fuzz(case: schemathesis.Case) -> None:
             answer = case.call(headers=everything)
             wanted = [
-                checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
+                checks.not_a_server_error, checks.status_code_conformance,
+                checks.content_type_conformance,
                 checks.response_schema_conformance,
             ]  # fmt: skip
             if answer.status_code != 413:  # that is a refusal, too

@@ -135,8 +135,10 @@ def test_a_token_made_for_another_sign_in(
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
-        ("/sessions?x=1", "/sessions?x=1"), ("//evil.example", "/"), ("/\\evil.example", "/"), ("https://evil.example", "/"),
-        ("/a\r\nSet-Cookie: x", "/"), ("/sign-out", "/"), ("", "/"), ("/\t/evil.example", "/"), ("/a\\b", "/"),
+        ("/sessions?x=1", "/sessions?x=1"), ("//evil.example", "/"), ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/a\r\nSet-Cookie: x", "/"), ("/sign-out", "/"), ("", "/"), ("/\t/evil.example", "/"),
+        ("/a\\b", "/"),
     ],
 )  # fmt: skip
 def test_nobody_is_sent_elsewhere(asked: str, given: str) -> None:
@@ -163,9 +165,11 @@ def test_no_role_is_403(client: TestClient) -> None:
     ("role", "path", "status"),
     [
         ("viewer", "/", 200), ("viewer", "/sessions", 200), ("viewer", "/sessions/s_first", 403),
-        ("viewer", "/sessions/s_first/replay", 403), ("viewer", "/approvals", 200), ("viewer", "/targets", 200),
+        ("viewer", "/sessions/s_first/replay", 403), ("viewer", "/approvals", 200),
+        ("viewer", "/targets", 200),
         ("reviewer", "/sessions/s_first", 200), ("reviewer", "/sessions/s_first/replay", 403),
-        ("auditor", "/sessions/s_first/replay", 200), ("auditor", "/sessions/s_first/replay/steps", 200),
+        ("auditor", "/sessions/s_first/replay", 200),
+        ("auditor", "/sessions/s_first/replay/steps", 200),
         ("operator", "/sessions/s_first", 200), ("operator", "/sessions/s_first/replay", 403),
     ],
 )  # fmt: skip

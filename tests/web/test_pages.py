@@ -32,10 +32,12 @@ MakeBrowser = Callable[[str], Browser]
 @pytest.mark.parametrize(
     ("role", "path"),
     [
-        ("viewer", "/"), ("viewer", "/overview/live"), ("viewer", "/policy"), ("viewer", "/targets"),
+        ("viewer", "/"), ("viewer", "/overview/live"), ("viewer", "/policy"),
+        ("viewer", "/targets"),
         ("viewer", "/sessions?subject=claude+%3C"), ("auditor", "/sessions/s_first"),
         ("auditor", "/sessions/s_first/replay"), ("auditor", "/sessions/s_first/replay/steps"),
-        ("operator", "/sessions/s_first"), ("reviewer", "/approvals"), ("reviewer", "/approvals/REQUEST"),
+        ("operator", "/sessions/s_first"), ("reviewer", "/approvals"),
+        ("reviewer", "/approvals/REQUEST"),
         ("reviewer", "/approvals/REQUEST/status"),
     ],
 )  # fmt: skip
@@ -132,8 +134,10 @@ def test_sessions_come_in_pages(browser: MakeBrowser) -> None:
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ("subject=bot-1", 33), ("subject=BOT-1", 33), ("subject=%25", 0), ("verdict=refused", 11), ("target=nowhere", 0),
-        ("status=live", 0), ("until=2001-01-01T00:00", 0), ("since=2001-01-01T00:00&subject=bot-2", 33),
+        ("subject=bot-1", 33), ("subject=BOT-1", 33), ("subject=%25", 0), ("verdict=refused", 11),
+        ("target=nowhere", 0),
+        ("status=live", 0), ("until=2001-01-01T00:00", 0),
+        ("since=2001-01-01T00:00&subject=bot-2", 33),
     ],
 )  # fmt: skip
 def test_search(browser: MakeBrowser, query: str, count: int) -> None:

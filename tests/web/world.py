@@ -148,7 +148,8 @@ class FakeGateway:
         )
         return [
             TargetStatus(
-                "shop", "db.internal:5432", "shop", True, "", CATALOG.epoch, 180004, 11, 2, (masked,),
+                "shop", "db.internal:5432", "shop", True, "", CATALOG.epoch, 180004, 11, 2,
+                (masked,),
                 (ClassifiedColumn(f"public.notes.{EVIL}", ("pii.note", EVIL)),), (EVIL,),
             ),
             TargetStatus("warehouse", "10.0.0.9:5432", "dw", False, f"cannot be reached {EVIL}"),
@@ -223,8 +224,10 @@ class World:
         sql = f"UPDATE orders SET status = 'x' WHERE id = {number}"
         binding = replace(BINDING, sql=sql, sent=sql, session=self.ids[0])
         return self.approvals.ask(
-            binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0,
-            mode="wait", kind="update", touches=("update public.orders",), **changes,  # type: ignore[arg-type]
+            binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1,
+            expires_seconds=900.0,
+            mode="wait", kind="update", touches=("update public.orders",),
+            **changes,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
@@ -294,7 +297,8 @@ def _record(recorder: Recorder) -> list[str]:
     )
     first = recorder.open_session("s_first", agent, "shop", "127.0.0.1:50000", EVIL)
     first.statement(judged(1, f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id = $1",
-                    outcome="allow", rule=EVIL, binds=[EVIL.encode(), None], relations=("public.customers", f"evil.{EVIL}"),
+                    outcome="allow", rule=EVIL, binds=[EVIL.encode(), None],
+                    relations=("public.customers", f"evil.{EVIL}"),
                     masked=("public.customers.email", f"evil.t.{EVIL}")))  # fmt: skip
     rows = [data_row(str(n).encode(), EVIL.encode(), None) for n in range(400)]
     columns = row_description(("id", 25, 0), (EVIL, 25, 0), ("note", 25, 0))
@@ -340,7 +344,8 @@ def _ask(approvals: Approvals, session: str) -> Request:
     sent = f"{sql} AND NOT EXISTS (SELECT '[redacted]' AS \"{EVIL}\")"
     binding = replace(BINDING, sql=sql, sent=sent, session=session, binds=(EVIL.encode(), None))
     request = approvals.ask(
-        binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0, mode="wait",
+        binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0,
+        mode="wait",
         kind="update", touches=("update public.orders", EVIL), in_transaction=True,
     )  # fmt: skip
     plan = (
@@ -355,9 +360,12 @@ def _ask(approvals: Approvals, session: str) -> Request:
 def _live(ids: Sequence[str]) -> list[LiveSession]:
     now = time.time()
     return [
-        LiveSession("s_first", f"agent {EVIL}", "https://idp.example.com", f"claude {EVIL}", EVIL, "shop", "127.0.0.1:50000",
-                    now - 340, 259, 1, "waiting for approval", f"UPDATE orders SET note = '{EVIL}'"),
-        LiveSession("s_live2", "ci-runner", "https://idp.example.com", "github-actions", "ci", "shop", "10.1.2.3:4100",
+        LiveSession("s_first", f"agent {EVIL}", "https://idp.example.com", f"claude {EVIL}", EVIL,
+        "shop", "127.0.0.1:50000",
+                    now - 340, 259, 1, "waiting for approval",
+                    f"UPDATE orders SET note = '{EVIL}'"),
+        LiveSession("s_live2", "ci-runner", "https://idp.example.com", "github-actions", "ci",
+        "shop", "10.1.2.3:4100",
                     now - 12, 31, 0, "active", "SELECT * FROM orders"),
     ]  # fmt: skip
 

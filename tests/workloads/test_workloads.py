@@ -11,7 +11,8 @@ from tests.workloads.families import FAMILIES, all_queries
 from tests.workloads.runner import family_gateway, run_direct, run_queries
 
 LEAST = {
-    "tpch": 22, "tpcds": 80, "joborder": 60, "clickbench": 43, "exercises": 70, "pagila": 80, "chinook": 70, "northwind": 70,
+    "tpch": 22, "tpcds": 80, "joborder": 60, "clickbench": 43, "exercises": 70, "pagila": 80,
+    "chinook": 70, "northwind": 70,
 }  # fmt: skip
 
 

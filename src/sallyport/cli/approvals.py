@@ -26,7 +26,8 @@ ApprovalId = Annotated[str, typer.Argument(help="Id of the approval, apr_...")]
 
 _HELP_LIST = """List requests for approval, oldest first.
 
-With --watch, it keeps running and prints each new request. Example: sallyport approvals list --watch
+With --watch, it keeps running and prints each new request. Example: sallyport approvals list
+--watch
 """
 _HELP_SHOW = """Show one request: the requester, the statement, and what it would change.
 
@@ -34,7 +35,8 @@ With --watch, it waits until the request is decided. Example: sallyport approval
 """
 _HELP_APPROVE = """Approve one statement, for one execution.
 
-With --minutes, statements like it are approved for that time. Example: sallyport approvals approve apr_01m7xtb2 --reason "ticket 12"
+With --minutes, statements like it are approved for that time. Example: sallyport approvals approve
+apr_01m7xtb2 --reason "ticket 12"
 """
 _HELP_DENY = """Deny one statement. The agent reads the reason.
 

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "cef", "ocsf")
 VERDICTS = ("allow", "hold", "deny")
 
-HELP = """Write the record for another system: one line for each login, statement, end of a session, gap, decision and action.
+HELP = """Write the record for another system: one line for each login, statement, end of a
+session, gap, decision and action.
 
-jsonl is JSON Lines with everything; cef is ArcSight CEF 0; ocsf is OCSF 1.8.0 (Datastore Activity, API Activity). Values of masked columns
-are masked as in the recordings. Times are UTC; --to is excluded. Afterwards a cursor stands on standard error; --since with it goes on
-from there, or --cursor keeps it in a file. An event that comes twice has the same id.
+jsonl is JSON Lines with everything; cef is ArcSight CEF 0; ocsf is OCSF 1.8.0 (Datastore Activity,
+API Activity). Values of masked columns are masked as in the recordings. Times are UTC; --to is
+excluded. Afterwards a cursor stands on standard error; --since with it goes on from there, or
+--cursor keeps it in a file. An event that comes twice has the same id.
 
 Examples:
 
@@ -96,7 +98,8 @@ def export(
         _check("--format", format_, FORMATS)
         _check("--verdict", verdict, ("", *VERDICTS))
         query = ExportQuery(
-            since=moment_of(begin, "--from"), until=moment_of(end, "--to"), subject=subject, target=target,
+            since=moment_of(begin, "--from"), until=moment_of(end, "--to"), subject=subject,
+            target=target,
             session=session, kinds=_kinds(kind or []), verdict=verdict,
         )  # fmt: skip
         cursor = _cursor(since, cursor_file, query)

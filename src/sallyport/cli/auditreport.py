@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from sallyport.operations.auditreport import AuditReport
     from sallyport.operations.sessions import Sessions
 
-_HELP = """Report on a period for an auditor: access, sensitive columns, refusals, approvals, findings, policy changes, actions, integrity, controls.
+_HELP = """Report on a period for an auditor: access, sensitive columns, refusals, approvals,
+findings, policy changes, actions, integrity, controls.
 
---html writes one page that works from a disk and prints on A4; --json prints the same as JSON. Every recording is verified for it. Exit
-status 1: the record is not intact, or something could not be read.
+--html writes one page that works from a disk and prints on A4; --json prints the same as JSON.
+Every recording is verified for it. Exit status 1: the record is not intact, or something could not
+be read.
 
 Examples:
 

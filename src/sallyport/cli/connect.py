@@ -49,7 +49,8 @@ Example: sallyport connect shop
 
 Example: sallyport connect shop --gateway gateway.example.com:6432 -- pg_dump --schema-only
 """
-_PROXY = """Open a local port or socket whose password never changes, and put fresh tokens behind it.
+_PROXY = """Open a local port or socket whose password never changes, and put fresh tokens behind
+it.
 
 For graphical clients, JDBC URLs and containers. It prints the connection string. Sessions go on
 when their token expires: it is renewed between two statements. With --sign-in you sign in once, and

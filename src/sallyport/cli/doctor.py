@@ -18,13 +18,15 @@ import typer
 import sallyport
 from sallyport.audit.display import inert
 
-_DOCTOR = """Check what the gateway needs: configuration, issuers, targets, reviewers, data directory. Nothing is changed.
+_DOCTOR = """Check what the gateway needs: configuration, issuers, targets, reviewers, data
+directory. Nothing is changed.
 
 Example:
 
     sallyport doctor --config sallyport.yaml
 
-With --from-agent, run it where an agent runs: it tries to reach the databases without the gateway, and says how to close that way.
+With --from-agent, run it where an agent runs: it tries to reach the databases without the gateway,
+and says how to close that way.
 """
 _MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 

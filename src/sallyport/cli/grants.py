@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from sallyport.operations.grants import Difference, RequiredPrivileges
     from sallyport.targets.privileges import Privileges
 
-_GRANTS = """Print the SQL that makes the target's database role as narrow as the policy. Nothing is run.
+_GRANTS = """Print the SQL that makes the target's database role as narrow as the policy. Nothing
+is run.
 
 Example:
 
@@ -30,7 +31,8 @@ Example:
 
     psql -X -v ON_ERROR_STOP=1 -f grants.sql "host=db.internal dbname=shop user=postgres"
 
-With --check: list what the role can do that the policy never lets anyone do, and the other way round.
+With --check: list what the role can do that the policy never lets anyone do, and the other way
+round.
 """
 
 

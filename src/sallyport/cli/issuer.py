@@ -30,15 +30,18 @@ _WARNING = (
     "DEVELOPMENT ONLY: whoever knows the secret below and reaches this port gets tokens. Real data"
     " wants a real issuer."
 )
-_HELP = """Run an issuer of tokens for trying Sallyport without an identity provider. DEVELOPMENT ONLY.
+_HELP = """Run an issuer of tokens for trying Sallyport without an identity provider. DEVELOPMENT
+ONLY.
 
-It prints what belongs into sallyport.yaml and how to fetch a token, and stays until Ctrl-C. Loopback only.
+It prints what belongs into sallyport.yaml and how to fetch a token, and stays until Ctrl-C.
+Loopback only.
 
 Example:
 
     sallyport issuer --client claude=agents --person dana=dba,staff
 
-A client is a program, with the secret that is printed. A person signs in to the console and with `sallyport login`, by a click.
+A client is a program, with the secret that is printed. A person signs in to the console and with
+`sallyport login`, by a click.
 """
 
 

@@ -18,11 +18,12 @@ import typer
 from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
 from sallyport.core.errors import SallyportError
 
-_HELP = """Lock a subject, an agent, a token or an issuer: its live sessions end, its logins and tokens are refused.
+_HELP = """Lock a subject, an agent, a token or an issuer: its live sessions end, its logins and
+tokens are refused.
 
-The subject is the token's sub, the agent its azp or client_id, as 'sallyport sessions list' shows them; a token is its jti or the id of a session
-token. --issuer alone locks the issuer, with another option it narrows that. Without any of them, the locks in force
-are listed.
+The subject is the token's sub, the agent its azp or client_id, as 'sallyport sessions list' shows
+them; a token is its jti or the id of a session token. --issuer alone locks the issuer, with another
+option it narrows that. Without any of them, the locks in force are listed.
 
 Example: sallyport lock --agent claude-code --minutes 60 --reason "it deleted orders"
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_EXPLAIN = """Show what the policy decides about this SQL for a subject, and why, rule by rule. Nothing is executed.
+_EXPLAIN = """Show what the policy decides about this SQL for a subject, and why, rule by rule.
+Nothing is executed.
 
 Example:
 
@@ -44,8 +45,8 @@ Example:
 SUBJECT is a list of groups (a,b), not the name of a person, or JSON:
 {"id": "...", "groups": ["a"], "agent": "...", "claims": {...}}.
 
-'needs' is what the statement does, which rules must allow; 'sent' is the text that the database would get, when
-masks are put into it; '*' marks the rules that concern this subject and statement.
+'needs' is what the statement does, which rules must allow; 'sent' is the text that the database
+would get, when masks are put into it; '*' marks the rules that concern this subject and statement.
 """
 _TEST = """Run a file of expectations against the policy. Exit status 1 when one fails.
 
@@ -53,8 +54,8 @@ Example:
 
     sallyport policy test expectations.yaml
 
-A file has 'tests:', a list of {subject, target, sql, verdict: allow|hold|deny}; name, code, rule and
-masks are optional.
+A file has 'tests:', a list of {subject, target, sql, verdict: allow|hold|deny}; name, code, rule
+and masks are optional.
 """
 
 

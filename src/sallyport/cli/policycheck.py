@@ -24,9 +24,10 @@ CatalogSource: TypeAlias = "Callable[[Config, str], CatalogSnapshot]"
 
 _HELP = """Check a policy: OK, or what is wrong on which line.
 
-Without FILE, or with --config, the configuration is checked as well, patterns and masks are compared with the real
-names and types in the database of every target, and groups with those that tokens have carried so far.
-What could not be compared is said. With --strict the exit status is 1 when there is a warning.
+Without FILE, or with --config, the configuration is checked as well, patterns and masks are
+compared with the real names and types in the database of every target, and groups with those that
+tokens have carried so far. What could not be compared is said. With --strict the exit status is 1
+when there is a warning.
 
 Example:
 

@@ -24,8 +24,9 @@ Example:
 
     sallyport policy coverage --target shop --strict
 
-Views are not listed: they show what their tables' columns show. A column that was looked at and may stay clear gets the
-tag 'clear' in the policy: tags: {clear: ["public.products.notes"]}. With --strict the exit status is 1 when a column is clear and looks personal.
+Views are not listed: they show what their tables' columns show. A column that was looked at and may
+stay clear gets the tag 'clear' in the policy: tags: {clear: ["public.products.notes"]}. With
+--strict the exit status is 1 when a column is clear and looks personal.
 """
 
 

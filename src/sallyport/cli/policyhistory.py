@@ -24,8 +24,8 @@ Example:
 
     sallyport policy history 3fa1 --against 0
 
-VERSION is a number of the list, or the beginning of a version's hash; --against compares with another than the one before, 0 with the
-newest.
+VERSION is a number of the list, or the beginning of a version's hash; --against compares with
+another than the one before, 0 with the newest.
 """
 
 
@@ -106,9 +106,12 @@ def _show(kept: SqlPolicyVersions, version: str, against: str, as_json: bool) ->
             )
         )
         return
-    typer.echo(
-        f"--- {f'{compared_with.id} {compared_with.version}' if compared_with is not None else 'nothing before it'}"
+    before = (
+        "nothing before it"
+        if compared_with is None
+        else (f"{compared_with.id} {compared_with.version}")
     )
+    typer.echo(f"--- {before}")
     typer.echo(f"+++ {shown.id} {shown.version}")
     typer.echo(inert(unified(lines), newlines=True), nl=False)
 

@@ -20,7 +20,8 @@ _EXCHANGE = """Exchange your identity token for a session token, and print that.
 
 It fits into any password field, and expires no later than the identity token.
 
-Example: PGPASSWORD=$(sallyport token exchange --target shop --minutes 30) psql -h gateway -p 6432 shop
+Example: PGPASSWORD=$(sallyport token exchange --target shop --minutes 30) psql -h gateway -p 6432
+shop
 """
 _LIST = """List your valid session tokens.
 

@@ -149,7 +149,8 @@ def asciicast(
     """
     yield json.dumps(
         {
-            "version": 2, "width": _WIDTH, "height": _HEIGHT, "timestamp": int(started), "title": inert(title),
+            "version": 2, "width": _WIDTH, "height": _HEIGHT, "timestamp": int(started),
+            "title": inert(title),
             "idle_time_limit": max_pause,
         }
     )  # fmt: skip

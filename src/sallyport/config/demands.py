@@ -28,7 +28,8 @@ def demands_value(source: str, names: Collection[str]) -> bool:
         parts = _parts(source, operator)
         if len(parts) > 1:
             return enough(demands_value(part, names) for part in parts)
-    claim = rf"claims\s*(?:\.\s*(?:{_any(names)})|\[\s*(?:'(?:{_any(names)})'|\"(?:{_any(names)})\")\s*\])"
+    name = _any(names)
+    claim = rf"claims\s*(?:\.\s*(?:{name})|\[\s*(?:'(?:{name})'|\"(?:{name})\")\s*\])"
     shapes = (
         rf"{claim}\s*==\s*{_TEXT}",
         rf"{_TEXT}\s*==\s*{claim}",

@@ -14,7 +14,7 @@ from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.demands import demands_value
 from sallyport.config.identity import CelSource, Claims, Directory, Identity, OidcIssuer, SamlIdp
-from sallyport.config.providers import PROVIDER_KINDS
+from sallyport.config.providers import PROVIDER_KINDS, ProviderKind
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
 
@@ -147,16 +147,23 @@ def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
     return replaced
 
 
+def _only_issuer(check: Check, path: YamlPath, issuer: OidcIssuer) -> str:
+    """That of its provider; "": there are several."""
+    if issuer.provider is None:
+        return ""
+    return _kind(check, path, issuer.provider).only_issuer
+
+
+def _kind(check: Check, path: YamlPath, provider: str) -> ProviderKind:
+    if provider not in PROVIDER_KINDS:
+        fix = f"Write one of {', '.join(PROVIDER_KINDS)}, or leave it out"
+        raise check.error((*path, "provider"), f"{provider!r} is not known", fix)
+    return PROVIDER_KINDS[provider]
+
+
 def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
     """Paths absolute, and what the provider and a pod's surroundings say."""
-    if issuer.provider is not None and issuer.provider not in PROVIDER_KINDS:
-        raise check.error(
-            (*path, "provider"),
-            f"{issuer.provider!r} is not known",
-            f"Write one of {', '.join(PROVIDER_KINDS)}, or leave it out",
-        )
-    kind = PROVIDER_KINDS.get(issuer.provider or "")
-    name = issuer.issuer or (kind.only_issuer if kind else "")
+    name = issuer.issuer or _only_issuer(check, path, issuer)
     if not name:
         raise check.error(
             (*path, "issuer"), "the key 'issuer' is missing", "Write the iss of your tokens"
@@ -230,7 +237,7 @@ def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
     """What is known to go wrong with this provider."""
     if issuer.provider is None:
         return
-    kind = PROVIDER_KINDS[issuer.provider]
+    kind = _kind(check, path, issuer.provider)
     if kind.demanded and not any(demands_value(c, kind.demanded) for c in issuer.require):
         what = (
             f"anybody can get a token from {issuer.provider} for your audience; 'require' must say"

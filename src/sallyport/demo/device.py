@@ -66,10 +66,13 @@ class DeviceFlow:
                 " autofocus></label> <button>Next</button></p></form>"
             )
         self._waiting(code)
+        links = {
+            person.client: escape(urlencode({"user_code": code, "as": person.client}))
+            for person in people
+        }
         return page_with(
             "".join(
-                "<li><a"
-                f' href="/device/as?{escape(urlencode({"user_code": code, "as": person.client}))}"><b>{escape(person.name)}</b> '
+                f'<li><a href="/device/as?{links[person.client]}"><b>{escape(person.name)}</b> '
                 f"<small>groups: {escape(', '.join(person.groups) or 'none')}; code"
                 f" {escape(code)}</small></a></li>"
                 for person in people

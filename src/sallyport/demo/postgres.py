@@ -279,7 +279,8 @@ def psql(
     }
     command = [
         str(install.program("psql")), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1",
-        "--host=127.0.0.1", f"--port={port}", f"--username={user}", f"--dbname={database}", *arguments,
+        "--host=127.0.0.1", f"--port={port}", f"--username={user}", f"--dbname={database}",
+        *arguments,
     ]  # fmt: skip
     try:
         return subprocess.run(

@@ -120,7 +120,8 @@ def _special(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
         case ev.Action():
             details = " ".join(f"{key}: {value};" for key, value in data["details"].items())
             return {
-                "act": data["action"], "outcome": data["outcome"], "reason": data["reason"], "app": data["channel"],
+                "act": data["action"], "outcome": data["outcome"], "reason": data["reason"],
+                "app": data["channel"],
                 "duid": data["object"], "msg": details,
             }  # fmt: skip
         case ev.Login():

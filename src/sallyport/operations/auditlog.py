@@ -346,7 +346,8 @@ def event_data(event: AuditEvent) -> dict[str, Any]:
     if not isinstance(event.event, ev.Action):
         login = event.login
         data |= {
-            "label": who.label, "target": login.target, "client": login.client, "application": login.application,
+            "label": who.label, "target": login.target, "client": login.client,
+            "application": login.application,
             "gateway": login.gateway,
         }  # fmt: skip
     return data | _details(event)
@@ -358,8 +359,10 @@ def _details(event: AuditEvent) -> dict[str, Any]:
             return _statement_data(event, event.event)
         case ev.Action() as action:
             return {
-                "action": action.name, "object": action.object, "outcome": action.outcome, "reason": action.reason,
-                "address": action.address, "channel": action.channel, "details": dict(action.details),
+                "action": action.name, "object": action.object, "outcome": action.outcome,
+                "reason": action.reason,
+                "address": action.address, "channel": action.channel,
+                "details": dict(action.details),
             }  # fmt: skip
         case ev.Login():
             return {"action": LOGIN, "outcome": ev.DONE, "channel": "wire"}

@@ -25,13 +25,16 @@ _CATEGORIES: Final = {3: "Identity & Access Management", 6: "Application Activit
 _QUERY, _OTHER = 4, 99
 #: Activities of Datastore Activity by the first word of a command tag or statement.
 _ACTIVITIES: Final = {
-    "SELECT": (_QUERY, "Query"), "TABLE": (_QUERY, "Query"), "VALUES": (_QUERY, "Query"), "WITH": (_QUERY, "Query"),
+    "SELECT": (_QUERY, "Query"), "TABLE": (_QUERY, "Query"), "VALUES": (_QUERY, "Query"),
+    "WITH": (_QUERY, "Query"),
     "FETCH": (1, "Read"), "COPY": (1, "Read"), "SHOW": (8, "List"), "EXPLAIN": (8, "List"),
-    "INSERT": (6, "Create"), "UPDATE": (2, "Update"), "MERGE": (2, "Update"), "DELETE": (7, "Delete"), "TRUNCATE": (7, "Delete"),
+    "INSERT": (6, "Create"), "UPDATE": (2, "Update"), "MERGE": (2, "Update"),
+    "DELETE": (7, "Delete"), "TRUNCATE": (7, "Delete"),
 }  # fmt: skip
 #: And of API Activity by the last word of an action's name.
 _OPERATIONS: Final = {
-    "list": 2, "read": 2, "replay": 2, "actions": 2, "explain": 2, "sample": 2, "lock": 1, "issue": 1, "decide": 3, "release": 3,
+    "list": 2, "read": 2, "replay": 2, "actions": 2, "explain": 2, "sample": 2, "lock": 1,
+    "issue": 1, "decide": 3, "release": 3,
     "revoke": 4, "kill": 4,
 }  # fmt: skip
 _OPERATION_NAMES: Final = {1: "Create", 2: "Read", 3: "Update", 4: "Delete"}
@@ -189,7 +192,8 @@ def _add_statement(made: dict[str, Any], data: dict[str, Any]) -> None:
     made["action_id"], made["action"], made["disposition_id"], made["disposition"] = control
     if data["rule"] or data["policy_version"]:
         made["policy"] = {
-            "name": data["rule"] or "no rule", "uid": data["policy_version"], "version": data["policy_version"],
+            "name": data["rule"] or "no rule", "uid": data["policy_version"],
+            "version": data["policy_version"],
         }  # fmt: skip
     query = {"query_string": data["sql"], "uid": str(data["number"])}
     if data["seconds"] is not None:
@@ -203,7 +207,8 @@ def _add_statement(made: dict[str, Any], data: dict[str, Any]) -> None:
     if data["message"]:
         made["status_detail"] = data["message"]
     names = (
-        "parameters", "relations", "masked", "command", "rows", "sqlstate", "seconds", "detail", "hint", "catalog_epoch", "label",
+        "parameters", "relations", "masked", "command", "rows", "sqlstate", "seconds", "detail",
+        "hint", "catalog_epoch", "label",
         "application", "gateway",
     )  # fmt: skip
     made["unmapped"] = {name: data[name] for name in names if data[name] not in ("", None, [])}

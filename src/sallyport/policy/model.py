@@ -64,7 +64,8 @@ class SubjectMatch:
         parts = [
             f"{what} {' or '.join(sorted(names))}"
             for what, names in (
-                ("group", self.groups), ("subject", self.ids), ("agent", self.agents), ("actor", self.actors),
+                ("group", self.groups), ("subject", self.ids), ("agent", self.agents),
+                ("actor", self.actors),
                 ("issuer", self.issuers),
             )
             if names

@@ -217,7 +217,8 @@ def _error(
 
 
 _TITLES = {
-    403: "Not permitted", 404: "Not found", 405: "Method not allowed", 409: "Conflict", 413: "Too large", 415: "Not a form",
+    403: "Not permitted", 404: "Not found", 405: "Method not allowed", 409: "Conflict",
+    413: "Too large", 415: "Not a form",
     422: "Not valid", 429: "Too many requests",
 }  # fmt: skip
 

@@ -195,7 +195,8 @@ def parse_date(text: bytes) -> int:
 
 def format_date(days: int) -> bytes:
     year, month, day = civil_of(days)
-    return f"{year if year > 0 else 1 - year:04}-{month:02}-{day:02}{'' if year > 0 else ' BC'}".encode()
+    shown, era = (year, "") if year > 0 else (1 - year, " BC")
+    return f"{shown:04}-{month:02}-{day:02}{era}".encode()
 
 
 def parse_timestamp(text: bytes, with_zone: bool) -> int:

@@ -20,8 +20,10 @@ from tests.sql.rewrite.database import RewritingDatabase
 #: Spellings of a name in path, schema or database.
 PEOPLE = [
     "people", "PEOPLE", "PeOpLe", '"people"', 'U&"people"', r'U&"p\0065ople"', r"U&'x'",
-    'U&"p!0065ople" UESCAPE \'!\'', 's.people', 'S . "people"', '"s" . people', 'rewriting.s.people',
-    '"rewriting" . "s" . "people"', 'U&"\\0073".U&"peopl\\0065"', 'U&"!0073" uescape \'!\' . U&"peopl?0065" UESCAPE \'?\'',
+    'U&"p!0065ople" UESCAPE \'!\'', 's.people', 'S . "people"', '"s" . people',
+    'rewriting.s.people',
+    '"rewriting" . "s" . "people"', 'U&"\\0073".U&"peopl\\0065"',
+    'U&"!0073" uescape \'!\' . U&"peopl?0065" UESCAPE \'?\'',
 ]  # fmt: skip
 PEOPLE.remove(r"U&'x'")
 ODD = [
@@ -30,18 +32,24 @@ ODD = [
     'U&"Odd\\002eSchema"."Odd ""Name"',
 ]
 ALIASES = [
-    "", "c", "as c", 'AS "C ""d"', 'U&"c"', 'as U&"c!0064" UESCAPE \'!\'', "c ( a )", "as c(a, b)", "c(\"A b\" , U&\"x!0061\" UESCAPE '!')",
+    "", "c", "as c", 'AS "C ""d"', 'U&"c"', 'as U&"c!0064" UESCAPE \'!\'', "c ( a )", "as c(a, b)",
+    "c(\"A b\" , U&\"x!0061\" UESCAPE '!')",
     "filter", "as value", "of", "escape",
 ]  # fmt: skip
 SAMPLES = [
-    "", "tablesample bernoulli (100)", "TABLESAMPLE System(100.0)", "tablesample pg_catalog.bernoulli ( (100) )",
-    "tablesample bernoulli (100) repeatable (3)", "tablesample system (50 + (25 * 2)) REPEATABLE ( (1) )",
+    "", "tablesample bernoulli (100)", "TABLESAMPLE System(100.0)",
+    "tablesample pg_catalog.bernoulli ( (100) )",
+    "tablesample bernoulli (100) repeatable (3)",
+    "tablesample system (50 + (25 * 2)) REPEATABLE ( (1) )",
 ]  # fmt: skip
 GAP = st.sampled_from([" ", "\n", "\t ", " /* only ( */ ", "--)\n", " /* /* as c */ ' */ ", " \f"])
 CONTEXTS = [
-    "select * from {}", "select x.* from products x cross join {}", "select 1 from products , {} where true",
-    "with q as (select * from {}) select * from q", "select (select count(*) from {})", "select * from ({} cross join products)",
-    "select * from products join {} on true where true", "select 1 from {}, products order by 1", "SELECT '漢', * FROM {};",
+    "select * from {}", "select x.* from products x cross join {}",
+    "select 1 from products , {} where true",
+    "with q as (select * from {}) select * from q", "select (select count(*) from {})",
+    "select * from ({} cross join products)",
+    "select * from products join {} on true where true", "select 1 from {}, products order by 1",
+    "SELECT '漢', * FROM {};",
 ]  # fmt: skip
 
 
@@ -229,8 +237,10 @@ def test_positions_are_bytes(rewriting_database: RewritingDatabase) -> None:
     ("sql", "alias", "text"),
     [
         ("select s.people.ssn from s.people", "people", 'select "people".ssn from s.people'),
-        ("select S . \"people\" /**/ . ssn from s.people", "x", 'select "x" /**/ . ssn from s.people'),
-        ('select U&"!0073" uescape \'!\' . people.* from s.people', "s.people", 'select "s.people".* from s.people'),
+        ("select S . \"people\" /**/ . ssn from s.people", "x",
+        'select "x" /**/ . ssn from s.people'),
+        ('select U&"!0073" uescape \'!\' . people.* from s.people', "s.people",
+        'select "s.people".* from s.people'),
         ("select rewriting.s.people.ssn from s.people", 'a"b', 'select "a""b".ssn from s.people'),
     ],
 )  # fmt: skip

@@ -162,7 +162,8 @@ class Slack:
     def _quiet(self) -> dict[str, Any]:
         """Nothing in a message is looked up, linked or unfolded."""
         return {
-            "channel": self._settings.channel, "parse": "none", "link_names": False, "mrkdwn": False,
+            "channel": self._settings.channel, "parse": "none", "link_names": False,
+            "mrkdwn": False,
             "unfurl_links": False, "unfurl_media": False,
         }  # fmt: skip
 

@@ -127,7 +127,8 @@ def _fields(request: Request) -> dict[str, Any]:
         "Rule": ", ".join(requirement.rule for requirement in request.requirements),
         "Touches": ", ".join(request.touches) or "no relation",
         "Approvals": "; ".join(
-            f"{request.approved_for(requirement)} of {requirement.quorum}, by {', '.join(requirement.reviewers)}"
+            f"{request.approved_for(requirement)} of {requirement.quorum},"
+            f" by {', '.join(requirement.reviewers)}"
             for requirement in request.requirements
         ),
         "Until": until,
@@ -164,7 +165,8 @@ def _notes(request: Request) -> list[str]:
 
 def _buttons(request: Request, url: str) -> dict[str, Any]:
     approve: dict[str, Any] = {
-        "type": "button", "action_id": APPROVE, "value": request.id, "style": "primary", "text": _text("Approve"),
+        "type": "button", "action_id": APPROVE, "value": request.id, "style": "primary",
+        "text": _text("Approve"),
     }  # fmt: skip
     if request.binding.binds:
         approve["confirm"] = {

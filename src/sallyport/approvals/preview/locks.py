@@ -30,13 +30,15 @@ _READ: Final = "EXCLUSIVE: others can read, nobody else can write until it ends"
 #: decide by more than their kind are below.
 _ALTER: Final = {
     **dict.fromkeys(
-        ("AT_ValidateConstraint", "AT_SetStatistics", "AT_ClusterOn", "AT_DropCluster", "AT_SetOptions", "AT_ResetOptions"), _UPDATE
+        ("AT_ValidateConstraint", "AT_SetStatistics", "AT_ClusterOn", "AT_DropCluster",
+        "AT_SetOptions", "AT_ResetOptions"), _UPDATE
     ),
     "AT_AttachPartition": f"{_UPDATE}; ACCESS EXCLUSIVE on the partition and the default partition",
     "AT_DetachPartitionFinalize": f"{_UPDATE}; ACCESS EXCLUSIVE on the partition",
     **dict.fromkeys(
         (
-            "AT_EnableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableTrigAll", "AT_EnableTrigUser",
+            "AT_EnableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableTrigAll",
+            "AT_EnableTrigUser",
             "AT_DisableTrig", "AT_DisableTrigAll", "AT_DisableTrigUser",
         ), _SHARE_ROW
     ),
@@ -44,8 +46,10 @@ _ALTER: Final = {
 #: Storage parameters whose change takes no more than SHARE UPDATE EXCLUSIVE; autovacuum_* besides.
 _WEAK_OPTIONS: Final = frozenset(
     {
-        "fillfactor", "parallel_workers", "toast_tuple_target", "vacuum_index_cleanup", "vacuum_truncate",
-        "vacuum_max_eager_freeze_failure_rate", "log_autovacuum_min_duration", "deduplicate_items", "n_distinct", "n_distinct_inherited",
+        "fillfactor", "parallel_workers", "toast_tuple_target", "vacuum_index_cleanup",
+        "vacuum_truncate",
+        "vacuum_max_eager_freeze_failure_rate", "log_autovacuum_min_duration", "deduplicate_items",
+        "n_distinct", "n_distinct_inherited",
     }
 )  # fmt: skip
 #: Kinds of objects that are no relations: nobody reads or writes them, so nobody waits.

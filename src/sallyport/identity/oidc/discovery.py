@@ -81,7 +81,8 @@ class ProviderDocument:
             form["client_id"] = client.id
         elif isinstance(methods, list) and "client_secret_basic" not in methods:
             form |= {"client_id": client.id, "client_secret": client.secret.reveal()}
-        else:  # RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header.
+        else:
+            # RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header.
             basic = quote_plus(client.id), quote_plus(client.secret.reveal())
         return await post_form(http, url, form, basic, timeout=timeout, max_bytes=MAX_BYTES)
 

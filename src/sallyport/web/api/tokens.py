@@ -125,15 +125,21 @@ async def _identify(console: Console, request: Request) -> Principal:
 
 TOKENS: tuple[Operation, ...] = (
     Operation(
-        "GET", "/tokens", "listTokens", "tokens.list", "Your valid session tokens, newest first.", list_tokens, TokenList,
-        (Parameter("of", "'everybody': needs locks.read.", {"type": "string", "enum": ["everybody"]}),), errors=(404,),
+        "GET", "/tokens", "listTokens", "tokens.list", "Your valid session tokens, newest first.",
+        list_tokens, TokenList,
+        (Parameter("of", "'everybody': needs locks.read.",
+        {"type": "string", "enum": ["everybody"]}),), errors=(404,),
     ),
     Operation(
-        "POST", "/tokens", "issueToken", "tokens.issue", "Exchange an identity for a session token: a bearer token, or a SAML response in the body.",
+        "POST", "/tokens", "issueToken", "tokens.issue", (
+            "Exchange an identity for a session token: a bearer token, or a SAML response in"
+            " the body."
+        ),
         issue_token, IssuedToken, body=TokenBody, errors=(404, 503), identify=_identify,
     ),
     Operation(
-        "POST", "/tokens/{id}/revoke", "revokeToken", "tokens.revoke", "Revoke a session token, and end its live sessions.",
+        "POST", "/tokens/{id}/revoke", "revokeToken", "tokens.revoke",
+        "Revoke a session token, and end its live sessions.",
         revoke_token, RevokedToken, errors=(404, 503),
     ),
 )  # fmt: skip

@@ -80,7 +80,8 @@ def badge(word: str) -> Markup:
         "allow": "good", "approved": "good", "used": "good", "live": "good", "ready": "good",
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
         "masked": "good", "clear and looks personal": "wait",
-        "done": "good", "allowed": "good", "held": "wait", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
+        "done": "good", "allowed": "good", "held": "wait", "deny": "bad", "denied": "bad",
+        "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
         "high": "bad", "medium": "wait", "new": "wait",
     }  # fmt: skip
     return Markup(f'<span class="badge {classes.get(word, "other")}">{escape(inert(word))}</span>')

@@ -260,7 +260,8 @@ class Scene:
 
 _KINDS: dict[type[rp.Step], str] = {
     rp.Opened: "opened", rp.Asked: "asked", rp.Said: "said", rp.Copied: "copied", rp.Done: "done",
-    rp.Finished: "finished", rp.Remark: "remark", rp.Closed: "closed", rp.Columns: "rows", rp.ResultRow: "rows",
+    rp.Finished: "finished", rp.Remark: "remark", rp.Closed: "closed", rp.Columns: "rows",
+    rp.ResultRow: "rows",
 }  # fmt: skip
 
 
