@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from sallyport.operations.sessions import Fetch
     from sallyport.store.reindex import Reindexed
 
-_HELP = """Rebuild the indexes of sessions and statements from the recordings. Stop the gateway first.
+_HELP = """Rebuild the indexes of sessions and statements from the recordings. Stop the gateway
+first.
 
-A damaged database is set aside, and what can be read of it is kept. Locks and containments are made anew from the record of actions.
+A damaged database is set aside, and what can be read of it is kept. Locks and containments are made
+anew from the record of actions.
 Approvals and policy versions are not in the recordings; the command says when they were lost.
 Example: sallyport audit reindex
 """

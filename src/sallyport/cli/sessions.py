@@ -75,17 +75,20 @@ def register(app: typer.Typer) -> None:
 
 _HELP_LIST = """List sessions, newest first.
 
-Example: sallyport sessions list --target shop --limit 20, or: sallyport sessions list --relation public.orders --verdict deny
+Example: sallyport sessions list --target shop --limit 20, or: sallyport sessions list --relation
+public.orders --verdict deny
 """
 
-_HELP_SHOW = """Show every statement of a session: verdict, rule, rows, time, and why it was refused or failed.
+_HELP_SHOW = """Show every statement of a session: verdict, rule, rows, time, and why it was refused
+or failed.
 
 With --json: one object per line, the session first. Example: sallyport sessions show ses_01m7xtb2
 """
 
 _HELP_REPLAY = """Replay a session as the agent saw it, at its pace.
 
-With --json: one object per line and no waiting. --as-psql shows it as psql would have; --html writes one page that works from a disk,
+With --json: one object per line and no waiting. --as-psql shows it as psql would have; --html
+writes one page that works from a disk,
 --asciicast a recording for asciinema.
 
 Examples:
@@ -114,7 +117,8 @@ Examples:
 
 _HELP_ACTIONS = """List what people did in the console, over REST and in Slack, and refused logins.
 
-Newest first: who, what, when, from where, outcome. Example: sallyport audit actions --subject dana --action approvals.decide
+Newest first: who, what, when, from where, outcome. Example: sallyport audit actions --subject dana
+--action approvals.decide
 Who was refused, and why: sallyport audit actions --action login --address 192.0.2.7
 """
 

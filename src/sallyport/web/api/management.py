@@ -170,15 +170,18 @@ _STATUS = Parameter("status", "'all': those that are over, too.", _OVER)
 
 MANAGEMENT: tuple[Operation, ...] = (
     Operation(
-        "GET", "/locks", "listLocks", "locks.read", "Locks in force, newest first.", list_locks, LockList,
+        "GET", "/locks", "listLocks", "locks.read", "Locks in force, newest first.",
+        list_locks, LockList,
         (_STATUS, LIMIT),
     ),
     Operation(
-        "POST", "/locks", "lock", "locks.lock", "Keep a subject or agent out from now on, and end its live sessions.", lock, Locked,
+        "POST", "/locks", "lock", "locks.lock",
+        "Keep a subject or agent out from now on, and end its live sessions.", lock, Locked,
         body=LockBody, errors=(503,),
     ),
     Operation(
-        "POST", "/locks/{id}/release", "releaseLock", "locks.release", "Release the lock.", release_lock, ANY_OBJECT, errors=(404, 503),
+        "POST", "/locks/{id}/release", "releaseLock", "locks.release", "Release the lock.",
+        release_lock, ANY_OBJECT, errors=(404, 503),
     ),
     Operation(
         "GET", "/containments", "listContainments", "containments.read",
@@ -192,7 +195,8 @@ MANAGEMENT: tuple[Operation, ...] = (
         release_containment, ANY_OBJECT, errors=(404, 409, 503),
     ),
     Operation(
-        "GET", "/actions", "listActions", "audit.actions", "What people did in the console, over REST and in Slack, and refused logins, newest first.",
+        "GET", "/actions", "listActions", "audit.actions",
+        "What people did in the console, over REST and in Slack, and refused logins, newest first.",
         list_actions, ActionList,
         (
             Parameter("subject", "Part of the id or e-mail of who did it.", TEXT),
@@ -201,7 +205,10 @@ MANAGEMENT: tuple[Operation, ...] = (
             Parameter("outcome", "Only these.", {"type": "string", "enum": list(OUTCOMES)}),
             Parameter("address", "The address that they came from.", TEXT),
             Parameter("since", "Then or later: RFC 3339, or Unix seconds.", TIME),
-            Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^[a-z0-9_]{1,64}~\d{1,12}$"}),
+            Parameter(
+                "after", "'next' of the page before.",
+                {"type": "string", "pattern": r"^[a-z0-9_]{1,64}~\d{1,12}$"},
+            ),
             LIMIT,
         ),
     ),
