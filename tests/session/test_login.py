@@ -16,6 +16,7 @@ from sallyport.session.login.client import (
     ClientLogin,
     Close,
     Phase,
+    Refused,
     StartTls,
 )
 from sallyport.session.login.upstream import Step, UpstreamError, UpstreamLogin
@@ -246,7 +247,9 @@ def test_any_bytes_at_login(data: bytes, tls: bool, loopback: bool, good: int) -
     login = ClientLogin(tls=tls, loopback=loopback)
     feed(login, b"".join([b"", gssenc_request(), START, START + TOKEN][good : good + 1]), data)
     for request in login.requests:
-        assert isinstance(request, (StartTls, CancelBackend, Close, Authenticate))
+        assert isinstance(request, (StartTls, CancelBackend, Close, Authenticate, Refused))
+    refusals = [request for request in login.requests if isinstance(request, Refused)]
+    assert len(refusals) <= 1, "a login is refused once"
 
 
 # -- the gateway at a target -----------------------------------------------------------------------
