@@ -70,7 +70,7 @@ class Cluster:
 
     def read(self) -> Reading:
         processes = [p for m in self.members for p in _family(m.pid)]
-        cpu = sum(sum(p.cpu_times()[:2]) for p in processes)
+        cpu = sum(_cpu(p, 2) for p in processes)
         memory = float(sum(p.memory_info().rss for p in processes))
         with psycopg.connect(self.store.superuser_dsn, autocommit=True) as db:
             query = (
@@ -79,7 +79,7 @@ class Cluster:
             )
             commits, wal, stored = map(float, db.execute(query).fetchone() or (0, 0, 0))
         store = [*_family(self.store.cluster.pid)]
-        store_cpu = sum(sum(p.cpu_times()) for p in store)  # with backends that have ended
+        store_cpu = sum(_cpu(p, 4) for p in store)  # with backends that have ended
         recorded = float(sum(_bytes(member) for member in self.members))
         return Reading(cpu, memory, store_cpu, commits, wal, stored, recorded)
 
@@ -92,6 +92,14 @@ class Cluster:
 def _family(pid: int) -> list[psutil.Process]:
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
+
+
+def _cpu(process: psutil.Process, numbers: int) -> float:
+    """Seconds: user and system, then those of children that have ended. None of one that ends."""
+    try:
+        return float(sum(process.cpu_times()[:numbers]))
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _bytes(member: Gateway) -> int:
