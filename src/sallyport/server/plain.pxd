@@ -134,11 +134,14 @@ cdef class PlainTraffic:
     cdef object _program(self, PlainStatement statement, const unsigned char *src)
     @cython.locals(reply=PlainAnswer, out=Output, hide=bint, masks=bint, notice=bytes, body=Py_ssize_t)
     cdef Py_ssize_t _write_answer(self, Pending pending, const unsigned char *src) except -1
-    cdef int _write_rows(
+    @cython.locals(before=Py_ssize_t)
+    cdef Py_ssize_t _write_rows(
         self, Pending pending, const unsigned char *src, Py_ssize_t start, Py_ssize_t end
     ) except -1
-    @cython.locals(statement=PlainStatement, said=Py_hash_t, rows=Py_ssize_t, is_bundle=bint)
-    cdef _answered(self, Pending pending, Py_ssize_t size)
+    @cython.locals(
+        statement=PlainStatement, said=Py_hash_t, rows=Py_ssize_t, size=Py_ssize_t, is_bundle=bint
+    )
+    cdef _answered(self, Pending pending)
     cdef int _settled(self, Pending pending) except -1
     cdef int _forget(self) except -1
     @cython.locals(reply=PlainAnswer, out=Output, hide=bint, start=Py_ssize_t)

@@ -598,7 +598,7 @@ class PlainTraffic:
             reply.rows,
         )
         pending.rows = reply.rows
-        self._answered(pending, reply.ended - reply.described)
+        self._answered(pending)
         return reply.end
 
     def _is_bound(self, pending: Pending) -> bool:
@@ -678,11 +678,12 @@ class PlainTraffic:
         if not hide and not masks and not notice:
             self.piece = src
             self.piece_size = reply.end
+            pending.size = reply.ended - reply.described
             return reply.completed
         out = self.out
         out.n = 0
         out.write(src, 0, reply.start if hide else reply.described)
-        self._write_rows(pending, src, reply.described, reply.ended)
+        pending.size = self._write_rows(pending, src, reply.described, reply.ended)
         if notice:
             out.write_bytes(notice)
         out.write(src, reply.ended, reply.completed - reply.ended)
@@ -693,20 +694,22 @@ class PlainTraffic:
         return body
 
     def _write_rows(self, pending: Pending, src: Any, start: int, end: int) -> int:
+        """How many bytes of ``out`` they are."""
+        before = self.out.n
         if pending.program is KEEP or start == end:
             self.out.write(src, start, end - start)
         else:
             write_masked_rows(src, start, end, pending.program, self.out)
-        return 0
+        return self.out.n - before
 
-    def _answered(self, pending: Pending, size: int) -> None:
-        """A statement has ended. ``size``: bytes of the rows that come with its end."""
+    def _answered(self, pending: Pending) -> None:
+        """A statement has ended."""
         statement = pending.statement
         if pending.rows and statement.masked_columns:
             if statement.masked_rows == 0:
                 self.uncounted.append(statement)
             statement.masked_rows += pending.rows
-        rows, size = pending.rows, pending.size + size
+        rows, size = pending.rows, pending.size
         self.rows += rows
         self.bytes += size
         is_bundle = pending.kind == BIND
@@ -765,16 +768,16 @@ class PlainTraffic:
         if not hide and pending.program is KEEP:
             self.piece = src
             self.piece_size = reply.ended
+            pending.size = reply.ended - reply.described
         else:
             out.write(src, 0, reply.start if hide else reply.described)
-            self._write_rows(pending, src, reply.described, reply.ended)
+            pending.size = self._write_rows(pending, src, reply.described, reply.ended)
             self.piece = out.data
             self.piece_size = out.n
         pending.flows = True
         if pending.is_parsed:
             self.parsed = pending
         pending.rows = reply.rows
-        pending.size = reply.ended - reply.described
         start = 5 if reply.parsed else 0
         record_reply(self.chunks, pending.number, self.piece + start, self.piece_size - start)
         return reply.ended
@@ -802,7 +805,7 @@ class PlainTraffic:
                 self.piece = self.out.data
                 self.piece_size = self.out.n
             pending.rows += rows
-            pending.size += p
+            pending.size += self.piece_size
             record_reply(self.chunks, pending.number, self.piece, self.piece_size)
             return p
         if src[0] == ROW:
@@ -834,7 +837,7 @@ class PlainTraffic:
         out.write(src, reply.completed, reply.end - reply.completed)
         self.piece = out.data
         self.piece_size = out.n
-        self._answered(pending, 0)
+        self._answered(pending)
         return reply.end
 
     # -- back to the session -----------------------------------------------------------------------

@@ -164,8 +164,10 @@ def response(session: SessionState, data: bytes) -> bytes | None:
     elif rows or (description and kind is Expect.QUERY) or verdict.plan is not None:
         return None
     notice = verdict.notice
+    size = ended - described
     if rows and program is not KEEP:
         masked = mask_rows(data, described, ended, program)
+        size = len(masked)
         body = data[:described] + masked + notice + data[ended:completed]
     elif notice:
         body = data[:ended] + notice + data[ended:completed]
@@ -180,10 +182,10 @@ def response(session: SessionState, data: bytes) -> bytes | None:
         session.count_masked(verdict.masked_columns, rows)
     counters = session.counters
     counters.rows += rows
-    counters.bytes += ended - described
+    counters.bytes += size
     if session.activity is not None:
         variant = entry.variant or hash(entry.sql)
-        session.activity.completed(verdict, entry.number, rows, ended - described, False, variant)
+        session.activity.completed(verdict, entry.number, rows, size, False, variant)
     session.transaction_status = _STATUS[status]
     if kind is Expect.BUNDLE:
         session.portals.confirm(b"", None)
