@@ -694,7 +694,6 @@ class PlainTraffic:
         return body
 
     def _write_rows(self, pending: Pending, src: Any, start: int, end: int) -> int:
-        """How many bytes of ``out`` they are."""
         before = self.out.n
         if pending.program is KEEP or start == end:
             self.out.write(src, start, end - start)
@@ -703,7 +702,6 @@ class PlainTraffic:
         return self.out.n - before
 
     def _answered(self, pending: Pending) -> None:
-        """A statement has ended."""
         statement = pending.statement
         if pending.rows and statement.masked_columns:
             if statement.masked_rows == 0:
@@ -796,14 +794,12 @@ class PlainTraffic:
             p += 1 + length
             rows += 1
         if rows:
-            if pending.program is KEEP:
-                self.piece = src
-                self.piece_size = p
-            else:
+            self.piece = src
+            self.piece_size = p
+            if pending.program is not KEEP:
                 self.out.n = 0
-                self._write_rows(pending, src, 0, p)
+                self.piece_size = self._write_rows(pending, src, 0, p)
                 self.piece = self.out.data
-                self.piece_size = self.out.n
             pending.rows += rows
             pending.size += self.piece_size
             record_reply(self.chunks, pending.number, self.piece, self.piece_size)
