@@ -153,7 +153,7 @@ class MaskedRelations:
         conditions = [frozenset(c.columns) for c in relation.constraints if c.kind == "p"]
         if any(0 in columns for columns in conditions):
             return ordering
-        return ordering.intersection(*[frozenset[int]().union(*conditions)])
+        return ordering & frozenset[int]().union(*conditions)
 
     def ordering_condition(self, facts: StatementFacts) -> tuple[ColumnId, str] | None:
         """A column by which the server may visit the rows that a statement writes, or copies, in
