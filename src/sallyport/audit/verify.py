@@ -387,3 +387,15 @@ def read_events(
                     TRUNCATED, f"the file stops inside a block at byte {reader.torn}", count
                 )
             )
+
+
+def missing(row: SessionRow, path: Path) -> Verification:
+    """The verdict on a recording that is not there."""
+    result = Verification(row.id, path)
+    if row.last_hash:
+        result.problems.append(
+            VerificationProblem(DELETION, f"the recording {row.file} is missing")
+        )
+    else:
+        result.notes.append("nothing was recorded")
+    return result

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final, Protocol
 
 from sallyport.audit import events as ev
@@ -160,3 +161,16 @@ class _Reader:
             if number % 64 == 63 and self.late():
                 raise _OutOfTimeError
             yield event
+
+
+class Unindexed:
+    """Sessions of which there are only the recordings: nothing is known of their statements."""
+
+    def __init__(self, rows: Sequence[SessionRow]) -> None:
+        self._rows = rows
+
+    def search(self, query: SessionQuery) -> list[SessionRow]:
+        return list(islice(filter(query.matches, self._rows), query.limit))
+
+    def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]:
+        return {}

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -48,11 +48,12 @@ from sallyport.audit.verify import (
     UNREADABLE,
     Verification,
     VerificationProblem,
+    missing,
     read_events,
     verify,
 )
 from sallyport.core.errors import SallyportError
-from sallyport.operations.searching import SearchPage, search
+from sallyport.operations.searching import SearchPage, Unindexed, search
 
 #: (action, session id or "") -> None; raises SallyportError when it is not permitted.
 Authorize = Callable[[str, str], None]
@@ -62,6 +63,8 @@ Fetch = Callable[[SessionRow, Path], Path]
 NOT_INDEXED = "not indexed"
 #: What verification calls the index itself, and the journal.
 INDEX, JOURNAL = "index", "journal"
+#: Seconds before each look at an index that lacks what the log has.
+_BEHIND = (0.0, 0.5, 1.0, 1.5)
 #: Results of verification that are not a recording's.
 BESIDE = frozenset({INDEX, JOURNAL, LOG})
 #: The result of a statement that was recovered from the journal.
@@ -205,7 +208,7 @@ class Sessions:
         if self._index is None:
             rows = self._all()
             return search(
-                _Unindexed(rows[::-1] if query.oldest_first else rows), events, query, seconds
+                Unindexed(rows[::-1] if query.oldest_first else rows), events, query, seconds
             )
         if query.verdict == "deny":  # the index counts refusals
             bare = not query.text and not query.relation
@@ -325,18 +328,12 @@ class Sessions:
             yield from self._verify_one(session_id, anchor or Anchor())
             return
         self._authorize("audit.verify", "")
-        rows: dict[str, SessionRow] = {}
-        problem = self._index_problem
-        if self._index is not None:
-            try:
-                rows = {row.id: row for row in self._index.recent(limit=None)}
-            except IndexUnreadableError as error:
-                problem = str(error)
+        log = self._log(anchor or Anchor())
+        rows, problem = self._rows_with(log)
         if problem:
             yield Verification(
                 INDEX, self._directory, problems=[VerificationProblem(UNREADABLE, problem)]
             )
-        log = self._log(anchor or Anchor())
         if log is not None:
             yield log.result
         recordings = self._recordings()  # after the log: what it has was on disk before
@@ -347,6 +344,23 @@ class Sessions:
             yield from log.missing({*rows, *recordings}, self._directory)
         if (journal := verify_journal(self._directory, self._keys)) is not None:
             yield journal
+
+    def _rows_with(self, log: LogState | None) -> tuple[dict[str, SessionRow], str]:
+        """The index, and why it cannot be read, "" where it can. It is read again while it lacks
+        sessions that ``log`` has: that of a running gateway is a second behind.
+        """
+        rows: dict[str, SessionRow] = {}
+        if self._index is None:
+            return rows, self._index_problem
+        for pause in _BEHIND:
+            time.sleep(pause)
+            try:
+                rows = {row.id: row for row in self._index.recent(limit=None)}
+            except IndexUnreadableError as error:
+                return {}, str(error)
+            if log is None or log.is_known(rows):
+                break
+        return rows, self._index_problem
 
     def _verify_one(self, session_id: str, anchor: Anchor) -> Iterator[Verification]:
         try:
@@ -401,7 +415,7 @@ class Sessions:
             if row is not None:
                 path = self._path(row)
             if row is not None and not os.path.lexists(path):
-                return _missing(row, path)
+                return missing(row, path)
             result = verify(path, row if indexed else None, self._keys)
         except RecordingError as error:
             if not (row and row.last_hash) and is_unwritten(path, session_id):
@@ -486,31 +500,6 @@ class Sessions:
         row = row_of_login(login, str(path.relative_to(self._directory)))
         row.id, row.status = session_id, NOT_INDEXED
         return row
-
-
-def _missing(row: SessionRow, path: Path) -> Verification:
-    """The verdict on a recording that is not there."""
-    result = Verification(row.id, path)
-    if row.last_hash:
-        result.problems.append(
-            VerificationProblem(DELETION, f"the recording {row.file} is missing")
-        )
-    else:
-        result.notes.append("nothing was recorded")
-    return result
-
-
-class _Unindexed:
-    """Sessions of which there are only the recordings: nothing is known of their statements."""
-
-    def __init__(self, rows: Sequence[SessionRow]) -> None:
-        self._rows = rows
-
-    def search(self, query: SessionQuery) -> list[SessionRow]:
-        return list(islice(filter(query.matches, self._rows), query.limit))
-
-    def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]:
-        return {}
 
 
 def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[StatementLine]:

@@ -9,7 +9,7 @@ says whether a recording is sound in itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -82,6 +82,14 @@ class LogState:
         if final is not None and row.last_hash != final[1].head:
             text = f"its newest block in the index is not that of the log (entry {final[0]})"
             result.problems.append(VerificationProblem(INDEX, text))
+
+    def is_known(self, sessions: Container[str]) -> bool:
+        """Whether ``sessions`` has all of which there are heads, but for what was deleted."""
+        return all(
+            session in sessions or logged.deleted is not None
+            for session, logged in self.sessions.items()
+            if logged.heads
+        )
 
     def missing(self, sessions: Iterable[str], directory: Path) -> list[Verification]:
         """The verdicts on sessions that only the log knows. ``sessions``: those that are known."""
