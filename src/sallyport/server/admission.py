@@ -112,6 +112,8 @@ async def _choose_target(
         log.info("no such target", subject=subject.id, asked=printable(request.target, 100))
         raise RefusedError(unknown)
     judge = await database.ready()
+    # now, not in a second: what this session may have asked for by then has a catalog of its own
+    gateway.tasks.attempt(gateway.look_at_catalogs, "catalogs that moved")
     policy = judge.subject_policy(subject)
     if not policy.may_connect:
         log.info(

@@ -217,7 +217,7 @@ class Gateway:
                 attempt(database.judge.tick, "access windows")
         if self.approvals is not None:
             attempt(self.approvals.expire_due, "deadlines of approvals")
-        attempt(self._look_at_catalogs, "catalogs that moved")
+        attempt(self.look_at_catalogs, "catalogs that moved")
 
     def _look_at_state(self) -> None:
         recorder = self.recorder
@@ -244,7 +244,8 @@ class Gateway:
         ):
             self.reload_policy()
 
-    def _look_at_catalogs(self) -> None:
+    def look_at_catalogs(self) -> None:
+        """Void what was asked under catalogs that are past."""
         for database in self.databases.values():
             epoch = database.judge.catalog.epoch if database.judge is not None else ""
             if epoch and self._epochs.get(database.name) != epoch:
