@@ -216,12 +216,12 @@ def test_all_are_told_to_stop(gateway: Gateway, database: Server) -> None:
     held.run("DELETE FROM waits WHERE id = 70")
     request = held.id
     os.kill(gateway.pid, signal.SIGTERM)
-    wait_for(lambda: "worker=1" in gateway.output().rpartition("stopping")[2])
+    wait_for(lambda: gateway.output().count(" stopping ") == 3)  # the supervisor and both
     desk(gateway).approve(request)
     assert held.end().result == "DELETE 1", held.error
     for writer in writers:
         writer.commit()
-    assert psutil.Process(gateway.pid).wait(PATIENCE) in (0, None)
+    assert gateway._running().process.wait(PATIENCE) == 0
     assert count(database, "free", "note = 'kept'") == 2
     rows = [row for row in listed(gateway) if row["target"]]
     assert {row["status"] for row in rows} == {"ended"}, rows
