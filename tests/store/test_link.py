@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from asyncpg import InternalClientError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -294,5 +295,47 @@ def test_a_name_is_for_one_and_another_database_is_none(
                 await StoreLink(address, "c", 7).open()
         async with linked(address, "a"):
             pass  # the name was given back
+
+    in_loop(test)
+
+
+class BrokenConnection:
+    """Raises ``error`` for every question."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def is_closed(self) -> bool:
+        return False
+
+    async def fetchval(self, *_: object, **__: object) -> object:
+        raise self.error
+
+    def terminate(self) -> None: ...
+
+
+def test_a_driver_that_loses_its_state_is_a_lost_connection(address: StoreAddress) -> None:
+    async def test() -> None:
+        async with linked(address, "a") as link:
+            healthy, link._connection = link._connection, BrokenConnection(InternalClientError("x"))
+            link.publish(Topic.LOCKS, "")
+            await until(lambda: link.is_lost)
+            await healthy.close()  # with it goes the lock of the name
+            await until(lambda: not link.is_lost)
+
+    in_loop(test)
+
+
+def test_a_link_that_breaks_off_leaves_the_store_lost(address: StoreAddress) -> None:
+    async def test() -> None:
+        link = StoreLink(address, "a", 0)
+        await link.open()
+        running = asyncio.get_running_loop().create_task(link.run())
+        healthy, link._connection = link._connection, BrokenConnection(KeyError("a fault"))
+        link.publish(Topic.LOCKS, "")
+        with pytest.raises(KeyError):
+            await running
+        assert link.is_lost
+        await healthy.close()
 
     in_loop(test)

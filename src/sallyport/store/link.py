@@ -149,7 +149,16 @@ class StoreLink:
                 await asyncio.sleep(_EVERY)
 
     async def run(self) -> None:
-        """Until :meth:`close`: answer, publish, and connect again. A task of the caller's."""
+        """Until :meth:`close`: answer, publish, and connect again. A task of the caller's. Whatever
+        else ends it, the store counts as lost from then on.
+        """
+        try:
+            await self._run()
+        except Exception:
+            self._note_lost("the link to it has ended")
+            raise
+
+    async def _run(self) -> None:
         pause = _PAUSES[0]
         while not self._ended.is_set():
             try:
@@ -340,6 +349,7 @@ def _errors() -> tuple[type[BaseException], ...]:
         ValueError,
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,  # where a server dies within an answer
     )
 
 
