@@ -12,12 +12,11 @@ import asyncio
 import fcntl
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,10 +40,9 @@ if TYPE_CHECKING:
     from sallyport.cli.tokensource import TokenSource
     from sallyport.identity.oidc.client import Grant
 
-#: The share of a token's life after which another one is fetched; seconds between attempts, and
-#: between looks at a source that does not say how long its token lives.
-_SHARE: Final = 0.8
-_SHORTEST, _AGAIN, _UNKNOWN = 1.0, 30.0, 60.0
+#: Seconds between attempts, and between looks at a source that does not say how long its token
+#: lives.
+_AGAIN, _UNKNOWN = 30.0, 60.0
 _HELP = """Write a fresh token into libpq's password file.
 
 For psql, drivers on libpq, cron jobs and graphical clients that read ~/.pgpass or PGPASSFILE. With
@@ -92,15 +90,15 @@ def pgpass(
         )
         host, port = gateway_address(gateway)
         entry = Entry(path.resolve(), (host, str(port), target, user))
-        grant = source.fetch_now() if not keep else asyncio.run(_keep(entry, source))
-        if not keep:
-            entry.put(grant.token.reveal())
+        if keep:
+            asyncio.run(_keep(entry, source))
+        else:
+            entry.put(source.fetch_now().token.reveal())
+            typer.echo(f"The token is in {path}.", err=True)
     except SallyportError as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or path}: {error.strerror}")
-    if not keep:
-        typer.echo(f"The token is in {path}.", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def _keep(entry: Entry, source: TokenSource | PersonTokens) -> Grant:
+async def _keep(entry: Entry, source: TokenSource | PersonTokens) -> None:
     """Until a signal. Raises SallyportError when there is no first token, and OSError."""
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,13 +169,10 @@ async def _keep(entry: Entry, source: TokenSource | PersonTokens) -> Grant:
                 wait = _AGAIN
     finally:
         entry.remove()
-    return grant
 
 
 def _until_renewal(grant: Grant) -> float:
-    if not grant.expires_at:
-        return _UNKNOWN
-    return max((grant.expires_at - time.time()) * _SHARE, _SHORTEST)
+    return grant.until_renewal() if grant.expires_at else _UNKNOWN
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:

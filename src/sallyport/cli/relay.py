@@ -21,8 +21,6 @@ from sallyport.wire import backend, frontend
 
 _PIECE: Final = 1 << 16
 _MAX_ANSWER: Final = 1 << 20
-#: Of the time that a token has left, how much passes before another is fetched; at least a second.
-_SHARE: Final = 0.8
 _ANSWER_SECONDS: Final = 60.0
 #: What the server sends of its own accord: it passes in the middle of a renewal, too.
 _ASYNCHRONOUS: Final = frozenset(
@@ -179,7 +177,7 @@ class Relay:
 
     async def _keep_fresh(self, grant: Grant) -> None:
         while grant.expires_at:
-            await asyncio.sleep(max((grant.expires_at - time.time()) * _SHARE, 1.0))
+            await asyncio.sleep(grant.until_renewal())
             if grant.expires_at <= time.time():
                 return
             try:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sallyport.audit.actions import CONTAIN, RELEASE_CONTAINMENT, RecordedAction
+from sallyport.core.clock import unix_seconds
 from sallyport.policy.containment import Containment
 
 
@@ -69,14 +70,10 @@ def _containment(recorded: RecordedAction) -> Containment:
         target=details.get("target", ""),
         session=details.get("session", ""),
         statement=int(details.get("statement", "0")),
-        read_at=_moment(details.get("read_at", "")),
-        until=_moment(details.get("until", "")),
+        read_at=unix_seconds(details.get("read_at", "")),
+        until=unix_seconds(details.get("until", "")),
     )
 
 
 def _text(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-def _moment(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

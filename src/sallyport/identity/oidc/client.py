@@ -17,9 +17,10 @@ import base64
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx2
@@ -35,6 +36,8 @@ from sallyport.identity.settings import url_problem
 _TIMEOUT = 30.0
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _DEFAULT_INTERVAL, _MAX_INTERVAL, _MAX_WAIT = 5.0, 60.0, 1800.0
+#: Of the time that a token has left, how much passes before another is fetched.
+_RENEWED_AT: Final = 0.8
 
 
 class GrantError(SallyportError):
@@ -50,6 +53,12 @@ class Grant:
     token: Secret
     expires_at: float
     refresh_token: Secret | None = None
+
+    def until_renewal(self) -> float:
+        """Seconds from now until a fifth of the rest of its life is left, and at least one. Of one
+        that has an end.
+        """
+        return max((self.expires_at - time.time()) * _RENEWED_AT, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
