@@ -25,6 +25,7 @@ first.
 A damaged database is set aside, and what can be read of it is kept. Locks and containments are made
 anew from the record of actions.
 Approvals and policy versions are not in the recordings; the command says when they were lost.
+
 Example: sallyport audit reindex
 """
 

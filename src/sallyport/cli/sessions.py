@@ -117,9 +117,11 @@ Examples:
 
 _HELP_ACTIONS = """List what people did in the console, over REST and in Slack, and refused logins.
 
-Newest first: who, what, when, from where, outcome. Example: sallyport audit actions --subject dana
---action approvals.decide
-Who was refused, and why: sallyport audit actions --action login --address 192.0.2.7
+Newest first: who, what, when, from where, outcome.
+
+Example: sallyport audit actions --subject dana --action approvals.decide
+
+Example, for who was refused, and why: sallyport audit actions --action login --address 192.0.2.7
 """
 
 
