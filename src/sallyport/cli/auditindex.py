@@ -10,13 +10,15 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from sallyport.cli.recorded import WHERE, archive_fetcher, directories, recording_keys
-from sallyport.cli.storeaccess import refuse_shared
+from sallyport.cli.storeaccess import shared_store
 from sallyport.core.errors import SallyportError
 from sallyport.core.files import open_locked
 
 if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
+    from sallyport.cli.storeaccess import OwnStore
     from sallyport.operations.sessions import Fetch
+    from sallyport.store.postgres import StoreAddress
     from sallyport.store.reindex import Reindexed
 
 _HELP = """Rebuild the indexes of sessions and statements from the recordings. Stop the gateway
@@ -44,45 +46,76 @@ def add(commands: typer.Typer) -> None:
             typer.Option("--data", help="The data directory itself, instead of --config."),
         ] = None,
     ) -> None:
-        from sallyport.store.mark import StoreMark
-        from sallyport.store.reindex import reindex
-
         directory, recordings = directories(config, data)
-        refuse_shared(config, data, "sallyport audit reindex")
         if not directory.is_dir():
             raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
         keys = recording_keys(config, data)
         with locked(directory) as lock:
-            mark = StoreMark(lock, directory)
-            lost = mark.missing(recordings)
-            engine, result = reindex(directory, recordings, keys)
-            lost = lost or mark.differs(engine)
-            mark.take(engine, reindexed=True)
-            engine.dispose()
-            fetch = archive_fetcher(config, data)
-            statements = _index_statements(directory, recordings, keys, fetch)
+            address = shared_store(config, data)
+            if address is None:
+                store, result, lost = _rebuild_own(directory, recordings, keys, lock)
+            else:
+                store, result, lost = _rebuild_shared(address, directory, recordings, keys, lock)
+            try:
+                fetch = archive_fetcher(config, data)
+                statements = _index_statements(store, recordings, keys, fetch)
+            finally:
+                store.engine.dispose()
         _report(result, lost)
         typer.echo(f"{statements} statements can be searched.")
 
 
-def _index_statements(directory: Path, recordings: Path, keys: KeyRing, fetch: Fetch | None) -> int:
+def _rebuild_own(
+    directory: Path, recordings: Path, keys: KeyRing, lock: IO[bytes]
+) -> tuple[OwnStore, Reindexed, str]:
+    """Of the file in the data directory. The last: why state was lost, or "". Raises StoreError."""
+    from sallyport.cli.storeaccess import OwnStore
+    from sallyport.store.mark import StoreMark
+    from sallyport.store.reindex import reindex
+
+    mark = StoreMark(lock, directory)
+    lost = mark.missing(recordings)
+    engine, result = reindex(directory, recordings, keys)
+    lost = lost or mark.differs(engine)
+    mark.take(engine, reindexed=True)
+    return OwnStore(engine, directory, ""), result, lost
+
+
+def _rebuild_shared(
+    address: StoreAddress, directory: Path, recordings: Path, keys: KeyRing, lock: IO[bytes]
+) -> tuple[OwnStore, Reindexed, str]:
+    """As :func:`_rebuild_own`, of what this gateway has in a store that several share."""
+    from sallyport.app.gateway_store import gateway_name
+    from sallyport.cli.storeaccess import OwnStore
+    from sallyport.store.mark import StoreMark
+    from sallyport.store.postgres import open_postgres
+    from sallyport.store.reindex import reindex_shared
+    from sallyport.store.timeline import FILE, Timeline
+
+    mark = StoreMark(lock, directory, str(address))
+    engine = open_postgres(address)
+    name = gateway_name(directory)
+    result = reindex_shared(engine, name, directory, recordings, keys)
+    lost = mark.missing(directory) or mark.differs(engine)
+    if lost:  # another database may be on another server, whose timeline says nothing
+        Timeline(directory / FILE).forget()
+    mark.take(engine, reindexed=True)
+    return OwnStore(engine, directory, name), result, lost
+
+
+def _index_statements(store: OwnStore, recordings: Path, keys: KeyRing, fetch: Fetch | None) -> int:
     """Make the index of statements anew; how many it holds. Raises SallyportError."""
     from sallyport.operations.sessions import Sessions
     from sallyport.operations.statementsearch import StatementIndexer
-    from sallyport.store.database import open_readonly
     from sallyport.store.sessions import SqlSessionIndex
-    from sallyport.store.statementsearch import StatementSearch
 
-    index = StatementSearch(directory, writable=True)
-    index.clear()
-    engine = open_readonly(directory)
-    try:
-        sessions = Sessions(recordings, SqlSessionIndex(engine), keys=keys, fetch=fetch)
-        StatementIndexer(sessions, index, alone=True).fill()
-    finally:
-        engine.dispose()
-    index.trim()
-    return index.state().statements
+    search = store.statement_search()
+    search.clear()
+    index = SqlSessionIndex(store.engine, gateway=store.gateway)
+    sessions = Sessions(recordings, index, keys=keys, fetch=fetch)
+    StatementIndexer(sessions, search, alone=True).fill()
+    search.trim()
+    return search.state().statements
 
 
 def locked(directory: Path) -> IO[bytes]:

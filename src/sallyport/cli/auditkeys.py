@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +24,8 @@ from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.audit.ports import SessionRow
+    from sallyport.cli.storeaccess import OwnStore
     from sallyport.operations.rotation import Rotated
-    from sallyport.store.sessions import SqlSessionIndex
 
 _ROTATE = """Wrap the keys of all recordings by the current key-encryption key. Recordings are not
 rewritten.
@@ -113,14 +114,11 @@ def shred(
     """See ``--help``."""
     with errors_told():
         from sallyport.audit.display import inert
-        from sallyport.cli.storeaccess import refuse_shared
+        from sallyport.cli.storeaccess import own_store
         from sallyport.core.subject import Subject
         from sallyport.operations.archiving import forget_copies
         from sallyport.operations.shredding import shred as shred_recordings
-        from sallyport.store.database import FILE, open_database
         from sallyport.store.sessions import SqlSessionIndex
-        from sallyport.store.statementsearch import FILE as SEARCH_FILE
-        from sallyport.store.statementsearch import StatementSearch
         from sallyport.store.writer import Writer
 
         if bool(session) == bool(subject):
@@ -130,33 +128,27 @@ def shred(
                 "say why with --reason: it is recorded, and shown in the place of the content"
             )
         directory, recordings = existing_recordings(config, data)
-        refuse_shared(config, data, "sallyport audit shred")
-        if not (directory / FILE).is_file():
-            database = directory / FILE
-            raise SallyportError(f"{database} is missing. Run 'sallyport audit reindex' first")
+        store = own_store(config, data, directory)
         keys = recording_keys(config, data)
-        engine = open_database(directory)
-        writer = Writer(engine)
-        index = SqlSessionIndex(engine, writer)
+        writer = Writer(store.engine)
+        index = SqlSessionIndex(store.engine, writer, gateway=store.gateway)
         try:
-            rows = _chosen(index, recordings, session, subject)
-            rows, fresh, refused = _sorted_out(rows, recordings, strict=bool(session))
+            rows, refused = _chosen(store, recordings, session, subject)
+            rows, fresh = _sorted_out(rows, recordings, refused, strict=bool(session))
             if fresh and not yes:
                 _ask(fresh)
             writer.start()
             who = Subject(operating_user(), "", frozenset())
-            has_search = (directory / SEARCH_FILE).is_file()
-            search = StatementSearch(directory, writable=True) if has_search else None
             try:
                 result = shred_recordings(
-                    recordings, index, rows, keys, who, reason.strip(), search
+                    recordings, index, rows, keys, who, reason.strip(), store.search_to_forget()
                 )
                 forget_copies(directory, [row.id for row in rows])
             except OSError as error:
                 raise SallyportError(f"{error.filename}: {error.strerror}") from None
         finally:
             writer.close()
-            engine.dispose()
+            store.engine.dispose()
         typer.echo(
             f"{len(result.sessions)} recordings shredded, {result.statements} statements deleted "
             "from the index."
@@ -183,15 +175,16 @@ def operating_user() -> str:
 
 
 def _chosen(
-    index: SqlSessionIndex,
-    recordings: Path,
-    session: str,
-    subject: str,
-) -> list[SessionRow]:
-    """Raises SallyportError when there is none."""
+    store: OwnStore, recordings: Path, session: str, subject: str
+) -> tuple[list[SessionRow], list[str]]:
+    """Those that this gateway recorded, and where the subject's others are. Raises SallyportError
+    when there is none.
+    """
     from sallyport.audit.ports import SESSION
     from sallyport.operations.sessions import Sessions
+    from sallyport.store.sessions import SqlSessionIndex
 
+    index = SqlSessionIndex(store.engine)
     if session:
         id_ = session
         if index.get(session) is None:
@@ -200,26 +193,31 @@ def _chosen(
         if row is None:
             text = f"the index does not know {id_}. Run 'sallyport audit reindex' first"
             raise SallyportError(text)
-        return [row]
+        if row.gateway != store.gateway:
+            raise SallyportError(f"{id_} was recorded by {row.gateway}: run this on that gateway")
+        return [row], []
     rows = index.recent(limit=None, subject=subject, kind=SESSION)
     if not rows:
         raise SallyportError(
             f"no session of the subject {subject!r}; 'sallyport sessions list' shows subjects"
         )
-    return rows
+    elsewhere = Counter(row.gateway for row in rows if row.gateway != store.gateway)
+    return [row for row in rows if row.gateway == store.gateway], [
+        f"{count} more were recorded by {gateway}: run this on that gateway too"
+        for gateway, count in sorted(elsewhere.items())
+    ]
 
 
 def _sorted_out(
-    rows: list[SessionRow], recordings: Path, *, strict: bool
-) -> tuple[list[SessionRow], list[SessionRow], list[str]]:
-    """Those that can be shredded, those of them that were not yet, and why the rest cannot. Raises
-    SallyportError instead of the last when ``strict``.
+    rows: list[SessionRow], recordings: Path, refused: list[str], *, strict: bool
+) -> tuple[list[SessionRow], list[SessionRow]]:
+    """Those that can be shredded, and those of them that were not yet; ``refused`` gets why the
+    rest cannot. Raises SallyportError instead of the last when ``strict``.
     """
     from sallyport.operations.shredding import check_shreddable
 
     shreddable: list[SessionRow] = []
     fresh: list[SessionRow] = []
-    refused: list[str] = []
     for row in rows:
         try:
             is_fresh = check_shreddable(recordings, row)
@@ -231,7 +229,7 @@ def _sorted_out(
         shreddable.append(row)
         if is_fresh:
             fresh.append(row)
-    return shreddable, fresh, refused
+    return shreddable, fresh
 
 
 def _ask(rows: list[SessionRow]) -> None:

@@ -5,6 +5,7 @@ one that its configuration names.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from sallyport.config import Config
     from sallyport.store.postgres import StoreAddress
+    from sallyport.store.statementindex import StatementIndexPort
 
 _T = TypeVar("_T")
 _DEFAULT_CONFIG = Path("sallyport.yaml")
@@ -78,10 +80,52 @@ def readonly_engine(config: Path | None, data: Path | None, directory: Path) -> 
     return open_readonly(directory)
 
 
-def refuse_shared(config: Path | None, data: Path | None, command: str) -> None:
-    """Raises SallyportError where the store is shared, which the command cannot work on yet."""
-    if shared_store(config, data) is not None:
-        raise SallyportError(
-            f"'{command}' works on the store in a data directory, and this configuration names a"
-            " shared store"
-        )
+@dataclass(frozen=True, slots=True)
+class OwnStore:
+    """The store of the gateway that a data directory belongs to, for commands that change it.
+    ``gateway``: its name in a shared store; "" in a file of its own.
+    """
+
+    engine: Engine
+    directory: Path
+    gateway: str
+
+    def statement_search(self) -> StatementIndexPort:
+        """What this gateway has in the index of statements; it is made where there is none. Raises
+        SearchError.
+        """
+        if self.gateway:
+            from sallyport.store.sharedsearch import SharedStatementSearch
+
+            return SharedStatementSearch(self.engine, self.gateway)
+        from sallyport.store.statementsearch import StatementSearch
+
+        return StatementSearch(self.directory, writable=True)
+
+    def search_to_forget(self) -> StatementIndexPort | None:
+        """The index of statements, to delete from; None where there is none. Raises SearchError."""
+        from sallyport.store.sharedsearch import SharedStatementSearch
+        from sallyport.store.statementsearch import FILE, StatementSearch
+
+        if self.gateway:
+            return SharedStatementSearch(self.engine)
+        if not (self.directory / FILE).is_file():
+            return None
+        return StatementSearch(self.directory, writable=True)
+
+
+def own_store(config: Path | None, data: Path | None, directory: Path) -> OwnStore:
+    """``directory``: the data directory. The caller disposes of the engine. Raises StoreError,
+    ConfigError, and SallyportError when there is no database.
+    """
+    from sallyport.store.database import FILE, open_database
+
+    address = shared_store(config, data)
+    if address is not None:
+        from sallyport.app.gateway_store import gateway_name
+        from sallyport.store.postgres import open_postgres_readonly
+
+        return OwnStore(open_postgres_readonly(address), directory, gateway_name(directory))
+    if not (directory / FILE).is_file():
+        raise SallyportError(f"{directory / FILE} is missing. Run 'sallyport audit reindex' first")
+    return OwnStore(open_database(directory), directory, "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 
-from sqlalchemy import Engine, Select, insert, select, update
+from sqlalchemy import Engine, Select, select, update
 
 from sallyport.identity.locks import Lock
 from sallyport.store.dialect import INSERTS
@@ -53,8 +53,9 @@ class SqlLockStore:
         with self._writes.transaction() as connection:
             present = set(connection.execute(select(locks.c.id)).scalars())
             missing = [asdict(lock) for lock in recorded if lock.id not in present]
-            if missing:
-                connection.execute(insert(locks), missing)
+            if missing:  # several gateways may restore at once
+                new = INSERTS[self._engine.dialect.name](locks)
+                connection.execute(new.on_conflict_do_nothing(index_elements=[locks.c.id]), missing)
         return len(missing)
 
     def unreleased(self) -> list[Lock]:

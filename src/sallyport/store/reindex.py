@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine, Table
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from sallyport.audit.actions import CONTAIN, LOCK, RELEASE_CONTAINMENT, RELEASE_LOCK
 from sallyport.audit.archive import RecordingError, find_recordings, recording_path
@@ -30,6 +30,7 @@ from sallyport.store.actionrecord import done_actions
 from sallyport.store.containmentrecord import recorded_containments
 from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.database import FILE, StoreError, open_database, set_aside
+from sallyport.store.dialect import reason_of
 from sallyport.store.lockrecord import recorded_locks
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.sessions import SqlSessionIndex
@@ -72,12 +73,39 @@ def reindex(data: Path, recordings: Path, keys: KeyRing = NO_KEYS) -> tuple[Engi
     result = Reindexed()
     try:
         engine = open_database(data)
-        rows = _rows(engine)
+        _rows(SqlSessionIndex(engine))
     except (StoreError, IndexUnreadableError):
         engine = _replace(data, result)
-        rows = _rows(engine)
+    _fill(engine, SqlSessionIndex(engine), data, recordings, keys, result)
+    return engine, result
+
+
+def reindex_shared(
+    engine: Engine, gateway: str, data: Path, recordings: Path, keys: KeyRing = NO_KEYS
+) -> Reindexed:
+    """As :func:`reindex`, of a store that gateways share: what is missing of ``gateway``, whose
+    data directory this is. What others recorded, they add. Raises StoreError.
+    """
+    result = Reindexed()
+    try:
+        index = SqlSessionIndex(engine, gateway=gateway)
+        _fill(engine, index, data, recordings, keys, result)
+    except (SQLAlchemyError, IndexUnreadableError) as error:
+        raise StoreError(f"the shared store cannot be used: {reason_of(error)}") from error
+    return result
+
+
+def _fill(
+    engine: Engine,
+    index: SqlSessionIndex,
+    data: Path,
+    recordings: Path,
+    keys: KeyRing,
+    result: Reindexed,
+) -> None:
+    """Add to a store that can be read what the recordings have."""
+    rows = _rows(index)
     batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
-    index = SqlSessionIndex(engine)
     archived = archived_sessions(data)
     for recovered in _restored(recordings, rows, result, keys, archived):
         batch.append((recovered.row, recovered.statements))
@@ -89,11 +117,10 @@ def reindex(data: Path, recordings: Path, keys: KeyRing = NO_KEYS) -> tuple[Engi
     result.locks = SqlLockStore(engine).restore(recorded_locks(actions))
     contained = recorded_containments(actions, result.doubtful)
     result.containments = SqlContainmentStore(engine).restore(contained)
-    return engine, result
 
 
-def _rows(engine: Engine) -> dict[str, SessionRow]:
-    return {row.id: row for row in SqlSessionIndex(engine).recent(limit=None)}
+def _rows(index: SqlSessionIndex) -> dict[str, SessionRow]:
+    return {row.id: row for row in index.recent(limit=None)}
 
 
 def _restored(
