@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sallyport.core.errors import ProtocolError, refuse
 from sallyport.wire import backend
-from sallyport.wire.backend import Field, parse_error_fields, scrub_error
+from sallyport.wire.backend import Field, parse_error_fields
+from sallyport.wire.scrubbing import scrub_error
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 PARSERS = [

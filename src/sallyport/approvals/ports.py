@@ -14,6 +14,8 @@ from sallyport.approvals.states import Decision, Grant, Preview, Request, Status
 
 
 class ApprovalStore(Protocol):
+    """Where requests, decisions and grants are kept. Each call is on the disk when it returns."""
+
     def add(self, request: Request) -> None:
         """A new request, with its decisions. Survives the death of the process."""
         ...

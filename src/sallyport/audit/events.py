@@ -135,12 +135,16 @@ class Complete(msgspec.Struct, array_like=True, tag=COMPLETE, frozen=True):
 
 
 class Note(msgspec.Struct, array_like=True, tag=NOTE, frozen=True):
+    """Something that the gateway says about the session."""
+
     at: float
     kind: str
     text: str
 
 
 class End(msgspec.Struct, array_like=True, tag=END, frozen=True):
+    """The session is over."""
+
     at: float
     reason: str
 

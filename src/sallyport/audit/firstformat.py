@@ -19,6 +19,7 @@ _decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def genesis(session_id: str) -> bytes:
+    """What the first block of a session's chain follows."""
     return hashlib.sha256(b"sallyport recording 1\0" + session_id.encode()).digest()
 
 

@@ -43,6 +43,8 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    """The session begins."""
+
     at: float
     login: ev.Login
 
@@ -61,6 +63,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
+    """A result begins."""
+
     at: float
     number: int
     names: tuple[str, ...]
@@ -70,6 +74,8 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
+    """A row of the result."""
+
     at: float
     number: int
     values: tuple[str | None, ...]
@@ -126,6 +132,8 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
+    """The session is over."""
+
     at: float
     reason: str
 

@@ -69,6 +69,8 @@ def list_approvals(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
+
     def run() -> None:
         gateway = RestClient(url)
         query = {"limit": str(limit)} | ({} if everything else {"status": "pending"})
@@ -99,6 +101,8 @@ def show_approval(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
+
     def run() -> None:
         gateway = RestClient(url)
         request = _one(gateway, approval)
@@ -133,6 +137,7 @@ def approve(
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
     body: dict[str, Any] = {"approve": True, "reason": reason}
     if minutes:
         body |= {"minutes": minutes, "scope": scope}
@@ -145,6 +150,7 @@ def deny(
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
     _decide(approval, url, {"approve": False, "reason": reason}, as_json)
 
 

@@ -92,6 +92,7 @@ def export(
         ),
     ] = None,
 ) -> None:
+    """See ``--help``."""
     with errors_told():
         from sallyport.operations.auditlog import ExportQuery
 

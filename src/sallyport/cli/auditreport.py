@@ -53,6 +53,7 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
+    """See ``--help``."""
     with errors_told():
         now = time.time()
         since, until = moment_of(begin, "--from"), moment_of(end, "--to")

@@ -86,6 +86,7 @@ def connect(
     ca_file: CaFile = "",
     sign_in: SignIn = "",
 ) -> None:
+    """See ``--help``."""
     try:
         source = token_source(
             token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
@@ -130,6 +131,7 @@ def proxy(
     ca_file: CaFile = "",
     sign_in: SignIn = "",
 ) -> None:
+    """See ``--help``."""
     # Start-up time: other commands need neither TLS nor the wire protocol.
     from sallyport.cli.localproxy import Door, LocalProxy, kept_password
 

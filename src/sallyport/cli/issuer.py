@@ -67,6 +67,7 @@ def issuer(
         int, typer.Option(min=10, max=86400, help="Of a token, in seconds.")
     ] = 3600,
 ) -> None:
+    """See ``--help``."""
     from sallyport.core.secret import Secret
     from sallyport.demo.issuer import DevIssuer
 

@@ -59,6 +59,8 @@ def lock(
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
+
     def run() -> None:
         kind, name, of = _whom({"subject": subject, "agent": agent, "token": token}, issuer)
         if release:

@@ -20,6 +20,8 @@ Then connect with any PostgreSQL client, the identity token in place of the pass
 
 
 def register(app: typer.Typer) -> None:
+    """Add ``serve``."""
+
     @app.command("serve", help=_SERVE)
     def run(
         config: Annotated[

@@ -158,6 +158,7 @@ def list_sessions(
         ),
     ] = "session",
 ) -> None:
+    """See ``--help``."""
     with errors_told():
         if status and status not in _STATUSES:
             raise SallyportError(
@@ -203,6 +204,7 @@ def show_session(
     as_json: AsJson = False,
     full: Annotated[bool, typer.Option("--full", help="Whole SQL texts, line by line.")] = False,
 ) -> None:
+    """See ``--help``."""
     with errors_told() as problems:
         sessions = open_sessions(config, data)
         row = sessions.find(session)
@@ -245,6 +247,7 @@ def replay_session(
         Path | None, typer.Option("--asciicast", help="Write an asciicast v2 to this file.")
     ] = None,
 ) -> None:
+    """See ``--help``."""
     with errors_told() as problems:
         sessions = open_sessions(config, data)
         if html is not None or cast is not None:
@@ -287,6 +290,7 @@ def list_actions(
     outcome: Annotated[str, typer.Option(help="done, refused or failed.")] = "",
     address: Annotated[str, typer.Option(help="The address that they came from.")] = "",
 ) -> None:
+    """See ``--help``."""
     with errors_told():
         from sallyport.operations.actions import ActionQuery, find_actions
 
@@ -328,6 +332,7 @@ def verify(
     checkpoint: auditproof.Checkpoints = None,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
     with errors_told():
         checked = failed = 0
         from sallyport.audit.display import inert

@@ -52,6 +52,8 @@ def exchange(
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
+
     def run() -> None:
         body = {"target": target, "networks": network or [], "minutes": minutes}
         answer = RestClient(url).post("/tokens", body)
@@ -67,6 +69,8 @@ def show(
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
+
     def run() -> None:
         query = {"of": "everybody"} if everybody else {}
         tokens = RestClient(url).get("/tokens", **query)["tokens"]
@@ -83,6 +87,8 @@ def revoke(
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
+    """See ``--help``."""
+
     def run() -> None:
         answer = RestClient(url).post(f"/tokens/{quote(token, safe='')}/revoke", {})
         count = answer["sessions"]

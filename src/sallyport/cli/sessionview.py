@@ -39,6 +39,7 @@ def moment(seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Seconds as people read them."""
     if seconds < 1:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 120:
@@ -48,6 +49,7 @@ def duration(seconds: float) -> str:
 
 
 def who(row: SessionRow) -> str:
+    """The subject, and the label where that is another name."""
     return inert(row.subject) + (
         f" ({inert(row.label)})" if row.label and row.label != row.subject else ""
     )

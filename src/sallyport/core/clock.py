@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
+    """Where the time comes from."""
+
     def now(self) -> float:
         """Wall clock, Unix seconds."""
         ...
@@ -20,6 +22,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """The machine's clocks."""
+
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 

@@ -254,6 +254,7 @@ def failure(error: Exception) -> Refusal:
 
 
 def internal_refusal() -> Refusal:
+    """The refusal when judging failed by a fault of the gateway's own."""
     return refuse(
         "SP1804",
         "the gateway failed while judging this statement, so it does not run",

@@ -9,6 +9,8 @@ from sallyport.core.errors import Refusal
 
 
 class Outcome(Enum):
+    """What a policy says of a statement."""
+
     ALLOW = "allow"
     HOLD = "hold"
     DENY = "deny"

@@ -325,6 +325,7 @@ def still_true(session: SessionState, pending: PendingEffect) -> bool:
 
 
 def unknown_statement(name: bytes) -> Refusal:
+    """The refusal for a name that no statement was prepared under."""
     shown = name.decode("utf-8", "replace")
     return refuse(
         "SP1304",
@@ -335,6 +336,7 @@ def unknown_statement(name: bytes) -> Refusal:
 
 
 def unknown_portal(name: bytes) -> Refusal:
+    """The refusal for a name that no portal or cursor has."""
     shown = name.decode("utf-8", "replace")
     return refuse(
         "SP1303",

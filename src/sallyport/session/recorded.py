@@ -16,6 +16,7 @@ from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.statements import Portal
 from sallyport.wire import backend
 from sallyport.wire.fields import message as wire_message
+from sallyport.wire.scrubbing import scrub_error
 
 #: Refusals that may quote the text: of what cannot be read or is not known, of settings, of
 #: protocol violations.
@@ -130,7 +131,7 @@ def shown_message(subject_judge: SubjectJudge, entry: Entry | None, message: byt
         return message
     fields = backend.parse_error_fields(message[5:])
     code = fields.get("M", "").partition("]")[0]
-    body = backend.scrub_error(message[5:], subject_judge.identifiers)
+    body = scrub_error(message[5:], subject_judge.identifiers)
     if code.startswith("[SP") and len(code) == 7:  # the gateway's own: its code stays
         kept = backend.parse_error_fields(body)
         kept["M"] = f"{code}] {kept['M']}"

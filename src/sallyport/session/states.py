@@ -15,6 +15,8 @@ from enum import Enum, IntEnum
 
 
 class ClientState(IntEnum):
+    """What the client may send."""
+
     READY = 0  # between messages; extended-query messages may be pipelined
     COPY_IN = 1  # the server asked for CopyData
     # an error was reported in an extended-query pipeline: everything until Sync is ignored

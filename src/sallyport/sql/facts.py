@@ -203,6 +203,8 @@ class EffectKind(Enum):
 
 
 class Effect(Struct, frozen=True):
+    """Something that a statement changes in its session."""
+
     kind: EffectKind
     name: str = ""
 

@@ -55,6 +55,8 @@ class Value(Struct, frozen=True, gc=False):
 
 
 class Field(Struct, frozen=True, gc=False):
+    """A column of a result, and what it is computed from."""
+
     name: str
     value: Value
 

@@ -29,6 +29,7 @@ class CatalogError(SallyportError):
 
 
 def path_of(setting: str) -> tuple[str, ...]:
+    """The schemas of a ``search_path``. Raises CatalogError."""
     path = split_search_path(setting)
     if path is None:
         raise CatalogError(f"search_path is not a list of names: {setting}")
@@ -43,10 +44,12 @@ def text(value: str | None) -> str:
 
 
 def int_of(value: str | None) -> int:
+    """A number. Raises CatalogError for NULL."""
     return int(text(value))
 
 
 def bool_of(value: str | None) -> bool:
+    """A boolean; NULL is false."""
     return value == "t"
 
 
@@ -59,6 +62,9 @@ def _option(options: str | None, name: str) -> str:
 def hidden_functions(
     rows: list[Row],
 ) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
+    """Functions that a relation or a domain calls by itself, by the OID of the one and of the
+    other.
+    """
     on_relation: dict[int, tuple[int, ...]] = {}
     on_domain: dict[int, tuple[int, ...]] = {}
     for row in rows:
@@ -141,6 +147,7 @@ def _constraint(row: Row) -> Constraint:
 def type_of(
     row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[int, tuple[int, ...]]
 ) -> Type:
+    """A row of pg_type. ``members``: extensions by object. ``checks``: functions of domains."""
     oid = int_of(row[0])
     return Type(
         oid=oid,
@@ -203,6 +210,7 @@ def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:
 
 
 def function_of(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
+    """A row of pg_proc. ``members``: extensions by object."""
     oid = int_of(row[0])
     out_names, out_types = _outputs(row[13], row[14], row[15])
     path, has_others = _configured(row[19])
@@ -233,6 +241,7 @@ def function_of(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
 
 
 def operator_of(row: Row, members: Mapping[tuple[str, int], str]) -> Operator:
+    """A row of pg_operator. ``members``: extensions by object."""
     oid = int_of(row[0])
     return Operator(
         oid=oid,

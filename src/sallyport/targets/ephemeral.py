@@ -150,6 +150,7 @@ def move(role: str, before: str, after: str, version: int) -> str:
 
 
 def drop_session(role: str) -> str:
+    """The statement that drops a session's role."""
     return f"DROP ROLE IF EXISTS {quoted(role)}"
 
 

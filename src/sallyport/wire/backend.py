@@ -3,14 +3,14 @@ parsers for what it reads.
 
 Builders give a whole message; parsers take a body without the 5-byte header and raise
 ProtocolError, and nothing else, when it is not exactly one message of its kind. Rows are not here:
-DataRow and CopyData belong to :mod:`sallyport.wire.frames`. :func:`scrub_error` is what keeps
-masked values out of errors and notices (error fields: protocol section 54.8).
+DataRow and CopyData belong to :mod:`sallyport.wire.frames`. What keeps masked values out of
+errors and notices is :mod:`sallyport.wire.scrubbing`.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sallyport.core.errors import ProtocolError, Refusal
@@ -28,7 +28,6 @@ from sallyport.wire.fields import (
     to_text,
 )
 from sallyport.wire.frontend import AUTH_BODY, MessageType
-from sallyport.wire.sqlstate import CONDITIONS, condition_words
 
 PARSE_COMPLETE: Final = 0x31  # 1
 BIND_COMPLETE: Final = 0x32  # 2
@@ -112,11 +111,15 @@ class Field(NamedTuple):
 
 
 class Authentication(NamedTuple):
+    """``code``: :data:`AUTH_OK` and the like. ``data``: what follows it."""
+
     code: int
     data: bytes
 
 
 class BackendKeyData(NamedTuple):
+    """What a CancelRequest names: ``pid``, a signed Int32, and ``key``, 4 to 256 bytes."""
+
     pid: int
     key: bytes
 
@@ -136,12 +139,16 @@ class CopyResponse(NamedTuple):
 
 
 class Notification(NamedTuple):
+    """NotificationResponse. ``pid``: of the backend that sent it."""
+
     pid: int
     channel: str
     payload: str
 
 
 class ParameterStatus(NamedTuple):
+    """A setting and the value that it has from now on."""
+
     name: str
     value: str
 
@@ -159,27 +166,33 @@ class ProtocolVersion(NamedTuple):
 
 
 def authentication_ok() -> bytes:
+    """Build an AuthenticationOk."""
     return message(AUTHENTICATION, number("i", AUTH_OK))
 
 
 def authentication_cleartext() -> bytes:
+    """Build an AuthenticationCleartextPassword."""
     return message(AUTHENTICATION, number("i", AUTH_CLEARTEXT))
 
 
 def authentication_sasl(mechanisms: Iterable[str]) -> bytes:
+    """Build an AuthenticationSASL that offers these mechanisms."""
     names = b"".join(string(name, "a mechanism") for name in mechanisms)
     return message(AUTHENTICATION, number("i", AUTH_SASL) + names + b"\0")
 
 
 def authentication_sasl_continue(data: bytes) -> bytes:
+    """Build an AuthenticationSASLContinue. ``data``: of the mechanism."""
     return message(AUTHENTICATION, number("i", AUTH_SASL_CONTINUE) + data)
 
 
 def authentication_sasl_final(data: bytes) -> bytes:
+    """Build an AuthenticationSASLFinal. ``data``: of the mechanism."""
     return message(AUTHENTICATION, number("i", AUTH_SASL_FINAL) + data)
 
 
 def parameter_status(name: str, value: str) -> bytes:
+    """Build a ParameterStatus."""
     return message(
         PARAMETER_STATUS, string(name, "a parameter name") + string(value, f"parameter {name}")
     )
@@ -262,30 +275,37 @@ def error_body(fields: Mapping[str, str]) -> bytes:
 
 
 def command_complete(tag: str) -> bytes:
+    """Build a CommandComplete. ``tag``: with its count, as ``SELECT 5``."""
     return message(COMMAND_COMPLETE, string(tag, "a command tag"))
 
 
 def empty_query() -> bytes:
+    """Build an EmptyQueryResponse."""
     return message(EMPTY_QUERY_RESPONSE)
 
 
 def no_data() -> bytes:
+    """Build a NoData."""
     return message(NO_DATA)
 
 
 def parse_complete() -> bytes:
+    """Build a ParseComplete."""
     return message(PARSE_COMPLETE)
 
 
 def bind_complete() -> bytes:
+    """Build a BindComplete."""
     return message(BIND_COMPLETE)
 
 
 def close_complete() -> bytes:
+    """Build a CloseComplete."""
     return message(CLOSE_COMPLETE)
 
 
 def portal_suspended() -> bytes:
+    """Build a PortalSuspended."""
     return message(PORTAL_SUSPENDED)
 
 
@@ -298,6 +318,7 @@ def negotiate_protocol_version(minor: int, unsupported: Sequence[str]) -> bytes:
 
 
 def row_description(fields: Sequence[Field]) -> bytes:
+    """Build a RowDescription."""
     parts = [number("H", len(fields))]
     for field in fields:
         parts += [string(field.name, "a column name"), number("IhIhiH", *field[1:])]
@@ -305,6 +326,7 @@ def row_description(fields: Sequence[Field]) -> bytes:
 
 
 def parameter_description(types: Sequence[int]) -> bytes:
+    """Build a ParameterDescription from type OIDs."""
     return message(PARAMETER_DESCRIPTION, number(f"H{len(types)}I", len(types), *types))
 
 
@@ -344,6 +366,7 @@ def parse_ready(body: bytes) -> bytes:
 
 
 def parse_parameter_status(body: bytes) -> ParameterStatus:
+    """Read a ParameterStatus."""
     name, pos = read_string(body, 0, "ParameterStatus")
     value, pos = read_string(body, pos, "ParameterStatus")
     expect_end(body, pos, "ParameterStatus")
@@ -351,6 +374,7 @@ def parse_parameter_status(body: bytes) -> ParameterStatus:
 
 
 def parse_backend_key_data(body: bytes) -> BackendKeyData:
+    """Read a BackendKeyData."""
     pid, pos = read_i32(body, 0, "BackendKeyData")
     if not 4 <= len(body) - pos <= 256:
         raise ProtocolError(
@@ -366,6 +390,7 @@ _COUNTED: Final = frozenset(
 
 
 def parse_command_complete(body: bytes) -> CommandComplete:
+    """Read a CommandComplete. Raises also for a count that no 64 bits hold."""
     raw, pos = read_string(body, 0, "CommandComplete")
     expect_end(body, pos, "CommandComplete")
     tag = to_text(raw, "CommandComplete")
@@ -379,6 +404,7 @@ def parse_command_complete(body: bytes) -> CommandComplete:
 
 
 def parse_authentication(body: bytes) -> Authentication:
+    """Read any Authentication message."""
     code, pos = read_i32(body, 0, "Authentication")
     return Authentication(code, body[pos:])
 
@@ -405,6 +431,7 @@ def parse_copy_response(body: bytes) -> CopyResponse:
 
 
 def parse_notification(body: bytes) -> Notification:
+    """Read a NotificationResponse."""
     pid, pos = read_i32(body, 0, "NotificationResponse")
     channel, pos = read_string(body, pos, "NotificationResponse")
     payload, pos = read_string(body, pos, "NotificationResponse")
@@ -413,6 +440,7 @@ def parse_notification(body: bytes) -> Notification:
 
 
 def parse_row_description(body: bytes) -> list[Field]:
+    """Read a RowDescription."""
     count, pos = read_u16(body, 0, "RowDescription")
     fields = []
     layout = struct.Struct("!IhIhiH")
@@ -430,6 +458,7 @@ def parse_row_description(body: bytes) -> list[Field]:
 
 
 def parse_parameter_description(body: bytes) -> tuple[int, ...]:
+    """Read a ParameterDescription: type OIDs."""
     count, pos = read_u16(body, 0, "ParameterDescription")
     if pos + 4 * count != len(body):
         raise ProtocolError(
@@ -439,6 +468,7 @@ def parse_parameter_description(body: bytes) -> tuple[int, ...]:
 
 
 def parse_negotiate_protocol_version(body: bytes) -> ProtocolVersion:
+    """Read a NegotiateProtocolVersion."""
     version, pos = read_u32(body, 0, "NegotiateProtocolVersion")
     count, pos = read_i32(body, pos, "NegotiateProtocolVersion")
     if version >> 16 != 3 or not 0 <= count <= len(body) - pos:
@@ -449,51 +479,3 @@ def parse_negotiate_protocol_version(body: bytes) -> ProtocolVersion:
         names.append(to_text(name, "an option"))
     expect_end(body, pos, "NegotiateProtocolVersion")
     return ProtocolVersion(version & 0xFFFF, names)
-
-
-# --- scrubbing ------------------------------------------------------------
-
-_SEVERITIES: Final = frozenset(
-    ["ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG"],
-)
-WITHHELD: Final = "(message withheld: it may quote masked data)"
-
-
-def with_position(message: bytes, moved: Callable[[int], int]) -> bytes:
-    """An ErrorResponse or NoticeResponse with another cursor position. ``moved``: from the old to
-    the new one, in characters.
-    """
-    fields = parse_error_fields(message[5:])
-    position = fields.get("P", "")
-    if position.isascii() and position.isdigit() and len(position) <= 10:
-        fields["P"] = str(moved(int(position)))
-    body = error_body(fields)
-    return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
-
-
-def scrub_error(body: bytes, names: Container[str] | None = None) -> bytes:
-    """An ErrorResponse or NoticeResponse body without anything that could quote data.
-
-    Kept: severity, SQLSTATE, cursor position, and the names of schema, table, column, type and
-    constraint. The message becomes the condition's name; DETAIL, HINT, CONTEXT, internal query,
-    file, line, routine and every field type this version does not know are dropped. What is kept is
-    checked to be what it claims, because RAISE can put any text into SQLSTATE and the name fields:
-    an unlisted SQLSTATE becomes P0001 (raise_exception), an odd severity or position goes, and
-    where ``names`` is given only identifiers in it stay. Raises ProtocolError when malformed.
-    """
-    fields = parse_error_fields(body)
-    plain = fields.get("V", "")
-    if plain not in _SEVERITIES:
-        plain = "ERROR"
-    code = fields.get("C", "")
-    if code not in CONDITIONS:
-        code = "P0001"
-    kept = {"S": plain, "V": plain, "C": code, "M": f"{condition_words(code)} {WITHHELD}"}
-    position = fields.get("P", "")
-    if position.isascii() and position.isdigit() and len(position) <= 10:
-        kept["P"] = position
-    for kind in "stcdn":
-        value = fields.get(kind)
-        if value is not None and (names is None or value in names):
-            kept[kind] = value
-    return error_body(kept)

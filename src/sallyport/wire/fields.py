@@ -67,12 +67,16 @@ def read_u16(body: bytes, pos: int, what: str) -> tuple[int, int]:
 
 
 def read_i32(body: bytes, pos: int, what: str) -> tuple[int, int]:
+    """A signed Int32 at ``pos`` and the place behind it. Raises ProtocolError, which names
+    ``what``.
+    """
     if pos + 4 > len(body):
         raise ProtocolError(f"{what}: ends before a 4-byte number")
     return _I32.unpack_from(body, pos)[0], pos + 4
 
 
 def read_u32(body: bytes, pos: int, what: str) -> tuple[int, int]:
+    """As :func:`read_i32`, unsigned: OIDs."""
     if pos + 4 > len(body):
         raise ProtocolError(f"{what}: ends before a 4-byte number")
     return _U32.unpack_from(body, pos)[0], pos + 4

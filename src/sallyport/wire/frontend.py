@@ -85,6 +85,8 @@ MESSAGES: Final[Mapping[int, MessageType]] = {
 
 
 class Query(NamedTuple):
+    """A simple query: ``sql`` may hold several statements."""
+
     sql: bytes
 
 
@@ -134,30 +136,34 @@ class Close(NamedTuple):
 # Messages without fields are not NamedTuples: those would be false, and equal to one another.
 @dataclass(frozen=True, slots=True)
 class Sync:
-    pass
+    """The end of a pipeline: asks for ReadyForQuery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    pass
+    """Asks for what the server has, without ending the pipeline."""
 
 
 class CopyData(NamedTuple):
+    """A piece of a COPY's data, at any boundary."""
+
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CopyDone:
-    pass
+    """The end of a COPY's data."""
 
 
 class CopyFail(NamedTuple):
+    """The client gives a COPY up; ``reason`` is for the server's error message."""
+
     reason: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    pass
+    """The client ends the session."""
 
 
 class PasswordMessage(NamedTuple):
@@ -174,10 +180,16 @@ class SASLInitialResponse(NamedTuple):
 
 
 class SASLResponse(NamedTuple):
+    """``data``: of the mechanism."""
+
     data: bytes
 
 
 class FunctionCall(NamedTuple):
+    """``function``: its OID. ``args``: raw values, None for NULL. Formats as in :class:`Bind`; the
+    result has one.
+    """
+
     function: int
     arg_formats: tuple[int, ...]
     args: list[bytes | None]
@@ -191,6 +203,7 @@ _LENGTH: Final = struct.Struct("!I").unpack_from
 
 
 def parse_query(body: bytes) -> Query:
+    """Read a Query."""
     end = len(body) - 1
     if body.find(0) != end or end < 0:
         raise ProtocolError("Query: the string is not terminated exactly at the end of the message")
@@ -198,6 +211,7 @@ def parse_query(body: bytes) -> Query:
 
 
 def parse_parse(body: bytes) -> Parse:
+    """Read a Parse."""
     name, pos = read_string(body, 0, "Parse")
     sql, pos = read_string(body, pos, "Parse")
     count, pos = read_u16(body, pos, "Parse")
@@ -207,6 +221,7 @@ def parse_parse(body: bytes) -> Parse:
 
 
 def parse_bind(body: bytes) -> Bind:
+    """Read a Bind: as many parameter formats as parameters, or at most one."""
     portal, pos = read_string(body, 0, "Bind")
     statement, pos = read_string(body, pos, "Bind")
     param_formats, pos = read_formats(body, pos, "Bind")
@@ -252,14 +267,17 @@ def _read_target(body: bytes, what: str) -> tuple[bytes, bytes]:
 
 
 def parse_describe(body: bytes) -> Describe:
+    """Read a Describe."""
     return Describe(*_read_target(body, "Describe"))
 
 
 def parse_close(body: bytes) -> Close:
+    """Read a Close."""
     return Close(*_read_target(body, "Close"))
 
 
 def parse_execute(body: bytes) -> Execute:
+    """Read an Execute; a negative number of rows means all, as for PostgreSQL."""
     portal, pos = read_string(body, 0, "Execute")
     max_rows, pos = read_i32(body, pos, "Execute")
     expect_end(body, pos, "Execute")
@@ -268,42 +286,50 @@ def parse_execute(body: bytes) -> Execute:
 
 
 def parse_sync(body: bytes) -> Sync:
+    """Read a Sync, which has no body."""
     expect_end(body, 0, "Sync")
     return Sync()
 
 
 def parse_flush(body: bytes) -> Flush:
+    """Read a Flush, which has no body."""
     expect_end(body, 0, "Flush")
     return Flush()
 
 
 def parse_copy_data(body: bytes) -> CopyData:
+    """Read a CopyData: any bytes."""
     return CopyData(body)
 
 
 def parse_copy_done(body: bytes) -> CopyDone:
+    """Read a CopyDone, which has no body."""
     expect_end(body, 0, "CopyDone")
     return CopyDone()
 
 
 def parse_copy_fail(body: bytes) -> CopyFail:
+    """Read a CopyFail."""
     reason, pos = read_string(body, 0, "CopyFail")
     expect_end(body, pos, "CopyFail")
     return CopyFail(reason)
 
 
 def parse_terminate(body: bytes) -> Terminate:
+    """Read a Terminate, which has no body."""
     expect_end(body, 0, "Terminate")
     return Terminate()
 
 
 def parse_password(body: bytes) -> PasswordMessage:
+    """Read a PasswordMessage."""
     password, pos = read_string(body, 0, "PasswordMessage")
     expect_end(body, pos, "PasswordMessage")
     return PasswordMessage(Secret(to_text(password, "PasswordMessage")))
 
 
 def parse_sasl_initial(body: bytes) -> SASLInitialResponse:
+    """Read a SASLInitialResponse."""
     mechanism, pos = read_string(body, 0, "SASLInitialResponse")
     length, pos = read_i32(body, pos, "SASLInitialResponse")
     if length == -1:
@@ -315,10 +341,12 @@ def parse_sasl_initial(body: bytes) -> SASLInitialResponse:
 
 
 def parse_sasl_response(body: bytes) -> SASLResponse:
+    """Read a SASLResponse: any bytes."""
     return SASLResponse(body)
 
 
 def parse_function_call(body: bytes) -> FunctionCall:
+    """Read a FunctionCall: as many formats as arguments, or at most one."""
     function, pos = read_u32(body, 0, "FunctionCall")
     formats, pos = read_formats(body, pos, "FunctionCall")
     args, pos = _read_values(body, pos, "FunctionCall")
@@ -337,10 +365,12 @@ def parse_function_call(body: bytes) -> FunctionCall:
 
 
 def query(sql: str | bytes) -> bytes:
+    """Build a Query."""
     return message(QUERY, string(sql, "the statement"))
 
 
 def parse(name: str | bytes, sql: str | bytes, param_types: Sequence[int] = ()) -> bytes:
+    """Build a Parse. ``param_types``: type OIDs, 0 for one that the server infers."""
     types = number(f"H{len(param_types)}I", len(param_types), *param_types)
     return message(PARSE, string(name, "a statement name") + string(sql, "the statement") + types)
 
@@ -370,10 +400,12 @@ def _formats(codes: Sequence[int]) -> bytes:
 
 
 def describe(kind: bytes, name: str | bytes) -> bytes:
+    """Build a Describe. ``kind``: b"S" a prepared statement, b"P" a portal."""
     return message(DESCRIBE, _target(kind, name))
 
 
 def close(kind: bytes, name: str | bytes) -> bytes:
+    """Build a Close. ``kind``: b"S" a prepared statement, b"P" a portal."""
     return message(CLOSE, _target(kind, name))
 
 
@@ -384,6 +416,7 @@ def _target(kind: bytes, name: str | bytes) -> bytes:
 
 
 def execute(portal: str | bytes = b"", max_rows: int = 0) -> bytes:
+    """Build an Execute. ``max_rows``: 0 means all."""
     return message(EXECUTE, string(portal, "a portal name") + number("i", max_rows))
 
 
@@ -400,14 +433,17 @@ def terminate() -> bytes:
 
 
 def copy_data(data: bytes) -> bytes:
+    """Build a CopyData."""
     return message(COPY_DATA, data)
 
 
 def copy_done() -> bytes:
+    """Build a CopyDone."""
     return message(COPY_DONE)
 
 
 def copy_fail(reason: str | bytes) -> bytes:
+    """Build a CopyFail."""
     return message(COPY_FAIL, string(reason, "a reason"))
 
 
@@ -421,11 +457,13 @@ def password(value: Secret | bytes) -> bytes:
 
 
 def sasl_initial(mechanism: str, data: bytes | None) -> bytes:
+    """Build a SASLInitialResponse. ``data`` None: there is no initial response."""
     tail = number("i", -1) if data is None else number("i", len(data)) + data
     return message(PASSWORD, string(mechanism, "a mechanism") + tail)
 
 
 def sasl_response(data: bytes) -> bytes:
+    """Build a SASLResponse."""
     return message(PASSWORD, data)
 
 
@@ -442,10 +480,12 @@ def startup_message(parameters: Mapping[str, str], minor: int = 0, *, major: int
 
 
 def ssl_request() -> bytes:
+    """Build an SSLRequest; no type byte."""
     return _untyped(number("I", SSL_REQUEST_CODE))
 
 
 def gssenc_request() -> bytes:
+    """Build a GSSENCRequest; no type byte."""
     return _untyped(number("I", GSSENC_REQUEST_CODE))
 
 

@@ -28,15 +28,17 @@ _SPACE: Final = " \t\n\v\f\r"
 # Messages without fields are not NamedTuples: those would be false, and equal to one another.
 @dataclass(frozen=True, slots=True)
 class SSLRequest:
-    pass
+    """The client asks for TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class GSSENCRequest:
-    pass
+    """The client asks for GSSAPI encryption, which the gateway does not have."""
 
 
 class CancelRequest(NamedTuple):
+    """``pid`` and ``key``: of the BackendKeyData that the session was given."""
+
     pid: int
     key: bytes
 

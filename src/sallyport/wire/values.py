@@ -69,6 +69,7 @@ def parse_decimal(text: bytes) -> tuple[int, int]:
 
 
 def format_decimal(units: int, scale: int) -> bytes:
+    """``units`` of 10 ** -``scale`` in PostgreSQL's text format of numeric."""
     digits = str(abs(units)).rjust(scale + 1, "0")
     text = f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits
     return (f"-{text}" if units < 0 else text).encode()
@@ -124,6 +125,7 @@ def decode_float(data: bytes) -> tuple[int, int]:
 
 
 def to_float(units: int, scale: int) -> float:
+    """``units`` of 10 ** -``scale``. Raises ValueError where a double cannot hold it."""
     try:
         return float(units / 10**scale)
     except OverflowError:
@@ -131,6 +133,7 @@ def to_float(units: int, scale: int) -> float:
 
 
 def format_float(value: float) -> bytes:
+    """In PostgreSQL's text format: the shortest digits that give the same double."""
     return repr(value).removesuffix(".0").encode()
 
 
@@ -143,6 +146,7 @@ def encode_float(value: float, size: int) -> bytes:
 
 
 def encode_int(value: int, size: int) -> bytes:
+    """``size`` bytes, big-endian, two's complement. Raises ValueError when it does not fit."""
     try:
         return value.to_bytes(size, "big", signed=True)
     except OverflowError:
@@ -150,6 +154,7 @@ def encode_int(value: int, size: int) -> bytes:
 
 
 def decode_int(data: bytes, size: int) -> int:
+    """The other way round. Raises ValueError for another length."""
     if len(data) != size:
         raise ValueError("not a binary integer of this size")
     return int.from_bytes(data, "big", signed=True)
@@ -194,6 +199,7 @@ def parse_date(text: bytes) -> int:
 
 
 def format_date(days: int) -> bytes:
+    """ISO text of ``days`` since 2000-01-01, with BC where PostgreSQL writes it."""
     year, month, day = civil_of(days)
     shown, era = (year, "") if year > 0 else (1 - year, " BC")
     return f"{shown:04}-{month:02}-{day:02}{era}".encode()
@@ -225,6 +231,7 @@ def format_timestamp(microseconds: int, with_zone: bool) -> bytes:
 
 
 def decode_date(data: bytes) -> int:
+    """Days since 2000-01-01 from the binary format. Raises ValueError."""
     days = decode_int(data, 4)
     if days in _INFINITE_DAYS:
         raise ValueError("an infinite date")
@@ -232,6 +239,7 @@ def decode_date(data: bytes) -> int:
 
 
 def decode_timestamp(data: bytes) -> int:
+    """Microseconds since 2000-01-01 from the binary format. Raises ValueError."""
     microseconds = decode_int(data, 8)
     if microseconds in _INFINITE_MICROSECONDS:
         raise ValueError("an infinite timestamp")

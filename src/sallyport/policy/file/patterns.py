@@ -57,6 +57,7 @@ class Pattern:
 
 
 def has_wildcard(part: str) -> bool:
+    """Whether one part of a pattern fits several names."""
     return "*" in part or "?" in part
 
 

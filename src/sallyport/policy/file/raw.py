@@ -10,6 +10,8 @@ import msgspec
 
 
 class RawSubjects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is meant: every key that is given has to fit, and of its list one entry."""
+
     groups: list[str] | None = None
     ids: list[str] | None = None
     issuer: str | list[str] | None = None
@@ -19,11 +21,15 @@ class RawSubjects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawReviewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may decide, and how many of them have to agree."""
+
     groups: list[str]
     quorum: int = 1
 
 
 class RawWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a rule is in force: from ``from`` to ``to``, as HH:MM, on these days."""
+
     from_: str = msgspec.field(name="from")
     to: str
     days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = None
@@ -31,6 +37,8 @@ class RawWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What subjects may do with which relations and columns."""
+
     name: str
     subjects: RawSubjects | None = None
     targets: list[str] | None = None
@@ -49,10 +57,14 @@ class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawEquality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``filter`` written as a mapping."""
+
     equality: Literal["joins"]
 
 
 class RawMask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which columns are masked with what, for whom, and what may be asked about them."""
+
     with_: str | dict[str, Any] | None = msgspec.field(name="with")
     tags: list[str] | None = None
     columns: list[str] | None = None
@@ -70,6 +82,8 @@ class RawMask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much subjects may read, for how long and how often."""
+
     subjects: RawSubjects | None = None
     targets: list[str] | None = None
     rows: int | None = None
@@ -84,6 +98,8 @@ class RawLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a statement's text is recorded."""
+
     statements: Literal["full", "literals-masked", "fingerprints"] = "literals-masked"
 
 
@@ -107,6 +123,8 @@ class RawInjection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
     version: int
     tags: dict[str, list[str]] = {}
     packs: list[str] = []

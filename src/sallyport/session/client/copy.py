@@ -13,6 +13,7 @@ from sallyport.wire import frontend
 
 
 def client_data(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
+    """CopyData of COPY FROM goes on to the server, unless it is refused meanwhile."""
     entry = session.pipeline.copy_entry
     refusal = _contained(session, entry) or clearance(session, None)
     if entry is not None and isinstance(refusal, Refusal):

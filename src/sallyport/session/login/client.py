@@ -20,6 +20,8 @@ from sallyport.wire import backend, frontend, oauthbearer, startup
 
 
 class Phase(Enum):
+    """What is awaited of the client."""
+
     FIRST = "first packet"
     TLS = "TLS handshake"
     PASSWORD = "password"  # noqa: S105 - the name of a state
@@ -40,6 +42,8 @@ class StartTls:
 
 @dataclass(frozen=True, slots=True)
 class CancelBackend:
+    """The client asks that a session's statement be cancelled."""
+
     pid: int
     key: bytes
 
@@ -79,6 +83,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Close:
+    """The connection ends. ``reason``: for the log."""
+
     reason: str
 
 

@@ -35,6 +35,8 @@ class NoTlsError(UpstreamError):
 
 
 class Step(Enum):
+    """What is awaited of the server."""
+
     TLS_ANSWER = "TLS answer"
     AUTHENTICATION = "authentication"
     SASL_CONTINUE = "SASL continue"

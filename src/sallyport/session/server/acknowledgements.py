@@ -20,6 +20,9 @@ _CLOSED_BY_ASK = 2
 def parse_complete(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> None:
+    """The statement that was judged has its name from now on. Raises ProtocolError for a refused
+    one.
+    """
     if entry.refusal is not None or entry.prepared is None:
         raise ProtocolError("a refused statement was answered with success")
     session.statements.confirm(entry.name, entry.prepared)
@@ -29,6 +32,9 @@ def parse_complete(
 def bind_complete(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> None:
+    """The portal has its name from now on. Raises ProtocolError when it is bound to another
+    statement than the one that was judged.
+    """
     if entry.refusal is not None or entry.portal is None or entry.prepared is None:
         raise ProtocolError("a refused Bind was answered with success")
     actual = session.statements.confirmed.get(entry.portal.statement)
@@ -72,6 +78,7 @@ def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bo
 def close_complete(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> None:
+    """The name of a statement or portal is free."""
     if entry.value == "S":
         session.statements.confirm(entry.name, None)
     else:

@@ -16,6 +16,7 @@ from sallyport.sql.facts import EffectKind
 from sallyport.sql.names.search_path import split_search_path
 from sallyport.wire import backend
 from sallyport.wire.fields import message as wire_message
+from sallyport.wire.scrubbing import scrub_error, with_position
 
 Buffer = bytes | bytearray
 
@@ -128,7 +129,7 @@ def _readable(
         return replaced
     message = bytes(buffer[start:end]) if replaced is None else replaced
     if rewriting is not None:
-        message = backend.with_position(message, rewriting.character)
+        message = with_position(message, rewriting.character)
     return _shifted(message, entry)
 
 
@@ -136,7 +137,7 @@ def _shifted(message: bytes, entry: Entry) -> bytes:
     """An error or notice with its position in the text that the client sent, of which the statement
     may be a part.
     """
-    return backend.with_position(message, lambda at: at + entry.shift) if entry.shift else message
+    return with_position(message, lambda at: at + entry.shift) if entry.shift else message
 
 
 def _scrubbed(
@@ -182,19 +183,19 @@ def _scrubbed(
 
 
 def _rebuild(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes:
-    body = backend.scrub_error(
-        bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers
-    )
+    body = scrub_error(bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers)
     return wire_message(buffer[start], body)
 
 
 def unasked_error(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes | None:
+    """An ErrorResponse that answers no statement. None: it passes; bytes take its place."""
     return _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
 
 
 def notice(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
+    """A NoticeResponse. None: it passes as it is; bytes take its place."""
     if entry is None:
         return unasked_error(session, buffer, start, end)
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))

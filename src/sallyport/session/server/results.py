@@ -39,6 +39,9 @@ def _is_as_judged(session: SessionState, entry: Entry) -> bool:
 def row_description(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
+    """RowDescription of a simple query or an EXECUTE: what masks its rows is made here. None: it
+    passes; bytes take its place. Raises ProtocolError for rows that nothing was judged for.
+    """
     if entry.refused_now or not _is_as_judged(session, entry):
         raise ProtocolError("a statement ran that is not the one that was judged")
     if session.stream.withholding:
@@ -138,6 +141,7 @@ def statement_description(
 
 
 def no_data(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+    """NoData: the answer to a Describe of what gives no rows."""
     if entry.portal is not None:
         entry.portal.described = True
     session.pipeline.entries.popleft()
@@ -146,6 +150,9 @@ def no_data(session: SessionState, entry: Entry, buffer: Buffer, start: int, end
 def portal_description(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
+    """RowDescription that answers a Describe of a portal; what masks its rows is made here. As
+    :func:`row_description`.
+    """
     replaced = _describe_portal(session, entry, buffer, start, end)
     if session.pipeline.entries and session.pipeline.entries[0] is entry:
         session.pipeline.entries.popleft()
@@ -171,6 +178,9 @@ def parameter_description(
 def command_complete(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
+    """The statement is done: what it changes in the session takes effect. None: the message passes;
+    bytes take its place. Raises ProtocolError for what was refused, or is not what was judged.
+    """
     if entry.refused_now:
         raise ProtocolError("a refused statement was answered with success")
     verdict = entry.verdict
@@ -251,18 +261,21 @@ def _tag(buffer: Buffer, start: int, end: int) -> str:
 
 
 def empty_query(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+    """EmptyQueryResponse: the statement is done."""
     session.stream.completed = Completion(entry, "", "")
 
 
 def portal_suspended(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> None:
+    """PortalSuspended: an Execute gave as many rows as it asked for."""
     session.stream.completed = Completion(entry, "SUSPENDED", "")
 
 
 def copy_in_response(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
+    """The server waits for data of COPY FROM. Raises ProtocolError when it was not judged."""
     verdict = entry.verdict
     if verdict is None or not any(e.kind is EffectKind.COPY_IN for e in verdict.effects):
         raise ProtocolError("COPY IN that nothing was judged for")
@@ -293,6 +306,7 @@ def _end_copy_in(session: SessionState) -> bytes:
 def copy_out_response(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
+    """COPY TO begins: what masks its data is made here. As :func:`row_description`."""
     if session.stream.withholding:
         return b""
     entry.copy = compile_copy_out(
@@ -323,4 +337,4 @@ def copy_data_out(
 def copy_done_out(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> None:
-    return None
+    """The end of the data of COPY TO passes."""

@@ -23,6 +23,8 @@ class ColumnId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A row of pg_attribute."""
+
     name: str
     attnum: int
     type_oid: int
@@ -125,6 +127,8 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Function:
+    """A row of pg_proc."""
+
     oid: int
     schema: str
     name: str
@@ -154,6 +158,8 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
+    """A row of pg_operator."""
+
     oid: int
     schema: str
     name: str
@@ -166,6 +172,8 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
+    """A row of pg_cast."""
+
     source: int
     target: int
     function: int  # 0 when binary-coercible or through I/O

@@ -87,6 +87,7 @@ _CLASSES_OF = {
 
 
 def changes_schema(analysis: Analysis, kind: str) -> None:
+    """Note that the statement changes the schema. ``kind``: the action."""
     analysis.kind = kind
     analysis.clause = Clause.CHECK  # what is computed from the columns of a relation that is there
     analysis.effects.append(Effect(EffectKind.DDL))
@@ -251,6 +252,7 @@ def _create_index(analysis: Analysis, node: Node, position: int) -> None:
 
 
 def access_method(analysis: Analysis, name: str) -> None:
+    """Check that an access method of tables or indexes is one that is understood."""
     extension = _EXTENSION_METHODS.get(name)
     if name not in _METHODS and not (extension and _has_extension(analysis, extension)):
         analysis.unknown(

@@ -388,6 +388,7 @@ def index_options(analysis: Analysis, options: list[Node]) -> None:
 
 
 def sequence_options(analysis: Analysis, options: list[Node]) -> None:
+    """Check that every option of a sequence is one that is understood."""
     for item in options:
         body = item["DefElem"]
         analysis.check("DefElem", body, _OPTION)

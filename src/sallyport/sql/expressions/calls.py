@@ -88,6 +88,9 @@ def judge(analysis: Analysis, resolved: Resolved, what: str, position: int) -> N
 
 
 def result(resolved: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:
+    """What a call gives: everything that its arguments depend on, and opaque where a function that
+    users made computes it. ``type_``: another type than the function's.
+    """
     value = derived(values, resolved.result if type_ is None else type_)
     return replace(value, dependence=Dependence.OPAQUE) if resolved.users else value
 
@@ -206,6 +209,9 @@ def _typmod(type_: int, nodes: list[Node]) -> int | None:
 def cast_to(
     analysis: Analysis, value: Value, target: int, position: int, modified: bool = False
 ) -> Value:
+    """``value`` cast to the type ``target``. ``modified``: with a type modifier, which may change
+    it.
+    """
     if target == VOID:
         return analysis.unknown(*NO_VOID, position)
     if value.type == target and not modified and not value.constant:
@@ -279,5 +285,6 @@ def _to_pseudo(analysis: Analysis, value: Value, target: int) -> Value | None:
 
 
 def type_name(analysis: Analysis, oid: int) -> str:
+    """A type in a text for people."""
     type_ = analysis.types.get(oid)
     return f"type {type_.name}" if type_ is not None else "a type"

@@ -177,6 +177,7 @@ def concrete(type_: int) -> int:
 
 
 def function_name(analysis: Analysis, node: Node) -> tuple[str, ...]:
+    """The name as written, without the database."""
     names = strings(node.get("funcname", []))
     return names[1:] if len(names) == 3 and names[0] == analysis.catalog.database else names
 

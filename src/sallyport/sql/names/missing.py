@@ -93,6 +93,7 @@ def missing_field(analysis: Analysis, name: str, row: Value, position: int, call
 
 
 def ambiguous_column(analysis: Analysis, names: tuple[str, ...], position: int) -> Value:
+    """Several things in FROM have a column of this name."""
     hint = "Write the name or alias of the table before the column."
     return analysis.missing(
         "SP1112", f'column reference "{names[-1]}" is ambiguous', hint, position
@@ -140,6 +141,7 @@ def missing_function(
 def missing_operator(
     analysis: Analysis, names: tuple[str, ...], left: int | None, right: int, position: int
 ) -> Value:
+    """No operator called so takes these operands. ``left`` None: it stands before its operand."""
     before = "" if left is None else type_shown(analysis, left) + " "
     shown = f"{before}{'.'.join(names)} {type_shown(analysis, right)}"
     return analysis.missing(
@@ -148,6 +150,7 @@ def missing_operator(
 
 
 def missing_cast(analysis: Analysis, source: int, target: int, position: int) -> Value:
+    """There is no cast from ``source`` to ``target``."""
     shown = f"{type_shown(analysis, source)} to {type_shown(analysis, target)}"
     return analysis.missing(
         "SP1114",
@@ -158,6 +161,7 @@ def missing_cast(analysis: Analysis, source: int, target: int, position: int) ->
 
 
 def missing_type(analysis: Analysis, names: tuple[str, ...], position: int) -> Value:
+    """No type is called so."""
     if len(names) == 2 and names[0] not in analysis.catalog.schemas:
         return analysis.missing("SP1111", f'schema "{names[0]}" does not exist', "", position)
     if names[-1] in analysis.catalog.unknown_names:

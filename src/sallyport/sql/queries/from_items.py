@@ -43,6 +43,7 @@ def from_clause(
 
 
 def from_item(analysis: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    """What an entry of FROM brings into scope. ``left``: items before it, which LATERAL sees."""
     tag, body = tag_of(node)
     entry = FROM_ITEMS.table.get(tag)
     if entry is None:
@@ -55,6 +56,7 @@ def from_item(analysis: Analysis, node: Node, scope: Scope, left: list[Item]) ->
 
 
 def make_item(name: str, columns: tuple[Field, ...], row_type: int = 0) -> Item:
+    """An item that has no relation; without a name its columns are visible and it is not."""
     return Item(name, columns, row_type=row_type, visible=bool(name))
 
 

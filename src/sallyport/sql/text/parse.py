@@ -193,6 +193,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def too_deep() -> RefusedError:
+    """The refusal of a statement that is nested deeper than the parser may go."""
     return RefusedError(
         refuse(
             "SP1105",
@@ -204,6 +205,7 @@ def too_deep() -> RefusedError:
 
 
 def too_large() -> RefusedError:
+    """The refusal of a statement whose text is longer than is read."""
     return RefusedError(
         refuse(
             "SP1105",
@@ -216,6 +218,7 @@ def too_large() -> RefusedError:
 
 
 def too_many() -> RefusedError:
+    """The refusal of a text with more statements than are read."""
     return RefusedError(
         refuse(
             "SP1105",

@@ -81,6 +81,7 @@ def _lock_operations(call: Call) -> LockOperations:
 
 
 async def list_locks(call: Call) -> Any:
+    """``GET /locks``."""
     ops, status = _lock_operations(call), call.choice("status", "all")
     limit = call.number("limit", 50, 1, 500)
     if status == "all":
@@ -91,6 +92,7 @@ async def list_locks(call: Call) -> Any:
 
 
 async def lock(call: Call) -> Any:
+    """``POST /locks``."""
     body = call.body
     request = LockRequest(body.kind, body.name, body.reason, body.issuer, body.minutes)
     try:
@@ -104,6 +106,7 @@ async def lock(call: Call) -> Any:
 
 
 async def release_lock(call: Call) -> Any:
+    """``POST /locks/{id}/release``."""
     try:
         lock = await _lock_operations(call).release(call.principal, call.path("id"))
     except LockError as error:
@@ -143,6 +146,7 @@ async def release_containment(call: Call) -> Any:
 
 
 async def list_actions(call: Call) -> Any:
+    """``GET /actions``."""
     try:
         after = place_of(call.text("after"))
     except FormError:

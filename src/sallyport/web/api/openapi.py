@@ -142,4 +142,5 @@ def _responses(operation: Operation, named: dict[Any, Any]) -> dict[str, Any]:
 
 
 async def openapi(request: Request) -> Response:
+    """``GET /openapi.json``."""
     return json_response(document())

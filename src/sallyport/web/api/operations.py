@@ -184,10 +184,12 @@ class Operation:
 
 
 def invalid(detail: str) -> ProblemError:
+    """422: the request cannot be used, for the reason in ``detail``."""
     return ProblemError(422, "Not usable", detail)
 
 
 def not_found(detail: str) -> ProblemError:
+    """404: there is nothing like that, or this person may not see it."""
     return ProblemError(404, "Not found", detail)
 
 

@@ -91,10 +91,13 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class Killed(msgspec.Struct, frozen=True):
+    """The session that was ended."""
+
     killed: str
 
 
 async def list_sessions(call: Call) -> Any:
+    """``GET /sessions``."""
     limit = call.number("limit", 50, 1, 500)
     status = call.choice("status", "live", "ended", "interrupted")
     refused = call.choice("refused", "true", "false")
@@ -133,6 +136,7 @@ async def list_sessions(call: Call) -> Any:
 
 
 async def get_session(call: Call) -> Any:
+    """``GET /sessions/{id}``."""
     return row_data(await run_in_threadpool(_row, call))
 
 
@@ -148,6 +152,7 @@ def _row(call: Call) -> SessionRow:
 
 
 async def session_events(call: Call) -> Any:
+    """``GET /sessions/{id}/events``."""
     start, limit = call.number("start", 0, 0, FAR), call.number("limit", 200, 1, 1000)
     row = await run_in_threadpool(_row, call)
     try:
@@ -188,6 +193,7 @@ def _plain(value: Any) -> Any:
 
 
 async def kill_session(call: Call) -> Any:
+    """``POST /sessions/{id}/kill``."""
     id_, who = call.path("id"), call.principal.subject
     log.warning(
         "session killed", session=id_, by=who.id, issuer=who.issuer, address=call.principal.address
@@ -216,6 +222,8 @@ class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApprovalList(msgspec.Struct, frozen=True):
+    """Requests, newest first."""
+
     approvals: list[dict[str, Any]]
 
 
@@ -226,6 +234,7 @@ def _operations(call: Call) -> ApprovalOperations:
 
 
 async def list_approvals(call: Call) -> Any:
+    """``GET /approvals``."""
     status, limit = call.choice("status", "pending"), call.number("limit", 50, 1, 500)
     requests = await run_in_threadpool(
         _operations(call).list, call.principal, pending=status == "pending", limit=limit
@@ -234,6 +243,7 @@ async def list_approvals(call: Call) -> Any:
 
 
 async def get_approval(call: Call) -> Any:
+    """``GET /approvals/{id}``."""
     ops = _operations(call)
     try:
         return request_data(await run_in_threadpool(ops.show, call.principal, call.path("id")))
@@ -253,6 +263,7 @@ class SampleData(msgspec.Struct, frozen=True):
 
 
 async def get_sample(call: Call) -> Any:
+    """``GET /approvals/{id}/sample``."""
     ops = _operations(call)
     try:
         return sample_data(await ops.sample(call.principal, call.path("id"), call.services.gateway))
@@ -263,6 +274,7 @@ async def get_sample(call: Call) -> Any:
 
 
 async def decide(call: Call) -> Any:
+    """``POST /approvals/{id}/decision``."""
     ops, body, who, id_ = _operations(call), call.body, call.principal, call.path("id")
     try:
         if body.approve and body.minutes:
@@ -306,6 +318,8 @@ class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
+    """What the policy says of each statement."""
+
     statements: list[dict[str, Any]]
 
 
@@ -332,10 +346,13 @@ class ComparedVersion(msgspec.Struct, frozen=True):
 
 
 class TargetList(msgspec.Struct, frozen=True):
+    """Every target of the configuration."""
+
     targets: list[TargetStatus]
 
 
 async def get_policy(call: Call) -> Any:
+    """``GET /policy``."""
     return asdict(call.services.gateway.policy())
 
 
@@ -346,6 +363,7 @@ def _versions(call: Call) -> PolicyVersions:
 
 
 async def list_policy_versions(call: Call) -> Any:
+    """``GET /policy/versions``."""
     versions = await run_in_threadpool(_versions(call).recent, call.number("limit", 50, 1, 500))
     return {"versions": [_version_data(version) for version in versions]}
 
@@ -365,6 +383,7 @@ async def list_policy_gateways(call: Call) -> Any:
 
 
 async def get_policy_version(call: Call) -> Any:
+    """``GET /policy/versions/{number}``."""
     against = call.number("against", 0, 1, FAR) if "against" in call.request.query_params else None
     try:
         version, earlier, lines = await run_in_threadpool(
@@ -380,6 +399,7 @@ async def get_policy_version(call: Call) -> Any:
 
 
 async def explain(call: Call) -> Any:
+    """``POST /policy/explain``."""
     asked = call.body
     who = asked.subject
     subject = Subject(
@@ -404,6 +424,7 @@ async def explain(call: Call) -> Any:
 
 
 async def list_targets(call: Call) -> Any:
+    """``GET /targets``."""
     return {"targets": [asdict(target) for target in call.services.gateway.targets()]}
 
 

@@ -78,6 +78,7 @@ def _operations(call: Call) -> TokenOperations:
 
 
 async def list_tokens(call: Call) -> Any:
+    """``GET /tokens``."""
     everybody = call.choice("of", "everybody") == "everybody"
     return {
         "tokens": [
@@ -87,6 +88,7 @@ async def list_tokens(call: Call) -> Any:
 
 
 async def issue_token(call: Call) -> Any:
+    """``POST /tokens``."""
     body = call.body
     if is_bearer(call.request) and (body.saml_response or body.code):
         raise invalid(
@@ -105,6 +107,7 @@ async def issue_token(call: Call) -> Any:
 
 
 async def revoke_token(call: Call) -> Any:
+    """``POST /tokens/{id}/revoke``."""
     try:
         token, ended = await _operations(call).revoke(call.principal, call.path("id"))
     except TokenError as error:

@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Make the table of sessions."""
     op.create_table(
         "sessions",
         sa.Column("id", sa.String(64), nullable=False),
@@ -38,4 +39,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop it."""
     op.drop_table("sessions")

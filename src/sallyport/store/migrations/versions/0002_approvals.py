@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Make the tables of approvals, their decisions and grants."""
     op.create_table(
         "approvals",
         sa.Column("id", sa.String(64), nullable=False),
@@ -89,6 +90,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop them."""
     op.drop_table("approval_grants")
     op.drop_table("approval_decisions")
     op.drop_table("approvals")

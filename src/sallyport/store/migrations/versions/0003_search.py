@@ -12,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Make what sessions are searched by, and the versions of policy."""
     op.add_column(
         "sessions", sa.Column("searchable", sa.String(8), nullable=False, server_default="")
     )
@@ -39,6 +40,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop it."""
     op.drop_table("policy_versions")
     op.drop_table("statements")
     op.drop_column("sessions", "searchable")

@@ -20,6 +20,7 @@ _NEW = {
 
 
 def upgrade() -> None:
+    """Add the columns."""
     for table, names in _NEW.items():
         for name in names:
             op.add_column(table, sa.Column(name, sa.JSON, nullable=False, server_default="[]"))
@@ -34,6 +35,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop them."""
     for table, names in _NEW.items():
         with op.batch_alter_table(table) as batch:
             for name in names:

@@ -10,9 +10,11 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Add the column."""
     op.add_column("approvals", sa.Column("types", sa.JSON, nullable=False, server_default="[]"))
 
 
 def downgrade() -> None:
+    """Drop it."""
     with op.batch_alter_table("approvals") as batch:
         batch.drop_column("types")

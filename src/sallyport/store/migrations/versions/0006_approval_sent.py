@@ -14,9 +14,11 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Add the column."""
     op.add_column("approvals", sa.Column("sent", sa.Text, nullable=False, server_default=""))
 
 
 def downgrade() -> None:
+    """Drop it."""
     with op.batch_alter_table("approvals") as batch:
         batch.drop_column("sent")

@@ -48,6 +48,7 @@ def _table(*columns: str) -> Any:
 
 
 def upgrade() -> None:
+    """Add the columns."""
     op.add_column(
         "approvals", sa.Column("binding", sa.LargeBinary, nullable=False, server_default="")
     )
@@ -62,6 +63,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop them."""
     for column in _columns():
         op.add_column("approvals", column)
     table, connection = _table(*_TEXTS, *_LISTS, "binds"), op.get_bind()

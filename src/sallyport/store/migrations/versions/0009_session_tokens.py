@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Make the table of session tokens."""
     op.create_table(
         "session_tokens",
         sa.Column("id", sa.String(64), nullable=False),
@@ -28,4 +29,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop it."""
     op.drop_table("session_tokens")

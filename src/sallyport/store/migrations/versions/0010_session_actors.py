@@ -10,8 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Add the column."""
     op.add_column("sessions", sa.Column("actors", sa.JSON, nullable=False, server_default="[]"))
 
 
 def downgrade() -> None:
+    """Drop it."""
     op.drop_column("sessions", "actors")
