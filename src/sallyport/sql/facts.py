@@ -44,6 +44,7 @@ class Clause(Enum):
     TRIGGER = "a trigger"  # which may copy it
     INDEX_SIZE = "the size of an index entry"
     ROW_SIZE = "the size of a row"
+    STORED_FORM = "the stored form of a value"  # which depends on how long its row is
     PARTITION = "the choice of a partition"
     SEQUENCE = "the numbers of its sequence"  # the last of which is the newest row's value
     DEFINITION = "the definition of a materialized view"  # which REFRESH computes

@@ -66,6 +66,10 @@ SELECT seen AT TIME ZONE 'UTC', birth::timestamp, wake::interval, make_interval(
 SELECT host(addr), abbrev(addr), masklen(addr), addr + 1, addr & inet '255.255.255.255' FROM people
 SELECT pg_typeof(ssn), pg_column_size(ssn), pg_column_compression(ssn) FROM people
 SELECT pg_column_size(p), pg_column_size(p.*) FROM people p
+UPDATE cards SET holder = (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 62) i) ;; SELECT id, pg_column_size(holder) FROM cards ORDER BY id
+UPDATE cards SET holder = repeat('ab', 990) ;; SELECT id, c.pg_column_size, (c).pg_column_compression FROM (SELECT id, holder FROM cards) c ORDER BY id ;; SELECT id, pg_column_compression(holder) FROM cards ORDER BY id
+[since 17] UPDATE cards SET holder = (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 62) i) ;; SELECT id, pg_column_toast_chunk_id(holder) IS NULL FROM cards ORDER BY id
+SELECT pg_column_size(name) FROM v_public ;; SELECT pg_column_size(extra) FROM child ;; SELECT pg_column_size(label), label FROM boxed
 SELECT similarity(ssn, 'abc'), word_similarity('abc', ssn), show_trgm(ssn), ssn <-> 'a' FROM people
 SELECT levenshtein(ssn, ''), soundex(ssn), metaphone(ssn, 10) FROM people
 SELECT num_nulls(ssn, salary), num_nonnulls(ssn) FROM people

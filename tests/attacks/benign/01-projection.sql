@@ -212,3 +212,6 @@ SELECT q.id, o.note FROM queued q JOIN orders o ON o.id = q.id WHERE q.label = '
 SELECT label, count(*) FROM queued GROUP BY label
 SELECT id FROM v_queued WHERE label = 'same' ORDER BY 1
 SELECT id FROM pending WHERE label IS NOT NULL AND id = 4
+--: How values are stored, where no mask is
+SELECT id, pg_column_size(title), n.pg_column_size, pg_column_compression(body) FROM notes n ORDER BY id
+SELECT pg_column_size(id) FROM graded ORDER BY id

@@ -173,6 +173,14 @@ def _influence_words(clause: Clause, column: str, mask: ColumnMask) -> tuple[str
             ),
             "",
         )
+    if clause is Clause.STORED_FORM:
+        return (
+            (
+                "Whether PostgreSQL compresses the other values of a row, or moves them out of it,"
+                " would reveal how long it is."
+            ),
+            "Measure values with octet_length() or length().",
+        )
     detail = (
         f"In {clause.value} its value would decide which rows are written, or what is written or"
         " returned."

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import Column, ColumnId, Relation
 from sallyport.sql.ddl.changes import (
     changes_schema,
@@ -18,7 +19,6 @@ from sallyport.sql.ddl.changes import (
     not_stored,
     object_type,
     scope_of,
-    with_descendants,
 )
 from sallyport.sql.ddl.dependants import of_column, of_constraint
 from sallyport.sql.ddl.names import as_changed, named, record_change
@@ -198,7 +198,7 @@ def _computes(change: _Change) -> None:
     """The rows may be written anew: what user-made functions their indexes, checks and generated
     columns call, they call now.
     """
-    for part in with_descendants(change.a, change.relation):
+    for part in with_descendants(change.a.catalog, change.relation.oid):
         computing(change.a, part)
 
 
@@ -209,7 +209,7 @@ def _drop_column(change: _Change, body: Node) -> None:
     # partitions lose the column with their parent; a child may keep its own, which then is nobody's
     # but its
     parts = (
-        with_descendants(change.a, change.relation)
+        with_descendants(change.a.catalog, change.relation.oid)
         if change.relation.kind == "p"
         else (change.relation,)
     )

@@ -12,9 +12,10 @@ refused, with what to do instead, in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import TEMPORARY, ColumnId, Relation
 from sallyport.sql.ddl.dependants import of_relations
 from sallyport.sql.ddl.refused import ADMINISTRATOR
@@ -197,18 +198,6 @@ def scope_of(analysis: Analysis, relation: Relation) -> Scope:
     return Scope(items=[raw_item(relation_item(analysis, relation))])
 
 
-def with_descendants(analysis: Analysis, relation: Relation) -> Iterator[Relation]:
-    """The relation and everything under it (partitions, children)."""
-    waiting, seen = [relation.oid], {relation.oid}
-    while waiting:
-        member = analysis.catalog.relations.get(waiting.pop())
-        if member is None:
-            continue
-        yield member
-        waiting.extend(child for child in member.children if child not in seen)
-        seen.update(member.children)
-
-
 def index_table(analysis: Analysis, schema: str, name: str) -> Relation | None:
     """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as
     well.
@@ -321,7 +310,7 @@ def _reindex(analysis: Analysis, node: Node, position: int) -> None:
             analysis.access(relation.oid, "reindex")
     else:
         relation = existing_target(analysis, target)
-    for part in with_descendants(analysis, relation) if relation is not None else ():
+    for part in with_descendants(analysis.catalog, relation.oid) if relation is not None else ():
         computing(analysis, part)
 
 
@@ -409,7 +398,10 @@ def _drop_relation(
             analysis.name(analysis.kind, *place)
         return []
     # partitions go with it
-    parts = [relation, *(with_descendants(analysis, relation) if relation.kind == "p" else ())]
+    parts = [
+        relation,
+        *(with_descendants(analysis.catalog, relation.oid) if relation.kind == "p" else ()),
+    ]
     for part in parts:
         analysis.access(part.oid, analysis.kind)
     return parts

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import TEMPORARY, Relation
 from sallyport.sql.ddl.changes import (
     THINGS,
@@ -20,7 +21,6 @@ from sallyport.sql.ddl.changes import (
     new_temporary,
     object_type,
     scope_of,
-    with_descendants,
 )
 from sallyport.sql.ddl.refused import NOT_ALTERED
 from sallyport.sql.ddl.tables import Table
@@ -112,7 +112,7 @@ def _rename_column(analysis: Analysis, node: Node, old: str, new: str) -> None:
         Table(relation.schema, relation.name, scope_of(analysis, relation), relation).column(
             analysis, old
         )
-    for part in with_descendants(analysis, relation):
+    for part in with_descendants(analysis.catalog, relation.oid):
         columns = tuple(replace(c, name=new) if c.name == old else c for c in part.columns)
         if columns != part.columns:
             record_change(analysis, part, columns=columns)

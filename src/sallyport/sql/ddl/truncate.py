@@ -10,8 +10,8 @@ ExecuteTruncateGuts.
 from __future__ import annotations
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, Relation
-from sallyport.sql.ddl.changes import with_descendants
 from sallyport.sql.queries.from_items import RANGE_VAR
 from sallyport.sql.text.parse import Node
 from sallyport.sql.writes.hidden_code import truncating
@@ -27,7 +27,8 @@ def _truncate(analysis: Analysis, node: Node, position: int) -> None:
         relation = analysis.named_relation(body)
         if relation is None:
             continue
-        for part in with_descendants(analysis, relation) if body.get("inh") else (relation,):
+        parts = with_descendants(analysis.catalog, relation.oid) if body.get("inh") else (relation,)
+        for part in parts:
             emptied[part.oid] = part
     if node.get("behavior") == "DROP_CASCADE":
         analysis.cascades = True

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.facts import Dependence
+from sallyport.sql.catalog.descendants import with_descendants
+from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, derived
 from sallyport.sql.names.missing import missing_cast, missing_operator, missing_type
 from sallyport.sql.names.resolve import Resolved
 from sallyport.sql.nodes import fields, strings
+from sallyport.sql.queries.relation_items import relation_fields
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.named_by_text import kept_literal
 from sallyport.sql.values.conversions import (
@@ -68,6 +70,8 @@ _HINTS = {
 _CANCEL = "To stop a statement of your own, cancel it in its client, as Ctrl-C does in psql."
 #: The same by the function itself.
 _HINTS_BY_NAME = {"function pg_cancel_backend": _CANCEL, "function pg_terminate_backend": _CANCEL}
+#: Functions that tell in which form a value is stored: compressed, or moved out of its row.
+_OF_STORED_FORM = frozenset({"pg_column_size", "pg_column_compression", "pg_column_toast_chunk_id"})
 _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
@@ -85,6 +89,23 @@ def judge(analysis: Analysis, resolved: Resolved, what: str, position: int) -> N
         )
     for function in resolved.users:
         analysis.call(function, position)
+
+
+def note_stored_form(analysis: Analysis, name: str, values: Sequence[Value], position: int) -> None:
+    """Which values of a row are compressed, or moved out of it, depends on how long all of them are
+    together (heap_toast_insert_or_update in heaptoast.c).
+    """
+    if name not in _OF_STORED_FORM:
+        return
+    for oid in sorted({source.relation for value in values for source in value.sources}):
+        for part in with_descendants(analysis.catalog, oid):
+            if part.kind == "v":
+                continue  # what is under it is among the sources
+            for column, field in zip(
+                part.columns, relation_fields(analysis.names, part), strict=True
+            ):
+                if not analysis.types.is_small(column.type_oid):
+                    analysis.influence(field.value.sources, Clause.STORED_FORM, False, position)
 
 
 def result(resolved: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:

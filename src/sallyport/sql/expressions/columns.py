@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
-from sallyport.sql.expressions.calls import judge, result
+from sallyport.sql.expressions.calls import judge, note_stored_form, result
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.names.missing import (
     ambiguous_column,
@@ -165,6 +165,7 @@ def attribute(analysis: Analysis, value: Value, name: str, position: int) -> Val
     if not resolved.exists:
         return None
     judge(analysis, resolved, f"function {name}", position)
+    note_stored_form(analysis, name, (value,), position)
     converts_arguments(analysis, resolved.candidates, (value,), position)
     return result(resolved, (value,))
 

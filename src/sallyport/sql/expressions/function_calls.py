@@ -10,7 +10,7 @@ from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.catalog.functions import classify
 from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.catalog.system_views import COUNTER_FUNCTIONS
-from sallyport.sql.expressions.calls import cast_to, judge, result
+from sallyport.sql.expressions.calls import cast_to, judge, note_stored_form, result
 from sallyport.sql.expressions.columns import field_of
 from sallyport.sql.expressions.expression import order
 from sallyport.sql.expressions.function_bodies import followed
@@ -106,6 +106,7 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
         analysis.tells_text = True
     if names[-1] in COUNTER_FUNCTIONS:
         analysis.counter_calls[position] = None
+    note_stored_form(analysis, names[-1], values, position)
     special = _SPECIAL.get(names[-1])
     if special is not None and resolved.exists and not resolved.users:
         special(analysis, resolved, values, position)

@@ -11,10 +11,11 @@ rows of another relation: an indirect access, of which all of this is asked as w
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, Column, ColumnId, Constraint, Relation
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Value
@@ -73,7 +74,7 @@ def note_write(
         for column in target.columns
         if (id_ := ColumnId(relation, column.attnum)) in written
     }
-    for part in _family(analysis.catalog, target):
+    for part in with_descendants(analysis.catalog, target.oid):
         changed = {
             column.attnum: names[column.name] for column in part.columns if column.name in names
         }
@@ -97,7 +98,7 @@ def note_value(analysis: Analysis, target: ColumnId, value: Value, position: int
     column = analysis.catalog.column(target) if sources else None
     if relation is None or column is None:
         return
-    for part in _family(analysis.catalog, relation):
+    for part in with_descendants(analysis.catalog, relation.oid):
         inherited = next((c for c in part.columns if c.name == column.name), None)
         if inherited is not None:
             _refused(analysis, part, inherited, value, position)
@@ -168,21 +169,9 @@ def _find_partition_keys(catalog: CatalogSnapshot, relation: Relation) -> set[st
         names.update(c.name for c in ancestor.columns if c.attnum in ancestor.partition_key)
         waiting.extend(parent for parent in ancestor.parents if parent not in seen)
         seen.update(ancestor.parents)
-    for part in _family(catalog, relation):
+    for part in with_descendants(catalog, relation.oid):
         names.update(c.name for c in part.columns if c.attnum in part.partition_key)
     return names
-
-
-def _family(catalog: CatalogSnapshot, relation: Relation) -> Iterator[Relation]:
-    """The relation and all partitions and children under it."""
-    waiting, seen = [relation.oid], {relation.oid}
-    while waiting:
-        member = catalog.relations.get(waiting.pop())
-        if member is None:
-            continue
-        yield member
-        waiting.extend(child for child in member.children if child not in seen)
-        seen.update(member.children)
 
 
 def _every(relation: Relation, columns: Iterable[int]) -> frozenset[int]:
@@ -298,7 +287,7 @@ def note_plain_storage(analysis: Analysis, relation: Relation) -> None:
     """Values that are not moved out of a row fill it: whether one more fits tells how long the
     others are.
     """
-    for part in _family(analysis.catalog, relation):
+    for part in with_descendants(analysis.catalog, relation.oid):
         long = (c.attnum for c in part.columns if not analysis.types.is_small(c.type_oid))
         analysis.influence(frozenset(ColumnId(part.oid, n) for n in long), Clause.ROW_SIZE)
 
@@ -379,7 +368,7 @@ def _written_under(analysis: Analysis, under: _Cascade, cause: Constraint, posit
     names = {c.name: under.changed[c.attnum] for c in target.columns if c.attnum in under.changed}
     if not names.keys().isdisjoint(_partition_keys(analysis, target)):
         note_partition(analysis, target, position)
-    for part in _family(analysis.catalog, target):
+    for part in with_descendants(analysis.catalog, target.oid):
         changed = {c.attnum: names[c.name] for c in part.columns if c.name in names}
         write = _Write(part, "update", changed, computations(analysis, part), position)
         _triggered(analysis, write)
