@@ -118,6 +118,8 @@ def public_rows(
         "worded": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
         "unchanged": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
         "queued": table(lambda i: {"id": str(i + 1), "label": "'same'"}),
+        "trailed": table(lambda i: {"id": str(i + 1), "label": "'same'"}),
+        "led": table(lambda i: {"id": str(i + 1), "label": "'same'"}),
         "pending": table(lambda i: {"id": str(i + 1), "label": "'same'"}),
         "included": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
         "hushed": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),

@@ -226,6 +226,11 @@ CREATE TABLE queued (id int PRIMARY KEY, label text, secret text);
 CREATE INDEX ON queued (label, secret);
 CREATE TABLE pending (id int PRIMARY KEY, label text, secret text);
 CREATE INDEX ON pending (secret) WHERE label IS NOT NULL;
+-- and so they do by the key, unless the index has all of the key in front
+CREATE TABLE trailed (id int PRIMARY KEY, label text, secret text);
+CREATE INDEX ON trailed (id, secret);
+CREATE TABLE led (id int PRIMARY KEY, label text, secret text);
+CREATE INDEX ON led (secret, id);
 CREATE VIEW v_queued AS SELECT id, label FROM queued;
 CREATE TABLE included (id int PRIMARY KEY, note text, secret text, UNIQUE (note) INCLUDE (secret));
 -- the last number of a sequence is the value of its column in the newest row

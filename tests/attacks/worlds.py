@@ -51,12 +51,13 @@ WRITABLE = _words(
     "orders notes cards tripped defaulted checked loudly indexed ruled ruled_log ledger computed"
     " halved partly booked lists routed ranked bounded owners owned owned_sums owned_once kinds"
     " graded hushed numbered pairs paired boxed boxed_once quieted worded unchanged included"
-    " queued pending"
+    " queued pending trailed led"
 )
 #: Of these an agent may write the masked columns too.
 HIDDEN_WRITABLE = _words(
     "cards ledger computed halved partly booked lists routed routed_low routed_high ranked bounded"
     " hushed numbered paired boxed boxed_once quieted worded unchanged included queued pending"
+    " trailed led"
 )
 #: Partitions: where a row is tells about the value, so rows are compared as those of the whole.
 _PARTS = ("by_secret_", "routed_", "mv_")

@@ -29,3 +29,29 @@ def test_what_indexes_include_and_triggers_read(room: str) -> None:
     assert constraints["n", "entered_n"] == (1, 2, 3)
     assert constraints["t", "quiet"] == (3,)
     assert set(constraints["t", "words"]) >= {2, 4}
+
+
+SORTED = """
+CREATE TABLE sorted (id text, n int, note text);
+CREATE INDEX plain ON sorted (note DESC, id) INCLUDE (n);
+CREATE INDEX by_pattern ON sorted (n, id text_pattern_ops, note);
+CREATE INDEX by_collation ON sorted (id COLLATE "C", n);
+CREATE INDEX computed ON sorted (n, lower(note), id);
+CREATE INDEX hashed ON sorted USING hash (id);
+CREATE INDEX tree ON sorted USING gist (int4range(n, n));
+"""
+
+
+def test_in_which_order_indexes_sort(room: str) -> None:
+    """A column that an index sorts in another way than its type does, or computes, is 0."""
+    with psycopg.connect(room, autocommit=True) as connection:
+        connection.execute(SORTED.encode())
+    relation = catalog_of(room).relation_by_name["public", "sorted"]
+    order = {c.name: c.in_order for c in relation.constraints if c.kind == "i"}
+    assert order == {
+        "plain": (3, 1),
+        "by_pattern": (2, 0, 3),
+        "by_collation": (0, 2),
+        "computed": (2, 0, 1),
+        "tree": (),
+    }

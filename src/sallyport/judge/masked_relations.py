@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, takewhile
 
 from sallyport.masking.plan import column_spec
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import ColumnMask, MaskSpec
 from sallyport.sql.catalog import system_views
-from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
+from sallyport.sql.catalog.descendants import with_descendants
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Constraint, Relation
 from sallyport.sql.catalog.system_views import is_substituted
 from sallyport.sql.facts import Clause, RangeVariable, StatementFacts
 from sallyport.sql.names.resolve import NameResolver
@@ -46,7 +48,7 @@ class MaskedRelations:
     #: OIDs of the relations that have masks, in order
     oids: tuple[int, ...] = field(init=False)
     _masks: dict[int, Mapping[int, MaskSpec]] = field(default_factory=dict)
-    _ordering: dict[int, frozenset[int]] = field(default_factory=dict)
+    _ordering: dict[tuple[int, bool], frozenset[int]] = field(default_factory=dict)
     _ordered_views: dict[int, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,32 +72,28 @@ class MaskedRelations:
             remembered = self._masks[relation.oid] = specs
         return remembered
 
-    def ordering_columns(self, relation: Relation) -> frozenset[int]:
+    def ordering_columns(self, relation: Relation, visits: bool = False) -> frozenset[int]:
         """Attribute numbers of columns that share an index, its predicate included, with a masked
         one, here or in a child: a condition on them lets the server read rows in the order of
-        masked values.
+        masked values, or plan by their statistics. ``visits``: without indexes in which the order
+        of rows is that of the primary key, whatever is masked.
         """
-        ordering = self._ordering.get(relation.oid)
+        ordering = self._ordering.get((relation.oid, visits))
         if ordering is None:
-            members, waiting = {relation.oid: relation}, [relation]
-            while waiting:
-                for oid in waiting.pop().children:
-                    child = self.catalog.relations.get(oid)
-                    if child is not None and oid not in members:
-                        members[oid] = child
-                        waiting.append(child)
+            below = (with_descendants(self.catalog, child) for child in relation.children)
+            members = (relation, *chain.from_iterable(below))
             hidden = {
                 column.name
-                for member in members.values()
+                for member in members
                 for column in member.columns
                 if column.attnum in self.masks_of(member)
             }
             beside: set[str] = set()
-            for member in members.values() if hidden else ():
-                beside |= _indexed_beside(member, hidden)
+            for member in members if hidden else ():
+                beside |= _indexed_beside(member, hidden, visits)
             ordering = frozenset(c.attnum for c in relation.columns if c.name in beside)
             ordering |= self._computed_from(relation, ordering)
-            self._ordering[relation.oid] = ordering
+            self._ordering[relation.oid, visits] = ordering
         return ordering
 
     def _computed_from(self, relation: Relation, columns: frozenset[int]) -> frozenset[int]:
@@ -183,7 +181,7 @@ class MaskedRelations:
 
     def _is_ordering(self, column: ColumnId) -> bool:
         relation = self.catalog.relations.get(column.relation)
-        return relation is not None and column.attnum in self.ordering_columns(relation)
+        return relation is not None and column.attnum in self.ordering_columns(relation, True)
 
     def planned_by_masks(self, facts: StatementFacts) -> bool:
         """Whether the server may plan by statistics of masked values."""
@@ -376,14 +374,31 @@ def _is_total(relation: Relation, order: Sequence[str]) -> bool:
     return bool(unique) and unique <= set(order)
 
 
-def _indexed_beside(relation: Relation, hidden: set[str]) -> set[str]:
-    """Names of the columns that are in one index with one of ``hidden``."""
+def _indexed_beside(relation: Relation, hidden: set[str], visits: bool) -> set[str]:
+    """Names of the columns that are in one index with one of ``hidden``. ``visits``: see
+    :meth:`MaskedRelations.ordering_columns`.
+    """
     names = {column.attnum: column.name for column in relation.columns}
+    key = {names[number] for number in relation.primary_key}
     beside: set[str] = set()
     for constraint in relation.constraints:
-        if constraint.kind in "iux":
-            numbers = names if 0 in constraint.columns else constraint.columns
-            inside = {names[number] for number in numbers if number in names}
-            if not inside.isdisjoint(hidden):
-                beside |= inside - hidden
+        if constraint.kind not in "iux" or (
+            visits and _has_in_front(constraint, names, key, hidden)
+        ):
+            continue
+        numbers = names if 0 in constraint.columns else constraint.columns
+        inside = {names[number] for number in numbers if number in names}
+        if not inside.isdisjoint(hidden):
+            beside |= inside - hidden
     return beside
+
+
+def _has_in_front(
+    index: Constraint, names: Mapping[int, str], key: set[str], hidden: set[str]
+) -> bool:
+    """Whether an index sorts by the whole primary key before it comes to a masked column: no two
+    rows are left for that one to sort.
+    """
+    in_order = [names.get(number, "") for number in index.in_order]
+    front = takewhile(lambda name: name and name not in hidden, in_order)
+    return bool(key) and key.issubset(front)

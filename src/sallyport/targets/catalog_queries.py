@@ -91,6 +91,17 @@ _KEYS = f"""pg_catalog.array_to_json(ARRAY(
     SELECT i.indkey[n]::int4 FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) n
     WHERE i.indkey[n] > 0 UNION {_IN_EXPRESSIONS} ORDER BY 1))"""
 
+#: Columns of a B-tree index in its order, 0 where it does not compare a column as its type does by
+#: itself (expressions, other operator classes and collations).
+_IN_ORDER = """CASE m.amname WHEN 'btree' THEN pg_catalog.array_to_json(ARRAY(
+    SELECT CASE WHEN o.opcdefault AND a.attcollation = i.indcollation[n]
+      THEN a.attnum::int4 ELSE 0 END
+    FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) n
+    JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[n]
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n]
+      AND a.attnum > 0
+    ORDER BY n)) END"""
+
 #: The condition of a trigger, without comparisons of a column's value before and after: they tell
 #: nothing of a column that does not change.
 _NAME, _CAST = r'("(?:[^"]|"")+"|\w+|\*)', r'(?:::[\w ."]+)?'
@@ -110,13 +121,13 @@ _IN_ARGUMENTS = """pg_catalog.position(t.tgargs,
 #: nothing. What an index INCLUDEs is not compared, but makes an entry longer.)
 CONSTRAINTS = f"""
 SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN 'u' ELSE 'i' END,
-  {_KEYS}, 0, NULL::json, '', '', '', c.relname, i.indisprimary AND i.indimmediate
+  {_KEYS}, 0, NULL::json, '', '', '', c.relname, i.indisprimary AND i.indimmediate, {_IN_ORDER}
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = c.relam
 WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion) /*only i.indrelid*/
 UNION ALL
 SELECT i.indrelid, 'n', {_KEYS.replace("indnkeyatts", "indnatts")},
-  0, NULL::json, '', '', '', c.relname, false
+  0, NULL::json, '', '', '', c.relname, false, NULL::json
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid >= 16384 AND i.indnatts > i.indnkeyatts /*only i.indrelid*/
 UNION ALL
@@ -126,7 +137,7 @@ SELECT t.tgrelid, 't', pg_catalog.array_to_json(ARRAY(
     UNION SELECT a.attnum::int4 FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = t.tgrelid AND a.attnum > 0 AND NOT a.attisdropped
       AND ({_IN_CONDITION} OR {_IN_ARGUMENTS})
-    ORDER BY 1)), 0, NULL::json, '', '', '', t.tgname, false
+    ORDER BY 1)), 0, NULL::json, '', '', '', t.tgname, false, NULL::json
 FROM pg_catalog.pg_trigger t, LATERAL (SELECT {_CONDITION}) q(condition)
 WHERE NOT t.tgisinternal AND t.tgrelid >= 16384 AND (t.tgqual IS NOT NULL OR t.tgnargs > 0)
   AND (t.tgfoid < 16384 OR EXISTS (SELECT FROM pg_catalog.pg_depend d
@@ -134,20 +145,20 @@ WHERE NOT t.tgisinternal AND t.tgrelid >= 16384 AND (t.tgqual IS NOT NULL OR t.t
       AND d.deptype = 'e')) /*only t.tgrelid*/
 UNION ALL
 SELECT i.indrelid, 'e', '[]'::json, 0, NULL::json, '', '', pg_catalog.concat_ws(', ',
-  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), '', false
+  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), '', false, NULL::json
 FROM pg_catalog.pg_index i
 WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384 /*only i.indrelid*/
 UNION ALL
 SELECT k.conrelid, k.contype::text, pg_catalog.array_to_json(k.conkey), k.confrelid,
   pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text, '', k.conname,
-  false
+  false, NULL::json
 FROM pg_catalog.pg_constraint k
 WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384 /*only k.conrelid*/
 UNION ALL
 SELECT l.polrelid, 'p', pg_catalog.array_to_json(ARRAY(
     SELECT v[1]::int4 FROM pg_catalog.regexp_matches(
       l.polqual::text, ':varattno ([0-9]+)', 'g') v ORDER BY 1)),
-  0, NULL::json, '', '', '', l.polname, false
+  0, NULL::json, '', '', '', l.polname, false, NULL::json
 FROM pg_catalog.pg_policy l WHERE l.polqual IS NOT NULL /*only l.polrelid*/
 ORDER BY 1, 2, 4, 9, 8"""
 

@@ -141,6 +141,7 @@ def _constraint(row: Row) -> Constraint:
         expression=text(row[7]),
         name=text(row[8]),
         primary=bool_of(row[9]),
+        in_order=tuple(json.loads(row[10] or "[]")),
     )
 
 

@@ -268,3 +268,16 @@ SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM queued WH
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; PREPARE q AS DELETE FROM queued WHERE label = $1 RETURNING id ;; EXECUTE q('same')
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE pending SET label = 'same' WHERE label IS NOT NULL RETURNING id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; MERGE INTO queued q USING (SELECT 'same' AS l) s ON q.label = s.l WHEN MATCHED THEN UPDATE SET label = 'same' ;; SELECT id FROM queued ORDER BY ctid
+--: By the key, with indexes that have all of it in front of a masked column, and behind
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE trailed SET label = 'x' WHERE id IN (5, 1, 3) RETURNING id, label ;; SELECT id FROM trailed ;; SELECT id FROM trailed ORDER BY ctid
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; PREPARE q(int[]) AS UPDATE trailed SET label = 'x' WHERE id = ANY ($1) RETURNING id ;; EXECUTE q('{8,2,4}') ;; SELECT id FROM trailed
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM trailed WHERE id > 3 RETURNING id
+[since 15] SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; MERGE INTO trailed t USING (VALUES (7), (2), (4)) v(n) ON t.id = v.n WHEN MATCHED THEN UPDATE SET label = 'm' ;; SELECT id FROM trailed ;; SELECT id FROM trailed ORDER BY ctid
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SET enable_nestloop = off ;; SET enable_hashjoin = off ;; UPDATE trailed t SET label = o.note FROM orders o WHERE o.id = t.id RETURNING t.id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE trailed SET label = 'x' WHERE id > 0 RETURNING id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE led SET label = 'x' WHERE id IN (5, 1, 3) RETURNING id, label ;; SELECT id FROM led ;; SELECT id FROM led ORDER BY ctid
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; PREPARE q(int[]) AS UPDATE led SET label = 'x' WHERE id = ANY ($1) RETURNING id ;; EXECUTE q('{8,2,4}') ;; SELECT id FROM led
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM led WHERE id > 3 RETURNING id
+[since 15] SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; MERGE INTO led t USING (VALUES (7), (2), (4)) v(n) ON t.id = v.n WHEN MATCHED THEN UPDATE SET label = 'm' ;; SELECT id FROM led ;; SELECT id FROM led ORDER BY ctid
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SET enable_nestloop = off ;; SET enable_hashjoin = off ;; UPDATE led t SET label = o.note FROM orders o WHERE o.id = t.id RETURNING t.id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE led SET label = 'x' WHERE id > 0 RETURNING id

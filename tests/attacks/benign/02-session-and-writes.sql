@@ -25,6 +25,10 @@ UPDATE queued SET label = 'other' WHERE id IN (1, 2)
 UPDATE queued SET label = 'other' WHERE id = 1 AND label = 'same' RETURNING id, label
 DELETE FROM queued WHERE label = 'none'
 MERGE INTO queued q USING (SELECT 3 AS id) s ON q.id = s.id WHEN MATCHED THEN UPDATE SET label = 'same'
+UPDATE trailed SET label = 'x' WHERE id IN (1, 2, 5) RETURNING id, label
+UPDATE trailed SET label = 'x' WHERE id = ANY ('{3,4}') RETURNING id
+UPDATE trailed SET label = 'x' WHERE id BETWEEN 2 AND 4
+DELETE FROM trailed WHERE id IN (1, 2) RETURNING id
 [since 18] UPDATE notes SET title = 'z' WHERE id = 1 RETURNING old.title, new.title
 UPDATE notes SET id = 1 WHERE id = 2
 DELETE FROM notes WHERE id = 4

@@ -57,6 +57,8 @@ class Constraint:
     name: str = ""  # its own, or its index's
     expression: str = ""
     primary: bool = False  # a primary key that is not deferrable
+    #: columns of a B-tree index in its order; 0 for what it sorts in another way than by itself
+    in_order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
