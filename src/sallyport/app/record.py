@@ -108,7 +108,7 @@ async def open_record(
     strict = config.recording.durability == "strict"
     recordings = config.recording_directory
     transparency = await _log_of(config, resolve, worker)
-    await asyncio.to_thread(_take_up, recordings, index, transparency, keys, worker, owners)
+    await asyncio.to_thread(take_up, recordings, index, transparency, keys, worker, owners)
     writer.start()
     interval, longest = _PASSES[config.recording.durability]
     recorder = Recorder(
@@ -174,7 +174,7 @@ def _forget(config: Config, store: GatewayStore, ids: Sequence[str]) -> None:
         StatementSearch(config.data_directory, writable=True).forget(ids)
 
 
-def _take_up(
+def take_up(
     recordings: Path,
     index: SqlSessionIndex,
     transparency: TransparencyLog | LogOutbox,
@@ -185,6 +185,8 @@ def _take_up(
     """What owners that are dead left: sessions, their journals, and heads that the log lacks."""
     transparency.open()
     with owners.taking_over():
+        if isinstance(transparency, TransparencyLog):
+            pass
         recover(recordings, LoggedRecovery(index, transparency), keys, worker)
         owners.forget_dead()
     if isinstance(transparency, TransparencyLog):

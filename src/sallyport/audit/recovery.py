@@ -84,14 +84,20 @@ class Recovered:
     problem: str = ""
 
 
-def recover_interrupted(directory: Path, index: RecoveryIndex, keys: KeyRing = NO_KEYS) -> int:
-    """At start, before any session. How many sessions were left behind. Raises KeyNotListedError
-    when one of them is encrypted and ``keys`` cannot decrypt it: it cannot be brought up to date,
-    and must not count as damaged.
+def recover_interrupted(
+    directory: Path,
+    index: RecoveryIndex,
+    keys: KeyRing = NO_KEYS,
+    takes_over: Callable[[str], bool] = lambda owner: True,
+) -> int:
+    """At start, before any session. How many sessions were left behind. ``takes_over``: whether the
+    sessions of an owner that is dead are this process' to recover. Raises KeyNotListedError when
+    one of them is encrypted and ``keys`` cannot decrypt it: it cannot be brought up to date, and
+    must not count as damaged.
     """
     count = 0
     batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
-    for recovered in _all(directory, index, keys):
+    for recovered in _all(directory, index, keys, takes_over):
         if recovered.problem:
             _log.error(
                 "a recording of an earlier run is damaged",
@@ -108,15 +114,22 @@ def recover_interrupted(directory: Path, index: RecoveryIndex, keys: KeyRing = N
     return count
 
 
-def _all(directory: Path, index: RecoveryIndex, keys: KeyRing) -> Iterator[Recovered]:
+def _all(
+    directory: Path, index: RecoveryIndex, keys: KeyRing, takes_over: Callable[[str], bool]
+) -> Iterator[Recovered]:
     newest = index.newest_start() or time.time()
     for row in index.unfinished():
-        yield recover(directory, row, keys)
+        if takes_over(row.owner):
+            yield recover(directory, row, keys)
+
+    def is_left(owner: str) -> bool:
+        return takes_over(owner) and index.is_dead(owner)
+
     # Rows are written up to a second after their sessions began; a day is more than enough.
     paths = recordings_since(directory, newest - 86400.0)
     for id_ in index.unknown(list(paths)):
         try:
-            recovered = rebuild(paths[id_], directory, keys, index.is_dead)
+            recovered = rebuild(paths[id_], directory, keys, is_left)
         except ShreddedError:
             continue  # nothing is left to make a row of
         except _OwnedError:
@@ -157,7 +170,7 @@ def recover(directory: Path, row: SessionRow, keys: KeyRing = NO_KEYS) -> Recove
 
 
 class _OwnedError(Exception):
-    """Whoever records it is alive."""
+    """Whoever records it is alive, or another process recovers it."""
 
 
 def _is_being_made(path: Path) -> bool:
@@ -173,10 +186,11 @@ def rebuild(
     path: Path,
     directory: Path,
     keys: KeyRing = NO_KEYS,
-    is_dead: Callable[[str], bool] = lambda owner: True,
+    is_left: Callable[[str], bool] = lambda owner: True,
 ) -> Recovered | None:
     """The row of a recording that the index does not know; None when it holds no login event.
-    ``is_dead``: whether an owner serves no more; a recording of one that does is left alone.
+    ``is_left``: whether an owner left its recordings to this process; those of others are left
+    alone.
 
     Counts whatever can be read; ``problem`` says what ended the reading. Raises KeyNotListedError,
     ShreddedError.
@@ -193,7 +207,7 @@ def rebuild(
         return None
     if not isinstance(login, ev.Login) or login.session != path.stem:
         return None
-    if not is_dead(login.gateway):
+    if not is_left(login.gateway):
         raise _OwnedError
     row = row_of_login(login, str(path.relative_to(directory)))
     row.searchable = WHOLE

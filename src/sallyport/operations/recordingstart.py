@@ -15,6 +15,7 @@ from sallyport.audit.keys import KeyRing
 from sallyport.audit.recovery import RecoveryIndex, recover_interrupted
 from sallyport.config import Config
 from sallyport.core.errors import ConfigError
+from sallyport.core.owners import worker_of
 from sallyport.core.worker import Worker
 from sallyport.operations.recordingkeys import key_settings, load_keys, unlisted_key
 
@@ -38,19 +39,27 @@ def recover(
     recordings: Path, index: LeftBehindIndex, keys: KeyRing, worker: Worker | None = None
 ) -> None:
     """Bring recordings and index together, of owners that are dead. ``worker``: the one that
-    starts;
-    without it the only one. Its own journal is completed, and the first worker completes those of
-    numbers that nobody has any more. Raises ConfigError when what the journal has cannot be
-    recorded: it is not to be lost; or when a key is not listed that is needed for it.
+    starts; without it the only one. It recovers what earlier processes of its own number left, and
+    the first worker what those left whose number nobody has any more: the sessions, then their
+    journal, so that the heads of a session reach the log in the order of its blocks.
+
+    Raises ConfigError when what the journal has cannot be recorded: it is not to be lost; or when a
+    key is not listed that is needed for it.
     """
     worker = worker if worker is not None else Worker(processes=1)
+
+    def takes_over(number: int) -> bool:
+        return number == worker.number or (worker.is_first and number >= worker.processes)
+
     try:
-        interrupted = recover_interrupted(recordings, index, keys)
+        interrupted = recover_interrupted(
+            recordings, index, keys, lambda owner: takes_over(worker_of(owner))
+        )
         if interrupted:
             log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
         count = 0
         for number in journal_numbers(recordings):
-            if number == worker.number or (worker.is_first and number >= worker.processes):
+            if takes_over(number):
                 count += complete_recordings(recordings, index, keys, number)
     except KeyNotListedError as error:
         raise ConfigError(
