@@ -1,110 +1,122 @@
-"""What each gateway recorded, in a store that several share: made unreadable, and made anew when
-the store is lost.
-"""
+"""What the store of several gateways lacks of their recordings is added from the files."""
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 from collections.abc import Callable
+from typing import Any
 
+import psutil
 import psycopg
-from psycopg import sql
+import pytest
 
-from tests.cluster.test_across import is_up, make_pair
-from tests.cluster.test_members import can_log_in, listed
+from sallyport.audit import events as ev
+from sallyport.audit.verify import read_events
+from tests.cluster.test_members import can_log_in
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
-from tests.support.waiting import wait_for
-from tests.workers.crew import OLGA, rest
+from tests.support.recordings import keys_of
+from tests.support.waiting import PATIENCE, wait_for
+from tests.workers.crew import listed, problems
 
 Make = Callable[..., Gateway]
-CANARY = "CANARY4713"
+pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
 
 
-def ask(gateway: Gateway) -> None:
-    with psycopg.connect(gateway.dsn(), autocommit=True) as connection:
-        connection.execute(f"SELECT id AS {CANARY} FROM customers LIMIT 1")
+def kill(gateway: Gateway) -> None:
+    """All of its processes at once, as when the machine loses power but for its disk."""
+    supervisor = psutil.Process(gateway.pid)
+    processes = [supervisor, *supervisor.children()]
+    for process in processes:
+        process.suspend()
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=PATIENCE)
 
 
-def hits(gateway: Gateway) -> list[str]:
-    done = gateway.run("sessions", "search", CANARY, "--json")
-    assert done.returncode == 0, done.stderr
-    *statements, _ = map(json.loads, done.stdout.splitlines())  # the last line is the state
-    return [statement["session"] for statement in statements]
+def kill_store(server: Server) -> None:
+    backends = psutil.Process(server.cluster.pid).children()
+    os.kill(server.cluster.pid, signal.SIGKILL)
+    psutil.wait_procs(backends, timeout=PATIENCE)
 
 
-def test_each_gateway_shreds_what_it_recorded(make_member: Make, store_server: Server) -> None:
-    first, second = make_member(), make_member()
-    ask(first)
-    ask(second)
-    wait_for(lambda: len(hits(first)) == 2)
-    wait_for(lambda: {row["status"] for row in listed(first)} == {"ended"})
-    name = (second.home / "var" / "gateway.name").read_text().strip()
-    row = next(row for row in listed(first) if row["gateway"] == name)
-    reason = ("--reason", "request 42", "--yes")
-    refused = first.run("audit", "shred", str(row["id"]), *reason)
-    assert (refused.returncode, name in refused.stderr) == (2, True), refused.stderr
-    subject = ("--subject", str(row["subject"]), *reason)
-    done = first.run("audit", "shred", *subject)
-    assert "1 recordings shredded, 1 statements deleted" in done.stdout
-    assert f"1 more were recorded by {name}" in done.stderr
-    assert done.returncode == 1
-    assert hits(first) == [row["id"]]
-    done = second.run("audit", "shred", str(row["id"]), *reason)
-    assert done.returncode == 0, done.stderr
-    assert hits(second) == []
-    for gateway in (first, second):
-        verified = gateway.run("audit", "verify")
-        assert (verified.returncode, "SHREDDED" in verified.stdout) == (0, True), verified.stdout
-        assert can_log_in(gateway) == ""
+def ends(gateway: Gateway) -> int:
+    """Recordings with an end on the disk."""
+    data = gateway.home / "var"
+    return sum(
+        isinstance(event, ev.End)
+        for path in data.rglob("*.sprec")
+        for event in read_events(path, keys=keys_of(data))
+    )
 
 
-def test_a_store_that_is_lost_is_made_anew_from_what_each_recorded(
-    make_member: Make, postgres: Server, store_server: Server
+def by_status(gateway: Gateway) -> dict[str, list[dict[str, Any]]]:
+    """The sessions of agents that the index has."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in listed(gateway):
+        rows.setdefault(row["status"], []).append(row)
+    return rows
+
+
+def test_sessions_of_a_gateway_that_died_without_the_store(
+    make_member: Make, store_server: Server
 ) -> None:
-    first, second = make_pair(make_member, postgres)
-    ask(first)
-    ask(second)
-    body = {"kind": "subject", "name": "somebody", "reason": "looks odd"}
-    assert rest(second, "POST", "/locks", OLGA, json=body).is_success
-    wait_for(lambda: {row["status"] for row in listed(first)} == {"ended"})
-    before = counts(first)
-    first.stop()
-    second.stop()
-    forget_everything(store_server, first)
-    first.start()
-    assert "SP1806" in can_log_in(first)
-    refused = first.run("audit", "reindex")
-    assert "a gateway uses the data directory" in refused.stderr
-    first.stop()
-    assert "rebuilt" in reindexed(first)
-    assert "1 locks made anew" in reindexed(second), "the second gateway has its record"
-    assert counts(second) == before
-    assert len(hits(second)) == 2
-    for gateway in (first, second):
-        gateway.start()
-        is_up(gateway)
-        assert can_log_in(gateway) == ""
-        assert gateway.run("audit", "verify").returncode == 0
-    locks = rest(first, "GET", "/locks", OLGA).json()["locks"]
-    assert [lock["name"] for lock in locks] == ["somebody"]
+    """Some ended and some ran on while the store was away, then the gateway was killed."""
+    gateway = make_member(grace=3600.0, extra={"workers": 2})
+    assert can_log_in(gateway) == ""
+    sessions = [psycopg.connect(gateway.dsn(), autocommit=True) for _ in range(8)]
+    for session in sessions:
+        session.execute("SELECT 1")
+    wait_for(lambda: len(by_status(gateway).get("live", [])) == 8)
+    kill_store(store_server)
+    wait_for(lambda: "SP1807" in can_log_in(gateway), PATIENCE)
+    for session in sessions:
+        session.execute("SELECT 2")
+    for session in sessions[:4]:
+        session.close()
+    wait_for(lambda: ends(gateway) == 5, PATIENCE)
+    kill(gateway)
+    for session in sessions[4:]:
+        session.close()
+    store_server.restart()
+    gateway.start()
+    wait_for(lambda: problems(gateway) == [], PATIENCE)
+    rows = by_status(gateway)
+    assert [row["statements"] for row in rows["ended"]].count(2) == 4
+    assert [row["statements"] for row in rows["interrupted"]] == [2] * 4
 
 
-def counts(gateway: Gateway) -> dict[object, tuple[object, object]]:
-    """Of every session, which gateway recorded how many statements."""
-    return {row["id"]: (row["gateway"], row["statements"]) for row in listed(gateway)}
-
-
-def reindexed(gateway: Gateway) -> str:
-    """What the command says."""
-    done = gateway.run("audit", "reindex")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def forget_everything(server: Server, gateway: Gateway) -> None:
-    """An empty database in the place of the store."""
-    name = sql.Identifier(gateway.extra["store"]["database"])
-    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
-        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(name))
+def test_a_store_that_comes_back_without_what_it_acknowledged(
+    make_member: Make, store_server: Server
+) -> None:
+    """As a standby that was promoted, or a server that does not flush what it commits: of two
+    sessions that are over it has one as it began and the other not at all.
+    """
+    gateway, neighbour = make_member(grace=3600.0), make_member(grace=3600.0)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as runs:
+        runs.execute("SELECT 1")
+        assert can_log_in(gateway) == can_log_in(gateway) == can_log_in(neighbour) == ""
+        wait_for(lambda: sorted(map(len, by_status(gateway).values())) == [1, 3], PATIENCE)
+        before = {row["id"]: row for row in listed(gateway)}
+        store = store_server.superuser_dsn.replace(
+            "/shop", f"/{gateway.extra['store']['database']}"
+        )
+        with psycopg.connect(store, autocommit=True) as db:
+            name = (gateway.home / "var" / "gateway.name").read_text().strip()
+            first, second = db.execute(
+                "SELECT id FROM sessions WHERE status = 'ended' AND gateway = %s", [name]
+            ).fetchall()
+            db.execute("DELETE FROM sessions WHERE id = %s", first)
+            db.execute(
+                "UPDATE sessions SET status = 'live', last_hash = '', ended = NULL, reason = '',"
+                " statements = 0, rows = 0, bytes = 0 WHERE id = %s",
+                second,
+            )
+            db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'sallyport%'"
+            )
+        wait_for(lambda: {row["id"]: row for row in listed(gateway)} == before, PATIENCE)
+        assert problems(gateway) == []
+        assert runs.execute("SELECT 1").fetchone() == (1,)

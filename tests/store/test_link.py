@@ -18,6 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from sallyport.app.gateway_store import prompt_engine
 from sallyport.core.announcements import MAXIMUM_BODY, Announcements, Topic
+from sallyport.server import tasks as tasks_module
+from sallyport.server.tasks import Tasks
 from sallyport.store import link as module
 from sallyport.store.database import StoreError
 from sallyport.store.dialect import StoreLostError
@@ -326,16 +328,29 @@ def test_a_driver_that_loses_its_state_is_a_lost_connection(address: StoreAddres
     in_loop(test)
 
 
-def test_a_link_that_breaks_off_leaves_the_store_lost(address: StoreAddress) -> None:
+def test_a_link_that_breaks_off_is_made_again(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a fault that nobody thought of; the store is lost meanwhile, and nothing is forgotten."""
+    monkeypatch.setattr(tasks_module, "AGAIN_SECONDS", 0.2)
+
     async def test() -> None:
-        link = StoreLink(address, "a", 0)
-        await link.open()
-        running = asyncio.get_running_loop().create_task(link.run())
-        healthy, link._connection = link._connection, BrokenConnection(KeyError("a fault"))
-        link.publish(Topic.LOCKS, "")
-        with pytest.raises(KeyError):
-            await running
-        assert link.is_lost
-        await healthy.close()
+        async with linked(address, "b") as neighbour:
+            heard: list[str] = []
+            neighbour.subscribe(Topic.LOCKS, heard.append)
+            link, resumed = StoreLink(address, "a", 0), asyncio.Event()
+            link.on_resume(resumed.set)
+            await link.open()
+            tasks = Tasks()
+            keep = tasks.spawn(tasks.repeat(link.run, "link", lambda: link.is_closed), "link")
+            healthy, link._connection = link._connection, BrokenConnection(KeyError("a fault"))
+            link.publish(Topic.LOCKS, "kept")
+            await until(lambda: tasks.failures["link"] > 0)
+            assert link.is_lost and "KeyError" in link.problem
+            await healthy.close()  # with it goes the lock of the name
+            await until(lambda: not link.is_lost and heard)
+            assert heard == ["kept"] and resumed.is_set()
+            await link.close()
+            await asyncio.wait_for(keep, 10)  # it ends with the link
 
     in_loop(test)

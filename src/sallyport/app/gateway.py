@@ -27,7 +27,7 @@ from sallyport.app.identity_providers import (
     tokenless,
 )
 from sallyport.app.policy_file import open_policy_file
-from sallyport.app.record import Record, open_record
+from sallyport.app.record import LOST, Record, open_record
 from sallyport.app.record_delivery import open_record_delivery
 from sallyport.app.session_watch import open_watching
 from sallyport.app.shared_state import SharedState, share_watching, streams_in_time
@@ -165,7 +165,8 @@ async def gateway_running(
         foundation.push_async_callback(shared.end)
         siblings = await shared.begin()
         _keep_policies(gateway, storage, shared)
-        storage.store.begin(gateway.spawn)
+        storage.store.begin(gateway.tasks)
+        gateway.spawn(gateway.tasks.repeat(record.restorer.step, LOST), LOST)
         delivery = await open_record_delivery(
             config, storage.index, storage.logins.secret, storage.keys, storage.store
         )

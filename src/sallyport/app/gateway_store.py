@@ -6,10 +6,10 @@ import asyncio
 import re
 import secrets
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
@@ -24,6 +24,7 @@ from sallyport.core.files import create_private
 from sallyport.core.worker import Worker
 from sallyport.server import tls
 from sallyport.server.storewatch import StoreWatch
+from sallyport.server.tasks import Tasks
 from sallyport.store.database import StoreError
 from sallyport.store.dialect import StoreLostError
 from sallyport.store.link import StoreLink
@@ -95,10 +96,13 @@ class GatewayStore:
             announcements = JoinedAnnouncements(worker.announcements, self.link)
         return replace(worker, announcements=announcements, shares_store=True)
 
-    def begin(self, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
-        """Keep the connection to the gateways that share the store, as a task."""
-        if self.link is not None:
-            spawn(self.link.run(), "shared store")
+    def begin(self, tasks: Tasks) -> None:
+        """Keep the connection to the gateways that share the store, as a task. Whatever ends it,
+        it is made again; meanwhile the store counts as lost.
+        """
+        if (link := self.link) is not None:
+            keep = tasks.repeat(link.run, "shared store", lambda: link.is_closed)
+            tasks.spawn(keep, "shared store")
 
     async def close(self) -> None:
         """Give everything back."""

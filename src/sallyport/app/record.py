@@ -12,7 +12,7 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,13 @@ from urllib.parse import urlsplit
 
 import httpx2
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.app.gateway_store import GatewayStore
 from sallyport.approvals.channels.notify import signature
 from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyRing
+from sallyport.audit.ports import IndexUnreadableError
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.retention import Retention
 from sallyport.audit.tlog.cosigning import Cosigner, CosignRequest
@@ -59,7 +61,7 @@ from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
 from sallyport.core.worker import Worker
 from sallyport.operations.archiving import forget_copies
-from sallyport.operations.recordingstart import recover
+from sallyport.operations.recordingstart import recover, restore_lost
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.sharedsearch import SharedStatementSearch
 from sallyport.store.statementsearch import FILE as SEARCH_FILE
@@ -73,6 +75,8 @@ log = structlog.get_logger("sallyport")
 #: behind them.
 _PASSES: Final = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
 _TIMEOUT: Final = 10.0
+#: The task that restores what the index lost.
+LOST: Final = "lost sessions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Record:
     log: TransparencyLog | LogOutbox
     retention: Retention | None
     cosigner: Cosigner | None
+    restorer: IndexRestorer
 
     async def close(self) -> None:
         """Sessions that are still open end; the log gets their heads and its last checkpoint."""
@@ -136,7 +141,10 @@ async def open_record(
             recordings, index, transparency, days, forget, by_target, audit.retention_bytes
         )
         retention.start()
-    return Record(recorder, journal, transparency, retention, _cosigner(config))
+    restorer = IndexRestorer(partial(restore_lost, recordings, index, keys, recorder))
+    if store.link is not None:
+        store.link.on_resume(restorer.resume)
+    return Record(recorder, journal, transparency, retention, _cosigner(config), restorer)
 
 
 async def _log_of(config: Config, resolve: Resolve, worker: Worker) -> TransparencyLog | LogOutbox:
@@ -192,6 +200,30 @@ def take_up(
     if isinstance(transparency, TransparencyLog):
         transparency.take_outboxes()
         _catch_up(index, transparency)
+
+
+class IndexRestorer:
+    """Restores what the index lost each time that a shared store is back: it may come without what
+    it had acknowledged. ``restore``: blocks.
+    """
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self._restore = restore
+        self._is_due = asyncio.Event()
+
+    def resume(self) -> None:
+        """The store is back."""
+        self._is_due.set()
+
+    async def step(self) -> None:
+        """Restore once that is due. What fails because the store does is due again."""
+        await self._is_due.wait()
+        self._is_due.clear()
+        try:
+            await asyncio.to_thread(self._restore)
+        except (IndexUnreadableError, SQLAlchemyError):
+            self._is_due.set()
+            raise
 
 
 def _catch_up(index: SqlSessionIndex, transparency: TransparencyLog) -> None:

@@ -101,12 +101,22 @@ class Recorder:
         self.journal: Journal | None = None
         self.handover = HandoverGate()
         self._sessions: dict[ChunkWriter, SessionRecording] = {}
+        self._open: set[str] = set()  # their ids
         self._deferred: list[ChunkWriter] = []  # dirty ones that the last pass left out
         self._checked = self._saved = 0.0  # monotonic
         self._stopping = False
         self._thread: threading.Thread | None = None
 
     # -- the event loop's side -----------------------------------------------------------
+
+    @property
+    def gateway(self) -> str:
+        """The process that records."""
+        return self._gateway
+
+    def is_open(self, session_id: str) -> bool:
+        """Whether something may still be written into this recording. Any thread."""
+        return session_id in self._open
 
     @property
     def failed(self) -> bool:
@@ -215,6 +225,7 @@ class Recorder:
             self._kek,
         )
         session.failed = self.failed
+        self._open.add(session_id)
         self._sessions[session.chunks] = session
         session.open(
             (
@@ -306,6 +317,7 @@ class Recorder:
         self._writer.flush(session)
         if session.file.over:
             self._sessions.pop(session.chunks, None)
+            self._open.discard(session.id)
         elif session.chunks.waiting and not session.failed:
             self._deferred.append(session.chunks)  # an event was just being written
 

@@ -48,6 +48,10 @@ _BATCH: Final = 100
 _log = structlog.get_logger("sallyport.audit")
 
 
+#: Whether a session (id, owner) is one that this process has to bring up to date.
+IsLeft = Callable[[str, str], bool]
+
+
 class RecoveryIndex(Protocol):
     """The part of the store that recovery needs. ``is_dead``: whether an owner serves no more."""
 
@@ -55,9 +59,7 @@ class RecoveryIndex(Protocol):
     def is_dead(self) -> Callable[[str], bool]: ...
 
     def unfinished(self) -> list[SessionRow]:
-        """Rows of owners that are dead which say live, or interrupted without having been brought
-        up to date.
-        """
+        """Rows which say live, or interrupted without having been brought up to date."""
         ...
 
     def newest_start(self) -> float:
@@ -85,19 +87,15 @@ class Recovered:
 
 
 def recover_interrupted(
-    directory: Path,
-    index: RecoveryIndex,
-    keys: KeyRing = NO_KEYS,
-    takes_over: Callable[[str], bool] = lambda owner: True,
+    directory: Path, index: RecoveryIndex, keys: KeyRing = NO_KEYS, is_left: IsLeft | None = None
 ) -> int:
-    """At start, before any session. How many sessions were left behind. ``takes_over``: whether the
-    sessions of an owner that is dead are this process' to recover. Raises KeyNotListedError when
-    one of them is encrypted and ``keys`` cannot decrypt it: it cannot be brought up to date, and
-    must not count as damaged.
+    """Bring sessions that were left behind up to date. How many. ``is_left``: which they are; None:
+    all whose owner is dead. Raises KeyNotListedError when one of them is encrypted and ``keys``
+    cannot decrypt it: it cannot be brought up to date, and must not count as damaged.
     """
     count = 0
     batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
-    for recovered in _all(directory, index, keys, takes_over):
+    for recovered in _all(directory, index, keys, is_left or (lambda _, who: index.is_dead(who))):
         if recovered.problem:
             _log.error(
                 "a recording of an earlier run is damaged",
@@ -115,16 +113,12 @@ def recover_interrupted(
 
 
 def _all(
-    directory: Path, index: RecoveryIndex, keys: KeyRing, takes_over: Callable[[str], bool]
+    directory: Path, index: RecoveryIndex, keys: KeyRing, is_left: IsLeft
 ) -> Iterator[Recovered]:
     newest = index.newest_start() or time.time()
     for row in index.unfinished():
-        if takes_over(row.owner):
+        if is_left(row.id, row.owner):
             yield recover(directory, row, keys)
-
-    def is_left(owner: str) -> bool:
-        return takes_over(owner) and index.is_dead(owner)
-
     # Rows are written up to a second after their sessions began; a day is more than enough.
     paths = recordings_since(directory, newest - 86400.0)
     for id_ in index.unknown(list(paths)):
@@ -170,7 +164,7 @@ def recover(directory: Path, row: SessionRow, keys: KeyRing = NO_KEYS) -> Recove
 
 
 class _OwnedError(Exception):
-    """Whoever records it is alive, or another process recovers it."""
+    """Whoever records it is alive, or another process brings it up to date."""
 
 
 def _is_being_made(path: Path) -> bool:
@@ -186,11 +180,10 @@ def rebuild(
     path: Path,
     directory: Path,
     keys: KeyRing = NO_KEYS,
-    is_left: Callable[[str], bool] = lambda owner: True,
+    is_left: IsLeft = lambda session, owner: True,
 ) -> Recovered | None:
-    """The row of a recording that the index does not know; None when it holds no login event.
-    ``is_left``: whether an owner left its recordings to this process; those of others are left
-    alone.
+    """The row of a recording that the index does not know; None when it holds no login event, or is
+    not left to this process.
 
     Counts whatever can be read; ``problem`` says what ended the reading. Raises KeyNotListedError,
     ShreddedError.
@@ -207,7 +200,7 @@ def rebuild(
         return None
     if not isinstance(login, ev.Login) or login.session != path.stem:
         return None
-    if not is_left(login.gateway):
+    if not is_left(login.session, login.gateway):
         raise _OwnedError
     row = row_of_login(login, str(path.relative_to(directory)))
     row.searchable = WHOLE

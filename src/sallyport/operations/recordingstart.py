@@ -1,4 +1,6 @@
-"""Before a gateway's first session: the keys of recordings, and what an earlier run left behind."""
+"""Before a gateway's first session: the keys of recordings, and what an earlier run left behind;
+and while it runs, what its index lost.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from sallyport.audit.completion import CompletionIndex, complete_recordings
 from sallyport.audit.journal import journal_numbers
 from sallyport.audit.keyfiles import KeyNotListedError
 from sallyport.audit.keys import KeyRing
+from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import RecoveryIndex, recover_interrupted
 from sallyport.config import Config
 from sallyport.core.errors import ConfigError
@@ -53,7 +56,10 @@ def recover(
 
     try:
         interrupted = recover_interrupted(
-            recordings, index, keys, lambda owner: takes_over(worker_of(owner))
+            recordings,
+            index,
+            keys,
+            lambda _, owner: takes_over(worker_of(owner)) and index.is_dead(owner),
         )
         if interrupted:
             log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
@@ -74,3 +80,18 @@ def recover(
     if count:
         text = "statements of an earlier run were recovered from the journal"
         log.warning(text, statements=count)
+
+
+def restore_lost(recordings: Path, index: RecoveryIndex, keys: KeyRing, recorder: Recorder) -> None:
+    """After the store was away, or another server took its place, which may lack what the one
+    before had acknowledged: bring sessions that ``recorder`` wrote to their end up to date. Those
+    that are open it reports itself. Blocks. Raises IndexUnreadableError, SQLAlchemyError,
+    KeyNotListedError, OSError.
+    """
+
+    def is_lost(session: str, owner: str) -> bool:
+        return owner == recorder.gateway and not recorder.is_open(session)
+
+    restored = recover_interrupted(recordings, index, keys, is_lost)
+    if restored:
+        log.warning("the store lacked sessions that are over", sessions=restored)

@@ -46,9 +46,14 @@ class Tasks:
             self.failures[task.get_name()] += 1
             log.error("task failed", task=task.get_name(), error=repr(error), exc_info=error)
 
-    async def repeat(self, step: Callable[[], Awaitable[None]], name: str) -> None:
-        """Make ``step``, which waits by itself until it is due, for ever."""
-        while True:
+    async def repeat(
+        self,
+        step: Callable[[], Awaitable[None]],
+        name: str,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Make ``step``, which waits by itself until it is due, until it ``is_over``: for ever."""
+        while not is_over():
             try:
                 await step()
             except Exception as error:  # noqa: BLE001  logged and counted; a watch must never end

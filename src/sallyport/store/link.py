@@ -148,14 +148,20 @@ class StoreLink:
                     raise StoreError(f"{self._address} cannot be used: {_text(error)}") from None
                 await asyncio.sleep(_EVERY)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._ended.is_set()
+
     async def run(self) -> None:
         """Until :meth:`close`: answer, publish, and connect again. A task of the caller's. Whatever
-        else ends it, the store counts as lost from then on.
+        else ends it is raised: the store counts as lost then, until this is called again and has
+        connected.
         """
         try:
             await self._run()
-        except Exception:
-            self._note_lost("the link to it has ended")
+        except Exception as error:
+            await self._drop(f"the link to it failed: {type(error).__name__}")
             raise
 
     async def _run(self) -> None:
@@ -290,11 +296,13 @@ class StoreLink:
             topic, body = self._queue.popleft()  # first: meanwhile the queue may be replaced
             text = f"{self._name}\n{topic}\n{body}"
             query = f"SELECT pg_notify('{CHANNEL}', $1)"
+            is_sent = False
             try:
                 await self._connection.fetchval(query, text, timeout=_ANSWER)
-            except _errors():
-                self._queue.appendleft((topic, body))
-                raise
+                is_sent = True
+            finally:
+                if not is_sent:
+                    self._queue.appendleft((topic, body))
 
     def _received(self, connection: object, pid: int, channel: str, payload: object) -> None:
         gateway, _, rest = str(payload).partition("\n")

@@ -107,15 +107,14 @@ class SqlSessionIndex:
             self._writer.put_all(self._upsert, {row.id: self._values(row) for row in rows})
 
     def unfinished(self) -> list[SessionRow]:
-        """What owners that are dead left behind, and what an older version only marked."""
+        """What is live, and what an older version only marked as interrupted."""
         c = sessions.c
         query = select(sessions).where(
             self._own(),
             or_(c.status == LIVE, and_(c.status == INTERRUPTED, c.reason == ONLY_MARKED)),
         )
         with self._reading() as connection:
-            rows = [_row(row) for row in connection.execute(query)]
-        return [row for row in rows if self.is_dead(row.owner)]
+            return [_row(row) for row in connection.execute(query)]
 
     def newest_start(self) -> float:
         """When the session that began last did, in Unix seconds; 0.0 when there is none."""
