@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 from sallyport.audit import events as ev
 from sallyport.audit import recorder as recorder_module
 from sallyport.audit import writing
+from sallyport.audit.appender import Appender, Output
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.verify import verify
 from tests.audit.helpers import ListIndex, begin, events_of, judged
@@ -64,6 +66,37 @@ def test_what_cannot_be_written_fails_and_heals(tmp_path: Path, recorder: Record
     assert [log["log_level"] for log in logs] == ["error", "warning"], (
         "said once when it breaks, once when it heals"
     )
+
+
+def test_a_slow_disk_keeps_nobody_waiting_and_loses_nothing(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write takes a tenth of a second: what comes meanwhile waits in memory, and is counted
+    there, so that who feeds the recorder can stop.
+    """
+    append = Appender.append
+
+    def slowly(self: Appender, output: Output, parts: Sequence[bytes | memoryview]) -> None:
+        time.sleep(0.1)
+        append(self, output, parts)
+
+    monkeypatch.setattr(Appender, "append", slowly)
+    sessions, count = [begin(recorder) for _ in range(4)], 500
+    began = time.thread_time()
+    for number in range(1, count + 1):
+        for session in sessions:
+            session.statement(judged(number, f"SELECT {number}", outcome="allow"))
+    assert time.thread_time() - began < 2.0, "nobody writes, or waits, on the caller's thread"
+    assert recorder.backlog > 0 and all(session.backlog for session in sessions)
+    for session in sessions:
+        session.end("done")
+    wait_for(lambda: recorder.backlog == 0)
+    assert not recorder.failed and recorder.lost == 0
+    for session in sessions:
+        assert verify(session.output.path).ok
+        events = events_of(session.output.path)
+        numbers = [event.number for event in events if isinstance(event, ev.Statement)]
+        assert numbers == list(range(1, count + 1))
 
 
 def test_memory_is_bounded_while_it_fails_and_the_loss_is_recorded(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -22,6 +23,7 @@ from sallyport.store.sessions import SqlSessionIndex
 from tests.audit.helpers import begin, judged
 from tests.operations.record import Record
 from tests.support.objectstore import ObjectStorage
+from tests.support.proxy import Fault, FaultProxy
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,33 @@ def test_an_archive_that_is_away_deletes_nothing(archived: Archived) -> None:
         archiver.ship()
     archiver.make_room(time.time() + 1)
     assert archived.local() == {"s_1", "s_2", "act_1", "s_live"}
+
+
+def test_an_archive_that_is_slow_and_breaks_off_gets_everything_in_the_end(
+    archived: Archived, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections end in the middle of what is sent; nothing goes from here before it is there."""
+    monkeypatch.setattr(objects, "PART", 100)
+    before = {name: archived.file(name).read_bytes() for name in ("s_1", "s_2")}
+    address = urlsplit(storage.place.endpoint)
+    with FaultProxy(str(address.hostname), int(address.port or 0)) as proxy:
+        place = replace(storage.place, endpoint=f"http://127.0.0.1:{proxy.port}")
+        archived.archive = ObjectArchive(place)
+        archiver = archived.archiver(keep_seconds=0.0)
+        proxy.from_client = Fault(cut_after=0)
+        with pytest.raises(ArchiveError):
+            archiver.ship()
+        archiver.make_room(time.time() + 1)
+        assert archived.local() == {"s_1", "s_2", "act_1", "s_live"}
+        proxy.from_client = Fault(delay=0.02, piece=512)
+        archiver.ship()
+        archiver.make_room(time.time() + 1)
+        assert archived.local() == {"act_1", "s_live"}
+        sessions = archived.sessions()
+        assert all(result.ok for name in before for result in sessions.verify(name))
+    for name, content in before.items():
+        parts = sorted(part for part in storage.names() if f"/{name}.sprec/0" in part)
+        assert len(parts) > 3 and b"".join(map(storage.read, parts)) == content
 
 
 def test_fetched_copies_are_bounded(archived: Archived) -> None:
