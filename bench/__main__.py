@@ -34,6 +34,7 @@ from bench import (
     logins,
     rewritten,
     search,
+    volume,
     watching,
     workloads,
 )
@@ -62,6 +63,10 @@ def main() -> int:
         return 0
     if options.logins:
         logins.print_logins(console, 40 if options.quick else 200)
+        return 0
+    if options.part == "volume":
+        count = options.statements or (50_000 if options.quick else 1_000_000)
+        volume.print_volume(console, count, options.soak)
         return 0
     if options.search:
         search.print_search(console, 100_000 if options.quick else 1_000_000)
@@ -94,8 +99,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["watch", "cluster"],
-                        help="instead: the detectors; three gateways with one store")  # fmt: skip
+    parser.add_argument("part", nargs="?", choices=["watch", "cluster", "volume"],
+                        help="instead: the detectors; three gateways with one store; a million "
+                             "statements recorded, verified, reported")  # fmt: skip
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, fewer rows: a minute instead of ten"
     )
@@ -133,6 +139,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--kills", type=int, default=20, help="with --durability: kills of each (0: none)"
+    )
+    parser.add_argument("--statements", type=int, default=0, help="with volume: how many")
+    parser.add_argument(
+        "--soak", type=int, default=0, help="with volume: record so many more under retention"
     )
     parser.add_argument("--only", default="", help="only workloads whose name contains this")
     return parser.parse_args()

@@ -49,14 +49,15 @@ def print_search(console: Console, count: int) -> None:
         for name, query in _queries():
             hits = len(reader.search(query))
             spent = time.thread_time()
-            times = sorted(_milliseconds(partial(reader.search, query)) for _ in range(_RUNS))
+            times = sorted(milliseconds(partial(reader.search, query)) for _ in range(_RUNS))
             cpu = (time.thread_time() - spent) / _RUNS * 1e3
             figures = (times[_RUNS // 2], times[int(_RUNS * 0.95) - 1], times[-1], cpu)
             table.add_row(name, str(hits), *(f"{figure:.1f}" for figure in figures))
         console.print(table)
 
 
-def _milliseconds(work: Callable[[], object]) -> float:
+def milliseconds(work: Callable[[], object]) -> float:
+    """That one run of ``work`` takes."""
     began = time.perf_counter()
     work()
     return (time.perf_counter() - began) * 1e3
