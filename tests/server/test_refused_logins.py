@@ -14,12 +14,12 @@ import httpx2
 import psycopg
 import pytest
 
-from sallyport.audit.refusedlogins import LOGIN, MOST_OF_ONE, REPEATED
+from sallyport.audit.refusedlogins import LOGIN, MOST_OF_ONE, RENEWAL, REPEATED
 from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import frontend
 from tests.server.raw import Raw
 from tests.server.test_locks import ADAM, OLGA, House, running
-from tests.server.test_renewal import token
+from tests.server.test_renewal import connect, renew, token
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server
 from tests.support.waiting import wait_for
@@ -51,7 +51,7 @@ def without_token(gateway: Gateway, user: str) -> str:
 
 
 def logins(house: House, *words: str) -> list[dict[str, Any]]:
-    """Oldest first."""
+    """Oldest first. ``words`` may name another action."""
     return house.actions("--action", LOGIN, "--limit", "1000", *words)[::-1]
 
 
@@ -113,6 +113,54 @@ def test_what_became_of_each_login_is_in_one_stream(house: House) -> None:
     lines = [json.loads(line) for line in export.stdout.splitlines()]
     assert Counter(line["outcome"] for line in lines) == {"done": 1, "refused": 5}
     assert house.reading("audit", "verify").returncode == 0
+
+
+def test_a_refused_renewal_stands_there_with_its_session(house: House) -> None:
+    """Its reason is the operator's; the session goes on, and a renewal that is let in adds
+    nothing.
+    """
+    gateway = house.gateway
+    with connect(gateway, token(gateway)) as connection:
+        (session,) = connection.execute(
+            "SELECT current_setting('sallyport.session')"
+        ).fetchone() or ("",)
+        for bad in (
+            token(gateway, iss="https://elsewhere.example"),
+            token(gateway, sub="mallory"),
+            token(gateway, groups=[]),
+        ):
+            with pytest.raises(psycopg.Error, match="SP1611") as told:
+                renew(connection, bad)
+            assert "elsewhere" not in str(told.value) and "mallory" not in str(told.value)
+        renew(connection, token(gateway))
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    refusals = logins(house, "--action", RENEWAL)
+    fields = {"channel": "wire", "subject": "claude-agent", "address": "127.0.0.1"}
+    asked = {"code": "SP1611", "target": "shop", "session": session}
+    for action in refusals:
+        assert fields.items() <= action.items() and asked.items() <= action["details"].items()
+    strange, mallory, bound = refusals
+    assert "elsewhere" in strange["reason"]
+    assert mallory["details"]["subject"] == "mallory"
+    assert "No rule of the policy allows you anything" in bound["reason"]
+    assert metric(house)["SP1611"] == 3
+    export = house.reading("audit", "export", "--kind", "login")
+    outcomes = Counter(json.loads(line)["outcome"] for line in export.stdout.splitlines())
+    assert outcomes == {"done": 1, "refused": 3}, "the session's login, and the three"
+
+
+def test_a_storm_of_renewals_is_counted(house: House) -> None:
+    """Whoever has a session can be refused as often as they like."""
+    gateway, attempts = house.gateway, 40
+    with connect(gateway, token(gateway)) as connection:
+        for number in range(attempts):
+            with pytest.raises(psycopg.Error, match="SP1611"):
+                renew(connection, f"not-a-token-{number}")
+    gateway.stop()
+    actions = house.actions("--limit", "1000", "--outcome", "refused")
+    assert [action["action"] for action in actions].count(REPEATED) == 1
+    assert len(actions) <= MOST_OF_ONE + 1
+    assert codes(actions) == Counter({"SP1611": attempts})
 
 
 def test_a_locked_subject_is_named(house: House) -> None:

@@ -17,11 +17,13 @@ from typing import Final
 from sallyport.core.address import network_of
 from sallyport.core.subject import Subject
 
-#: The actions: one refused login, many, and a sign-in to the console, whatever came of it.
+#: The actions: one refused login, many, a token with which a session may not go on, and a sign-in
+#: to the console, whatever came of it.
 LOGIN: Final = "login"
+RENEWAL: Final = "login.renewal"
 REPEATED: Final = "login.repeated"
 SIGN_IN: Final = "sign-in"
-LOGINS: Final = frozenset({LOGIN, REPEATED, SIGN_IN})
+LOGINS: Final = frozenset({LOGIN, RENEWAL, REPEATED, SIGN_IN})
 #: Seconds of the clock over which an address's refusals are counted.
 SECONDS: Final = 60.0
 #: Of one address in that time, and of all: refusals that are recorded one by one.

@@ -30,7 +30,7 @@ from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
-from sallyport.server.renewing import check_renewal, was_locked
+from sallyport.server.renewing import Renewal
 from sallyport.server.waiting import HeldStatementWait
 from sallyport.server.watch_access import watch_access
 from sallyport.session.client.input import Blocked
@@ -404,13 +404,12 @@ class SessionHost:
 
     async def _renew(self, command: RenewToken) -> None:
         session, address = self._session, self.peer.rpartition(":")[0]
-        judge = session.names.judge
-        outcome = await check_renewal(
-            self._gateway, judge, self.subject, command.token, self._database, address
-        )
-        if isinstance(outcome, Subject) and not self._is_ended:
-            outcome = await self._database.renew_session(self._link.role, judge, outcome)
-        if self._is_ended or was_locked(self._gateway, outcome, self.shut):
+        renewal = Renewal(
+            self._gateway, self._database, session.names.judge, self.subject, self.id, address,
+            self.shut, lambda: self._is_ended,
+        )  # fmt: skip
+        outcome = await renewal.check(command.token, self._link.role)
+        if outcome is None:
             return
         if isinstance(outcome, Subject):
             self.subject = outcome

@@ -1,5 +1,5 @@
-"""Logins on the wire that were refused: counted by code, and recorded with the operator's reason,
-which no client gets.
+"""Logins on the wire, and renewals of sessions' tokens, that were refused: counted by code, and
+recorded with the operator's reason, which no client gets.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sallyport.audit.refusedlogins import RefusedLogin
+from sallyport.audit.refusedlogins import LOGIN, RENEWAL, RefusedLogin
 from sallyport.core.errors import Refusal, RefusedError
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import LockedError, LoginRefused
@@ -49,10 +49,24 @@ class LoginRefusals:
 
     def add(self, refusal: Refusal, why: Why | None, login: ClientLogin, address: str) -> None:
         """``why`` None: the client is told all there is to say. ``address``: the client's."""
-        why = why or Why(refusal.text)
-        self.codes[refusal.code.id] += 1
         asked = {"target": printable(login.target, _TARGET), "label": shown_label(login.label)}
-        whose = {name: printable(text, _TARGET) for name, text in why.whose.items()}
-        details = {name: text for name, text in {**asked, **whose}.items() if text}
+        self._add(LOGIN, refusal, why or Why(refusal.text), asked, address)
+
+    def add_renewal(
+        self, refusal: Refusal, why: Why, session: str, target: str, address: str
+    ) -> None:
+        """The live ``session`` keeps the token that it has, or has ended. ``address``: the
+        client's.
+        """
+        self._add(RENEWAL, refusal, why, {"target": target, "session": session}, address)
+
+    def _add(
+        self, name: str, refusal: Refusal, why: Why, asked: Mapping[str, str], address: str
+    ) -> None:
+        self.codes[refusal.code.id] += 1
+        whose = {key: printable(text, _TARGET) for key, text in why.whose.items()}
+        details = {key: text for key, text in {**asked, **whose}.items() if text}
         reason = printable(why.reason, _REASON)
-        self.record(RefusedLogin(address, "wire", refusal.code.id, reason, why.subject, details))
+        self.record(
+            RefusedLogin(address, "wire", refusal.code.id, reason, why.subject, details, name)
+        )

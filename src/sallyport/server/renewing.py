@@ -5,6 +5,7 @@ target.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -15,6 +16,7 @@ from sallyport.identity.renewal import is_same_identity
 from sallyport.judge import Judge
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
+from sallyport.server.loginrefusals import Why
 from sallyport.session.identity_settings import identity_settings
 from sallyport.sql.utility.custom_settings import ANY
 
@@ -24,59 +26,92 @@ _GROUPS = "sallyport.groups"
 _AGAIN = "The session continues under its old token until that expires."
 
 
-async def check_renewal(
-    gateway: Gateway,
-    judge: Judge,
-    subject: Subject,
-    token: Secret,
-    database: Database,
-    address: str,
-) -> Subject | Refusal:
-    """Whom ``token`` makes of ``subject``, or why it may not be. ``address``: the client's."""
-    target = database.name
-    try:
-        renewed = await gateway.authenticator.authenticate(
-            token, label=subject.label, entrance="wire", address=address, target=target
-        )
-    except RefusedError as error:
-        refusal = error.refusal
-        return refuse(
-            "SP1611",
-            f"the token is not accepted: {refusal.message}",
-            refusal.detail or _AGAIN,
-            refusal.hint,
-        )
-    if not is_same_identity(subject, renewed):
-        log.warning(
-            "token of somebody else in a session", subject=subject.id, token_subject=renewed.id
-        )
-        return refuse(
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """One try to renew the token of a live ``session`` of ``subject``. ``address``: the
+    client's. ``shut`` ends the session; ``is_over``: it has ended. Each refusal is recorded.
+    """
+
+    gateway: Gateway
+    database: Database
+    judge: Judge
+    subject: Subject
+    session: str
+    address: str
+    shut: Callable[[Refusal, str], None]
+    is_over: Callable[[], bool]
+
+    async def check(self, token: Secret, role: str) -> Subject | Refusal | None:
+        """Whom ``token`` makes of the subject, or why it may not be; None: the session is over.
+        ``role``: its own in the database, "" when it has none.
+        """
+        outcome = await self._checked(token)
+        if isinstance(outcome, Subject) and not self.is_over():
+            outcome = await self.database.renew_session(role, self.judge, outcome)
+            if isinstance(outcome, Refusal) and not self.is_over():
+                self._record(outcome, Why(outcome.detail, self.subject))
+        if self.is_over() or (isinstance(outcome, Subject) and self._was_locked(outcome)):
+            return None
+        return outcome
+
+    async def _checked(self, token: Secret) -> Subject | Refusal:
+        try:
+            renewed = await self.gateway.authenticator.authenticate(
+                token,
+                label=self.subject.label,
+                entrance="wire",
+                address=self.address,
+                target=self.database.name,
+            )
+        except RefusedError as error:
+            refusal = error.refusal
+            refused = refuse(
+                "SP1611",
+                f"the token is not accepted: {refusal.message}",
+                refusal.detail or _AGAIN,
+                refusal.hint,
+            )
+            self._record(refused, Why.of(error, self.subject))
+            return refused
+        if not is_same_identity(self.subject, renewed):
+            return self._of_another(renewed)
+        problem = _binding_problem(self.judge, self.subject, renewed)
+        if problem is not None:
+            self._record(problem, Why(problem.detail, self.subject))
+        return problem or renewed
+
+    def _of_another(self, renewed: Subject) -> Refusal:
+        refused = refuse(
             "SP1611",
             "the token is of another identity",
             "Issuer, subject, agent and delegation must be those of the session's first token."
             f" {_AGAIN}",
             "Connect again to use another identity.",
         )
-    return _binding_problem(judge, subject, renewed) or renewed
+        whose = {"issuer": renewed.issuer, "subject": renewed.id, "agent": renewed.agent}
+        why = Why("a valid token of another identity", self.subject, whose)
+        log.warning("token of somebody else in a session", session=self.session, **whose)
+        self._record(refused, why)
+        return refused
 
-
-def was_locked(
-    gateway: Gateway,
-    outcome: Subject | Refusal,
-    shut: Callable[[Refusal, str], None],
-) -> bool:
-    """Whether the subject of a renewal was locked or its token revoked since :func:`check_renewal`,
-    and so the session is ``shut``: it was not among those that the lock ended, and its database
-    role may have the new privileges already.
-    """
-    if isinstance(outcome, Subject):
+    def _was_locked(self, renewed: Subject) -> bool:
+        """Whether the subject was locked or its token revoked since the token was checked, and so
+        the session is shut: it was not among those that the lock ended, and its database role may
+        have the new privileges already.
+        """
         try:
-            gateway.authenticator.refuse_retired(outcome)
-            gateway.authenticator.refuse_locked(outcome, entrance="wire")
+            self.gateway.authenticator.refuse_retired(renewed)
+            self.gateway.authenticator.refuse_locked(renewed, entrance="wire")
         except RefusedError as error:
-            shut(error.refusal, "the token of a renewal was locked or revoked meanwhile")
+            self._record(error.refusal, Why.of(error, renewed))
+            self.shut(error.refusal, "the token of a renewal was locked or revoked meanwhile")
             return True
-    return False
+        return False
+
+    def _record(self, refusal: Refusal, why: Why) -> None:
+        self.gateway.refused_logins.add_renewal(
+            refusal, why, self.session, self.database.name, self.address
+        )
 
 
 def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:
