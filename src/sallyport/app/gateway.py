@@ -74,6 +74,7 @@ from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.sharedcounts import SqlSharedCounts
+from sallyport.store.used_assertions import SqlUsedAssertionStore
 from sallyport.store.writer import Writer
 from sallyport.workers.place import LonePlace, Place
 
@@ -251,7 +252,9 @@ async def _open_identity(config: Config, storage: _Storage, parts: AsyncExitStac
     """Starts the threads of channels, which ``parts`` ends. Raises ConfigError."""
     store, clock = storage.store.prompt, SystemClock()
     ended = await ended_sessions(store, clock)
-    saml = await saml_providers(config, public_url(config), storage.logins.secret, ended)
+    saml = await saml_providers(
+        config, public_url(config), storage.logins.secret, ended, SqlUsedAssertionStore(store)
+    )
     issued = config.identity.session_tokens
     token_store = SqlSessionTokenStore(store)
     await asyncio.to_thread(token_store.forget, time.time() - _KEEP_TOKENS)

@@ -32,6 +32,7 @@ from sallyport.store.ended_sessions import SqlEndedSessionStore
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
+    from sallyport.identity.saml.replay import UsedAssertionStore
 
 #: Seconds for which an ended session stays in the store after it counts no more.
 _KEEP_ENDED: Final = 86400.0
@@ -147,10 +148,11 @@ async def saml_providers(
     public_url: str,
     secret: Callable[[SecretRef, str], Awaitable[Secret]],
     ended: EndedSessions | None = None,
+    used: UsedAssertionStore | None = None,
 ) -> dict[str, SamlProvider]:
     """By name; to be made once, as what was used is remembered in them. public_url: the console's.
-    secret: resolves a reference. ended: what single logout ends, in all processes. Raises
-    ConfigError.
+    secret: resolves a reference. ended: what single logout ends, in all processes.
+    used: remembers used assertions. Raises ConfigError.
     """
     if not config.identity.saml:
         return {}
@@ -160,7 +162,8 @@ async def saml_providers(
         from sallyport.identity.saml.settings import DEFAULT_CLAIMS, SamlSettings
     except ImportError:
         raise ConfigError("identity.saml needs more packages. Install 'sallyport[saml]'.") from None
-    used, providers = UsedAssertions(SystemClock()), {}
+    assertions = UsedAssertions(SystemClock(), store=used)
+    providers = {}
     for idp in config.identity.saml:
         base = f"{public_url}/saml/{idp.name}"
         key = None if idp.key is None else await secret(idp.key, f"identity.saml {idp.name} key")
@@ -185,7 +188,7 @@ async def saml_providers(
             slo_url=f"{base}/slo" if idp.single_logout else "",
         )
         required = config.identity.required_claims
-        providers[idp.name] = SamlProvider(settings, SystemClock(), used, required, ended)
+        providers[idp.name] = SamlProvider(settings, SystemClock(), assertions, required, ended)
     return providers
 
 

@@ -328,3 +328,12 @@ ended_sessions = Table(
     Column("kept", Float, nullable=False),
     Index("ix_ended_sessions_kept", "kept"),
 )
+
+#: Assertions that were used, by a digest of issuer and id, until they are refused anyway.
+used_assertions = Table(
+    "used_assertions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("until", Float, nullable=False),
+    Index("ix_used_assertions_until", "until"),
+)

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from sallyport.core.clock import Clock
+from sallyport.core.errors import RefusedError
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
@@ -86,7 +87,7 @@ class SamlProvider:
     ) -> Subject | IdentityProblem:
         """Whose response it is. response: base64, as the browser posted it. request_id: of our
         request; "" when there was none, which ``idp_initiated`` must allow. Uses the assertion: a
-        second time it is refused. Never raises for a bad response.
+        second time it is refused, at every gateway of the store. Never raises for a bad response.
         """
         try:
             metadata = await self.metadata.current()
@@ -99,13 +100,21 @@ class SamlProvider:
         check = ResponseCheck(self.settings, metadata.certificates, self._clock, self._used)
         try:
             # At most 256 kB of XML and two signatures: a few milliseconds.
-            subject = check.subject(response, request_id, label)
+            subject, use = check.subject(response, request_id, label)
+            if not await self._used.use_everywhere(use):
+                raise SamlError("the assertion was used before, at another gateway")
             if self._ended.covers(subject):
                 raise SamlError("the provider has ended this session (single logout)")
             return subject
         except SamlError as error:
             _log.warning("saml_response_refused", provider=self.settings.name, reason=str(error))
             return IdentityProblem(str(error), "the identity provider's response was refused")
+        except RefusedError as error:
+            return IdentityProblem(
+                f"whether the assertion was used before is not known: {error.refusal.message}",
+                "the gateway's store cannot be reached",
+                "Sign in again in a minute.",
+            )
 
     # -- single logout ---------------------------------------------------------------------------
 

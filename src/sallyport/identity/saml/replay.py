@@ -4,25 +4,53 @@ section 4.1.4.5), a request to sign out for one of that.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
 from sallyport.core.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionUse:
+    """An assertion that was used. ``until``: Unix seconds from which it is refused anyway."""
+
+    issuer: str
+    id: str
+    until: float
+
+    @property
+    def digest(self) -> str:
+        """Names it in a store. No issuer has a NUL in its name: XML has none."""
+        return hashlib.sha256(f"{self.issuer}\0{self.id}".encode()).hexdigest()
+
+
+class UsedAssertionStore(Protocol):
+    """Where uses outlast a process, for all gateways."""
+
+    def use(self, id_: str, until: float, now: float) -> bool:
+        """Whether nobody has used it; it is used then. Raises RefusedError."""
 
 
 class UsedAssertions:
     """Ids, until their assertions run out; in memory. Full means no: an id that is let go early
-    could be used again.
+    could be used again. ``store``: has those of all gateways; None: there are no others.
 
     An assertion that was issued before this process started may have been used with the one before
     it: ``started`` tells.
     """
 
-    def __init__(self, clock: Clock, maximum: int = 100_000) -> None:
-        self._clock, self._maximum = clock, maximum
+    def __init__(
+        self, clock: Clock, maximum: int = 100_000, store: UsedAssertionStore | None = None
+    ) -> None:
+        self._clock, self._maximum, self._store = clock, maximum, store
         self._ends: dict[tuple[str, str], float] = {}
         self.started = clock.now()
 
     def use(self, issuer: str, id_: str, ends: float) -> bool:
-        """Whether the assertion may be used, which uses it. ends: Unix seconds from which it is
-        refused anyway.
+        """Whether the assertion may be used, which uses it in this process. ends: Unix seconds from
+        which it is refused anyway.
         """
         if (issuer, id_) in self._ends and self._ends[issuer, id_] > self._clock.now():
             return False
@@ -33,3 +61,9 @@ class UsedAssertions:
                 return False
         self._ends[issuer, id_] = ends
         return True
+
+    async def use_everywhere(self, use: AssertionUse) -> bool:
+        """Whether no other gateway has used what this process has. Raises RefusedError."""
+        if self._store is None:
+            return True
+        return await asyncio.to_thread(self._store.use, use.digest, use.until, self._clock.now())

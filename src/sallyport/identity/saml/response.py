@@ -23,7 +23,7 @@ from sallyport.identity.claims import require_problem
 from sallyport.identity.problems import IdentityProblem, printable, shown_label
 from sallyport.identity.saml.encryption import decrypted
 from sallyport.identity.saml.metadata import instant
-from sallyport.identity.saml.replay import UsedAssertions
+from sallyport.identity.saml.replay import AssertionUse, UsedAssertions
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.identity.saml.signature import is_signed, verified
 from sallyport.identity.saml.xml import (
@@ -58,9 +58,9 @@ class ResponseCheck:
     clock: Clock
     used: UsedAssertions
 
-    def subject(self, text: str, request_id: str, label: str = "") -> Subject:
-        """Whose response it is. text: base64, as it was posted. request_id: of our request, "" when
-        there was none.
+    def subject(self, text: str, request_id: str, label: str = "") -> tuple[Subject, AssertionUse]:
+        """Whose response it is, and which assertion this process used for it. text: base64, as it
+        was posted. request_id: of our request, "" when there was none.
 
         Raises SamlError.
         """
@@ -80,9 +80,10 @@ class ResponseCheck:
             )
             raise SamlError(f"the assertion: {reason}")
         until = min(ends.usable, self.clock.now() + self.settings.session_seconds)
-        if not self.used.use(self.settings.entity_id, assertion.get("ID", ""), ends.acceptable):
+        use = AssertionUse(self.settings.entity_id, assertion.get("ID", ""), ends.acceptable)
+        if not self.used.use(use.issuer, use.id, use.until):
             raise SamlError("the assertion was used before, or too many are in use")
-        return Subject(
+        subject = Subject(
             id=who.id,
             issuer=self.settings.entity_id,
             groups=who.groups,
@@ -94,6 +95,7 @@ class ResponseCheck:
             expires_at=until,
             claims=lists,
         )
+        return subject, use
 
     def _assertion(self, response: Element, request_id: str) -> Element:
         """The assertion, from verified bytes."""
