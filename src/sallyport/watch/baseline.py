@@ -17,6 +17,7 @@ import msgspec
 
 from sallyport.watch.recent import Day, Episode
 from sallyport.watch.sketches import Decayed, Peaks
+from sallyport.watch.thresholds import LEAST
 
 HOUR: Final = 3600.0
 DAY: Final = 86400.0
@@ -36,19 +37,6 @@ _MAX_MEASURED: Final = 48
 _MAX_EXPECTED: Final = 256
 #: Distances of one lesson; older ones have faded from the moving mean.
 _MAX_DISTANCES: Final = 64
-#: What detectors ask for at least, by the first word of a peak's name.
-_LEAST: Final = {
-    "rows": 1000.0,
-    "result": 1000.0,
-    "day": 5000.0,
-    "runs": 10.0,
-    "masked": 6.0,
-    "differences": 5.0,
-    "networks": 3.0,
-    "sessions": 10.0,
-    "session": 14_400.0,
-    "relations": 5.0,
-}
 
 
 class Learning(msgspec.Struct, frozen=True):
@@ -195,7 +183,7 @@ class Baseline(msgspec.Struct):
         """
         now = lesson.moment
         for name, value, is_unusual in lesson.peaks:
-            peaks, least = self._peaks(name, now), _LEAST.get(name.partition(" ")[0], 1.0)
+            peaks, least = self._peaks(name, now), LEAST.get(name.partition(" ")[0], 1.0)
             if is_unusual:
                 peaks.add_unusual(value, now, least)
             elif lesson.is_free:

@@ -16,11 +16,23 @@ from sallyport.core.errors import UNKNOWN_NAMES
 from sallyport.watch.baseline import DAY, Baseline, hour_of_week
 from sallyport.watch.finding import Severity
 from sallyport.watch.recent import MIX, Episode, Recent, Use
+from sallyport.watch.thresholds import (
+    DAY_ROWS,
+    DIFFERENCES,
+    MASKED,
+    NETWORKS,
+    PAGES,
+    RELATIONS,
+    RELATIONS_EVER,
+    ROWS,
+    SEARCHES,
+    SESSION_SECONDS,
+    SESSIONS,
+)
 
 _WRITES: Final = frozenset({"insert", "update", "delete", "merge", "truncate", "copy_in"})
 #: Refusals of names that do not exist, or that nothing allows.
 _NAMELESS: Final = UNKNOWN_NAMES | {"SP1001", "SP1104"}
-_NAMED: Final = 5
 #: Of two mixes, the part they have in common above which their distance cannot exceed 0.7: the
 #: divergence is at most 1 minus that part (Lin 1991).
 _NEAR: Final = 1.0 - 0.7 * 0.7
@@ -105,13 +117,13 @@ def enumeration(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sigh
     relations touched, or n >= 15.
     """
     episode = recent.episode
-    if len(episode.new_relations) + len(episode.refusals) < _NAMED:
+    if len(episode.new_relations) + len(episode.refusals) < RELATIONS:
         return
     unseen = sorted(episode.relations() - _relations(baseline))
     refused = sum(1 for use in episode.refusals.values() if use.code in _NAMELESS)
     count = max(len(unseen), refused)
     usual = baseline.peak("relations", now)
-    if count < _NAMED or (count <= 2 * usual and count < 3 * _NAMED):
+    if count < RELATIONS or (count <= 2 * usual and count < RELATIONS_EVER):
         return
     relations = _count(count, "relation")
     text = f"tried {relations} that it never used before in {_minutes(episode, now)}"
@@ -123,7 +135,7 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     result of a form that is new: n > max(1000, p of results), or 2 p where new forms are above 2 %.
     """
     episode = recent.episode
-    if episode.rows + sum(episode.running.values()) <= 1000:
+    if episode.rows + sum(episode.running.values()) <= ROWS:
         return
     largest = episode.results(new_only=True)
     if episode.is_running_new:
@@ -131,7 +143,7 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     factor = 1.0 if baseline.novelty() < 0.02 else 2.0
     for relation, rows in largest.items():
         usual = baseline.peak(f"result {relation}", now)
-        if rows > max(1000.0, factor * usual):
+        if rows > max(ROWS, factor * usual):
             text = (
                 f"read {rows:,} rows of {relation} by one statement of a new form; "
                 f"{_usual(usual, 'its largest result in five weeks was')}"
@@ -140,7 +152,7 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     for relation in episode.rows_of.keys() | episode.running.keys():
         rows = episode.rows_of.get(relation, 0) + episode.running.get(relation, 0)
         usual = baseline.peak(f"rows {relation}", now)
-        if rows > max(1000.0, 5.0 * usual):
+        if rows > max(ROWS, 5.0 * usual):
             text = (
                 f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; "
                 f"{_usual(usual, 'its largest in five weeks was')}"
@@ -150,11 +162,11 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
 
 def volume(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Rows read of one relation since midnight UTC: n > max(5000, 4 p of days)."""
-    if recent.day.rows <= 5000:
+    if recent.day.rows <= DAY_ROWS:
         return
     for relation, rows in recent.day.rows_of.items():
         usual = baseline.peak(f"day {relation}", now)
-        if rows > max(5000.0, 4.0 * usual):
+        if rows > max(DAY_ROWS, 4.0 * usual):
             text = (
                 f"read {rows:,} rows of {relation} today; "
                 f"{_usual(usual, 'its largest day in five weeks was')}"
@@ -167,10 +179,10 @@ def paging(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
     """One statement with LIMIT, OFFSET or FETCH, run with other values each time: n >= 10 and
     n > 3 p runs, nine of ten results as large as the largest, of at least 10 rows.
     """
-    if recent.episode.statements < 10:
+    if recent.episode.statements < PAGES:
         return
     for use in recent.episode.uses.values():
-        if not use.shape.pages or use.count < 10:
+        if not use.shape.pages or use.count < PAGES:
             continue
         runs = f"runs {use.shape.fingerprint}"
         if (
@@ -191,10 +203,10 @@ def search(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
     """One statement that compares by order or pattern, run with other values each time: n >= 15
     and n > 3 p runs, two rows each at most.
     """
-    if recent.episode.statements < 15:
+    if recent.episode.statements < SEARCHES:
         return
     for use in recent.episode.uses.values():
-        if not use.shape.searches or use.count < 15:
+        if not use.shape.searches or use.count < SEARCHES:
             continue
         runs = f"runs {use.shape.fingerprint}"
         is_unusual = use.count > 3.0 * baseline.peak(runs, now)
@@ -249,11 +261,11 @@ def probing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting
 
 def masked(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Different statements that ask for one masked column: n >= 6 and n > 3 p."""
-    if len(recent.episode.uses) < 6:
+    if len(recent.episode.uses) < MASKED:
         return
     for column, count in recent.episode.masked_shapes().items():
         usual = baseline.peak(f"masked {column}", now)
-        if count >= 6 and count > 3.0 * usual:
+        if count >= MASKED and count > 3.0 * usual:
             text = (
                 f"asked for the masked column {column} in {count} different statements in "
                 f"{_minutes(recent.episode, now)}; {_usual(usual, 'at most so far:')}"
@@ -312,8 +324,8 @@ def networks(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sightin
     """Networks (/24, /48) or sessions at once: n >= 3 networks, n >= 10 sessions; n > 2 p."""
     episode = recent.episode
     for name, count, minimum in (
-        ("networks", len(episode.networks), 3),
-        ("sessions", len(episode.sessions), 10),
+        ("networks", len(episode.networks), NETWORKS),
+        ("sessions", len(episode.sessions), SESSIONS),
     ):
         usual = baseline.peak(name, now)
         if count >= minimum and count > 2.0 * usual:
@@ -331,7 +343,7 @@ def differencing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sig
     for relation, (count, use) in recent.episode.differences().items():
         peak = f"differences {relation}"
         usual = baseline.peak(peak, now)
-        if count >= 5 and count > 3.0 * usual:
+        if count >= DIFFERENCES and count > 3.0 * usual:
             text = (
                 f"took {count} totals of {relation} over groups that differ in one condition on a "
                 f"person in {_minutes(recent.episode, now)}; {_usual(usual, 'most so far:')}"
@@ -358,7 +370,7 @@ def origin(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
 def long_session(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Seconds since the login of a session that works: n > max(4 hours, 4 p)."""
     longest = recent.episode.longest
-    if longest <= 14_400.0:
+    if longest <= SESSION_SECONDS:
         return
     usual = baseline.peak("session", now)
     if longest > 4.0 * usual:
