@@ -153,7 +153,7 @@ def test_every_page_is_accessible_and_fits(
             page.get_by_role("button", name="Next refusal").click()
             page.locator("li.scene.refused:not([hidden])").wait_for()
         if name == "overview":
-            page.get_by_text("Minute by minute, as a table").click()
+            page.get_by_text("Plots as a table").click()
         shoot(page, f"{name}-{kind}", whole=name not in ("sessions", "replay"))
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         if wide > 0:
@@ -199,7 +199,7 @@ def test_the_navigation_of_a_phone_is_one_line(open_page: Open) -> None:
 
 def test_what_refreshes_itself_keeps_focus_and_what_is_open(open_page: Open) -> None:
     page = open_page("Adam")
-    details = page.locator("#by-minute")
+    details = page.locator("#by-column")
     details.locator("summary").click()
     link = page.locator("#live table a").first
     link.focus()

@@ -15,10 +15,7 @@ from markupsafe import Markup
 from starlette.testclient import TestClient
 
 from sallyport.approvals.states import ApprovalRequirement
-from sallyport.core.clock import ManualClock
-from sallyport.operations.pages import Pager
-from sallyport.operations.ports import GatewayMetrics
-from sallyport.web.activity import Activity, Minute, percentile, total
+from sallyport.operations.history import SPANS
 from sallyport.web.app import build
 from sallyport.web.pages import plots
 from sallyport.web.pages.rendering import environment
@@ -345,35 +342,6 @@ def test_a_policy_that_was_not_taken(client: TestClient, place: World) -> None:
         place.gateway.policy_problem = ""
 
 
-def test_activity() -> None:
-    clock = ManualClock(time=1_700_000_040.0)
-    counts: dict[str, int] = {"allow": 10}
-    latency: dict[float, int] = {0.001: 3}
-    activity = Activity(
-        lambda: GatewayMetrics(
-            statements=dict(counts),
-            masked=dict(counts),
-            refusals={"SP1001": 2},
-            latency={"to_server": dict(latency), "to_client": {0.1: 1}},
-        ),
-        clock,
-    )
-    activity.sample()
-    counts["allow"] = 15
-    latency[0.002] = 4
-    clock.advance(120)
-    hour = activity.hour()
-    assert len(hour) == 60
-    assert [sum(m.counts.values()) for m in hour[-3:]] == [10, 0, 5]
-    assert [dict(m.latency) for m in hour[-3:]] == [{0.001: 3, 0.1: 1}, {}, {0.002: 4}]
-    assert [m.refusals["SP1001"] for m in hour[-3:]] == [2, 0, 0]
-    counts["allow"] = 1  # a counter that began again
-    activity.sample()
-    counts["allow"] = 2
-    assert [m.masked["allow"] for m in activity.hour()[-3:]] == [10, 0, 6]
-    assert total(hour).counts["allow"] == 16
-
-
 def test_plots_say_what_they_show() -> None:
     linked = plots.bars("Top", [(EVIL, "", 3)], link=lambda place: f"/x?{place}{EVIL}")
     assert '<a href="/x?0' in linked and "<script" not in linked and "<img" not in linked
@@ -382,49 +350,54 @@ def test_plots_say_what_they_show() -> None:
     assert '<th scope="row"><span class="name">SP1001</span></th>' in made
     assert not any(raw in made for raw in RAW)
     assert "style=" not in made
-    assert percentile({0.1: 1, 0.2: 98, 0.3: 1}, 0.99) == 0.2
-    assert percentile({}, 0.5) is None
-    hour = [Minute(n) for n in range(28_333_333, 28_333_393)]
-    assert "Last hour: 0 allowed, 0 held, 0 refused" in plots.per_minute(hour)
-    assert "Nothing yet" in plots.latency(hour)
-    hour[7] = Minute(
-        hour[7].number,
-        Counter(allow=3, deny=1),
-        latency=Counter({0.00002: 99, 0.05: 1, math.inf: 1}),
-    )
-    said = re.findall(r'aria-label="([^"]+)"', plots.per_minute(hour) + plots.latency(hour))
+    columns = [(plots.moment(60 * n, 60), Counter[str]()) for n in range(28_333_333, 28_333_393)]
+    assert "Last hour: 0 allowed, 0 held, 0 refused" in plots.stacked("Last hour", columns)
+    columns[7] = (columns[7][0], Counter(allow=3, deny=1))
+    drawn = plots.stacked("Statements by verdict. Last hour", columns)
+    assert drawn.count("<rect") == 2
+    said = re.findall(r'aria-label="([^"]+)"', drawn)
     assert said[0].endswith("3 allowed, 0 held, 1 refused; most at 22:20 UTC, 4")
-    assert said[1].endswith("Highest 99th percentile of the last hour: ≤ 50 ms")
-    assert plots.per_minute(hour).count("<rect") == 2
-    assert plots.latency(hour).count("<path") == 2
-    assert plots.latency([Minute(1, latency=Counter({math.inf: 1}))]).count("more") == 3
+    logins = plots.stacked("Logins", [("22:20", {"allow": 2})], words={"allow": "accepted"})
+    assert "Logins: 2 accepted; most at 22:20 UTC, 2" in logins
 
 
-@pytest.mark.parametrize(
-    ("most", "top"),
-    [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (99, 100), (1903, 2000), (2001, 4000)],
-)
-def test_the_axis_has_round_numbers(most: int, top: int) -> None:
-    assert f"<span>{top}</span><span>{top // 2}</span><span>0</span>" in plots.per_minute(
-        [Minute(1, Counter(allow=most))]
-    )
+def test_quantiles_are_read_off_a_histogram() -> None:
+    bounds = (0.1, 0.2, 0.3, math.inf)
+    buckets = {0.1: 1, 0.2: 98, 0.3: 1}
+    assert plots.quantile(buckets, 0.5, bounds) == pytest.approx(0.15)
+    assert plots.quantile(buckets, 0.99, bounds) == pytest.approx(0.2)
+    assert plots.quantile({0.3: 10}, 0.5, bounds) == pytest.approx(0.25)  # from 0.2, not from 0
+    assert plots.quantile({math.inf: 1}, 0.5, bounds) == math.inf
+    assert plots.quantile({}, 0.5, bounds) is None
 
 
-def test_the_pager_goes_on_where_it_was() -> None:
-    made: list[int] = []
+def test_quantiles_over_time() -> None:
+    nothing: list[float | None] = [None, None, None]
+    columns = [(f"22:{n}", nothing) for n in range(10, 20)]
+    assert "Nothing yet" in plots.quantiles("Latency added", columns)
+    columns[2] = columns[3] = ("22:12", [0.00002, 0.00005, 0.05])
+    columns[7] = ("22:17", [0.00002, 0.00005, math.inf])
+    drawn = plots.quantiles("Latency added", columns)
+    assert "Highest: longer" in drawn
+    assert drawn.count("<path") == 3
+    assert drawn.count('class="hover"') == 3
+    medians = re.findall(r'class="p50" d="([^"]+)"', drawn)
+    assert re.fullmatch(r"M2 [\d.]+h1V[\d.]+h1M7 [\d.]+h1", medians[0]), "a gap is a gap"
 
-    def source() -> list[int]:
-        made.append(1)
-        return list(range(10))
 
-    pager = Pager(kept=2)
-    assert pager.page("a", source, 0, 4).items == (0, 1, 2, 3)
-    assert pager.page("a", source, 4, 4).next == 8
-    assert len(made) == 1
-    last = pager.page("a", source, 8, 4)
-    assert (last.items, last.next) == ((8, 9), None)
-    assert pager.page("a", source, 2, 2).items == (2, 3), "to_client"
-    assert len(made) == 2
-    assert pager.page("a", source, 50, 2).items == ()
-    heavy = pager.page("b", source, 0, 10, weigh=lambda n: 10, maximum=30)
-    assert (len(heavy.items), heavy.next) == (3, 3)
+@pytest.mark.parametrize("span", ["", "1h", "6h", "24h", "7d", "30d", "90d", "a lie"])
+def test_overview_of_a_span(browser: MakeBrowser, span: str) -> None:
+    text = browser("viewer").get(f"/?span={span}").text
+    name = span if span in SPANS else "1h"
+    assert f'<a href="/?span={name}" aria-current="true">' in text
+    assert f"statements in the last {SPANS[name].title}" in text
+    assert f'hx-get="/overview/live?span={name}"' in text
+    assert "1840" in text
+
+
+def test_refusals_lead_to_statements_of_the_span(browser: MakeBrowser) -> None:
+    adam = browser("auditor")
+    text = adam.get("/?span=7d").text
+    links = re.findall(r'href="(/statements\?q=code%3ASP1002[^"]+)"', text)
+    assert re.fullmatch(r".*&amp;since=\d{4}-\d\d-\d\dT\d\d%3A\d\d", links[0])
+    assert adam.get(links[0].replace("&amp;", "&")).status_code == 200

@@ -30,6 +30,7 @@ from sallyport.identity.settings import IssuerSettings
 from sallyport.judge import Containments, Judge
 from sallyport.operations.access import Access
 from sallyport.operations.explaining import explanations
+from sallyport.operations.history import History
 from sallyport.operations.ports import (
     ClassifiedColumn,
     GatewayMetrics,
@@ -45,6 +46,7 @@ from sallyport.policy.explain import Explanation
 from sallyport.policy.file.load import parse_policy
 from sallyport.policy.versions import PolicyVersion
 from sallyport.sql.catalog.snapshot import Type
+from sallyport.store.activity import SqlActivity
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
 from sallyport.store.locks import SqlLockStore
@@ -279,6 +281,7 @@ def world(
             approvals,
             policies=policies,
             actions=ActionLog(recorder),
+            history=History(gateway.metrics, SqlActivity(engine, writer, "0-0"), SystemClock()),
             locks=locks,
             search=lambda: StatementSearch(search.path.parent),
         )
@@ -374,14 +377,14 @@ def _counters() -> GatewayMetrics:
     return GatewayMetrics(
         statements={"allow": 1840, "deny": 57, "hold": 6},
         sessions_total=103,
+        logins={"accepted": 103, "SP1601": 4},
         refusals={"SP1002": 31, "SP1001": 14, "SP1201": 9, "SP1106": 3},
         masked={"public.customers.email": 4210, "public.customers.ssn": 800},
         judge_buckets={
-            0.0001: 320,
-            0.00025: 610,
+            0.0002: 930,
             0.0005: 240,
             0.001: 66,
-            0.0025: 12,
+            0.002: 12,
             0.01: 3,
             float("inf"): 0,
         },

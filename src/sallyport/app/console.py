@@ -22,6 +22,7 @@ from sallyport.core.errors import ConfigError
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
+from sallyport.operations.history import History
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.policies import Members, PolicyVersions
 from sallyport.server.gateway import Gateway
@@ -56,6 +57,7 @@ async def start_console(
     actions: ActionLog,
     cosigner: Cosigner | None,
     members: Members,
+    history: History,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None where there is none. Raises ConfigError."""
     address, console = config.console_address, config.console
@@ -74,6 +76,7 @@ async def start_console(
         cosigner=cosigner,
         policies=policies,
         members=members,
+        history=history,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         search=delivery.open_index,
         streams=delivery.streams,

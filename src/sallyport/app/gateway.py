@@ -19,6 +19,7 @@ from sallyport.app.console import public_url, start_console
 from sallyport.app.containment_record import ContainmentRecord
 from sallyport.app.databases import make_databases
 from sallyport.app.gateway_store import GatewayStore, open_gateway_store
+from sallyport.app.history import open_history
 from sallyport.app.identity_providers import (
     ended_sessions,
     issuer_names,
@@ -162,6 +163,7 @@ async def gateway_running(
         actions = _open_actions(gateway, record, parts)
         ContainmentRecord(actions, gateway.containments)
         _watch_sessions(gateway, config, storage, identity, actions, parts)
+        history = await open_history(gateway, storage.store, storage.writer, storage.owners, parts)
         shared = _shared_state(storage, gateway, approvals, identity, published)
         foundation.push_async_callback(shared.end)
         siblings = await shared.begin()
@@ -183,11 +185,10 @@ async def gateway_running(
         await _begin_tasks(gateway, storage, shared, intents)
         if storage.worker.is_first:
             delivery.start()
-            live = RunningGateway(gateway, siblings, storage.store.rows())
             doors.console = await start_console(
                 config,
                 gateway,
-                live,
+                RunningGateway(gateway, siblings, storage.store.rows()),
                 storage.logins.secret,
                 policies=storage.policies,
                 slack=identity.channels.slack,
@@ -198,6 +199,7 @@ async def gateway_running(
                 actions=actions,
                 cosigner=record.cosigner,
                 members=storage.beats,
+                history=history,
             )
         yield gateway, doors.server.sockets[0].getsockname()[:2]
 

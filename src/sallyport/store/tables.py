@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -336,4 +337,21 @@ used_assertions = Table(
     Column("id", String(64), primary_key=True),
     Column("until", Float, nullable=False),
     Index("ix_used_assertions_until", "until"),
+)
+
+#: :class:`sallyport.store.activity.Bucket`, of each process: ``<gateway>-<worker>``, the same after
+#: a restart.
+activity_buckets = Table(
+    "activity_buckets",
+    metadata,
+    Column("seconds", Integer, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("process", String(32), primary_key=True),
+    Column("allowed", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("refusals", JSON, nullable=False),
+    Column("masked", JSON, nullable=False),
+    Column("logins", JSON, nullable=False),
+    Column("latency", JSON, nullable=False),
 )

@@ -7,7 +7,6 @@ OpenAPI document needs a bearer token.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -50,20 +49,14 @@ log = structlog.get_logger("sallyport.web")
 
 
 def build(services: Services) -> Starlette:
-    """The application. Its lifespan samples the gateway's counters; ``sallyport.web.serve`` runs
-    it.
-    """
+    """The application; ``sallyport.web.serve`` runs it."""
     console = Console(services)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(console.activity.run(), name="web activity")
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
             await console.close()
 
     app = Starlette(

@@ -23,7 +23,6 @@ from sallyport.core.rate_limit import RateLimit
 from sallyport.operations.access import ROLES, Principal
 from sallyport.operations.pages import Pager
 from sallyport.operations.sessions import Sessions
-from sallyport.web.activity import Activity
 from sallyport.web.auth.oidc import CodeClient
 from sallyport.web.auth.signins import Handovers, Logouts, SignIn, SignIns, Tickets
 from sallyport.web.pages.rendering import environment
@@ -51,7 +50,6 @@ class Console:
         self.logouts = Logouts(clock)
         self.handovers = Handovers(clock)
         self.client = CodeClient(settings, clock, services.locks)
-        self.activity = Activity(services.gateway.metrics, clock)
         self.pager = Pager()
         self.sign_in_limit = RateLimit(clock, _SIGN_INS_A_MINUTE, 60.0)
         #: Messages of single logout that were refused.

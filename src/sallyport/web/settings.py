@@ -28,6 +28,7 @@ from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.identity.single_logout import EndedSession, LogoutRequest, LogoutResponse
 from sallyport.operations.access import Access
 from sallyport.operations.archiving import Archiver
+from sallyport.operations.history import History
 from sallyport.operations.policies import Members, PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
@@ -164,7 +165,7 @@ class Services:
     saml: providers that people may sign in with, by name. session_tokens: those that the
     authenticator knows; None: none are issued. search: opens the index of statements; None: there
     is none. streams: of the record. watching None: unusual behaviour is not watched. archiver: of
-    recordings; None: there is none.
+    recordings; None: there is none. history: of all gateways of the store.
     """
 
     settings: ConsoleSettings
@@ -180,6 +181,7 @@ class Services:
     members: Members | None = None
     clock: Clock = field(default_factory=SystemClock)
     actions: ActionLog = field(kw_only=True)
+    history: History = field(kw_only=True)
     locks: Locks = field(kw_only=True)
     saml: Mapping[str, SamlSignIn] = field(default_factory=dict, kw_only=True)
     session_tokens: SessionTokens | None = field(default=None, kw_only=True)

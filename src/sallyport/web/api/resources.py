@@ -26,12 +26,12 @@ from sallyport.operations.approvals import (
     sample_data,
 )
 from sallyport.operations.explaining import explanation_data
+from sallyport.operations.history import VERDICTS
 from sallyport.operations.jsondata import row_data, struct_data, version_data
 from sallyport.operations.policies import PolicyVersions, UnknownVersionError, compared
 from sallyport.operations.ports import PolicyStatus, TargetStatus
 from sallyport.operations.sessions import UnknownSessionError
 from sallyport.policy.versions import PolicyVersion, unified
-from sallyport.web.activity import VERDICTS
 from sallyport.web.api.findings import FINDINGS
 from sallyport.web.api.management import MANAGEMENT
 from sallyport.web.api.operations import (

@@ -15,9 +15,14 @@ from datetime import UTC, datetime
 from markupsafe import Markup, escape
 
 from sallyport.audit.display import inert, outcome_of
-from sallyport.web.activity import VERDICTS, Minute, percentile
+from sallyport.operations.history import VERDICTS
+from sallyport.server.latency import BOUNDS
 
 _HEIGHT = 100
+#: What is stacked and which quantiles are drawn, by the colour's name.
+VERDICT_WORDS = {verdict: outcome_of(verdict) for verdict in VERDICTS}
+QUANTILE_WORDS = {"p50": "median", "p90": "90th percentile", "p99": "99th percentile"}
+PARTS = (0.5, 0.9, 0.99)
 #: The least that the axis of seconds reaches from and to.
 _FASTEST, _SLOWEST = 0.00001, 0.001
 
@@ -44,26 +49,22 @@ def _chart(said: str, body: str, x: Sequence[str], y: Sequence[str]) -> Markup:
     )
 
 
-def per_minute(minutes: Sequence[Minute]) -> Markup:
-    """Statements per minute, stacked by verdict."""
-    columns = [(clock(minute.number), minute.counts) for minute in minutes]
-    return stacked("Statements per minute by verdict. Last hour", columns)
-
-
 def stacked(
     title: str,
     columns: Sequence[tuple[str, Mapping[str, int]]],
     link: Callable[[int, str], str] | None = None,
+    words: Mapping[str, str] = VERDICT_WORDS,
 ) -> Markup:
     """Statements stacked by verdict: what each column is called (UTC), and how many by verdict.
     link: where a column's number and a verdict lead, for the mouse; keyboards and screen readers
-    need the same as text elsewhere.
+    need the same as text elsewhere. words: what is stacked, from the bottom, by the colour's name,
+    where it is something else than statements.
     """
     maximum = max((sum(counts.values()) for _, counts in columns), default=0)
     top, body = _nice(maximum), []
     for place, (name, counts) in enumerate(columns):
         y = float(_HEIGHT)
-        for verdict in VERDICTS:
+        for verdict, word in words.items():
             count = counts.get(verdict, 0)
             if not count:
                 continue
@@ -72,13 +73,13 @@ def stacked(
             bar = (
                 f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8"'
                 f' height="{height:.2f}"><title>{escape(name)} UTC: {count}'
-                f" {outcome_of(verdict)}</title></rect>"
+                f" {word}</title></rect>"
             )
             if link is not None:
                 bar = f'<a tabindex="-1" href="{escape(link(place, verdict))}">{bar}</a>'
             body.append(bar)
-    sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in VERDICTS}
-    said = f"{title}: " + ", ".join(f"{n} {outcome_of(v)}" for v, n in sums.items())
+    sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in words}
+    said = f"{title}: " + ", ".join(f"{n} {words[v]}" for v, n in sums.items())
     if maximum:
         busiest, _ = max(columns, key=lambda column: sum(column[1].values()))
         said += f"; most at {busiest} UTC, {maximum}"
@@ -87,35 +88,65 @@ def stacked(
     )
 
 
-def latency(minutes: Sequence[Minute]) -> Markup:
-    """What the gateway added, minute by minute: median and 99th percentile, on a
-    logarithmic axis.
+def quantiles(
+    title: str, columns: Sequence[tuple[str, Sequence[float | None]]], fastest: float = _FASTEST
+) -> Markup:
+    """Seconds over time on a logarithmic axis: what each column is called (UTC), and its median,
+    90th and 99th percentile, None where nothing was measured. fastest: where the axis begins.
     """
-    quantiles = [(percentile(m.latency, 0.5), percentile(m.latency, 0.99)) for m in minutes]
-    finite = [
-        value for pair in quantiles for value in pair if value is not None and value != math.inf
-    ]
-    decades = max(math.ceil(math.log10(max([_SLOWEST, *finite]) / _FASTEST) - 1e-9), 1)
+    finite = [v for _, at in columns for v in at if v is not None and v != math.inf]
+    decades = max(math.ceil(math.log10(max([_SLOWEST, *finite]) / fastest) - 1e-9), 1)
     body = []
-    for part, kind, name in ((1, "p99", "99th percentile"), (0, "p50", "median")):
-        for place, (minute, pair) in enumerate(zip(minutes, quantiles, strict=True)):
-            value = pair[part]
-            if value is None:
-                continue
-            height = _HEIGHT * min(math.log10(max(value, _FASTEST) / _FASTEST) / decades, 1.0)
-            body.append(
-                f'<path class="{kind}" d="M{place + 0.05:.2f} {_HEIGHT - height:.1f}h0.9"><title>'
-                f"{clock(minute.number)} UTC: {name} {at_most(value)}</title></path>"
+    for part, (kind, name) in reversed(list(enumerate(QUANTILE_WORDS.items()))):
+        path = _steps([at[part] for _, at in columns], fastest, decades)
+        if path:
+            body.append(f'<path class="{kind}" d="{path}"><title>{name}</title></path>')
+    for place, (column, at) in enumerate(columns):
+        if any(value is not None for value in at):
+            said = ", ".join(
+                f"{name} {around(value)}"
+                for name, value in zip(QUANTILE_WORDS.values(), at, strict=True)
             )
-    worst = max((pair[1] for pair in quantiles if pair[1] is not None), default=None)
-    said = "Latency added per minute, median and 99th percentile. "
-    said += (
-        f"Highest 99th percentile of the last hour: {at_most(worst)}"
-        if worst is not None
-        else "Nothing yet"
-    )
-    axis = [short_seconds(_FASTEST * 10**power) for power in range(decades, -1, -1)]
-    return _chart(said, "".join(body), [clock(minute.number) for minute in minutes], axis)
+            body.append(
+                f'<rect class="hover" x="{place}" y="0" width="1" height="{_HEIGHT}"><title>'
+                f"{escape(column)} UTC: {said}</title></rect>"
+            )
+    worst = max((v for _, at in columns for v in at if v is not None), default=None)
+    said = f"{title}: median, 90th and 99th percentile. "
+    said += f"Highest: {around(worst)}" if worst is not None else "Nothing yet"
+    axis = [short_seconds(fastest * 10**power) for power in range(decades, -1, -1)]
+    return _chart(said, "".join(body), [column for column, _ in columns], axis)
+
+
+def _steps(values: Sequence[float | None], fastest: float, decades: int) -> str:
+    """A path over a logarithmic axis, with gaps where there is nothing."""
+    path, is_drawn = [], False
+    for place, value in enumerate(values):
+        if value is not None:
+            height = _HEIGHT * min(math.log10(max(value, fastest) / fastest) / decades, 1.0)
+            y = f"{_HEIGHT - height:.1f}"
+            path.append(f"V{y}h1" if is_drawn else f"M{place} {y}h1")
+        is_drawn = value is not None
+    return "".join(path)
+
+
+def quantile(
+    buckets: Mapping[float, int], part: float, bounds: Sequence[float] = BOUNDS
+) -> float | None:
+    """The value at ``part`` (0 to 1) of a histogram, linear within a bucket (as Prometheus'
+    ``histogram_quantile``); infinite in the last one; None when nothing was counted. buckets:
+    counts by upper bound, each one of ``bounds``.
+    """
+    rank, lower = part * sum(buckets.values()), 0.0
+    if not rank:
+        return None
+    for bound in bounds:
+        count = buckets.get(bound, 0)
+        if count and rank <= count:
+            return bound if bound == math.inf else lower + (bound - lower) * rank / count
+        rank -= count
+        lower = bound
+    return math.inf
 
 
 def bars(
@@ -161,11 +192,11 @@ def spread(buckets: Mapping[float, int]) -> list[tuple[str, str, int]]:
     return values
 
 
-def at_most(seconds: float | None) -> str:
-    """An upper bound for people."""
+def around(seconds: float | None) -> str:
+    """A quantile for people: two digits, as it comes from a histogram."""
     if seconds is None:
         return "–"
-    return "more" if seconds == math.inf else f"≤ {short_seconds(seconds)}"
+    return "longer" if seconds == math.inf else short_seconds(float(f"{seconds:.2g}"))
 
 
 def short_seconds(seconds: float) -> str:
@@ -173,7 +204,9 @@ def short_seconds(seconds: float) -> str:
         return f"{seconds * 1e6:.3g} µs"
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
-    return f"{seconds:g} s"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
 def _nice(maximum: int) -> int:
@@ -186,6 +219,7 @@ def _nice(maximum: int) -> int:
         power *= 10
 
 
-def clock(number: int) -> str:
-    """A Unix minute as hours and minutes, UTC."""
-    return datetime.fromtimestamp(number * 60, UTC).strftime("%H:%M")
+def moment(start: int, step: int) -> str:
+    """When a column of a plot begins, UTC. start: Unix seconds. step: seconds of a column."""
+    form = "%H:%M" if step < 3600 else "%-d %b %H:%M" if step < 86_400 else "%-d %b"
+    return datetime.fromtimestamp(start, UTC).strftime(form)
