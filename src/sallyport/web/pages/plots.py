@@ -101,21 +101,24 @@ def quantiles(
         path = _steps([at[part] for _, at in columns], fastest, decades)
         if path:
             body.append(f'<path class="{kind}" d="{path}"><title>{name}</title></path>')
-    for place, (column, at) in enumerate(columns):
-        if any(value is not None for value in at):
-            said = ", ".join(
-                f"{name} {around(value)}"
-                for name, value in zip(QUANTILE_WORDS.values(), at, strict=True)
-            )
-            body.append(
-                f'<rect class="hover" x="{place}" y="0" width="1" height="{_HEIGHT}"><title>'
-                f"{escape(column)} UTC: {said}</title></rect>"
-            )
+    body += [_hover(place, *column) for place, column in enumerate(columns)]
     worst = max((v for _, at in columns for v in at if v is not None), default=None)
     said = f"{title}: median, 90th and 99th percentile. "
     said += f"Highest: {around(worst)}" if worst is not None else "Nothing yet"
     axis = [short_seconds(fastest * 10**power) for power in range(decades, -1, -1)]
     return _chart(said, "".join(body), [column for column, _ in columns], axis)
+
+
+def _hover(place: int, name: str, values: Sequence[float | None]) -> str:
+    """What a column says under the mouse; nothing where nothing was measured."""
+    if all(value is None for value in values):
+        return ""
+    words = zip(QUANTILE_WORDS.values(), values, strict=True)
+    said = ", ".join(f"{word} {around(value)}" for word, value in words)
+    return (
+        f'<rect class="hover" x="{place}" y="0" width="1" height="{_HEIGHT}"><title>'
+        f"{escape(name)} UTC: {said}</title></rect>"
+    )
 
 
 def _steps(values: Sequence[float | None], fastest: float, decades: int) -> str:
