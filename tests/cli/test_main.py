@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import sallyport
@@ -23,6 +24,29 @@ def test_every_command_module_that_exists_is_there() -> None:
     assert "policy" in modules
     app = build()
     assert len(app.registered_commands) + len(app.registered_groups) >= len(modules)
+
+
+def test_each_command_is_in_the_module_that_its_name_loads() -> None:
+    """A module that is named like a command of another would hide it."""
+    for name in _top_level(build()) & set(COMMANDS):
+        assert name in _top_level(build([name])), name
+
+
+def _top_level(app: typer.Typer) -> set[str]:
+    return set(typer.main.get_group(app).commands)
+
+
+def test_a_command_does_not_import_the_others() -> None:
+    program = (
+        "import sys; from sallyport.cli.main import main\n"
+        "try: main(['policy', 'check', '/no/such/file.yaml'])\n"
+        "finally: print([m for m in sys.modules if m.startswith('sallyport.cli.') and m[14:] in"
+        f" {COMMANDS!r}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (2, "['sallyport.cli.policy']")
 
 
 def test_unknown_commands_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 COMMANDS = (
     "serve",
     "demo",
-    "init",
     "policy",
     "grants",
     "doctor",
     "sessions",
-    "audit",
     "approvals",
     "lock",
     "store",
@@ -44,8 +42,8 @@ COMMANDS = (
 )
 
 
-def build() -> typer.Typer:
-    """The program with every command that exists."""
+def build(modules: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The program with the commands of these modules, as far as they exist."""
     import typer
 
     def show_version(asked: bool) -> None:
@@ -70,7 +68,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(options)
-    for name in COMMANDS:
+    for name in modules:
         module = f"sallyport.cli.{name}"
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).register(app)
@@ -99,12 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program. Errors made for people end in one line on standard error and exit
     status 2.
     """
-    if list(sys.argv[1:] if arguments is None else arguments)[:1] == ["serve"]:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["serve"]:
         _outlive_hangups()
     try:
         import typer  # after the signal is handled: importing it takes a while
 
-        build()(args=list(arguments) if arguments is not None else None)
+        # One command needs neither the other modules nor typer's look at their parameters.
+        build(words[:1] if words and words[0] in COMMANDS else COMMANDS)(args=words)
     except SallyportError as error:
         from sallyport.audit.display import inert
 
