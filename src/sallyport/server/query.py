@@ -5,6 +5,7 @@ text results.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Mapping
 
 from sallyport.core.errors import SallyportError
@@ -15,6 +16,8 @@ from sallyport.wire.frames import split
 _MAX_MESSAGE = 256 << 20
 #: Bytes of an answer that are not rows.
 _OVERHEAD = 64 << 10
+#: How many values a DataRow has, and the bytes of the next; -1 for NULL (protocol, DataRow).
+_COUNT, _SIZE = struct.Struct("!h"), struct.Struct("!i")
 
 
 class QueryError(SallyportError):
@@ -151,11 +154,11 @@ class QueryClient:
 
 def row_values(buffer: bytearray, start: int, end: int) -> list[str | None]:
     """The values of a DataRow in text format."""
-    count = int.from_bytes(buffer[start + 5 : start + 7], "big")
+    (count,) = _COUNT.unpack_from(buffer, start + 5)
     position = start + 7
     values: list[str | None] = []
     for _ in range(count):
-        size = int.from_bytes(buffer[position : position + 4], "big", signed=True)
+        (size,) = _SIZE.unpack_from(buffer, position)
         position += 4
         if size < 0:
             values.append(None)
