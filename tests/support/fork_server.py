@@ -20,6 +20,19 @@ from typing import Any
 from sallyport.cli.main import build, main
 from sallyport.demo.postgres import die_with_parent
 
+#: What a gateway or a command imports when it comes to it.
+_IMPORTED_LATE = (
+    "alembic.command",
+    "anyio._backends._asyncio",
+    "cel",
+    "httpcore2",
+    "sallyport.app.serve",
+    "sallyport.workers.supervisor",
+    "typer._adapters",
+    "uvloop",
+    "xml.dom.minidom",
+)
+
 
 def _become(request: dict[str, Any]) -> None:
     """In the child: what is the process's own is as in a new one."""
@@ -56,7 +69,8 @@ def _answer(request: dict[str, Any]) -> dict[str, int]:
 def serve() -> None:
     """Answer until standard input ends."""
     build()
-    importlib.import_module("sallyport.app.serve")
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("importing the gateway started a thread, so it cannot be forked")
     gc.collect()

@@ -22,7 +22,7 @@ from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.certificates import Authority
 from tests.support.forked import SALLYPORT, run, start
-from tests.support.places import scratch_dir
+from tests.support.places import data_dir
 from tests.support.postgres import Server
 from tests.support.processes import ProcessError, Program, cpu_seconds, rss
 from tests.support.waiting import wait_for
@@ -91,7 +91,7 @@ class Gateway:
     target_extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.home = scratch_dir("gateway")
+        self.home = data_dir("gateway")
         self.log = self.home / "gateway.log"
         self.config_file = self.home / "sallyport.yaml"
         self.policy_file = self.home / "policy.yaml"

@@ -21,19 +21,38 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 _PREFIX = "sallyport-test-"
+#: A file system in memory, as Linux has it. Nothing in it may be executable (Docker's noexec).
+_MEMORY = Path("/dev/shm")
+#: Bytes that have to be free in it; the servers of a run need less than a quarter.
+_ROOM = 4 << 30
 
 
 def scratch_dir(purpose: str) -> Path:
     """A new directory that any user may enter; removed when this process ends."""
-    _sweep()
-    path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-{purpose}-"))
+    return _new_dir(purpose, Path(tempfile.gettempdir()))
+
+
+def data_dir(purpose: str) -> Path:
+    """As :func:`scratch_dir`, for data alone: in memory where there is room. A copy of a database
+    takes a tenth of the processor time there.
+    """
+    return _new_dir(purpose, _MEMORY if _has_room(_MEMORY) else Path(tempfile.gettempdir()))
+
+
+def _new_dir(purpose: str, parent: Path) -> Path:
+    _sweep(parent)
+    path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-{purpose}-", dir=parent))
     path.chmod(0o755)
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 
 
-def _sweep() -> None:
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+def _has_room(place: Path) -> bool:
+    return os.access(place, os.W_OK) and shutil.disk_usage(place).free >= _ROOM
+
+
+def _sweep(parent: Path) -> None:
+    for path in parent.glob(f"{_PREFIX}*"):
         owner = path.name.removeprefix(_PREFIX).split("-")[0]
         if not owner.isdigit() or psutil.pid_exists(int(owner)):
             continue

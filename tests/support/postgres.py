@@ -23,7 +23,7 @@ from sallyport.demo.account import account, reachable_dir
 from sallyport.demo.postgres import SUPERUSER, Cluster, Install, bundled
 from tests.support.certificates import Authority
 from tests.support.npm import npm_packages
-from tests.support.places import CACHE, locked, scratch_dir
+from tests.support.places import CACHE, data_dir, locked
 
 SUPERUSER_PASSWORD = "superuser-of-the-tests"
 AGENT_PASSWORD = "agent-of-the-tests"
@@ -122,7 +122,7 @@ def install(version: str) -> Install:
 def start_server(version: str = WHEEL, settings: Mapping[str, str] | None = None) -> Server:
     """Start a server on a private copy of the prepared data. The caller calls ``stop()``."""
     programs = install(version)
-    home = scratch_dir(f"pg{version}")
+    home = data_dir(f"pg{version}")
     template = _template(version, programs)
     subprocess.run(["cp", "-a", "--reflink=auto", str(template), str(home / "data")], check=True)
     options = _SETTINGS | dict(settings or {})
