@@ -17,6 +17,7 @@ from sallyport.wire import backend, frontend
 from tests.server.raw import Raw
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.sampling import is_sampled
 
 POLICY = """version: 1
 functions: ["work.f_*", "work.t_*"]
@@ -137,8 +138,14 @@ ATTACKS = (HERE / "unknown_code_attacks.sql").read_text().splitlines()[1:]
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
 def test_no_hidden_value_comes_out(door: Gateway, way: Callable[..., list[bytes]]) -> None:
+    """Each attack on each server one by one, and in two of the other ways; on 14 to 17 (``--pg
+    all``) together in all of them.
+    """
+    number = WAYS.index(way) + door.targets["shop"].major
     leaks = []
     for attack in ATTACKS:
+        if way is not _one_by_one and not is_sampled(attack, number, 4):
+            continue
         with Raw(door, 120.0) as client:
             client.login()
             if CANARY in b"".join(way(client, attack.split(" ;; "))):
