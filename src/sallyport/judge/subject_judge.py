@@ -17,7 +17,7 @@ from sallyport.core.secret import Secret
 from sallyport.judge.parameters import check_declared_types
 from sallyport.judge.statements import Statements
 from sallyport.judge.verdict import ScriptVerdict, Verdict, failure, script_permit
-from sallyport.masking.plan import MaskPlan
+from sallyport.masking.plan import UNREAD_ROWS, MaskPlan
 from sallyport.policy.allowance import Bounds
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.model import FINGERPRINTS, FULL, Policy
@@ -133,6 +133,23 @@ class SubjectJudge:
         self.cache: dict[bytes, ScriptVerdict] = {}
         self.templates: dict[bytes | None, ScriptVerdict | None] = {}
         self._cache_bytes = 0
+
+    def unread_cursor(self, fetch: Verdict) -> Verdict | None:
+        """The verdict for the rows of a cursor that a function opened. ``fetch``: of the FETCH.
+        None where the policy protects anything from this subject that such rows could be: see
+        :func:`sallyport.policy.checks.unread_code.obstacle`.
+        """
+        if self.subject_policy.code_obstacle:
+            return None
+        return replace(
+            fetch,
+            plan=UNREAD_ROWS,
+            runs_unknown_code=True,
+            changes=True,
+            hidden_outputs=None if self.hides_values else frozenset(),
+            hides_rows=self.hides_values,
+            programs={},
+        )
 
     def judge(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict:
         """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal.

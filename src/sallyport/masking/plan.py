@@ -40,15 +40,21 @@ class PlannedColumn:
 class MaskPlan:
     """One entry per output column, in order. ``masked``: whether any of them is masked.
 
-    ``forbidden``: columns that no column without a mask may come from.
+    ``forbidden``: columns that no column without a mask may come from. ``unread``: of rows whose
+    query was not read, for a subject without masks: any columns pass, as they are.
     """
 
     columns: tuple[PlannedColumn, ...]
     forbidden: frozenset[ColumnId] = frozenset()
+    unread: bool = False
     masked: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "masked", any(column.spec is not None for column in self.columns))
+
+
+#: The plan of a cursor that a function has opened.
+UNREAD_ROWS = MaskPlan((), unread=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,8 @@ def compile_rows(
     When nothing is masked the result's ``keep_all`` is set (the lock has still been checked) and
     rows need not be masked.
     """
+    if plan.unread:
+        plan = MaskPlan((PlannedColumn(None, None, "", free=True),) * len(fields))
     if len(fields) != len(plan.columns):
         return Mismatch(-1, f"{len(plan.columns)} columns", f"{len(fields)} columns")
     for i, (planned, described) in enumerate(zip(plan.columns, fields, strict=True)):

@@ -162,7 +162,7 @@ def _expect(
     if kind is EffectKind.EXPLAIN:
         return _explain(session, name, verdict)
     if kind is EffectKind.FETCH:
-        return _fetch(session, name)
+        return _fetch(session, name, verdict)
     if kind is EffectKind.DEALLOCATE:
         statements.assume(name, None, step) if name else statements.assume_all_closed(step)
     elif kind is EffectKind.CLOSE:
@@ -230,19 +230,32 @@ def _explain(session: SessionState, name: bytes, verdict: Verdict) -> PendingEff
     return PendingEffect(EffectKind.EXPLAIN, name, prepared, judged)
 
 
-def _fetch(session: SessionState, name: bytes) -> PendingEffect | Refusal:
+def _fetch(session: SessionState, name: bytes, fetch: Verdict) -> PendingEffect | Refusal:
     portal = session.portals.lookup(name)
     if portal is None:
-        return unknown_portal(name)
+        rows = unread_cursor(session, fetch)
+        if rows is None:
+            return _unread_cursor_refusal(session, name)
+        return PendingEffect(EffectKind.FETCH, name, None, rows)
     if session.portals.is_ambiguous(name, session.pipeline.step):
         return TWO_MEANINGS
-    verdict = current_portal_verdict(session, portal)
-    if isinstance(verdict, Refusal):
-        return verdict
-    if verdict is not None and verdict.refusal is not None:
+    current = current_portal_verdict(session, portal)
+    if isinstance(current, Refusal):
+        return current
+    if current is not None and current.refusal is not None:
         # likewise Bind: FETCH runs a bound portal, DELETE ... RETURNING included
         return SEND_IT_ITSELF
-    return PendingEffect(EffectKind.FETCH, name, portal, verdict)
+    return PendingEffect(EffectKind.FETCH, name, portal, current)
+
+
+def unread_cursor(session: SessionState, verdict: Verdict) -> Verdict | None:
+    """The verdict that rows of a cursor follow that no statement of the session has opened, but a
+    function may have (PL/pgSQL's OPEN). ``verdict``: of the FETCH. None: this subject may not read
+    such rows.
+    """
+    if session.names.generation != session.names.judge.generation:
+        session.rebind()
+    return session.names.subject_judge.unread_cursor(verdict)
 
 
 def current_verdict(session: SessionState, prepared: Prepared) -> Verdict | Refusal | None:
@@ -343,4 +356,16 @@ def unknown_portal(name: bytes) -> Refusal:
         f'cursor or portal "{shown}" does not exist',
         "It was not opened in this session, or its transaction has ended.",
         "Open it first, inside the same transaction.",
+    )
+
+
+def _unread_cursor_refusal(session: SessionState, name: bytes) -> Refusal:
+    shown = name.decode("utf-8", "replace")
+    obstacle = session.names.subject_judge.subject_policy.code_obstacle
+    return refuse(
+        "SP1303",
+        f'cursor "{shown}" was not opened by a statement of this session',
+        "It does not exist, its transaction has ended, or a function has opened it: the gateway"
+        f" does not read what such a cursor returns, and {obstacle}.",
+        "Open it with DECLARE, inside the same transaction, or call a function that returns rows.",
     )

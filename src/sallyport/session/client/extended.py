@@ -397,7 +397,7 @@ def _runs_on(session: SessionState, portal: Portal, pending: dict[int, PendingEf
     if named is None or named.rows is None:
         return True
     meaning = (session.names.search_path, named.rows.facts.columns)
-    if portal.ran is None:
+    if portal.ran_as is None:
         portal.ran, portal.ran_as = named.value, meaning
     return same(portal.ran, named.value) and portal.ran_as == meaning
 

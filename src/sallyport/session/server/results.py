@@ -109,7 +109,9 @@ def _resolve_dynamic(session: SessionState, verdict: Verdict) -> Verdict | Refus
             prepared = session.statements.confirmed.get(name)
         elif effect.kind is EffectKind.FETCH:
             portal = session.portals.confirmed.get(name)
-            prepared = portal.prepared if portal is not None else None
+            if portal is None:
+                return effects.unread_cursor(session, verdict)
+            prepared = portal.prepared
         if prepared is not None:
             return effects.current_verdict(session, prepared)
     return None
