@@ -214,6 +214,35 @@ def test_roles_and_servers_are_listed_whole(door: Gateway) -> None:
             ),
             True,
         ),
+        (
+            (
+                "select set_config('bytea_output', 'hex', false) from pg_show_all_settings() where"
+                " name = 'bytea_output'"
+            ),
+            True,
+        ),
+        (
+            (
+                "select set_config('role', 'postgres', false) from pg_show_all_settings() where"
+                " name = 'role'"
+            ),
+            False,
+        ),
+        (
+            (
+                "select set_config('bytea_output', setting, false) from pg_show_all_settings()"
+                " where name = 'bytea_output'"
+            ),
+            False,
+        ),
+        (
+            (
+                "select set_config('bytea_output', 'hex', false) from pg_show_all_settings() where"
+                " setting = 'hex'"
+            ),
+            False,
+        ),
+        ("select setting from pg_show_all_settings() where name = 'bytea_output'", False),
         ("select set_config(name, 'postgres', false) from pg_settings where name = 'role'", False),
         ("select set_config(name, 'hr', false) from pg_settings where name = 'search_path'", False),
         (

@@ -99,7 +99,8 @@ def kind(analysis: Analysis, own: str) -> str:
 
 def named_setting(body: Node) -> str:
     """``SELECT set_config(name, constant, constant) FROM <one relation> WHERE name = 'x'``, as
-    pg_dump sends it, gives x; everything else "".
+    pg_dump sends it, gives x, and so does pgAdmin's ``SELECT set_config('x', constant, constant)
+    FROM pg_show_all_settings() WHERE name = 'x'``; everything else "".
     """
     sources, where = body.get("fromClause", []), body.get("whereClause", {}).get("A_Expr", {})
     calls = [
@@ -110,19 +111,38 @@ def named_setting(body: Node) -> str:
         body.keys() != _PLAIN | {"fromClause", "whereClause"}
         or len(sources) != 1
         or len(calls) != 1
+        or not _sets_one_name(calls[0], sources[0])
     ):
-        return ""
-    arguments = calls[0].get("args", [])
-    bare = calls[0].keys() <= {"funcname", "args", "funcformat", "location"} and len(arguments) == 3
-    if not bare or "RangeVar" not in sources[0] or not all(map(_constant, arguments[1:])):
         return ""
     equals = where.get("kind") == "AEXPR_OP" and [
         string(name) for name in where.get("name", [])
     ] == ["="]
     left, right = where.get("lexpr", {}), where.get("rexpr", {}).get("A_Const", {}).get("sval", {})
-    if not equals or not _is_name(left) or not _is_name(arguments[0]):
-        return ""
-    return str(right.get("sval", ""))
+    return str(right.get("sval", "")) if equals and _is_name(left) else ""
+
+
+def _sets_one_name(call: Node, source: Node) -> bool:
+    """Does the call set what the rows of ``source`` name, or, of all settings, a constant?"""
+    arguments = call.get("args", [])
+    bare = call.keys() <= {"funcname", "args", "funcformat", "location"}
+    if not bare or len(arguments) != 3 or not all(map(_constant, arguments[1:])):
+        return False
+    if _is_all_settings(source):
+        return _constant(arguments[0])
+    return "RangeVar" in source and _is_name(arguments[0])
+
+
+def _is_all_settings(source: Node) -> bool:
+    """Is it ``pg_show_all_settings()``, without an alias?"""
+    body = source.get("RangeFunction", {})
+    calls = [entry["List"]["items"][0] for entry in body.get("functions", [])]
+    if body.keys() != {"functions"} or len(calls) != 1:
+        return False
+    call = calls[0].get("FuncCall", {})
+    return (
+        call.keys() <= {"funcname", "funcformat", "location"}
+        and string(call["funcname"][-1]) == "pg_show_all_settings"
+    )
 
 
 def _is_name(node: Node) -> bool:

@@ -294,6 +294,16 @@ def _set_config(analysis: Analysis, resolved: Resolved, values: list[Value], pos
     analysis.settings.append(SettingChange(folded(name), value, local, position))
 
 
+def _all_settings(
+    analysis: Analysis, resolved: Resolved, values: list[Value], position: int
+) -> None:
+    """pg_show_all_settings() shows values that SHOW does not: pgAdmin only asks whether there is a
+    setting of one name (:func:`sallyport.sql.statements.named_setting`).
+    """
+    if not analysis.named_setting:
+        judge(analysis, resolved, "function pg_show_all_settings", position)
+
+
 def _is_named_by_row(analysis: Analysis, value: Value) -> bool:
     """Is it pg_settings.name, of the one row that the statement's WHERE names?"""
     origin = value.origin
@@ -415,6 +425,7 @@ _SPECIAL = {
     "pg_get_functiondef": _source,
     "pg_get_function_sqlbody": _source,
     "pg_get_sequence_data": _sequence_data,
+    "pg_show_all_settings": _all_settings,
     "set_config": _set_config,
     "current_setting": _current_setting,
     "nextval": _sequence,
