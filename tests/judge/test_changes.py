@@ -53,6 +53,7 @@ with gone as (delete from users where id = 1 returning id) select * from gone
 select * from (values (1)) v, lateral (select nextval('seq')) n
 select nextval('seq')
 select setval('seq', 5)
+select pg_notify('channel', 'payload')
 select id from users for update
 select fx.leak(name) from users
 select fx.shout('x')

@@ -42,6 +42,7 @@ def _changes(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
         or facts.functions
         or facts.followed
         or facts.unknowns
+        or any(effect.kind is EffectKind.NOTIFY for effect in facts.effects)
     ):
         return True
     return any(

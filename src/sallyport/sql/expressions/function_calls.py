@@ -14,7 +14,14 @@ from sallyport.sql.expressions.calls import cast_to, judge, note_stored_form, re
 from sallyport.sql.expressions.columns import field_of
 from sallyport.sql.expressions.expression import order
 from sallyport.sql.expressions.function_bodies import followed
-from sallyport.sql.facts import BoundSetting, Clause, Dependence, SettingChange
+from sallyport.sql.facts import (
+    BoundSetting,
+    Clause,
+    Dependence,
+    Effect,
+    EffectKind,
+    SettingChange,
+)
 from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.names.missing import missing_function
 from sallyport.sql.names.resolve import Resolved
@@ -304,6 +311,18 @@ def _all_settings(
         judge(analysis, resolved, "function pg_show_all_settings", position)
 
 
+def _notify(analysis: Analysis, resolved: Resolved, values: list[Value], position: int) -> None:
+    """``SELECT pg_notify(channel, payload)`` with constants or parameters and nothing else is
+    NOTIFY, for a client that binds both. Anything more could depend on data, and other sessions get
+    it as it is.
+    """
+    if _inside(analysis) or not analysis.plain_select:
+        judge(analysis, resolved, "function pg_notify", position)
+        return
+    analysis.name("notify")
+    analysis.effects.append(Effect(EffectKind.NOTIFY))
+
+
 def _is_named_by_row(analysis: Analysis, value: Value) -> bool:
     """Is it pg_settings.name, of the one row that the statement's WHERE names?"""
     origin = value.origin
@@ -425,6 +444,7 @@ _SPECIAL = {
     "pg_get_functiondef": _source,
     "pg_get_function_sqlbody": _source,
     "pg_get_sequence_data": _sequence_data,
+    "pg_notify": _notify,
     "pg_show_all_settings": _all_settings,
     "set_config": _set_config,
     "current_setting": _current_setting,
