@@ -191,7 +191,7 @@ def test_settings_are_those_that_show_shows(
         assert any(row[0] == name for row in found)
 
 
-@pytest.mark.parametrize("view", ["pg_locks", "pg_stat_activity"])
+@pytest.mark.parametrize("view", ["pg_locks", "pg_stat_activity", "pg_stat_gssapi", "pg_stat_ssl"])
 def test_only_the_own_session(connection: Connection, snapshot: CatalogSnapshot, view: str) -> None:
     text = substitute(relation(snapshot, view), None, [])
     assert text is not None

@@ -8,8 +8,8 @@ column's own type.
 - ``pg_settings``: only settings that SHOW shows
 (:func:`sallyport.sql.utility.settings.show_allowed`),
   without the files they come from.
-- ``pg_locks``, ``pg_stat_activity``: only this session's own rows; its query is the text that the
-  gateway sent, so it is NULL.
+- ``pg_locks``, ``pg_stat_activity``, ``pg_stat_gssapi``, ``pg_stat_ssl``: only this session's own
+  rows; its query is the text that the gateway sent, so it is NULL.
 - ``pg_prepared_xacts``: what the subject itself has prepared in this database.
 - ``pg_stat_*`` and ``pg_statio_*`` of tables and indexes: counters are NULL for relations with
   masks and their TOAST tables. How many rows a scan read tells where it stopped, and HOT updates
@@ -19,7 +19,7 @@ column's own type.
 - ``pg_attribute``: without ``attmissingval``, which is data. ``pg_sequences``: without the numbers,
   which rules for each sequence give. Others without options, connection strings and settings, which
   may be secrets.
-- ``pg_seclabel``, ``pg_seclabels``: no rows.
+- ``pg_replication_slots``, ``pg_seclabel``, ``pg_seclabels``: no rows.
 
 Columns that a later server adds to the counting views are NULL for relations with masks, as all are
 that are not named here.
@@ -60,7 +60,7 @@ _COUNTING: Final = frozenset(
 )
 _FUNCTIONS: Final = _words("pg_stat_user_functions pg_stat_xact_user_functions")
 _FUNCTION_COLUMNS: Final = _words("funcid schemaname funcname")
-_OWN: Final = _words("pg_locks pg_stat_activity")
+_OWN: Final = _words("pg_locks pg_stat_activity pg_stat_gssapi pg_stat_ssl")
 #: Of pg_stat_database: not what sessions of the database did in sum, but how many there are and how
 #: long they work.
 _OF_SESSIONS: Final = _words(
@@ -108,7 +108,7 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "pg_subscription": frozenset({"subconninfo"}),
     "pg_user_mappings": frozenset({"umoptions"}),
 }
-_EMPTY: Final = _words("pg_seclabel pg_seclabels")
+_EMPTY: Final = _words("pg_replication_slots pg_seclabel pg_seclabels")
 
 _SUBSTITUTED: Final = (
     _COUNTING
