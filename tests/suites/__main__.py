@@ -34,7 +34,8 @@ from tests.support.postgres import Server, start_server
 DATABASE, ROLE, PASSWORD = "suite", "suite_role", "of-this-run-alone"
 _PATHS = (
     '"public", "none", "public, pg_catalog", "test_schema", "test_schema, test_schema_2", '
-    '"test_schema_2, test_schema, public"'
+    '"test_schema_2, test_schema, public", "schema1", "schema1, public", "schema1, schema2", '
+    '"public, schema1, schema2", "$user, public, schema2"'
 )
 #: Everything that can be allowed at all; what policy must name, as the suites use it.
 POLICY = f"""\
