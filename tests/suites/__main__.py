@@ -35,7 +35,7 @@ DATABASE, ROLE, PASSWORD = "suite", "suite_role", "of-this-run-alone"
 _PATHS = (
     '"public", "none", "public, pg_catalog", "test_schema", "test_schema, test_schema_2", '
     '"test_schema_2, test_schema, public", "schema1", "schema1, public", "schema1, schema2", '
-    '"public, schema1, schema2", "$user, public, schema2"'
+    '"public, schema1, schema2", "$user, public, schema2", "schema2", "schema2, public"'
 )
 #: Everything that can be allowed at all; what policy must name, as the suites use it.
 POLICY = f"""\
@@ -139,7 +139,8 @@ def _run(
     try:
         wait_for_login(gateway)
         print(f"through the gateway (output: {home / 'output.txt'})", flush=True)
-        place = Place(gateway.port, DATABASE, "suite", gateway.token(AGENT))
+        # named as the role: tests make a schema for "$user" of the name that they log in with
+        place = Place(gateway.port, DATABASE, ROLE, gateway.token(AGENT))
         return project(Run(checkout, place, home, options.python, arguments))
     finally:
         gateway.stop()
