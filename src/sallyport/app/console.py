@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from sallyport.app.identity_providers import issuer_settings
+from sallyport.app.mcp_entrance import mcp_entrance
 from sallyport.app.record_delivery import RecordDelivery
 from sallyport.approvals.channels.slack import Slack
 from sallyport.audit.actions import ActionLog
@@ -86,6 +87,7 @@ async def start_console(
         locks=locks,
         saml=saml,
         session_tokens=session_tokens,
+        mcp=await mcp_entrance(config, gateway, public_url(config), actions),
     )
     return await _serve(config, gateway, services, address)
 

@@ -133,7 +133,7 @@ class LocalProxy:
                 continue
             break
         if isinstance(packet, startup.CancelRequest):
-            _, gateway = await self._open()
+            _, gateway = await dial(self._door)
             gateway.write(body)
             await gateway.drain()
             gateway.close()
@@ -146,7 +146,7 @@ class LocalProxy:
         except SallyportError as error:
             raise _RefusedHereError(refuse("SP1601", f"no token: {error}")) from None
         try:
-            back, gateway = await self._open()
+            back, gateway = await dial(self._door)
         except OSError as error:
             why = f"the gateway {self._door.host}:{self._door.port} cannot be reached"
             raise _RefusedHereError(refuse("SP1604", why, type(error).__name__)) from None
@@ -171,20 +171,24 @@ class LocalProxy:
                 refuse("SP1601", "the local proxy's password is another", hint=hint)
             )
 
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        door = self._door
-        if is_loopback(door.host) and not door.ca:
-            return await asyncio.open_connection(door.host, door.port)
-        context = client_context("verify-full", Path(door.ca) if door.ca else None)
-        if context is None:
-            raise ConfigError("TLS to the gateway could not be set up")
-        connection = await _asked_for_tls(door)
-        try:
-            name = door.host
-            return await asyncio.open_connection(sock=connection, ssl=context, server_hostname=name)
-        except BaseException:
-            connection.close()
-            raise
+
+async def dial(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the gateway, over TLS unless it is on this machine. Raises OSError,
+    SallyportError.
+    """
+    if is_loopback(door.host) and not door.ca:
+        return await asyncio.open_connection(door.host, door.port)
+    context = client_context("verify-full", Path(door.ca) if door.ca else None)
+    if context is None:
+        raise ConfigError("TLS to the gateway could not be set up")
+    connection = await _asked_for_tls(door)
+    try:
+        return await asyncio.open_connection(
+            sock=connection, ssl=context, server_hostname=door.host
+        )
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def _asked_for_tls(door: Door) -> Socket:

@@ -48,7 +48,7 @@ def build(modules: Sequence[str] = COMMANDS) -> typer.Typer:
 
     def show_version(asked: bool) -> None:
         if asked:
-            typer.echo(f"sallyport {getattr(sallyport, '__version__', '') or _installed_version()}")
+            typer.echo(f"sallyport {getattr(sallyport, '__version__', '') or installed_version()}")
             raise typer.Exit
 
     def options(
@@ -75,7 +75,8 @@ def build(modules: Sequence[str] = COMMANDS) -> typer.Typer:
     return app
 
 
-def _installed_version() -> str:
+def installed_version() -> str:
+    """Of the distribution; "(not installed)" when there is none."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import msgspec
 
 from sallyport.config import managed
 from sallyport.config.check import Check
-from sallyport.config.model import Config, Console, TlsFiles
+from sallyport.config.model import Config, Console, Mcp, TlsFiles
 from sallyport.core.address import Networks, parse_address
 from sallyport.core.files import refuse_exposed
 from sallyport.core.yamltext import YamlPath
@@ -122,6 +123,33 @@ def console(check: Check, config: Config) -> Console | None:
         issuer=console.issuer or next(iter(issuers), ""),
         public_url=console.public_url.rstrip("/"),
         client_secret=secret,
+    )
+
+
+def mcp(check: Check, config: Config) -> Mcp | None:
+    """Raises ConfigError."""
+    mcp = config.mcp
+    if mcp is None:
+        return None
+    if config.console is None:
+        fix = "Add 'console: {listen: ...}'"
+        raise check.error(
+            ("mcp",), "/mcp is served at the console's address, which is not set", fix
+        )
+    if importlib.util.find_spec("mcp") is None:
+        fix = "Run pip install 'sallyport[mcp]', or remove the key"
+        raise check.error(("mcp",), "the package mcp is not installed", fix)
+    issuers = [provider.issuer for provider in config.identity.oidc]
+    for issuer in mcp.authorization_servers:
+        if issuer not in issuers:
+            fix = "Write them exactly as there, or remove the key: then it is all of them"
+            what = f"{issuer} is not one of identity.oidc"
+            raise check.error(("mcp", "authorization_servers"), what, fix)
+    for key in ("idle_seconds", "sessions"):
+        if getattr(mcp, key) <= 0:
+            raise check.error(("mcp", key), "must be more than 0", "Write a larger number")
+    return msgspec.structs.replace(
+        mcp, authorization_servers=mcp.authorization_servers or tuple(issuers)
     )
 
 

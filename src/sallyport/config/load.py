@@ -57,6 +57,7 @@ def load_config(path: Path | str) -> Config:
         identity=identity,
         policy=check.absolute(config.policy),
         console=entrances.console(check, config),
+        mcp=entrances.mcp(check, config),
         mask_keys=keys,
         secrets=managed.managers(check, config.secrets),
         data=data,

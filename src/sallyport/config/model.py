@@ -96,6 +96,19 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_seconds: float = 1800.0
 
 
+class Mcp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The entrance for MCP clients, ``/mcp`` at the console's address. ``authorization_servers``:
+    issuers of ``identity.oidc`` that clients are sent to for tokens; (): all of them. ``scopes``:
+    that they should ask for. ``idle_seconds``: until an unused session is ended. ``sessions``: of
+    one subject at once.
+    """
+
+    authorization_servers: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    idle_seconds: float = 900.0
+    sessions: int = 16
+
+
 class Administrator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A role that makes and drops the roles of sessions, and nothing else is done with it."""
 
@@ -367,6 +380,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int | Literal["auto"] = 1
     tls: TlsFiles | None = None
     console: Console | None = None
+    mcp: Mcp | None = None
     data: str = "./var"
     mask_keys: dict[str, SecretRef] = {}
     secrets: SecretManagers = SecretManagers()
@@ -416,6 +430,7 @@ SECTIONS: Mapping[str, Any] = {
     "tls": TlsFiles,
     "console": Console,
     "console.roles": ConsoleRoles,
+    "mcp": Mcp,
     "identity": Identity,
     "identity.oidc[]": OidcIssuer,
     "identity.oidc[].claims": Claims,

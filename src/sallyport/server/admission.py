@@ -60,11 +60,19 @@ class Admitted:
     maximum: int | None = None
 
 
-async def identify(gateway: Gateway, request: Authenticate, address: str) -> Subject:
-    """Whose token it is. ``address``: the client's. Raises RefusedError."""
+async def identify(
+    gateway: Gateway, request: Authenticate, address: str, entrance: str = "wire"
+) -> Subject:
+    """Whose token it is. ``address``: the client's. ``entrance``: where it came in. Raises
+    RefusedError.
+    """
     gateway.check_open()
     return await gateway.authenticator.authenticate(
-        request.token, label=request.label, entrance="wire", address=address, target=request.target
+        request.token,
+        label=request.label,
+        entrance=entrance,
+        address=address,
+        target=request.target,
     )
 
 

@@ -7,11 +7,12 @@ After the login its bytes go to a :class:`~sallyport.server.host.SessionHost`, w
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from sallyport.core.address import is_loopback, network_of
+from sallyport.core.address import Address, is_loopback, network_of
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import LoginRefused
@@ -42,8 +43,22 @@ EVICTED = refuse(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Of a connection that is made in this process for a client of another entrance. ``entrance``:
+    its name, for logs and the record. ``host``, ``port``: where that client is; how its token got
+    here in secret is that entrance's to see to.
+    """
+
+    entrance: str
+    host: str
+    port: int
+
+
 class ClientConnection(asyncio.Protocol):
-    """From accept to close. See the module docstring."""
+    """From accept to close. See the module docstring. ``origin`` None: the client is at the other
+    end.
+    """
 
     __slots__ = (
         "_address",
@@ -56,14 +71,15 @@ class ClientConnection(asyncio.Protocol):
         "_login",
         "_lost",
         "_network",
+        "_origin",
         "_peer",
         "_port",
         "_transport",
         "_why",
     )
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, origin: Origin | None = None) -> None:
+        self._gateway, self._origin = gateway, origin
         self._transport: Any = None
         self._port: TcpPort
         self._direct_tls = False
@@ -97,7 +113,11 @@ class ClientConnection(asyncio.Protocol):
         self._port = TcpPort(transport, self._gateway.keep_alive)
         peer = transport.get_extra_info("peername")
         self._set_peer(*(peer[:2] if isinstance(peer, tuple) else ("", 0)))
-        if self._address in self._gateway.proxies:
+        origin = self._origin
+        if origin is not None:
+            self._address, self._network = origin.host, network_of(origin.host)
+            self._peer = f"{Address(origin.host, origin.port)} ({origin.entrance})"
+        elif self._address in self._gateway.proxies:
             self._header = bytearray()
         socket = transport.get_extra_info("socket")
         if socket is not None and self._gateway.descriptors.are_scarce(socket.fileno()):
@@ -281,7 +301,8 @@ class ClientConnection(asyncio.Protocol):
         admitted: Admitted | None = None
         subject: Subject | None = None
         try:
-            subject = await identify(self._gateway, request, self._address)
+            entrance = self._origin.entrance if self._origin is not None else "wire"
+            subject = await identify(self._gateway, request, self._address, entrance)
             admitted = await admit(self._gateway, request, subject)
             if self._lost or self._login is None or self._login.phase is not Phase.WORKING:
                 admitted.link.abort()

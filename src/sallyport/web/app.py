@@ -51,16 +51,18 @@ log = structlog.get_logger("sallyport.web")
 def build(services: Services) -> Starlette:
     """The application; ``sallyport.web.serve`` runs it."""
     console = Console(services)
+    mcp = services.mcp() if services.mcp is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            yield
+            async with mcp.run() if mcp is not None else contextlib.nullcontext():
+                yield
         finally:
             await console.close()
 
     app = Starlette(
-        routes=_routes(),
+        routes=[*_routes(), *(mcp.routes if mcp is not None else ())],
         lifespan=lifespan,
         middleware=[Middleware(Guard, settings=services.settings)],
         exception_handlers={

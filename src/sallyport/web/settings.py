@@ -7,10 +7,13 @@ Nothing here reads a file or the environment: secrets come resolved, issuers com
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
+
+from starlette.routing import Route
 
 from sallyport.approvals.channels.slack import Slack
 from sallyport.approvals.service import Approvals
@@ -156,6 +159,17 @@ class ConsoleSettings:
         return is_loopback(mine.hostname or "") and is_loopback(host)
 
 
+class Entrance(Protocol):
+    """Another entrance that the console's web server carries."""
+
+    @property
+    def routes(self) -> Sequence[Route]: ...
+
+    def run(self) -> AbstractAsyncContextManager[None]:
+        """Entered while the server runs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in
@@ -165,7 +179,8 @@ class Services:
     saml: providers that people may sign in with, by name. session_tokens: those that the
     authenticator knows; None: none are issued. search: opens the index of statements; None: there
     is none. streams: of the record. watching None: unusual behaviour is not watched. archiver: of
-    recordings; None: there is none. history: of all gateways of the store.
+    recordings; None: there is none. history: of all gateways of the store. mcp: makes the entrance
+    for MCP clients; None: there is none.
     """
 
     settings: ConsoleSettings
@@ -189,3 +204,4 @@ class Services:
     streams: Sequence[Stream] = field(default=(), kw_only=True)
     watching: Watching | None = field(default=None, kw_only=True)
     archiver: Archiver | None = field(default=None, kw_only=True)
+    mcp: Callable[[], Entrance] | None = field(default=None, kw_only=True)
