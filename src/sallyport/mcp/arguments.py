@@ -32,6 +32,14 @@ class QueryArguments(msgspec.Struct, forbid_unknown_fields=True):
     wait_seconds: Seconds = WAIT
 
 
+class DescribeArguments(msgspec.Struct, forbid_unknown_fields=True):
+    """Of ``describe``."""
+
+    words: Annotated[str, msgspec.Meta(max_length=500, pattern=r"\A[^\0]*\Z")] = ""
+    target: Name = ""
+    session: Name = ""
+
+
 class StatusArguments(msgspec.Struct, forbid_unknown_fields=True):
     """Of ``status``."""
 

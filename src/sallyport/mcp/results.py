@@ -54,6 +54,14 @@ def answered(answer: Answer, target: str, session: str) -> Result:
     return Result(f"{words}\n{fenced(inside)}" if inside else words, data)
 
 
+def described(schema: Mapping[str, Any], target: str) -> Result:
+    """Names are data as well: whoever may create tables chooses them."""
+    words = f"What policy opens to you on {target}."
+    if schema.get("more"):
+        words += " Of relations under more only the name is given: call describe with words."
+    return Result(f"{words}\n{fenced(schema)}", {"target": target, **schema})
+
+
 def refused(said: Said, target: str, notices: Sequence[Said] = ()) -> Result:
     """An error of the gateway (with a code) or of the database."""
     data: dict[str, Any] = {"state": "refused" if said.code else "failed", "target": target}

@@ -40,6 +40,19 @@ TOOLS: Final[list[dict[str, Any]]] = [
         "annotations": {"openWorldHint": False},
     },
     {
+        "name": "describe",
+        "description": (
+            "Tables and columns that you may use: types, keys, masks, what is allowed or waits for"
+            " approval. words: search in names; without them all."
+        ),
+        "inputSchema": {
+            "type": "object",
+            "properties": {"words": _TEXT, "target": _TARGET, "session": _TEXT},
+            "additionalProperties": False,
+        },
+        "annotations": {"readOnlyHint": True, "openWorldHint": False},
+    },
+    {
         "name": "status",
         "description": (
             "Without session: who you are, your targets, open sessions. With session: outcome of a"

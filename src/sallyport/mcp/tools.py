@@ -14,7 +14,7 @@ import structlog
 
 from sallyport.core.errors import SallyportError
 from sallyport.mcp import results
-from sallyport.mcp.arguments import ArgumentError, QueryArguments, StatusArguments, parsed
+from sallyport.mcp.arguments import WAIT, ArgumentError, DescribeArguments, QueryArguments, StatusArguments, parsed
 from sallyport.mcp.results import Result
 from sallyport.mcp.sessions import Caller, Running, SessionBook, SessionProblemError, Slot
 
@@ -55,6 +55,20 @@ class Tools:
             # the client gave the call up, so nobody wants its statement
             await self._book.cancel(slot, running)
             raise
+
+    async def describe(self, caller: Caller, arguments: Mapping[str, Any], tell: Tell) -> Result:
+        """The schema as policy opens it: the gateway answers this statement itself."""
+        asked = parsed(arguments, DescribeArguments)
+        words = asked.words.replace("\\", " ").replace("'", "''")
+        slot = self._book.slot(caller, asked.target, asked.session)
+        sql = f"SELECT sallyport.describe('{words}')"
+        running = self._book.start(slot, caller, sql, (), 1)
+        result = await self._outcome(slot, running, WAIT, tell)
+        answer = running.answer
+        if result.is_error or not answer.rows:
+            return result
+        schema = json.loads(answer.rows[0][0] or "{}")
+        return results.described(schema, slot.target)
 
     async def status(self, caller: Caller, arguments: Mapping[str, Any], tell: Tell) -> Result:
         """What became of a statement that was not done; or who is asking, and what is open."""
@@ -126,7 +140,7 @@ def server(book: SessionBook, identify: Identify, version: str) -> Server[Any]:
     from sallyport.mcp.schemas import TOOLS
 
     tools = Tools(book, identify)
-    handlers = {"query": tools.query, "status": tools.status}
+    handlers = {"query": tools.query, "describe": tools.describe, "status": tools.status}
 
     async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[types.Tool.model_validate(tool) for tool in TOOLS])

@@ -12,7 +12,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding, pipeline_block, questions, two_phase
 from sallyport.session.clearance import clearance, looks_up_names
-from sallyport.session.client import dependants, renewal
+from sallyport.session.client import dependants, description, renewal
 from sallyport.session.judging import judge_script
 from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.setting_parameters import check_settings_bound
@@ -43,6 +43,8 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     own = renewal.RENEWED
     if token_renewal is None:
         own = two_phase.with_own_prefix(message.sql, session.names.subject)
+        if own is message.sql:
+            own = description.with_description(session, message.sql)
     if own is not message.sql:
         message = message._replace(sql=own)
         data = frontend.parse(message.name, message.sql, message.param_types)

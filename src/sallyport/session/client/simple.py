@@ -14,7 +14,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding, pipeline_block, two_phase
 from sallyport.session.clearance import clearance
-from sallyport.session.client import renewal
+from sallyport.session.client import description, renewal
 from sallyport.session.client.series import Series
 from sallyport.session.containing import contains_before
 from sallyport.session.judging import judge_script
@@ -59,6 +59,8 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
     if token_renewal is not None:
         return _renew(session, token_renewal)
     own = two_phase.with_own_prefix(sql, session.names.subject)
+    if own is sql:
+        own = description.with_description(session, sql)
     if own is not sql:
         data = frontend.query(own)
         start, end = 0, len(data)
