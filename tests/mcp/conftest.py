@@ -8,23 +8,28 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
-from tests.support.approvals import CLIENTS, Desk
+from tests.support.approvals import CLIENTS, Desk, make_tables
 from tests.support.gateway import SHOP_POLICY, Gateway
-from tests.support.postgres import Server
+from tests.support.postgres import Server, start_server
 
-#: What the shop's policy has, and a change that waits for a person.
+#: The shop's policy, and changes that wait for a person.
 POLICY = SHOP_POLICY.replace(
     "masks:\n",
     """\
-  - name: stock changes wait
+  - name: agents read and write what waits
+    subjects: {groups: [claude-postgres]}
+    targets: [shop]
+    allow: [select, insert]
+    relations: ["public.waits"]
+  - name: it waits
     subjects: {groups: [claude-postgres]}
     targets: [shop]
     hold: [delete]
-    relations: ["public.order_items"]
+    relations: ["public.waits"]
     reviewers: {groups: [dba]}
-  - name: agents read the books
+  - name: agents read the stock
     subjects: {groups: [claude-postgres]}
-    targets: [books]
+    targets: [stock]
     allow: [read]
     relations: ["public.products"]
 masks:
@@ -39,13 +44,21 @@ def mcp_issuer() -> Iterator[DevIssuer]:
 
 
 @pytest.fixture(scope="module")
-def mcp_gateway(mcp_issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
+def mcp_postgres() -> Iterator[Server]:
+    server = start_server()
+    make_tables(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def mcp_gateway(mcp_issuer: DevIssuer, mcp_postgres: Server) -> Iterator[Gateway]:
     console = {
         "listen": f"127.0.0.1:{free_port()}",
-        "roles": {"reviewer": ["dba"], "operator": ["dba"], "auditor": ["dba"]},
+        "roles": {"reviewer": ["dba"], "operator": ["dba"]},
     }
     extra = {"console": console, "mcp": {}}
-    targets = {"shop": postgres, "books": postgres}
+    targets = {"shop": mcp_postgres, "stock": mcp_postgres}
     gateway = Gateway(mcp_issuer, targets, POLICY, extra=extra).start()
     Desk(gateway)  # the console listens
     yield gateway

@@ -33,7 +33,7 @@ class Result:
     is_error: bool = False
 
 
-def answered(answer: Answer, target: str, session: str) -> Result:
+def answered(answer: Answer, target: str, session: str, *, in_transaction: bool) -> Result:
     """A statement that ran. ``session``: to be named in the next call; "" where none need be."""
     rows = [_row(row, answer.types) for row in answer.rows]
     data: dict[str, Any] = {"state": "done", "target": target, "command": answer.tag}
@@ -47,9 +47,11 @@ def answered(answer: Answer, target: str, session: str) -> Result:
             f"The first {len(rows)} rows from {target}; there are more. Narrow it with WHERE, LIMIT"
             " and OFFSET, fewer columns or an aggregate, or raise max_rows."
         )
+    if in_transaction:
+        words += " A transaction is open."
     if session:
         data["session"] = session
-        words += f' A transaction is open: go on with session "{session}".'
+        words += f' Go on with session "{session}".'
     inside = {name: data[name] for name in ("columns", "rows", "notices") if name in data}
     return Result(f"{words}\n{fenced(inside)}" if inside else words, data)
 

@@ -14,9 +14,9 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.core.secret import Secret
@@ -173,9 +173,7 @@ class SessionBook:
         running = slot.last = Running(Answer())
         bounds = Bounds(rows, self.limits.size)
         work = self._run(slot, caller, running, (sql, parameters, bounds))
-        running.task = asyncio.get_running_loop().create_task(work, name="mcp statement")
-        self._tasks.add(running.task)
-        running.task.add_done_callback(self._tasks.discard)
+        running.task = self._spawn(work, "mcp statement")
         return running
 
     async def _run(
@@ -246,6 +244,23 @@ class SessionBook:
             await slot.wire.cancel()
         else:
             running.task.cancel()
+
+    def give_up(self, slot: Slot, running: Running) -> None:
+        """As :meth:`cancel`, for a call that is itself being cancelled and can wait for nothing."""
+
+        async def work() -> None:
+            await self.cancel(slot, running)
+            if running.task is not None:
+                await asyncio.wait({running.task})
+            await self.settle(slot)
+
+        self._spawn(work(), "mcp cancel")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def settle(self, slot: Slot) -> None:
         """End a session that no later call needs."""

@@ -52,8 +52,8 @@ class Tools:
         try:
             return await self._outcome(slot, running, asked.wait_seconds, tell)
         except asyncio.CancelledError:
-            # the client gave the call up, so nobody wants its statement
-            await self._book.cancel(slot, running)
+            # The client gave the call up, so nobody wants its statement.
+            self._book.give_up(slot, running)
             raise
 
     async def describe(self, caller: Caller, arguments: Mapping[str, Any], tell: Tell) -> Result:
@@ -94,8 +94,9 @@ class Tools:
         answer = running.answer
         if answer.error is not None:
             return results.refused(answer.error, slot.target, answer.notices)
-        session = slot.handle if (slot.is_kept and not slot.key) or slot.in_transaction else ""
-        return results.answered(answer, slot.target, session)
+        is_open = slot.in_transaction
+        session = slot.handle if not slot.key and (slot.is_kept or is_open) else ""
+        return results.answered(answer, slot.target, session, in_transaction=is_open)
 
     def _overview(self, caller: Caller) -> Result:
         sessions = []

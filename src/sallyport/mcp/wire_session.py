@@ -215,12 +215,12 @@ class WireSession:
         """End the session. Again is allowed."""
         if not self.is_closed:
             self.is_closed = True
-            with contextlib.suppress(OSError):
+            if not self._writer.is_closing():
                 self._writer.write(frontend.terminate())
-            self._writer.close()
+                self._writer.close()
 
     def _send(self, data: bytes) -> None:
-        if self.is_closed:
+        if self.is_closed or self._writer.is_closing():
             raise SessionEndedError("the session is over")
         self._writer.write(data)
 
