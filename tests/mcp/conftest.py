@@ -57,7 +57,8 @@ def mcp_gateway(mcp_issuer: DevIssuer, mcp_postgres: Server) -> Iterator[Gateway
         "listen": f"127.0.0.1:{free_port()}",
         "roles": {"reviewer": ["dba"], "operator": ["dba"]},
     }
-    extra = {"console": console, "mcp": {}}
+    oidc = {"issuer": mcp_issuer.url, "audience": mcp_issuer.audience, "clock_skew": 0}
+    extra = {"console": console, "mcp": {}, "identity": {"oidc": [oidc]}}
     targets = {"shop": mcp_postgres, "stock": mcp_postgres}
     gateway = Gateway(mcp_issuer, targets, POLICY, extra=extra).start()
     Desk(gateway)  # the console listens

@@ -111,8 +111,8 @@ def test_large_results_are_cut_and_it_is_told(mcp_gateway: Gateway) -> None:
         cut = await ask(client, numbers)
         assert (len(data_of(cut)["rows"]), data_of(cut)["truncated"]) == (100, True)
         assert "there are more" in text_of(cut)
-        whole = await ask(client, "SELECT n FROM generate_series(1, 100) n")
-        assert (len(data_of(whole)["rows"]), data_of(whole)["truncated"]) == (100, False)
+        complete = await ask(client, "SELECT n FROM generate_series(1, 100) n")
+        assert (len(data_of(complete)["rows"]), data_of(complete)["truncated"]) == (100, False)
         assert len(data_of(await ask(client, numbers, max_rows=1000))["rows"]) == 1000
         wide = await ask(client, "SELECT repeat('x', 7000) FROM generate_series(1, 100)")
         assert data_of(wide)["truncated"] and 0 < len(data_of(wide)["rows"]) < 10
@@ -166,6 +166,15 @@ def test_a_handle_serves_nobody_else(mcp_gateway: Gateway) -> None:
     converse(mcp_gateway, work)
 
 
+async def others_meanwhile(client: Client, approval: str, mode: str) -> None:
+    overview = data_of(await client.call_tool("status", {}))
+    assert overview["sessions"][0]["approval"] == approval
+    if mode == "legacy":
+        busy = await ask(client, "SELECT 1")
+        assert busy.is_error and approval in text_of(busy)
+        assert await rows(client, "SELECT 1", session="new") == [[1]]
+
+
 @ERAS
 def test_a_held_statement_runs_once_when_approved(
     mcp_gateway: Gateway, mcp_postgres: Server, mode: str
@@ -186,12 +195,7 @@ def test_a_held_statement_runs_once_when_approved(
         assert any(data["approval"] in text for text in told)
         assert [request["id"] for request in desk.pending()] == [data["approval"]]
         assert "call status" in text_of(held) and count(mcp_postgres, "waits", f"id = {row}") == 1
-        overview = data_of(await client.call_tool("status", {}))
-        assert overview["sessions"][0]["approval"] == data["approval"]
-        if mode == "legacy":
-            busy = await ask(client, "SELECT 1")
-            assert busy.is_error and data["approval"] in text_of(busy)
-            assert await rows(client, "SELECT 1", session="new") == [[1]]
+        await others_meanwhile(client, data["approval"], mode)
         session = data["session"]
         still = await client.call_tool("status", {"session": session})
         assert data_of(still)["state"] == "waiting_for_approval"

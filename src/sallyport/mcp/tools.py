@@ -14,7 +14,14 @@ import structlog
 
 from sallyport.core.errors import SallyportError
 from sallyport.mcp import results
-from sallyport.mcp.arguments import WAIT, ArgumentError, DescribeArguments, QueryArguments, StatusArguments, parsed
+from sallyport.mcp.arguments import (
+    WAIT,
+    ArgumentError,
+    DescribeArguments,
+    QueryArguments,
+    StatusArguments,
+    parsed,
+)
 from sallyport.mcp.results import Result
 from sallyport.mcp.sessions import Caller, Running, SessionBook, SessionProblemError, Slot
 

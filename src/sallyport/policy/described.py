@@ -97,9 +97,9 @@ def _relation(
         own = ", ".join(names.get(number, "?") for number in constraint.columns)
         if constraint.primary:
             answer["primary_key"] = own
-        other = catalog.relations.get(constraint.referenced)
-        if constraint.kind == "f" and other is not None and _actions(policy, other):
-            answer.setdefault("references", []).append(f"({own}) {other.schema}.{other.name}")
+        parent = catalog.relations.get(constraint.referenced)
+        if constraint.kind == "f" and parent is not None and _actions(policy, parent):
+            answer.setdefault("references", []).append(f"({own}) {parent.schema}.{parent.name}")
     return answer
 
 
@@ -120,7 +120,8 @@ def _column(
 def _actions(policy: SubjectPolicy, relation: Relation) -> dict[str, Any]:
     """{"allowed": [...], "waits_for_approval": [...]}; {} where no rule opens the relation."""
     rules = [rule for rule in policy.standing.rules if rule.may_concern(relation.oid)]
-    allowed, held = [], []
+    allowed: list[str] = []
+    held: list[str] = []
     for action in _ACTIONS:
         mine = [bound for bound in rules if action in bound.rule.actions]
         if any(bound.rule.effect is Outcome.DENY for bound in mine if _certain(bound)):

@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 from sallyport.policy.described import described
+from sallyport.session import two_phase
 from sallyport.session.state import SessionState
 
 _FORM: Final = re.compile(
@@ -20,11 +21,13 @@ _FORM: Final = re.compile(
 )
 
 
-def with_description(session: SessionState, sql: bytes) -> bytes:
-    """A text as it is judged and sent: the answer, where it is this one question."""
+def own_text(session: SessionState, sql: bytes) -> bytes:
+    """A text as it is judged and sent: the answer, where it is this one question; otherwise as
+    :func:`sallyport.session.two_phase.with_own_prefix` has it.
+    """
     form = _FORM.fullmatch(sql)
     if form is None:
-        return sql
+        return two_phase.with_own_prefix(sql, session.names.subject)
     names = session.names
     words = (form[1] or b"").replace(b"''", b"'").decode("utf-8", "replace")
     answer = described(names.judge.subject_policy(names.subject), words)

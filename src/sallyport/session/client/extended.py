@@ -10,7 +10,7 @@ from time import monotonic
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, pipeline_block, questions, two_phase
+from sallyport.session import effects, holding, pipeline_block, questions
 from sallyport.session.clearance import clearance, looks_up_names
 from sallyport.session.client import dependants, description, renewal
 from sallyport.session.judging import judge_script
@@ -42,9 +42,7 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
         return _refuse_parse(session, message.name, renewal.NOT_RECORDED, None, token_renewal)
     own = renewal.RENEWED
     if token_renewal is None:
-        own = two_phase.with_own_prefix(message.sql, session.names.subject)
-        if own is message.sql:
-            own = description.with_description(session, message.sql)
+        own = description.own_text(session, message.sql)
     if own is not message.sql:
         message = message._replace(sql=own)
         data = frontend.parse(message.name, message.sql, message.param_types)

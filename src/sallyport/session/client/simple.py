@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding, pipeline_block, two_phase
+from sallyport.session import effects, holding, pipeline_block
 from sallyport.session.clearance import clearance
 from sallyport.session.client import description, renewal
 from sallyport.session.client.series import Series
@@ -58,9 +58,7 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
         return _refuse_all(session, renewal.NOT_RECORDED, token_renewal)
     if token_renewal is not None:
         return _renew(session, token_renewal)
-    own = two_phase.with_own_prefix(sql, session.names.subject)
-    if own is sql:
-        own = description.with_description(session, sql)
+    own = description.own_text(session, sql)
     if own is not sql:
         data = frontend.query(own)
         start, end = 0, len(data)
