@@ -29,7 +29,6 @@ from tests.cluster.test_haproxy import configuration
 from tests.support.gateway import Gateway
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server, start_server
-from tests.support.waiting import wait_for
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
@@ -37,6 +36,8 @@ from sallyport.demo.process import Program
 
 GATEWAYS, WORKERS = 3, 2
 LIMITS = {"limits": {"max_sessions_per_subject": 5000}}
+#: Seconds after a blow for which its end is awaited.
+LONGEST = 180.0
 SQL = "SELECT id, email FROM customers WHERE id = %s"
 
 
@@ -220,8 +221,12 @@ def print_cluster(console: Console, sessions: int, statements: int) -> None:
         _rest(cluster, 3.0)  # what is queued is written
         _print_costs(console, idle, logged_in.since(before), cluster.read().since(logged_in),
                      sessions, sessions * statements, (took, seconds), connections)  # fmt: skip
-        for what, seconds in recoveries(cluster):
-            console.print(f"recovery, {what}: {seconds:.1f} s until every gateway logs in")
+        for what, seconds, problem in recoveries(cluster):
+            console.print(
+                f"recovery, {what}: not after {seconds:.0f} s: {problem}"
+                if problem
+                else f"recovery, {what}: {seconds:.1f} s until every gateway logs in"
+            )
 
 
 def _rest(cluster: Cluster, seconds: float) -> Reading:
@@ -266,8 +271,10 @@ def _print_costs(
         console.print(f"{name}: {value}")
 
 
-def recoveries(cluster: Cluster) -> Iterator[tuple[str, float]]:
-    """Seconds from each blow until every gateway logs in again."""
+def recoveries(cluster: Cluster) -> Iterator[tuple[str, float, str]]:
+    """Seconds from each blow until every gateway logs in again, at most about :data:`LONGEST`; and
+    which does not by then, with its last word, "" when all do.
+    """
     member, store = cluster.members[0], cluster.store
 
     def worker() -> None:
@@ -304,17 +311,30 @@ def recoveries(cluster: Cluster) -> Iterator[tuple[str, float]]:
     for what, blow in blows:
         began = time.perf_counter()
         blow()
-        wait_for(lambda: all(_serves(each) for each in cluster.members))
-        yield what, time.perf_counter() - began
+        problem = _until_all_serve(cluster, began + LONGEST)
+        yield what, time.perf_counter() - began, problem
 
 
-def _serves(member: Gateway) -> bool:
-    """Each of its workers: the kernel spreads connections."""
+def _until_all_serve(cluster: Cluster, ends: float) -> str:
+    """What is wrong at ``ends``, "" when every gateway serves before."""
+    while True:
+        problems = [
+            f"gateway {number}: {problem}"
+            for number, member in enumerate(cluster.members, 1)
+            if (problem := _problem(member))
+        ]
+        if not problems or time.perf_counter() > ends:
+            return "; ".join(problems)
+        threading.Event().wait(0.05)
+
+
+def _problem(member: Gateway) -> str:
+    """Why one of its workers does not serve, "" when all do: the kernel spreads connections."""
     try:
         with socket.create_connection(("127.0.0.1", member.port), 5.0):
             pass
         for _ in range(2 * WORKERS):
             psycopg.connect(member.dsn(), connect_timeout=20).close()
-    except (OSError, psycopg.OperationalError):
-        return False
-    return True
+    except (OSError, psycopg.OperationalError) as error:
+        return str(error).strip()
+    return ""
