@@ -307,29 +307,6 @@ def often() -> World:
     return world
 
 
-def test_a_new_network_and_a_new_program_once() -> None:
-    world = often()
-    world.network = "203.0.113.0/24"
-    (finding,) = world.do(Observation(ORDERS, 1, 1, 1, 1))
-    assert (finding.detector, finding.severity) == ("origin", Severity.MEDIUM)
-    assert "203.0.113.0/24" in finding.evidence
-    world.program = "pgcli"
-    (finding,) = world.do(Observation(ORDERS, 1, 1, 1, 1))
-    assert (finding.detector, finding.severity) == ("origin", Severity.LOW)
-    world.now += 2 * 3600
-    assert world.run(ORDERS, rows=1) == [], "it is learned"
-
-
-def test_who_always_comes_from_elsewhere_is_no_finding() -> None:
-    world = often()
-    for number in range(10):
-        world.network, world.program = f"10.9.{number}.0/24", f"job {number}"
-        world.run(ORDERS, rows=1)
-        world.now += 700
-    world.network = "10.8.0.0/24"
-    assert "origin" not in world.run(ORDERS, rows=1)
-
-
 def test_another_name_of_the_client_is_the_same_agent() -> None:
     """application_name is what a client says of itself: no baseline hangs on it."""
     world = often()

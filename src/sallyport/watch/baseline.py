@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from sallyport.watch.recent import Day, Episode
+from sallyport.watch.recent import Day, Episode, block_of
 from sallyport.watch.sketches import Decayed, Peaks
 from sallyport.watch.thresholds import LEAST
 
@@ -108,8 +108,8 @@ class Drift(msgspec.Struct, array_like=True):
 class Baseline(msgspec.Struct):
     """since: Unix seconds of the first statement, or of the latest reset. outcomes: how
     statements ended (ran, failed, refused), and what was new in them. hours: of the week, in
-    episodes. origins: networks and programs of clients. seen: statements that were learned.
-    expected: what a person said is no finding, as
+    episodes. origins: networks, blocks of networks and programs of clients. seen: statements that
+    were learned. expected: what a person said is no finding, as
     ``detector about``. measured: the largest values of peaks that findings were about, by
     ``detector about``. history: day, statements, refused and rows of the latest days with work.
     generation: Unix seconds of the latest reset. merged: ids of the batches that were merged last.
@@ -161,7 +161,7 @@ class Baseline(msgspec.Struct):
         return (self.outcomes.weights.get(outcome, 0.0) + 1.0) / (self._weight() + 2.0)
 
     def share_of_episodes(self, outcome: str) -> float:
-        """Of episodes, those in which this was new ("new network", "new program")."""
+        """Of episodes, those in which this was new ("new network", "new block", "new program")."""
         return (self.outcomes.weights.get(outcome, 0.0) + 1.0) / (self.hours.total + 2.0)
 
     def _weight(self) -> float:
@@ -269,8 +269,10 @@ def lesson_of(
         outcomes["new"] = len(episode.new_fingerprints)
         outcomes["new relation"] = len(episode.new_relations)
         outcomes["new network"] = bool(episode.new_networks)
+        outcomes["new block"] = bool(episode.new_blocks)
         outcomes["new program"] = bool(episode.new_programs)
     networks = dict.fromkeys((f"network {name}" for name in episode.networks), 1.0)
+    blocks = {f"block {block_of(name)}": 1.0 for name in episode.networks if block_of(name)}
     programs = dict.fromkeys((f"program {name}" for name in episode.programs), 1.0)
     counts: dict[str, dict[str, float]] = {
         "fingerprints": fingerprints,
@@ -279,7 +281,7 @@ def lesson_of(
         "columns": dict.fromkeys(columns, 1.0),
         "masked": dict.fromkeys(masked, 1.0),
         "outcomes": {name: count for name, count in outcomes.items() if count},
-        "origins": networks | programs,
+        "origins": networks | blocks | programs,
         "hours": {str(hour_of_week(episode.started)): 1.0},
     }
     return Lesson(
@@ -321,7 +323,7 @@ def new_baseline(now: float, learning: Learning) -> Baseline:
         relations=table(_MAX_LABELS),
         columns=table(_MAX_COLUMNS),
         masked=table(_MAX_LABELS),
-        outcomes=table(8),
+        outcomes=table(16),
         hours=table(HOURS),
         origins=table(_MAX_LABELS),
     )

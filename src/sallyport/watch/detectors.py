@@ -355,16 +355,26 @@ def differencing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sig
 
 def origin(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """A network (/24, /48) or a client program (application_name) for the first time, where new
-    ones came in fewer than 2 % of its episodes.
+    ones came in fewer than 2 % of its episodes; of networks that are often new, the /8 (/16 of
+    IPv6) around it likewise.
     """
     episode = recent.episode
     for kind, new, severity in (
         ("network", episode.new_networks, Severity.MEDIUM),
+        ("block", episode.new_blocks, Severity.MEDIUM),
         ("program", episode.new_programs, Severity.LOW),
     ):
-        if new and baseline.share_of_episodes(f"new {kind}") < 0.02:
-            text = f"connects with a {kind} that it never used before: {_some(new)}"
-            yield _sighting("origin", kind, severity, text, episode)
+        if not new or baseline.share_of_episodes(f"new {kind}") >= 0.02:
+            continue
+        if kind == "network":
+            text = f"connects from a network that it never used before: {_some(new)}"
+        elif kind == "block":
+            if baseline.share_of_episodes("new network") < 0.02:
+                continue  # the network was told
+            text = f"connects from a part of the net that it never used before: {_some(new)}"
+        else:
+            text = f"connects with a program that it never used before: {_some(new)}"
+        yield _sighting("origin", kind, severity, text, episode)
 
 
 def long_session(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:

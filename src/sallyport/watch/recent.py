@@ -24,6 +24,16 @@ _MAX_NAMES: Final = 16
 _LARGE: Final = 200
 
 
+def block_of(network: str) -> str:
+    """The /8 or /16 around a network (/24, /48): what stays the same for those who come from ever
+    new ones, as runners in a cloud do. "" for what is no network.
+    """
+    address, _, length = network.partition("/")
+    if length == "24":
+        return f"{address.partition('.')[0]}.0.0.0/8"
+    return f"{address.partition(':')[0]}::/16" if length == "48" else ""
+
+
 @dataclass(slots=True)
 class Use:
     """How one shape was used. most: rows of its largest result. repeats: how often text and bind
@@ -50,8 +60,9 @@ class Episode:
     results that are still passing, by relation, and whether of a statement that is new, and its
     number; they are counted again when they have passed.
     new_...: what the baseline did not have when it came: actions on relations, labels of
-    statements, columns that look like credentials, networks and programs. totals: different
-    statements that aggregate one group. longest: seconds since the login of its oldest session.
+    statements, columns that look like credentials, networks, blocks of networks and programs.
+    totals: different statements that aggregate one group. longest: seconds since the login of its
+    oldest session.
     """
 
     started: float
@@ -72,6 +83,7 @@ class Episode:
     new_fingerprints: list[str] = field(default_factory=list)
     new_credentials: list[str] = field(default_factory=list)
     new_networks: list[str] = field(default_factory=list)
+    new_blocks: list[str] = field(default_factory=list)
     new_programs: list[str] = field(default_factory=list)
     programs: set[str] = field(default_factory=set)
     totals: int = 0

@@ -8,7 +8,7 @@ saved and let go; their baselines are loaded again when they come back.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,7 +28,7 @@ from sallyport.watch.baseline import (
 from sallyport.watch.detectors import DETECTORS, LEARNED, MEASURED, QUIET, Sighting, mix_distance
 from sallyport.watch.finding import LONGEST, AgentKey, Finding, Severity
 from sallyport.watch.merging import LessonBatch, decoded
-from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent, add_rows
+from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent, add_rows, block_of
 from sallyport.watch.shapes import Shape
 
 #: Seconds between two writes of a baseline that changed, and until one that is quiet is let go.
@@ -178,10 +178,14 @@ class Watcher:
     def reset(self, key: AgentKey, now: float) -> None:
         """Learn an agent from the beginning: after a deployment, say."""
         agent = self._agents.get(key) or self._open(key, now)
-        agent.baseline = new_baseline(now, self.learning)
-        agent.baseline.generation = now
-        _begin_anew(agent, now)
+        self._forget(agent, now)
         self._send(agent, [], now)
+
+    def hear_reset(self, key: AgentKey, moment: float) -> None:
+        """Another process of the store learns an agent from the beginning, since ``moment``."""
+        agent = self._agents.get(key)
+        if agent is not None and agent.baseline.generation < moment:
+            self._forget(agent, moment)
 
     def adopt(self, key: AgentKey, batch_id: str, data: bytes, now: float) -> None:
         """What the store has of an agent, with a batch that it was told and with what other
@@ -199,14 +203,18 @@ class Watcher:
         for lesson in (*itertools.chain.from_iterable(agent.sent.values()), *agent.lessons):
             baseline.learn(lesson)
 
-    def expect(self, finding: Finding, now: float) -> None:
+    def expect(
+        self, finding: Finding, now: float, told: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """A person said that a finding is usual from now on: what it measured becomes the largest
         value so far, also when that is long ago, and what has no measure is not told of this agent
-        again.
+        again. told: what another process knows that it measured. Gives what is known here.
         """
         agent = self._agents.get(finding.key) or self._open(finding.key, now)
         expected = _expected(finding.detector, finding.about)
-        sizes = agent.baseline.measured.get(expected, {})
+        sizes = dict(agent.baseline.measured.get(expected, {}))
+        for peak, size in (told or {}).items():
+            sizes[peak] = max(size, sizes.get(peak, 0.0))
         is_learned = finding.detector in LEARNED or finding.detector in MEASURED
         agent.learn(
             Lesson(
@@ -218,6 +226,16 @@ class Watcher:
             )
         )
         self._store(agent, now)
+        return sizes
+
+    def hear_expected(
+        self, finding: Finding, told: Mapping[str, float], now: float
+    ) -> dict[str, float]:
+        """As :meth:`expect`, where somebody said it to another process of the store: the one that
+        raised the finding may be the only one that knows what it measured. To learn it twice is to
+        learn it once.
+        """
+        return self.expect(finding, now, told) if finding.key in self._agents else {}
 
     def present(self) -> list[AgentKey]:
         """Agents that were at work within the hour."""
@@ -242,6 +260,11 @@ class Watcher:
         agent = Agent(key, baseline, _present(now), used=now, saved=now)
         self._agents[key] = agent
         return agent
+
+    def _forget(self, agent: Agent, moment: float) -> None:
+        agent.baseline = new_baseline(moment, self.learning)
+        agent.baseline.generation = moment
+        _begin_anew(agent, moment)
 
     def _store(self, agent: Agent, now: float) -> None:
         agent.saved = now
@@ -420,6 +443,7 @@ def _note_origin(baseline: Baseline, episode: Episode, batch: Batch) -> None:
     """Where the baseline has none of a kind, nothing is new."""
     for kind, name, new in (
         ("network", batch.network, episode.new_networks),
+        ("block", block_of(batch.network), episode.new_blocks),
         ("program", batch.program, episode.new_programs),
     ):
         if not name or name in new or len(new) >= _MAX_NEW:
