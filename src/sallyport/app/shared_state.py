@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -317,32 +317,49 @@ def share_watching(worker: Worker, watching: Watching | None) -> None:
 
     def hear(body: str) -> None:
         told = msgspec.json.decode(body, type=_Told)
-        if told.finding is None:
-            watching.release(told.acknowledged)
-        else:
+        if told.finding is not None:
             watching.carry_out(told.finding, told.actions)
+        if told.acknowledged:
+            watching.release(told.acknowledged)
+        if told.expected is not None:
+            sizes = watching.watcher.hear_expected(told.expected, told.sizes, time.time())
+            if sizes and not told.sizes:  # who said it does not know them
+                publish(_Told(expected=told.expected, sizes=sizes))
+        if told.reset is not None:
+            watching.watcher.hear_reset(told.reset, told.moment)
+
+    def publish(told: _Told) -> None:
+        announcements.publish(Topic.FINDINGS, msgspec.json.encode(told).decode())
 
     def tell(finding: Finding, actions: Sequence[str]) -> None:
-        body = msgspec.json.encode(_Told(finding=finding, actions=tuple(actions))).decode()
-        announcements.publish(Topic.FINDINGS, body)
+        publish(_Told(finding=finding, actions=tuple(actions)))
 
-    def acknowledged(finding_id: str) -> None:
-        body = msgspec.json.encode(_Told(acknowledged=finding_id)).decode()
-        announcements.publish(Topic.FINDINGS, body)
+    def acknowledged(finding: Finding, sizes: Mapping[str, float]) -> None:
+        expected = msgspec.structs.replace(finding, reason="", by="") if finding.expected else None
+        publish(_Told(acknowledged=finding.id, expected=expected, sizes=dict(sizes)))
+
+    def reset(key: AgentKey, moment: float) -> None:
+        publish(_Told(reset=key, moment=moment))
 
     worker.first.hear(_OBSERVED, observed)
     announcements.subscribe(Topic.FINDINGS, hear)
-    watching.on_elsewhere, watching.on_acknowledged = tell, acknowledged
+    watching.on_elsewhere, watching.on_acknowledged, watching.on_reset = tell, acknowledged, reset
 
 
 class _Told(msgspec.Struct, frozen=True):
     """A finding and what follows, for whoever has its session; or the id of one that was
-    acknowledged.
+    acknowledged, and itself where it is expected from now on (without the person's words, which may
+    be long) with what it measured, by the peak's name; or an agent that is learned anew since a
+    moment. All have defaults: gateways of the version before and after read it, too.
     """
 
     finding: Finding | None = None
     actions: tuple[str, ...] = ()
     acknowledged: str = ""
+    expected: Finding | None = None
+    sizes: dict[str, float] = {}
+    reset: AgentKey | None = None
+    moment: float = 0.0
 
 
 class _Reporter:

@@ -67,10 +67,13 @@ class Watching:
         self.counts: Counter[tuple[str, str]] = Counter()  # by detector and severity, since start
         #: What the watcher makes of a batch; another process may be asked.
         self.observe: Callable[[AgentKey, Batch, float], Sequence[Finding]] = watcher.observe
-        #: Told of a finding about a session that is not in this process, and what follows; and of
-        #: the id of one that was acknowledged.
+        #: Told of a finding about a session that is not in this process, and what follows; of one
+        #: that was acknowledged, and what it measured; of an agent that is learned anew since when.
         self.on_elsewhere: Callable[[Finding, Sequence[str]], None] = lambda finding, actions: None
-        self.on_acknowledged: Callable[[str], None] = lambda finding_id: None
+        self.on_acknowledged: Callable[[Finding, Mapping[str, float]], None] = (
+            lambda finding, sizes: None
+        )
+        self.on_reset: Callable[[AgentKey, float], None] = lambda key, moment: None
         self._sessions, self._attempt = sessions, attempt
         self._actions = actions
         self._ticked = 0.0
@@ -143,10 +146,9 @@ class Watching:
             expected=expected,
         )
         self.findings.acknowledge(finding)
-        if expected:
-            self.watcher.expect(finding, now)
+        sizes = self.watcher.expect(finding, now) if expected else {}
         self.release(finding.id)
-        self.on_acknowledged(finding.id)
+        self.on_acknowledged(finding, sizes)
         log.info("finding acknowledged", finding=finding.id, by=by, expected=expected)
         return finding
 
@@ -158,7 +160,9 @@ class Watching:
 
     def reset(self, key: AgentKey) -> None:
         """Learn an agent from the beginning."""
-        self.watcher.reset(key, time())
+        now = time()
+        self.watcher.reset(key, now)
+        self.on_reset(key, now)
         log.info("baseline reset", subject=key.subject, agent=key.agent, target=key.target)
 
     def agents(self) -> list[AgentKey]:
