@@ -70,8 +70,8 @@ def test_what_was_not_searched_is_said() -> None:
 
 def test_a_busy_gateway_leaves_little_to_the_indexer() -> None:
     assert share_beside(0.0) == 0.3
-    assert 0.03 < share_beside(0.05) < 0.3
-    assert share_beside(0.1) == share_beside(0.9) == 0.03
+    assert 0.01 < share_beside(0.05) < 0.3
+    assert share_beside(0.1) == share_beside(0.9) == 0.01
 
 
 @pytest.mark.parametrize(

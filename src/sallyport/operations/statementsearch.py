@@ -54,7 +54,7 @@ _REPORT: Final = 5.0
 #: Of a core, which the indexer takes at most: while nothing else of the gateway runs, and while the
 #: rest takes ``_BUSY`` of one or more, since statements would wait for the indexer.
 _IDLE_SHARE: Final = 0.3
-_BUSY_SHARE: Final = 0.03
+_BUSY_SHARE: Final = 0.01
 _BUSY: Final = 0.1
 #: Statements between looks at the time that they took, and seconds of it after which others come
 #: first.
