@@ -170,6 +170,7 @@ class Attacks:
     def _once(self, case: Case, way: str, steps: list[Step], agent: str) -> Outcome:
         """A case in one way, judged and undone."""
         clients = self.bench.sessions(self.names, agent)
+        before = self.bench.databases.next_transaction()
         try:
             answers, wrote = play(clients, steps, WAYS[way])
             found = self._judge(case, way, steps, answers, agent)
@@ -179,7 +180,7 @@ class Attacks:
             return Outcome([Finding(case, way, "hang", "no answer")], stopped=True)
         if way == self._ways(case)[0]:
             self._count(answers[0])
-        if wrote:
+        if wrote and not self.bench.databases.are_untouched(before, len(self.names)):
             found += self._after(case, way, agent)
         return Outcome(found, stopped=all(oracles.refusals(answer) for answer in answers))
 
@@ -189,6 +190,10 @@ class Attacks:
 
     def _ways(self, case: Case) -> tuple[str, ...]:
         return ("simple",) if "simple" in case.options else self.ways
+
+    def _ruining_ways(self, case: Case) -> tuple[str, ...]:
+        """For the builder, whose worlds have to be made again after each."""
+        return ("simple", "binary")
 
     def _value(self, table: str, column: str, row: int) -> str:
         key = (table, column, row)
@@ -289,7 +294,7 @@ class Attacks:
         steps = case.steps(self._value)
         found: list[Finding] = []
         stopped = True
-        for way in ("simple", "binary"):
+        for way in self._ruining_ways(case):
             clients = self.bench.sessions(databases.builders, "builder")
             before, answers = databases.next_transaction(), []
             try:

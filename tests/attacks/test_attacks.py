@@ -5,7 +5,6 @@ version, and some random queries. ``make attacks`` runs more (see __main__.py).
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +24,7 @@ from tests.attacks.suite import (
 from tests.attacks.ways import WAYS
 from tests.attacks.worlds import Canaries
 from tests.support.postgres import WHEEL
+from tests.support.sampling import sampled
 
 GROUPS = sorted({case.group for case in cases.read("attacks", 18)})
 #: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at
@@ -41,13 +41,16 @@ def stage() -> Iterator[Bench]:
 
 
 class SampledAttacks(Attacks):
-    """Each case in the first way and in one of the rest, which depends on its text. ``make
-    attacks`` tries all.
+    """Each case in the first way and in one of the rest, which depends on its text; one that
+    changes the schema in one way. ``make attacks`` tries all.
     """
 
     def _ways(self, case: cases.Case) -> tuple[str, ...]:
         first, *rest = super()._ways(case)
-        return (first, rest[zlib.crc32(case.text.encode()) % len(rest)]) if rest else (first,)
+        return (first, sampled(case.text, rest)) if rest else (first,)
+
+    def _ruining_ways(self, case: cases.Case) -> tuple[str, ...]:
+        return (sampled(case.text, super()._ruining_ways(case)),)
 
 
 def silent(line: str) -> None:
@@ -129,6 +132,19 @@ def test_the_oracles_can_fail(stage: Bench) -> None:
             stage.databases.direct(name).execute("DROP TABLE IF EXISTS made")
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT nextval('counter')", "BEGIN; INSERT INTO notes (title) VALUES ('x'); ROLLBACK"]
+)
+def test_a_world_that_was_written_to_is_told(stage: Bench, sql: str) -> None:
+    databases = stage.databases
+    databases.reset(0)
+    before = databases.next_transaction()
+    assert databases.are_untouched(before, 1)
+    databases.direct(databases.names[0]).execute(sql.encode())
+    assert not databases.are_untouched(before, 1)
+    databases.reset(0)
 
 
 def test_canaries_are_found_in_disguise() -> None:

@@ -335,6 +335,16 @@ class Databases:
         ).fetchone()
         return str(found[0])  # type: ignore[index]
 
+    def are_untouched(self, since: str, worlds: int) -> bool:
+        """Whether nothing was written after ``since``, not even what was rolled back. Sequences are
+        looked at: nextval() does without a transaction id.
+        """
+        return self.next_transaction() == since and all(
+            self.direct(self.names[world]).execute(_SEQUENCES_SQL).fetchall()
+            == [(key, value) for key, value in self.first[world].items() if key[0] == "s"]
+            for world in range(worlds)
+        )
+
     def rebuild(self) -> str:
         """The builder's worlds as they were, with a new empty relation, whose name it returns."""
         new = f"public.rebuilt_{self.next_transaction()}"
@@ -395,6 +405,12 @@ class Databases:
             connection.close()
 
 
+_SEQUENCES_SQL = (
+    "SELECT 's.counter', last_value::text FROM public.counter"
+    " UNION ALL SELECT 's.notes', last_value::text FROM public.notes_id_seq"
+)
+
+
 def _state_sql(connection: psycopg.Connection[Any]) -> str:
     masked = {
         (t, c) for t, columns in (masked_columns() | _INHERITED | _HELD).items() for c in columns
@@ -453,6 +469,4 @@ def _state_sql(connection: psycopg.Connection[Any]) -> str:
     parts += [
         f"SELECT 'c.{key}', (SELECT {names} FROM ({query}) q)" for key, query in catalog.items()
     ]
-    parts.append("SELECT 's.counter', last_value::text FROM public.counter")
-    parts.append("SELECT 's.notes', last_value::text FROM public.notes_id_seq")
-    return " UNION ALL ".join(parts)
+    return " UNION ALL ".join([*parts, _SEQUENCES_SQL])
