@@ -1,4 +1,4 @@
-"""``SELECT pg_notify(channel, payload)``: the action notify, for values that are the client's own."""
+"""``SELECT pg_notify(channel, payload)``: the action notify, for the client's own values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.postgres import Server
 
 POLICY = """version: 1
 rules:
-  - {name: agents read and tell, subjects: {groups: [claude-postgres]}, allow: [read, notify, listen]}
+  - {name: agents tell, subjects: {groups: [claude-postgres]}, allow: [read, notify, listen]}
   - {name: the owner reads, subjects: {groups: [dba]}, allow: [read]}
 masks:
   - {columns: ["public.customers.ssn"], with: redact}

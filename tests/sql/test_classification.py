@@ -188,12 +188,14 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
     pg_class pg_type pg_namespace pg_index pg_constraint pg_attrdef pg_database pg_tables pg_views
     pg_enum pg_description pg_inherits pg_trigger pg_policy pg_publication pg_statistic_ext
     pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
-    pg_foreign_server pg_subscription pg_user_mappings pg_stat_gssapi pg_stat_ssl pg_replication_slots
+    pg_foreign_server pg_subscription pg_user_mappings pg_stat_gssapi pg_stat_ssl
+    pg_replication_slots
     """):
         assert look(name).readable, name
         assert look(name).columns is None, name
     for name in _names(
-        "pg_subscription pg_user_mappings pg_seclabels pg_stat_activity pg_stat_ssl pg_replication_slots"
+        "pg_subscription pg_user_mappings pg_seclabels pg_stat_activity pg_stat_ssl"
+        " pg_replication_slots"
     ):
         inside = classify_relation(catalog.relation_by_name["pg_catalog", name], substituted=False)
         assert not inside.readable, name  # where nothing stands in its place
