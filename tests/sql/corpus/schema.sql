@@ -86,3 +86,5 @@ create cast (money_of as bool) with function is_money(money_of) as assignment;
 create cast (int as money_of) with function as_money(int) as assignment;
 create table prices (id int, price money_of, many money_of[], note text, checked bool);
 create function textual(text) returns text language sql as 'select $1';
+create table spans (during int4range primary key);
+create table spanned (id int primary key, during int4range references spans);

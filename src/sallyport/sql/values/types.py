@@ -149,6 +149,11 @@ class Types:
         type_ = self._catalog.types.get(self.base(oid))
         return type_.relation if type_ is not None else 0
 
+    def is_range(self, oid: int) -> bool:
+        """Whether it is a range or a multirange, or a domain over one."""
+        type_ = self.get(self.base(oid))
+        return type_ is not None and type_.kind in ("r", "m")
+
     def is_small(self, oid: int) -> bool:
         """Whether no value of the type is more than a few bytes long."""
         base = self.base(oid)

@@ -381,4 +381,9 @@ def _written_under(analysis: Analysis, under: _Cascade, cause: Constraint, posit
 def _note(
     analysis: Analysis, relation: int, column: int, clause: Clause, equality: bool, position: int
 ) -> None:
-    analysis.influence(frozenset((ColumnId(relation, column),)), clause, equality, position)
+    id_ = ColumnId(relation, column)
+    if clause is Clause.FOREIGN_KEY and equality:
+        # with PERIOD it asks whether a range is covered by others
+        referring = analysis.catalog.column(id_)
+        equality = referring is None or not analysis.types.is_range(referring.type_oid)
+    analysis.influence(frozenset((id_,)), clause, equality, position)
