@@ -64,7 +64,7 @@ def test_what_a_model_could_try(gateway: Gateway, postgres: Server, tmp_path: Pa
     tries = [
         ("query", {"sql": "SELECT ssn FROM customers ORDER BY id LIMIT 50"}),
         ("query", {"sql": "COPY (SELECT ssn FROM customers ORDER BY id LIMIT 50) TO STDOUT"}),
-        ("query", {"sql": "SELECT ssn || $1 FROM customers ORDER BY id LIMIT 50", "parameters": ["x"]}),
+        ("query", {"sql": "SELECT ssn || $1 FROM customers ORDER BY id", "parameters": ["x"]}),
         ("query", {"sql": "SELECT ssn::int FROM customers WHERE id = 1"}),
         ("query", {"sql": "SELECT 1; SELECT ssn FROM customers ORDER BY id LIMIT 50"}),
         ("query", {"sql": "/* '); */ SELECT ssn FROM customers ORDER BY id LIMIT 50 --"}),

@@ -18,7 +18,10 @@ rules:
   - {name: write, subjects: {groups: [a]}, allow: [insert, update], relations: ["public.orders"]}
   - {name: wait, subjects: {groups: [a]}, hold: [delete, update], relations: ["public.orders"]}
   - {name: never, deny: [select], relations: ["public.customer_names"]}
-  - {name: no large ones, deny: [insert], relations: ["public.orders"], when: "size(statement.relations) > 3"}
+  - name: no large ones
+    deny: [insert]
+    relations: ["public.orders"]
+    when: "size(statement.relations) > 3"
   - {name: hr, subjects: {groups: [b]}, allow: [read], relations: ["hr.*"]}
 masks:
   - {columns: ["public.customers.ssn"], with: redact, filter: deny}
