@@ -161,7 +161,6 @@ async def gateway_running(
         gateway = _make_gateway(config, storage, identity, record, policy, approvals, context)
         await _configure(gateway, config, storage, record, intents)
         actions = _open_actions(gateway, record, parts)
-        ContainmentRecord(actions, gateway.containments)
         _watch_sessions(gateway, config, storage, identity, actions, parts)
         history = await open_history(gateway, storage.store, storage.writer, storage.owners, parts)
         shared = _shared_state(storage, gateway, approvals, identity, published)
@@ -377,14 +376,10 @@ def _watch_sessions(
     actions: ActionLog,
     parts: AsyncExitStack,
 ) -> None:
+    ContainmentRecord(actions, gateway.containments)
+    store, writer = storage.store, storage.writer
     watching = open_watching(
-        config.watch,
-        gateway,
-        storage.store,
-        storage.writer,
-        identity.channels,
-        identity.locks,
-        actions,
+        config.watch, gateway, store, writer, identity.channels, identity.locks, actions
     )
     if watching is not None:
         parts.callback(watching.close)

@@ -147,13 +147,11 @@ class Function:
     extension: str = ""
     out_names: tuple[str, ...] = ()  # names of OUT/TABLE columns, when it returns a record
     out_types: tuple[int, ...] = ()
-    #: of a user-made LANGUAGE sql function: its text, else ""
-    body: str = ""
+    body: str = ""  # of a user-made LANGUAGE sql function: its text
     # BEGIN ATOMIC or RETURN: the text is pg_get_function_sqlbody's, fully qualified
     body_bound: bool = False
     arg_names: tuple[str, ...] = ()  # of arg_types, where body is given; "" for an unnamed one
-    # of the last arguments, where body is given: pg_get_expr text, comma-separated
-    defaults: str = ""
+    defaults: str = ""  # of the last arguments, where body is given: pg_get_expr text, with commas
     path: tuple[str, ...] | None = None  # of its SET search_path clause
     has_settings: bool = False  # it has other SET clauses
 
