@@ -20,8 +20,9 @@ def test_nothing_is_needed(tmp_path: Path) -> None:
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
     (block,) = re.findall(r"```yaml\n(audit:\n  witnesses:\n.*?)```", page, re.DOTALL)
-    file, syslog, cosigner, webhook = load(tmp_path, EXAMPLE + block).audit.witnesses
-    assert file.file == "/mnt/worm/sallyport.checkpoints"
+    block += "archive: {url: 's3://bucket/prefix'}\n"
+    file, archive, syslog, cosigner, webhook = load(tmp_path, EXAMPLE + block).audit.witnesses
+    assert file.file == "/mnt/worm/sallyport.checkpoints" and archive.archive
     assert syslog.syslog == "tls://siem.example.com:6514"
     assert cosigner.cosigner.endswith("/witness")
     assert webhook.secret == SecretRef(env="WITNESS_SECRET")
@@ -51,6 +52,7 @@ def test_paths_are_completed(tmp_path: Path) -> None:
         ("retention_targets: {no-such-target: 1}", "no such target"),
         ("witnesses: [{}]", "exactly one of"),
         ("witnesses: [{file: a, syslog: 'udp://h'}]", "exactly one of"),
+        ("witnesses: [{archive: true}]", "there is no archive"),
         ("witnesses: [{webhook: 'https://h'}]", "belong together"),
         ("witnesses: [{file: a, secret: {env: S}}]", "belong together"),
         ("witnesses: [{webhook: 'http://h.example.com', secret: {env: S}}]", "not https"),

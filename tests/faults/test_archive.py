@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -33,15 +35,19 @@ def session_of(gateway: Gateway) -> str:
     return str(row[0])
 
 
-def test_recordings_move_to_the_archive_and_are_read_from_there(
-    make_gateway: Callable[..., Gateway], storage: ObjectStorage
-) -> None:
+def settings_of(storage: ObjectStorage) -> dict[str, Any]:
     place = storage.place
-    archive = {
+    return {
         "url": place.url, "endpoint": place.endpoint, "region": place.region, "keep_local_days": 0,
         "access_key_id": {"command": ["echo", "key"]},
         "secret_access_key": {"command": ["echo", "secret"]},
     }  # fmt: skip
+
+
+def test_recordings_move_to_the_archive_and_are_read_from_there(
+    make_gateway: Callable[..., Gateway], storage: ObjectStorage
+) -> None:
+    archive = settings_of(storage)
     console = {"listen": f"127.0.0.1:{free_port()}", "roles": {"auditor": ["audit"]}}
     gateway = make_gateway(extra={"archive": archive, "console": console})
     recordings = gateway.home / "var" / "recordings"
@@ -71,3 +77,25 @@ def test_recordings_move_to_the_archive_and_are_read_from_there(
     done = command(gateway, "audit", "export", "--session", sessions[0])
     first = json.loads(done.stdout.splitlines()[0])
     assert first["kind"] == "login" and first["session"] == sessions[0]
+
+
+def test_a_directory_that_was_put_back_whole_shows_against_the_archive(
+    make_gateway: Callable[..., Gateway], storage: ObjectStorage, tmp_path: Path
+) -> None:
+    audit = {"checkpoint_seconds": 0.2, "witnesses": [{"archive": True}]}
+    gateway = make_gateway(extra={"archive": settings_of(storage), "audit": audit})
+    session_of(gateway)
+    gateway.stop()
+    data = gateway.home / "var"
+    shutil.copytree(data, tmp_path / "backup")
+    gateway.start()
+    session_of(gateway)
+    gateway.stop()  # with everything under a checkpoint, which the archive has
+    assert command(gateway, "audit", "verify").returncode == 0
+    shutil.rmtree(data)
+    shutil.copytree(tmp_path / "backup", data)
+    assert command(gateway, "audit", "verify", "--data", str(data)).returncode == 0
+    verified = command(gateway, "audit", "verify")
+    assert (verified.returncode, "rolled" in verified.stdout) == (1, True), verified.stdout
+    gateway.start()
+    assert "the log of recordings is not continued" in gateway.output()

@@ -24,6 +24,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.app.gateway_store import GatewayStore
+from sallyport.app.record_delivery import open_archive
 from sallyport.approvals.channels.notify import signature
 from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyRing
@@ -52,7 +53,6 @@ from sallyport.audit.tlog.witnesses import (
     message,
 )
 from sallyport.config import Config
-from sallyport.config.model import AuditWitness
 from sallyport.config.secrets import Resolve
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.ids import new_id
@@ -62,6 +62,7 @@ from sallyport.core.tls import harden
 from sallyport.core.worker import Worker
 from sallyport.operations.archiving import forget_copies
 from sallyport.operations.recordingstart import recover, restore_lost
+from sallyport.store.archivewitness import ArchiveWitness
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.sharedsearch import SharedStatementSearch
 from sallyport.store.statementsearch import FILE as SEARCH_FILE
@@ -153,7 +154,7 @@ async def _log_of(config: Config, resolve: Resolve, worker: Worker) -> Transpare
     strict = config.recording.durability == "strict"
     if not worker.is_first:
         return LogOutbox(directory, worker.number, seconds=seconds, sync=strict)
-    witnesses = await _witnesses(config.audit.witnesses, resolve)
+    witnesses = await _witnesses(config, resolve)
     data = config.data_directory
     return TransparencyLog(directory, data, seconds=seconds, sync=strict, witnesses=witnesses)
 
@@ -236,11 +237,16 @@ def _catch_up(index: SqlSessionIndex, transparency: TransparencyLog) -> None:
             log.warning("sessions that the log lacked were added to it", sessions=late)
 
 
-async def _witnesses(settings: tuple[AuditWitness, ...], resolve: Resolve) -> list[Witness]:
+async def _witnesses(config: Config, resolve: Resolve) -> list[Witness]:
     witnesses: list[Witness] = []
-    for i, witness in enumerate(settings):
+    for i, witness in enumerate(config.audit.witnesses):
         if witness.file:
             witnesses.append(FileWitness(Path(witness.file)))
+        elif witness.archive:
+            archive = await open_archive(config, resolve)
+            if archive is None:
+                raise ConfigError(f"audit.witnesses[{i}].archive: there is no archive")
+            witnesses.append(ArchiveWitness(archive))
         elif witness.syslog:
             parts = urlsplit(witness.syslog)
             port = parts.port or (6514 if parts.scheme == "tls" else 514)

@@ -78,9 +78,11 @@ def add(commands: typer.Typer) -> None:
     commands.command("new-log", help=_HELP_NEW)(new_log)
 
 
-def anchor_of(directory: Path, key: str, checkpoints: list[Path] | None) -> Anchor:
-    """What ``audit verify`` compares with. ``directory``: of the gateway's data. Raises
-    SallyportError.
+def anchor_of(
+    config: Path | None, data: Path | None, key: str, checkpoints: list[Path] | None
+) -> Anchor:
+    """What ``audit verify`` compares with: what was named, and what the archive has where it is a
+    witness. Raises SallyportError.
     """
     from sallyport.audit.tlog.keyfile import FILE
     from sallyport.audit.tlog.witnesses import read_checkpoints
@@ -92,8 +94,27 @@ def anchor_of(directory: Path, key: str, checkpoints: list[Path] | None) -> Anch
         if not notes:
             raise SallyportError(f"{path} has no checkpoint. A file witness writes such files")
         kept += [(str(path), note) for note in notes]
-    expected = bool(key or kept) or (directory / FILE).exists()
+    kept += _archived(config, data)
+    expected = bool(key or kept) or (directories(config, data)[0] / FILE).exists()
     return Anchor(verify_key(key) if key else None, tuple(kept), expected)
+
+
+def _archived(config: Path | None, data: Path | None) -> list[tuple[str, str]]:
+    """The newest checkpoint in the archive, where that is a witness. Raises SallyportError."""
+    from sallyport.audit.tlog.notes import NoteError
+    from sallyport.audit.tlog.reading import read_vkey
+    from sallyport.audit.tlog.tiles import DIRECTORY, TileError
+    from sallyport.cli.recorded import archive_witness
+
+    witness = archive_witness(config, data)
+    if witness is None:
+        return []
+    try:
+        origin = read_vkey(directories(config, data)[1] / DIRECTORY).name
+    except (TileError, NoteError):
+        return []  # verification says what is wrong with the log
+    note = witness.seen(origin)
+    return [(witness.name, note)] if note else []
 
 
 def verify_key(text: str) -> VerifyKey:

@@ -19,8 +19,11 @@ from sallyport.core.errors import SallyportError
 if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
     from sallyport.audit.verify import VerificationProblem
+    from sallyport.config import Config
     from sallyport.operations.recordingkeys import KeySettings
     from sallyport.operations.sessions import Fetch, Sessions
+    from sallyport.store.archivewitness import ArchiveWitness
+    from sallyport.store.objects import ObjectArchive
 
 _T = TypeVar("_T")
 _DEFAULT_CONFIG = Path("sallyport.yaml")
@@ -109,29 +112,49 @@ def key_file(config: Path | None, data: Path | None) -> Path:
 def _key_settings(config: Path | None, data: Path | None) -> KeySettings:
     from sallyport.operations.recordingkeys import KeySettings, key_settings
 
-    if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
-        return KeySettings(directories(config, data)[0])
-    from sallyport.config import load_config
-
-    return key_settings(load_config(config or _DEFAULT_CONFIG))
+    settings = _settings(config, data)
+    return KeySettings(directories(config, data)[0]) if settings is None else key_settings(settings)
 
 
 def archive_fetcher(config: Path | None, data: Path | None) -> Fetch | None:
     """What brings recordings back from the archive; None without one, and with --data, which does
     not say where it is. Raises ConfigError.
     """
+    from sallyport.app.record_delivery import fetcher
+
+    settings = _settings(config, data)
+    return None if settings is None else fetcher(settings, _archive(settings))
+
+
+def archive_witness(config: Path | None, data: Path | None) -> ArchiveWitness | None:
+    """The archive, where the configuration has it among the witnesses of the log; None with --data.
+    Raises ConfigError.
+    """
+    from sallyport.store.archivewitness import ArchiveWitness
+
+    settings = _settings(config, data)
+    if settings is None or not any(witness.archive for witness in settings.audit.witnesses):
+        return None
+    archive = _archive(settings)
+    return None if archive is None else ArchiveWitness(archive)
+
+
+def _settings(config: Path | None, data: Path | None) -> Config | None:
+    """The configuration; None with --data. Raises ConfigError."""
     if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
         return None
     from sallyport.config import load_config
 
-    settings = load_config(config or _DEFAULT_CONFIG)
+    return load_config(config or _DEFAULT_CONFIG)
+
+
+def _archive(settings: Config) -> ObjectArchive | None:
     if settings.archive is None:
         return None
-    from sallyport.app.record_delivery import fetcher, open_archive
+    from sallyport.app.record_delivery import open_archive
     from sallyport.app.target_logins import TargetLogins
 
-    logins = TargetLogins(settings)
-    return fetcher(settings, _result(open_archive(settings, logins.secret)))
+    return _result(open_archive(settings, TargetLogins(settings).secret))
 
 
 #: What to do when there is nothing in the place that was looked at.

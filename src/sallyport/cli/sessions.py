@@ -30,7 +30,7 @@ from sallyport.cli import (
     replayfiles,
     sessionsearch,
 )
-from sallyport.cli.recorded import ConfigFile, DataDir, directories, errors_told, open_sessions
+from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ def verify(
         from sallyport.cli import sessionview
         from sallyport.operations.sessions import BESIDE
 
-        anchor = auditproof.anchor_of(directories(config, data)[0], key, checkpoint)
+        anchor = auditproof.anchor_of(config, data, key, checkpoint)
         sessions = open_sessions(config, data, verifying=True)
         for result in sessions.verify(session, anchor=anchor):
             beside = result.session in BESIDE

@@ -12,6 +12,7 @@ from sallyport.config.check import Check
 from sallyport.config.model import Audit, AuditWitness
 from sallyport.core.yamltext import YamlPath
 
+_KINDS = ("file", "archive", "syslog", "webhook", "cosigner")
 _SCHEMES = ("udp", "tcp", "tls")
 _VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
 
@@ -49,10 +50,7 @@ def audit(check: Check, settings: Audit) -> Audit:
 
 def _witness(check: Check, number: int, witness: AuditWitness) -> AuditWitness:
     path: YamlPath = ("audit", "witnesses", number)
-    kinds = [key for key in ("file", "syslog", "webhook", "cosigner") if getattr(witness, key)]
-    if len(kinds) != 1:
-        fix = "Write, for example, {file: /mnt/worm/sallyport.checkpoints}"
-        raise check.error(path, "exactly one of file, syslog, webhook and cosigner is needed", fix)
+    _kind(check, path, witness)
     if (witness.secret is not None) != bool(witness.webhook):
         fix = "A webhook is signed with it: {webhook: https://..., secret: {file: ...}}"
         raise check.error(path, "secret and webhook belong together", fix)
@@ -78,6 +76,15 @@ def _witness(check: Check, number: int, witness: AuditWitness) -> AuditWitness:
         secret=managed.secret(check, (*path, "secret"), witness.secret) if witness.secret else None,
     )
     return replaced
+
+
+def _kind(check: Check, path: YamlPath, witness: AuditWitness) -> None:
+    if sum(bool(getattr(witness, kind)) for kind in _KINDS) != 1:
+        fix = "Write, for example, {file: /mnt/worm/sallyport.checkpoints}"
+        raise check.error(path, f"exactly one of {', '.join(_KINDS)} is needed", fix)
+    if witness.archive and not check.document.data.get("archive"):
+        fix = "Say where it is under 'archive'"
+        raise check.error((*path, "archive"), "there is no archive of recordings", fix)
 
 
 def _vkey(check: Check, path: YamlPath, key: str) -> None:

@@ -317,12 +317,14 @@ class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditWitness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who gets every checkpoint of the log: exactly one of ``file``, ``syslog`` (udp://, tcp:// or
-    tls://), ``webhook`` (with ``secret``) and ``cosigner``: the address of a C2SP witness, whose
-    public key is ``key``. ``ca``: of a syslog server with TLS, or of a cosigner.
+    """Who gets every checkpoint of the log: exactly one of ``file``, ``archive`` (that of
+    recordings), ``syslog`` (udp://, tcp:// or tls://), ``webhook`` (with ``secret``) and
+    ``cosigner``: the address of a C2SP witness, whose public key is ``key``. ``ca``: of a syslog
+    server with TLS, or of a cosigner.
     """
 
     file: str = ""
+    archive: bool = False
     syslog: str = ""
     webhook: str = ""
     cosigner: str = ""

@@ -43,6 +43,10 @@ class MissingError(ArchiveError):
     """The archive does not have this recording."""
 
 
+class ConflictError(ArchiveError):
+    """The archive has something else by this name."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """``sha256``: of the file, in hexadecimal digits."""
 
@@ -84,6 +88,7 @@ class ObjectArchive:
         if place.access_key_id is not None and place.secret_access_key is not None:
             options["access_key_id"] = place.access_key_id.reveal()
             options["secret_access_key"] = place.secret_access_key.reveal()
+        self.url = place.url
         self._obstore: Any = obstore
         self._lock = _ObjectLock(place) if place.lock_seconds else None
         is_plain = place.endpoint.startswith("http://")
@@ -104,18 +109,18 @@ class ObjectArchive:
         digest, size, parts = hashlib.sha256(), 0, 0
         with path.open("rb") as source:
             for number, part in enumerate(_parts(source)):
-                self._create(f"{file}/{number:06}", part)
+                self.create(f"{file}/{number:06}", part)
                 digest.update(part)
                 size += len(part)
                 parts = number + 1
         manifest = Manifest(session, size, digest.hexdigest(), parts)
-        self._create(f"{file}/{_MANIFEST}", msgspec.json.encode(manifest))
+        self.create(f"{file}/{_MANIFEST}", msgspec.json.encode(manifest))
         return manifest
 
     def manifest(self, file: str) -> Manifest:
         """What is stored of a recording. Raises MissingError, ArchiveError."""
         try:
-            return msgspec.json.decode(self._get(f"{file}/{_MANIFEST}"), type=Manifest)
+            return msgspec.json.decode(self.read(f"{file}/{_MANIFEST}"), type=Manifest)
         except msgspec.DecodeError:
             raise ArchiveError(f"the archive's manifest of {file} is damaged") from None
 
@@ -130,7 +135,7 @@ class ObjectArchive:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as target:
                 for number in range(manifest.parts):
-                    part = self._get(f"{file}/{number:06}")
+                    part = self.read(f"{file}/{number:06}")
                     digest.update(part)
                     target.write(part)
             if digest.hexdigest() != manifest.sha256:
@@ -139,7 +144,21 @@ class ObjectArchive:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _create(self, name: str, data: bytes) -> None:
+    def first(self, prefix: str) -> str | None:
+        """The object that is first in the order of names among those that begin so. Raises
+        ArchiveError.
+        """
+        try:
+            for page in self._obstore.list(self._store, prefix=prefix, chunk_size=1):
+                return min(str(entry["path"]) for entry in page)
+        except (self._obstore.exceptions.BaseError, OSError) as error:
+            raise ArchiveError(f"the archive cannot be listed: {_short(error)}") from None
+        return None
+
+    def create(self, name: str, data: bytes) -> None:
+        """Store an object where there is none. Raises ArchiveError; ConflictError where there is
+        another one.
+        """
         exceptions = self._obstore.exceptions
         try:
             if self._lock is not None:
@@ -147,12 +166,14 @@ class ObjectArchive:
                 return
             self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
         except (exceptions.AlreadyExistsError, FileExistsError):
-            if self._get(name) != data:
-                raise ArchiveError(f"the archive has something else as {name}; it stays") from None
+            if self.read(name) != data:
+                text = f"the archive has something else as {name}; it stays"
+                raise ConflictError(text) from None
         except (exceptions.BaseError, OSError) as error:
             raise ArchiveError(f"the archive did not take {name}: {_short(error)}") from None
 
-    def _get(self, name: str) -> bytes:
+    def read(self, name: str) -> bytes:
+        """An object. Raises MissingError, ArchiveError."""
         try:
             return bytes(self._obstore.get(self._store, name).bytes())
         except FileNotFoundError:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from sallyport.app.record import WebhookWitness
 from sallyport.approvals.channels.notify import signature
 from sallyport.audit.tlog.log import TransparencyLog
-from sallyport.audit.tlog.notes import Checkpoint
+from sallyport.audit.tlog.notes import Checkpoint, split_notes
 from sallyport.audit.tlog.reading import read_vkey
 from sallyport.audit.tlog.verification import verify_log
 from sallyport.audit.tlog.witnesses import (
@@ -29,8 +30,11 @@ from sallyport.audit.tlog.witnesses import (
     read_checkpoints,
 )
 from sallyport.core.secret import Secret
+from sallyport.store.archivewitness import ArchiveWitness
+from sallyport.store.objects import ObjectArchive
 from tests.audit.tlog.records import head
 from tests.support.certificates import Authority
+from tests.support.objectstore import ObjectStorage
 
 
 def logged(data: Path, *witnesses: object) -> TransparencyLog:
@@ -214,3 +218,65 @@ def test_webhook(data: Path) -> None:
     )
     assert Checkpoint.parse(json.loads(body)["checkpoint"]) == sent
     assert "secret" not in witness.name
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[ObjectStorage]:
+    made = ObjectStorage()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def archive(storage: ObjectStorage) -> ArchiveWitness:
+    for name in storage.names():
+        storage.delete(name)
+    return ArchiveWitness(ObjectArchive(storage.place))
+
+
+def test_an_archive_keeps_each_checkpoint_once(
+    data: Path, archive: ArchiveWitness, storage: ObjectStorage
+) -> None:
+    log = logged(data)
+    key = read_vkey(log.directory)
+    assert archive.newest(key) is None
+    sent = [grow(log, number) for number in range(12)]  # more digits than one
+    for checkpoint in sent:
+        archive.send(checkpoint, log)
+    archive.send(sent[-1], log)  # tried again
+    assert archive.newest(key) == sent[-1]
+    names = [name for name in storage.names() if "/checkpoints/" in name]
+    assert len(names) == len(sent)
+    kept = [
+        ("archive", note) for name in names for note in split_notes(storage.read(name).decode())
+    ]
+    assert len(kept) == len(sent) and verify_log(log.directory, None, kept).result.ok
+
+
+def test_an_archive_tells_a_fork_and_a_rollback(data: Path, archive: ArchiveWitness) -> None:
+    log = logged(data)
+    archive.send(grow(log, 1), log)
+    log.close()
+    twin_data = data.parent / "twin"
+    shutil.copytree(data, twin_data)
+    first, twin = logged(data), logged(twin_data)
+    archive.send(grow(first, 2), first)
+    for checkpoint in (grow(twin, 22), grow(twin, 23)):
+        with pytest.raises(ForkError, match="another log at size 3"):
+            archive.send(checkpoint, twin)
+    first.close()
+    assert "rolled back" in logged(data, archive).problem
+
+
+def test_an_archive_that_is_away_is_a_failing_witness(
+    data: Path, archive: ArchiveWitness, storage: ObjectStorage
+) -> None:
+    log = logged(data)
+    checkpoint = grow(log, 1)
+    place = replace(storage.place, url="s3://no-such-bucket/prefix")
+    away = ArchiveWitness(ObjectArchive(place))
+    with pytest.raises(WitnessError):
+        away.send(checkpoint, log)
+    log.close()
+    again = logged(data, away)
+    assert not again.problem and again.witnesses[0].failing

@@ -78,7 +78,7 @@ class Witness(Protocol):
 
     def newest(self, key: VerifyKey) -> Checkpoint | None:
         """The largest checkpoint of this key's log that it is known to have seen; None where that
-        cannot be told from here. Raises OSError.
+        cannot be told from here. Raises OSError, WitnessError.
         """
         ...
 
@@ -230,8 +230,8 @@ class WitnessThread:
         """As :meth:`Witness.newest`; a witness that cannot be read counts as failing."""
         try:
             return self._witness.newest(key)
-        except OSError as error:
-            self._fail(error.strerror or str(error))
+        except (OSError, WitnessError) as error:
+            self._fail(_reason(error))
             return None
 
     def close(self, seconds: float) -> None:
@@ -269,8 +269,7 @@ class WitnessThread:
             self._fail(str(error))
             return True
         except (OSError, WitnessError, TileError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self._fail(reason or type(error).__name__)
+            self._fail(_reason(error))
             return False
         if self.failing:
             _log.warning("a witness takes checkpoints again", witness=self.name)
@@ -282,3 +281,8 @@ class WitnessThread:
         if not self.failing:
             _log.error("a witness did not take a checkpoint", witness=self.name, reason=reason)
         self.failing = True
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text or type(error).__name__
