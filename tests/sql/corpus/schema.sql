@@ -88,3 +88,4 @@ create table prices (id int, price money_of, many money_of[], note text, checked
 create function textual(text) returns text language sql as 'select $1';
 create table spans (during int4range primary key);
 create table spanned (id int primary key, during int4range references spans);
+create table rounded (whole numeric(5,0), at timestamp(0), kept interval(0));

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.facts import Clause, Dependence
@@ -196,16 +197,21 @@ def type_oid(analysis: Analysis, node: Node) -> int:
 
 
 def cast(analysis: Analysis, value: Value, node: Node, position: int) -> Value:
-    """``value::type``."""
+    """``value::type``. Raises RefusedError where a literal that is a parameter here may decide
+    whether a column stays itself.
+    """
     target = type_oid(analysis, node)
     if not target:
         return derived((value,))
-    typmod = _typmod(target, node.get("typmods", []))
+    modifiers = node.get("typmods", [])
+    typmod = _typmod(target, modifiers)
     if value.type == target and value.origin is not None and target in MODIFIED:
+        if analysis.context.template and any("ParamRef" in modifier for modifier in modifiers):
+            raise RefusedError(refuse("SP1102", "a type modifier cannot become a parameter"))
         column = analysis.catalog.column(value.origin)
         if column is not None and column.typmod == typmod:
             return value  # coerce_type_typmod: already done
-    return cast_to(analysis, value, target, position, bool(node.get("typmods")))
+    return cast_to(analysis, value, target, position, bool(modifiers))
 
 
 def _typmod(type_: int, nodes: list[Node]) -> int | None:
@@ -214,16 +220,17 @@ def _typmod(type_: int, nodes: list[Node]) -> int | None:
     """
     if not nodes:
         return -1
-    numbers = [node.get("A_Const", {}).get("ival", {}).get("ival") for node in nodes]
-    if None in numbers:
+    constants = [node.get("A_Const", {}).get("ival") for node in nodes]
+    numbers = [int(constant.get("ival", 0)) for constant in constants if constant is not None]
+    if len(numbers) < len(nodes):
         return None
     if type_ in (VARCHAR, BPCHAR) and len(numbers) == 1:
-        return int(numbers[0]) + 4
+        return numbers[0] + 4
     if type_ == NUMERIC and len(numbers) in (1, 2):
-        scale = int(numbers[1]) if len(numbers) == 2 else 0
-        return ((int(numbers[0]) << 16) | (scale & 0x7FF)) + 4
+        scale = numbers[1] if len(numbers) == 2 else 0
+        return ((numbers[0] << 16) | (scale & 0x7FF)) + 4
     if type_ in _COUNTED and len(numbers) == 1:
-        return int(numbers[0])
+        return numbers[0]
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
 from sallyport.sql.expressions.calls import EQUALS, common_type, operator, type_oid
 from sallyport.sql.expressions.function_calls import call, concrete, function_name
@@ -384,8 +385,10 @@ def _side(analysis: Analysis, item: Item, name: str, side: str) -> Value | None:
 
 def _merged(analysis: Analysis, kind: str, left: Value, right: Value) -> Value:
     """buildMergedJoinVar: the side that RowDescription will name is the one that needs no
-    conversion.
+    conversion. Raises RefusedError where a literal may decide which, and is a parameter here.
     """
+    if analysis.context.template and kind != "JOIN_FULL" and None in (left.origin, right.origin):
+        raise RefusedError(refuse("SP1102", "a joined column's type cannot become a parameter's"))
     type_ = left.type if left.type == right.type else common_type(analysis, (left, right))
     value = either(left, right, type_)
     left_fits, right_fits = left.type == type_, right.type == type_
