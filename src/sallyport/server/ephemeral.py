@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,12 @@ from sallyport.server.tasks import Tasks
 from sallyport.server.upstream import Dialer, Login
 from sallyport.sql.text.identifiers import quoted
 from sallyport.targets import ephemeral as sql
-from sallyport.targets.privileges import Privileges, load_privileges, quote_literal
+from sallyport.targets.privileges import (
+    PrivilegeError,
+    Privileges,
+    load_privileges,
+    quote_literal,
+)
 from sallyport.wire.scram import make_verifier
 
 log = structlog.get_logger("sallyport.ephemeral")
@@ -42,8 +47,11 @@ _ADMIN: Final = {
     "synchronous_commit": "off",
     "search_path": "",
 }
+#: So often a grant role is made at most that others sweep before it has a member.
+_ATTEMPTS: Final = 4
 #: Says what privileges a subject needs; see operations/role_grants.py.
 Compute = Callable[[SubjectPolicy, Privileges], sql.GrantSet]
+Use = Callable[[sql.GrantSet], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -121,8 +129,8 @@ class EphemeralRoles:
         name = sql.session_role(self._gateway, self._runs()[0])
         password = Secret(secrets.token_urlsafe(32))
         verifier = await asyncio.to_thread(make_verifier, password)
-        for attempt in (1, 2):
-            grants = await self._grants(judge, policy)
+
+        async def make(grants: sql.GrantSet) -> None:
             until = time.time() + self._clock + sql.LOGIN_SECONDS
             settings = _settings(policy, grants, session)
             about = f"Sallyport session {session} of {subject.id[:200]}"
@@ -132,12 +140,11 @@ class EphemeralRoles:
             self._live[name] = _Live(subject, grants.name, grants.is_read_only)
             try:
                 await self._admin.query(message)
-                break
-            except SallyportError as error:
+            except SallyportError:
                 del self._live[name]
-                if attempt == 2 or getattr(error, "sqlstate", "") != sql.UNDEFINED:
-                    raise
-                self._made.discard(grants.name)  # another gateway has swept it
+                raise
+
+        await self._give(judge, policy, make)
         return Login(name, password)
 
     async def renew(self, role: str, judge: Judge, renewed: Subject) -> Subject | Refusal:
@@ -147,7 +154,8 @@ class EphemeralRoles:
         """
         try:
             async with self._moving:
-                grants = await self._grants(judge, judge.subject_policy(renewed))
+                policy = judge.subject_policy(renewed)
+                grants = await self._give(judge, policy, _nothing)
                 live = self._live.get(role)
                 if live is None:
                     return _not_renewed("The session's database role no longer exists.")
@@ -155,7 +163,7 @@ class EphemeralRoles:
                     return _not_renewed(
                         "With the groups of the new token the session would have other settings."
                     )
-                await self._regrant(role, live, grants)
+                await self._regrant(role, live, judge, policy)
                 live.subject = renewed
         except SallyportError as error:
             self._failed(error)
@@ -183,6 +191,23 @@ class EphemeralRoles:
         log.error("no role for a session", target=self.target, reason=reason)
 
     # -- grant roles -------------------------------------------------------------------------------
+
+    async def _give(self, judge: Judge, policy: SubjectPolicy, use: Use) -> sql.GrantSet:
+        """The grant set of a subject, once ``use`` was made of its role; again where another
+        gateway has swept the role meanwhile, which nobody was a member of. Raises SallyportError.
+        """
+        attempts = _ATTEMPTS
+        while True:
+            try:
+                grants = await self._grants(judge, policy)
+                await use(grants)
+            except SallyportError as error:
+                attempts -= 1
+                if not attempts or not _is_swept(error):
+                    raise
+                self._made.clear()
+            else:
+                return grants
 
     async def _grants(self, judge: Judge, policy: SubjectPolicy) -> sql.GrantSet:
         """The grant set of a subject, whose role is there. Raises SallyportError."""
@@ -264,27 +289,33 @@ class EphemeralRoles:
         generation, self._sets, self._privileges = judge.generation, {}, None
         for role, live in list(self._live.items()):
             async with self._moving:
-                await self._regrant(
-                    role, live, await self._grants(judge, judge.subject_policy(live.subject))
-                )
+                await self._regrant(role, live, judge, judge.subject_policy(live.subject))
         self._generation = generation
 
-    async def _regrant(self, role: str, live: _Live, grants: sql.GrantSet) -> None:
-        if grants.name == live.grants or role not in self._live:
-            return
-        await self._admin.query(sql.move(role, live.grants, grants.name, self._version))
-        live.grants = grants.name
+    async def _regrant(self, role: str, live: _Live, judge: Judge, policy: SubjectPolicy) -> None:
+        async def move(grants: sql.GrantSet) -> None:
+            if grants.name == live.grants or role not in self._live:
+                return
+            try:
+                await self._admin.query(sql.move(role, live.grants, grants.name, self._version))
+            except QueryError:
+                if role in self._live:
+                    raise
+            else:
+                live.grants = grants.name
+
+        await self._give(judge, policy, move)
 
     async def _sweep(self) -> None:
         self._privileges = None
         self._sets.clear()
         await self._look()
         await self._drop_leftovers(())
-        used = {live.grants for live in self._live.values()}
-        for (name,) in await self._admin.query(sql.unused_grants(self._database)):
-            if name and name not in used:
-                self._made.discard(name)
-                await self._sweep_one(name, sql.drop_grants(name, self._version))
+        async with self._making:  # not one that a session has just been made for
+            for (name,) in await self._admin.query(sql.unused_grants(self._database)):
+                if name and all(live.grants != name for live in self._live.values()):
+                    self._made.discard(name)
+                    await self._sweep_one(name, sql.drop_grants(name, self._version))
         self._swept = time.monotonic()
         self.problem = ""
 
@@ -307,6 +338,15 @@ class EphemeralRoles:
             await asyncio.wait([task], timeout=5)
         await self._admin.close()
         await self._static.close()
+
+
+async def _nothing(grants: sql.GrantSet) -> None:
+    """The role is there; that is all."""
+
+
+def _is_swept(error: SallyportError) -> bool:
+    """Whether a role was not there (any more)."""
+    return isinstance(error, PrivilegeError) or getattr(error, "sqlstate", "") == sql.UNDEFINED
 
 
 def _not_renewed(why: str) -> Refusal:
