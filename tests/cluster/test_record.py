@@ -18,7 +18,7 @@ from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.recordings import keys_of
 from tests.support.waiting import PATIENCE, wait_for
-from tests.workers.crew import listed, problems
+from tests.workers.crew import listed, problems, process_of
 
 Make = Callable[..., Gateway]
 pytestmark = pytest.mark.timeout(600)  # several processes start slowly beside load
@@ -85,6 +85,26 @@ def test_sessions_of_a_gateway_that_died_without_the_store(
     rows = by_status(gateway)
     assert [row["statements"] for row in rows["ended"]].count(2) == 4
     assert [row["statements"] for row in rows["interrupted"]] == [2] * 4
+
+
+def test_a_worker_that_cannot_start_without_the_store_is_started_again(
+    make_member: Make, store_server: Server
+) -> None:
+    """The one that serves already does not end for it."""
+    gateway = make_member(grace=3600.0, extra={"workers": 2})
+    starting = wait_for(lambda: process_of(gateway, 1))
+    assert starting is not None
+    starting.suspend()
+    with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+        kill_store(store_server)
+        starting.resume()
+        wait_for(lambda: "a worker died; it is started again" in gateway.output(), PATIENCE)
+        assert "Traceback" not in gateway.output()
+        assert session.execute("SELECT 1").fetchone() == (1,)
+        store_server.restart()
+        wait_for(lambda: "workers listen" in gateway.output(), PATIENCE)
+        wait_for(lambda: can_log_in(gateway) == "", PATIENCE)
+        assert session.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_store_that_comes_back_without_what_it_acknowledged(

@@ -134,6 +134,7 @@ def test_a_refused_renewal_stands_there_with_its_session(house: House) -> None:
             assert "elsewhere" not in str(told.value) and "mallory" not in str(told.value)
         renew(connection, token(gateway))
         assert connection.execute("SELECT 1").fetchone() == (1,)
+    wait_for(lambda: len(logins(house, "--action", RENEWAL)) == 3)
     refusals = logins(house, "--action", RENEWAL)
     fields = {"channel": "wire", "subject": "claude-agent", "address": "127.0.0.1"}
     asked = {"code": "SP1611", "target": "shop", "session": session}

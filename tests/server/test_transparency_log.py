@@ -71,7 +71,7 @@ def test_a_session_is_proven(make_gateway: MakeGateway, tmp_path: Path) -> None:
     session(gateway)
     wait_for_checkpoint(gateway, 2)  # the log's beginning, and the session
     key = run(gateway, "audit", "key").stdout.strip()
-    [row] = json.loads(run(gateway, "sessions", "list", "--json").stdout)
+    [row] = wait_for(lambda: json.loads(run(gateway, "sessions", "list", "--json").stdout))
     proof = tmp_path / "session.tlog-proof"
     made = run(gateway, "audit", "prove", row["id"], "-o", str(proof))
     assert made.returncode == 0, made.stderr
@@ -146,10 +146,10 @@ def test_tampering_is_named(make_gateway: MakeGateway, tmp_path: Path) -> None:
     first.unlink()
     report = run(gateway, "audit", "verify", "--key", key)
     assert report.returncode == 1 and "deletion" in report.stdout
-    (gateway.home / "var" / "sallyport.db").rename(tmp_path / "db")
+    shutil.move(gateway.home / "var" / "sallyport.db", tmp_path / "db")
     report = run(gateway, "audit", "verify", "--key", key)
     assert "the log has this session" in report.stdout
-    (tmp_path / "db").rename(gateway.home / "var" / "sallyport.db")
+    shutil.move(tmp_path / "db", gateway.home / "var" / "sallyport.db")
     shutil.copytree(kept, recordings, dirs_exist_ok=True)
     assert not run(gateway, "audit", "verify", "--key", key).returncode
     shutil.rmtree(recordings / "log")
@@ -248,7 +248,7 @@ def test_another_gateway_cosigns(make_gateway: MakeGateway, tmp_path: Path) -> N
     first.start()
     session(first)
     wait_for(lambda: "sallyport-witness/" in (log_of(first) / "checkpoint").read_text())
-    [row] = json.loads(run(first, "sessions", "list", "--json").stdout)
+    [row] = wait_for(lambda: json.loads(run(first, "sessions", "list", "--json").stdout))
     proof = tmp_path / "proof"
     assert run(first, "audit", "prove", row["id"], "-o", str(proof)).returncode == 0
     words = ("audit", "check-proof", str(proof), "--key", key, "--cosigner")

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from sallyport.audit.ports import SessionIndex, SessionRow
+from sallyport.audit.ports import IndexUnreadableError, SessionIndex, SessionRow
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.audit.verify import verify
+from sallyport.demo.postgres import free_port
 from sallyport.store import writer as writer_module
+from sallyport.store.postgres import StoreAddress, engine_of
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from tests.audit.helpers import begin, judged
@@ -155,3 +157,10 @@ def test_the_recorder_reports_into_the_store(
     assert found is not None
     assert (found.status, found.statements, found.groups) == ("ended", 1, ("ci", "claude-postgres"))
     assert verify(tmp_path / "recordings" / found.file, found).ok
+
+
+def test_a_server_that_is_away_is_an_index_that_cannot_be_read() -> None:
+    """What its driver then raises is no DatabaseError."""
+    engine = engine_of(StoreAddress("127.0.0.1", free_port(), "store", "nobody"))
+    with pytest.raises(IndexUnreadableError, match="cannot be read"):
+        SqlSessionIndex(engine).recent()

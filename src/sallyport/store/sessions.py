@@ -23,7 +23,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.audit.ports import (
     ACTIONS,
@@ -76,11 +76,13 @@ class SqlSessionIndex:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        """Raises IndexUnreadableError for a damaged database, or values that cannot be read."""
+        """Raises IndexUnreadableError for a database that is away or damaged, or values that cannot
+        be read.
+        """
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except (DatabaseError, ValueError, TypeError) as error:
+        except (SQLAlchemyError, ValueError, TypeError) as error:
             raise IndexUnreadableError(
                 f"the index cannot be read: {reason_of(error)}. "
                 "If it stays so, stop the gateway and run 'sallyport audit reindex'"

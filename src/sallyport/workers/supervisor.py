@@ -139,10 +139,11 @@ class Supervisor:
             began = time.monotonic()
             status = await self._live(place)
             if self._stopping:
-                return max(status, 0)
-            # One that gave up says why, and so would the next; one that was killed (status < 0)
-            # says nothing about the next.
-            if not place.is_ready.is_set() and status >= 0:
+                return max(status, 0) if place.is_ready.is_set() else 0
+            # The first one that gave up said why, and so would the next; one that was killed
+            # (status < 0) says nothing about the next. Where the first one serves, the others'
+            # start fails for what passes, such as a store that is away.
+            if place.number == 0 and not place.is_ready.is_set() and status >= 0:
                 return status
             if time.monotonic() - began > _STEADY:
                 place.pause = FIRST_PAUSE
