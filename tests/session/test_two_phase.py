@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from sallyport.core.subject import Subject
+from sallyport.session.identity_settings import prepared_prefix
 from sallyport.session.machine import Session, SessionLimits
-from sallyport.session.two_phase import own_prefix, refusal_of, with_own_prefix
+from sallyport.session.two_phase import refusal_of, with_own_prefix
 from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.wire.frontend import query
 from tests.session.playbook import (
@@ -34,25 +35,25 @@ def session(stage: Stage) -> Session:
 
 
 def test_own_identifiers_only(session: Session) -> None:
-    assert refusal_of(f"{own_prefix(AGENT)}x", session) is None
+    assert refusal_of(f"{prepared_prefix(AGENT)}x", session) is None
     for stranger in (replace(AGENT, id="other"), replace(AGENT, issuer="https://other.test")):
-        assert refusal_of(f"{own_prefix(stranger)}x", session) is not None
+        assert refusal_of(f"{prepared_prefix(stranger)}x", session) is not None
     assert refusal_of("x", session) is not None
 
 
 def test_a_transaction_with_an_approved_statement_is_not_prepared(session: Session) -> None:
     session.pipeline.approved = True
-    assert refusal_of(f"{own_prefix(AGENT)}x", session) is not None
+    assert refusal_of(f"{prepared_prefix(AGENT)}x", session) is not None
 
 
 def test_a_role_that_ends_with_the_session_prepares_nothing(session: Session) -> None:
     session.settings.told["session_authorization"] = "of_this_session"
-    assert refusal_of(f"{own_prefix(AGENT)}x", session) is not None
+    assert refusal_of(f"{prepared_prefix(AGENT)}x", session) is not None
 
 
 def test_a_subject_that_the_server_is_not_told_has_no_prefix(session: Session) -> None:
     session.names.subject = Subject("x" * 5000, "https://idp.test", frozenset())
-    assert own_prefix(session.names.subject) == ""
+    assert prepared_prefix(session.names.subject) == ""
     assert refusal_of("x", session) is not None
 
 
@@ -60,7 +61,7 @@ def test_a_subject_that_the_server_is_not_told_has_no_prefix(session: Session) -
     "sql", [b"prepare transaction 'a''b'", b" COMMIT\n PREPARED 'x' ; ", b"Rollback prepared ''"]
 )
 def test_one_plain_statement_gets_the_prefix(sql: bytes) -> None:
-    prefix = own_prefix(AGENT).encode()
+    prefix = prepared_prefix(AGENT).encode()
     assert with_own_prefix(sql, AGENT).replace(prefix, b"") == sql
     assert with_own_prefix(sql, AGENT).count(prefix) == 1
 

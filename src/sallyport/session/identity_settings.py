@@ -8,9 +8,13 @@ A value that does not fit is not given at all: two subjects must never look alik
 
 from __future__ import annotations
 
+from base64 import b85encode
+from functools import lru_cache
+from hashlib import pbkdf2_hmac
 from typing import Final
 
 from sallyport.core.subject import Subject
+from sallyport.sql.utility.settings import PREPARED_PREFIX
 
 #: Bytes of a value. PostgreSQL takes a StartupMessage of at most 10,000
 #: (MAX_STARTUP_PACKET_LENGTH).
@@ -19,6 +23,8 @@ _LONG: Final = 1024
 #: NAMEDATALEN - 1: PostgreSQL cuts application_name there.
 _NAME_LENGTH: Final = 63
 _SUBJECT_LENGTH: Final = 24
+#: Rounds of PBKDF2 (two of SHA-256's compressions each): a millisecond, once per subject.
+_ROUNDS: Final = 1024
 
 
 def identity_settings(subject: Subject, session: str) -> dict[str, str]:
@@ -32,7 +38,26 @@ def identity_settings(subject: Subject, session: str) -> dict[str, str]:
         "sallyport.agent": subject.agent,
         "sallyport.session": session,
     }
-    return {name: value for name, value in values.items() if _fits(name, value)}
+    fitting = {name: value for name, value in values.items() if _fits(name, value)}
+    if {"sallyport.subject", "sallyport.issuer"} <= fitting.keys() and "\n" not in subject.issuer:
+        fitting[PREPARED_PREFIX] = _prefix(subject.issuer, subject.id)
+    return fitting
+
+
+@lru_cache(maxsize=4096)
+def _prefix(issuer: str, subject: str) -> str:
+    """Ten printable characters, neither quotes nor backslashes, of 64 bits. To find another subject
+    with those of a given one takes 2**75 compressions of SHA-256.
+    """
+    who = f"{issuer}\n{subject}".encode()
+    return b85encode(pbkdf2_hmac("sha256", who, b"prepared transactions", _ROUNDS, 8)).decode()
+
+
+def prepared_prefix(subject: Subject) -> str:
+    """What identifiers of this subject's prepared transactions begin with; "" where the target is
+    not told who it is.
+    """
+    return identity_settings(subject, "").get(PREPARED_PREFIX, "")
 
 
 def left_out(settings: dict[str, str]) -> list[str]:

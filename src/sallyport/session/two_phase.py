@@ -2,8 +2,9 @@
 finishes its own only. Pure.
 
 A prepared transaction outlives its session, and PostgreSQL lets anybody of the same role finish it.
-So the gateway puts a prefix, made of issuer and subject, before every identifier on its way to the
-server, and takes it out of errors; ``pg_prepared_xacts`` shows the subject's own, without it
+So the gateway puts a prefix, made of issuer and subject
+(:func:`sallyport.session.identity_settings.prepared_prefix`), before every identifier on its way to
+the server, and takes it out of errors; ``pg_prepared_xacts`` shows the subject's own, without it
 (:mod:`sallyport.sql.catalog.system_views`). A statement whose identifier has not this prefix when
 it is about to be sent is refused, whatever it looked like before.
 """
@@ -11,14 +12,12 @@ it is about to be sent is refused, whatever it looked like before.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from hashlib import sha256
 from typing import Final
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Verdict
-from sallyport.session.identity_settings import identity_settings
+from sallyport.session.identity_settings import prepared_prefix
 from sallyport.session.state import SessionState
 from sallyport.sql.facts import EffectKind
 from sallyport.wire.fields import message as wire_message
@@ -47,28 +46,17 @@ _HAS_APPROVED: Final = refuse(
 )
 
 
-def own_prefix(subject: Subject) -> str:
-    """What the identifiers of this subject's prepared transactions begin with; "" where the server
-    is not told who it is.
-    """
-    told = identity_settings(subject, "")
-    if not {"sallyport.issuer", "sallyport.subject"} <= told.keys() or "\n" in subject.issuer:
-        return ""
-    who = f"{subject.issuer}\n{subject.id}"
-    return f"sp/{b64encode(sha256(who.encode()).digest())[:22].decode()}/"
-
-
 def with_own_prefix(sql: bytes, subject: Subject) -> bytes:
     """A text as it is judged and sent: with the prefix, where it is one plain statement of
     two-phase commit.
     """
     form = _FORM.fullmatch(sql)
-    return sql if form is None else form[1] + own_prefix(subject).encode() + form[2]
+    return sql if form is None else form[1] + prepared_prefix(subject).encode() + form[2]
 
 
 def without_prefix(message: bytes, subject: Subject) -> bytes:
     """An ErrorResponse or NoticeResponse that may quote the identifier."""
-    body = message[5:].replace(own_prefix(subject).encode(), b"")
+    body = message[5:].replace(prepared_prefix(subject).encode(), b"")
     return wire_message(message[0], body)
 
 
@@ -81,7 +69,7 @@ def refusal_of(identifier: str, session: SessionState) -> Refusal | None:
     """Why a statement with this identifier must not be sent. Several statements in one message have
     a block of the gateway's, which PostgreSQL would not know of.
     """
-    prefix, series = own_prefix(session.names.subject), session.series
+    prefix, series = prepared_prefix(session.names.subject), session.series
     in_ours = series is not None and series.is_ours
     if in_ours or not prefix or not identifier.startswith(prefix):
         return _NOT_PLAIN

@@ -32,7 +32,7 @@ from typing import Final
 
 from sallyport.sql.catalog.snapshot import Relation
 from sallyport.sql.text.identifiers import quoted
-from sallyport.sql.utility.settings import shown_names
+from sallyport.sql.utility.settings import PREPARED_PREFIX, shown_names
 
 
 def _words(text: str) -> frozenset[str]:
@@ -235,15 +235,11 @@ def _counting(relation: Relation, chosen: Sequence[str], masked: Sequence[int]) 
     return f"SELECT {', '.join(items)} FROM {hidden}, {_source(relation)}"
 
 
-#: What identifiers of the subject's prepared transactions begin with, as
-#: :func:`sallyport.session.two_phase.own_prefix` makes it; and where their own part begins.
-_OWN_PREFIX: Final = (
-    "pg_catalog.concat('sp/', pg_catalog.left(pg_catalog.encode(pg_catalog.sha256("
-    "pg_catalog.convert_to(pg_catalog.concat(pg_catalog.current_setting('sallyport.issuer', true),"
-    " pg_catalog.chr(10), pg_catalog.current_setting('sallyport.subject', true)), 'UTF8')),"
-    " 'base64'), 22), '/')"
-)
-_OWN_PART: Final = 27
+#: What identifiers of the subject's prepared transactions begin with; NULL where the session was
+#: not told, and nothing is its own.
+_OWN_PREFIX: Final = f"pg_catalog.current_setting('{PREPARED_PREFIX}', true)"
+#: Where their own part begins.
+_OWN_PART: Final = f"pg_catalog.length({_OWN_PREFIX}) OPERATOR(pg_catalog.+) 1"
 
 
 def _prepared(relation: Relation, chosen: Sequence[str]) -> str:

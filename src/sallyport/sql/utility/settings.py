@@ -34,11 +34,15 @@ STARTUP: dict[str, str] = {
 #: an index-only scan is that of them.
 MASKED_STARTUP: dict[str, str] = {"enable_memoize": "off", "enable_indexonlyscan": "off"}
 
+#: What identifiers of the subject's prepared transactions begin with
+#: (:mod:`sallyport.session.two_phase`).
+PREPARED_PREFIX = "sallyport.prepared_prefix"
+
 #: Who is asking (:mod:`sallyport.session.identity_settings`): given to the target by the gateway,
 #: changed by nobody, shown to its own session, so that row-level security can decide by them.
 IDENTITY = frozenset(
     f"sallyport.{name}" for name in ("subject", "issuer", "groups", "agent", "session")
-)
+) | {PREPARED_PREFIX}
 
 Kind = Literal["allowed", "pinned", "search_path", "denied"]
 
