@@ -16,8 +16,8 @@ from tests.support.postgres import Server
 POLICY = """version: 1
 search_paths: ["fall, public"]
 rules:
-  - {name: changes, allow: [read, write, ddl], relations: ["fall.*"]}
-  - {name: not this view, deny: [drop_view], relations: ["fall.kept_view"]}
+  - {name: changes, allow: [read, write, ddl], relations: ["fall.*", "gone.*"]}
+  - {name: not this view, deny: [drop_view], relations: ["*.kept_view"]}
   - {name: not this table, deny: [alter_table], relations: ["fall.kept_table"]}
 masks:
   - {columns: ["fall.masked.ssn"], with: redact}
@@ -45,6 +45,7 @@ def gateway(issuer: DevIssuer, any_postgres: Server) -> Iterator[Gateway]:
     with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as admin:
         admin.execute("drop schema if exists fall cascade")
         admin.execute(f"create schema fall; grant all on schema fall to {user}")
+        admin.execute(f"grant create on database shop to {user}")
         admin.execute(f"alter role {user} set search_path = fall, public")
         running = Gateway(issuer, {"shop": any_postgres}, policy=POLICY, extra=CLEAR).start()
         try:
@@ -52,6 +53,7 @@ def gateway(issuer: DevIssuer, any_postgres: Server) -> Iterator[Gateway]:
         finally:
             running.stop()
             admin.execute("drop schema fall cascade")
+            admin.execute(f"revoke create on database shop from {user}")
             admin.execute(f"alter role {user} reset search_path")
 
 
@@ -264,3 +266,95 @@ def test_code_that_runs_in_between_lets_nothing_be_dropped_first(
             assert session.execute(LEFT).fetchone() == before
     finally:
         admin.execute("drop event trigger looks; drop function public.looks()")
+
+
+_CODE = """
+create type gone.mood as enum ('good');
+create function gone.follows(a int[], m gone.mood) returns int language sql as 'select 1';
+create procedure gone.does(a int) language sql as 'select 1'
+"""
+_SCHEMA = """
+create table gone.base (id serial primary key, m gone.mood, n int generated always as identity);
+create table gone.pointing (a int references gone.base, b int unique);
+alter table gone.base add column back int constraint round references gone.pointing (b);
+create table gone.parted (a int) partition by range (a);
+create table gone.part partition of gone.parted for values from (1) to (2);
+create table gone.below () inherits (gone.base);
+create view gone."One" as select id from gone.base;
+create view gone.two as select * from gone."One";
+create materialized view gone.three as select * from gone.two;
+create sequence gone.counter; create domain gone.small as int check (value < 9);
+create type gone.pair as (a int, s gone.small);
+create table outside (a int references gone.base);
+create view reading as select id from gone.base
+"""
+_OTHERS = "select count(*)::int from pg_constraint where conrelid = 'fall.outside'::regclass"
+
+
+def _fill(session: Session, admin: psycopg.Connection, user: str) -> None:
+    """``admin`` makes what only some may make through the gateway."""
+    session.execute("create schema gone")
+    admin.execute(f"set role {user}; {_CODE}; reset role".encode())
+    session.execute(_SCHEMA.encode())
+
+
+def _dropped(session: Session, prepare: bool) -> set[str]:
+    """What the notice of DROP SCHEMA ... CASCADE says."""
+    told: set[str] = set()
+
+    def read(diag: psycopg.errors.Diagnostic) -> None:
+        told.update((diag.message_detail or diag.message_primary or "").splitlines())
+
+    session.add_notice_handler(read)
+    session.execute(b"drop schema gone cascade", prepare=prepare)
+    session.remove_notice_handler(read)
+    return told
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_schema_goes_with_what_is_in_it(
+    db: Session, admin: psycopg.Connection, any_postgres: Server, prepare: bool
+) -> None:
+    _fill(db, admin, any_postgres.user)
+    admin.execute("set search_path = fall, public")
+    admin.execute("begin")
+    expected = _dropped(admin, prepare)
+    admin.execute("rollback")
+    assert len(expected) > 10
+    assert _dropped(db, prepare) == expected
+    assert db.execute("select 1 from pg_namespace where nspname = 'gone'").fetchall() == []
+    assert db.execute(_OTHERS).fetchone() == (0,)
+    db.execute("drop table outside")
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        ("create view gone.kept_view as select id from gone.base", "SP1002"),
+        ("create view elsewhere.kept_view as select id from gone.base", "SP1001|SP1002"),
+        ("create operator gone.<+> (function = int4pl, leftarg = int, rightarg = int)", "SP1102"),
+        ("create table elsewhere.typed (m gone.mood)", "SP1102"),
+        ("create table elsewhere.below () inherits (gone.base)", "SP1102"),
+    ],
+)
+def test_a_schema_stays_with_what_may_not_go(
+    db: Session,
+    admin: psycopg.Connection,
+    any_postgres: Server,
+    made: str,
+    reason: str,
+    prepare: bool,
+) -> None:
+    admin.execute(f"create schema elsewhere; grant all on schema elsewhere to {any_postgres.user}")
+    try:
+        _fill(db, admin, any_postgres.user)
+        admin.execute(f"set role {any_postgres.user}; {made}; reset role".encode())
+        db.execute("create table read_again (a int)")
+        with pytest.raises(psycopg.Error, match=reason):
+            db.execute(b"drop schema gone cascade", prepare=prepare)
+        assert db.execute("select id from gone.two").fetchall() == []
+        assert db.execute(_OTHERS).fetchone() == (1,)
+    finally:
+        admin.execute("set client_min_messages = error")
+        admin.execute("drop schema if exists elsewhere, gone cascade")

@@ -333,7 +333,7 @@ class DependantDrop(Struct, frozen=True):
     """A statement that drops what CASCADE would reach, and what that is, as PostgreSQL says it."""
 
     sql: str
-    what: str
+    what: tuple[str, ...]
 
 
 class PlainShape(Struct, frozen=True):

@@ -24,7 +24,7 @@ class JudgedDrop(NamedTuple):
     """``sql``: what is sent. ``what``: is dropped, as PostgreSQL's notice of CASCADE names it."""
 
     sql: bytes
-    what: str
+    what: tuple[str, ...]
     verdict: Verdict
     permit: RunPermit
 
@@ -72,7 +72,7 @@ def _send(session: SessionState, drops: list[JudgedDrop]) -> Refusal | None:
             return refusal
         number = session.record_statement(drop.sql, drop.verdict, None, "extended")
         entry = Entry(Expect.DEPENDANT, number, drop.verdict, started=monotonic())
-        entry.sql, entry.drops = drop.sql, (drop.what,)
+        entry.sql, entry.drops = drop.sql, drop.what
         session.pipeline.entries.append(entry)
         session.pipeline.executed = True
         session.to_server.run_in_pipeline(drop.permit, drop.sql)

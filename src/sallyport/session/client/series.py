@@ -100,7 +100,7 @@ class Series:
             start = len(self.sql) + 1
             self.sql += b"\n" + drop.sql.encode()
             own.append(Part(start, len(self.sql), "drop", is_own=True))
-        what = tuple([drop.what for drop in drops])
+        what = tuple([name for drop in drops for name in drop.what])
         looked_at = replace(self.parts[self.index], drops=what)
         self.parts = (*self.parts[: self.index], *own, looked_at, *self.parts[self.index + 1 :])
 

@@ -100,16 +100,21 @@ def _treated(
         return None
     if entry.refusal is not None and entry.refused_now and not fatal:
         return _shifted(backend.refusal_error(entry.refusal), entry)
-    if (
-        fields.get("C") == _HAS_DEPENDANTS
-        and entry.verdict is not None
-        and (entry.verdict.facts.cascades or entry.kind is Expect.DEPENDANT)
-    ):
+    if fields.get("C") == _HAS_DEPENDANTS and _is_of_cascade(session, entry):
         detail = "" if session.names.subject_judge.has_masks else fields.get("D", "")
         return backend.refusal_error(
             replace(CASCADE_REACHES, detail=detail or CASCADE_REACHES.detail)
         )
     return _readable(session, entry, fields, buffer, start, end)
+
+
+def _is_of_cascade(session: SessionState, entry: Entry) -> bool:
+    """Whether the statement said CASCADE, or the gateway drops what depends on one that did."""
+    if entry.verdict is None:
+        return False
+    running = session.series.running if session.series is not None else None
+    is_own = entry.kind is Expect.DEPENDANT or (running is not None and running.is_own)
+    return entry.verdict.facts.cascades or is_own
 
 
 def _readable(

@@ -19,8 +19,9 @@ from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import TEMPORARY, ColumnId, Relation
 from sallyport.sql.ddl.dependants import of_relations
 from sallyport.sql.ddl.refused import ADMINISTRATOR
+from sallyport.sql.ddl.schema_contents import of_schemas
 from sallyport.sql.expressions.columns import named_column
-from sallyport.sql.facts import Clause, Effect, EffectKind
+from sallyport.sql.facts import Clause, DependantDrop, Effect, EffectKind
 from sallyport.sql.lineage import Value
 from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope, raw_item
@@ -371,7 +372,16 @@ def _drop(analysis: Analysis, node: Node, position: int) -> None:
             )
             return
     if analysis.cascades:
-        analysis.drops_first = of_relations(analysis, dropped)
+        analysis.drops_first = _drops_first(analysis, kind, node, dropped)
+
+
+def _drops_first(
+    analysis: Analysis, kind: str, node: Node, dropped: list[Relation]
+) -> tuple[DependantDrop, ...]:
+    """What CASCADE drops besides. ``dropped``: the relations that the statement names."""
+    if kind == "schema":
+        return of_schemas(analysis, frozenset(string(item) for item in node.get("objects", [])))
+    return of_relations(analysis, dropped)
 
 
 def names_of(item: Node) -> tuple[str, ...]:

@@ -3,28 +3,36 @@
 Each is a statement of its own, to be judged and sent before the one with CASCADE, which is then
 sent as RESTRICT (:mod:`sallyport.sql.rewrite.cascade`): PostgreSQL refuses that where anything else
 depends on what is dropped, so nothing is lost by a dependant that is not told here, or came
-meanwhile.
+meanwhile. What is in a schema: :mod:`sallyport.sql.ddl.schema_contents`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.catalog.snapshot import ColumnId, Constraint, Relation
+from sallyport.sql.catalog.snapshot import (
+    ColumnId,
+    Constraint,
+    Function,
+    Relation,
+)
 from sallyport.sql.facts import DependantDrop
 from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.queries.relation_items import view_facts
 from sallyport.sql.text.identifiers import quoted
 
 #: With more dependants a person should look.
-_MOST = 200
-_KINDS = {"v": "view", "m": "materialized view"}
+MOST = 200
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+#: pg_class.relkind -> as DROP names it.
+VIEWS = {"v": "view", "m": "materialized view"}
 
 
 def of_relations(analysis: Analysis, dropped: list[Relation]) -> tuple[DependantDrop, ...]:
     """Of relations that are dropped together."""
-    drops = _Drops(analysis, {relation.oid for relation in dropped})
+    drops = Drops(analysis, {relation.oid for relation in dropped})
     for relation in dropped:
         drops.references(relation, lambda key: True)
         drops.views(relation, None)
@@ -36,7 +44,7 @@ def of_column(analysis: Analysis, relation: Relation, name: str) -> tuple[Depend
     column = next((column for column in relation.columns if column.name == name), None)
     if column is None:
         return ()
-    drops = _Drops(analysis, {relation.oid})
+    drops = Drops(analysis, {relation.oid})
     drops.references(relation, lambda key: column.attnum in key.referenced_columns)
     drops.views(relation, ColumnId(relation.oid, column.attnum))
     return drops.found()
@@ -45,21 +53,26 @@ def of_column(analysis: Analysis, relation: Relation, name: str) -> tuple[Depend
 def of_constraint(analysis: Analysis, relation: Relation, name: str) -> tuple[DependantDrop, ...]:
     """Of a primary key or unique constraint."""
     keys = {c.columns for c in relation.constraints if c.kind == "u" and c.name == name}
-    drops = _Drops(analysis, set())
+    drops = Drops(analysis, set())
     drops.references(relation, lambda key: key.referenced_columns in keys)
     return drops.found()
 
 
-class _Drops:
-    """``gone``: OIDs of relations that are dropped anyway."""
+class Drops:
+    """Statements in their order. ``gone``: OIDs of relations that are dropped anyway."""
 
     def __init__(self, analysis: Analysis, gone: set[int]) -> None:
         self._a, self._gone = analysis, gone
+        self._candidates = [
+            view
+            for view in analysis.catalog.relations.values()
+            if view.kind in VIEWS and view.schema not in SYSTEM
+        ]
         self._drops: list[DependantDrop] = []
 
     def found(self) -> tuple[DependantDrop, ...]:
         """What is to be dropped first, in order; () where that is too much."""
-        return tuple(self._drops) if len(self._drops) <= _MOST else ()
+        return tuple(self._drops) if len(self._drops) <= MOST else ()
 
     def references(self, relation: Relation, concerns: Callable[[Constraint], bool]) -> None:
         """Foreign keys of other relations that point at this one."""
@@ -73,24 +86,35 @@ class _Drops:
                 continue
             table, name = quoted(source.schema, source.name), quoted(key.name)
             sql = f"ALTER TABLE {table} DROP CONSTRAINT {name} RESTRICT"
-            what = f"constraint {key.name} on table {self._shown(source)}"
-            self._drops.append(DependantDrop(sql, what))
+            what = f"constraint {key.name} on table {self.shown(source)}"
+            self._drops.append(DependantDrop(sql, (what,)))
 
     def views(self, relation: Relation, column: ColumnId | None) -> None:
         """Views that read a relation, or a column of it, those that stand on them first."""
         for view in self._reading(relation, column):
-            if view.oid in self._gone or len(self._drops) > _MOST:
-                continue
-            self._gone.add(view.oid)
-            self.views(view, None)
-            kind = _KINDS[view.kind]
-            sql = f"DROP {kind.upper()} {quoted(view.schema, view.name)} RESTRICT"
-            self._drops.append(DependantDrop(sql, f"{kind} {self._shown(view)}"))
+            self.view(view)
+
+    def view(self, view: Relation) -> None:
+        """A view, behind those that stand on it."""
+        if view.oid in self._gone or len(self._drops) > MOST:
+            return
+        self._gone.add(view.oid)
+        self.views(view, None)
+        kind = VIEWS[view.kind]
+        sql = f"DROP {kind.upper()} {quoted(view.schema, view.name)} RESTRICT"
+        self._drops.append(DependantDrop(sql, (f"{kind} {self.shown(view)}",)))
+
+    def together(self, kind: str, named: Iterable[tuple[str, str]]) -> None:
+        """In one statement, so that they may depend on each other. ``named``: a name in SQL, and
+        what PostgreSQL's notice says; "" where that leaves it out.
+        """
+        pairs = tuple(named)
+        if pairs:
+            sql = f"DROP {kind.upper()} {', '.join(name for name, _ in pairs)} RESTRICT"
+            self._drops.append(DependantDrop(sql, tuple(what for _, what in pairs if what)))
 
     def _reading(self, relation: Relation, column: ColumnId | None) -> Iterator[Relation]:
-        for view in self._a.catalog.relations.values():
-            if view.kind not in _KINDS or view.schema in SYSTEM:
-                continue
+        for view in self._candidates:
             if relation.name not in view.view_definition.replace('""', '"'):
                 continue
             facts = view_facts(self._a.names, view)
@@ -98,9 +122,14 @@ class _Drops:
             if relation.oid in direct and (column is None or column in facts.mentioned_columns):
                 yield view
 
-    def _shown(self, relation: Relation) -> str:
+    def shown(self, named: Relation | Function) -> str:
+        """With its schema where the search_path does not lead to it."""
         catalog, path = self._a.catalog, self._a.names.path
-        places = [(schema, relation.name) for schema in catalog.lookup_path(path)]
-        first = next((place for place in places if place in catalog.relation_by_name), None)
-        is_visible = first == (relation.schema, relation.name)
-        return relation.name if is_visible else f"{relation.schema}.{relation.name}"
+        if isinstance(named, Function):
+            is_visible = named.schema in path
+        else:
+            places = [(schema, named.name) for schema in catalog.lookup_path(path)]
+            first = next((place for place in places if place in catalog.relation_by_name), None)
+            is_visible = first == (named.schema, named.name)
+        names = (named.name,) if is_visible else (named.schema, named.name)
+        return ".".join(n if _PLAIN_NAME.fullmatch(n) else quoted(n) for n in names)
