@@ -45,6 +45,13 @@ insert into nowhere values (1)
 delete from nowhere
 select (u).nonsense from users u
 select (p).nonsense from comp
+select ($1).nonsense
+select ($1).*
+select ('x').nonsense
+select (1).nonsense
+select (id).nonsense from users
+select (id).* from users
+select ('x').*
 drop table nowhere
 drop view nowhere
 drop sequence nowhere
@@ -71,7 +78,7 @@ def test_says_what_postgres_says(sql: str, catalog: CatalogSnapshot, facts_dsn: 
     with psycopg.connect(facts_dsn) as connection:
         connection.execute("set search_path = fx, public")
         with pytest.raises(psycopg.Error) as raised:
-            connection.execute(sql.encode())
+            connection.execute(sql.encode(), prepare="$1" in sql)
     diagnostics = raised.value.diag
     assert (CODES[found.code].sqlstate, found.message) == (
         diagnostics.sqlstate,

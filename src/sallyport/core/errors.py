@@ -52,6 +52,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1114", "42846", "no such conversion"),
     ("SP1115", "42P19", "the recursive query is not valid"),
     ("SP1116", "42P09", "the table reference is ambiguous"),
+    ("SP1117", "42809", "the value has no fields"),
     # 12xx: masked data
     ("SP1201", "42501", "a masked column would influence the result"),
     ("SP1202", "42501", "masked data would be copied to where it is not masked"),
@@ -102,7 +103,10 @@ CODES: dict[str, Code] = _codes(
 
 #: Said of names: the catalog may have moved since the gateway read it.
 UNKNOWN_NAMES = frozenset(
-    {"SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114", "SP1116"}
+    {
+        *("SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114"),
+        *("SP1116", "SP1117"),
+    }
 )
 
 

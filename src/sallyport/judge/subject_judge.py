@@ -27,6 +27,7 @@ from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
 from sallyport.sql.facts import OutputColumn
 from sallyport.sql.rewrite.cuts import Rewritten
 from sallyport.sql.text import script, template
+from sallyport.sql.values.void_parameters import void_parameters
 from sallyport.wire.scan import outline
 
 log = structlog.get_logger("sallyport.judge")
@@ -151,20 +152,23 @@ class SubjectJudge:
             programs={},
         )
 
-    def judge(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict:
+    def judge(self, sql: bytes, declared: Sequence[int] = ()) -> ScriptVerdict:
         """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal.
 
-        ``void``: numbers of the parameters that were declared to be of type void; see
-        :attr:`Context.void`. Rare, so not cached, and always judged at once: long texts are
-        refused.
+        ``declared``: types of the parameters (pg_type OIDs; 0: not given), where Parse declares
+        them. Those of type void (:attr:`Context.void`), and all where fields of a parameter are
+        read (:attr:`Context.declared`), decide what the text means: that is rare, so not cached,
+        and always judged at once: long texts are refused.
         """
-        if void:
-            length = min(self.context.max_length, _SOON_BYTES)
-            return self._judge(sql, replace(self.context, void=void, max_length=length))
-        cached = self.cache.get(sql)
-        if cached is not None:
-            return cached
-        return self._safely(sql, self.context)
+        void = void_parameters(declared) if declared else frozenset()
+        if not void:
+            cached = self.cache.get(sql)
+            verdict = self._safely(sql, self.context) if cached is None else cached
+            if not declared or not verdict.asks_types:
+                return verdict
+        length = min(self.context.max_length, _SOON_BYTES)
+        types = tuple(declared)
+        return self._judge(sql, replace(self.context, void=void, declared=types, max_length=length))
 
     def check_declared_types(self, verdict: Verdict, declared: Sequence[int]) -> Refusal | None:
         """Why the statement may not be prepared with parameters of these types (pg_type OIDs; 0:
@@ -314,15 +318,18 @@ class SubjectJudge:
         )
 
     def explained(
-        self, sql: bytes, prepared: bytes, void: frozenset[int], rewritten: bool
+        self, sql: bytes, prepared: bytes, declared: Sequence[int], rewritten: bool
     ) -> Verdict | Refusal:
         """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once,
         so not of what takes long.
 
-        ``rewritten``: what was sent for that text has masks in it.
+        ``declared``: types of its parameters, by Parse. ``rewritten``: what was sent for that text
+        has masks in it.
         """
+        void, types = void_parameters(declared), tuple(declared)
+        context = replace(self.hurried, void=void, declared=types)
         try:
-            facts = explained(sql, prepared, self.catalog, replace(self.hurried, void=void))
+            facts = explained(sql, prepared, self.catalog, context)
         except RefusedError as error:
             return error.refusal
         except Exception as error:  # noqa: BLE001  logged, and a refusal

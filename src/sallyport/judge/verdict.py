@@ -192,6 +192,13 @@ class ScriptVerdict(Struct):
     # what plain traffic needs of it, made when it is first asked (server.plain)
     traffic: Any = None
 
+    @property
+    def asks_types(self) -> bool:
+        """It is refused, and could be judged otherwise with the types that Parse declares."""
+        if self.refused < 0 or not self.statements:
+            return False
+        return self.statements[self.refused].facts.asks_types
+
     def sent(self, sql: bytes) -> bytes:
         """What is sent for ``sql``, the text that was judged or, of a template, one that differs
         from it in its literals.

@@ -14,8 +14,9 @@ from sallyport.judge import RunPermit
 from sallyport.session.judged import allowed
 from sallyport.session.recorded import hides_text, shown_text
 from sallyport.session.server.entries import Entry
-from sallyport.session.statements import Portal, Prepared, void_parameters
+from sallyport.session.statements import Portal, Prepared
 from sallyport.session.states import Expect
+from sallyport.sql.values.void_parameters import void_parameters
 from sallyport.wire.backend import parse_parameter_description
 from sallyport.wire.frontend import parse_bind, parse_parse
 

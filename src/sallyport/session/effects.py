@@ -221,7 +221,7 @@ def _explain(session: SessionState, name: bytes, verdict: Verdict) -> PendingEff
     prepared = executed.value
     rewritten = prepared.sent != prepared.script
     judged = session.names.subject_judge.explained(
-        verdict.sql, prepared.script, prepared.void, rewritten
+        verdict.sql, prepared.script, prepared.declared, rewritten
     )
     if isinstance(judged, Refusal):
         return judged
@@ -266,7 +266,7 @@ def current_verdict(session: SessionState, prepared: Prepared) -> Verdict | Refu
         session.rebind()
     if prepared.subject_judge is session.names.subject_judge:
         return prepared.verdict
-    script = session.names.subject_judge.judge(prepared.script, prepared.void)
+    script = session.names.subject_judge.judge(prepared.script, prepared.declared)
     if script.refusal is not None:
         return script.refusal
     if not script.statements:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sallyport.core.errors import UNKNOWN_NAMES
 from sallyport.judge import ScriptVerdict
 from sallyport.session.clearance import CATALOG_UNKNOWN
 from sallyport.session.commands import JudgeElsewhere, RefreshCatalog
 from sallyport.session.name_context import Catalog
 from sallyport.session.state import SessionState
+from sallyport.sql.values.void_parameters import void_parameters
 
 
 def judge_script(
-    session: SessionState, sql: bytes, void: frozenset[int] = frozenset()
+    session: SessionState, sql: bytes, declared: Sequence[int] = ()
 ) -> ScriptVerdict | None:
     """The verdict on a text, or None when the session must wait first (the caller returns LATER).
-    ``void``: as in View.judge.
+    ``declared``: as in SubjectJudge.judge.
     """
     names, judgement = session.names, session.judgement
     if names.generation != names.judge.generation:
         session.rebind()
-    script = (
-        names.subject_judge.cache.get(sql) if not void else names.subject_judge.judge(sql, void)
-    )
-    if script is None:
-        script = _judge_soon(session, sql)
-        if script is None:
-            return None
-    if _waits_for_catalog(session, script):
+    script = _verdict(session, sql, declared)
+    if script is None or _waits_for_catalog(session, script):
         return None
     if names.ddl_open and script.refused >= 0 and names.take_unreadable():
         return ScriptVerdict(sql, (), 0, CATALOG_UNKNOWN)
@@ -39,6 +36,19 @@ def judge_script(
         session.block(RefreshCatalog(relation=relation))
         return None
     judgement.retried = judgement.elsewhere = None
+    return script
+
+
+def _verdict(session: SessionState, sql: bytes, declared: Sequence[int]) -> ScriptVerdict | None:
+    """As :func:`_judge_soon`, of any text. ``declared``: as in SubjectJudge.judge."""
+    subject_judge = session.names.subject_judge
+    if declared and void_parameters(declared):
+        return subject_judge.judge(sql, declared)
+    script = subject_judge.cache.get(sql)
+    if script is None:
+        script = _judge_soon(session, sql)
+    if declared and script is not None and script.asks_types:
+        script = subject_judge.judge(sql, declared)
     return script
 
 

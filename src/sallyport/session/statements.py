@@ -23,18 +23,6 @@ from typing import Any, Generic, TypeVar
 from sallyport.core.errors import refuse
 from sallyport.core.secret import Secret
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, SubjectJudge, Verdict
-from sallyport.sql.values.types import VOID
-
-
-def void_parameters(types: Sequence[int]) -> frozenset[int]:
-    """Numbers of the parameters that Parse declares to be of type void: a function is called
-    without them.
-    """
-    return (
-        frozenset(number for number, type_ in enumerate(types, 1) if type_ == VOID)
-        if types
-        else frozenset()
-    )
 
 
 @dataclass(slots=True, eq=False)
@@ -72,11 +60,6 @@ class Prepared:
         if verdict is not None:
             return verdict.permit
         return self.script_verdict.permit if self.script_verdict is not None else None
-
-    @property
-    def void(self) -> frozenset[int]:
-        """As :func:`void_parameters`."""
-        return void_parameters(self.declared)
 
 
 @dataclass(slots=True, eq=False)

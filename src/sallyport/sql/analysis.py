@@ -75,9 +75,10 @@ class Context(Struct, frozen=True):
     sleeping: frozenset[str] = frozenset()
     #: those of them with a body that is not followed therefore, where the caller knows them already
     opaque: frozenset[int] | None = None
-    #: numbers of the parameters that were declared as void: a call is made without them
-    #: (ParseFuncOrColumn in parse_func.c)
+    #: parameters that are declared as void: a call is made without them (parse_func.c)
     void: frozenset[int] = frozenset()
+    #: types of $1, ... that Parse declares (OIDs; 0: none), where fields of one are read
+    declared: tuple[int, ...] = ()
     #: Raise TooMuchWork soon: the caller has better things to do.
     hurried: bool = False
     #: The parameters stand for literals (sallyport.sql.text.template).
@@ -167,9 +168,7 @@ class Analysis:
         self.parameter_uses: dict[int, int] | None = None  # of the root, once somebody asked
         self.kind = ""
         self.columns: tuple[OutputColumn, ...] | None = None
-        self.plain_select = (
-            False  # a bare SELECT list at the top: the only place where set_config is followed
-        )
+        self.plain_select = False  # a bare SELECT list at the top, where set_config is followed
         self.named_setting = ""  # but for set_config(name, ..) FROM pg_settings WHERE name = this
         self.against_access_method = False  # pg_am.amname = current_setting($1), by SQLAlchemy
         self.is_nested = False
@@ -199,11 +198,11 @@ class Analysis:
         self.reads_directly = False  # inside one that no rule names: it is read by the statement
         self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
         self.followed: set[int] = set()
-        self.not_followed: dict[
-            int, str
-        ] = {}  # functions that were called here, and why their body was not walked
+        # functions that were called here, and why their body was not walked
+        self.not_followed: dict[int, str] = {}
         self.cast_parameters: set[tuple[int, int]] = set()
         self.declared_types: tuple[int, ...] = ()
+        self.declared, self.asks_types = context.declared, False  # in PREPARE: by that
         self.resolves_names_at_run_time = self.tells_text = False
         self.parameters: tuple[Value, ...] | None = None  # in such a body: what $1, ... stand for
         self.range_variables: dict[int, RangeVariable] = {}
@@ -591,6 +590,7 @@ class Analysis:
             cast_parameters=frozenset(self.cast_parameters),
             meant=self.work.meant,
             declared_types=self.declared_types,
+            asks_types=self.asks_types,
             resolves_names_at_run_time=self.resolves_names_at_run_time,
             read=frozenset(self.seen),
             system_columns=frozenset(self.system_columns),

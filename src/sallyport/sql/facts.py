@@ -413,6 +413,8 @@ class StatementFacts(Struct, frozen=True):
     meant: bytes = b""
     #: of PREPARE: the types (pg_type OIDs) that it gives its parameters, in order
     declared_types: tuple[int, ...] = ()
+    #: fields of a parameter are read, whose type was not given
+    asks_types: bool = False
     exposures: tuple[Exposure, ...] = ()
     #: OIDs of functions that were judged by their body, those that such bodies call included
     followed: frozenset[int] = frozenset()

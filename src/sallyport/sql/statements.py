@@ -176,7 +176,7 @@ def _constant(node: Node) -> bool:
 def nested(analysis: Analysis, node: Node) -> tuple[Analysis, StatementFacts]:
     """A statement inside a statement, with facts of its own. set_config is not followed there."""
     inner = Analysis(analysis.names, analysis.context, analysis.work)
-    inner.is_nested = True
+    inner.is_nested, inner.declared = True, analysis.declared
     run(inner, node)
     return inner, inner.facts(-1, -1)
 
@@ -197,6 +197,7 @@ def adopt(analysis: Analysis, facts: StatementFacts) -> None:
         analysis.flow(flow.target, flow.sources, flow.position, flow.into)
     analysis.are_by_key.append(facts.is_by_key)
     analysis.cascades_by |= facts.cascades_by
+    analysis.asks_types = analysis.asks_types or facts.asks_types
     analysis.cast_parameters |= facts.cast_parameters
     analysis.mentioned_columns.update(facts.mentioned_columns)
 

@@ -17,7 +17,7 @@ from sallyport.session.judging import judge_script
 from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.setting_parameters import check_settings_bound
 from sallyport.session.state import SessionState
-from sallyport.session.statements import TOO_MANY, Portal, Prepared, same, void_parameters
+from sallyport.session.statements import TOO_MANY, Portal, Prepared, same
 from sallyport.session.states import Clearance, ClientState, Expect, Handled
 from sallyport.wire import frontend
 from sallyport.wire.fields import EncodingError
@@ -52,7 +52,7 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
         return _refuse_parse(session, message.name, message.sql, None, canceled)
     if pipeline_block.settle(session):
         return Handled.LATER
-    script = judge_script(session, message.sql, void_parameters(message.param_types))
+    script = judge_script(session, message.sql, message.param_types)
     if script is None:
         return Handled.LATER
     verdict = script.statements[0] if script.statements else None

@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.expressions.calls import judge, note_stored_form, result
-from sallyport.sql.lineage import Field, Value, derived
+from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, derived
 from sallyport.sql.names.missing import (
     ambiguous_column,
     ambiguous_item,
     missing_column,
     missing_field,
+    missing_fields,
     missing_item,
 )
 from sallyport.sql.names.scope import Ambiguous, AmbiguousItem, Item, Scope
@@ -203,7 +204,7 @@ def row_fields(analysis: Analysis, value: Value) -> tuple[Field, ...] | None:
 @on("A_Indirection", "arg indirection")
 def _indirection(analysis: Analysis, node: Node, scope: Scope) -> Value:
     position = position_of(node["arg"].get(tag_of(node["arg"])[0], {}))
-    value = analysis.expression(node["arg"], scope)
+    value = _as_declared(analysis, analysis.expression(node["arg"], scope))
     for step in node.get("indirection", []):
         tag, body = tag_of(step)
         if tag == "A_Indices":
@@ -222,6 +223,17 @@ def _indirection(analysis: Analysis, node: Node, scope: Scope) -> Value:
         else:
             return analysis.unknown("SP1102", ".* is not supported here", position=position)
     return value
+
+
+def _as_declared(analysis: Analysis, value: Value) -> Value:
+    """A parameter with the type that Parse or PREPARE declares, whose fields are read; not where it
+    may stand for others in the text, which have types of their own.
+    """
+    is_own = analysis.parameters is None and not analysis.work.meant
+    if not value.parameter or value.type or not is_own:
+        return value
+    declared = (0, *analysis.declared)[value.parameter : value.parameter + 1]
+    return replace(value, type=declared[0]) if declared not in ((), (UNKNOWN_TYPE,)) else value
 
 
 def _base_name(node: Node) -> str:
@@ -307,18 +319,13 @@ def _indirection_star(analysis: Analysis, body: Node, scope: Scope) -> tuple[Fie
         if len(body["indirection"]) > 1
         else body["arg"]
     )
-    value = analysis.expression(inner, scope)
+    value = _as_declared(analysis, analysis.expression(inner, scope))
     if "ColumnRef" in inner:
         # a range variable's own row: its columns have the names that its alias gives them
         # (ExpandRowReference in parse_target.c)
         analysis.row_references.pop(position_of(inner["ColumnRef"]), None)
     fields = row_fields(analysis, value)
     if fields is None:
-        analysis.unknown(
-            "SP1102",
-            "cannot determine the fields of this row",
-            "Name the fields you need.",
-            position_of(body),
-        )
+        missing_fields(analysis, value, position_of(body))
         return ()
     return tuple([Field(f.name, analysis.read(f.value)) for f in fields])

@@ -16,6 +16,7 @@ from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope
 from sallyport.sql.names.temporary_names import of_unknown_maker
 from sallyport.sql.values.types import RECORD
+from sallyport.sql.values.void_parameters import repeated
 
 _CAST_ARGUMENTS = (
     "No {} matches the given name and argument types. You might need to add explicit type casts."
@@ -78,8 +79,16 @@ def missing_field(analysis: Analysis, name: str, row: Value, position: int, call
     if called and row.origin is not None and row.origin.attnum == 0:
         return analysis.missing("SP1108", f"column {called}.{name} does not exist", "", position)
     if type_ == 0 and row.parameter:
-        what = f"cannot determine which type ${row.parameter} has, to read its field {name}"
-        return analysis.unknown("SP1102", what, f"Write (${row.parameter}::type).{name}.", position)
+        analysis.asks_types = True
+        if repeated(analysis, row.parameter):
+            what = f"cannot determine which type ${row.parameter} has, to read its field {name}"
+            hint = f"Write (${row.parameter}::type).{name}."
+            return analysis.unknown("SP1102", what, hint, position)
+        type_ = UNKNOWN_TYPE
+    if type_ not in (0, RECORD) and not analysis.types.relation(type_):
+        shown = type_shown(analysis, type_)
+        what = f"column notation .{name} applied to type {shown}, which is not a composite type"
+        return analysis.missing("SP1117", what, "", position)
     if type_ in (0, RECORD):
         return analysis.missing(
             "SP1108", f'could not identify column "{name}" in record data type', "", position
@@ -90,6 +99,21 @@ def missing_field(analysis: Analysis, name: str, row: Value, position: int, call
         "",
         position,
     )
+
+
+def missing_fields(analysis: Analysis, row: Value, position: int) -> None:
+    """``(row).*``, where it is not known that the value has fields (get_expr_result_tupdesc in
+    funcapi.c).
+    """
+    type_ = row.type
+    if type_ == 0 and row.parameter:
+        analysis.asks_types = True
+        type_ = 0 if repeated(analysis, row.parameter) else UNKNOWN_TYPE
+    if type_ in (0, RECORD) or analysis.types.relation(type_):
+        what = "cannot determine the fields of this row"
+        analysis.unknown("SP1102", what, "Name the fields you need.", position)
+    else:
+        analysis.missing("SP1117", f"type {type_shown(analysis, type_)} is not composite")
 
 
 def ambiguous_column(analysis: Analysis, names: tuple[str, ...], position: int) -> Value:

@@ -171,17 +171,15 @@ def _constraints(analysis: Analysis, node: Node, position: int) -> None:
 
 @on("PrepareStmt", "name argtypes query")
 def _prepare(analysis: Analysis, node: Node, position: int) -> None:
-    for item in node.get("argtypes", []):
-        if type_oid(analysis, item["TypeName"]) == VOID:
-            analysis.unknown(*NO_VOID)
+    types = tuple(type_oid(analysis, item["TypeName"]) for item in node.get("argtypes", []))
+    if VOID in types:
+        analysis.unknown(*NO_VOID)
+    analysis.declared = analysis.declared_types = types
     analysis.inner = nested(analysis, node["query"])[1]
     adopt(analysis, analysis.inner)
     analysis.kind = "prepare"
     analysis.effects.append(Effect(EffectKind.PREPARE, node.get("name", "")))
-    analysis.declared_types = tuple(
-        type_oid(analysis, item["TypeName"]) for item in node.get("argtypes", [])
-    )
-    _declared(analysis, analysis.declared_types, position)
+    _declared(analysis, types, position)
 
 
 def _declared(analysis: Analysis, types: tuple[int, ...], position: int) -> None:

@@ -8,16 +8,24 @@ parameter stands: then the functions that could be meant must all be harmless.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.nodes import position_of
 from sallyport.sql.text.parse import Node
+from sallyport.sql.values.types import VOID
 
 #: Arguments of :meth:`Analysis.unknown` for whatever makes a value of this type on purpose.
 NO_VOID = ("SP1102", "values of type void are not supported", "Leave them out.")
 #: Parameters of one call that are looked at together; beyond it, the answer is no.
 _MOST = 8
+
+
+def void_parameters(types: Sequence[int]) -> frozenset[int]:
+    """Numbers of the parameters that Parse declares to be of type void. ``types``: of pg_type."""
+    numbered = enumerate(types, 1) if types else ()
+    return frozenset([number for number, type_ in numbered if type_ == VOID])
 
 
 def given(analysis: Analysis, node: Node) -> Node:
