@@ -127,6 +127,11 @@ SHORTENED = [
     ("select 1 where a not in (1,2,3) and b in (4,5,6)",
     "select 1 where a not in (1,2 ) and b in (4,5 )"),
     ("select array[1,2,3], array['a','b','c']", "select array[1,2 ], array['a','b' ]"),
+    ("select array[('a'),('b'),( 'c' )], array[('a'::text),('b'::text),('c'::int)]",
+    "select array[('a'),('b') ], array[('a'::text),('b'::text),('c'::int)]"),
+    ("select 1 where a in (('1'::int4),('2'::int4),('3'::int4),(-4),5,(null),('6'::int4))",
+    "select 1 where a in (('1'::int4),('2'::int4) ,(-4),5,(null) )"),
+    ("values (('a'),1),(('b'),2),(('c'),3),('d',4)", "values (('a'),1),(('b'),2) ,('d',4)"),
     ("values ((select 1)),(1),(2),(3),((select 2)),(4)",
     "values ((select 1)),(1),(2) ,((select 2)),(4)"),
     ("values (1),(2)/*,(3)*/,(4)-- ,(5)\n,(6)", "values (1),(2)"),
@@ -152,6 +157,10 @@ KEPT = [
     "values (f('a')),(f('b')),(f('c'))",
     "values ('a'::regclass),('b'::regclass),('c'::regclass)",
     "values ((select 1)),((select 1)),((select 1))",
+    "select 1 where a in (($1), ($2), ($3))",
+    "select array[((1)), ((2)), ((3))], array[(1)::int, (2)::int, (3)::int]",
+    "select array[(1, 2), (3, 4), (5, 6)], array[('a').b, ('c').b, ('d').b]",
+    "select array[('a'::regclass), ('b'::regclass), ('c'::regclass)], array[(1), (2), (3",
     "values (1,'a'\n'b'),(2,'a'\n'c'),(3,'a'\n'd')",
     "values (u&'a'),(u&'b'),(u&'c')",
     "values (b'1'),(b'0'),(b'1')",
@@ -224,6 +233,7 @@ _CONSTANTS = re.split(
     " default $1 $23 'a' '' 'it''s' 'a),(b' E'x' e'\\'' E'\\\\' '\\' $$d$$ $t$),($$t$ b'01' x'ff'"
     " n'n' U&'u' '2024-01-01'::date 1::int '3'::numeric(10,2) '{1,2}'::int[] 'x'::regclass"
     " 5::text::name 'y'::text||'z' 1e5 1_000 0x1F .5 '--' '/*' '*/' ';' date'2024-01-01'"
+    " ('v'::varchar) ('w'::varchar) ('u') (-2) ((3)) ($2) (4)::int"
     " interval'1'day f('a') now() a a.b (1) (1,2) array[1,2,3,4] array['a','b','c'] (select+1) -a"
     " +1 - 1 'a'\n'b' E'a'\n'b' 'a'/*c*/ /*),(*/'x' 'é' \"in\" 1in(1,2,3) x.in(1,2,3)",
 )

@@ -53,7 +53,7 @@ cdef bint _is(bytes sql, Py_ssize_t i, Py_ssize_t end, bytes word, Py_ssize_t le
 @cython.locals(p=Py_ssize_t, length=Py_ssize_t)
 cdef Py_ssize_t _digits(bytes sql, Py_ssize_t i, Py_ssize_t end, Py_ssize_t sign) except? -2
 
-@cython.locals(sign=Py_ssize_t, token=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, what=Py_ssize_t)
+@cython.locals(sign=Py_ssize_t, bracket=Py_ssize_t, token=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, what=Py_ssize_t)
 cdef Py_ssize_t _constant(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
 
 @cython.locals(start=Py_ssize_t, token=Py_ssize_t)

@@ -489,35 +489,35 @@ def _digits(sql: bytes, i: int, end: int, sign: int) -> int:
 
 def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
     """The position behind the constant that is the whole item at ``i``, its kind appended to
-    ``out``; -1 when the item is anything else.
+    ``out``; -1 when the item is anything else. It may stand in brackets, as JDBC's simple mode
+    writes it (``('v'::varchar)``), unless it is a parameter.
     """
-    sign = 0
-    if sql[i] == 45:
-        sign = 1
-        i = i + 1
-        if i >= size or not 48 <= sql[i] <= 57:
-            return -1
+    bracket = 1 if sql[i] == 40 else 0
+    if bracket:
+        out.append(40)
+        i = _skip(sql, i + 1, size)
+    sign = 1 if i < size and sql[i] == 45 else 0
+    i += sign
+    if i >= size or (sign and not 48 <= sql[i] <= 57):
+        return -1
     token = _token(sql, i, size)
     kind = token & 7
     end = token >> 3
+    what = 0
     if kind == _STRING:
         what = 115  # s
     elif kind == _NUMBER:
         what = _digits(sql, i, end, sign)
-        if not what:
-            return -1
-        if sign:
+        if what and sign:
             what -= 32
-    elif kind == _PARAMETER:
+    elif kind == _PARAMETER and not bracket:
         what = 112  # p
     elif kind == _WORD:
         if _is(sql, i, end, b"null", 4):
             what = 110
         elif _is(sql, i, end, b"true", 4) or _is(sql, i, end, b"false", 5):
             what = 98
-        else:
-            return -1
-    else:
+    if not what:
         return -1
     out.append(what)
     i = _skip(sql, end, size)
@@ -525,6 +525,10 @@ def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
         i = _type(sql, _skip(sql, i + 2, size), size, out)
         if i < 0:
             return -1
+    if bracket:
+        if i >= size or sql[i] != 41:
+            return -1
+        i = _skip(sql, i + 1, size)
     if i < size and sql[i] in (44, 41, 93):
         return i
     return -1
@@ -892,14 +896,8 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
                 factor = group
             before = c if end == i + 1 else 1
         i = _skip(sql, end, size)
-    if not exact:
-        return weight, bytes(out) if condense else sql, None, bytes(meant.rstrip(b"\0"))
-    return (
-        weight,
-        bytes(out) if condense else sql,
-        None if commas else ends,
-        bytes(meant.rstrip(b"\0")),
-    )
+    text = bytes(out) if condense else sql
+    return weight, text, ends if exact and not commas else None, bytes(meant.rstrip(b"\0"))
 
 
 def _count(sql: bytes) -> int:
