@@ -55,3 +55,24 @@ def test_in_which_order_indexes_sort(room: str) -> None:
         "computed": (2, 0, 1),
         "tree": (),
     }
+
+
+KEPT = """
+CREATE TABLE kept (a int, b int, secret text, room int4range);
+CREATE STATISTICS together (mcv, dependencies) ON a, b, secret FROM kept;
+CREATE STATISTICS computed (mcv) ON a, lower(secret) FROM kept;
+CREATE STATISTICS apart (ndistinct, dependencies) ON a, secret FROM kept;
+CREATE INDEX packed ON kept USING gist (room) INCLUDE (secret);
+"""
+
+
+def test_what_statistics_keep_together_and_trees_pack(room: str) -> None:
+    with psycopg.connect(room, autocommit=True) as connection:
+        connection.execute(KEPT.encode())
+    relation = catalog_of(room).relation_by_name["public", "kept"]
+    constraints = {(c.kind, c.name): c.columns for c in relation.constraints}
+    assert constraints == {
+        ("s", "together"): (1, 2, 3),
+        ("s", "computed"): (1, 3),
+        ("i", "packed"): (3, 4),
+    }

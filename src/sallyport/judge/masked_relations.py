@@ -73,10 +73,10 @@ class MaskedRelations:
         return remembered
 
     def ordering_columns(self, relation: Relation, visits: bool = False) -> frozenset[int]:
-        """Attribute numbers of columns that share an index, its predicate included, with a masked
-        one, here or in a child: a condition on them lets the server read rows in the order of
-        masked values, or plan by their statistics. ``visits``: without indexes in which the order
-        of rows is that of the primary key, whatever is masked.
+        """Attribute numbers of columns that share an index, its predicate included, or extended
+        statistics with a masked one, here or in a child: a condition on them lets the server read
+        rows in the order of masked values, or plan by their statistics. ``visits``: without indexes
+        in which the order of rows is that of the primary key, whatever is masked.
         """
         ordering = self._ordering.get((relation.oid, visits))
         if ordering is None:
@@ -155,14 +155,15 @@ class MaskedRelations:
 
     def ordering_condition(self, facts: StatementFacts) -> tuple[ColumnId, str] | None:
         """A column by which the server may visit the rows that a statement writes, or copies, in
-        the order of masked values, and where it stands: new rows lie in that order, and RETURNING
-        and COPY give them in it.
+        the order of masked values, and where it stands: new rows lie in that order, RETURNING and
+        COPY give them in it, and in it functions are called, of which a volatile one may tell what
+        came first.
         """
         makes_rows = not _MAKE_ROWS.isdisjoint([access.action for access in facts.accesses])
         places = {column: "a foreign key that changes rows" for column in facts.cascades_by}
         if not makes_rows:
             places.clear()
-        if not facts.is_by_key and (makes_rows or facts.columns):
+        if not facts.is_by_key and (makes_rows or facts.columns or tells_turns(facts)):
             for influence in facts.influences:
                 if influence.clause in _CONDITIONS:
                     places.setdefault(influence.column, influence.clause.value)
@@ -367,6 +368,13 @@ class MaskedRelations:
         return True
 
 
+def tells_turns(facts: StatementFacts) -> bool:
+    """Whether it calls what may tell in which order it was called for rows: nextval(),
+    clock_timestamp(), functions that users made.
+    """
+    return bool(facts.calls_volatile or facts.functions or facts.followed)
+
+
 def _is_total(relation: Relation, order: Sequence[str]) -> bool:
     """Whether ORDER BY these columns leaves nothing open."""
     key = relation.primary_key
@@ -375,14 +383,15 @@ def _is_total(relation: Relation, order: Sequence[str]) -> bool:
 
 
 def _indexed_beside(relation: Relation, hidden: set[str], visits: bool) -> set[str]:
-    """Names of the columns that are in one index with one of ``hidden``. ``visits``: see
+    """Names of the columns that are in one index, or in the same extended statistics, with one of
+    ``hidden``. ``visits``: see
     :meth:`MaskedRelations.ordering_columns`.
     """
     names = {column.attnum: column.name for column in relation.columns}
     key = {names[number] for number in relation.primary_key}
     beside: set[str] = set()
     for constraint in relation.constraints:
-        if constraint.kind not in "iux" or (
+        if constraint.kind not in "iuxs" or (
             visits and _has_in_front(constraint, names, key, hidden)
         ):
             continue

@@ -27,7 +27,7 @@ from sallyport.judge.comparisons import (
     moved_comparisons,
     typed_comparison,
 )
-from sallyport.judge.masked_relations import MaskedRelations
+from sallyport.judge.masked_relations import MaskedRelations, tells_turns
 from sallyport.judge.subselects import INNER, Subselects, source
 from sallyport.judge.verdict import EXECUTES_WITH_BUFFERS, Verdict
 from sallyport.policy.checks.needs import chain
@@ -78,13 +78,14 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """One statement or view body whose text is cut. ``explained``: nothing in it counts as
-    plain.
+    """One statement or view body whose text is cut. ``explained``: nothing in it counts as plain.
+    ``tells_turns``: something in the statement may tell in which order it was called for rows.
     """
 
     tokens: Tokens
     facts: StatementFacts
     explained: bool
+    tells_turns: bool
     depth: int = 0
 
 
@@ -94,7 +95,7 @@ class Rewriter:
 
     relations: MaskedRelations
     subselects: Subselects = field(init=False)
-    _views: dict[tuple[int, bool, bool], str] = field(default_factory=dict)
+    _views: dict[tuple[int, bool, bool, bool], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.subselects = Subselects(self.relations)
@@ -117,7 +118,8 @@ class Rewriter:
         if any(level.tells_text for level in levels):
             raise cannot_rewrite(*_TELLS_TEXT)
         tokens = Tokens(sql)
-        parts = [self._cuts(_Level(tokens, level, explained)) for level in levels]
+        turns = any(map(tells_turns, chain(facts)))
+        parts = [self._cuts(_Level(tokens, level, explained, turns)) for level in levels]
         if replaced and not any(part.cuts for part in parts):
             raise cannot_rewrite("No masked relation could be replaced in its text.")
         if facts.kind == "explain" and self.relations.policy.masks:
@@ -151,9 +153,9 @@ class Rewriter:
                     refuse(
                         "SP1201",
                         f"the order of masked values would show by {name} in {place}",
-                        f"{name} shares an index with a masked column. The server may visit rows in"
-                        " the order of that index, and they are copied, returned or written in the"
-                        " order in which they are visited.",
+                        f"{name} shares an index or extended statistics with a masked column. These"
+                        " may decide in which order the server visits rows, and they are copied,"
+                        " returned or written in that order.",
                         hint,
                     )
                 )
@@ -326,11 +328,7 @@ class Rewriter:
         if relation.kind == "v" and not self.relations.is_wrapped(relation):
             body = self.subselects.proved(self._view(level, relation, variable.locked))
             return replace_range(level.tokens, variable, lambda only, sample: body, alias)
-        by_place = self.relations.is_ordered_by_masks(level.facts, relation, level.depth > 0)
-        if by_place and relation.kind == "v":
-            by_place = not self.relations.policy.trusts_view(relation)
-            if by_place and not self.relations.keeps_rows(relation):
-                raise self._opaque_view(relation, "it may show the order of masked values")
+        by_place = self._is_by_place(level, variable, relation)
         columns = self.subselects.columns(level.facts, variable, relation)
         # an EXPLAIN would show how many rows the server expects to have a value
         moved = (
@@ -343,12 +341,32 @@ class Rewriter:
 
         def subselect(only: str, sample: str) -> str:
             rows = f"{only}{source(relation)}{sample}{' WHERE ' if moved else ''}{conditions}"
-            return self.subselects.proved(
-                self.subselects.text(relation, columns, variable.locked, rows, by_place)
-            )
+            text = self.subselects.text(relation, columns, variable.locked, rows, by_place)
+            # no condition of the statement is moved below a sort that has an OFFSET
+            barrier = " OFFSET 0" if by_place and level.tells_turns else ""
+            return self.subselects.proved(text + barrier)
 
         cuts = [cut for _, cut, _ in moved]
         return [*cuts, *replace_range(level.tokens, variable, subselect, alias)]
+
+    def _is_by_place(self, level: _Level, variable: RangeVariable, relation: Relation) -> bool:
+        """Whether rows must come as they lie. Raises RefusedError where they cannot."""
+        if not self.relations.is_ordered_by_masks(level.facts, relation, level.depth > 0):
+            return False
+        if relation.kind == "v":
+            if self.relations.policy.trusts_view(relation):
+                return False
+            if not self.relations.keeps_rows(relation):
+                raise self._opaque_view(relation, "it may show the order of masked values")
+        if level.tells_turns and variable.locked:
+            # with an OFFSET below the conditions all rows would be locked
+            raise cannot_rewrite(
+                f"The order of masked values in {relation.qualified} may show by the turns in which"
+                " a volatile function is called for its rows.",
+                "Leave that function out of a query with FOR UPDATE: write now() for"
+                " clock_timestamp().",
+            )
+        return True
 
     def _typed_rows(
         self, level: _Level, replaced: list[RangeVariable], aliases: Mapping[int, str]
@@ -379,7 +397,7 @@ class Rewriter:
 
     def _view(self, level: _Level, view: Relation, locked: bool) -> str:
         """The definition of a view, with masks in it. ``locked``: FOR UPDATE may lock its rows."""
-        key = (view.oid, locked, level.explained)
+        key = (view.oid, locked, level.explained, level.tells_turns)
         text = self._views.get(key)
         if text is None:
             text = self._views[key] = self._expanded(level, view, locked)
@@ -394,7 +412,7 @@ class Rewriter:
         why = self.relations.why_opaque(view, facts)
         if why or level.depth >= _MAX_DEPTH:
             raise self._opaque_view(view, why or "views stand on views too deeply")
-        inner = _Level(Tokens(text), facts, level.explained, level.depth + 1)
+        inner = _Level(Tokens(text), facts, level.explained, level.tells_turns, level.depth + 1)
         replacement = self._cuts(inner)
         rewritten = rewritten_text(text, replacement.cuts)
         positions = {variable.position: variable for variable in facts.range_variables}

@@ -171,8 +171,7 @@ class Analysis:
         self.plain_select = False  # a bare SELECT list at the top, where set_config is followed
         self.named_setting = ""  # but for set_config(name, ..) FROM pg_settings WHERE name = this
         self.against_access_method = False  # pg_am.amname = current_setting($1), by SQLAlchemy
-        self.is_nested = False
-        self.inside_with = False
+        self.is_nested = self.inside_with = False
         #: of every UPDATE and DELETE, also inside WITH: it has a WHERE, and its key is given
         self.have_where: list[bool] = []
         self.are_by_key: list[bool] = []
@@ -203,7 +202,7 @@ class Analysis:
         self.cast_parameters: set[tuple[int, int]] = set()
         self.declared_types: tuple[int, ...] = ()
         self.declared, self.asks_types = context.declared, False  # in PREPARE: by that
-        self.resolves_names_at_run_time = self.tells_text = False
+        self.resolves_names_at_run_time = self.tells_text = self.calls_volatile = False
         self.parameters: tuple[Value, ...] | None = None  # in such a body: what $1, ... stand for
         self.range_variables: dict[int, RangeVariable] = {}
         self.levels = 0  # of queries with range variables, so far
@@ -592,6 +591,7 @@ class Analysis:
             declared_types=self.declared_types,
             asks_types=self.asks_types,
             resolves_names_at_run_time=self.resolves_names_at_run_time,
+            calls_volatile=self.calls_volatile,
             read=frozenset(self.seen),
             system_columns=frozenset(self.system_columns),
             range_variables=self._range_variables(),

@@ -192,6 +192,7 @@ class EffectKind(Enum):
     DECLARE = "declare"  # name; ``inner``
     EXPLAIN = "explain"  # name: EXPLAIN EXECUTE, judged as EXPLAIN of that prepared statement
     FETCH = "fetch"  # name: rows follow the plan of that cursor (MOVE as well)
+    CURRENT_OF = "current of"  # name: of the cursor whose row is written
     CLOSE = "close"  # name, "" means ALL
     SET = "set"
     DISCARD = "discard"  # name: all | plans | temp | sequences
@@ -420,6 +421,9 @@ class StatementFacts(Struct, frozen=True):
     followed: frozenset[int] = frozenset()
     #: one of them is text whose names PostgreSQL looks up when it runs
     resolves_names_at_run_time: bool = False
+    #: it calls a volatile function: what that gives may depend on the rows that it was called for
+    #: before
+    calls_volatile: bool = False
     #: every column that an expression reads
     read: frozenset[ColumnId] = frozenset()
     #: system columns that are named, as (relation, negative attribute number)

@@ -48,6 +48,7 @@ _PARTS: Mapping[str, tuple[str, str, str, str]] = {
     "rule": ("pg_rewrite", "x.oid", "x.ev_class", "true"),
     "trigger": ("pg_trigger", "x.oid", "x.tgrelid", "NOT x.tgisinternal"),
     "policy": ("pg_policy", "x.oid", "x.polrelid", "true"),
+    "statistics": ("pg_statistic_ext", "x.oid", "x.stxrelid", "x.stxrelid >= 16384"),
     "parent": ("pg_inherits", "(x.inhrelid::int8 << 32) | x.inhparent::int8", "x.inhrelid", "true"),
     "sequence": (
         "pg_depend",
@@ -76,6 +77,7 @@ _OF_RELATIONS = (
     "rule",
     "trigger",
     "policy",
+    "statistics",
     "parent",
     "sequence",
 )

@@ -114,11 +114,12 @@ _IN_CONDITION = """pg_catalog.strpos(q.condition, 'old.' || pg_catalog.quote_ide
 _IN_ARGUMENTS = """pg_catalog.position(t.tgargs,
           pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding())) > 0"""
 
-#: Indexes with every column in them and what they compute, checks and foreign keys, of relations
-#: that users made; the conditions of row security policies; and triggers whose functions nobody has
-#: to list, with the columns that decide
-#: whether they run or what they compute. (A hash index takes a value of any size: it refuses
-#: nothing. What an index INCLUDEs is not compared, but makes an entry longer.)
+#: Indexes with every column in them and what they compute, statistics of values that occur
+#: together, checks and foreign keys, of relations that users made; the conditions of row security
+#: policies; and triggers whose functions nobody has to list, with the columns that decide whether
+#: they run or what they compute. (A hash index takes a value of any size: it refuses
+#: nothing. What an index INCLUDEs is not compared, but makes an entry longer, and decides where
+#: others than B-trees split, and so in which order they give rows.)
 CONSTRAINTS = f"""
 SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN 'u' ELSE 'i' END,
   {_KEYS}, 0, NULL::json, '', '', '', c.relname, i.indisprimary AND i.indimmediate, {_IN_ORDER}
@@ -126,9 +127,11 @@ FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = c.relam
 WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion) /*only i.indrelid*/
 UNION ALL
-SELECT i.indrelid, 'n', {_KEYS.replace("indnkeyatts", "indnatts")},
-  0, NULL::json, '', '', '', c.relname, false, NULL::json
+SELECT i.indrelid, CASE m.amname WHEN 'btree' THEN 'n' ELSE 'i' END,
+  {_KEYS.replace("indnkeyatts", "indnatts")}, 0, NULL::json, '', '', '', c.relname, false,
+  NULL::json
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_am m ON m.oid = c.relam
 WHERE i.indrelid >= 16384 AND i.indnatts > i.indnkeyatts /*only i.indrelid*/
 UNION ALL
 SELECT t.tgrelid, 't', pg_catalog.array_to_json(ARRAY(
@@ -160,6 +163,14 @@ SELECT l.polrelid, 'p', pg_catalog.array_to_json(ARRAY(
       l.polqual::text, ':varattno ([0-9]+)', 'g') v ORDER BY 1)),
   0, NULL::json, '', '', '', l.polname, false, NULL::json
 FROM pg_catalog.pg_policy l WHERE l.polqual IS NOT NULL /*only l.polrelid*/
+UNION ALL
+SELECT x.stxrelid, 's', pg_catalog.array_to_json(ARRAY(
+    SELECT k.attnum::int4 FROM pg_catalog.unnest(x.stxkeys::int2[]) k(attnum)
+    UNION SELECT v[1]::int4 FROM pg_catalog.regexp_matches(
+      x.stxexprs::text, ':varattno ([0-9]+)', 'g') v ORDER BY 1)),
+  0, NULL::json, '', '', '', x.stxname, false, NULL::json
+FROM pg_catalog.pg_statistic_ext x
+WHERE 'm' = ANY (x.stxkind) AND x.stxrelid >= 16384 /*only x.stxrelid*/
 ORDER BY 1, 2, 4, 9, 8"""
 
 #: Indexes by name, with the relation they are on; of relations that users made.

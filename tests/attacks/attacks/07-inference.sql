@@ -281,3 +281,6 @@ SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM led WHERE
 [since 15] SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; MERGE INTO led t USING (VALUES (7), (2), (4)) v(n) ON t.id = v.n WHEN MATCHED THEN UPDATE SET label = 'm' ;; SELECT id FROM led ;; SELECT id FROM led ORDER BY ctid
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SET enable_nestloop = off ;; SET enable_hashjoin = off ;; UPDATE led t SET label = o.note FROM orders o WHERE o.id = t.id RETURNING t.id
 SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; UPDATE led SET label = 'x' WHERE id > 0 RETURNING id
+--: By functions that tell which rows came first
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; DELETE FROM queued WHERE label = 'same' AND length(repeat(md5(id::text), 1000000)) > 0 AND clock_timestamp() < statement_timestamp() + '0.1 s' ;; SELECT id FROM queued ORDER BY id
+SET enable_seqscan = off ;; SET enable_bitmapscan = off ;; SET enable_hashjoin = off ;; SET enable_mergejoin = off ;; DELETE FROM queued USING (SELECT clock_timestamp() AS now) t WHERE label = 'same' AND length(repeat(md5(id::text), 1000000)) > 0 AND t.now < statement_timestamp() + '0.1 s' ;; SELECT id FROM queued ORDER BY id

@@ -89,3 +89,5 @@ create function textual(text) returns text language sql as 'select $1';
 create table spans (during int4range primary key);
 create table spanned (id int primary key, during int4range references spans);
 create table rounded (whole numeric(5,0), at timestamp(0), kept interval(0));
+create view turns as select random() as turn;
+create view over_turns as select turn from turns;

@@ -41,8 +41,8 @@ class Constraint:
     n an index with what it INCLUDEs, e expressions and predicate of an index (``expression``: as
     text, with commas between them), t a trigger that PostgreSQL or a known extension brings (by
     these columns it runs, or computes), p the condition of a row security policy (attribute numbers
-    of other relations in it among its columns). Columns are attribute numbers, those in expressions
-    included; 0 is the whole row.
+    of other relations in it among its columns), s extended statistics of the most common values.
+    Columns are attribute numbers, those in expressions included; 0 is the whole row.
 
     on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c
     cascade, n set null, d set default).

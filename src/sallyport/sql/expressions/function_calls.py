@@ -105,6 +105,8 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
         if special_form is not None:
             return special_form, Resolved(True, result=special_form.type)
         return missing_function(analysis, names, types, position), resolved
+    if any([function.volatile == "v" for function in resolved.candidates]):
+        analysis.calls_volatile = True
     if resolved.users and node.keys().isdisjoint(_NOT_FOLLOWED):
         inside = followed(analysis, resolved, node, values, position)
         if inside is not None:

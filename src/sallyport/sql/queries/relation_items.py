@@ -55,6 +55,7 @@ class Expansion(NamedTuple):
     resolves_names_at_run_time: bool = False
     mentioned: Sources = frozenset()
     read_in_functions: Sources = frozenset()
+    calls_volatile: bool = False
 
 
 class Computed(NamedTuple):
@@ -237,6 +238,7 @@ def _note(analysis: Analysis, relation: Relation, expansion: Expansion, position
     analysis.mentioned_in_views.update(expansion.mentioned)
     analysis.read_in_functions.update(expansion.read_in_functions)
     analysis.followed.update(expansion.followed)
+    analysis.calls_volatile = analysis.calls_volatile or expansion.calls_volatile
     analysis.resolves_names_at_run_time = (
         analysis.resolves_names_at_run_time or expansion.resolves_names_at_run_time
     )
@@ -401,6 +403,7 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
         facts.resolves_names_at_run_time,
         facts.computed_with,
         facts.read_in_functions,
+        facts.calls_volatile,
     )
 
 

@@ -127,7 +127,7 @@ def _refused(
             )
         elif (
             reached
-            and constraint.kind != "p"
+            and constraint.kind not in "ps"
             and not (value.bare or is_bounded(analysis, (column,)))
         ):
             # an index takes values up to a size
@@ -212,7 +212,7 @@ def _own(analysis: Analysis, write: _Write, constraint: Constraint) -> None:
         return
     if constraint.kind in "iuxn" and write.action == "update":
         _entry(analysis, write, columns)
-    if constraint.kind in "ietnp":
+    if constraint.kind in "ietnps":
         return
     if constraint.kind == "f":
         plain = all(changed.get(column, False) for column in columns)
