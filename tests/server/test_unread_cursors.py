@@ -15,7 +15,7 @@ from tests.support.gateway import DBA, PRIVACY, Gateway
 from tests.support.postgres import Server
 
 POLICY = """version: 1
-functions: ["cursors.opens"]
+functions: ["cursors.opens", "cursors.moves"]
 rules:
   - {name: the owner does everything, subjects: {groups: [dba]}, allow: [all]}
   - {name: agents work, subjects: {groups: [claude-postgres]}, allow: [all]}
@@ -29,6 +29,9 @@ create table cursors.people (id int primary key, ssn text);
 insert into cursors.people values (1, '911-77-0001'), (2, '911-77-0002');
 create function cursors.opens(name refcursor) returns refcursor language plpgsql as
   'begin open name for select id, ssn from cursors.people order by id; return name; end';
+create function cursors.moves(name refcursor) returns refcursor language plpgsql as
+  'begin open name for select id from cursors.people order by ssn; move 1 from name;
+   return name; end';
 """
 ROWS = [(1, "911-77-0001"), (2, "911-77-0002")]
 
@@ -114,3 +117,79 @@ def test_masks_that_come_later_close_the_cursor(gateway: Gateway) -> None:
         finally:
             session.rollback()
             gateway.change_policy(POLICY)
+
+
+REUSED = [
+    "begin;{declare};commit;begin",
+    "begin;{declare};rollback;begin",
+    "begin;savepoint a;{declare};rollback to a",
+    "begin;savepoint a;{declare};release a;savepoint b;select 1;rollback",
+    "begin;{held};rollback;begin",
+    "begin;{held};savepoint a;select 1/0;commit;begin",
+    "begin;savepoint a;{held};rollback to a",
+]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("way", REUSED)
+def test_a_function_s_cursor_is_not_taken_for_an_earlier_one(
+    gateway: Gateway, way: str, joined: bool
+) -> None:
+    """A cursor of the session's own, which showed no masked column, had the name before."""
+    query = "cursor{} for select 0 as id, upper('none') as ssn from cursors.people"
+    declare, held = (f"declare c {query.format(hold)}" for hold in ("", " with hold"))
+    text = way.format(declare=declare, held=held)
+    text += "; select cursors.opens('c'); fetch all in c"
+    with connect(gateway, "claude-agent") as session:
+        session.autocommit = True
+        rows: list[tuple[object, ...]] = []
+        refusals = []
+        for sql in [text] if joined else text.split(";"):
+            try:
+                cursor = session.execute(sql.encode())
+                rows += [r for _ in cursor.results() if cursor.description for r in cursor]
+            except psycopg.Error as error:
+                refusals.append(str(error.diag.message_primary))
+        assert not set(ROWS).intersection(rows)
+        assert not any(str(value).startswith("911") for row in rows for value in row)
+        assert refusals
+
+
+@pytest.mark.parametrize(
+    "statement", ["update cursors.people set id = id + 100", "delete from cursors.people"]
+)
+@pytest.mark.parametrize("prepared", [False, True])
+def test_its_row_is_not_written(gateway: Gateway, statement: str, prepared: bool) -> None:
+    """Which row that is may tell what the function read."""
+    with connect(gateway, "claude-agent") as session:
+        session.execute("select cursors.moves('c')")
+        sql = f"{statement} where current of c"
+        if prepared:
+            session.execute("declare c2 cursor for select id from cursors.people")
+            sql = sql.replace("of c", "of c2")
+            session.execute(f"prepare p as {sql}".encode())
+            session.execute("close c2")
+            session.execute("select cursors.moves('c2')")
+            sql = "execute p"
+        with pytest.raises(errors.InvalidCursorName, match=r"\[SP1303\]"):
+            session.execute(sql.encode())
+        session.rollback()
+
+
+def test_own_cursors_live_as_long_as_they_do(gateway: Gateway) -> None:
+    with connect(gateway, "claude-agent") as session:
+        session.execute("declare c cursor for select id from cursors.people order by id")
+        session.execute("savepoint a")
+        assert session.execute("fetch 1 from c").fetchall() == [(1,)]
+        session.execute("rollback to a")
+        assert session.execute("fetch 1 from c").fetchall() == [(2,)]
+        session.execute("declare h cursor with hold for select id from cursors.people order by id")
+        session.commit()
+        assert session.execute("fetch 1 from h").fetchall() == [(1,)]
+        session.rollback()
+        assert session.execute("fetch 1 from h").fetchall() == [(2,)]
+        session.execute("close h")
+        session.execute("declare w cursor for select id from cursors.people where id = 2")
+        session.execute("fetch 1 from w")
+        session.execute("update cursors.people set id = id where current of w")
+        session.rollback()

@@ -26,7 +26,7 @@ def _binds(stage: Stage, actual: bytes) -> Session:
     before, judged = _prepared(session, actual), _prepared(session, b"SELECT 1")
     verdict = before.verdict
     assert verdict is not None and verdict.plain
-    portal = Portal(judged, judged.verdict, session.names.subject_judge, False, statement=b"s")
+    portal = Portal(judged, judged.verdict, session.names.subject_judge, statement=b"s")
     session.statements.confirm(b"s", before)
     session.pipeline.entries.append(
         Entry(Expect.BIND, 0, judged.verdict, None, None, 0.0, b"", judged, portal)

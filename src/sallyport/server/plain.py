@@ -26,10 +26,9 @@ from typing import Any
 from sallyport.server.plain_answer import PlainAnswer
 from sallyport.server.plain_request import PlainRequest
 from sallyport.server.plain_statement import Pending, PlainStatement
-from sallyport.session.effects import on_completed
+from sallyport.session.effects import on_completed, on_ended
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
-from sallyport.session.server.acknowledgements import outlives_transaction
 from sallyport.session.server.programs import KEEP
 from sallyport.session.statements import MAX_NAMES
 from sallyport.sql.text.template import MAX_BYTES
@@ -740,7 +739,7 @@ class PlainTraffic:
             if self.status == _IDLE:
                 self.bound = None
                 if self.portals:
-                    self.session.portals.keep(outlives_transaction)
+                    on_ended(self.session)
         self.first = pending.following
         pending.following = None  # what outlives its answer keeps nothing else alive
         if self.first is None:

@@ -6,6 +6,8 @@ succeeded; see :mod:`sallyport.session.statements` for why there are two.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.policy.decision import Outcome
@@ -92,7 +94,7 @@ def on_forwarded(
         if refusal is not None:
             return refusal
     for effect in verdict.effects:
-        refusal = _on_transaction_effect(session, effect)
+        refusal = _on_transaction_effect(session, effect) or _unread_row(session, verdict, effect)
         if refusal is not None:
             return refusal
         if effect.kind is EffectKind.COPY_IN:
@@ -129,10 +131,44 @@ def _inside_ours(session: SessionState, verdict: Verdict) -> Refusal | None:
 def _on_transaction_effect(session: SessionState, effect: Effect) -> Refusal | None:
     if effect.kind is EffectKind.TWO_PHASE:
         return two_phase.refusal_of(effect.name, session)
+    if effect.kind is EffectKind.SAVEPOINT:
+        session.pipeline.has_savepoint = True
     if effect.kind in _ENDS_TRANSACTION:
         session.names.on_end_forwarded()
         session.settings.on_transaction_end()
+        session.portals.assume_kept(partial(_outlives, effect.kind), session.pipeline.step)
+        if effect.kind is not EffectKind.ROLLBACK_TO:
+            session.pipeline.has_savepoint = False
     return None
+
+
+def _outlives(kind: EffectKind, portal: Portal) -> bool:
+    """Whether a portal is certain to outlive the end of a transaction, or of a part of it: under
+    the name of one that does not a function may open another.
+    """
+    if kind is EffectKind.ROLLBACK_TO:
+        return portal.committed or not portal.in_savepoint
+    return portal.committed if kind is EffectKind.ROLLBACK else portal.hold
+
+
+def _keep_portals(session: SessionState, kind: EffectKind) -> None:
+    """A statement that begins or ends a transaction, or a part of it, has worked."""
+    if kind is EffectKind.COMMIT:
+        on_ended(session)
+    elif kind in _ENDS_TRANSACTION:
+        session.portals.keep(partial(_outlives, kind))
+
+
+def on_ended(session: SessionState) -> None:
+    """A transaction has ended: what is left of portals are cursors that it held."""
+    session.portals.keep(lambda portal: portal.hold)
+    for portal in session.portals.confirmed.values():
+        portal.committed = True
+
+
+def on_failed(session: SessionState) -> None:
+    """The server has sent an error: what the transaction was to hold it may not."""
+    session.portals.keep(lambda portal: portal.committed or not portal.hold)
 
 
 def _expect(
@@ -153,7 +189,11 @@ def _expect(
         if portals.is_full(name):
             return TOO_MANY
         portal = Portal(
-            _prepared_inside(session, verdict), verdict.inner, session.names.subject_judge, True
+            _prepared_inside(session, verdict),
+            verdict.inner,
+            session.names.subject_judge,
+            hold=effect.hold,
+            in_savepoint=session.pipeline.has_savepoint,
         )
         portals.assume(name, portal, step)
         return PendingEffect(kind, name, portal)
@@ -188,7 +228,7 @@ def is_ambiguous(session: SessionState, verdict: Verdict) -> bool:
             and session.statements.is_ambiguous(key(effect.name), session.pipeline.step)
         )
         or (
-            effect.kind is EffectKind.FETCH
+            effect.kind in (EffectKind.FETCH, EffectKind.CURRENT_OF)
             and session.portals.is_ambiguous(key(effect.name), session.pipeline.step)
         )
         for effect in verdict.effects
@@ -208,6 +248,10 @@ def _execute(session: SessionState, name: bytes) -> PendingEffect | Refusal:
         # Parse lets a held statement through, since its Execute waits; SQL's EXECUTE must not run
         # it
         return SEND_IT_ITSELF
+    if verdict is not None:
+        for effect in verdict.facts.effects:
+            if (refusal := _unread_row(session, verdict, effect)) is not None:
+                return refusal
     return PendingEffect(EffectKind.EXECUTE, name, prepared, verdict)
 
 
@@ -246,6 +290,16 @@ def _fetch(session: SessionState, name: bytes, fetch: Verdict) -> PendingEffect 
         # likewise Bind: FETCH runs a bound portal, DELETE ... RETURNING included
         return SEND_IT_ITSELF
     return PendingEffect(EffectKind.FETCH, name, portal, current)
+
+
+def _unread_row(session: SessionState, verdict: Verdict, effect: Effect) -> Refusal | None:
+    """WHERE CURRENT OF may write the row of a cursor of which FETCH may give rows: which one it is
+    tells of them.
+    """
+    if effect.kind is not EffectKind.CURRENT_OF:
+        return None
+    row = _fetch(session, key(effect.name), verdict)
+    return row if isinstance(row, Refusal) else None
 
 
 def unread_cursor(session: SessionState, verdict: Verdict) -> Verdict | None:
@@ -317,6 +371,7 @@ def on_completed(session: SessionState, verdict: Verdict, pending: PendingEffect
     for effect in verdict.effects:
         name = key(effect.name)
         if effect.kind in _LEAVES_BLOCK:
+            _keep_portals(session, effect.kind)
             session.pipeline.has_block = _LEAVES_BLOCK[effect.kind]
             session.pipeline.is_adopted = False
         elif effect.kind is EffectKind.DEALLOCATE:

@@ -69,6 +69,7 @@ _HARMLESS = frozenset(
         EffectKind.ROLLBACK_TO,
         EffectKind.RELEASE,
         EffectKind.DEALLOCATE,
+        EffectKind.CURRENT_OF,
         EffectKind.CLOSE,
     }
 )

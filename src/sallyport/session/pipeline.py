@@ -23,7 +23,8 @@ class Pipeline:
     sending data for. ``copies_contained``: that was judged for a subject that is contained.
 
     ``has_block``: what the client's BEGIN, COMMIT and so on have left since the last ReadyForQuery;
-    None: nothing, so that its status still holds. ``is_ours``: the gateway opened the block in the
+    None: nothing, so that its status still holds. ``has_savepoint``: a SAVEPOINT was forwarded
+    since the transaction began. ``is_ours``: the gateway opened the block in the
     middle of which the pipeline is (:mod:`sallyport.session.pipeline_block`). ``is_theirs``: its
     BEGIN finds one of the client's. ``is_adopted``: the client's BEGIN finds ours. ``is_ended``:
     the client's COMMIT or ROLLBACK ends it.
@@ -37,6 +38,7 @@ class Pipeline:
         "entries",
         "executed",
         "has_block",
+        "has_savepoint",
         "is_adopted",
         "is_ended",
         "is_ours",
@@ -55,6 +57,7 @@ class Pipeline:
         self.approved = False
         self.copy_entry: Entry | None = None
         self.has_block: bool | None = None
+        self.has_savepoint = False
         self.is_ours = self.is_theirs = self.is_adopted = self.is_ended = False
 
     @property

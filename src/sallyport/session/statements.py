@@ -65,16 +65,19 @@ class Prepared:
 @dataclass(slots=True, eq=False)
 class Portal:
     """A bound portal or an SQL cursor. ``program``: compiled from the server's RowDescription, once
-    ``described``.
+    ``described``. ``hold``: declared WITH HOLD. ``committed``: in a transaction that has ended.
+    ``in_savepoint``: after a SAVEPOINT of the transaction.
     """
 
     prepared: Prepared
     verdict: Verdict | None
     subject_judge: SubjectJudge
-    cursor: bool = False
     params: Sequence[bytes | None] = ()
     formats: Sequence[int] = ()
     statement: bytes = b""  # the name it was bound from
+    in_savepoint: bool = False
+    hold: bool = False
+    committed: bool = False
     described: bool = False
     approval: RunPermit | None = None  # people let this very portal run
     asked: bool = False  # a Describe for it was forwarded or injected
@@ -203,6 +206,13 @@ class NamespaceTracker(Generic[T]):
         """Forget the confirmed ones that are not among ``which``."""
         for name in [name for name, value in self.confirmed.items() if not which(value)]:
             del self.confirmed[name]
+
+    def assume_kept(self, which: Callable[[T], bool], step: int) -> None:
+        """What was forwarded closes all others than these, and than the unnamed one."""
+        for name in set(self.confirmed) | set(self._assumed):
+            value = self.lookup(name)
+            if name and value is not None and not which(value):
+                self.assume(name, None, step)
 
     def assume_all_closed(self, step: int) -> None:
         for name in set(self.confirmed) | set(self._assumed):

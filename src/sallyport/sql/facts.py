@@ -205,10 +205,11 @@ class EffectKind(Enum):
 
 
 class Effect(Struct, frozen=True):
-    """Something that a statement changes in its session."""
+    """Something that a statement changes in its session. ``hold``: of DECLARE, WITH HOLD."""
 
     kind: EffectKind
     name: str = ""
+    hold: bool = False
 
 
 class CopyFormat(Struct, frozen=True):

@@ -174,10 +174,9 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
         return _refuse_bind(session, prepared, verdict, cleared)
     session.pipeline.unsynced = True
     _bound_queue(session)
-    name, subject_judge = effects.key(message.portal), session.names.subject_judge
-    portal = Portal(
-        prepared, verdict, subject_judge, False, message.params, message.param_formats, statement
-    )
+    name, judged_by = effects.key(message.portal), session.names.subject_judge
+    params, formats, inside = message.params, message.param_formats, session.pipeline.has_savepoint
+    portal = Portal(prepared, verdict, judged_by, params, formats, statement, inside)
     session.portals.assume(name, portal, session.pipeline.step)
     session.pipeline.entries.append(
         Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal)

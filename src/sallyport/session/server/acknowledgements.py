@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sallyport.core.errors import ProtocolError
-from sallyport.session import pipeline_block, questions
+from sallyport.session import effects, pipeline_block, questions
 from sallyport.session.server import errors as failures
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.stream import Completion
@@ -100,7 +100,7 @@ def ready(
             session.names.temporary.on_transaction_ended()
             if session.names.ddl_open:
                 session.on_transaction_ended()
-        session.portals.keep(outlives_transaction)
+        effects.on_ended(session)
     message = None
     series = session.series
     if series is not None:
@@ -154,11 +154,6 @@ def own_error(session: SessionState, entry: Entry, buffer: Buffer, start: int, e
     if series.end is not None:
         session.stream.completed, series.end = Completion(series.end.entry, "", sqlstate), None
     return message
-
-
-def outlives_transaction(portal: Portal) -> bool:
-    """Whether the end of the transaction leaves it open, as far as is known."""
-    return portal.cursor  # if it was declared WITH HOLD; when not, the server says that it is gone
 
 
 def probe_value(buffer: Buffer, start: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.core.errors import PinMovedError, ProtocolError, refuse
-from sallyport.session import pipeline_block, two_phase
+from sallyport.session import effects, pipeline_block, two_phase
 from sallyport.session.server import violations
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.results import row_verdict
@@ -39,6 +39,7 @@ def error(
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     sqlstate = fields.get("C", "XX000")
     session.settings.on_transaction_end()
+    effects.on_failed(session)
     replaced = _treated(session, entry, fields, buffer, start, end)
     if two_phase.concerns(entry.verdict):
         said = bytes(buffer[start:end]) if replaced is None else replaced

@@ -11,6 +11,7 @@ from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.expressions.calls import EQUALS, cast, common_type, operator
 from sallyport.sql.expressions.columns import star
 from sallyport.sql.expressions.constant_uses import note_compared
+from sallyport.sql.facts import Effect, EffectKind
 from sallyport.sql.lineage import (
     CONSTANT,
     UNKNOWN_TYPE,
@@ -449,6 +450,7 @@ def _default(analysis: Analysis, node: Node, scope: Scope) -> Value:
 
 @on("CurrentOfExpr", "cursor_name cvarno")
 def _current_of(analysis: Analysis, node: Node, scope: Scope) -> Value:
+    analysis.effects.append(Effect(EffectKind.CURRENT_OF, node.get("cursor_name", "")))
     return Value(type=BOOL)
 
 

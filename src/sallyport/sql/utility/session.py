@@ -217,19 +217,22 @@ def _deallocate(analysis: Analysis, node: Node, position: int) -> None:
 
 
 #: CURSOR_OPT_SCROLL and CURSOR_OPT_HOLD (parsenodes.h): such a cursor keeps the rows that it read.
-_STORES_ROWS = 0x0002 | 0x0020
+_HOLD = 0x0020
+_STORES_ROWS = 0x0002 | _HOLD
 
 
 @on("DeclareCursorStmt", "portalname options query")
 def _declare(analysis: Analysis, node: Node, position: int) -> None:
     inner, analysis.inner = nested(analysis, node["query"])
     adopt(analysis, analysis.inner)
-    if node.get("options", 0) & _STORES_ROWS:
+    options = node.get("options", 0)
+    if options & _STORES_ROWS:
         analysis.inner = replace(analysis.inner, plain=None)
     if inner.actions or inner.kind != "select":
         analysis.unknown("SP1102", "a cursor can only be declared for a query")
     analysis.kind = "declare"
-    analysis.effects.append(Effect(EffectKind.DECLARE, node.get("portalname", "")))
+    hold = bool(options & _HOLD)
+    analysis.effects.append(Effect(EffectKind.DECLARE, node.get("portalname", ""), hold))
 
 
 @on("FetchStmt", "direction howMany portalname ismove direction_keyword")
