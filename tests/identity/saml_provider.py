@@ -28,8 +28,8 @@ from sallyport.core.clock import ManualClock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.problems import IdentityProblem
+from sallyport.identity.replay import UsedMessages
 from sallyport.identity.saml.provider import SamlProvider
-from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.settings import SamlSettings
 from tests.support.npm import npm_install
 
@@ -147,7 +147,7 @@ class ServiceProvider:
 
     def __init__(self, idp: SamlIdp, clock: ManualClock, **options: Any) -> None:
         settings = SamlSettings("corp", idp.entity_id, f"{idp.url}/metadata", SP, ACS, slo_url=SLO)
-        self.clock, self.used = clock, UsedAssertions(clock)
+        self.clock, self.used = clock, UsedMessages(clock)
         self.settings = replace(settings, **options)
         self.provider = SamlProvider(self.settings, clock, self.used)
 

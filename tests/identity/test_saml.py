@@ -23,7 +23,7 @@ from signxml.verifier import XMLVerifier
 from sallyport.core.clock import ManualClock
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import ClaimMapping, cel
-from sallyport.identity.saml.replay import UsedAssertions
+from sallyport.identity.replay import UsedMessages
 from sallyport.identity.saml.xml import NAMESPACES, SamlError, parse, tag
 from tests.identity.saml_provider import (
     ACS,
@@ -267,7 +267,7 @@ def test_replay(idp: SamlIdp, sp: ServiceProvider, now: ManualClock) -> None:
 
 def test_the_memory_of_used_assertions_is_bounded_and_fails_closed() -> None:
     clock = ManualClock()
-    used = UsedAssertions(clock, maximum=2)
+    used = UsedMessages(clock, maximum=2)
     assert used.use("i", "1", clock.now() + 10)
     assert used.use("i", "2", clock.now() + 20)
     assert not used.use("i", "3", clock.now() + 20)

@@ -15,10 +15,12 @@ from starlette.testclient import TestClient
 from sallyport.core.clock import SystemClock
 from sallyport.core.secret import Secret
 from sallyport.identity.locks import Lock
+from sallyport.identity.replay import UsedMessages
 from sallyport.identity.saml.provider import SamlProvider
-from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.web.app import build
+from sallyport.web.auth.saml import MAX_RESPONSE
+from sallyport.web.security import CONTENT_SECURITY_POLICY
 from tests.identity.saml_provider import Pair, SamlIdp, form_of, saml_idp
 from tests.web.world import World
 
@@ -48,7 +50,7 @@ def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
             certificate=pair.certificate,
             key=Secret(pair.key) if pair.key else None,
         )
-        return SamlProvider(settings, SystemClock(), UsedAssertions(SystemClock()))
+        return SamlProvider(settings, SystemClock(), UsedMessages(SystemClock()))
 
     return {
         "corp": provider("corp"),
@@ -84,7 +86,7 @@ def answered(url: str) -> dict[str, str]:
 
 
 def came_back(client: TestClient, response: str, name: str = "corp") -> httpx2.Response:
-    """The provider's page posts: no cookie goes along, and the browser follows with it."""
+    """The provider's page posts: no cookie goes along, but with what our page posts then."""
     cookies = list(client.cookies.jar)
     client.cookies.clear()
     posted = client.post(
@@ -92,11 +94,12 @@ def came_back(client: TestClient, response: str, name: str = "corp") -> httpx2.R
         data={"SAMLResponse": response},
         headers={"Origin": "https://idp.example", "Sec-Fetch-Site": "cross-site"},
     )
-    assert posted.status_code == 303
+    assert posted.status_code == 200
     assert not posted.cookies
+    assert f'action="/saml/{name}/finish"' in posted.text and "data-sends-itself" in posted.text
     for cookie in cookies:
         client.cookies.jar.set_cookie(cookie)
-    return client.get(posted.headers["Location"])
+    return client.post(f"/saml/{name}/finish", data=form_of(posted.text))
 
 
 def test_signing_in(client: TestClient, idp: SamlIdp) -> None:
@@ -143,12 +146,14 @@ def test_another_browser_is_not_signed_in(client: TestClient) -> None:
     assert client.get("/").status_code == 303
 
 
-def test_a_ticket_counts_once_and_for_its_provider(client: TestClient) -> None:
+def test_a_sign_in_counts_once_and_for_its_provider(client: TestClient) -> None:
     start = client.get("/sign-in/saml/corp")
     response = answered(start.headers["Location"])["SAMLResponse"]
-    ticket = client.post("/saml/corp/acs", data={"SAMLResponse": response}).headers["Location"]
-    assert client.get(ticket.replace("corp", "posted")).status_code == 403
-    assert client.get(ticket).status_code == 403
+    begun = client.cookies["sallyport_signin"]
+    # The wrong answer uses it up.
+    assert came_back(client, "x").status_code == 403
+    client.cookies.set("sallyport_signin", begun)
+    assert came_back(client, response).status_code == 403
     # A sign-in that was begun with one provider does not end with another.
     client.get("/sign-in/saml/posted")
     start = client.get("/sign-in/saml/corp")
@@ -177,16 +182,29 @@ def test_a_locked_subject_stays_out(client: TestClient, place: World, idp: SamlI
 
 @pytest.mark.parametrize("data", [{}, {"SAMLResponse": "x"}, {"SAMLResponse": ["a", "b"]}])
 def test_nonsense(client: TestClient, data: dict[str, object]) -> None:
-    answer = client.post("/saml/corp/acs", data=data)
-    if answer.status_code == 303:
-        answer = client.get(answer.headers["Location"])
+    for path in ("/saml/corp/acs", "/saml/corp/finish"):
+        answer = client.post(path, data=data)
     assert answer.status_code in (400, 403)
 
 
+def test_a_page_gives_the_response_back_and_nothing_else(client: TestClient) -> None:
+    """Whatever another site posts is text in it; folded base64 is one line."""
+    evil = '"><script>alert(1)</script>'
+    page = client.post("/saml/corp/acs", data={"SAMLResponse": evil, "RelayState": evil})
+    assert "<script>alert" not in page.text
+    assert page.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert page.headers["Cache-Control"] == "no-store"
+    page = client.post("/saml/corp/acs", data={"SAMLResponse": "abcd\r\nefgh\n"})
+    assert form_of(page.text) == {"SAMLResponse": "abcdefgh"}
+    large = client.post("/saml/corp/acs", data={"SAMLResponse": "a" * (MAX_RESPONSE + 1)})
+    assert large.status_code == 413
+
+
 def test_unknown_providers(client: TestClient) -> None:
-    for path in ("/sign-in/saml/x", "/saml/x/finish", "/saml/x/metadata"):
+    for path in ("/sign-in/saml/x", "/saml/x/metadata"):
         assert client.get(path).status_code == 404
-    assert client.post("/saml/x/acs").status_code == 404
+    for path in ("/saml/x/acs", "/saml/x/finish"):
+        assert client.post(path).status_code == 404
 
 
 def test_our_metadata(client: TestClient) -> None:
@@ -306,6 +324,6 @@ def test_failed_logouts_are_limited(client: TestClient) -> None:
 
 def test_starts_are_limited(client: TestClient) -> None:
     codes = {
-        client.post("/saml/corp/acs", data={"SAMLResponse": "x"}).status_code for _ in range(101)
+        client.post("/saml/corp/finish", data={"SAMLResponse": "x"}).status_code for _ in range(101)
     }
-    assert codes == {303, 429}
+    assert codes == {403, 429}

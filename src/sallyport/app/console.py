@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
 
+from sallyport.app.gateway_store import GatewayStore
 from sallyport.app.identity_providers import issuer_settings
 from sallyport.app.mcp_entrance import mcp_entrance
 from sallyport.app.record_delivery import RecordDelivery
@@ -19,7 +22,7 @@ from sallyport.audit.tlog.cosigning import Cosigner
 from sallyport.config import Config, Console
 from sallyport.config.secrets import Resolve
 from sallyport.core.address import Address, Networks
-from sallyport.core.errors import ConfigError
+from sallyport.core.errors import ConfigError, RefusedError
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
@@ -27,12 +30,18 @@ from sallyport.operations.history import History
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.policies import Members, PolicyVersions
 from sallyport.server.gateway import Gateway
+from sallyport.store.sign_ins import SqlSignInStore
+from sallyport.store.used_messages import SqlUsedMessageStore
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
-    from sallyport.web.settings import ConsoleSettings, Services
+    from sallyport.web.auth.shared_signins import SharedSignIns
+    from sallyport.web.settings import ConsoleSettings, Services, SharedConsole
 
 log = structlog.get_logger("sallyport")
+
+#: Between two looks at who signed out while the store was away.
+_SETTLE_SECONDS = 5.0
 
 
 def public_url(config: Config) -> str:
@@ -59,6 +68,7 @@ async def start_console(
     cosigner: Cosigner | None,
     members: Members,
     history: History,
+    store: GatewayStore,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None where there is none. Raises ConfigError."""
     address, console = config.console_address, config.console
@@ -88,8 +98,28 @@ async def start_console(
         saml=saml,
         session_tokens=session_tokens,
         mcp=await mcp_entrance(config, gateway, public_url(config), actions),
+        shared=_shared(gateway, store),
     )
     return await _serve(config, gateway, services, address)
+
+
+def _shared(gateway: Gateway, store: GatewayStore) -> SharedConsole:
+    """In a store of its own a gateway's sign-ins end with its process."""
+    from sallyport.web.auth.shared_signins import SharedSignIns
+    from sallyport.web.settings import SharedConsole
+
+    box, signins = store.seal.console, None
+    if store.link is not None:
+        signins = SharedSignIns(SqlSignInStore(store.prompt), box)
+        settle = gateway.tasks.repeat(partial(_settle, signins), "sign-ins")
+        gateway.spawn(settle, "sign-ins")
+    return SharedConsole(box, SqlUsedMessageStore(store.prompt), signins)
+
+
+async def _settle(signins: SharedSignIns) -> None:
+    await asyncio.sleep(_SETTLE_SECONDS)
+    with contextlib.suppress(RefusedError):  # the store logs it
+        signins.settle()
 
 
 def _access(console: Console) -> Access:

@@ -75,7 +75,7 @@ from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.sharedcounts import SqlSharedCounts
-from sallyport.store.used_assertions import SqlUsedAssertionStore
+from sallyport.store.used_messages import SqlUsedMessageStore
 from sallyport.store.writer import Writer
 from sallyport.workers.place import LonePlace, Place
 
@@ -174,7 +174,6 @@ async def gateway_running(
         )
         foundation.push_async_callback(delivery.close)
         gateway.late_streams = streams_in_time(config, storage.worker, delivery.late_streams)
-        gateway.late_streams()
         parts.push_async_callback(place.others_are_gone)
         parts.push_async_callback(gateway.stop, say_goodbye)
         doors = _Doors()
@@ -199,6 +198,7 @@ async def gateway_running(
                 cosigner=record.cosigner,
                 members=storage.beats,
                 history=history,
+                store=storage.store,
             )
         yield gateway, doors.server.sockets[0].getsockname()[:2]
 
@@ -254,7 +254,7 @@ async def _open_identity(config: Config, storage: _Storage, parts: AsyncExitStac
     store, clock = storage.store.prompt, SystemClock()
     ended = await ended_sessions(store, clock)
     saml = await saml_providers(
-        config, public_url(config), storage.logins.secret, ended, SqlUsedAssertionStore(store)
+        config, public_url(config), storage.logins.secret, ended, SqlUsedMessageStore(store)
     )
     issued = config.identity.session_tokens
     token_store = SqlSessionTokenStore(store)

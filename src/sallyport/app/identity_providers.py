@@ -31,8 +31,8 @@ from sallyport.session.login.client import OAuthOffer
 from sallyport.store.ended_sessions import SqlEndedSessionStore
 
 if TYPE_CHECKING:
+    from sallyport.identity.replay import UsedMessageStore
     from sallyport.identity.saml.provider import SamlProvider
-    from sallyport.identity.saml.replay import UsedAssertionStore
 
 #: Seconds for which an ended session stays in the store after it counts no more.
 _KEEP_ENDED: Final = 86400.0
@@ -148,7 +148,7 @@ async def saml_providers(
     public_url: str,
     secret: Callable[[SecretRef, str], Awaitable[Secret]],
     ended: EndedSessions | None = None,
-    used: UsedAssertionStore | None = None,
+    used: UsedMessageStore | None = None,
 ) -> dict[str, SamlProvider]:
     """By name; to be made once, as what was used is remembered in them. public_url: the console's.
     secret: resolves a reference. ended: what single logout ends, in all processes.
@@ -157,12 +157,12 @@ async def saml_providers(
     if not config.identity.saml:
         return {}
     try:  # lxml and signxml are an extra
+        from sallyport.identity.replay import UsedMessages
         from sallyport.identity.saml.provider import SamlProvider
-        from sallyport.identity.saml.replay import UsedAssertions
         from sallyport.identity.saml.settings import DEFAULT_CLAIMS, SamlSettings
     except ImportError:
         raise ConfigError("identity.saml needs more packages. Install 'sallyport[saml]'.") from None
-    assertions = UsedAssertions(SystemClock(), store=used)
+    assertions = UsedMessages(SystemClock(), store=used)
     providers = {}
     for idp in config.identity.saml:
         base = f"{public_url}/saml/{idp.name}"

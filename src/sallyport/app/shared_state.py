@@ -288,7 +288,10 @@ def streams_in_time(config: Config, worker: Worker, late: Callable[[], str]) -> 
         is_told = worker.counts.total(_IN_TIME, int(time.time() - seconds)).first
         return "" if is_told else ", ".join(stream.name for stream in required)
 
-    return tell if worker.is_first else ask
+    if not worker.is_first:
+        return ask
+    tell()
+    return tell
 
 
 def _heed(topic: Topic, receive: Callable[[str], None], body: str) -> None:

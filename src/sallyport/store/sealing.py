@@ -23,11 +23,13 @@ FILE: Final = "approvals.key"
 class Seal:
     """Seals and opens values under one key. Never shows the key."""
 
-    __slots__ = ("_box", "_mac_key")
+    __slots__ = ("_box", "_mac_key", "console")
 
     def __init__(self, key: bytes) -> None:
         """Raises ValueError for a key that has not 32 bytes."""
         self._box = SealedBox(key, "sallyport approvals: values")
+        #: Of what the consoles of a store give to browsers, and keep of them.
+        self.console = SealedBox(key, "sallyport console")
         self._mac_key = hmac.digest(key, b"sallyport approvals: digests", "sha256")
 
     def __repr__(self) -> str:

@@ -330,13 +330,25 @@ ended_sessions = Table(
     Index("ix_ended_sessions_kept", "kept"),
 )
 
-#: Assertions that were used, by a digest of issuer and id, until they are refused anyway.
+#: :class:`sallyport.identity.replay.MessageUse`, by its digest, until it is refused anyway.
 used_assertions = Table(
     "used_assertions",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("until", Float, nullable=False),
     Index("ix_used_assertions_until", "until"),
+)
+
+#: Who is signed in to consoles, by SHA-256 of the cookie; ``body`` is sealed
+#: (:mod:`sallyport.web.auth.shared_signins`). ``seen``, ``until``: Unix seconds.
+console_sign_ins = Table(
+    "console_sign_ins",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Index("ix_console_sign_ins_until", "until"),
 )
 
 #: :class:`sallyport.store.activity.Bucket`, of each process: ``<gateway>-<worker>``, the same after

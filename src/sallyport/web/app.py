@@ -132,7 +132,7 @@ def _routes() -> list[Route]:
         get("/sign-in/callback", auth.callback),
         get("/sign-in/saml/{name}", saml.start),
         post("/saml/{name}/acs", saml.consume),
-        get("/saml/{name}/finish", saml.finish),
+        post("/saml/{name}/finish", saml.finish),
         get("/saml/{name}/metadata", saml.metadata),
         get("/saml/{name}/slo", sign_out.single_logout),
         post("/saml/{name}/slo", sign_out.single_logout),

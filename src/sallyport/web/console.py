@@ -20,11 +20,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from sallyport.core.address import forwarded_address
 from sallyport.core.errors import SallyportError
 from sallyport.core.rate_limit import RateLimit
+from sallyport.identity.replay import UsedMessages
 from sallyport.operations.access import ROLES, Principal
 from sallyport.operations.pages import Pager
 from sallyport.operations.sessions import Sessions
+from sallyport.web.auth.begun import Begun
 from sallyport.web.auth.oidc import CodeClient
-from sallyport.web.auth.signins import Handovers, Logouts, SignIn, SignIns, Tickets
+from sallyport.web.auth.signin import SignIn
+from sallyport.web.auth.signins import SignIns
 from sallyport.web.pages.rendering import environment
 from sallyport.web.recorded import Doing, recorded
 from sallyport.web.settings import Services
@@ -45,10 +48,14 @@ class Console:
     def __init__(self, services: Services) -> None:
         self.services = services
         settings, clock = services.settings, services.clock
-        self.signins = SignIns(clock, absolute=settings.session_seconds, idle=settings.idle_seconds)
-        self.tickets = Tickets(clock)
-        self.logouts = Logouts(clock)
-        self.handovers = Handovers(clock)
+        shared = services.shared
+        self.signins = SignIns(
+            clock,
+            absolute=settings.session_seconds,
+            idle=settings.idle_seconds,
+            shared=shared.signins,
+        )
+        self.begun = Begun(clock, shared.box, UsedMessages(clock, store=shared.used))
         self.client = CodeClient(settings, clock, services.locks)
         self.pager = Pager()
         self.sign_in_limit = RateLimit(clock, _SIGN_INS_A_MINUTE, 60.0)

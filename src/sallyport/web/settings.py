@@ -6,6 +6,7 @@ Nothing here reads a file or the environment: secrets come resolved, issuers com
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -21,11 +22,13 @@ from sallyport.audit.actions import ActionLog
 from sallyport.audit.tlog.cosigning import Cosigner
 from sallyport.core.address import Networks
 from sallyport.core.clock import Clock, SystemClock
+from sallyport.core.sealing import KEY_BYTES, SealedBox
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
 from sallyport.identity.problems import IdentityProblem
+from sallyport.identity.replay import UsedMessageStore
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.identity.single_logout import EndedSession, LogoutRequest, LogoutResponse
@@ -38,6 +41,7 @@ from sallyport.operations.sessions import Sessions
 from sallyport.operations.streaming import Stream
 from sallyport.server.watching import Watching
 from sallyport.store.statementindex import StatementIndexPort
+from sallyport.web.auth.shared_signins import SharedSignIns
 
 
 class SamlRequest(Protocol):
@@ -171,6 +175,20 @@ class Entrance(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SharedConsole:
+    """What consoles have in common. box: seals what goes along with browsers, under the same key at
+    all gateways of the store. used: what counts once; None: this process remembers it alone.
+    signins: who is signed in; None: to this console alone.
+    """
+
+    box: SealedBox = field(
+        default_factory=lambda: SealedBox(os.urandom(KEY_BYTES), "sallyport console")
+    )
+    used: UsedMessageStore | None = None
+    signins: SharedSignIns | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in
     this gateway. policies None: earlier ones are not kept.
@@ -180,7 +198,7 @@ class Services:
     authenticator knows; None: none are issued. search: opens the index of statements; None: there
     is none. streams: of the record. watching None: unusual behaviour is not watched. archiver: of
     recordings; None: there is none. history: of all gateways of the store. mcp: makes the entrance
-    for MCP clients; None: there is none.
+    for MCP clients; None: there is none. shared: with the consoles of other gateways.
     """
 
     settings: ConsoleSettings
@@ -205,3 +223,4 @@ class Services:
     watching: Watching | None = field(default=None, kw_only=True)
     archiver: Archiver | None = field(default=None, kw_only=True)
     mcp: Callable[[], Entrance] | None = field(default=None, kw_only=True)
+    shared: SharedConsole = field(default_factory=SharedConsole, kw_only=True)

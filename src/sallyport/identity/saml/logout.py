@@ -23,9 +23,9 @@ from cryptography.x509 import Certificate
 
 from sallyport.core.clock import Clock
 from sallyport.identity.problems import printable
+from sallyport.identity.replay import MessageUse, UsedMessages
 from sallyport.identity.saml.encryption import decrypted
 from sallyport.identity.saml.metadata import instant
-from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.response import check_ids, check_issuer, decoded
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.identity.saml.signature import is_signed, verified
@@ -139,10 +139,12 @@ class LogoutCheck:
     settings: SamlSettings
     certificates: Sequence[Certificate]
     clock: Clock
-    used: UsedAssertions
+    used: UsedMessages
 
-    def request(self, carried: Carried) -> LogoutRequest:
-        """Uses the request: a second time it is refused. Raises SamlError."""
+    def request(self, carried: Carried) -> tuple[LogoutRequest, MessageUse]:
+        """The request, and its use in this process: here it is refused a second time. Raises
+        SamlError.
+        """
         request = self._verified(carried, "samlp:LogoutRequest")
         issued = self._issued(request)
         ends = issued + _REQUEST_SECONDS
@@ -156,11 +158,12 @@ class LogoutCheck:
             raise SamlError("the request has an empty NameID")
         indexes = [text_of(index) for index in children(request, "samlp:SessionIndex")]
         id_, issuer = request.get("ID", ""), self.settings.entity_id
-        if not self.used.use(issuer, id_, ends):
+        use = MessageUse(issuer, id_, ends)
+        if not self.used.use(use.issuer, use.id, use.until):
             raise SamlError("the request was used before, or too many are in use")
         until = self.clock.now() + self.settings.session_seconds + self.settings.clock_skew
         ended = ended_session(issuer, name_id, indexes, issued, until)
-        return LogoutRequest(id_, carried.binding, carried.relay_state, ended)
+        return LogoutRequest(id_, carried.binding, carried.relay_state, ended), use
 
     def response(self, carried: Carried) -> LogoutResponse:
         """Whose request it answers is for the caller to compare. Raises SamlError."""

@@ -17,6 +17,7 @@ from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
 from sallyport.identity.problems import IdentityProblem
+from sallyport.identity.replay import MessageUse, UsedMessages
 from sallyport.identity.saml.descriptor import descriptor
 from sallyport.identity.saml.logout import (
     Carried,
@@ -25,7 +26,6 @@ from sallyport.identity.saml.logout import (
     from_query,
 )
 from sallyport.identity.saml.metadata import MetadataSource
-from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.request import (
     SamlRequest,
     authn_request,
@@ -60,7 +60,7 @@ class SamlProvider:
         self,
         settings: SamlSettings,
         clock: Clock,
-        used: UsedAssertions,
+        used: UsedMessages,
         required_claims: Mapping[str, Any] | None = None,
         ended: EndedSessions | None = None,
     ) -> None:
@@ -164,10 +164,25 @@ class SamlProvider:
             carried: Carried = from_query(query) if form is None else from_form(form)
             metadata = await self.metadata.current()
             check = LogoutCheck(self.settings, metadata.certificates, self._clock, self._used)
-            return check.request(carried) if carried.is_request else check.response(carried)
+            if not carried.is_request:
+                return check.response(carried)
+            request, use = check.request(carried)
+            await self._refuse_used(use)
+            return request
         except SamlError as error:
             _log.warning("saml_logout_refused", provider=self.settings.name, reason=str(error))
             raise
+
+    async def _refuse_used(self, use: MessageUse) -> None:
+        """Raises SamlError for a request that another gateway has used. While that is not known it
+        counts: at worst it ends once more what it has ended.
+        """
+        try:
+            is_new = await self._used.use_everywhere(use)
+        except RefusedError:  # the store logs it
+            return
+        if not is_new:
+            raise SamlError("the request was used before, at another gateway")
 
     async def logout_response(self, request: LogoutRequest, *, is_done: bool) -> SamlRequest:
         """Where a browser goes with our answer. Raises SamlError: it cannot be given."""

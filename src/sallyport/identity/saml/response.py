@@ -21,9 +21,9 @@ from sallyport.core.clock import Clock
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
 from sallyport.identity.problems import IdentityProblem, printable, shown_label
+from sallyport.identity.replay import MessageUse, UsedMessages
 from sallyport.identity.saml.encryption import decrypted
 from sallyport.identity.saml.metadata import instant
-from sallyport.identity.saml.replay import AssertionUse, UsedAssertions
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.identity.saml.signature import is_signed, verified
 from sallyport.identity.saml.xml import (
@@ -56,9 +56,9 @@ class ResponseCheck:
     settings: SamlSettings
     certificates: Sequence[Certificate]
     clock: Clock
-    used: UsedAssertions
+    used: UsedMessages
 
-    def subject(self, text: str, request_id: str, label: str = "") -> tuple[Subject, AssertionUse]:
+    def subject(self, text: str, request_id: str, label: str = "") -> tuple[Subject, MessageUse]:
         """Whose response it is, and which assertion this process used for it. text: base64, as it
         was posted. request_id: of our request, "" when there was none.
 
@@ -80,7 +80,7 @@ class ResponseCheck:
             )
             raise SamlError(f"the assertion: {reason}")
         until = min(ends.usable, self.clock.now() + self.settings.session_seconds)
-        use = AssertionUse(self.settings.entity_id, assertion.get("ID", ""), ends.acceptable)
+        use = MessageUse(self.settings.entity_id, assertion.get("ID", ""), ends.acceptable)
         if not self.used.use(use.issuer, use.id, use.until):
             raise SamlError("the assertion was used before, or too many are in use")
         subject = Subject(

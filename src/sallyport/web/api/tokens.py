@@ -26,7 +26,8 @@ from sallyport.web.api.operations import (
     invalid,
     not_found,
 )
-from sallyport.web.auth.exchange import MAX_RESPONSE, identified, is_bearer
+from sallyport.web.auth.exchange import identified, is_bearer
+from sallyport.web.auth.saml import MAX_RESPONSE
 from sallyport.web.console import Console
 
 
@@ -46,7 +47,7 @@ class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minutes: Annotated[int, Meta(ge=0, le=MAX_MINUTES)] = 0
     saml_response: Annotated[str, Meta(max_length=MAX_RESPONSE)] = ""
     saml: Annotated[str, Meta(max_length=40)] = ""
-    code: Annotated[str, Meta(max_length=100)] = ""
+    code: Annotated[str, Meta(max_length=400)] = ""
     verifier: Annotated[str, Meta(max_length=128)] = ""
 
 

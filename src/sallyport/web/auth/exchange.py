@@ -21,8 +21,6 @@ from sallyport.web.auth.sign_in import limit_sign_ins
 from sallyport.web.console import Console, address_of
 from sallyport.web.settings import SamlSignIn
 
-#: Characters of base64: what :mod:`sallyport.identity.saml` reads at most, and some white space.
-MAX_RESPONSE: Final = 360_000
 _GONE: Final = "the code was used, has expired or is not of this terminal"
 
 
@@ -73,8 +71,13 @@ async def identified(console: Console, request: Request, kind: type[Any]) -> Pri
 
 async def _outcome(console: Console, body: Proofs) -> Subject | IdentityProblem:
     if body.code:
-        subject = console.handovers.take(body.code, body.verifier)
-        return subject or IdentityProblem(_GONE, _GONE, "Run sallyport login again.")
+        signin = await console.begun.handed_over(body.code, body.verifier)
+        taken = console.signins.by_name(signin) if signin else None
+        return (
+            taken.subject
+            if taken is not None
+            else IdentityProblem(_GONE, _GONE, "Run sallyport login again.")
+        )
     return await _provider(console, body.saml).verify_response(body.saml_response)
 
 

@@ -10,8 +10,6 @@ code or secret.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,7 +25,7 @@ from sallyport.identity.oidc.discovery import ClientIdentity, ProviderDocument, 
 from sallyport.identity.oidc.fetch import FetchError, new_client
 from sallyport.identity.problems import printable
 from sallyport.identity.settings import IssuerSettings
-from sallyport.web.auth.signins import Pending
+from sallyport.web.auth.begun import Pending, challenge_of
 from sallyport.web.settings import ConsoleSettings
 
 _TIMEOUT = 10.0
@@ -77,7 +75,7 @@ class CodeClient:
             "scope": " ".join(self._settings.scopes),
             "state": pending.state,
             "nonce": pending.nonce,
-            "code_challenge": challenge(pending.verifier),
+            "code_challenge": challenge_of(pending.verifier),
             "code_challenge_method": "S256",
         }
         return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(query)}"
@@ -165,10 +163,3 @@ class CodeClient:
 
 def _unreachable(error: FetchError) -> SignInError:
     return SignInError(f"The identity provider cannot be used: {error}")
-
-
-def challenge(verifier: str) -> str:
-    """S256 of RFC 7636 section 4.2."""
-    return (
-        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    )

@@ -2,7 +2,8 @@
 
 ``/sign-in`` says with whom; ``/sign-in/start`` sends the browser to the issuer;
 ``/sign-in/callback`` takes it back and makes a new session id. A sign-in that comes back must have
-been begun in the same browser (cookie, state). Rate-limited by address.
+been begun in the same browser (cookie, state), at any gateway of the store. Rate-limited by
+address.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sallyport.audit.refusedlogins import SIGN_IN, RefusedLogin
 from sallyport.core.subject import Subject
+from sallyport.web.auth.begun import PENDING_SECONDS, Pending
 from sallyport.web.auth.oidc import SignInError
-from sallyport.web.auth.signins import Pending
 from sallyport.web.console import Console, Visit, address_of, console_of
 
 log = structlog.get_logger("sallyport.web")
@@ -57,30 +58,30 @@ async def start(request: Request) -> Response:
     limit_sign_ins(console, request)
     if not console.services.settings.client_id:
         return _sign_in_page(console, onward, status=503)
-    id_, pending = console.signins.begin(onward)
+    pending = Pending(onward)
     try:
         url = await console.client.authorization_url(pending)
     except SignInError as error:
-        console.signins.take(id_)
         return signin_failed(request, error, onward, 502)
-    return pending_response(console, RedirectResponse(url, 303), id_)
+    return pending_response(console, RedirectResponse(url, 303), pending)
 
 
-def pending_response(console: Console, response: Response, id_: str) -> Response:
+def pending_response(console: Console, response: Response, pending: Pending) -> Response:
     """The response with the cookie of a sign-in that was begun."""
-    _set(console, response, console.pending_cookie, id_, 600)
+    cookie = console.begun.cookie_of(pending)
+    _set(console, response, console.pending_cookie, cookie, PENDING_SECONDS)
     return response
 
 
-def take_pending(request: Request) -> Pending | None:
+async def take_pending(request: Request) -> Pending | None:
     """The sign-in that this browser began, once."""
     console = console_of(request)
-    return console.signins.take(request.cookies.get(console.pending_cookie, ""))
+    return await console.begun.pending_of(request.cookies.get(console.pending_cookie, ""))
 
 
 async def callback(request: Request) -> Response:
     console = console_of(request)
-    pending = take_pending(request)
+    pending = await take_pending(request)
     try:
         if pending is None or pending.provider:
             raise SignInError("This sign-in took too long, or began in another browser. Try again.")

@@ -21,7 +21,7 @@ from sallyport.core.errors import SallyportError
 from sallyport.core.subject import Subject
 from sallyport.identity.single_logout import LogoutRequest, LogoutResponse
 from sallyport.operations.tokens import EndedTokens, TokenOperations
-from sallyport.web.auth.saml import provider_of
+from sallyport.web.auth.saml import TO_PROVIDER, provider_of
 from sallyport.web.auth.sign_in import close_sign_in
 from sallyport.web.console import Console, Visit, action, address_of, console_of
 from sallyport.web.security import CONTENT_SECURITY_POLICY
@@ -43,11 +43,10 @@ async def _sign_out(visit: Visit) -> Response:
     await provider.store_ended()
     ended = await _end_tokens(console, provider.is_over, subject.email or subject.id)
     visit.doing.add(_details(provider, ended))
-    id_ = console.logouts.begin(provider.name)
+    id_ = console.begun.logout_id(provider.name)
     try:
         onward = await provider.logout_request(subject, id_)
     except SallyportError as error:
-        console.logouts.take(id_, provider.name)
         log.warning("the SAML provider is not asked to sign out", reason=str(error))
         page = _page(console, f"{_OVER} {_ELSEWHERE}: it could not be asked.")
     else:
@@ -80,12 +79,12 @@ async def single_logout(request: Request) -> Response:
             403, "The identity provider's message was refused. The gateway's log says why."
         ) from None
     if isinstance(message, LogoutResponse):
-        return _answered(console, provider, message)
+        return await _answered(console, provider, message)
     return await _asked(console, provider, message, address)
 
 
-def _answered(console: Console, provider: SamlSignIn, message: LogoutResponse) -> Response:
-    if not console.logouts.take(message.request_id, provider.name):
+async def _answered(console: Console, provider: SamlSignIn, message: LogoutResponse) -> Response:
+    if not await console.begun.is_logout_id(message.request_id, provider.name):
         log.warning("saml_logout_refused", provider=provider.name, reason="InResponseTo")
         raise HTTPException(403, "The identity provider's message answers no request of ours.")
     if message.problem:
@@ -157,7 +156,13 @@ def _onward(console: Console, onward: SamlRequest) -> Response:
     """A page that goes on by itself: a form's answer may not redirect to another site
     (``form-action``), a page may lead there.
     """
-    values = {"title": "Sign out", "url": onward.url, "fields": onward.fields, "sends_itself": True}
+    values = {
+        "title": "Sign out",
+        "url": onward.url,
+        "fields": onward.fields,
+        "sends_itself": True,
+        "button": TO_PROVIDER,
+    }
     response = HTMLResponse(console.render("saml-post.html", values))
     parts = urlsplit(onward.url)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(

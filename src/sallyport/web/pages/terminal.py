@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
+from sallyport.web.auth.signins import name_of
 from sallyport.web.console import Visit
 from sallyport.web.pages.connect import operations
 from sallyport.web.security import CONTENT_SECURITY_POLICY
@@ -39,7 +40,9 @@ async def hand_over(visit: Visit) -> Response:
     operations(visit)
     challenge, state = visit.field("challenge", 100), visit.field("state", 100)
     address = _address(visit.field("port", 10), challenge, state)
-    code = visit.console.handovers.put(visit.signin.subject, challenge)
+    console = visit.console
+    signin = name_of(visit.request.cookies.get(console.cookie, ""))
+    code = console.begun.handover_code(signin, challenge)
     return RedirectResponse(f"{address}/?{urlencode({'code': code, 'state': state})}", 303)
 
 

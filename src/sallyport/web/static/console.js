@@ -16,7 +16,7 @@ document.addEventListener("htmx:before:swap", (event) => {
   }
 });
 
-// A page that is only a step on the way to the identity provider.
+// A page that is only a step on the way to the identity provider, or back.
 const onward = document.querySelector("form[data-sends-itself]");
 if (onward) {
   onward.submit();

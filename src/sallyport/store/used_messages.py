@@ -1,5 +1,5 @@
-"""Used assertions of SAML providers in the store: implements
-:class:`sallyport.identity.saml.replay.UsedAssertionStore`.
+"""What was used and counts once, in the store: implements
+:class:`sallyport.identity.replay.UsedMessageStore`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sallyport.store.tables import used_assertions
 _CLOCKS_APART: Final = 3600.0
 
 
-class SqlUsedAssertionStore:
+class SqlUsedMessageStore:
     """Any thread may call it. Raises RefusedError (SP1801)."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writes = DurableWrites(engine, "a used assertion")
+        self._writes = DurableWrites(engine, "a used message")
 
     def use(self, id_: str, until: float, now: float) -> bool:
         """Whether nobody has used it; it is used then. Deletes those that have run out."""

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, func, select
 
-from sallyport.identity.saml.replay import AssertionUse
+from sallyport.identity.replay import MessageUse
 from sallyport.store.tables import used_assertions
-from sallyport.store.used_assertions import SqlUsedAssertionStore
+from sallyport.store.used_messages import SqlUsedMessageStore
 
 NOW = 1_800_000_000.0
 
 
 def test_once_for_all_processes(engine: Engine) -> None:
-    here, there = SqlUsedAssertionStore(engine), SqlUsedAssertionStore(engine)
-    use = AssertionUse("https://idp.example.com", "_1", NOW + 300)
+    here, there = SqlUsedMessageStore(engine), SqlUsedMessageStore(engine)
+    use = MessageUse("https://idp.example.com", "_1", NOW + 300)
     assert here.use(use.digest, use.until, NOW)
     assert not there.use(use.digest, use.until, NOW + 1)
     assert not here.use(use.digest, use.until, NOW + 2)
     for fresh in (
-        AssertionUse("https://idp.example.com", "_2", NOW + 300),
-        AssertionUse("https://another.example.com", "_1", NOW + 300),
+        MessageUse("https://idp.example.com", "_2", NOW + 300),
+        MessageUse("https://another.example.com", "_1", NOW + 300),
     ):
         assert there.use(fresh.digest, fresh.until, NOW)
 
 
 def test_what_has_run_out_is_deleted(engine: Engine) -> None:
-    store = SqlUsedAssertionStore(engine)
+    store = SqlUsedMessageStore(engine)
     for number in range(5):
         assert store.use(f"{number}", NOW + 300, NOW)
     assert store.use("late", NOW + 20_000, NOW + 10_000)

@@ -1,5 +1,6 @@
-"""Messages of providers that were used: an assertion is good for one sign-in (SAML profiles,
-section 4.1.4.5), a request to sign out for one of that.
+"""What counts once: an assertion is good for one sign-in (SAML profiles, section 4.1.4.5), a
+request to sign out for one of that, and what the console gave a browser to bring back for one
+answer.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from sallyport.core.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class AssertionUse:
-    """An assertion that was used. ``until``: Unix seconds from which it is refused anyway."""
+class MessageUse:
+    """A message that was used. issuer: "" for the gateways' own. ``until``: Unix seconds from which
+    it is refused anyway.
+    """
 
     issuer: str
     id: str
@@ -26,30 +29,30 @@ class AssertionUse:
         return hashlib.sha256(f"{self.issuer}\0{self.id}".encode()).hexdigest()
 
 
-class UsedAssertionStore(Protocol):
+class UsedMessageStore(Protocol):
     """Where uses outlast a process, for all gateways."""
 
     def use(self, id_: str, until: float, now: float) -> bool:
         """Whether nobody has used it; it is used then. Raises RefusedError."""
 
 
-class UsedAssertions:
-    """Ids, until their assertions run out; in memory. Full means no: an id that is let go early
-    could be used again. ``store``: has those of all gateways; None: there are no others.
+class UsedMessages:
+    """Ids, until their messages run out; in memory. Full means no: an id that is let go early could
+    be used again. ``store``: has those of all gateways; None: there are no others.
 
     An assertion that was issued before this process started may have been used with the one before
     it: ``started`` tells.
     """
 
     def __init__(
-        self, clock: Clock, maximum: int = 100_000, store: UsedAssertionStore | None = None
+        self, clock: Clock, maximum: int = 100_000, store: UsedMessageStore | None = None
     ) -> None:
         self._clock, self._maximum, self._store = clock, maximum, store
         self._ends: dict[tuple[str, str], float] = {}
         self.started = clock.now()
 
     def use(self, issuer: str, id_: str, ends: float) -> bool:
-        """Whether the assertion may be used, which uses it in this process. ends: Unix seconds from
+        """Whether the message may be used, which uses it in this process. ends: Unix seconds from
         which it is refused anyway.
         """
         if (issuer, id_) in self._ends and self._ends[issuer, id_] > self._clock.now():
@@ -62,7 +65,7 @@ class UsedAssertions:
         self._ends[issuer, id_] = ends
         return True
 
-    async def use_everywhere(self, use: AssertionUse) -> bool:
+    async def use_everywhere(self, use: MessageUse) -> bool:
         """Whether no other gateway has used what this process has. Raises RefusedError."""
         if self._store is None:
             return True
