@@ -24,7 +24,7 @@ from sqlalchemy.exc import DatabaseError
 from sallyport.core.errors import SallyportError
 
 #: The newest migration; a test compares it with the scripts.
-HEAD: Final = "0018"
+HEAD: Final = "0019"
 FILE: Final = "sallyport.db"
 
 
