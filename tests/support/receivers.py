@@ -1,13 +1,15 @@
-"""Receivers of streams on loopback: syslog over TCP and TLS, and HTTP that can be told to fail."""
+"""Receivers on loopback: syslog over TCP and TLS, HTTP that can be told to fail, and mail."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -115,3 +117,56 @@ class HttpReceiver:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+@contextmanager
+def mail_receiver() -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
+    """Enough of RFC 5321 (asyncio). Port, and envelope with text of every mail."""
+    mails: list[tuple[str, bytes]] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 double ESMTP\r\n")
+        envelope = ""
+        while line := await reader.readline():
+            word = line[:4].upper()
+            if word in (b"MAIL", b"RCPT"):
+                envelope += line.decode()
+            if word == b"DATA":
+                writer.write(b"354 go on\r\n")
+                text = b""
+                while (part := await reader.readline()) not in (b".\r\n", b""):
+                    text += part
+                mails.append((envelope, text))
+            writer.write(b"221 bye\r\n" if word == b"QUIT" else b"250 fine\r\n")
+            await writer.drain()
+            if word == b"QUIT":
+                break
+        writer.close()
+
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    ports: list[int] = []
+
+    async def serve() -> None:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        ports.append(server.sockets[0].getsockname()[1])
+        ready.set()
+        async with server:
+            await server.serve_forever()
+
+    def run() -> None:
+        try:
+            loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            loop.close()
+
+    task = loop.create_task(serve())
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(5)
+        yield ports[0], mails
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join(5)

@@ -12,7 +12,7 @@ import structlog
 
 from sallyport.app.approval_channels import Channels
 from sallyport.app.gateway_store import GatewayStore
-from sallyport.audit.actions import LOCK, ActionLog
+from sallyport.audit.actions import LOCK, RAISE_FINDING, ActionLog
 from sallyport.config import WatchSettings
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
@@ -61,7 +61,7 @@ class _Recorded:
             "done": ", ".join(finding.done),
         }
         self._actions.record(
-            "findings.raise",
+            RAISE_FINDING,
             who,
             "",
             "gateway",

@@ -38,6 +38,8 @@ SETTLE_SECONDS: Final = REFUSED_SECONDS / 4
 LEFT_OUT: Final = "refusals.left-out"
 #: The action by which a recording's key is deleted.
 SHRED: Final = "recordings.shred"
+#: The action by which the gateway records a finding; whose it is did not do it.
+RAISE_FINDING: Final = "findings.raise"
 #: What :mod:`sallyport.store.reindex` makes locks and containments anew from.
 LOCK: Final = "locks.lock"
 RELEASE_LOCK: Final = "locks.release"

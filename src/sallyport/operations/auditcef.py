@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sallyport
 from sallyport.audit import events as ev
+from sallyport.audit.actions import RAISE_FINDING
 from sallyport.audit.display import inert
 from sallyport.operations.auditlog import ACTION, DECISION, END, GAP, LOGIN, AuditEvent, event_data
 
@@ -34,6 +35,8 @@ _VERDICTS: Final = {
     "deny": "Statement refused",
 }
 _LOW, _MIDDLE, _HIGH, _HIGHEST = 1, 3, 6, 8
+#: Of what is unusual about an agent, by how severe it is.
+_FINDINGS: Final = {"low": _MIDDLE, "medium": _HIGH, "high": _HIGHEST}
 
 
 def cef_line(event: AuditEvent) -> str:
@@ -58,6 +61,8 @@ def severity(event: AuditEvent) -> int:
             return _MIDDLE
         case ev.Statement():
             return _MIDDLE if event.complete is not None and event.complete.sqlstate else _LOW
+        case ev.Action(name=name, details=details) if name == RAISE_FINDING:
+            return _FINDINGS.get(dict(details).get("severity", ""), _HIGH)
         case ev.Action(outcome=outcome):
             return _MIDDLE if outcome == ev.DONE else _HIGH
         case ev.Gap():
@@ -85,6 +90,8 @@ def _name(event: AuditEvent) -> str:
         return _VERDICTS.get(event.event.outcome, "Statement")
     if event.kind == LOGIN and isinstance(event.event, ev.Action):
         return _login_name(event.event.outcome)
+    if isinstance(event.event, ev.Action) and event.event.name == RAISE_FINDING:
+        return "Unusual behaviour"
     return _NAMES[event.kind]
 
 

@@ -3,7 +3,8 @@ schema.ocsf.io/1.8.0.
 
 What happens in a session is Datastore Activity (class 6005), with the Security Control profile for
 the verdict; what people do in the console, over REST and in Slack is API Activity (class 6003);
-their sign-ins, and logins that were refused, are Authentication (class 3002).
+their sign-ins, and logins that were refused, are Authentication (class 3002); what is unusual about
+an agent is a Detection Finding (class 2004).
 ``unmapped`` holds what OCSF has no place for, by the names that JSON Lines use. Tests validate
 every kind against the schema.
 """
@@ -16,12 +17,17 @@ from typing import Any, Final
 
 import sallyport
 from sallyport.audit import events as ev
+from sallyport.audit.actions import RAISE_FINDING
 from sallyport.operations.auditcef import endpoint
 from sallyport.operations.auditlog import LOGIN, AuditEvent, event_data
 
 VERSION: Final = "1.8.0"
-_DATASTORE, _API, _AUTHENTICATION = 6005, 6003, 3002
-_CATEGORIES: Final = {3: "Identity & Access Management", 6: "Application Activity"}
+_DATASTORE, _API, _AUTHENTICATION, _FINDING = 6005, 6003, 3002, 2004
+_CATEGORIES: Final = {
+    2: "Findings",
+    3: "Identity & Access Management",
+    6: "Application Activity",
+}
 _QUERY, _OTHER = 4, 99
 #: Activities of Datastore Activity by the first word of a command tag or statement.
 _ACTIVITIES: Final = {
@@ -47,12 +53,15 @@ _CONTROLS: Final = {
 _MASKED: Final = (4, "Modified", 1, "Allowed")
 _SUCCESS, _FAILURE, _UNKNOWN = (1, "Success"), (2, "Failure"), (0, "Unknown")
 _INFORMATIONAL, _LOW, _MEDIUM, _HIGH = (1, "Informational"), (2, "Low"), (3, "Medium"), (4, "High")
+_SEVERITIES: Final = {"low": _LOW, "medium": _MEDIUM, "high": _HIGH}
 
 
 def ocsf_event(event: AuditEvent) -> dict[str, Any]:
     """The event as JSON values."""
     data = event_data(event)
     if isinstance(event.event, ev.Action):
+        if data["action"] == RAISE_FINDING:
+            return _detection_finding(event, data)
         return _authentication(event, data) if event.kind == LOGIN else _api_activity(event, data)
     return _datastore_activity(event, data)
 
@@ -236,6 +245,31 @@ def _api_activity(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
     if data["details"]:
         made["unmapped"] = {"details": data["details"]}
     return made
+
+
+def _detection_finding(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:
+    details = data["details"]
+    actor = _actor(event, data)
+    actor["session"]["uid"] = details["session"]
+    level = _SEVERITIES.get(details["severity"], _MEDIUM)
+    return _base(event, _FINDING, "Detection Finding", (1, "Create"), level) | {
+        "finding_info": {
+            "uid": data["object"],
+            "title": details["detector"],
+            "desc": details["evidence"],
+            "analytic": {"name": details["detector"], "type_id": 2, "type": "Behavioral"},
+        },
+        "status_id": 1,
+        "status": "New",
+        "message": details["evidence"],
+        "evidences": [
+            {
+                "actor": actor,
+                "database": {"name": details["target"], "type_id": 1, "type": "Relational"},
+            }
+        ],
+        "unmapped": {"details": {name: details[name] for name in ("statements", "done")}},
+    }
 
 
 def _authentication(event: AuditEvent, data: dict[str, Any]) -> dict[str, Any]:

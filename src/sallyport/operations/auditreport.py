@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sallyport.audit import events as ev
+from sallyport.audit.actions import RAISE_FINDING
 from sallyport.audit.ports import one_line
 from sallyport.audit.refusedlogins import REPEATED
 from sallyport.audit.verify import Verification
@@ -23,8 +24,6 @@ from sallyport.watch.finding import Finding
 MOST: Final = 500
 _TEXT: Final = 300
 _HOUR, _DAY = 3600, 86400
-#: The action by which the gateway records a finding.
-_RAISED: Final = "findings.raise"
 #: Kinds of refused logins that are told apart: anybody can make more.
 _MOST_LOGINS: Final = 20 * MOST
 #: A plot has so many columns at least, where the period has.
@@ -274,7 +273,7 @@ class Gathering:
             return
         if event.kind == DECISION or action.name.rpartition(".")[2] in ("list", "read", "replay"):
             return  # decisions stand with their approvals; looking on is no change
-        if action.name == _RAISED:
+        if action.name == RAISE_FINDING:
             return  # it stands with the findings; whose it is did not do it
         if len(self._report.actions) >= MOST:
             self._report.left_out["actions"] += 1
