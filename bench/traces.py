@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from math import pi, sin
 from typing import Final
 
+from sallyport.watch.intake import Observation
 from sallyport.watch.shapes import Shape, fingerprint
-from sallyport.watch.watcher import Observation
 
 DAY: Final = 86400.0
 HOUR: Final = 3600.0

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sallyport.watch.baseline import DAY, Learning, hour_of_week
-from sallyport.watch.watcher import Observation
+from sallyport.watch.intake import Observation
 from sallyport.web.pages.findings import _agent_values
 from sallyport.web.pages.rendering import environment
 from sallyport.web.pages.sessions import time_of

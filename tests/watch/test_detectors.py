@@ -14,9 +14,10 @@ from sallyport.config.model import Detector
 from sallyport.watch.baseline import DAY, Learning, hour_of_week
 from sallyport.watch.detectors import DETECTORS
 from sallyport.watch.finding import AgentKey, Finding, Severity
+from sallyport.watch.intake import Batch, Observation
 from sallyport.watch.merging import LessonBatch, merged
 from sallyport.watch.shapes import Shape
-from sallyport.watch.watcher import MAX_AN_HOUR, Batch, Observation, Watcher
+from sallyport.watch.watcher import MAX_AN_HOUR, Watcher
 
 KEY = AgentKey("https://idp", "claude-ci", "", "claude-ci", "shop")
 MONDAY = 1_767_571_200.0 + 9 * 3600.0

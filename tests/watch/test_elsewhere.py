@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sallyport.watch.finding import Finding
-from sallyport.watch.watcher import Observation
+from sallyport.watch.intake import Observation
 from tests.watch.test_detectors import ITEMS, KEY, World, often
 
 

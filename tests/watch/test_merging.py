@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sallyport.store.watching import SqlBaselineStore
 from sallyport.store.writer import Writer
 from sallyport.watch.baseline import DAY, Baseline, Learning, Lesson
+from sallyport.watch.intake import Batch, Observation
 from sallyport.watch.merging import LessonBatch, decoded, merged
-from sallyport.watch.watcher import Batch, Observation, Watcher
+from sallyport.watch.watcher import Watcher
 from tests.store.conftest import engine, store
 from tests.watch.test_detectors import ITEMS, KEY, MONDAY, ORDERS, shape
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sallyport.watch.finding import Severity
+from sallyport.watch.intake import Observation
 from sallyport.watch.recent import block_of
-from sallyport.watch.watcher import Observation
 from tests.watch.test_detectors import ORDERS, often
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sallyport.watch import detectors, thresholds
 from sallyport.watch.detectors import DETECTORS
-from sallyport.watch.recent import Day, Episode, Use
+from sallyport.watch.recent import Day, Episode
 from sallyport.watch.shapes import Shape
 from sallyport.watch.thresholds import LEAST
 
@@ -28,8 +28,12 @@ def test_every_peak_has_a_least_value() -> None:
     third = Shape("f3", "select", "select public.t", ("public.t",), masked=("public.t.c",))
     episode, day = Episode(0.0), Day(0)
     for shape in (total, by_person, third):
-        episode.uses[shape.fingerprint] = Use(shape, count=20, rows=9000, largest=9000)
-    episode.totals = 2
+        use = episode.use(shape)
+        assert use is not None
+        use.count = 20
+        episode.count_result(use, 9000)
+        if use.differs:
+            episode.count_difference(use, 20)
     episode.rows_of["public.t"] = day.rows_of["public.t"] = 9000
     kinds = {name.partition(" ")[0] for name, _ in (*episode.peaks(), *day.peaks())}
     assert kinds == set(LEAST)
@@ -42,6 +46,7 @@ def test_every_peak_has_a_least_value() -> None:
         ("volume", f"max({thresholds.DAY_ROWS:.0f}, 4 p of days)"),
         ("paging", f"n ≥ {thresholds.PAGES} and"),
         ("search", f"n ≥ {thresholds.SEARCHES} and"),
+        ("new-statement", f"n ≥ {thresholds.FORMS} and"),
         ("enumeration", f"n ≥ {thresholds.RELATIONS} and"),
         ("enumeration", f"n ≥ {thresholds.RELATIONS_EVER} "),
         ("differencing", f"n ≥ {thresholds.DIFFERENCES} and"),

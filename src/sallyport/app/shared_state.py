@@ -39,7 +39,7 @@ from sallyport.store.owners import BEAT, SqlOwners
 from sallyport.store.publishedpolicies import SqlPublishedPolicies
 from sallyport.store.sharedcounts import EVERY, SqlSharedCounts
 from sallyport.watch.finding import AgentKey, Finding
-from sallyport.watch.watcher import Batch
+from sallyport.watch.intake import Batch
 from sallyport.workers.frames import CREW
 from sallyport.workers.link import LAST_REPORT, REPORT
 

@@ -13,7 +13,7 @@ from sallyport.server.peers import PeerState
 from sallyport.server.tls import TlsLayer
 from sallyport.session.held import WatchHold
 from sallyport.session.machine import Session
-from sallyport.watch.watcher import Observation
+from sallyport.watch.intake import Observation
 
 
 class ClientPort(Protocol):

@@ -16,8 +16,8 @@ from sallyport.session.machine import Session
 from sallyport.session.server.results import row_verdict
 from sallyport.session.states import ClientState
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
+from sallyport.watch.intake import Observation
 from sallyport.watch.shapes import Shape, refused_shape, shape_of
-from sallyport.watch.watcher import Observation
 
 _PROGRAM: Final = re.compile(r"[A-Za-z][A-Za-z ._-]{0,39}")
 

@@ -22,8 +22,9 @@ from sallyport.core.errors import refuse
 from sallyport.server.ports import HostedSession
 from sallyport.session.held import WatchHold
 from sallyport.watch.finding import AgentKey, Finding, agent_key
+from sallyport.watch.intake import Batch
 from sallyport.watch.ports import FindingSink, FindingStore
-from sallyport.watch.watcher import AgentSummary, Batch, Watcher
+from sallyport.watch.watcher import AgentSummary, Watcher
 
 log = structlog.get_logger("sallyport.watch")
 

@@ -2,7 +2,8 @@
 formula in its docstring (docs/watching.md repeats them), and its evidence is one line.
 
 ``n`` is a number of the present episode (ten minutes), ``p`` the largest of the last five weeks.
-They are asked only once the learning period is over; the caller leaves out what was told already.
+They are asked after every batch, once the learning period is over, and look again only at what that
+changed (:class:`~sallyport.watch.recent.Changes`); the caller leaves out what was told already.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Final
 from sallyport.core.errors import UNKNOWN_NAMES
 from sallyport.watch.baseline import DAY, Baseline, hour_of_week
 from sallyport.watch.finding import Severity
-from sallyport.watch.recent import MIX, Episode, Recent, Use
+from sallyport.watch.recent import MIX, Cause, Episode, Recent, Use
 from sallyport.watch.thresholds import (
     DAY_ROWS,
     DIFFERENCES,
+    FORMS,
     MASKED,
     NETWORKS,
     PAGES,
@@ -33,15 +35,12 @@ from sallyport.watch.thresholds import (
 _WRITES: Final = frozenset({"insert", "update", "delete", "merge", "truncate", "copy_in"})
 #: Refusals of names that do not exist, or that nothing allows.
 _NAMELESS: Final = UNKNOWN_NAMES | {"SP1001", "SP1104"}
-#: Of two mixes, the part they have in common above which their distance cannot exceed 0.7: the
-#: divergence is at most 1 minus that part (Lin 1991).
-_NEAR: Final = 1.0 - 0.7 * 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """What a detector says. about: one thing is told once. peak: name of the baseline's peak that
-    it concerns.
+    it concerns; size: how much that is at present.
     """
 
     detector: str
@@ -51,6 +50,7 @@ class Sighting:
     first: int = 0
     last: int = 0
     peak: str = ""
+    size: float = 0.0
 
 
 Detector = Callable[[Baseline, Recent, float], Iterator[Sighting]]
@@ -71,11 +71,17 @@ def new_relation(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sig
 
 
 def new_statement(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
-    """A fingerprint that was never seen; new ones are below 0.1 % of its statements."""
-    new = recent.episode.new_fingerprints
-    if not new or baseline.novelty() > 0.001:
+    """A fingerprint that was never seen, where new ones are below 0.1 % of its statements: it uses
+    a column that was not used before (a new relation is told as such), or of the fingerprints of
+    the episode, three and more than half are new.
+    """
+    episode = recent.episode
+    new, columns = episode.new_fingerprints, episode.new_columns
+    is_most = len(new) >= FORMS and 2 * len(new) > len(episode.uses)
+    if not (columns or is_most) or baseline.novelty() > 0.001:
         return
     text = f"ran {_count(len(new), 'statement')} of a form that it never ran before: {_some(new)}"
+    text += f"; it never used {_some(columns)}" if columns else ""
     yield _sighting("new-statement", "", Severity.LOW, text, recent.episode)
 
 
@@ -83,13 +89,17 @@ def drift(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Jensen-Shannon distance of the latest 16 statements' mix from the baseline's, by kind and
     relations: above 0.7, and above its own mean by 5 standard deviations.
     """
-    if recent.mix.total < MIX or baseline.drift.count == 0:
+    mix, labels = recent.mix, baseline.labels
+    if mix.total < MIX or baseline.drift.count == 0:
         return
-    shares, usual = recent.mix.shares(), baseline.labels
-    if sum([min(share, usual.share(label)) for label, share in shares.items()]) >= _NEAR:
-        return
+    usual, scale = labels.weights, mix.total / (labels.total or 1.0)
+    common = [min(count, usual.get(label, 0.0) * scale) for label, count in mix.counts.items()]
+    bound = max(0.7, baseline.drift.bound())
+    if sum(common) >= (1.0 - bound * bound) * mix.total:
+        return  # the divergence is at most 1 minus what they have in common (Lin 1991)
+    shares = mix.shares()
     distance = mix_distance(shares, baseline)
-    if distance <= max(0.7, baseline.drift.bound()):
+    if distance <= bound:
         return
     moved = sorted(shares, key=lambda label: baseline.labels.share(label) - shares[label])[:3]
     text = "does other work than before: " + ", ".join(
@@ -119,7 +129,7 @@ def enumeration(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sigh
     episode = recent.episode
     if len(episode.new_relations) + len(episode.refusals) < RELATIONS:
         return
-    unseen = sorted(episode.relations() - _relations(baseline))
+    unseen = sorted(episode.relations - _relations(baseline))
     refused = sum(1 for use in episode.refusals.values() if use.code in _NAMELESS)
     count = max(len(unseen), refused)
     usual = baseline.peak("relations", now)
@@ -135,53 +145,50 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     result of a form that is new: n > max(1000, p of results), or 2 p where new forms are above 2 %.
     """
     episode = recent.episode
-    if episode.rows + sum(episode.running.values()) <= ROWS:
+    running = episode.running
+    if episode.rows + sum(running.values()) <= ROWS:
         return
-    largest = episode.results(new_only=True)
-    if episode.is_running_new:
-        largest |= episode.running
     factor = 1.0 if baseline.novelty() < 0.02 else 2.0
-    for relation, rows in largest.items():
-        usual = baseline.peak(f"result {relation}", now)
-        if rows > max(ROWS, factor * usual):
+    for relation in recent.changes.relations | running.keys():
+        passing = running.get(relation, 0)
+        rows = max(episode.new_results.get(relation, 0), passing if episode.is_running_new else 0)
+        if rows > ROWS and rows > factor * (usual := baseline.peak(f"result {relation}", now)):
+            peak = f"result {relation}"
             text = (
                 f"read {rows:,} rows of {relation} by one statement of a new form; "
                 f"{_usual(usual, 'its largest result in five weeks was')}"
             )
-            yield _sighting("bulk", relation, Severity.HIGH, text, episode, f"result {relation}")
-    for relation in episode.rows_of.keys() | episode.running.keys():
-        rows = episode.rows_of.get(relation, 0) + episode.running.get(relation, 0)
-        usual = baseline.peak(f"rows {relation}", now)
-        if rows > max(ROWS, 5.0 * usual):
+            yield _sighting("bulk", relation, Severity.HIGH, text, episode, peak, rows)
+        rows = episode.rows_of.get(relation, 0) + passing
+        if rows > ROWS and rows > 5.0 * (usual := baseline.peak(f"rows {relation}", now)):
+            peak = f"rows {relation}"
             text = (
                 f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; "
                 f"{_usual(usual, 'its largest in five weeks was')}"
             )
-            yield _sighting("bulk", relation, Severity.HIGH, text, episode, f"rows {relation}")
+            yield _sighting("bulk", relation, Severity.HIGH, text, episode, peak, rows)
 
 
 def volume(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Rows read of one relation since midnight UTC: n > max(5000, 4 p of days)."""
     if recent.day.rows <= DAY_ROWS:
         return
-    for relation, rows in recent.day.rows_of.items():
-        usual = baseline.peak(f"day {relation}", now)
-        if rows > max(DAY_ROWS, 4.0 * usual):
+    for relation in recent.changes.relations:
+        rows = recent.day.rows_of.get(relation, 0)
+        if rows > DAY_ROWS and rows > 4.0 * (usual := baseline.peak(f"day {relation}", now)):
             text = (
                 f"read {rows:,} rows of {relation} today; "
                 f"{_usual(usual, 'its largest day in five weeks was')}"
             )
             peak = f"day {relation}"
-            yield _sighting("volume", relation, Severity.MEDIUM, text, recent.episode, peak)
+            yield _sighting("volume", relation, Severity.MEDIUM, text, recent.episode, peak, rows)
 
 
 def paging(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """One statement with LIMIT, OFFSET or FETCH, run with other values each time: n >= 10 and
     n > 3 p runs, nine of ten results as large as the largest, of at least 10 rows.
     """
-    if recent.episode.statements < PAGES:
-        return
-    for use in recent.episode.uses.values():
+    for use in recent.changes.uses.values():
         if not use.shape.pages or use.count < PAGES:
             continue
         runs = f"runs {use.shape.fingerprint}"
@@ -203,9 +210,7 @@ def search(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
     """One statement that compares by order or pattern, run with other values each time: n >= 15
     and n > 3 p runs, two rows each at most.
     """
-    if recent.episode.statements < SEARCHES:
-        return
-    for use in recent.episode.uses.values():
+    for use in recent.changes.uses.values():
         if not use.shape.searches or use.count < SEARCHES:
             continue
         runs = f"runs {use.shape.fingerprint}"
@@ -241,11 +246,12 @@ def refusals(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sightin
 def probing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Different statements that were refused with one code on the same relations: n >= 5."""
     variants: dict[tuple[str, tuple[str, ...]], list[Use]] = {}
-    refused = recent.episode.refusals
+    refused, latest = recent.episode.refusals, recent.changes.refusals
     if len(refused) < 5:
         return
+    touched = {(use.code, use.shape.relations) for use in latest.values()}
     for use in refused.values():
-        if use.shape.relations:
+        if use.shape.relations and (use.code, use.shape.relations) in touched:
             variants.setdefault((use.code, use.shape.relations), []).append(use)
     for (code, _), uses in variants.items():
         if len(uses) >= 5:
@@ -263,7 +269,9 @@ def masked(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
     """Different statements that ask for one masked column: n >= 6 and n > 3 p."""
     if len(recent.episode.uses) < MASKED:
         return
-    for column, count in recent.episode.masked_shapes().items():
+    columns = {column for use in recent.changes.uses.values() for column in use.shape.masked}
+    for column in columns:
+        count = recent.episode.masked[column]
         usual = baseline.peak(f"masked {column}", now)
         if count >= MASKED and count > 3.0 * usual:
             text = (
@@ -271,7 +279,7 @@ def masked(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
                 f"{_minutes(recent.episode, now)}; {_usual(usual, 'at most so far:')}"
             )
             peak = f"masked {column}"
-            yield _sighting("masked", column, Severity.MEDIUM, text, recent.episode, peak)
+            yield _sighting("masked", column, Severity.MEDIUM, text, recent.episode, peak, count)
 
 
 def credentials(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
@@ -290,7 +298,7 @@ def stuck(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     episode = recent.episode
     if episode.failed + episode.refused < 10:
         return
-    for use in (*episode.uses.values(), *episode.refusals.values()):
+    for use in (*recent.changes.uses.values(), *recent.changes.refusals.values()):
         failed = use.count if use.code else use.failed
         if failed >= 10 and failed >= 0.9 * use.count and use.repeats >= 0.8 * use.count:
             word = f"refused ({use.code})" if use.code else "failed"
@@ -305,7 +313,8 @@ def off_hours(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighti
     """An hour of the week that with its two neighbours holds below 0.1 % of its episodes, and the
     same hours of all days below 1 %; after 14 days with statements.
     """
-    if baseline.active_days < 14 or recent.episode.statements < 3:
+    is_asked = recent.changes.statements < 3 <= recent.episode.statements  # once an episode
+    if baseline.active_days < 14 or not is_asked:
         return
     hour = hour_of_week(recent.episode.started)
     near = [(hour + step) % 168 for step in (-1, 0, 1)]
@@ -331,26 +340,25 @@ def networks(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sightin
         if count >= minimum and count > 2.0 * usual:
             largest = _usual(usual, "at most so far:")
             text = f"uses {count} {name} within {_minutes(episode, now)}; {largest}"
-            yield _sighting("networks", name, Severity.MEDIUM, text, episode, name)
+            yield _sighting("networks", name, Severity.MEDIUM, text, episode, name, count)
 
 
 def differencing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Totals of groups that differ from another total's group in one condition that tells persons
     apart (a masked or personal column, or all but one primary key): n >= 5 and n > 3 p.
     """
-    if recent.episode.totals < 2:
-        return
-    for relation, (count, use) in recent.episode.differences().items():
+    for relation, (count, use) in recent.episode.differences.items():
+        if count < DIFFERENCES or use.shape.fingerprint not in recent.changes.uses:
+            continue
         peak = f"differences {relation}"
         usual = baseline.peak(peak, now)
-        if count >= DIFFERENCES and count > 3.0 * usual:
+        if count > 3.0 * usual:
             text = (
                 f"took {count} totals of {relation} over groups that differ in one condition on a "
                 f"person in {_minutes(recent.episode, now)}; {_usual(usual, 'most so far:')}"
             )
-            yield Sighting(
-                "differencing", relation, Severity.MEDIUM, text, use.first, use.last, peak
-            )
+            medium, first, last = Severity.MEDIUM, use.first, use.last
+            yield Sighting("differencing", relation, medium, text, first, last, peak, count)
 
 
 def origin(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
@@ -386,7 +394,8 @@ def long_session(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sig
     if longest > 4.0 * usual:
         text = f"works in a session of {longest / 3600.0:.1f} hours; "
         text += f"its longest in five weeks was {usual / 3600.0:.1f}"
-        yield _sighting("session-length", "", Severity.LOW, text, recent.episode, "session")
+        low, peak = Severity.LOW, "session"
+        yield _sighting("session-length", "", low, text, recent.episode, peak, longest)
 
 
 #: Every detector by its name, the most telling first.
@@ -410,6 +419,24 @@ DETECTORS: Final[dict[str, Detector]] = {
     "session-length": long_session,
     "stuck": stuck,
 }
+#: After batches that had what the detectors ask; the others: after every batch.
+CAUSES: Final[dict[str, frozenset[Cause]]] = {
+    "bulk": frozenset({"rows"}),
+    "probing": frozenset({"refused"}),
+    "enumeration": frozenset({"new", "refused"}),
+    "credentials": frozenset({"new"}),
+    "paging": frozenset({"often"}),
+    "search": frozenset({"often"}),
+    "volume": frozenset({"rows"}),
+    "refusals": frozenset({"refused"}),
+    "differencing": frozenset({"differs"}),
+    "masked": frozenset({"masked"}),
+    "drift": frozenset({"ran"}),
+    "origin": frozenset({"new"}),
+    "new-relation": frozenset({"new"}),
+    "new-statement": frozenset({"new"}),
+    "stuck": frozenset({"failed"}),
+}
 #: What these tell is learned when the episode is over, whatever people say.
 LEARNED: Final = frozenset({"new-relation", "new-statement", "credentials", "origin"})
 #: What these tell has a size: one that is expected is the largest so far.
@@ -431,18 +458,23 @@ def _varies(use: Use) -> bool:
 
 
 def _sighting(
-    detector: str, about: str, severity: Severity, text: str, episode: Episode, peak: str = ""
+    detector: str,
+    about: str,
+    severity: Severity,
+    text: str,
+    episode: Episode,
+    peak: str = "",
+    size: float = 0.0,
 ) -> Sighting:
-    uses = (*episode.uses.values(), *episode.refusals.values())
     running = episode.running_number if episode.running else 0
-    first = min((use.first for use in uses), default=running)
-    last = max((use.last for use in uses), default=0)
-    last = max(last, running)
-    return Sighting(detector, about, severity, text, first, last, peak)
+    first = episode.first if episode.first >= 0 else running
+    last = max(episode.last, running)
+    return Sighting(detector, about, severity, text, first, last, peak, size)
 
 
 def _of_use(detector: str, use: Use, severity: Severity, text: str, peak: str = "") -> Sighting:
-    return Sighting(detector, use.shape.label, severity, text, use.first, use.last, peak)
+    first, last, size = use.first, use.last, use.count if peak else 0
+    return Sighting(detector, use.shape.label, severity, text, first, last, peak, size)
 
 
 def _some(names: Iterable[str], limit: int = 5) -> str:

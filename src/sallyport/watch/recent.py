@@ -1,5 +1,6 @@
-"""What an agent does at present, not learned yet: an episode of ten minutes, the day, and the mix
-of its latest statements.
+"""What an agent does at present, not learned yet: an episode of ten minutes, the day, the mix of
+its latest statements, and what its latest batch changed. Sums are kept as statements come in, so
+that a batch costs what is in it, however long the episode is.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from sallyport.watch.shapes import Shape
 
@@ -15,6 +16,9 @@ from sallyport.watch.shapes import Shape
 EPISODE: Final = 600.0
 #: Statements whose mix is compared.
 MIX: Final = 16
+#: What a batch may have had: rows; statements that ran; those that compare or page and run often;
+#: masked columns; totals that differ; failures and refusals; what the baseline did not have.
+Cause = Literal["rows", "ran", "often", "masked", "differs", "failed", "refused", "new"]
 #: Bounds of one episode and one day.
 _MAX_USES: Final = 256
 _MAX_RELATIONS: Final = 64
@@ -39,6 +43,7 @@ class Use:
     """How one shape was used. most: rows of its largest result. repeats: how often text and bind
     values were those of the time before. code: why it was refused; "" when it was not.
     variant: hash of the latest text of what was refused. is_new: the baseline did not have it.
+    differs: a total, see :meth:`Episode.differences`.
     """
 
     shape: Shape
@@ -52,6 +57,21 @@ class Use:
     code: str = ""
     variant: int = 0
     is_new: bool = False
+    differs: bool = False
+
+
+@dataclass(slots=True)
+class Changes:
+    """What the latest batch changed: the rest was compared when it came. statements: of the episode
+    before. uses: by fingerprint. refusals: likewise, by code and fingerprint. relations: of which
+    rows were read. causes: for which detectors look again.
+    """
+
+    statements: int = 0
+    uses: dict[str, Use] = field(default_factory=dict)
+    refusals: dict[str, Use] = field(default_factory=dict)
+    relations: set[str] = field(default_factory=set)
+    causes: set[Cause] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -60,9 +80,15 @@ class Episode:
     results that are still passing, by relation, and whether of a statement that is new, and its
     number; they are counted again when they have passed.
     new_...: what the baseline did not have when it came: actions on relations, labels of
-    statements, columns that look like credentials, networks, blocks of networks and programs.
-    totals: different statements that aggregate one group. longest: seconds since the login of its
-    oldest session.
+    statements, columns of relations that it had, columns that look like credentials, networks,
+    blocks of networks and programs.
+    relations: those that statements touched, refused ones included. results: rows of the largest
+    result by relation, where that is large; new_results: of statements that are new. masked: how
+    many different statements asked for each masked column. differences: by the relations of the
+    statements, how many totals there are of groups that differ from another total's group in one
+    condition that tells persons apart, each with other values; and the latest of them. totals: by
+    all relations. longest: seconds since the login of its oldest session. first, last: numbers of
+    statements in their sessions; -1 before there are any. origins: networks with programs.
     """
 
     started: float
@@ -81,20 +107,33 @@ class Episode:
     running_number: int = 0
     new_relations: list[str] = field(default_factory=list)
     new_fingerprints: list[str] = field(default_factory=list)
+    new_columns: list[str] = field(default_factory=list)
     new_credentials: list[str] = field(default_factory=list)
     new_networks: list[str] = field(default_factory=list)
     new_blocks: list[str] = field(default_factory=list)
     new_programs: list[str] = field(default_factory=list)
     programs: set[str] = field(default_factory=set)
-    totals: int = 0
+    origins: set[tuple[str, str]] = field(default_factory=set)
+    relations: set[str] = field(default_factory=set)
+    results: dict[str, int] = field(default_factory=dict)
+    new_results: dict[str, int] = field(default_factory=dict)
+    masked: dict[str, int] = field(default_factory=dict)
+    differences: dict[str, tuple[int, Use]] = field(default_factory=dict)
+    totals: dict[tuple[str, ...], list[Use]] = field(default_factory=dict)
     longest: float = 0.0
+    first: int = -1
+    last: int = -1
 
     def use(self, shape: Shape) -> Use | None:
         """The counters of a shape; None when there are too many of them."""
         use = self.uses.get(shape.fingerprint)
         if use is None and len(self.uses) < _MAX_USES:
             use = self.uses[shape.fingerprint] = Use(shape)
-            self.totals += shape.aggregates
+            self.relations.update(shape.relations)
+            for column in shape.masked:
+                self.masked[column] = self.masked.get(column, 0) + 1
+            if shape.aggregates:
+                self._compare_total(use)
         return use
 
     def refusal(self, code: str, shape: Shape) -> Use | None:
@@ -103,87 +142,85 @@ class Episode:
         use = self.refusals.get(key)
         if use is None and len(self.refusals) < _MAX_REFUSALS:
             use = self.refusals[key] = Use(shape, code=code)
+            self.relations.update(shape.relations)
         return use
 
-    def relations(self) -> set[str]:
-        """Relations that statements touched, those that were refused included."""
-        uses = (*self.uses.values(), *self.refusals.values())
-        return {relation for use in uses for relation in use.shape.relations}
+    def count_result(self, use: Use, rows: int) -> None:
+        """rows: of the largest one of a batch."""
+        use.largest = max(use.largest, rows)
+        if rows >= _LARGE:
+            for relation in use.shape.relations:
+                self.results[relation] = max(rows, self.results.get(relation, 0))
+                if use.is_new:
+                    self.new_results[relation] = max(rows, self.new_results.get(relation, 0))
 
-    def saw(self, session: str, network: str, program: str, age: float) -> None:
-        """Somebody is connected: from where, by what, since how many seconds. Bounded."""
+    def count_difference(self, use: Use, count: int) -> None:
+        """count: runs of a total that differs, with other values each time."""
+        name = ", ".join(use.shape.relations[:2])
+        before = self.differences[name][0] if name in self.differences else 0
+        self.differences[name] = before + count, use
+
+    def number(self, first: int, last: int) -> None:
+        """Statements of these numbers came in."""
+        if first < self.first or self.first < 0:
+            self.first = first
+        self.last = max(self.last, last)
+
+    def _compare_total(self, use: Use) -> None:
+        """With those of the same relations, either way."""
+        totals = self.totals.setdefault(use.shape.relations, [])
+        for total in totals:
+            if not use.differs and _differs_by_person(use.shape, total.shape):
+                use.differs = True
+            if not total.differs and _differs_by_person(total.shape, use.shape):
+                total.differs = True
+                self.count_difference(total, total.count - total.repeats)
+        totals.append(use)
+
+    def saw(self, session: str, network: str, program: str, age: float) -> bool:
+        """Somebody is connected: from where, by what, since how many seconds. Bounded. False: from
+        there, by that, is nothing new in this episode.
+        """
         if len(self.sessions) < _MAX_NAMES:
             self.sessions.add(session)
+        if age > self.longest:
+            self.longest = age
+        if (network, program) in self.origins:
+            return False
+        if len(self.origins) < _MAX_NAMES:
+            self.origins.add((network, program))
         if network and len(self.networks) < _MAX_NAMES:
             self.networks.add(network)
         if program and len(self.programs) < _MAX_NAMES:
             self.programs.add(program)
-        if age > self.longest:
-            self.longest = age
+        return True
 
     def peaks(self) -> Iterator[tuple[str, float]]:
         """What baselines keep the largest values of, by name."""
-        yield "relations", len(self.relations())
+        yield "relations", len(self.relations)
         yield "sessions", len(self.sessions)
         yield "networks", len(self.networks)
         for relation, rows in self.rows_of.items():
             yield f"rows {relation}", rows
-        for relation, rows in self.results().items():
+        for relation, rows in self.results.items():
             yield f"result {relation}", rows
         for use in self.uses.values():
             if use.count > 3 and (use.shape.pages or use.shape.searches):
                 yield f"runs {use.shape.fingerprint}", use.count
-        for column, count in self.masked_shapes().items():
+        for column, count in self.masked.items():
             if count > 2:
                 yield f"masked {column}", count
-        for relation, (count, _) in self.differences().items():
+        for relation, (count, _) in self.differences.items():
             yield f"differences {relation}", count
         yield "session", self.longest
-
-    def results(self, *, new_only: bool = False) -> dict[str, int]:
-        """Rows of the largest result by relation, where that is large. new_only: of statements
-        that are new.
-        """
-        largest: dict[str, int] = {}
-        for use in self.uses.values():
-            if use.largest >= _LARGE and (use.is_new or not new_only):
-                for relation in use.shape.relations:
-                    largest[relation] = max(use.largest, largest.get(relation, 0))
-        return largest
-
-    def differences(self) -> dict[str, tuple[int, Use]]:
-        """By the relations of the statements, how many totals there are of groups that differ from
-        another total's group in one condition that tells persons apart, each with other values;
-        and the latest of them.
-        """
-        if self.totals < 2:
-            return {}
-        groups: dict[tuple[str, ...], list[Use]] = {}
-        for use in self.uses.values():
-            if use.shape.aggregates:
-                groups.setdefault(use.shape.relations, []).append(use)
-        counts: dict[str, tuple[int, Use]] = {}
-        for relations, uses in groups.items():
-            name = ", ".join(relations[:2])
-            for use in uses:
-                if any(_differs_by_person(use.shape, base.shape) for base in uses):
-                    count = counts[name][0] if name in counts else 0
-                    counts[name] = count + use.count - use.repeats, use
-        return counts
-
-    def masked_shapes(self) -> dict[str, int]:
-        """How many different statements asked for each masked column."""
-        counts: dict[str, int] = {}
-        for use in self.uses.values():
-            for column in use.shape.masked:
-                counts[column] = counts.get(column, 0) + 1
-        return counts
 
 
 def _differs_by_person(shape: Shape, base: Shape) -> bool:
     """Whether a condition that tells persons apart is all that makes the shape's group another
     one than the base's; the base may have another such condition in its place.
     """
+    if not shape.singling:
+        return False
     added, gone = shape.conditions - base.conditions, base.conditions - shape.conditions
     return len(added) == 1 and added <= shape.singling and len(gone) <= 1 and gone <= base.singling
 
@@ -223,11 +260,12 @@ class Day:
 
 @dataclass(slots=True)
 class Mix:
-    """Labels of the latest statements, and how many came since their distance was last learned, up
-    to as many as there is room for.
+    """Labels of the latest statements, how many there are of each, and how many came since their
+    distance was last learned, up to as many as there is room for.
     """
 
     labels: deque[tuple[str, int]] = field(default_factory=deque)
+    counts: dict[str, int] = field(default_factory=dict)
     total: int = 0
     fresh: int = 0
 
@@ -242,22 +280,23 @@ class Mix:
             room -= count
             if room <= 0:
                 break
-        kept.reverse()
-        mine, total = self.labels, self.total
-        for entry in kept:
-            mine.append(entry)
-            total += entry[1]
-        while total - mine[0][1] >= MIX:
-            total -= mine.popleft()[1]
-        self.fresh += sum([count for _, count in kept])
-        self.total = total
+        mine, counts = self.labels, self.counts
+        for label, count in reversed(kept):
+            mine.append((label, count))
+            counts[label] = counts.get(label, 0) + count
+            self.total += count
+            self.fresh += count
+        while self.total - mine[0][1] >= MIX:
+            label, count = mine.popleft()
+            self.total -= count
+            if counts[label] > count:
+                counts[label] -= count
+            else:
+                del counts[label]
 
     def shares(self) -> dict[str, float]:
         """Of the latest statements, by label."""
-        shares: dict[str, float] = {}
-        for label, count in self.labels:
-            shares[label] = shares.get(label, 0.0) + count / self.total
-        return shares
+        return {label: count / self.total for label, count in self.counts.items()}
 
 
 @dataclass(slots=True)
@@ -267,3 +306,4 @@ class Recent:
     episode: Episode
     day: Day
     mix: Mix = field(default_factory=Mix)
+    changes: Changes = field(default_factory=Changes)

@@ -17,6 +17,8 @@ SEARCHES: Final = 15
 MASKED: Final = 6
 #: Totals of groups that differ in one condition on a person.
 DIFFERENCES: Final = 5
+#: Statements of forms that are new, where most of an episode's are.
+FORMS: Final = 3
 #: Networks and sessions of an episode.
 NETWORKS: Final = 3
 SESSIONS: Final = 10

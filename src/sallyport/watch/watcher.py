@@ -2,17 +2,15 @@
 
 For one thread. :meth:`Watcher.observe` is given batches; it keeps a baseline and the present of
 each agent, asks the detectors, and gives findings. Agents that have been quiet for an hour are
-saved and let go; their baselines are loaded again when they come back.
+saved and let go; their baselines are loaded again when they come back, and their day goes on.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from sallyport.core.ids import new_id
 from sallyport.watch.baseline import (
@@ -25,11 +23,28 @@ from sallyport.watch.baseline import (
     lesson_of_day,
     new_baseline,
 )
-from sallyport.watch.detectors import DETECTORS, LEARNED, MEASURED, QUIET, Sighting, mix_distance
+from sallyport.watch.detectors import (
+    CAUSES,
+    DETECTORS,
+    LEARNED,
+    MEASURED,
+    QUIET,
+    Detector,
+    Sighting,
+    mix_distance,
+)
 from sallyport.watch.finding import LONGEST, AgentKey, Finding, Severity
+from sallyport.watch.intake import Batch, take
 from sallyport.watch.merging import LessonBatch, decoded
-from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent, add_rows, block_of
-from sallyport.watch.shapes import Shape
+from sallyport.watch.recent import (
+    EPISODE,
+    MIX,
+    Cause,
+    Changes,
+    Day,
+    Episode,
+    Recent,
+)
 
 #: Seconds between two writes of a baseline that changed, and until one that is quiet is let go.
 SAVE: Final = 300.0
@@ -37,47 +52,13 @@ _IDLE: Final = 3600.0
 #: Findings about one agent within an hour.
 MAX_AN_HOUR: Final = 20
 _HOUR: Final = 3600.0
-#: Things told about one agent that are remembered, and new names of one episode.
+#: Things told about one agent that are remembered.
 _MAX_TOLD: Final = 256
-_MAX_NEW: Final = 32
 #: Lessons and batches of one agent that are kept while the store does not take them.
 _MAX_LESSONS: Final = 32
 _MAX_SENT: Final = 8
 #: Statements after which distances of mixes are learned.
 _MIX_AFTER: Final = 100
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """Statements of one shape in one session. most: rows of the largest result. repeats: how many
-    were the same as the one before. first, last: numbers in the session. code: why they were
-    refused; "" when they ran. variant: a hash of what was refused.
-    """
-
-    shape: Shape
-    count: int
-    rows: int = 0
-    size: int = 0
-    largest: int = 0
-    failed: int = 0
-    repeats: int = 0
-    first: int = 0
-    last: int = 0
-    code: str = ""
-    variant: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one session did since the last one. network: of its client. running: rows so far of a
-    result that is passing. program: what its client calls itself. age: seconds since its login.
-    """
-
-    session: str
-    network: str
-    observations: Sequence[Observation]
-    running: Observation | None = None
-    program: str = ""
-    age: float = 0.0
 
 
 @dataclass(slots=True)
@@ -105,6 +86,19 @@ class Agent:
         if not self.lessons or not self.lessons[-1].take(lesson):
             self.lessons.append(lesson)
             del self.lessons[:-_MAX_LESSONS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Today:
+    """What is kept of an agent that was let go, until the day is over. whose: the baseline, see
+    :class:`~sallyport.watch.merging.LessonBatch`. is_free: see :class:`Lesson`.
+    """
+
+    day: Day
+    told: dict[tuple[str, str], float]
+    unusual: set[str]
+    whose: tuple[float, float, float]
+    is_free: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +130,25 @@ class Watcher:
     ) -> None:
         self.learning = learning
         self._load, self._save = load, save
-        self._detectors = [(n, detector) for n, detector in DETECTORS.items() if n not in off]
+        self._off = off
+        self._by_causes: dict[frozenset[Cause], list[tuple[str, Detector]]] = {}
         self._quiet, self._episode = quiet, episode
         self._agents: dict[AgentKey, Agent] = {}
+        self._let_gone: dict[AgentKey, _Today] = {}
 
     def observe(self, key: AgentKey, batch: Batch, now: float) -> list[Finding]:
         """Take in what a session did; gives what is unusual about it. now: Unix seconds."""
         agent = self._agents.get(key) or self._open(key, now)
         agent.used = now
         self._roll(agent, now)
-        _take(agent, batch)
+        take(agent.baseline, agent.recent, batch)
         findings: list[Finding] = []
         if not self._is_learning(agent, now):
-            for name, detector in self._detectors:
+            for name, detector in self._asked(agent.recent.changes.causes):
                 for sighting in detector(agent.baseline, agent.recent, now):
                     if self._is_news(agent, sighting, now):
                         findings.append(_finding(agent, name, sighting, batch.session, now))
-        if not any(finding.detector == "drift" for finding in findings):
+        if not findings or not any(finding.detector == "drift" for finding in findings):
             self._learn_mix(agent, now)
         return findings
 
@@ -163,17 +159,20 @@ class Watcher:
             if agent.lessons and now - agent.saved >= SAVE:
                 self._store(agent, now)
             if now - agent.used >= _IDLE and not agent.recent.episode.statements:
-                self._store(agent, now)
-                del self._agents[agent.key]
+                self._let_go(agent, now)
+        today = int(now // DAY)
+        for key, left in list(self._let_gone.items()):
+            if left.day.number != today:
+                self._end_day(key, now)
 
     def close(self, now: float) -> None:
         """Learn what is not learned yet and save everything."""
         for agent in self._agents.values():
             self._roll(agent, max(now, agent.recent.episode.started + self._episode))
-            if agent.recent.day.statements:  # the rest of the day is added to it
-                is_free = self._is_learning(agent, now)
-                agent.learn(lesson_of_day(agent.recent.day, agent.unusual, is_free=is_free))
+            self._learn_day(agent, now)  # the rest of the day is added to it
             self._store(agent, now)
+        for key in list(self._let_gone):
+            self._end_day(key, now)
 
     def reset(self, key: AgentKey, now: float) -> None:
         """Learn an agent from the beginning: after a deployment, say."""
@@ -183,6 +182,7 @@ class Watcher:
 
     def hear_reset(self, key: AgentKey, moment: float) -> None:
         """Another process of the store learns an agent from the beginning, since ``moment``."""
+        self._let_gone.pop(key, None)
         agent = self._agents.get(key)
         if agent is not None and agent.baseline.generation < moment:
             self._forget(agent, moment)
@@ -247,10 +247,24 @@ class Watcher:
         baseline = agent.baseline if agent is not None else decoded(self._load(key))
         if baseline is None:
             return None
-        progress = baseline.progress(self.learning, now)
-        return AgentSummary(key, baseline, progress, agent.recent if agent is not None else None)
+        recent = agent.recent if agent is not None else None
+        if left := self._let_gone.get(key):
+            recent = Recent(Episode(now), left.day)
+        return AgentSummary(key, baseline, baseline.progress(self.learning, now), recent)
 
     # -- its own -----------------------------------------------------------------------------
+
+    def _asked(self, causes: set[Cause]) -> list[tuple[str, Detector]]:
+        """Detectors that look again after a batch that had this."""
+        key = frozenset(causes)
+        asked = self._by_causes.get(key)
+        if asked is None:
+            asked = self._by_causes[key] = [
+                (name, detector)
+                for name, detector in DETECTORS.items()
+                if name not in self._off and (name not in CAUSES or CAUSES[name] & key)
+            ]
+        return asked
 
     def _is_learning(self, agent: Agent, now: float) -> bool:
         return agent.baseline.progress(self.learning, now) < 1.0
@@ -258,8 +272,34 @@ class Watcher:
     def _open(self, key: AgentKey, now: float) -> Agent:
         baseline = decoded(self._load(key)) or new_baseline(now, self.learning)
         agent = Agent(key, baseline, _present(now), used=now, saved=now)
+        left = self._let_gone.get(key)
+        if left is not None and left.day.number == agent.recent.day.number:
+            agent.recent.day, agent.told, agent.unusual = left.day, left.told, left.unusual
+            del self._let_gone[key]
+        elif left is not None:
+            self._end_day(key, now)
         self._agents[key] = agent
         return agent
+
+    def _let_go(self, agent: Agent, now: float) -> None:
+        """Its day goes on when it comes back, and is learned when it is over."""
+        self._store(agent, now)
+        del self._agents[agent.key]
+        day, is_free = agent.recent.day, self._is_learning(agent, now)
+        if day.statements:
+            left = _Today(day, agent.told, agent.unusual, _whose(agent.baseline), is_free)
+            self._let_gone[agent.key] = left
+
+    def _end_day(self, key: AgentKey, now: float) -> None:
+        """Of an agent that was let go: the store is told, the baseline need not be loaded."""
+        left = self._let_gone.pop(key)
+        lesson = lesson_of_day(left.day, left.unusual, is_free=left.is_free)
+        self._save(key, LessonBatch(new_id("lsn"), *left.whose, [lesson]), now)
+
+    def _learn_day(self, agent: Agent, now: float) -> None:
+        if agent.recent.day.statements:
+            is_free = self._is_learning(agent, now)
+            agent.learn(lesson_of_day(agent.recent.day, agent.unusual, is_free=is_free))
 
     def _forget(self, agent: Agent, moment: float) -> None:
         agent.baseline = new_baseline(moment, self.learning)
@@ -273,9 +313,7 @@ class Watcher:
             self._send(agent, lessons, now)
 
     def _send(self, agent: Agent, lessons: list[Lesson], now: float) -> None:
-        baseline = agent.baseline
-        whose = (baseline.generation, baseline.since, baseline.half_life)
-        batch = LessonBatch(new_id("lsn"), *whose, lessons)
+        batch = LessonBatch(new_id("lsn"), *_whose(agent.baseline), lessons)
         agent.sent[batch.id] = lessons
         while len(agent.sent) > _MAX_SENT:
             del agent.sent[next(iter(agent.sent))]
@@ -291,12 +329,10 @@ class Watcher:
                 how = {"is_settled": is_settled, "is_free": is_free}
                 agent.learn(lesson_of(episode, agent.unusual, **how))
             agent.unusual = {name for name in agent.unusual if name.startswith("day ")}
-            recent.episode = Episode(now)
+            recent.episode, recent.changes = Episode(now), Changes()
         number = int(now // DAY)
         if number != recent.day.number:
-            if recent.day.statements:
-                is_free = self._is_learning(agent, now)
-                agent.learn(lesson_of_day(recent.day, agent.unusual, is_free=is_free))
+            self._learn_day(agent, now)
             agent.unusual = {name for name in agent.unusual if not name.startswith("day ")}
             recent.day = Day(number)
 
@@ -305,8 +341,7 @@ class Watcher:
             return False
         if sighting.peak:
             agent.unusual.add(sighting.peak)
-            size = _measured(agent.recent, sighting.peak)
-            expected = _expected(sighting.detector, sighting.about)
+            size, expected = sighting.size, _expected(sighting.detector, sighting.about)
             if size > agent.baseline.measured.get(expected, {}).get(sighting.peak, 0.0):
                 agent.learn(Lesson(now, measured={expected: {sighting.peak: size}}))
         told = (sighting.detector, sighting.about)
@@ -348,109 +383,16 @@ def _present(now: float) -> Recent:
     return Recent(Episode(now), Day(int(now // DAY)))
 
 
+def _whose(baseline: Baseline) -> tuple[float, float, float]:
+    return baseline.generation, baseline.since, baseline.half_life
+
+
 def _bulk(sighting: Sighting) -> tuple[str, str]:
     return "bulk", sighting.about
 
 
 def _expected(detector: str, about: str) -> str:
     return f"{detector} {about}"
-
-
-def _measured(recent: Recent, peak: str) -> float:
-    values = dict(recent.day.peaks() if peak.startswith("day") else recent.episode.peaks())
-    return values.get(peak, 0.0)
-
-
-def _take(agent: Agent, batch: Batch) -> None:
-    """Count what a session did."""
-    recent = agent.recent
-    episode = recent.episode
-    episode.saw(batch.session, batch.network, batch.program, batch.age)
-    _note_origin(agent.baseline, episode, batch)
-    uses, fingerprints = episode.uses, agent.baseline.fingerprints.weights
-    statements = refused = rows = size = failed = 0
-    labels: list[tuple[str, int]] = []
-    for seen in batch.observations:
-        shape, count = seen.shape, seen.count
-        statements += count
-        if seen.code:
-            refused += count
-            _take_refused(episode, seen)
-            continue
-        labels.append((shape.label, count))
-        size += seen.size
-        failed += seen.failed
-        if seen.rows:
-            rows += seen.rows
-            if shape.relations:
-                add_rows(shape.relations, seen.rows, episode.rows_of, recent.day.rows_of)
-        use = uses.get(shape.fingerprint) or episode.use(shape)
-        if use is None:
-            continue
-        if not use.count:
-            use.first = seen.first
-            use.is_new = shape.fingerprint not in fingerprints
-            _note_new(agent.baseline, episode, shape)
-        use.count += count
-        use.rows += seen.rows
-        if seen.largest > use.largest:
-            use.largest = seen.largest
-        use.failed += seen.failed
-        use.repeats += seen.repeats
-        use.last = seen.last
-    episode.statements += statements
-    episode.refused += refused
-    episode.rows += rows
-    episode.size += size
-    episode.failed += failed
-    recent.day.add(statements, refused, rows)
-    if labels:
-        recent.mix.extend(labels)
-    if episode.running:
-        episode.running = {}
-    if batch.running is not None:
-        shape = batch.running.shape
-        episode.running = dict.fromkeys(shape.relations[:8], batch.running.rows)
-        episode.running_number = batch.running.first
-        episode.is_running_new = shape.fingerprint not in agent.baseline.fingerprints
-
-
-def _take_refused(episode: Episode, seen: Observation) -> None:
-    use = episode.refusal(seen.code, seen.shape)
-    if use is None:
-        return
-    if not use.count:
-        use.first = seen.first
-    use.count += seen.count
-    use.repeats += use.variant == seen.variant and use.count > 1
-    use.last, use.variant = seen.last, seen.variant
-
-
-def _note_new(baseline: Baseline, episode: Episode, shape: Shape) -> None:
-    """What the baseline does not have. Bounded."""
-    if shape.fingerprint not in baseline.fingerprints and len(episode.new_fingerprints) < _MAX_NEW:
-        episode.new_fingerprints.append(shape.label)
-    for action in shape.actions:
-        if action not in baseline.relations and len(episode.new_relations) < _MAX_NEW:
-            episode.new_relations.append(action)
-    for name in shape.credentials:
-        was_read = name in baseline.columns or f"{shape.kind} {name}" in baseline.relations
-        if not was_read and len(episode.new_credentials) < _MAX_NEW:
-            episode.new_credentials.append(name)
-
-
-def _note_origin(baseline: Baseline, episode: Episode, batch: Batch) -> None:
-    """Where the baseline has none of a kind, nothing is new."""
-    for kind, name, new in (
-        ("network", batch.network, episode.new_networks),
-        ("block", block_of(batch.network), episode.new_blocks),
-        ("program", batch.program, episode.new_programs),
-    ):
-        if not name or name in new or len(new) >= _MAX_NEW:
-            continue
-        weights = baseline.origins.weights
-        if f"{kind} {name}" not in weights and any(key.startswith(kind) for key in weights):
-            new.append(name)
 
 
 def _finding(agent: Agent, name: str, sighting: Sighting, session: str, now: float) -> Finding:
