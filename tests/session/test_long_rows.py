@@ -117,7 +117,7 @@ def test_a_limit_on_bytes_does_not_tell_how_long_masked_values_are(
 
 def test_nothing_is_said_in_the_middle_of_a_row(stage: Stage) -> None:
     described, long = stage.describe("products.id", "products.name"), rows("1", LONG)
-    notice = backend.notice_response("NOTICE", "00000", "wait", detail="", hint="")
+    notice = backend.notice_response("NOTICE", "00000", "wait", routine=backend.ORIGIN)
 
     def say(run: Run) -> None:
         run.session.send_notice("wait")

@@ -132,7 +132,8 @@ def shown_message(subject_judge: SubjectJudge, entry: Entry | None, message: byt
     fields = backend.parse_error_fields(message[5:])
     code = fields.get("M", "").partition("]")[0]
     body = scrub_error(message[5:], subject_judge.identifiers)
-    if code.startswith("[SP") and len(code) == 7:  # the gateway's own: its code stays
+    if fields.get("R") == backend.ORIGIN and code.startswith("[SP"):
+        # the gateway's own: its code stays
         kept = backend.parse_error_fields(body)
         kept["M"] = f"{code}] {kept['M']}"
         body = backend.error_body(kept)

@@ -384,7 +384,8 @@ class SessionState:
 
     def send_notice(self, text: str, detail: str = "", hint: str = "") -> None:
         """A NOTICE from the gateway, at once."""
-        notice = backend.notice_response("NOTICE", "00000", text, detail=detail, hint=hint)
+        more = {"detail": detail, "hint": hint, "routine": backend.ORIGIN}
+        notice = backend.notice_response("NOTICE", "00000", text, **more)
         if self.stream.is_inside_row:
             self.stream.deferred += notice
         else:

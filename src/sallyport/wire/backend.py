@@ -215,8 +215,8 @@ def ready_for_query(status: bytes) -> bytes:
 def error_response(severity: str, sqlstate: str, text: str, **more: str | int) -> bytes:
     """An ErrorResponse. ``severity``: ERROR, FATAL or PANIC. ``more``: any of detail, hint,
     position (1-based, in characters; 0 for none), where, schema, table, column, datatype,
-    constraint. Empty ones are left out. NULs and lone surrogates, which no field can hold, become
-    U+FFFD: an error must never fail to be sent.
+    constraint, routine. Empty ones are left out. NULs and lone surrogates, which no field can hold,
+    become U+FFFD: an error must never fail to be sent.
     """
     return message(ERROR_RESPONSE, _error_body(severity, sqlstate, text, more))
 
@@ -229,8 +229,8 @@ def notice_response(severity: str, sqlstate: str, text: str, **more: str | int) 
 
 
 def refusal_error(refusal: Refusal, severity: str = "ERROR") -> bytes:
-    """The ErrorResponse a client sees for a refusal: ``[SPnnnn] ...``, SQLSTATE, DETAIL, HINT and
-    position.
+    """The ErrorResponse a client sees for a refusal: ``[SPnnnn] ...``, SQLSTATE, DETAIL, HINT,
+    position, and :data:`ORIGIN`.
     """
     return error_response(
         severity,
@@ -239,7 +239,20 @@ def refusal_error(refusal: Refusal, severity: str = "ERROR") -> bytes:
         detail=refusal.detail,
         hint=refusal.hint,
         position=refusal.position,
+        routine=ORIGIN,
     )
+
+
+def without_origin(message: bytes) -> bytes | None:
+    """An ErrorResponse or NoticeResponse of a server that claims to come from the gateway, without
+    the claim; None where it makes none. Raises ProtocolError when malformed.
+    """
+    if _CLAIM not in message:
+        return None
+    fields = parse_error_fields(message[5:])
+    fields.pop("R", None)
+    body = error_body(fields)
+    return message[:1] + number("I", len(body) + 4) + body
 
 
 _MORE: Final = {
@@ -252,7 +265,12 @@ _MORE: Final = {
     "column": "c",
     "datatype": "d",
     "constraint": "n",
+    "routine": "R",
 }
+#: The routine (field R) of what the gateway says in its own name. No message of a server has it by
+#: the time that it reaches a client: so who speaks is not a matter of words.
+ORIGIN: Final = "sallyport"
+_CLAIM: Final = f"R{ORIGIN}\0".encode()
 
 
 def _error_body(severity: str, sqlstate: str, text: str, more: Mapping[str, str | int]) -> bytes:

@@ -29,6 +29,7 @@ from sallyport.session.server.withhold import over_allowance
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
+from sallyport.wire import backend
 from sallyport.wire.frames import RowProgram, keep, mask_rows, null, split
 
 Buffer = bytes | bytearray
@@ -311,6 +312,23 @@ def _portal_program(session: SessionState, entry: Entry) -> Any:
 
 
 def _message(
+    session: SessionState,
+    entry: Entry | None,
+    kind: int,
+    buffer: Buffer,
+    start: int,
+    end: int,
+    count: int,
+) -> bytes | None:
+    if kind in _MESSAGES:
+        honest = backend.without_origin(bytes(buffer[start:end]))
+        if honest is not None:
+            replaced = _handled(session, entry, kind, honest, 0, len(honest), 1)
+            return honest if replaced is None else replaced
+    return _handled(session, entry, kind, buffer, start, end, count)
+
+
+def _handled(
     session: SessionState,
     entry: Entry | None,
     kind: int,
