@@ -97,7 +97,7 @@ async def start_console(
         locks=locks,
         saml=saml,
         session_tokens=session_tokens,
-        mcp=await mcp_entrance(config, gateway, public_url(config), actions),
+        mcp=await mcp_entrance(config, gateway, public_url(config)),
         shared=_shared(gateway, store),
     )
     return await _serve(config, gateway, services, address)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from sallyport.audit.actions import ActionLog
 from sallyport.audit.refusedlogins import RefusedLogin
 from sallyport.config import Config
 from sallyport.core.address import Networks, forwarded_address
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def mcp_entrance(
-    config: Config, gateway: Gateway, url: str, actions: ActionLog
+    config: Config, gateway: Gateway, url: str
 ) -> Callable[[], HttpEntrance] | None:
     """Makes one, each time the web server starts; None where the configuration has none. ``url``:
     of the web server.
@@ -54,7 +53,8 @@ async def mcp_entrance(
     def refused(host: str, error: LoginRefused) -> None:
         asked = {name: printable(text, 100) for name, text in error.whose.items()}
         code = error.refusal.code.id
-        actions.login_refused(RefusedLogin(host, "mcp", code, error.reason, details=asked))
+        refused_login = RefusedLogin(host, "mcp", code, error.reason, details=asked)
+        gateway.refused_logins.add_request(refused_login)
 
     http = HttpSettings(
         url,

@@ -37,9 +37,9 @@ _MOST_CODES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class RefusedLogin:
-    """``address``: the peer's, "" for a Unix socket. ``channel``: wire | rest | web. ``code``: of
-    the refusal. ``reason``: the operator's; the client may have been told less. ``subject``: whom a
-    valid token names. ``details``: what was asked for, safe to print; no part of a token.
+    """``address``: the peer's, "" for a Unix socket. ``channel``: wire, mcp, rest or web. ``code``:
+    of the refusal. ``reason``: the operator's; the client may have been told less. ``subject``:
+    whom a valid token names. ``details``: what was asked for, safe to print; no part of a token.
     """
 
     address: str

@@ -126,20 +126,30 @@ class Authenticator:
         entrance: str,
         address: str = "",
         target: str | None = None,
+        is_logged: bool = True,
     ) -> Subject:
         """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or
         cli; for the log. address: the client's, for the bound on failures; "" for none. target:
         what is to be opened; None where that is not a target. A valid token passes that bound,
         except that of session tokens that this process has not seen yet 20 a second are looked up.
+        is_logged: where it is valid, too; not for each request of a session that was logged.
 
         Raises LoginRefused (LockedError), RefusedError (SP1807). May wait for the store, and for
         the issuer (bounded by ``CacheLimits.timeout`` per document) when keys must be fetched.
         """
         outcome = await self._verify(token, label, address, target)
-        return self.admit(outcome, label=label, entrance=entrance, address=address)
+        return self.admit(
+            outcome, label=label, entrance=entrance, address=address, is_logged=is_logged
+        )
 
     def admit(
-        self, outcome: Subject | IdentityProblem, *, label: str, entrance: str, address: str = ""
+        self,
+        outcome: Subject | IdentityProblem,
+        *,
+        label: str,
+        entrance: str,
+        address: str = "",
+        is_logged: bool = True,
     ) -> Subject:
         """What :meth:`authenticate` does once it is known whose identity was shown, and how: for
         identities that are no bearer tokens. Raises LoginRefused (LockedError).
@@ -148,15 +158,8 @@ class Authenticator:
             outcome = IdentityProblem(_retired(outcome))
         if isinstance(outcome, Subject):
             self.refuse_locked(outcome, entrance=entrance, address=address)
-            _log.info(
-                "login",
-                entrance=entrance,
-                label=outcome.label,
-                issuer=outcome.issuer,
-                subject=outcome.id,
-                agent=outcome.agent,
-                groups=sorted(outcome.groups),
-            )
+            if is_logged:
+                _log_login(outcome, entrance)
             return outcome
         if address and self._failures.exceeded(address):
             self._failures.count(address)
@@ -295,6 +298,18 @@ class Authenticator:
                 f"unknown issuer {printable(subject.issuer, 200)} of a verified identity"
             )
         return verifier.still_accepted(subject)
+
+
+def _log_login(subject: Subject, entrance: str) -> None:
+    _log.info(
+        "login",
+        entrance=entrance,
+        label=subject.label,
+        issuer=subject.issuer,
+        subject=subject.id,
+        agent=subject.agent,
+        groups=sorted(subject.groups),
+    )
 
 
 def _retired(subject: Subject) -> str:

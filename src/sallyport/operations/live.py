@@ -271,6 +271,7 @@ class RunningGateway:
                 monotonic(), gateway.recorder.accepted - gateway.recorder.backlog
             ),
             logins={"accepted": gateway.sessions_total, **gateway.refused_logins.codes},
+            entrances=dict(gateway.refused_logins.entrances),
             target_failures={
                 name: {kind: database.dialer.failures[kind] for kind in FAILURES}
                 for name, database in gateway.databases.items()

@@ -123,14 +123,14 @@ class GatewayMetrics:
     whose own recording could not be written any more. recorder_lag: seconds, the age of the oldest
     event that is not on disk. policy_problem: the policy in force is not the file's.
     policy_failures: files that were not taken. logins: of agents, by outcome (accepted, or the code
-    of the refusal). target_failures: failed logins at targets, by target and kind
-    (:data:`sallyport.server.upstream.FAILURES`). issuer_failures: by issuer, failed fetches of keys
-    and why the last one failed ("" when it did not). task_failures: of what the gateway does beside
-    its sessions, by task. log: of the log of recordings' heads. lane_statements: that passed the
-    native lane. added: what the gateway adds, by direction (there, back): upper bound in seconds ->
-    pieces handed on within it, of those that were measured (:mod:`sallyport.server.latency`);
-    added_seconds: their sums. workers: processes that take clients. worker_restarts: by why (died,
-    hung).
+    of the refusal). entrances: the same, by entrance (wire, mcp) and outcome. target_failures:
+    failed logins at targets, by target and kind (:data:`sallyport.server.upstream.FAILURES`).
+    issuer_failures: by issuer, failed fetches of keys and why the last one failed ("" when it did
+    not). task_failures: of what the gateway does beside its sessions, by task. log: of the log of
+    recordings' heads. lane_statements: that passed the native lane. added: what the gateway adds,
+    by direction (there, back): upper bound in seconds -> pieces handed on within it, of those that
+    were measured (:mod:`sallyport.server.latency`); added_seconds: their sums. workers: processes
+    that take clients. worker_restarts: by why (died, hung).
     """
 
     sessions: int = 0
@@ -153,6 +153,7 @@ class GatewayMetrics:
     policy_failures: int = 0
     recorder_lag: float = 0.0
     logins: Mapping[str, int] = field(default_factory=dict)
+    entrances: Mapping[tuple[str, str], int] = field(default_factory=dict)
     target_failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     issuer_failures: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     task_failures: Mapping[str, int] = field(default_factory=dict)

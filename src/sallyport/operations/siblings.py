@@ -30,6 +30,7 @@ _COUNTERS: Final = (
     "findings",
     "policy_failures",
     "logins",
+    "entrances",
     "target_failures",
     "task_failures",
     "latency",

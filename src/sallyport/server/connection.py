@@ -19,7 +19,7 @@ from sallyport.identity.authenticate import LoginRefused
 from sallyport.server.admission import OUT_OF_DESCRIPTORS, Admitted, admit, identify
 from sallyport.server.gateway import Gateway
 from sallyport.server.host import CLIENT_CLOSED, CLIENT_SILENT, SessionHost
-from sallyport.server.loginrefusals import Why
+from sallyport.server.loginrefusals import WIRE, Why
 from sallyport.server.tcp import TcpPort
 from sallyport.server.tls import ALPN, TlsLayer
 from sallyport.session.login.client import (
@@ -102,6 +102,10 @@ class ClientConnection(asyncio.Protocol):
     def is_silent(self) -> bool:
         """Nothing of its login is being worked on."""
         return self._login is not None and self._login.phase is not Phase.WORKING
+
+    @property
+    def _entrance(self) -> str:
+        return self._origin.entrance if self._origin is not None else WIRE
 
     def evict(self) -> None:
         self._refuse(EVICTED)
@@ -242,7 +246,9 @@ class ClientConnection(asyncio.Protocol):
             elif isinstance(request, AwaitSignIn):
                 self._authenticating = self._gateway.spawn(self._sign_in(request), "sign-in")
             elif isinstance(request, Refused):
-                self._gateway.refused_logins.add(request.refusal, self._why, login, self._address)
+                self._gateway.refused_logins.add(
+                    request.refusal, self._why, login, self._address, self._entrance
+                )
             else:
                 self._close()
 
@@ -301,8 +307,7 @@ class ClientConnection(asyncio.Protocol):
         admitted: Admitted | None = None
         subject: Subject | None = None
         try:
-            entrance = self._origin.entrance if self._origin is not None else "wire"
-            subject = await identify(self._gateway, request, self._address, entrance)
+            subject = await identify(self._gateway, request, self._address, self._entrance)
             admitted = await admit(self._gateway, request, subject)
             if self._lost or self._login is None or self._login.phase is not Phase.WORKING:
                 admitted.link.abort()
@@ -333,6 +338,7 @@ class ClientConnection(asyncio.Protocol):
             raise
 
     def _host_session(self, admitted: Admitted, request: Authenticate, login: ClientLogin) -> None:
+        self._gateway.refused_logins.accepted(self._entrance)
         host = SessionHost(self._gateway, admitted, request, self._port, self._peer)
         self._host, self._login, self._authenticating = host, None, None
         self._port.is_hosted = True

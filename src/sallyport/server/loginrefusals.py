@@ -1,5 +1,5 @@
-"""Logins on the wire, and renewals of sessions' tokens, that were refused: counted by code, and
-recorded with the operator's reason, which no client gets.
+"""Logins, and renewals of sessions' tokens, that were refused: counted by code, and recorded with
+the operator's reason, which no client gets. Logins that were not are counted here as well.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sallyport.session.login.client import ClientLogin
 #: Characters of a target's name and of a reason that are recorded.
 _TARGET: Final = 100
 _REASON: Final = 1000
+#: The entrance of clients that speak PostgreSQL's protocol themselves.
+WIRE: Final = "wire"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,34 @@ class Why:
 
 @dataclass(slots=True)
 class LoginRefusals:
-    """``codes``: how many since the start. ``record``: where each goes."""
+    """``codes``: how many since the start. ``entrances``: the same by entrance (wire, mcp) and
+    code, with "accepted" for those that were not refused. ``record``: where each goes.
+    """
 
     codes: Counter[str] = field(default_factory=Counter)
+    entrances: Counter[tuple[str, str]] = field(default_factory=Counter)
     record: Callable[[RefusedLogin], object] = lambda refused: None
 
-    def add(self, refusal: Refusal, why: Why | None, login: ClientLogin, address: str) -> None:
+    def add(
+        self,
+        refusal: Refusal,
+        why: Why | None,
+        login: ClientLogin,
+        address: str,
+        entrance: str = WIRE,
+    ) -> None:
         """``why`` None: the client is told all there is to say. ``address``: the client's."""
         asked = {"target": printable(login.target, _TARGET), "label": shown_label(login.label)}
-        self._add(LOGIN, refusal, why or Why(refusal.text), asked, address)
+        self._add(LOGIN, refusal, why or Why(refusal.text), asked, address, entrance)
+
+    def add_request(self, refused: RefusedLogin) -> None:
+        """A request of another entrance than the wire, whose token was refused."""
+        self._count(refused.code, refused.channel)
+        self.record(refused)
+
+    def accepted(self, entrance: str) -> None:
+        """A session begins."""
+        self.entrances[entrance, "accepted"] += 1
 
     def add_renewal(
         self, refusal: Refusal, why: Why, session: str, target: str, address: str
@@ -60,13 +81,23 @@ class LoginRefusals:
         """
         self._add(RENEWAL, refusal, why, {"target": target, "session": session}, address)
 
+    def _count(self, code: str, entrance: str) -> None:
+        self.codes[code] += 1
+        self.entrances[entrance, code] += 1
+
     def _add(
-        self, name: str, refusal: Refusal, why: Why, asked: Mapping[str, str], address: str
+        self,
+        name: str,
+        refusal: Refusal,
+        why: Why,
+        asked: Mapping[str, str],
+        address: str,
+        entrance: str = WIRE,
     ) -> None:
-        self.codes[refusal.code.id] += 1
+        self._count(refusal.code.id, entrance)
         whose = {key: printable(text, _TARGET) for key, text in why.whose.items()}
         details = {key: text for key, text in {**asked, **whose}.items() if text}
         reason = printable(why.reason, _REASON)
         self.record(
-            RefusedLogin(address, "wire", refusal.code.id, reason, why.subject, details, name)
+            RefusedLogin(address, entrance, refusal.code.id, reason, why.subject, details, name)
         )

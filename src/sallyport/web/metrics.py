@@ -153,6 +153,14 @@ class _Gateway(Collector):
             ("outcome",),
             {(outcome,): count for outcome, count in {"accepted": 0, **now.logins}.items()},
         )
+        entrances = {("wire", "accepted"): 0, ("mcp", "accepted"): 0, **now.entrances}
+        yield _labelled(
+            CounterMetricFamily,
+            "sallyport_entrance_logins",
+            "Logins of agents, by entrance (wire, mcp) and outcome.",
+            ("entrance", "outcome"),
+            {(entrance, outcome): count for (entrance, outcome), count in entrances.items()},
+        )
         yield _labelled(
             CounterMetricFamily,
             "sallyport_target_login_failures",
