@@ -68,3 +68,54 @@ async def http(gateway: Gateway, token: str = "", mode: str = "auto") -> AsyncIt
 
 def mcp_url(gateway: Gateway) -> str:
     return f"http://{gateway.extra['console']['listen']}/mcp"
+
+
+def outside(result: Any) -> str:
+    """What a result says outside of its fences: in the gateway's own words."""
+    return re.sub(r"<data-(\w+)> \([^)]*\)\n.*\n</data-\1>", "", text_of(result))
+
+
+class Raw:
+    """A client of the ``initialize`` era that sends what it likes: requests as they are on the
+    wire, with ids of one's choice.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self.headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/json, text/event-stream",
+        }
+        me = {"name": "raw", "version": "1"}
+        params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": me}
+        answer = self.post(self.request(0, "initialize", params))
+        self.headers |= {
+            "Mcp-Session-Id": answer.headers["mcp-session-id"],
+            "MCP-Protocol-Version": "2025-06-18",
+        }
+        ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        assert self.post(ready).status_code == 202
+
+    @staticmethod
+    def request(number: int | str, method: str, params: Any) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+    def post(self, body: Any, **more: str) -> httpx2.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {**self.headers, "Content-Type": "application/json", **more}
+        return httpx2.post(self.url, headers=headers, content=content, timeout=60)
+
+    def delete(self, **more: str) -> int:
+        return httpx2.delete(self.url, headers={**self.headers, **more}, timeout=60).status_code
+
+    def call(self, number: int | str, tool: str, **arguments: Any) -> dict[str, Any]:
+        """The result's structured content."""
+        return dict(self.result(number, tool, arguments)["structuredContent"])
+
+    def result(self, number: int | str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Of a tool call."""
+        params = {"name": tool, "arguments": arguments}
+        answer = self.post(self.request(number, "tools/call", params))
+        assert answer.status_code == 200, answer.text
+        lines = [line[6:] for line in answer.text.split("\n") if line.startswith("data: {")]
+        return dict(json.loads(lines[-1])["result"])

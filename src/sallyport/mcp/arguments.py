@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -52,7 +53,15 @@ _Arguments = TypeVar("_Arguments", bound=msgspec.Struct)
 
 
 def parsed(arguments: Mapping[str, Any], kind: type[_Arguments]) -> _Arguments:
-    """Raises ArgumentError."""
+    """Raises ArgumentError: also for texts, numbers and nesting that no PostgreSQL could be
+    sent.
+    """
+    try:
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, ValueError, RecursionError):
+        raise ArgumentError(
+            "the arguments do not fit: lone surrogates, deep nesting or a number that is too long"
+        ) from None
     try:
         return msgspec.convert(dict(arguments), kind)
     except (msgspec.ValidationError, RecursionError) as error:

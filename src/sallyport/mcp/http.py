@@ -5,18 +5,24 @@ audience, locks); a session of MCP serves nobody but the subject who began it. W
 from another site is refused (Origin); the Host header is checked by the web server around this. The
 caller's statements go over a connection within the process to the gateway's own way in, with the
 same token.
+
+There is no stream for GET: nothing is ever said but in answer to a request, and streams that stay
+open would use up what the console's web server takes at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import Counter
+import time
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -37,9 +43,18 @@ PATH: Final = "/mcp"
 #: Where RFC 9728 section 3.1 has the metadata of the resource ``/mcp``.
 METADATA: Final = f"/.well-known/oauth-protected-resource{PATH}"
 _SESSION: Final = "mcp-session-id"
+#: Which every request but the first has.
+_VERSION: Final = "mcp-protocol-version"
 _MAX_BODY: Final = 1 << 20
-#: Requests of one subject that are being answered.
+_BODY_SECONDS: Final = 20.0
+#: Requests that are being answered: of one subject, and in all. The web server takes 500, and
+#: people must reach the console.
 _MOST_AT_ONCE: Final = 32
+_MOST_IN_ALL: Final = 300
+#: Sessions of MCP: of one subject, beyond which the one that was used least lately ends; and in all
+_MOST_SESSIONS: Final = 64
+_MOST_SESSIONS_IN_ALL: Final = 2000
+_SESSION_SECONDS: Final = 1800.0
 _WHO: Final = "sallyport.who"
 
 
@@ -96,13 +111,16 @@ class HttpEntrance:
         self._settings, self._services = settings, services
         self._book = SessionBook(settings.limits)
         self._at_once: Counter[str] = Counter()
+        self._session_seconds = max(_SESSION_SECONDS, 2 * settings.limits.idle_seconds)
+        self._used: OrderedDict[tuple[str, str], float] = OrderedDict()  # by owner and session
         self._manager: StreamableHTTPSessionManager = StreamableHTTPSessionManager(
             server(self._book, self._caller, settings.version),
             max_request_body_size=_MAX_BODY,
-            max_sessions=1000,
+            max_sessions=_MOST_SESSIONS_IN_ALL,
+            session_idle_timeout=self._session_seconds,
         )
         self.routes = [
-            Route(PATH, self, methods=["GET", "POST", "DELETE"]),
+            Route(PATH, self),
             Route(METADATA, self._metadata, methods=["GET"]),
         ]
 
@@ -130,20 +148,75 @@ class HttpEntrance:
         if isinstance(who, Response):
             await who(scope, receive, send)
             return
-        if self._at_once[who.owner] >= _MOST_AT_ONCE:
-            await _problem(429, "busy", f"More than {_MOST_AT_ONCE} requests at once.")(
-                scope, receive, send
-            )
+        busy = self._busy(request, who)
+        if busy is not None:
+            await busy(scope, receive, send)
             return
         self._at_once[who.owner] += 1
         try:
-            await self._serve(request, who, receive, send)
+            await self._answer(request, who, receive, send)
         finally:
             self._at_once[who.owner] -= 1
             if not self._at_once[who.owner]:
                 del self._at_once[who.owner]
 
-    async def _serve(self, request: Request, who: _Who, receive: Receive, send: Send) -> None:
+    def _busy(self, request: Request, who: _Who) -> Response | None:
+        if request.method not in ("POST", "DELETE"):
+            words = "There is no stream for GET: answers come with their requests."
+            return _problem(405, "method", words, {"Allow": "POST, DELETE"})
+        if self._at_once[who.owner] >= _MOST_AT_ONCE:
+            return _problem(429, "busy", f"More than {_MOST_AT_ONCE} requests at once.")
+        if self._at_once.total() >= _MOST_IN_ALL:
+            words = "The gateway answers too many requests at once."
+            return _problem(503, "busy", words, {"Retry-After": "5"})
+        return None
+
+    async def _answer(self, request: Request, who: _Who, receive: Receive, send: Send) -> None:
+        body = b""
+        if request.method == "POST":
+            try:
+                async with asyncio.timeout(_BODY_SECONDS):
+                    received = await _body(receive)
+            except TimeoutError:
+                slow = _problem(408, "slow", "The request did not come in time.")
+                slow.headers["Connection"] = "close"
+                await slow(request.scope, receive, send)
+                return
+            if received is None:
+                return  # the client has gone
+            body = received
+        status, session = await self._serve(request, who, _behind(body, receive), send)
+        key = request.headers.get(_SESSION, "")
+        if request.method == "DELETE":
+            if 200 <= status < 300:
+                await self._forget(who.owner, key)
+        elif 200 <= status < 300 and session:
+            await self._note_use(request, who, session)
+
+    async def _note_use(self, request: Request, who: _Who, session: str) -> None:
+        """Sessions of MCP that are not used end by themselves; a subject who opens one after the
+        other must not use up everybody's.
+        """
+        now = time.monotonic()
+        self._used[who.owner, session] = now
+        self._used.move_to_end((who.owner, session))
+        while self._used and next(iter(self._used.values())) < now - self._session_seconds:
+            self._used.popitem(last=False)
+        theirs = [key for owner, key in self._used if owner == who.owner]
+        for key in theirs[: max(0, len(theirs) - _MOST_SESSIONS)]:
+            headers = [(_SESSION.encode(), key.encode())]
+            scope = {**request.scope, "method": "DELETE", "headers": headers}
+            await self._serve(Request(scope), who, _nothing, _unsent)
+            await self._forget(who.owner, key)
+
+    async def _forget(self, owner: str, key: str) -> None:
+        self._used.pop((owner, key), None)
+        await self._book.end(owner, key)
+
+    async def _serve(
+        self, request: Request, who: _Who, receive: Receive, send: Send
+    ) -> tuple[int, str]:
+        """Status, and the session of MCP that the answer names."""
         from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
         from mcp.server.auth.provider import AccessToken
 
@@ -156,17 +229,17 @@ class HttpEntrance:
             claims={"iss": who.subject.issuer},
         )
         scope = {**request.scope, "user": AuthenticatedUser(access), _WHO: who}
-        status = 0
+        status, session = 0, ""
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, session
             if message["type"] == "http.response.start":
                 status = message["status"]
+                session = Headers(raw=message.get("headers", [])).get(_SESSION, "")
             await send(message)
 
         await self._manager.handle_request(scope, receive, watched)
-        if request.method == "DELETE" and 200 <= status < 300:
-            await self._book.end(who.owner, request.headers.get(_SESSION, ""))
+        return status, session
 
     async def _authenticated(self, request: Request) -> _Who | Response:
         address = self._services.address(request)
@@ -176,7 +249,11 @@ class HttpEntrance:
         secret = Secret(token.strip())
         try:
             subject = await self._services.authenticator.authenticate(
-                secret, label="mcp", entrance="mcp", address=address
+                secret,
+                label="mcp",
+                entrance="mcp",
+                address=address,
+                is_logged=_SESSION not in request.headers and _VERSION not in request.headers,
             )
         except LoginRefused as error:
             self._services.refused(address, error)
@@ -231,6 +308,7 @@ class HttpEntrance:
             startup,
             self._services.targets(subject),
             {**shown, "agent": subject.agent} if subject.agent else shown,
+            str(context.request_id) if key else "",
         )
 
 
@@ -239,3 +317,37 @@ def _problem(
 ) -> Response:
     body = {"error": error, "error_description": description}
     return Response(json.dumps(body), status, dict(headers or {}), "application/json")
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """All of it; None: the client has gone. The web server around this bounds its length."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _behind(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, and then what comes behind it."""
+    is_read = False
+
+    async def replayed() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _unsent(message: Message) -> None:
+    """For a request that nobody sent."""

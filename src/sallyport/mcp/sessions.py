@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,12 +28,28 @@ from sallyport.mcp.wire_session import Answer, Bounds, Dial, SessionEndedError, 
 NEW: Final = "new"
 _SWEEP_SECONDS: Final = 5.0
 _TELL_SECONDS: Final = 5.0
+_CANCEL_AGAIN_SECONDS: Final = 1.0
+#: How long it is remembered that something was lost, where nobody asks.
+_LOST_SECONDS: Final = 24 * 3600.0
+#: Statements of one session that wait for each other.
+_MOST_WAITING: Final = 16
+#: How long a request that comes again does not run again.
+_REPEATED_SECONDS: Final = 60.0
+#: Why a gateway session may end between two statements so that a new one can take its place: its
+#: token expired or was not renewed, its longest lifetime was reached.
+_REPLACED: Final = frozenset(("SP1609", "SP1611", "SP1701"))
+#: Command tags of what leaves nothing in a session but, perhaps, a transaction.
+_READING: Final = ("SELECT", "SHOW", "EXPLAIN", "COPY", "FETCH")
+_WRITING: Final = ("INSERT", "UPDATE", "DELETE", "MERGE")
+_BLOCKS: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+_PASSING: Final = frozenset((*_READING, *_WRITING, *_BLOCKS))
+_LEAVES: Final = re.compile(r"set_config|temp|advisory|setseed", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``idle_seconds``: until an unused session is ended; it rolls back what is open in it.
-    ``sessions``: of one caller at once. ``size``: bytes of one result's values.
+    ``sessions``: of one caller at once. ``size``: characters of one result's values.
     """
 
     idle_seconds: float = 900.0
@@ -43,7 +61,8 @@ class Limits:
 class Caller:
     """Who makes a call. ``owner``: the token's issuer and subject; "" where the process is theirs
     alone. ``key``: of the MCP session; "" without one. ``startup``: parameters of new sessions,
-    without the target. ``targets``: that may be named; the only one need not be.
+    without the target. ``targets``: that may be named; the only one need not be. ``request``: the
+    JSON-RPC id, which a client uses once in an MCP session; "" without one.
     """
 
     owner: str
@@ -53,6 +72,7 @@ class Caller:
     startup: Mapping[str, str]
     targets: tuple[str, ...]
     who: Mapping[str, object] = field(default_factory=dict)
+    request: str = ""
 
 
 class SessionProblemError(SallyportError):
@@ -66,15 +86,16 @@ class SessionProblemError(SallyportError):
 @dataclass(slots=True)
 class Running:
     """One statement: it waits for those before it, runs, and is done. ``failure``: the session
-    ended under it.
+    ended under it. ``is_cancelled``: nobody wants it; it does not run if it has not begun.
     """
 
     answer: Answer
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     has_begun: bool = False
+    is_cancelled: bool = False
     failure: SessionEndedError | None = None
-    began: float = field(default_factory=time.monotonic)
+    ended: float = math.inf
 
     @property
     def is_done(self) -> bool:
@@ -83,20 +104,26 @@ class Running:
 
 @dataclass(slots=True)
 class Slot:
-    """A gateway session, opened when it is first used. ``is_kept``: for later calls, whatever it
-    holds.
+    """A gateway session, opened when it is first used. ``key``: of the MCP session that it belongs
+    to, and ends with. ``is_default``: calls of that MCP session use it unnamed. ``is_kept``: for
+    later calls, whatever it holds. ``has_settings``: something beside a transaction may be in it.
     """
 
     owner: str
     key: str
     target: str
+    is_default: bool
     is_kept: bool
     handle: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wire: WireSession | None = None
     last: Running | None = None
     used: float = field(default_factory=time.monotonic)
-    lost: str = ""  # why an open transaction is gone, until somebody was told
+    has_settings: bool = False
+    is_over: bool = False
+    waiting: int = 0
+    recent: dict[int, Running] = field(default_factory=dict)  # by request
+    lost: str = ""  # why what was in it is gone, until somebody was told
 
     @property
     def in_transaction(self) -> bool:
@@ -105,6 +132,19 @@ class Slot:
     @property
     def is_busy(self) -> bool:
         return self.last is not None and not self.last.is_done
+
+
+@contextlib.asynccontextmanager
+async def _all_or_nothing(slot: Slot) -> AsyncIterator[None]:
+    """Ends a connection whose exchange was broken off: what the gateway still answers would pass
+    for the answer to the next statement.
+    """
+    try:
+        yield
+    except BaseException:
+        if slot.wire is not None:
+            await slot.wire.close()
+        raise
 
 
 class SessionBook:
@@ -132,16 +172,17 @@ class SessionBook:
         name = self._target(caller, target)
         if caller.key and handle != NEW:
             for slot in self._slots.values():
-                if (slot.owner, slot.key, slot.target) == (caller.owner, caller.key, name):
+                mine = (slot.owner, slot.key, slot.target) == (caller.owner, caller.key, name)
+                if mine and slot.is_default:
                     return slot
-        if sum(slot.owner == caller.owner for slot in self._slots.values()) >= self.limits.sessions:
+        if sum(not slot.lost for slot in self.of(caller)) >= self.limits.sessions:
             raise SessionProblemError(
                 f"you already have {self.limits.sessions} open sessions",
                 "End one: COMMIT or ROLLBACK in it, or wait for what runs in it.",
             )
-        # a session that was asked for by "new" is found by its handle alone
-        key = caller.key if handle != NEW else ""
-        slot = Slot(caller.owner, key, name, is_kept=bool(key) or handle == NEW)
+        is_default = bool(caller.key) and handle != NEW
+        is_kept = is_default or handle == NEW
+        slot = Slot(caller.owner, caller.key, name, is_default=is_default, is_kept=is_kept)
         self._slots[slot.handle] = slot
         return slot
 
@@ -170,11 +211,43 @@ class SessionBook:
                 f'Call status with session "{slot.handle}" for its outcome, or query with session'
                 f' "{NEW}" for other statements.',
             )
-        running = slot.last = Running(Answer())
-        bounds = Bounds(rows, self.limits.size)
-        work = self._run(slot, caller, running, (sql, parameters, bounds))
+        if slot.waiting >= _MOST_WAITING:
+            raise SessionProblemError(
+                f"{slot.waiting} statements wait in this session already",
+                f'Wait for them, or call query with session "{NEW}".',
+            )
+        running = Running(Answer())
+        self._note_request(slot, running, (caller.request, sql, *parameters))
+        slot.last = running
+        slot.waiting += 1
+
+        def done(task: asyncio.Task[None]) -> None:
+            slot.waiting -= 1
+            running.ended = time.monotonic()
+            if not task.cancelled():
+                task.exception()  # whoever waits for it raises it
+
+        work = self._run(slot, caller, running, (sql, parameters, Bounds(rows, self.limits.size)))
         running.task = self._spawn(work, "mcp statement")
+        running.task.add_done_callback(done)
         return running
+
+    @staticmethod
+    def _note_request(slot: Slot, running: Running, request: tuple[str | None, ...]) -> None:
+        """A client, or a proxy, that lost the connection may send its request again: the statement
+        does not run twice. Raises SessionProblemError.
+        """
+        oldest = time.monotonic() - _REPEATED_SECONDS
+        slot.recent = {key: last for key, last in slot.recent.items() if last.ended > oldest}
+        if not request[0]:
+            return
+        if hash(request) in slot.recent:
+            raise SessionProblemError(
+                "this request was sent before in this MCP session, and does not run again",
+                f'Call status with session "{slot.handle}" for the outcome of the last one; for'
+                " another run send it as a request with an id of its own.",
+            )
+        slot.recent[hash(request)] = running
 
     async def _run(
         self,
@@ -187,27 +260,56 @@ class SessionBook:
             async with slot.lock:
                 running.has_begun = True
                 slot.used = time.monotonic()
-                wire = await self._opened(slot, caller)
-                await wire.run(*statement, running.answer, running.changed.set)
+                await self._run_alone(slot, caller, running, statement)
         except SessionEndedError as error:
             running.failure = error
-        except ProtocolError as error:  # nothing that follows can be told apart
-            if slot.wire is not None:
-                await slot.wire.close()
+        except ProtocolError as error:
             running.failure = SessionEndedError(f"the gateway's answer cannot be read: {error}")
         finally:
             slot.used = time.monotonic()
             running.changed.set()
 
+    async def _run_alone(
+        self,
+        slot: Slot,
+        caller: Caller,
+        running: Running,
+        statement: tuple[str, Sequence[str | None], Bounds],
+    ) -> None:
+        """Raises SessionEndedError, ProtocolError, CancelledError."""
+        async with _all_or_nothing(slot):
+            if not slot.is_over:
+                wire = await self._opened(slot, caller)
+            if slot.is_over:  # perhaps meanwhile
+                raise SessionEndedError("the session has ended, and this did not run")
+        if running.is_cancelled:
+            raise asyncio.CancelledError
+        answer = running.answer
+        async with _all_or_nothing(slot):
+            await wire.run(*statement, answer, running.changed.set)
+        is_passing = answer.tag.split(" ", 1)[0] in _PASSING and not _LEAVES.search(statement[0])
+        if answer.error is None and not is_passing:
+            slot.has_settings = True
+
     async def _opened(self, slot: Slot, caller: Caller) -> WireSession:
-        """Raises SessionEndedError."""
+        """Raises SessionEndedError: once, where something was in a session that is gone."""
         if slot.lost:
             reason, slot.lost = slot.lost, ""
             raise SessionEndedError(reason)
         wire = slot.wire
         if wire is not None and not wire.is_closed:
-            await wire.renew(caller.token)
-            return wire
+            had_state = slot.in_transaction or slot.has_settings
+            try:
+                await wire.look()
+                await wire.renew(caller.token)
+            except SessionEndedError as error:
+                code = error.said.code if error.said is not None else ""
+                slot.has_settings = False
+                if had_state or (error.said is not None and code not in _REPLACED):
+                    raise
+            else:
+                return wire
+        slot.has_settings = False
         startup = {**caller.startup, "database": slot.target}
         slot.wire = await WireSession.open(caller.dial, caller.token, startup)
         return slot.wire
@@ -236,25 +338,38 @@ class SessionBook:
                 await tell()
         return running.is_done
 
-    async def cancel(self, slot: Slot, running: Running) -> None:
-        """Cancel a statement: withdraw what waits, ask the database to stop what runs."""
-        if running.is_done or running.task is None:
+    def cancel(self, slot: Slot, running: Running) -> None:
+        """Cancel a statement: withdraw what waits, ask the database to stop what runs. One that
+        has not begun does not run.
+        """
+        if running.is_done or running.is_cancelled or running.task is None:
             return
-        if running.has_begun and slot.wire is not None:
-            await slot.wire.cancel()
+        running.is_cancelled = True
+        if running.has_begun:
+            self._spawn(self._stop(slot, running, running.task), "mcp cancel")
         else:
             running.task.cancel()
 
-    def give_up(self, slot: Slot, running: Running) -> None:
-        """As :meth:`cancel`, for a call that is itself being cancelled and can wait for nothing."""
+    @staticmethod
+    async def _stop(slot: Slot, running: Running, task: asyncio.Task[None]) -> None:
+        """Until it is done, as a request that comes before its statement cancels nothing."""
+        while not running.is_done:
+            if slot.wire is not None:
+                await slot.wire.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
 
-        async def work() -> None:
-            await self.cancel(slot, running)
-            if running.task is not None:
-                await asyncio.wait({running.task})
+    def give_up(self, slot: Slot, running: Running) -> None:
+        """As :meth:`cancel`, for a call that is itself being cancelled and can wait for nothing;
+        then nobody asks for its session either.
+        """
+
+        async def work(task: asyncio.Task[None]) -> None:
+            await asyncio.wait({task})
             await self.settle(slot)
 
-        self._spawn(work(), "mcp cancel")
+        self.cancel(slot, running)
+        if running.task is not None:
+            self._spawn(work(running.task), "mcp given up")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -265,7 +380,7 @@ class SessionBook:
     async def settle(self, slot: Slot) -> None:
         """End a session that no later call needs."""
         if slot.wire is not None and slot.wire.is_closed:
-            slot.wire = None
+            slot.wire, slot.has_settings = None, False
         if not (slot.is_kept or slot.is_busy or slot.in_transaction):
             await self._drop(slot)
 
@@ -277,17 +392,19 @@ class SessionBook:
 
     async def _sweep(self, now: float) -> None:
         for slot in list(self._slots.values()):
-            if slot.is_busy or now - slot.used < self.limits.idle_seconds:
+            kept = _LOST_SECONDS if slot.lost else self.limits.idle_seconds
+            if slot.is_busy or now - slot.used < kept:
                 continue
             words = f"the session was ended after {self.limits.idle_seconds:g} seconds without use"
-            if slot.in_transaction and slot.key:
-                slot.lost = f"{words}, and its transaction rolled back"
+            if slot.is_default and (slot.in_transaction or slot.has_settings):
+                slot.lost = f"{words}: its transaction, settings and temporary tables are gone"
                 await self._close(slot)
             else:
                 await self._drop(slot)
 
     async def _drop(self, slot: Slot) -> None:
         self._slots.pop(slot.handle, None)
+        slot.is_over = True
         await self._close(slot)
 
     async def _close(self, slot: Slot) -> None:
@@ -297,6 +414,7 @@ class SessionBook:
             with contextlib.suppress(SessionEndedError):
                 await slot.wire.close()
             slot.wire = None
+        slot.has_settings = False
         slot.used = time.monotonic()
 
     @staticmethod

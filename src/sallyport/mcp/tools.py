@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -35,6 +36,7 @@ log = structlog.get_logger("sallyport.mcp")
 Identify = Callable[["ServerRequestContext[Any, Any]"], Awaitable[Caller]]
 Tell = Callable[[str], Awaitable[None]]
 
+_FRAMES: Final = 8
 _UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 INSTRUCTIONS: Final = (
     "PostgreSQL through Sallyport, which decides by policy what you may run, masks columns, lets"
@@ -52,16 +54,10 @@ class Tools:
     async def query(self, caller: Caller, arguments: Mapping[str, Any], tell: Tell) -> Result:
         """Run one statement, and wait for it as long as the call says."""
         asked = parsed(arguments, QueryArguments)
+        parameters = [_text(value) for value in asked.parameters]
         slot = self._book.slot(caller, asked.target, asked.session)
-        running = self._book.start(
-            slot, caller, asked.sql, [_text(value) for value in asked.parameters], asked.max_rows
-        )
-        try:
-            return await self._outcome(slot, running, asked.wait_seconds, tell)
-        except asyncio.CancelledError:
-            # The client gave the call up, so nobody wants its statement.
-            self._book.give_up(slot, running)
-            raise
+        running = await self._started(slot, caller, asked.sql, parameters, asked.max_rows)
+        return await self._wanted(slot, running, asked.wait_seconds, tell)
 
     async def describe(self, caller: Caller, arguments: Mapping[str, Any], tell: Tell) -> Result:
         """The schema as policy opens it: the gateway answers this statement itself."""
@@ -69,8 +65,8 @@ class Tools:
         words = asked.words.replace("\\", " ").replace("'", "''")
         slot = self._book.slot(caller, asked.target, asked.session)
         sql = f"SELECT sallyport.describe('{words}')"
-        running = self._book.start(slot, caller, sql, (), 1)
-        result = await self._outcome(slot, running, WAIT, tell)
+        running = await self._started(slot, caller, sql, (), 1)
+        result = await self._wanted(slot, running, WAIT, tell)
         answer = running.answer
         if result.is_error or not answer.rows:
             return result
@@ -87,8 +83,27 @@ class Tools:
         if running is None:
             return results.problem("nothing was run in this session yet", "Call query.")
         if asked.cancel:
-            await self._book.cancel(slot, running)
+            self._book.cancel(slot, running)
         return await self._outcome(slot, running, asked.wait_seconds, tell)
+
+    async def _started(
+        self, slot: Slot, caller: Caller, sql: str, parameters: Sequence[str | None], rows: int
+    ) -> Running:
+        try:
+            return self._book.start(slot, caller, sql, parameters, rows)
+        except SessionProblemError:
+            await self._book.settle(slot)
+            raise
+
+    async def _wanted(self, slot: Slot, running: Running, seconds: float, tell: Tell) -> Result:
+        """As :meth:`_outcome`. Where the client gives the call up, or cannot be told of it, nobody
+        wants its statement.
+        """
+        try:
+            return await self._outcome(slot, running, seconds, tell)
+        except BaseException:
+            self._book.give_up(slot, running)
+            raise
 
     async def _outcome(self, slot: Slot, running: Running, seconds: float, tell: Tell) -> Result:
         if not await self._book.wait(running, seconds, lambda: tell(_progress(running))):
@@ -98,11 +113,13 @@ class Tools:
             return results.ended(running.failure, slot.target)
         if running.task is None or running.task.cancelled():
             return results.problem("the statement was cancelled before it ran")
+        if (fault := running.task.exception()) is not None:
+            raise fault
         answer = running.answer
         if answer.error is not None:
             return results.refused(answer.error, slot.target, answer.notices)
         is_open = slot.in_transaction
-        session = slot.handle if not slot.key and (slot.is_kept or is_open) else ""
+        session = slot.handle if not slot.is_default and (slot.is_kept or is_open) else ""
         return results.answered(answer, slot.target, session, in_transaction=is_open)
 
     def _overview(self, caller: Caller) -> Result:
@@ -178,9 +195,12 @@ def server(book: SessionBook, identify: Identify, version: str) -> Server[Any]:
             return results.problem(str(error), error.hint)
         except (ArgumentError, SallyportError) as error:
             return results.problem(str(error))
-        except Exception as error:
-            # A client gets no traceback; the log has it.
-            log.error("a tool failed", tool=params.name[:100], exc_info=error)
+        except Exception as error:  # noqa: BLE001  logged, and an error of the tool
+            # Its text may quote SQL, parameters and values: neither client nor log gets it.
+            frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+            where = [f"{at.name} ({Path(at.filename).name}:{at.lineno})" for at in frames]
+            tool = params.name[:100]
+            log.error("a tool failed", tool=tool, error=type(error).__name__, where=where)
             return results.problem("the MCP server failed", "Its log says why.")
 
     return Server(

@@ -27,6 +27,10 @@ _LOGIN_SECONDS: Final = 90.0
 _LONGEST: Final = 4 << 20
 _PIECE: Final = 1 << 16
 _MOST_NOTICES: Final = 20
+#: Characters of a message, a detail or a hint: a model needs no more.
+_LONGEST_TEXT: Final = 4000
+#: Characters that a value takes beside its own.
+_PER_VALUE: Final = 4
 _AWAITS_PASSWORD, _LOGGED_IN = 3, 0
 _HELD: Final = re.compile(r"this .{1,100} (?:still )?waits for approval (\w{1,64}) until")
 _CODE: Final = re.compile(r"\[(SP\d{4})\] ")
@@ -34,8 +38,9 @@ _CODE: Final = re.compile(r"\[(SP\d{4})\] ")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An error or notice, as its sender worded it. ``code``: of the gateway's refusals (SPnnnn);
-    "" for what the database says.
+    """An error or notice, as its sender worded it. ``is_own``: it is the gateway's, which lets no
+    server claim that; what the database says can have any words. ``code``: of the gateway's
+    refusals (SPnnnn); "" for others.
     """
 
     severity: str
@@ -43,18 +48,20 @@ class Said:
     message: str
     detail: str = ""
     hint: str = ""
+    is_own: bool = False
 
     @classmethod
     def of(cls, body: bytes) -> Said:
         """``body``: of an ErrorResponse or NoticeResponse. Raises ProtocolError."""
         fields = backend.parse_error_fields(body)
         severity = fields.get("V", fields.get("S", ""))
-        texts = (fields.get(name, "") for name in "CMDH")
-        return cls(severity, *texts)
+        code, message, detail, hint = (fields.get(name, "")[:_LONGEST_TEXT] for name in "CMDH")
+        is_own = fields.get("R") == backend.ORIGIN
+        return cls(severity, code, message, detail, hint, is_own)
 
     @property
     def code(self) -> str:
-        match = _CODE.match(self.message)
+        match = _CODE.match(self.message) if self.is_own else None
         return match.group(1) if match else ""
 
     @property
@@ -75,7 +82,7 @@ class SessionEndedError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one result: rows, and bytes of their values."""
+    """Of one result: rows, and characters of their values."""
 
     rows: int
     size: int
@@ -95,11 +102,12 @@ class Answer:
     notices: list[Said] = field(default_factory=list)
     is_cut: bool = False
     approval: str = ""  # the statement waits, or waited, for it
+    held: Said | None = None  # what was said of it first
     _size: int = 0
 
     def add_row(self, values: list[str | None], bounds: Bounds) -> None:
         """Keep it, if it is within the bounds."""
-        self._size += sum(len(value) for value in values if value is not None)
+        self._size += sum(len(value or "") + _PER_VALUE for value in values)
         if self.is_cut or len(self.rows) >= bounds.rows or self._size > bounds.size:
             self.is_cut = True
         else:
@@ -158,6 +166,24 @@ class WireSession:
             elif kind == backend.READY_FOR_QUERY:
                 self._token = token
                 return
+
+    async def look(self) -> None:
+        """Read what came since the last answer. Raises SessionEndedError when the session ended
+        meanwhile, with what was said.
+        """
+        while not self.is_closed:
+            try:
+                async with asyncio.timeout(0):
+                    head = await self._reader.readexactly(5)
+            except TimeoutError:
+                return  # nothing is there: a head that is not complete stays in the reader
+            except (OSError, asyncio.IncompleteReadError):
+                raise await self._lost() from None
+            kind, body = await self._rest(head)
+            if kind == backend.ERROR_RESPONSE:
+                said = Said.of(body)
+                await self.close()
+                raise SessionEndedError(said.message, said)
 
     async def renew(self, token: Secret) -> None:
         """Go on with a fresh token, if it is another one. Raises SessionEndedError when the gateway
@@ -258,16 +284,19 @@ class WireSession:
         elif kind == backend.PORTAL_SUSPENDED:
             answer.is_cut = True
         elif kind == backend.COPY_IN_RESPONSE:
-            self._send(frontend.copy_fail("there is no data for COPY FROM STDIN over MCP"))
+            # COPY has read, and ignored, the Sync behind Execute (protocol section 54.2.6).
+            nothing = frontend.copy_fail("there is no data for COPY FROM STDIN over MCP")
+            self._send(nothing + frontend.sync())
         elif kind == backend.ERROR_RESPONSE:
             answer.error = Said.of(body)
         elif kind == backend.NOTICE_RESPONSE:
             self._notice(Said.of(body), answer)
 
     def _notice(self, said: Said, answer: Answer) -> None:
-        held = _HELD.match(said.message)
+        held = _HELD.match(said.message) if said.is_own else None
         if held is not None:
             answer.approval = held.group(1)
+            answer.held = answer.held or said
         if len(answer.notices) < _MOST_NOTICES:
             answer.notices.append(said)
 
@@ -275,17 +304,26 @@ class WireSession:
         """Kind and body; the body is empty where it was too long to be kept."""
         try:
             head = await self._reader.readexactly(5)
-            length = int.from_bytes(head[1:], "big") - 4
-            if length < 0:
-                raise ProtocolError("a message with an impossible length")
+        except (OSError, asyncio.IncompleteReadError):
+            raise await self._lost() from None
+        return await self._rest(head)
+
+    async def _rest(self, head: bytes) -> tuple[int, bytes]:
+        length = int.from_bytes(head[1:], "big") - 4
+        if length < 0:
+            raise ProtocolError("a message with an impossible length")
+        try:
             if length <= _LONGEST:
                 return head[0], await self._reader.readexactly(length)
             while length:
                 length -= len(await self._reader.readexactly(min(length, _PIECE)))
-            return head[0], b""
         except (OSError, asyncio.IncompleteReadError):
-            await self.close()
-            raise SessionEndedError("the connection to the gateway was lost") from None
+            raise await self._lost() from None
+        return head[0], b""
+
+    async def _lost(self) -> SessionEndedError:
+        await self.close()
+        return SessionEndedError("the connection to the gateway was lost")
 
 
 def _values(body: bytes) -> list[str | None]:
