@@ -127,6 +127,7 @@ def test_a_refusal_is_an_error_with_everything_a_reader_needs() -> None:
         "D": 'rule "x"',
         "H": "ask",
         "P": "8",
+        "R": "sallyport",
     }
 
 
