@@ -399,8 +399,7 @@ class StatementFacts(Struct, frozen=True):
     named_objects: tuple[NamedObject, ...] = ()
     #: OIDs of temporary relations that it concerns
     temporary: frozenset[int] = frozenset()
-    #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and
-    #: rename
+    #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is also rename
     action_aliases: frozenset[str] = frozenset()
     #: relations as they are called, and whose children they are, once the statement has run; only
     #: those that change in this
