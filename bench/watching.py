@@ -21,16 +21,20 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bench.traces import ATTACKS, DAY, HABITS, NETWORKS, START, TABLE_ROWS, Trace
+from bench.traces import ATTACKS, DAY, HABITS, NETWORKS, START, TABLE_ROWS, Habit, Trace
 from sallyport.session.activity import COMPILED, Activity
 from sallyport.watch.baseline import Learning
 from sallyport.watch.finding import AgentKey
+from sallyport.watch.intake import Batch, Observation
 from sallyport.watch.merging import LessonBatch, merged
-from sallyport.watch.watcher import Batch, Observation, Watcher
+from sallyport.watch.watcher import Watcher
 
 _WITHIN = 20
 _BULK_SHARE = 0.01
 _DEPLOY_DAYS = 60
+#: Simulated seconds between two ticks: what a baseline learns is saved, and comes back merged. A
+#: gateway does it more often; it must before more is learned than is kept for the store.
+_TICK = 3 * 3600.0
 #: A person looks at the findings once a day, and says of this share that they are expected.
 _EXPECTED = 0.5
 
@@ -92,7 +96,7 @@ def _agent(number: int, months: int, result: Result) -> None:
             if chance.random() < _EXPECTED:
                 watcher.expect(finding, START + day * DAY)
         pending = []
-        now = START + day * DAY
+        now = ticked = START + day * DAY
         for now, session, steps in trace.day(day):
             result.statements += len(steps)
             batch = Batch(session, trace.network(), steps)
@@ -103,6 +107,9 @@ def _agent(number: int, months: int, result: Result) -> None:
             result.habits.update((trace.habit.name, finding.detector) for finding in findings)
             result.false.update(finding.detector for finding in findings)
             pending += findings
+            if now - ticked >= _TICK:
+                watcher.tick(now)
+                ticked = now
         watcher.tick(now)
         if day in attack_days:
             _attack(watcher, key, trace, attack_days[day], now + 900.0, result)
@@ -185,6 +192,59 @@ def hot_path(count: int = 300_000) -> float:
     return (time.process_time() - started) / count
 
 
+#: How agents work while their cost is measured: statements of a look, and seconds between two.
+_PACES = {
+    "100 statements each half second": (100, 0.5),
+    "20 statements each half second": (20, 0.5),
+    "5 statements each half second": (5, 0.5),
+    "one statement a second": (1, 1.0),
+}
+_PACED = 4_000
+
+
+def cost(habit: Habit, statements: int, pause: float) -> float:
+    """Seconds of CPU for comparing and learning one statement of an agent that has long worked at
+    this pace, the learning of its episodes included.
+    """
+    chance = random.Random(1)
+    trace = Trace(habit, chance)
+    key = AgentKey("https://idp", "agent", "", habit.name, "shop")
+    watcher = Watcher(Learning(0.0, _PACED), lambda key: None, lambda key, batch, at: None)
+    steps: list[Observation] = []
+    while len(steps) < _PACED:
+        steps += trace.task()
+    looks = [_tallied(steps[at : at + statements]) for at in range(0, _PACED, statements)]
+    now = START
+    for day in range(3):
+        now = START + day * DAY
+        spent = time.process_time()
+        for look in looks:
+            watcher.observe(key, Batch("ses_1", "10.0.2.0/24", look), now)
+            now += pause
+        spent = time.process_time() - spent
+        watcher.tick(now)
+    return spent / _PACED
+
+
+def _tallied(steps: list[Observation]) -> list[Observation]:
+    """One observation for each form and outcome, as sessions count."""
+    tallies: dict[tuple[str, str], Observation] = {}
+    for step in steps:
+        key = step.shape.fingerprint, step.code
+        if before := tallies.get(key):
+            step = msgspec.structs.replace(
+                before,
+                count=before.count + 1,
+                rows=before.rows + step.rows,
+                size=before.size + step.size,
+                largest=max(before.largest, step.largest),
+                failed=before.failed + step.failed,
+                last=step.last,
+            )
+        tallies[key] = step
+    return list(tallies.values())
+
+
 def _print(console: Console, result: Result, agents: int, months: int) -> None:
     columns = ("attack", "attacks", "recall", "by its detector", "median until told", "latest")
     table = Table(*columns, box=SIMPLE)
@@ -210,10 +270,16 @@ def _print(console: Console, result: Result, agents: int, months: int) -> None:
     total = result.false.total()
     console.print(f"false findings per agent and month: {total / (agents * months):.3f}")
     console.print(
-        f"detectors: {result.seconds / result.statements * 1e6:.2f} µs a statement, "
+        f"one task an episode: {result.seconds / result.statements * 1e6:.2f} µs a statement, "
         f"{result.seconds / result.batches * 1e6:.0f} µs a batch "
         f"({result.statements:,} statements of {agents} agents in {months} months)"
     )
+    for pace, (statements, pause) in _PACES.items():
+        costs = [cost(habit, statements, pause) for habit in HABITS]
+        console.print(
+            f"at {pace}: median {statistics.median(costs) * 1e6:.1f} µs a statement, "
+            f"{max(costs) * 1e6:.1f} µs of the costliest habit"
+        )
     form = "native" if COMPILED else "interpreted"
     console.print(f"counting in the session, {form}: {hot_path() * 1e6:.2f} µs a statement")
     console.print(
