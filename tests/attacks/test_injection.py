@@ -100,6 +100,19 @@ def test_clean_rows_are_as_they_were(bench: ContainmentBench) -> None:
     client.close()
 
 
+def test_what_comes_next_is_held() -> None:
+    """``contain`` with ``writes: hold``: after the text was read, a write waits for a person."""
+    with containment_bench(WHEEL, SCANNING.replace("writes: deny", "writes: hold")) as bench:
+        _poison(bench)
+        client = bench.connect(bench.identity())
+        assert not oracles.refusals(simple(client, WRITE))
+        assert PAYLOAD not in simple(client, READ)
+        answer = simple(client, WRITE)
+        assert oracles.refusals(answer) == ["SP1003"], "nobody can approve at this gateway"
+        assert b"delete on public.orders waits for approval: untrusted text" in answer
+        client.close()
+
+
 def test_marking_changes_no_row() -> None:
     with containment_bench(WHEEL, MARKING) as bench:
         client = bench.connect(bench.identity())
