@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sallyport.wire import frontend
 from tests.attacks import oracles
 from tests.attacks.cases import Step
 from tests.attacks.client import Client
+from tests.attacks.mcp_client import McpClient
 from tests.attacks.ways import Exchange
 
 Sender = Callable[[bytes], Exchange]
+Clients = Sequence[Client] | Sequence[McpClient]
 
 
-def exchange(clients: list[Client], parts: list[list[bytes]], data: bytes | None) -> list[bytes]:
+def exchange(clients: Clients, parts: list[list[bytes]], data: bytes | None) -> list[bytes]:
     """Send every part to every client and collect the answers. ``parts``: per client."""
     answers = [bytearray() for _ in clients]
     for number in range(len(parts[0])):
@@ -25,7 +27,7 @@ def exchange(clients: list[Client], parts: list[list[bytes]], data: bytes | None
     return list(map(bytes, answers))
 
 
-def play(clients: list[Client], steps: list[Step], send: Sender) -> tuple[list[bytes], bool]:
+def play(clients: Clients, steps: list[Step], send: Sender) -> tuple[list[bytes], bool]:
     """Run a case's steps on every client. Returns all bytes each received, and whether anything may
     have been written.
     """
@@ -40,7 +42,7 @@ def play(clients: list[Client], steps: list[Step], send: Sender) -> tuple[list[b
     return list(map(bytes, kept)), wrote
 
 
-def tidy(clients: list[Client], steps: list[Step]) -> None:
+def tidy(clients: Clients, steps: list[Step]) -> None:
     """Leave sessions as they were found."""
     statements = []
     if any(client.status != "I" for client in clients):

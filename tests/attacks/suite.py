@@ -18,15 +18,18 @@ from dataclasses import dataclass, field
 
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DemoClient, DevIssuer
+from sallyport.demo.postgres import free_port
 from sallyport.wire import frontend
 from tests.attacks import oracles, protocol
 from tests.attacks.cases import Case, Step
 from tests.attacks.client import Client, Hang
+from tests.attacks.mcp_client import McpClient, listens
 from tests.attacks.playing import exchange, play, tidy
-from tests.attacks.ways import PLAIN_WAYS, WAYS
+from tests.attacks.ways import MCP, PLAIN_WAYS, WAYS
 from tests.attacks.worlds import HERE, HIDDEN_WRITABLE, ROLE, Databases
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
+from tests.support.waiting import wait_for
 
 AGENTS = ("strict", "lenient", "tester", "opener", "builder")
 #: What they are shown depends on the values, as their policy says.
@@ -85,12 +88,20 @@ class Bench:
             for name in [*self.databases.names, *self.databases.builders]
         }
         limits = {"max_sessions_per_subject": 200, "max_sessions": 500}
-        extra = {"mask_keys": {"attacks": {"env": "ATTACKDB0_PASSWORD"}}, "limits": limits}
+        console = f"127.0.0.1:{free_port()}"
+        extra = {
+            "mask_keys": {"attacks": {"env": "ATTACKDB0_PASSWORD"}},
+            "limits": limits,
+            "console": {"listen": console},
+            "mcp": {},
+        }
+        self.mcp_url = f"http://{console}/mcp"
         self.gateway = Gateway(
             issuer, targets, policy=(HERE / "policy.yaml").read_text(), extra=extra
         ).start()
         self.issuer = issuer
         self._clients: dict[tuple[str, str], Client] = {}
+        self._mcp_clients: dict[tuple[str, str], McpClient] = {}
 
     def connect(self, database: str, agent: str = "strict", **options: object) -> Client:
         return Client(self.gateway.port, database, self.gateway.token(agent), **options)  # type: ignore[arg-type]
@@ -106,11 +117,25 @@ class Bench:
                 self._clients[name, agent] = self.connect(name, agent)
         return [self._clients[name, agent] for name in names]
 
+    def sessions_of(self, way: str, names: list[str], agent: str) -> list[Client] | list[McpClient]:
+        """As :meth:`sessions`, of the entrance that a way goes by."""
+        if way != MCP:
+            return self.sessions(names, agent)
+        if not self._mcp_clients:
+            wait_for(lambda: listens(self.mcp_url))
+        for name in names:
+            client = self._mcp_clients.get((name, agent))
+            if client is None or client.closed:
+                token = self.gateway.token(agent)
+                self._mcp_clients[name, agent] = McpClient(self.mcp_url, token, name)
+        return [self._mcp_clients[name, agent] for name in names]
+
     def forget(self) -> None:
         """Close what is open: the next statement gets new sessions."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._mcp_clients.values()):
             client.close()
         self._clients.clear()
+        self._mcp_clients.clear()
 
     def close(self) -> None:
         self.forget()
@@ -128,7 +153,7 @@ def bench(version: str) -> Iterator[Bench]:
     }
     server = start_server(version, settings)
     try:
-        with DevIssuer(_CLIENTS) as issuer:
+        with DevIssuer(_CLIENTS, lifetime=24 * 3600.0) as issuer:
             running = Bench(version, issuer, server)
             try:
                 yield running
@@ -169,7 +194,7 @@ class Attacks:
 
     def _once(self, case: Case, way: str, steps: list[Step], agent: str) -> Outcome:
         """A case in one way, judged and undone."""
-        clients = self.bench.sessions(self.names, agent)
+        clients = self.bench.sessions_of(way, self.names, agent)
         before = self.bench.databases.next_transaction()
         try:
             answers, wrote = play(clients, steps, WAYS[way])

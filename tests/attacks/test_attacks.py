@@ -11,7 +11,7 @@ import pytest
 
 from sallyport.wire import frontend
 from tests.attacks import cases, generate, oracles
-from tests.attacks.playing import exchange, play
+from tests.attacks.playing import exchange, play, tidy
 from tests.attacks.suite import (
     Attacks,
     Bench,
@@ -21,7 +21,7 @@ from tests.attacks.suite import (
     check,
     check_protocol,
 )
-from tests.attacks.ways import WAYS
+from tests.attacks.ways import MCP, WAYS
 from tests.attacks.worlds import Canaries
 from tests.support.postgres import WHEEL
 from tests.support.sampling import sampled
@@ -64,7 +64,7 @@ def told(findings: list[Finding]) -> str:
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_attack_leaks(stage: Bench, group: str) -> None:
     chosen = [case for case in cases.read("attacks", stage.server.major) if case.group == group]
-    attacks = SampledAttacks(stage, ("simple", "binary", "pipelined"), 3)
+    attacks = SampledAttacks(stage, ("simple", "binary", "pipelined", MCP), 3)
     rows = check(group, chosen, attacks.run, silent)
     assert not rows[group].leaked, told(rows[group].findings)
 
@@ -132,6 +132,25 @@ def test_the_oracles_can_fail(stage: Bench) -> None:
             stage.databases.direct(name).execute("DROP TABLE IF EXISTS made")
         for client in clients:
             client.close()
+
+
+def test_what_comes_over_mcp_is_judged(stage: Bench) -> None:
+    """The answers of its clients have the values, refusals and ends that oracles look for."""
+    clients = stage.sessions_of(MCP, stage.databases.names[:1], "strict")
+
+    def said(sql: str) -> bytes:
+        ((answer,), _) = play(clients, [cases.Step(sql.encode())], WAYS[MCP])
+        return answer
+
+    shown = stage.databases.value("people", "name", 0)
+    answer = said("SELECT name FROM people WHERE id = 1")
+    assert shown.encode() in answer and oracles.tags(answer) == ["SELECT 1"]
+    assert oracles.refusals(said("SELECT pg_read_file('x')")) == ["SP1103"]
+    assert oracles.sqlstates(said("SELECT 1 / (id - id) FROM people")) == ["22012"]
+    said("BEGIN")
+    assert clients[0].status == "T"
+    tidy(clients, [cases.Step(b"BEGIN")])
+    assert clients[0].status == "I"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""The five ways in which a statement can be sent. Each gives the bytes of one or more exchanges,
-every one ending in one Sync or Query, so that one ReadyForQuery answers it.
+"""The ways in which a statement can be sent: five on the wire, and over MCP. Each gives the bytes
+of one or more exchanges, every one ending in one Sync or Query, so that one ReadyForQuery answers
+it.
 """
 
 from __future__ import annotations
@@ -65,13 +66,19 @@ def pipelined(sql: bytes) -> Exchange:
     return [allowed + behind + allowed + f.sync()]
 
 
-WAYS: Mapping[str, Callable[[bytes], Exchange]] = {
+#: Over ``/mcp``, by clients of its own (:mod:`mcp_client`), to which a Query is a tool call.
+MCP = "mcp"
+_ON_THE_WIRE: Mapping[str, Callable[[bytes], Exchange]] = {
     "simple": simple,
     "text": extended_text,
     "binary": extended_binary,
     "twice": prepared_twice,
     "pipelined": pipelined,
 }
+WAYS: Mapping[str, Callable[[bytes], Exchange]] = {**_ON_THE_WIRE, MCP: simple}
 
 #: What drivers do, for statements that must work.
-PLAIN_WAYS: Mapping[str, Callable[[bytes], Exchange]] = {**WAYS, "twice": prepared_plainly}
+PLAIN_WAYS: Mapping[str, Callable[[bytes], Exchange]] = {
+    **_ON_THE_WIRE,
+    "twice": prepared_plainly,
+}
