@@ -176,13 +176,13 @@ select * from unnest(array[1] || array[2]) y;
 select u.id, t from users u cross join lateral unnest(u.tags || array[u.name]) t;
 select * from unnest(array_append(array[1], 2)) a, unnest(array_prepend(2, array[1.5])) b, unnest(array_cat(array[1], '{2}')) c, unnest(array_replace(array[1], 1, 2)) d;
 select * from unnest(nullif(array[1], array[2])) a, unnest(nullif('{1}'::int[], null)) b, unnest(array[1] || null) c, unnest('{1}' || array[2]) d;
-with recursive w as (select array[1] as path, 1 as id union all select path || array[id + 1], id + 1 from w where id < 3) select w.id, s from w cross join lateral unnest(w.path) s
+with recursive w as (select array[1] as path, 1 as id union all select path || array[id + 1], id + 1 from w where id < 3) select w.id, s from w cross join lateral unnest(w.path) s;
 select * from orders join (select 1 as id) x using (id);
 select * from (select 1 as id) x left join orders using (id);
 select * from orders natural join (select 3000000000 as id) x;
 select * from items natural left join (values (1, 'x')) x(id, label);
 select * from orders join generate_series(1, 5) as x(id) using (id);
-select * from orders join generate_series(1, 5000000000) as x(id) using (id);
+select * from orders join generate_series(4999999999, 5000000000) as x(id) using (id);
 select * from users join (select coalesce(total, 1.5) as id from orders) x using (id);
 select * from users join (select case when note = 'x' then 1 else 2.5 end as id from orders) x using (id);
 select * from orders o join (select id, count(*) as n from users where age > 3 group by id) x using (id);
