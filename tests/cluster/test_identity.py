@@ -18,7 +18,7 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from sallyport.demo.signin import CONSOLE_CLIENT
-from sallyport.web.auth.begun import challenge_of
+from sallyport.identity.pkce import challenge_of
 from tests.cluster.conftest import members_of_store
 from tests.cluster.test_across import is_over, is_up
 from tests.identity.saml_provider import SamlIdp, form_of, saml_idp

@@ -9,8 +9,9 @@ import pytest
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.sealing import SealedBox
+from sallyport.identity.pkce import challenge_of
 from sallyport.identity.replay import UsedMessages
-from sallyport.web.auth.begun import Begun, Pending, challenge_of
+from sallyport.web.auth.begun import Begun, Pending
 
 BOX = SealedBox(b"k" * 32, "sallyport console")
 

@@ -8,8 +8,6 @@ that arrives here is more than that code.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import secrets
 import webbrowser
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from sallyport.cli.rest import RestClient
 from sallyport.core.clock import unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.identity.oidc.client import Grant
+from sallyport.identity.pkce import challenge_of
 
 
 def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
@@ -28,11 +27,10 @@ def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
     """
     client = RestClient(url, token=None)
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-    challenge = (
-        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-    )
     with LoopbackListener(state) as listener:
-        query = urlencode({"port": listener.server_port, "challenge": challenge, "state": state})
+        query = urlencode(
+            {"port": listener.server_port, "challenge": challenge_of(verifier), "state": state}
+        )
         page = f"{url.rstrip('/')}/connect/terminal?{query}"
         show(page)
         webbrowser.open(page)

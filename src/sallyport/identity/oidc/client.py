@@ -13,8 +13,6 @@ issuer said and never holds a token or a secret.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import hmac
 import secrets
 import time
@@ -30,6 +28,7 @@ from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.oidc.discovery import ClientIdentity, ProviderDocument, discover
 from sallyport.identity.oidc.fetch import FetchError, new_client
+from sallyport.identity.pkce import challenge_of
 from sallyport.identity.problems import printable
 from sallyport.identity.settings import url_problem
 
@@ -159,13 +158,12 @@ class TokenClient:
         except FetchError as error:
             raise GrantError(f"no token: {error}") from None
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
-        digest = hashlib.sha256(verifier.encode()).digest()
         query = {
             "response_type": "code",
             "client_id": self._client.id,
             "redirect_uri": redirect_uri,
             "state": state,
-            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge": challenge_of(verifier),
             "code_challenge_method": "S256",
             **self._wants,
         }

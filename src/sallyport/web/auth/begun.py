@@ -7,7 +7,6 @@ the store have, with the time at which it began. Each counts once, at one of the
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -20,6 +19,7 @@ import msgspec
 from sallyport.core.clock import Clock
 from sallyport.core.errors import RefusedError
 from sallyport.core.sealing import SealedBox
+from sallyport.identity.pkce import challenge_of
 from sallyport.identity.replay import MessageUse, UsedMessages
 
 #: Seconds: for a person at a provider's page, and for a terminal that waits for its code.
@@ -120,9 +120,3 @@ class Begun:
         except RefusedError:  # the store logs it
             is_new = alone
         return value[_TIME.size :] if is_new else None
-
-
-def challenge_of(verifier: str) -> str:
-    """RFC 7636, section 4.2: base64url of its SHA-256, without padding."""
-    digest = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

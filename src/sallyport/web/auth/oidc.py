@@ -23,9 +23,10 @@ from sallyport.identity.authenticate import Authenticator, LockedError, LoginRef
 from sallyport.identity.locks import Locks
 from sallyport.identity.oidc.discovery import ClientIdentity, ProviderDocument, discover
 from sallyport.identity.oidc.fetch import FetchError, new_client
+from sallyport.identity.pkce import challenge_of
 from sallyport.identity.problems import printable
 from sallyport.identity.settings import IssuerSettings
-from sallyport.web.auth.begun import Pending, challenge_of
+from sallyport.web.auth.begun import Pending
 from sallyport.web.settings import ConsoleSettings
 
 _TIMEOUT = 10.0
