@@ -12,7 +12,12 @@ from typing import Final
 from urllib.parse import quote
 
 from sallyport.audit.tlog.notes import Checkpoint, NoteError, VerifyKey
-from sallyport.audit.tlog.witnesses import ForkError, TreeSource, WitnessError
+from sallyport.audit.tlog.witnesses import (
+    ForkError,
+    TreeSource,
+    WitnessError,
+    check_continues,
+)
 from sallyport.store.objects import ArchiveError, ConflictError, MissingError, ObjectArchive
 
 _DIGITS: Final = 20
@@ -33,12 +38,7 @@ class ArchiveWitness:
             self._create(checkpoint)
         except ArchiveError as error:
             raise WitnessError(str(error)) from None
-        if before is not None:
-            is_known = before.size <= checkpoint.size
-            if not is_known or tree.root_at(before.size) != before.root:
-                raise ForkError(
-                    f"has seen another log at size {before.size}: a fork, or a rollback"
-                )
+        check_continues(before, checkpoint, tree)
 
     def newest(self, key: VerifyKey) -> Checkpoint | None:
         """Raises WitnessError."""

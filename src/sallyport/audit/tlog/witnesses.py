@@ -103,6 +103,16 @@ def read_checkpoints(content: str) -> Iterator[str]:
         yield from split_notes(content)
 
 
+def check_continues(before: Checkpoint | None, checkpoint: Checkpoint, tree: TreeSource) -> None:
+    """Raises ForkError unless the log of ``checkpoint``, which ``tree`` is of, begins with that of
+    the newest one that a witness had (None: it had none), and TileError, ValueError.
+    """
+    if before is None:
+        return
+    if before.size > checkpoint.size or tree.root_at(before.size) != before.root:
+        raise ForkError(f"has seen another log at size {before.size}: a fork, or a rollback")
+
+
 class FileWitness:
     """Appends to a file that ought to lie elsewhere: on another host's or a write-once file system,
     or with the append-only attribute. Notes stand behind each other.
@@ -123,12 +133,7 @@ class FileWitness:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if before is not None:
-            is_known = before.size <= checkpoint.size
-            if not is_known or tree.root_at(before.size) != before.root:
-                raise ForkError(
-                    f"has seen another log at size {before.size}: a fork, or a rollback",
-                )
+        check_continues(before, checkpoint, tree)
 
     def newest(self, key: VerifyKey) -> Checkpoint | None:
         checkpoint = self._newest(key.name)
