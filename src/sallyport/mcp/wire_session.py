@@ -17,6 +17,7 @@ from typing import Final
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.core.secret import Secret
 from sallyport.wire import backend, frontend
+from sallyport.wire.fields import read_values
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 #: Opens one connection to the gateway. Raises OSError, SallyportError.
@@ -327,15 +328,6 @@ class WireSession:
 
 
 def _values(body: bytes) -> list[str | None]:
-    """The values of a DataRow in text format."""
-    count, position = int.from_bytes(body[:2], "big"), 2
-    values: list[str | None] = []
-    for _ in range(count):
-        size = int.from_bytes(body[position : position + 4], "big", signed=True)
-        position += 4
-        if size < 0:
-            values.append(None)
-            continue
-        values.append(body[position : position + size].decode("utf-8", "replace"))
-        position += size
-    return values
+    """The values of a DataRow in text format. Raises ProtocolError."""
+    values, _ = read_values(body, 0, "DataRow")
+    return [None if value is None else value.decode("utf-8", "replace") for value in values]

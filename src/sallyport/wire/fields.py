@@ -82,6 +82,31 @@ def read_u32(body: bytes, pos: int, what: str) -> tuple[int, int]:
     return _U32.unpack_from(body, pos)[0], pos + 4
 
 
+def read_values(body: bytes, pos: int, what: str) -> tuple[list[bytes | None], int]:
+    """Int16 and as many values, each behind its length, as Bind and DataRow have them (None for
+    NULL), and the position after them. Raises ProtocolError.
+    """
+    count, pos = read_u16(body, pos, what)
+    size = len(body)
+    if pos + 4 * count > size:
+        raise ProtocolError(f"{what}: {count} values do not fit")
+    values: list[bytes | None] = []
+    for _ in range(count):
+        start = pos + 4
+        if start > size:
+            raise ProtocolError(f"{what}: ends before the length of a value")
+        (length,) = _U32.unpack_from(body, pos)
+        if length == 0xFFFFFFFF:  # the length -1, which says NULL
+            values.append(None)
+            pos = start
+            continue
+        pos = start + length
+        if pos > size:
+            raise ProtocolError(f"{what}: a value is longer than the message")
+        values.append(body[start:pos])
+    return values, pos
+
+
 def read_formats(body: bytes, pos: int, what: str) -> tuple[tuple[int, ...], int]:
     """A counted list of format codes, each 0 (text) or 1 (binary). Raises ProtocolError."""
     start = pos + 2

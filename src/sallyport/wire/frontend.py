@@ -28,6 +28,7 @@ from sallyport.wire.fields import (
     read_string,
     read_u16,
     read_u32,
+    read_values,
     string,
     to_text,
 )
@@ -196,9 +197,6 @@ class FunctionCall(NamedTuple):
     result_format: int
 
 
-_LENGTH: Final = struct.Struct("!I").unpack_from
-
-
 # --- parsers ------------------------------------------------------------
 
 
@@ -225,7 +223,7 @@ def parse_bind(body: bytes) -> Bind:
     portal, pos = read_string(body, 0, "Bind")
     statement, pos = read_string(body, pos, "Bind")
     param_formats, pos = read_formats(body, pos, "Bind")
-    params, pos = _read_values(body, pos, "Bind")
+    params, pos = read_values(body, pos, "Bind")
     if len(param_formats) > 1 and len(param_formats) != len(params):
         raise ProtocolError(
             f"Bind has {len(param_formats)} parameter formats but {len(params)} parameters"
@@ -233,28 +231,6 @@ def parse_bind(body: bytes) -> Bind:
     result_formats, pos = read_formats(body, pos, "Bind")
     expect_end(body, pos, "Bind")
     return Bind(portal, statement, param_formats, params, result_formats)
-
-
-def _read_values(body: bytes, pos: int, what: str) -> tuple[list[bytes | None], int]:
-    count, pos = read_u16(body, pos, what)
-    size = len(body)
-    if pos + 4 * count > size:
-        raise ProtocolError(f"{what}: {count} values do not fit")
-    values: list[bytes | None] = []
-    for _ in range(count):
-        start = pos + 4
-        if start > size:
-            raise ProtocolError(f"{what}: ends before the length of a value")
-        (length,) = _LENGTH(body, pos)
-        if length == 0xFFFFFFFF:  # the length -1, which says NULL
-            values.append(None)
-            pos = start
-            continue
-        pos = start + length
-        if pos > size:
-            raise ProtocolError(f"{what}: a value is longer than the message")
-        values.append(body[start:pos])
-    return values, pos
 
 
 def _read_target(body: bytes, what: str) -> tuple[bytes, bytes]:
@@ -349,7 +325,7 @@ def parse_function_call(body: bytes) -> FunctionCall:
     """Read a FunctionCall: as many formats as arguments, or at most one."""
     function, pos = read_u32(body, 0, "FunctionCall")
     formats, pos = read_formats(body, pos, "FunctionCall")
-    args, pos = _read_values(body, pos, "FunctionCall")
+    args, pos = read_values(body, pos, "FunctionCall")
     if len(formats) > 1 and len(formats) != len(args):
         raise ProtocolError(
             f"FunctionCall has {len(formats)} argument formats but {len(args)} arguments"

@@ -25,6 +25,7 @@ from sallyport.policy.actions import canonical
 from sallyport.policy.decision import Filter
 from sallyport.session.server.programs import KEEP, compile_result
 from sallyport.wire import backend
+from sallyport.wire.fields import read_values
 from sallyport.wire.frames import mask_rows
 
 #: Rows, and characters of a value.
@@ -120,15 +121,8 @@ def _rows(data: bytes) -> list[tuple[str | None, ...]]:
     """The values of DataRow messages (protocol section 54.7), as text."""
     rows, at = [], 0
     while at < len(data):
-        count = int.from_bytes(data[at + 5 : at + 7], "big")
-        values: list[str | None] = []
-        at += 7
-        for _ in range(count):
-            size = int.from_bytes(data[at : at + 4], "big", signed=True)
-            at += 4
-            values.append(None if size < 0 else _shown(data[at : at + size]))
-            at += max(size, 0)
-        rows.append(tuple(values))
+        values, at = read_values(data, at + 5, "DataRow")
+        rows.append(tuple([None if value is None else _shown(value) for value in values]))
     return rows
 
 

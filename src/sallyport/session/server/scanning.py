@@ -18,6 +18,7 @@ from sallyport.policy.model import InjectionScan
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.withhold import withhold
 from sallyport.session.state import SessionState
+from sallyport.wire.fields import read_values
 from sallyport.wire.frames import data_row
 
 Buffer = bytes | bytearray
@@ -97,21 +98,11 @@ def _messages(data: bytes) -> list[bytes]:
     return messages
 
 
-def _cells(row: bytes) -> list[bytes | None]:
-    cells: list[bytes | None] = []
-    position = 7
-    for _ in range(int.from_bytes(row[5:7], "big")):
-        size = int.from_bytes(row[position : position + 4], "big", signed=True)
-        position += 4
-        cells.append(None if size < 0 else row[position : position + size])
-        position += max(size, 0)
-    return cells
-
-
 def _scanned_row(
     session: SessionState, entry: Entry, verdict: Verdict, scan: InjectionScan, row: bytes
 ) -> bytes:
-    cells, is_changed = _cells(row), False
+    cells, _ = read_values(row, 5, "DataRow")
+    is_changed = False
     for column in verdict.scans:
         cell = cells[column.index] if column.index < len(cells) else None
         if not cell or _scanner().judge(cell.decode("utf-8", "replace")) is None:
