@@ -5,15 +5,15 @@ telling what was wrong with it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sallyport.cli.storeaccess import named_settings, readonly_engine, result_of, shared_store
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from sallyport.operations.sessions import Fetch, Sessions
     from sallyport.store.archivewitness import ArchiveWitness
     from sallyport.store.objects import ObjectArchive
-
-_T = TypeVar("_T")
-_DEFAULT_CONFIG = Path("sallyport.yaml")
 
 ConfigFile = Annotated[
     Path | None,
@@ -47,7 +44,6 @@ def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = F
     """
     from sallyport.app.gateway_store import gateway_name
     from sallyport.app.record_delivery import from_anywhere
-    from sallyport.cli.storeaccess import readonly_engine, shared_store
     from sallyport.operations.sessions import Sessions
     from sallyport.store.database import FILE, StoreError
     from sallyport.store.sessions import SqlSessionIndex
@@ -87,15 +83,7 @@ def recording_keys(config: Path | None, data: Path | None) -> KeyRing:
     from sallyport.operations.recordingkeys import load_keys
 
     _, recordings = directories(config, data)
-    return _result(load_keys(_key_settings(config, data), recordings))
-
-
-def _result(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run it in a thread of its own: whoever calls a command may have a loop in this one."""
-    import asyncio
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+    return result_of(load_keys(_key_settings(config, data), recordings))
 
 
 def key_file(config: Path | None, data: Path | None) -> Path:
@@ -112,7 +100,7 @@ def key_file(config: Path | None, data: Path | None) -> Path:
 def _key_settings(config: Path | None, data: Path | None) -> KeySettings:
     from sallyport.operations.recordingkeys import KeySettings, key_settings
 
-    settings = _settings(config, data)
+    settings = named_settings(config, data)
     return KeySettings(directories(config, data)[0]) if settings is None else key_settings(settings)
 
 
@@ -122,7 +110,7 @@ def archive_fetcher(config: Path | None, data: Path | None) -> Fetch | None:
     """
     from sallyport.app.record_delivery import fetcher
 
-    settings = _settings(config, data)
+    settings = named_settings(config, data)
     return None if settings is None else fetcher(settings, _archive(settings))
 
 
@@ -132,20 +120,11 @@ def archive_witness(config: Path | None, data: Path | None) -> ArchiveWitness | 
     """
     from sallyport.store.archivewitness import ArchiveWitness
 
-    settings = _settings(config, data)
+    settings = named_settings(config, data)
     if settings is None or not any(witness.archive for witness in settings.audit.witnesses):
         return None
     archive = _archive(settings)
     return None if archive is None else ArchiveWitness(archive)
-
-
-def _settings(config: Path | None, data: Path | None) -> Config | None:
-    """The configuration; None with --data. Raises ConfigError."""
-    if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
-        return None
-    from sallyport.config import load_config
-
-    return load_config(config or _DEFAULT_CONFIG)
 
 
 def _archive(settings: Config) -> ObjectArchive | None:
@@ -154,7 +133,7 @@ def _archive(settings: Config) -> ObjectArchive | None:
     from sallyport.app.record_delivery import open_archive
     from sallyport.app.target_logins import TargetLogins
 
-    return _result(open_archive(settings, TargetLogins(settings).secret))
+    return result_of(open_archive(settings, TargetLogins(settings).secret))
 
 
 #: What to do when there is nothing in the place that was looked at.
@@ -168,11 +147,9 @@ def directories(config: Path | None, data: Path | None) -> tuple[Path, Path]:
     """The data directory, and where the recordings are."""
     if data is not None:
         return data, data / "recordings"
-    if config is None and not _DEFAULT_CONFIG.exists():
+    settings = named_settings(config, data)
+    if settings is None:
         return Path("var"), Path("var/recordings")
-    from sallyport.config import load_config
-
-    settings = load_config(config or _DEFAULT_CONFIG)
     data = Path(settings.data)
     return data, Path(settings.recording.directory or data / "recordings")
 

@@ -22,15 +22,23 @@ _T = TypeVar("_T")
 _DEFAULT_CONFIG = Path("sallyport.yaml")
 
 
-def shared_store(config: Path | None, data: Path | None) -> StoreAddress | None:
-    """Where the shared store is; None where there is none. ``data``: a data directory, which names
-    none. Raises ConfigError.
+def named_settings(config: Path | None, data: Path | None) -> Config | None:
+    """The configuration that a command reads; None where ``data``, a data directory, is named in
+    its place, or there is none. Raises ConfigError.
     """
     if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
         return None
     from sallyport.config import load_config
 
-    return shared_store_of(load_config(config or _DEFAULT_CONFIG))
+    return load_config(config or _DEFAULT_CONFIG)
+
+
+def shared_store(config: Path | None, data: Path | None) -> StoreAddress | None:
+    """Where the shared store is; None where there is none. ``data``: a data directory, which names
+    none. Raises ConfigError.
+    """
+    settings = named_settings(config, data)
+    return None if settings is None else shared_store_of(settings)
 
 
 def shared_store_of(settings: Config) -> StoreAddress | None:
@@ -42,7 +50,7 @@ def shared_store_of(settings: Config) -> StoreAddress | None:
     from sallyport.app.gateway_store import store_address
     from sallyport.app.target_logins import TargetLogins
 
-    return _result(store_address(settings.store, TargetLogins(settings).secret))
+    return result_of(store_address(settings.store, TargetLogins(settings).secret))
 
 
 def shared_key(settings: Config) -> bytes:
@@ -53,12 +61,14 @@ def shared_key(settings: Config) -> bytes:
 
     if not isinstance(settings.store, SharedStore):
         raise SallyportError("the configuration names no shared store: add 'store'")
-    secret = _result(TargetLogins(settings).secret(settings.store.key, "store.key"))
+    secret = result_of(TargetLogins(settings).secret(settings.store.key, "store.key"))
     return sealing_key(secret.reveal())
 
 
-def _result(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run it in a thread of its own: whoever calls a command may have a loop in this one."""
+def result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """What it gives. It runs in a thread of its own: whoever calls a command may have a loop in
+    this one.
+    """
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
