@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _HELP = """Rebuild the indexes of sessions and statements from the recordings. Stop the gateway
 first.
 
-A damaged database is set aside, and what can be read of it is kept. Locks and containments are made
+In a store that gateways share, this adds what the gateway of this data directory recorded. A
+damaged database is set aside, and what can be read of it is kept. Locks and containments are made
 anew from the record of actions.
 Approvals and policy versions are not in the recordings; the command says when they were lost.
 

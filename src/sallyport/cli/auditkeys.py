@@ -40,6 +40,7 @@ Example: sallyport audit rotate-key --new
 _SHRED = """Make recordings unreadable for good, by deleting their keys: one session's, or all of a
 subject.
 
+Of several gateways that share a store each has its own recordings: run it where they were made.
 What was done is recorded. 'audit verify' still proves what is left. Needs --reason, and asks before
 it deletes.
 

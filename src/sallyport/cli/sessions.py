@@ -100,11 +100,12 @@ Examples:
     sallyport sessions replay ses_01m7xtb2 --html session.html --asciicast session.cast
 """
 
-_HELP_VERIFY = """Check every recording, or one, and the signed log of them, from the files alone.
+_HELP_VERIFY = """Check every recording, or one, and the signed log of them, from the files.
 
 Finds edits, deletions, insertions, reorderings, cut-off tails, replaced sessions and a rewritten
 index, and says where; with --key a log of another key, with --checkpoint a rolled-back or forked
-one. Says what it could not check.
+one. Where the archive is a witness of the log, it compares with what that has, unless --data is
+given. Says what it could not check.
 ses_... are sessions of agents, act_... are the actions of people ('sallyport audit actions').
 
 Examples:
