@@ -18,7 +18,7 @@ _MAX_NEW: Final = 32
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """Statements of one shape in one session. most: rows of the largest result. repeats: how many
+    """Statements of one shape in one session. largest: rows of one result. repeats: how many
     were the same as the one before. first, last: numbers in the session. code: why they were
     refused; "" when they ran. variant: a hash of what was refused.
     """

@@ -40,7 +40,7 @@ def block_of(network: str) -> str:
 
 @dataclass(slots=True)
 class Use:
-    """How one shape was used. most: rows of its largest result. repeats: how often text and bind
+    """How one shape was used. largest: rows of one result. repeats: how often text and bind
     values were those of the time before. code: why it was refused; "" when it was not.
     variant: hash of the latest text of what was refused. is_new: the baseline did not have it.
     differs: a total, see :meth:`Episode.differences`.
