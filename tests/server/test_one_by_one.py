@@ -504,7 +504,8 @@ def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str
             "CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base; CREATE SCHEMA s;"
             " CREATE TABLE s.t ()"
         )
-        db.execute("CREATE TABLE below () INHERITS (base)")  # of which nobody follows what it needs
+        # Of what inherits nobody follows what it needs.
+        db.execute("CREATE TABLE below () INHERITS (base); CREATE TABLE under () INHERITS (s.t)")
         for prepare in (False, True):
             with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would drop other") as caught:
                 db.execute(what.encode(), prepare=prepare)
@@ -514,7 +515,7 @@ def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str
             assert "Use DROP" not in (diag.message_hint or "")
         db.execute("SELECT a FROM above")
         db.execute("DROP TABLE below; DROP VIEW above; DROP TABLE base CASCADE")
-        db.execute("DROP TABLE s.t; DROP SCHEMA s CASCADE")
+        db.execute("DROP TABLE under; DROP TABLE s.t; DROP SCHEMA s CASCADE")
         db.execute("CREATE TABLE base (a int)", prepare=True)
         db.execute("DROP TABLE IF EXISTS base CASCADE", prepare=True)
 

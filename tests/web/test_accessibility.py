@@ -205,7 +205,7 @@ def test_what_refreshes_itself_keeps_focus_and_what_is_open(open_page: Open) -> 
     link.focus()
     before = page.evaluate("document.activeElement.textContent")
     page.evaluate("document.querySelector('.tiles').dataset.seen = '1'")
-    with page.expect_response("**/overview/live"):
+    with page.expect_response("**/overview/live?*"):
         pass
     page.wait_for_timeout(300)
     assert page.evaluate("document.activeElement.textContent") == before
