@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -68,7 +69,12 @@ def has_console(gateway: Gateway) -> bool:
 
 
 def is_over(connection: psycopg.Connection[Any], code: str) -> bool:
-    """Whether the session has ended, for this reason."""
+    """Whether the session has ended, for this reason. A statement is sent only when the gateway
+    has said something: of a FATAL between CommandComplete and ReadyForQuery psycopg says only that
+    the connection was lost, as it does with PostgreSQL's own pg_terminate_backend.
+    """
+    if not select.select([connection.fileno()], [], [], 0)[0]:
+        return False
     try:
         connection.execute("SELECT 1")
     except psycopg.Error as error:
