@@ -17,7 +17,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sallyport.cli import identity, persontokens
+from sallyport.cli.tokenoptions import own_token
 from sallyport.core.clock import SystemClock, unix_seconds
+from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
 from sallyport.identity.oidc.client import DevicePrompt
@@ -60,17 +62,15 @@ def test_commands_take_the_client_of_the_environment_as_token_does(
     issuer: DevIssuer,
     make_door: MakeDoor,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(typer.Exit):
-        identity.own_token()
-    assert (
-        "run `sallyport login` first, or name a client with a secret: SALLYPORT_ISSUER"
-        in capsys.readouterr().err
-    )
+    with pytest.raises(
+        SallyportError,
+        match="run `sallyport login` first, or name a client with a secret: SALLYPORT_ISSUER",
+    ):
+        own_token()
     monkeypatch.setenv("SALLYPORT_ISSUER", issuer.url)
     monkeypatch.setenv("SALLYPORT_CLIENT_ID", "claude-agent")
-    subject = make_door(issuer.url, at=SystemClock()).login(identity.own_token())
+    subject = make_door(issuer.url, at=SystemClock()).login(own_token())
     assert subject.id == "claude-agent"
 
 

@@ -504,9 +504,8 @@ def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str
             "CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base; CREATE SCHEMA s;"
             " CREATE TABLE s.t ()"
         )
-        # Of what inherits nobody follows what it needs.
         db.execute("CREATE TABLE below () INHERITS (base); CREATE TABLE under () INHERITS (s.t)")
-        for prepare in (False, True):
+        for prepare in (False, True):  # of what inherits nobody follows what it needs
             with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would drop other") as caught:
                 db.execute(what.encode(), prepare=prepare)
             diag = caught.value.diag

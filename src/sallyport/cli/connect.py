@@ -15,18 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from sallyport.cli import identity
-from sallyport.cli.identity import (
-    Audience,
-    CaFile,
-    ClientId,
-    Issuer,
-    Resource,
-    Scope,
-    SecretFile,
-    SignIn,
-    TokenFile,
-)
+from sallyport.cli.tokenoptions import TokenOptions, takes_token_options
 from sallyport.core.address import is_loopback, parse_address
 from sallyport.core.errors import SallyportError
 
@@ -68,6 +57,7 @@ def register(app: typer.Typer) -> None:
     app.command("proxy", help=_PROXY)(proxy)
 
 
+@takes_token_options
 def connect(
     target: Annotated[str, typer.Argument(help="The target's name.")],
     program: Annotated[
@@ -76,21 +66,12 @@ def connect(
     gateway: Gateway = LOCAL,
     ca: GatewayCa = "",
     user: Annotated[str, typer.Option(help="The label that is recorded.")] = "",
-    token_file: TokenFile = None,
-    issuer: Issuer = "",
-    client_id: ClientId = "",
-    secret_file: SecretFile = None,
-    scope: Scope = "",
-    resource: Resource = "",
-    audience: Audience = "",
-    ca_file: CaFile = "",
-    sign_in: SignIn = "",
+    *,
+    options: TokenOptions,
 ) -> None:
     """See ``--help``."""
     try:
-        source = token_source(
-            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
-        )
+        source = options.tokens()
         host, port = gateway_address(gateway)
         token = source.fetch_now().token
     except SallyportError as error:
@@ -112,6 +93,7 @@ def connect(
     os.execve(executable, words, env)  # noqa: S606 - the program that the user named
 
 
+@takes_token_options
 def proxy(
     target: Annotated[str, typer.Option(help="The target's name.")],
     listen: Annotated[str, typer.Option(help="Loopback address and port.")] = "127.0.0.1:6543",
@@ -121,24 +103,15 @@ def proxy(
     ] = None,
     gateway: Gateway = LOCAL,
     ca: GatewayCa = "",
-    token_file: TokenFile = None,
-    issuer: Issuer = "",
-    client_id: ClientId = "",
-    secret_file: SecretFile = None,
-    scope: Scope = "",
-    resource: Resource = "",
-    audience: Audience = "",
-    ca_file: CaFile = "",
-    sign_in: SignIn = "",
+    *,
+    options: TokenOptions,
 ) -> None:
     """See ``--help``."""
     # Start-up time: other commands need neither TLS nor the wire protocol.
     from sallyport.cli.localproxy import Door, LocalProxy, kept_password
 
     try:
-        source = token_source(
-            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
-        )
+        source = options.tokens()
         host, port = gateway_address(gateway)
         here = gateway_address(listen)
         if not is_loopback(here[0]):
@@ -148,7 +121,7 @@ def proxy(
             )
         password = None if socket is not None else kept_password(target)
         local = LocalProxy(Door(host, port, target, ca), source.fetch, password, source.renew)
-        asyncio.run(_serve(local, here, socket, source if sign_in else None))
+        asyncio.run(_serve(local, here, socket, source if options.sign_in else None))
     except SallyportError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -164,27 +137,6 @@ async def _serve(
     if person is not None:
         await person.fetch()  # they sit before the terminal now
     await local.run(here, socket, lambda said: typer.echo(said, err=True))
-
-
-def token_source(
-    token_file: Path | None,
-    issuer: str,
-    client_id: str,
-    secret_file: Path | None,
-    scope: str,
-    resource: str,
-    audience: str,
-    ca_file: str,
-    sign_in: str,
-) -> TokenSource | PersonTokens:
-    """What brings the tokens that the command line's options name. Raises SallyportError."""
-    # Start-up time: other commands need no HTTP client.
-    from sallyport.cli.tokensource import TokenSource
-
-    secret = identity.client_secret(secret_file) if client_id else None
-    return TokenSource(
-        token_file, issuer, client_id, secret, scope, resource, audience, ca_file, sign_in
-    ).tokens()
 
 
 def gateway_address(text: str) -> tuple[str, int]:

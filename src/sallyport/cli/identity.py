@@ -9,59 +9,31 @@ file that only its owner can read. Exit status: 0, or 2 with the reason on stand
 from __future__ import annotations
 
 import json
-import os
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from sallyport.cli import sessiontokens
+from sallyport.cli.kepttoken import keep
 from sallyport.cli.rest import LOCAL, Url, run_request
+from sallyport.cli.tokenoptions import (
+    Audience,
+    CaFile,
+    ClientId,
+    Issuer,
+    Resource,
+    Scope,
+    SecretFile,
+    SignIn,
+    TokenOptions,
+    takes_token_options,
+)
 from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
-    from sallyport.core.secret import Secret
     from sallyport.identity.oidc.client import Grant
 
-_SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
-#: A token that ends within this many seconds is not handed out any more.
-_MARGIN = 10.0
-
-Issuer = Annotated[
-    str,
-    typer.Option(envvar="SALLYPORT_ISSUER", help="The issuer, as in the gateway's configuration."),
-]
-ClientId = Annotated[
-    str, typer.Option(envvar="SALLYPORT_CLIENT_ID", help="Who asks: the OAuth client id.")
-]
-SecretFile = Annotated[
-    Path | None,
-    typer.Option(
-        help=f"File with the client's secret; without it, the variable {_SECRET_VARIABLE} has it."
-    ),
-]
-Scope = Annotated[str, typer.Option(help="Scope to ask for.")]
-Resource = Annotated[
-    str, typer.Option(help="Resource the token is for (RFC 8707), if the issuer wants one.")
-]
-Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers that want one.")]
-CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SALLYPORT_TOKEN_FILE",
-        help="File that has the token, as pods and CI jobs get it; read each time.",
-    ),
-]
-SignIn = Annotated[
-    str,
-    typer.Option(
-        "--sign-in",
-        help="Have a person sign in: in a browser on this machine (browser), or on any (device).",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print token and expiry as JSON.")]
 
 _HELP = """Print a token for the gateway.
@@ -89,9 +61,9 @@ def register(app: typer.Typer) -> None:
     app.command("login")(login)
 
 
+@takes_token_options
 def token(
     context: typer.Context,
-    token_file: TokenFile = None,
     header: Annotated[
         bool,
         typer.Option(
@@ -99,56 +71,21 @@ def token(
             help="Print it as an HTTP header in JSON, as MCP clients' header helpers do.",
         ),
     ] = False,
-    issuer: Issuer = "",
-    client_id: ClientId = "",
-    secret_file: SecretFile = None,
-    scope: Scope = "",
-    resource: Resource = "",
-    audience: Audience = "",
-    ca_file: CaFile = "",
-    sign_in: SignIn = "",
     as_json: AsJson = False,
+    *,
+    options: TokenOptions,
 ) -> None:
     """See ``_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
     if context.invoked_subcommand is not None:
         return
-    # Start-up time: most commands need no HTTP client.
-    from sallyport.cli.tokensource import TokenSource
-
-    secret = client_secret(secret_file) if client_id else None
-    source = TokenSource(
-        token_file, issuer, client_id, secret, scope, resource, audience, ca_file, sign_in
-    )
     try:
-        if not client_id and token_file is None and not sign_in:
-            grant = kept()
-        else:
-            grant = source.tokens().fetch_now()
+        grant = options.tokens().fetch_now()
     except SallyportError as error:
         _fail(str(error))
     if header:
         typer.echo(json.dumps({"Authorization": f"Bearer {grant.token.reveal()}"}))
     else:
         _print(grant, as_json)
-
-
-def own_token() -> Secret:
-    """The token of whoever runs a command: of the client that the environment names, as for
-    ``token``; or the one that ``login`` kept.
-    """
-    from sallyport.cli.tokensource import TokenSource
-
-    issuer, client_id = (
-        os.environ.get("SALLYPORT_ISSUER", ""),
-        os.environ.get("SALLYPORT_CLIENT_ID", ""),
-    )
-    secret = client_secret(None) if client_id else None
-    if secret is None:
-        return kept().token
-    try:
-        return TokenSource(issuer=issuer, client_id=client_id, secret=secret).fetch_now().token
-    except SallyportError as error:
-        _fail(str(error))
 
 
 def login(
@@ -197,17 +134,14 @@ def login(
         return
     if not issuer or not client_id:
         _fail("--issuer and --client-id are needed; the gateway's operator knows them")
-    from sallyport.cli.tokensource import TokenSource
-
-    secret = client_secret(secret_file)
-    source = TokenSource(
-        None, issuer, client_id, secret, scope, resource, audience, ca_file, sign_in or "device"
-    )
+    options = TokenOptions(
+        None, issuer, client_id, secret_file, scope, resource, audience, ca_file,
+        sign_in or "device",
+    )  # fmt: skip
     try:
-        grant = source.tokens().fetch_now()
+        keep(options.tokens().fetch_now())
     except SallyportError as error:
         _fail(str(error))
-    _keep(grant)
     typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
 
 
@@ -215,7 +149,7 @@ def _keep_session_token(url: str, minutes: int) -> None:
     from sallyport.cli.browserlogin import sign_in
 
     def run() -> None:
-        _keep(
+        keep(
             sign_in(
                 url, minutes, lambda page: typer.echo(f"Open {page}\nand sign in there", err=True)
             )
@@ -223,65 +157,6 @@ def _keep_session_token(url: str, minutes: int) -> None:
         typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
 
     run_request(run)
-
-
-def token_file() -> Path:
-    """Where ``login`` keeps the token, below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(
-        os.path.expanduser("~"), ".local", "state"
-    )
-    return Path(base) / "sallyport" / "token.json"
-
-
-def client_secret(file: Path | None) -> Secret | None:
-    """The client's secret, from the file or the environment. Ends the program when the file cannot
-    be read.
-    """
-    from sallyport.core.secret import Secret
-
-    if file is None:
-        text = os.environ.get(_SECRET_VARIABLE, "")
-    else:
-        try:
-            text = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            _fail(f"the secret file {file} cannot be read: {type(error).__name__}")
-    return Secret(text) if text else None
-
-
-def _keep(grant: Grant) -> None:
-    path = token_file()
-    fresh = path.with_name(f".token-{os.getpid()}.json")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"access_token": grant.token.reveal(), "expires_at": grant.expires_at}, file)
-        fresh.replace(path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        _fail(f"the token cannot be kept in {path}: {error.strerror}")
-
-
-def kept() -> Grant:
-    """The token that ``login`` kept. Ends the program when there is none."""
-    from sallyport.core.secret import Secret
-    from sallyport.identity.oidc.client import Grant
-
-    path = token_file()
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        grant = Grant(Secret(str(kept["access_token"])), float(kept["expires_at"]))
-    except FileNotFoundError:
-        _fail(
-            "no token here: run `sallyport login` first, or name a client with a secret: "
-            f"SALLYPORT_ISSUER, SALLYPORT_CLIENT_ID and {_SECRET_VARIABLE}"
-        )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        _fail(f"{path} cannot be read ({type(error).__name__}): run `sallyport login` again")
-    if grant.expires_at and grant.expires_at - _MARGIN <= time.time():
-        _fail("the token has expired: run `sallyport login` again")
-    return grant
 
 
 def _print(grant: Grant, as_json: bool) -> None:

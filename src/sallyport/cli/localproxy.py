@@ -21,8 +21,8 @@ from socket import create_connection
 from socket import socket as Socket  # a parameter is called socket
 from typing import Final
 
+from sallyport.cli.kepttoken import state_directory
 from sallyport.cli.relay import Relay, Renew, Side
-from sallyport.cli.tokensource import state_directory
 from sallyport.core.address import is_loopback
 from sallyport.core.errors import ConfigError, ProtocolError, Refusal, SallyportError, refuse
 from sallyport.core.secret import Secret

@@ -22,20 +22,9 @@ from sallyport.cli.connect import (
     GatewayCa,
     fail,
     gateway_address,
-    token_source,
-)
-from sallyport.cli.identity import (
-    Audience,
-    CaFile,
-    ClientId,
-    Issuer,
-    Resource,
-    Scope,
-    SecretFile,
-    SignIn,
-    TokenFile,
 )
 from sallyport.cli.quiet import log_to_stderr
+from sallyport.cli.tokenoptions import TokenOptions, takes_token_options
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -61,6 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command("mcp", help=_HELP)(mcp)
 
 
+@takes_token_options
 def mcp(
     target: Annotated[
         list[str], typer.Option(help="The target's name; again for each that may be used.")
@@ -68,15 +58,8 @@ def mcp(
     gateway: Gateway = LOCAL,
     ca: GatewayCa = "",
     user: Annotated[str, typer.Option(help="The label that is recorded.")] = "",
-    token_file: TokenFile = None,
-    issuer: Issuer = "",
-    client_id: ClientId = "",
-    secret_file: SecretFile = None,
-    scope: Scope = "",
-    resource: Resource = "",
-    audience: Audience = "",
-    ca_file: CaFile = "",
-    sign_in: SignIn = "",
+    *,
+    options: TokenOptions,
 ) -> None:
     """Serve until the client goes away; see :data:`_HELP`."""
     if importlib.util.find_spec("mcp") is None:
@@ -85,9 +68,7 @@ def mcp(
     from sallyport.cli.localproxy import Door, dial
 
     try:
-        source = token_source(
-            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
-        )
+        source = options.tokens()
         host, port = gateway_address(gateway)
         # the target is each session's own
         entrance = StdioEntrance(

@@ -20,18 +20,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sallyport.cli.connect import LOCAL, Gateway, fail, gateway_address, token_source
-from sallyport.cli.identity import (
-    Audience,
-    CaFile,
-    ClientId,
-    Issuer,
-    Resource,
-    Scope,
-    SecretFile,
-    SignIn,
-    TokenFile,
-)
+from sallyport.cli.connect import LOCAL, Gateway, fail, gateway_address
+from sallyport.cli.tokenoptions import TokenOptions, takes_token_options
 from sallyport.core.errors import SallyportError
 from sallyport.core.files import replace_private
 
@@ -61,6 +51,7 @@ def register(app: typer.Typer) -> None:
     app.command("pgpass", help=_HELP)(pgpass)
 
 
+@takes_token_options
 def pgpass(
     target: Annotated[str, typer.Argument(help="The target's name; * for all of the gateway.")],
     file: Annotated[
@@ -72,22 +63,13 @@ def pgpass(
     ] = False,
     gateway: Gateway = LOCAL,
     user: Annotated[str, typer.Option(help="Only for this user name.")] = "*",
-    token_file: TokenFile = None,
-    issuer: Issuer = "",
-    client_id: ClientId = "",
-    secret_file: SecretFile = None,
-    scope: Scope = "",
-    resource: Resource = "",
-    audience: Audience = "",
-    ca_file: CaFile = "",
-    sign_in: SignIn = "",
+    *,
+    options: TokenOptions,
 ) -> None:
     """See ``_HELP``."""
     path = file or Path(os.path.expanduser("~"), ".pgpass")
     try:
-        source = token_source(
-            token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file, sign_in
-        )
+        source = options.tokens()
         host, port = gateway_address(gateway)
         entry = Entry(path.resolve(), (host, str(port), target, user))
         if keep:

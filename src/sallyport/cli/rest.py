@@ -37,7 +37,8 @@ class RejectedError(SallyportError):
 def _token() -> Secret:
     if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
         return Secret(text)
-    from sallyport.cli.identity import own_token
+    # Start-up time: who names a token needs no other way to one.
+    from sallyport.cli.tokenoptions import own_token
 
     return own_token()
 

@@ -11,14 +11,13 @@ import asyncio
 import base64
 import binascii
 import json
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import typer
 
-from sallyport.cli import identity
+from sallyport.cli.kepttoken import kept
 from sallyport.cli.persontokens import PersonTokens, person_tokens
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
@@ -55,10 +54,7 @@ class TokenSource:
         if self.token_file is not None:
             return _from_file(self.token_file)
         if not self.client_id:
-            try:
-                return identity.kept()
-            except typer.Exit:
-                raise SallyportError("no usable token; see above") from None
+            return kept()
         if not self.issuer:
             raise SallyportError(
                 "--issuer is missing: the identity provider's address, as in the gateway's"
@@ -109,11 +105,3 @@ def _expiry(token: str) -> float:
         return float(claims["exp"])
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return 0.0
-
-
-def state_directory() -> Path:
-    """For what commands keep: ``$XDG_STATE_HOME/sallyport`` or ``~/.local/state/sallyport``."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(
-        os.path.expanduser("~"), ".local", "state"
-    )
-    return Path(base) / "sallyport"
