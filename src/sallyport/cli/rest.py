@@ -119,6 +119,9 @@ def _answer(answer: httpx2.Response, *, is_bearer: bool) -> Any:
 
 
 def run_request(work: Callable[[], None]) -> None:
+    """Do what a command asks of the gateway; a failure ends the program with one line and its exit
+    status: 1 when the gateway says no, 2 when it cannot be asked.
+    """
     try:
         work()
     except (RejectedError, SallyportError) as error:

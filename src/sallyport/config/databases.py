@@ -12,6 +12,7 @@ from sallyport.core.yamltext import YamlPath
 
 
 def read_targets(check: Check) -> dict[str, TargetSettings]:
+    """All targets of the document, each under its name. Raises ConfigError."""
     targets = check.document.data.get("targets")
     if not isinstance(targets, dict) or not targets:
         fix = "Add 'targets:' with a name, and host, database and user under it"
@@ -35,6 +36,7 @@ def read_targets(check: Check) -> dict[str, TargetSettings]:
 
 
 def target(check: Check, name: str, target: TargetSettings) -> TargetSettings:
+    """One target, with its secrets and files found. Raises ConfigError."""
     path: YamlPath = ("targets", name)
     password = None
     if target.password is not None:

@@ -20,6 +20,9 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 
 def addresses(check: Check, config: Config) -> None:
+    """Check where the gateway listens: addresses that differ, and TLS where others may listen in.
+    Raises ConfigError.
+    """
     addresses: list[tuple[YamlPath, str]] = [(("listen",), config.listen)]
     if config.console is not None:
         addresses.append((("console", "listen"), config.console.listen))
@@ -65,6 +68,7 @@ def _forwarding(check: Check, console: Console) -> None:
 
 
 def tls(check: Check, tls: TlsFiles | None) -> TlsFiles | None:
+    """The files of the wire entrance, as absolute paths. Raises ConfigError."""
     if tls is None:
         return None
     for key in ("certificate", "key"):
@@ -74,6 +78,7 @@ def tls(check: Check, tls: TlsFiles | None) -> TlsFiles | None:
 
 
 def console(check: Check, config: Config) -> Console | None:
+    """The console with its secrets, or None where there is none. Raises ConfigError."""
     console = config.console
     if console is None:
         if config.identity.saml:

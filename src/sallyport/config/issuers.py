@@ -30,6 +30,7 @@ MAX_LIFETIME = 30 * 86400.0
 
 
 def identity(check: Check, identity: Identity) -> Identity:
+    """The issuers, each with what its provider implies. Raises ConfigError."""
     if not identity.oidc and not identity.saml:
         fix = "Add an entry with issuer and audience"
         raise check.error(("identity", "oidc"), "without an issuer nobody can log in", fix)
@@ -272,6 +273,7 @@ def _lookups(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
 
 
 def expressions(check: Check, path: YamlPath, issuer: OidcIssuer | SamlIdp) -> None:
+    """Check the CEL expressions of an issuer and its claims. Raises ConfigError."""
     sources: list[tuple[YamlPath, str]] = [
         ((*path, "require", i), text) for i, text in enumerate(issuer.require)
     ]

@@ -18,6 +18,7 @@ from sallyport.core.yamltext import YamlPath
 
 
 def approvals(check: Check, config: Config) -> ApprovalSettings:
+    """The settings of approvals, with the secrets of their channels. Raises ConfigError."""
     settings, path = config.approvals, ("approvals",)
     for key in settings.limits.__struct_fields__:
         if getattr(settings.limits, key) <= 0:

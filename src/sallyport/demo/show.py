@@ -16,6 +16,7 @@ _WIDTH_WITHOUT_TERMINAL = 180
 
 
 def console() -> Console:
+    """As wide as the terminal, or of a fixed width where there is none."""
     plain = Console(highlight=False)
     return plain if plain.is_terminal else Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
 
@@ -85,6 +86,7 @@ def _pair(left: RenderableType, right: RenderableType, *, wide: bool) -> Rendera
 
 
 def table(reply: Reply, title: str) -> RenderableType:
+    """The rows of a reply as psql shows them, under a title."""
     grid = Table(box=SIMPLE, pad_edge=False)
     for column in reply.columns:
         grid.add_column(escape(column), overflow="fold")

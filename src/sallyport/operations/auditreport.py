@@ -105,6 +105,8 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class ActionLine:
+    """Something that a person did in console or REST. ``time``: seconds since 1970."""
+
     time: float
     who: str
     action: str

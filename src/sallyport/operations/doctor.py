@@ -65,6 +65,7 @@ class Finding:
 
 
 def data_directory(path: Path) -> Iterator[Finding]:
+    """Whether the gateway can write there, and nobody else can look into it."""
     about = f"data directory {path}"
     there = next(p for p in (path, *path.parents) if p.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):

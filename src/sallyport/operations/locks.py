@@ -57,6 +57,8 @@ class LockRequest:
 
 @dataclass(frozen=True, slots=True)
 class LockOperations:
+    """Locks of subjects, agents, tokens and issuers, for whoever may see or change them."""
+
     locks: Locks
     live: LiveGateway
 

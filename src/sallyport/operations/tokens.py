@@ -64,6 +64,8 @@ class EndedTokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenOperations:
+    """Session tokens: one's own for everybody, others' for who has the role."""
+
     tokens: SessionTokens
     live: LiveGateway
 

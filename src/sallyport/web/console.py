@@ -142,6 +142,7 @@ class Visit:
 
 
 def console_of(request: Request) -> Console:
+    """The console that answers the request."""
     console = request.app.state.console
     if not isinstance(console, Console):
         raise TypeError("the application has no console")

@@ -338,6 +338,7 @@ def _histogram(
 
 
 async def metrics(request: Request) -> Response:
+    """All metrics in the text format of Prometheus."""
     console = console_of(request)
     # A file system that does not answer must not stop the loop.
     disks = await run_in_threadpool(_disks, console.services.directories)

@@ -397,14 +397,17 @@ def execute(portal: str | bytes = b"", max_rows: int = 0) -> bytes:
 
 
 def flush() -> bytes:
+    """Build a Flush."""
     return message(FLUSH)
 
 
 def sync() -> bytes:
+    """Build a Sync."""
     return message(SYNC)
 
 
 def terminate() -> bytes:
+    """Build a Terminate."""
     return message(TERMINATE)
 
 

@@ -74,6 +74,7 @@ def serialized(element: Element) -> bytes:
 
 
 def children(element: Element, name: str) -> list[Element]:
+    """The children of that name, in their order."""
     return element.findall(tag(name))
 
 

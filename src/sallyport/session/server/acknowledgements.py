@@ -157,6 +157,7 @@ def own_error(session: SessionState, entry: Entry, buffer: Buffer, start: int, e
 
 
 def probe_value(buffer: Buffer, start: int) -> str | None:
+    """The only value of a question's DataRow; None where it is NULL or not the only one."""
     count = int.from_bytes(buffer[start + 5 : start + 7], "big")
     length = int.from_bytes(buffer[start + 7 : start + 11], "big", signed=True)
     if count != 1 or length < 0:
@@ -167,6 +168,7 @@ def probe_value(buffer: Buffer, start: int) -> str | None:
 def probe_ignored(
     session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes:
+    """A question's answer of which nothing is read."""
     return b""
 
 
@@ -196,6 +198,7 @@ def dependant_closed(
 
 
 def probe_ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    """ReadyForQuery after a question: the client does not get it."""
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()
     questions.on_probed(session, entry.question, entry.value)

@@ -38,6 +38,7 @@ class Proofs(Protocol):
 
 
 def is_bearer(request: Request) -> bool:
+    """Whether the request comes with a token of its own, not with a cookie."""
     return "authorization" in request.headers
 
 

@@ -48,6 +48,9 @@ def provider_of(request: Request) -> SamlSignIn:
 
 
 async def start(request: Request) -> Response:
+    """Send the browser to the identity provider, by its binding (SAML bindings, sections 3.4 and
+    3.5).
+    """
     provider, console = provider_of(request), console_of(request)
     limit_sign_ins(console, request)
     pending = Pending(local_path(request.query_params.get("next", "/")), provider.name)
@@ -93,6 +96,7 @@ async def consume(request: Request) -> Response:
 
 
 async def finish(request: Request) -> Response:
+    """Take the response that the browser brings (SAML bindings, section 3.5)."""
     provider, console = provider_of(request), console_of(request)
     limit_sign_ins(console, request)
     text = await _response(request)

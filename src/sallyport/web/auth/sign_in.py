@@ -49,10 +49,12 @@ def _sign_in_page(
 
 
 async def sign_in(request: Request) -> Response:
+    """The page with the ways to sign in."""
     return _sign_in_page(console_of(request), local_path(request.query_params.get("next", "/")))
 
 
 async def start(request: Request) -> Response:
+    """Send the browser to the issuer (OpenID Connect Core, section 3.1.2.1)."""
     console = console_of(request)
     onward = local_path(request.query_params.get("next", "/"))
     limit_sign_ins(console, request)
@@ -80,6 +82,7 @@ async def take_pending(request: Request) -> Pending | None:
 
 
 async def callback(request: Request) -> Response:
+    """Take the issuer's answer (OpenID Connect Core, section 3.1.2.5), once."""
     console = console_of(request)
     pending = await take_pending(request)
     try:
@@ -137,6 +140,7 @@ def close_sign_in(visit: Visit) -> Response:
 
 
 def limit_sign_ins(console: Console, request: Request) -> None:
+    """Count a sign-in for its address. Raises HTTPException (429) where there were too many."""
     limit, address = console.sign_in_limit, address_of(request)
     # What comes back counts with its beginning: without one nothing is asked of the issuer.
     if limit.exceeded(address):

@@ -52,6 +52,7 @@ async def _inbox_values(visit: Visit) -> dict[str, Any]:
 
 
 async def inbox(visit: Visit) -> Response:
+    """What waits, and what was decided last."""
     return visit.page("approvals.html", **await _inbox_values(visit))
 
 
@@ -88,6 +89,7 @@ async def _changes(visit: Visit) -> AsyncGenerator[dict[str, str], None]:
 
 
 async def show(visit: Visit) -> Response:
+    """One request."""
     return await _detail(visit)
 
 
@@ -161,6 +163,7 @@ async def sample(visit: Visit) -> Response:
 
 
 async def decide(visit: Visit) -> Response:
+    """Approve or reject a request, then show it."""
     ops, id_ = operations(visit), visit.request.path_params["id"]
     try:
         await run_in_threadpool(_decide, visit, ops, id_)

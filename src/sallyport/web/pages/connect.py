@@ -15,12 +15,14 @@ from sallyport.web.console import FormError, Visit
 
 
 def operations(visit: Visit) -> TokenOperations:
+    """Raises HTTPException (404) where the gateway issues no session tokens."""
     if visit.services.session_tokens is None:
         raise HTTPException(404)
     return TokenOperations(visit.services.session_tokens, visit.services.gateway)
 
 
 async def index(visit: Visit) -> Response:
+    """One's own session tokens, and how to get one."""
     return _page(visit)
 
 
@@ -56,6 +58,7 @@ async def issue(visit: Visit) -> Response:
 
 
 async def revoke(visit: Visit) -> Response:
+    """Revoke a session token: its sessions end."""
     try:
         token, ended = await operations(visit).revoke(
             visit.principal, visit.request.path_params["id"]

@@ -23,10 +23,12 @@ _RECENT = 50
 
 
 def operations(visit: Visit) -> LockOperations:
+    """On the locks of this gateway."""
     return LockOperations(visit.services.locks, visit.services.gateway)
 
 
 async def index(visit: Visit) -> Response:
+    """What is locked now, and what was."""
     return await _page(visit)
 
 

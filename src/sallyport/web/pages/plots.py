@@ -203,6 +203,7 @@ def around(seconds: float | None) -> str:
 
 
 def short_seconds(seconds: float) -> str:
+    """A duration in the unit that reads best: ``420 µs``, ``1.2 s``, ``3 h``."""
     if seconds < 0.001:
         return f"{seconds * 1e6:.3g} µs"
     if seconds < 1:

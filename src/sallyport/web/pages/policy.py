@@ -20,6 +20,7 @@ _VERSIONS = 50
 
 
 async def show(visit: Visit) -> Response:
+    """The policy in force, and its versions."""
     return await _page(visit)
 
 
@@ -56,6 +57,7 @@ class _Asked:
 
 
 async def explain(visit: Visit) -> Response:
+    """What the policy would say of a statement."""
     asked = _Asked(*(str(visit.form.get(name, ""))[:_MAX_SQL] for name in _Asked.__slots__))
     try:
         who = subject_of(asked.subject, asked.groups, asked.agent, asked.claims)

@@ -15,6 +15,7 @@ _LISTED = 2000
 
 
 async def show(visit: Visit) -> Response:
+    """Each target with its state and the columns that are masked, clear, or look personal."""
     gateway = visit.services.gateway
     targets = gateway.targets()
     columns = {target.name: gateway.coverage(target.name) for target in targets}

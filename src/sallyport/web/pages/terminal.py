@@ -24,6 +24,7 @@ _STATE = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 async def ask(visit: Visit) -> Response:
+    """Ask who is signed in whether a program on their machine gets a session token (RFC 8252)."""
     operations(visit)  # 404 where no tokens are issued
     query = visit.request.query_params
     port, challenge, state = (query.get(name, "") for name in ("port", "challenge", "state"))
@@ -37,6 +38,7 @@ async def ask(visit: Visit) -> Response:
 
 
 async def hand_over(visit: Visit) -> Response:
+    """Send the browser to that program with a code, which PKCE binds to it (RFC 7636)."""
     operations(visit)
     challenge, state = visit.field("challenge", 100), visit.field("state", 100)
     address = _address(visit.field("port", 10), challenge, state)
