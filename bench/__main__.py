@@ -190,7 +190,7 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
 
     # The idle sessions come first: later ones would move into memory that other workloads left
     # behind.
-    found: list[tuple[str, int, Run]] = [
+    series: list[tuple[str, int, Run]] = [
         (f"{sessions} idle sessions", 1, idle),
         ("point SELECT, simple, 8 clients", rounds, point("simple", 8)),
         ("point SELECT, prepared, 8 clients", rounds, point("prepared", 8)),
@@ -207,7 +207,7 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         (f"{rows:,} rows x 7, psycopg fetch", min(rounds, 3), bulk(workloads.fetch_all)),
         (f"{rows:,} rows x 7, COPY TO STDOUT", min(rounds, 3), bulk(workloads.copy_all)),
     ]
-    return [one for one in found if options.only.lower() in one[0].lower()]
+    return [run for run in series if options.only.lower() in run[0].lower()]
 
 
 def _figures(way: Contender, rate: workloads.Rate, clients: int) -> dict[str, float]:
@@ -275,7 +275,7 @@ def _print(console: Console, results: dict[str, dict[str, float]]) -> None:
     for what, values in results.items():
         cells = [_number(values.get(name)) for name in names]
         ratios = [
-            _ratio(values.get("Sallyport"), values.get(other)) for other in ("direct", "PgBouncer")
+            _ratio(values.get("Sallyport"), values.get(name)) for name in ("direct", "PgBouncer")
         ]
         table.add_row(what, *cells, *ratios)
     console.print(table)
@@ -287,8 +287,8 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
-def _ratio(mine: float | None, other: float | None) -> str:
-    return f"{mine / other:.2f}" if mine is not None and other else "-"
+def _ratio(mine: float | None, theirs: float | None) -> str:
+    return f"{mine / theirs:.2f}" if mine is not None and theirs else "-"
 
 
 def _write(console: Console, results: dict[str, Any], rows: int, sessions: int) -> None:

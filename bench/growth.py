@@ -73,7 +73,7 @@ def print_growth(console: Console, tables: int, rules: int) -> None:
             ("a name that is not there", _missing),
         ):
             times = [statistics.median(work(db, n) for n in range(10)) for db in (direct, agent)]
-            table.add_row(f"{name}, ms", *(f"{one * 1000:.1f}" for one in times))
+            table.add_row(f"{name}, ms", *(f"{seconds * 1000:.1f}" for seconds in times))
         _print_waits(table, stack, gateway, server, direct, agent, rules)
         console.print(table)
 
@@ -88,7 +88,7 @@ def _print_waits(
     rules: int,
 ) -> None:
     """How long other sessions' point queries take at most while something large happens."""
-    others = [
+    neighbors = [
         stack.enter_context(psycopg.connect(dsn, autocommit=True))
         for dsn in (server.superuser_dsn, gateway.dsn())
     ]
@@ -113,11 +113,11 @@ def _print_waits(
     ]
     for name, *works in rows:
         cells = []
-        for other, work in zip(others, works, strict=True):
+        for neighbor, work in zip(neighbors, works, strict=True):
             if work is None:
                 cells.append("")
                 continue
-            with beside(other, "SELECT id FROM customers WHERE id = 1") as waits:
+            with beside(neighbor, "SELECT id FROM customers WHERE id = 1") as waits:
                 work()
             cells.append(f"{quantile(waits, 0.999) * 1000:.1f} / {max(waits) * 1000:.1f}")
         table.add_row(f"point query beside: {name}, p99.9 / max ms", *cells)

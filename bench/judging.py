@@ -135,20 +135,20 @@ def figures(server: Server, policy_file: Path, rounds: int) -> dict[str, float]:
     view = judge.subject_judge(
         Subject(id="bench", issuer="bench", groups=frozenset({"claude-postgres"})), ("public",)
     )
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     for lines, query in (
         ("ten", _TEN),
         ("ten masked", _TEN.replace("c.city", "c.email")),
         ("sixty", _SIXTY),
     ):
         for name, seconds in _query(view, query, rounds).items():
-            found[f"judging {lines} lines {name}, µs"] = seconds * 1e6
-    found["bombs: worst refusal, ms"] = 1e3 * max(
+            results[f"judging {lines} lines {name}, µs"] = seconds * 1e6
+    results["bombs: worst refusal, ms"] = 1e3 * max(
         _best(view, text, False) for text in BOMBS.values()
     )
     for name, text in LARGE.items():
-        found[f"judging {name}, ms"] = 1e3 * _best(view, text, True)
-    return found
+        results[f"judging {name}, ms"] = 1e3 * _best(view, text, True)
+    return results
 
 
 def _query(view: SubjectJudge, query: str, rounds: int) -> dict[str, float]:

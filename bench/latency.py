@@ -48,7 +48,7 @@ def _waits(way: Contender, work: Work) -> str:
         with beside(db, "SELECT id FROM people WHERE id = 1") as waits:
             work(way)
         shown = (quantile(waits, 0.5), quantile(waits, 0.999), max(waits))
-    return " / ".join(f"{one * 1000:.1f}" for one in shown)
+    return " / ".join(f"{seconds * 1000:.1f}" for seconds in shown)
 
 
 def log_in(way: Contender, count: int) -> None:

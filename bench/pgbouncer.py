@@ -56,9 +56,9 @@ class Binary:
 
 def find() -> Binary:
     """PgBouncer on PATH, or unpacked from Debian's package. Raises UnavailableError."""
-    found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
-    if found:
-        return Binary(found)
+    path = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
+    if path:
+        return Binary(path)
     home = CACHE / "pgbouncer"
     program = home / "usr/sbin/pgbouncer"
     if not program.exists():

@@ -40,11 +40,11 @@ def states_set_by(function: Callable[..., object]) -> tuple[list[str], bool]:
     whether it always does.
     """
     body = ast.parse(inspect.getsource(function)).body[0]
-    found: dict[str, None] = {}
+    states: dict[str, None] = {}
     for node in ast.walk(body):
-        found.update(dict.fromkeys(_sets(node)))
+        states.update(dict.fromkeys(_sets(node)))
     always = any(_sets(part) for statement in body.body for part in _unconditional(statement))  # type: ignore[attr-defined]
-    return list(found), always
+    return list(states), always
 
 
 def _sets(node: ast.AST) -> list[str]:
@@ -130,8 +130,8 @@ def code_map() -> str:
 
 def modules() -> list[str]:
     """Paths of all modules below src/sallyport, without empty ``__init__.py`` and migrations."""
-    found = (p for p in sorted(SOURCE.rglob("*.py")) if "migrations" not in p.parts)
-    return [str(p.relative_to(SOURCE)) for p in found if p.name != "__init__.py"]
+    paths = (p for p in sorted(SOURCE.rglob("*.py")) if "migrations" not in p.parts)
+    return [str(p.relative_to(SOURCE)) for p in paths if p.name != "__init__.py"]
 
 
 def _packages() -> Iterator[tuple[str, list[str]]]:
@@ -216,7 +216,7 @@ def fill(text: str) -> str:
                 f"{DOCUMENT.name} has no part '<!-- generated: {name} -->' ... '<!-- end -->'"
             )
         part = make()
-        text = pattern.sub(lambda found, part=part: found[1] + part + found[2], text)
+        text = pattern.sub(lambda match, part=part: match[1] + part + match[2], text)
     return text
 
 

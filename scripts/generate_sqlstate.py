@@ -39,7 +39,7 @@ def condition_words(sqlstate: str) -> str:
 
 
 def read(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         words = line.split()
         if not words or words[0].startswith(("#", "Section:")):
@@ -47,8 +47,8 @@ def read(path: Path) -> dict[str, str]:
         if len(words) not in (3, 4) or len(words[0]) != 5 or words[1] not in "EWS":
             raise SystemExit(f"{path.name}: not an errcodes line: {line!r}")
         if len(words) == 4:
-            found.setdefault(words[0], words[3])
-    return found
+            conditions.setdefault(words[0], words[3])
+    return conditions
 
 
 def main(arguments: list[str]) -> int:
