@@ -11,14 +11,14 @@ from sallyport.server.plain_record cimport (
 )
 from sallyport.server.plain_request cimport BIND, CLOSE, FLUSH, PARSE, QUERY, SYNC, PlainRequest
 from sallyport.server.plain_statement cimport (
-    Pending, PlainStatement, entries_of, plain_described, plain_parsed, plain_prepared, plain_query,
+    Pending, PlainStatement, entries_of, new_pending, plain_described, plain_parsed, plain_prepared, plain_query,
     portal_of, prepared_of,
 )
 from sallyport.session.activity cimport Activity
 from sallyport.wire.frames cimport Output, write_masked_rows
 from sallyport.wire.scan cimport blank_literals
 
-cdef Py_ssize_t _LONGEST, _MOST_PENDING, _MOST_BOUND, _FLOW, _IDLE, _KNOWN
+cdef Py_ssize_t _TEMPLATED, _LONGEST, _MOST_PENDING, _MOST_BOUND, _FLOW, _IDLE, _KNOWN
 cdef Py_ssize_t _PARSE_COMPLETE, _CLOSE_COMPLETE, _READY
 cdef bytes _DESCRIBE_PORTAL
 
@@ -40,6 +40,7 @@ cdef class PlainTraffic:
     cdef dict statements, portals, cache, templates, assumed
     cdef list uncounted  # of PlainStatement
     cdef list offered
+    cdef bytes offered_last, named_last
     cdef set known, made, remade
     cdef Py_ssize_t generation, number, step, limit, longest, rows, bytes, binds
     cdef readonly Py_ssize_t pending
@@ -88,7 +89,7 @@ cdef class PlainTraffic:
     cdef int _assume(self, bytes name, Pending pending) except -1
     @cython.locals(request=PlainRequest, pending=Pending)
     cdef Py_ssize_t _control(self, const unsigned char *src) except -1
-    @cython.locals(request=PlainRequest)
+    @cython.locals(request=PlainRequest, name=bytes, size=Py_ssize_t)
     cdef bytes _name(self, const unsigned char *src)
     @cython.locals(request=PlainRequest, out=Output, types=Py_ssize_t)
     cdef int _write_parse(self, const unsigned char *src, bytes sent) except -1
@@ -158,9 +159,16 @@ cdef class PlainTraffic:
     cdef _leave_portal(self)
 
 
-@cython.locals(a=Py_ssize_t, b=Py_ssize_t, c=Py_ssize_t, d=Py_ssize_t)
-cdef Py_ssize_t _uint32(const unsigned char *src, Py_ssize_t p) noexcept
+cdef inline Py_ssize_t _uint32(const unsigned char *src, Py_ssize_t p) noexcept:
+    return (<Py_ssize_t> src[p] << 24) | (src[p + 1] << 16) | (src[p + 2] << 8) | src[p + 3]
 
-cdef int _put_uint32_to(Output out, Py_ssize_t value) except -1
 
-cdef const unsigned char *_address(bytes value) except NULL
+cdef inline int _put_uint32_to(Output out, Py_ssize_t value) except -1:
+    out.put((value >> 24) & 0xFF)
+    out.put((value >> 16) & 0xFF)
+    out.put((value >> 8) & 0xFF)
+    return out.put(value & 0xFF)
+
+
+cdef inline const unsigned char *_address(bytes value) except NULL:
+    return <const unsigned char *> value

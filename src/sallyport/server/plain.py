@@ -56,6 +56,7 @@ if not cython.compiled:
     from sallyport.server.plain_request import BIND, CLOSE, FLUSH, PARSE, QUERY, SYNC
     from sallyport.server.plain_statement import (
         entries_of,
+        new_pending,
         plain_described,
         plain_parsed,
         plain_prepared,
@@ -68,8 +69,13 @@ if not cython.compiled:
 
     PyBytes_FromStringAndSize: Any = None
     memcmp: Any = None
+    _address: Any = None
+    _put_uint32_to: Any = None
+    _uint32: Any = None
 
 _DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
+#: Longer texts have no template.
+_TEMPLATED = MAX_BYTES
 #: Longer messages take the general way.
 _LONGEST = 65536
 #: What was sent and is not answered, and bytes of the Binds among that, beyond which a pipeline
@@ -122,6 +128,8 @@ class PlainTraffic:
         # were made more than once
         self.made: set[bytes] = set()
         self.remade: set[bytes] = set()
+        self.offered_last = b""  # the text that was looked up in ``known`` last
+        self.named_last = b""  # the name that was read last
         self.subject_judge: Any = None
         self.first: Any = None
         self.last: Any = None
@@ -136,6 +144,7 @@ class PlainTraffic:
         self.generation = session.names.generation
         if session.names.subject_judge is not self.subject_judge:
             self.known.clear()
+            self.offered_last = b""
         self.subject_judge = session.names.subject_judge
         self.activity = session.activity
         self.cache = self.subject_judge.cache
@@ -172,7 +181,9 @@ class PlainTraffic:
         what comes behind it; otherwise it is not plain.
         """
         self.wants_rest = False
-        if max(self.pending, len(self.made)) >= _MOST_PENDING or self.binds > _MOST_BOUND:
+        if self.pending >= _MOST_PENDING or len(self.made) >= _MOST_PENDING:
+            return 0
+        if self.binds > _MOST_BOUND:
             return 0
         if self.generation != self.judge.generation or self.chunks.failed:
             return 0
@@ -245,7 +256,7 @@ class PlainTraffic:
         """The verdict for every text that differs in its literals only; None where there is
         none.
         """
-        if size > MAX_BYTES:
+        if size > _TEMPLATED:
             return None
         key = self.scratch.key
         n = blank_literals(src, size, key.data)
@@ -337,7 +348,7 @@ class PlainTraffic:
         if name and len(self.statements) + len(self.assumed) >= MAX_NAMES:
             return 0
         sent = statement.script.sent(sql) if statement.is_rewritten else None
-        pending = self._append(Pending(PARSE, statement, 0, sql, self.step))
+        pending = self._append(new_pending(PARSE, statement, 0, sql, self.step))
         pending.name = name
         pending.is_described = request.described
         self._assume(name, pending)
@@ -375,7 +386,7 @@ class PlainTraffic:
         """Close, Flush or Sync."""
         request = self.request
         if request.kind != FLUSH:
-            pending = self._append(Pending(request.kind, None, 0, b"", self.step))
+            pending = self._append(new_pending(request.kind, None, 0, b"", self.step))
             if request.kind == CLOSE:
                 pending.name = self._name(src)
                 self.assumed[pending.name] = pending
@@ -386,9 +397,11 @@ class PlainTraffic:
     def _name(self, src: Any) -> bytes:
         """Of the statement that is asked about."""
         request = self.request
-        name: bytes = PyBytes_FromStringAndSize(
-            cython.cast("const char *", src) + request.name, request.name_size
-        )
+        name: bytes = self.named_last
+        size = request.name_size
+        if len(name) != size or memcmp(_address(name), src + request.name, size) != 0:
+            name = PyBytes_FromStringAndSize(cython.cast("const char *", src) + request.name, size)
+            self.named_last = name
         return name
 
     def _write_parse(self, src: Any, sent: Any) -> int:
@@ -446,7 +459,7 @@ class PlainTraffic:
     def _asked(self, statement: PlainStatement, text: bytes) -> Pending:
         self.number += 1
         kind = QUERY if self.request.kind == QUERY else BIND
-        pending = self._append(Pending(kind, statement, self.number, text, self.step))
+        pending = self._append(new_pending(kind, statement, self.number, text, self.step))
         self.running = pending
         return pending
 
@@ -468,6 +481,9 @@ class PlainTraffic:
 
     def _offer(self, statement: PlainStatement, number: int, text: bytes) -> int:
         """Let the session be found by this text; the recorder's thread chooses."""
+        if text is self.offered_last:
+            return 0
+        self.offered_last = text
         offered = self.known
         key = hash(text)
         if key not in offered:
@@ -887,22 +903,3 @@ class PlainTraffic:
         if self.bound is not None:
             portals.confirm(b"", portal if self.bound is self.portal else portal_of(self.bound))
         self.bound = self.portal = self.portal_before = None
-
-
-def _uint32(src: Any, p: int) -> int:
-    a = src[p]
-    b = src[p + 1]
-    c = src[p + 2]
-    d = src[p + 3]
-    return (a << 24) | (b << 16) | (c << 8) | d  # type: ignore[no-any-return]
-
-
-def _put_uint32_to(out: Output, value: int) -> int:
-    out.put((value >> 24) & 0xFF)
-    out.put((value >> 16) & 0xFF)
-    out.put((value >> 8) & 0xFF)
-    return out.put(value & 0xFF)
-
-
-def _address(value: bytes) -> Any:
-    return value

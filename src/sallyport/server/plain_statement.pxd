@@ -46,6 +46,7 @@ cpdef PlainStatement plain_described(PlainStatement statement, bytes body)
 
 @cython.final
 @cython.freelist(64)
+@cython.no_gc  # nothing that it refers to refers to it
 cdef class Pending:
     cdef readonly PlainStatement statement
     cdef readonly Py_ssize_t number
@@ -58,6 +59,11 @@ cdef class Pending:
     cdef readonly Py_ssize_t rows, size
     cdef Pending following
 
+
+@cython.locals(pending=Pending)
+cdef Pending new_pending(
+    Py_ssize_t kind, PlainStatement statement, Py_ssize_t number, bytes text, Py_ssize_t step
+)
 
 @cython.locals(statement=PlainStatement)
 cpdef object prepared_of(Pending pending)

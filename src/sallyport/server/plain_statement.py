@@ -179,14 +179,12 @@ class Pending:
     bound or closed. ``prepared``: what is bound; what a Parse makes, once somebody asks for it.
     """
 
-    def __init__(self, kind: int, statement: Any, number: int, text: bytes, step: int) -> None:
-        self.kind = kind
-        self.statement = statement
-        self.number = number
-        self.text = text
-        self.step = step  # Session.step
-        self.name = b""
-        self.bind = b""
+    def __init__(self) -> None:
+        self.kind = 0
+        self.statement: Any = None
+        self.number = 0
+        self.step = 0  # Session.step
+        self.text = self.name = self.bind = b""
         self.started = now()
         self.is_parsed = False  # with a Parse of the unnamed statement before its Bind
         self.is_described = False  # of a Parse: with Describe of that statement
@@ -200,6 +198,17 @@ class Pending:
         self.rows = 0
         self.size = 0
         self.following: Any = None
+
+
+def new_pending(kind: int, statement: Any, number: int, text: bytes, step: int) -> Pending:
+    """What is sent now. A call of the class would box its numbers."""
+    pending = Pending()
+    pending.kind = kind
+    pending.statement = statement
+    pending.number = number
+    pending.text = text
+    pending.step = step
+    return pending
 
 
 def prepared_of(pending: Pending) -> Any:

@@ -20,13 +20,16 @@ cdef class RefusedStatement:
 @cython.final
 cdef class Activity:
     cdef dict tallies
+    cdef Tally recent
     cdef list refusals
     cdef readonly Py_ssize_t lost
 
-    @cython.locals(tally=Tally, identity=object)
+    @cython.locals(tally=Tally)
     cpdef completed(
         self, object verdict, Py_ssize_t number, Py_ssize_t rows, Py_ssize_t size, bint failed,
         Py_hash_t variant,
     )
+    @cython.locals(tally=Tally, identity=object)
+    cdef Tally _tally(self, object verdict, Py_ssize_t number)
     cpdef refused(self, Py_ssize_t number, object code, object relations, bytes sql)
     cpdef take(self)

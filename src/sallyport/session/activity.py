@@ -56,6 +56,7 @@ class Activity:
 
     def __init__(self) -> None:
         self.tallies: dict[int, Tally] = {}  # by the id of the verdict, which the tally keeps alive
+        self.recent: Any = None  # the tally of the statement before
         self.refusals: list[RefusedStatement] = []
         self.lost = 0
 
@@ -69,14 +70,13 @@ class Activity:
         variant: int,
     ) -> None:
         """A statement ran. size: bytes of its rows. variant: a hash of its text or bind values."""
-        identity = id(verdict)
-        tally = self.tallies.get(identity)
-        if tally is None:
-            if len(self.tallies) >= _MAX_TALLIES:
+        tally = self.recent
+        if tally is None or tally.verdict is not verdict:
+            tally = self._tally(verdict, number)
+            if tally is None:
                 self.lost += 1
                 return
-            tally = Tally(verdict, number)
-            self.tallies[identity] = tally
+            self.recent = tally
         tally.count += 1
         tally.rows += rows
         tally.size += size
@@ -88,6 +88,15 @@ class Activity:
         if tally.count > 1 and variant == tally.variant:
             tally.repeats += 1
         tally.variant = variant
+
+    def _tally(self, verdict: Any, number: int) -> Any:
+        """The verdict's own; None where there are too many."""
+        identity = id(verdict)
+        tally = self.tallies.get(identity)
+        if tally is None and len(self.tallies) < _MAX_TALLIES:
+            tally = Tally(verdict, number)
+            self.tallies[identity] = tally
+        return tally
 
     def refused(self, number: int, code: str, relations: tuple[str, ...], sql: bytes) -> None:
         """A statement was refused, or sent for approval."""
@@ -102,5 +111,6 @@ class Activity:
             return [], []
         tallies, refusals = list(self.tallies.values()), self.refusals
         self.tallies = {}
+        self.recent = None
         self.refusals = []
         return tallies, refusals
