@@ -8,6 +8,7 @@ sessions say so (``searchable`` ""): whoever searches reads their recordings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import (
@@ -58,10 +59,13 @@ class StatementIndex:
         writer = self._writer
         if writer is None or writer.queued(self._insert) + len(statements) > _WAITING:
             return False
-        for statement in statements:
-            writer.put(
-                self._insert, f"{session_id}/{statement.number}", _values(session_id, statement)
-            )
+        writer.put_all(
+            self._insert,
+            {
+                f"{session_id}/{statement.number}": _values(session_id, statement)
+                for statement in statements
+            },
+        )
         self._added += len(statements)
         return True
 
@@ -138,14 +142,18 @@ class StatementIndex:
 
 
 def _values(session_id: str, statement: StatementText) -> dict[str, object]:
-    names = "".join(f"{folded(one_line(name))}\n" for name in statement.relations)
     return {
         "session": session_id,
         "number": statement.number,
         "outcome": statement.outcome,
         "sql": statement.sql,
-        "relations": f"\n{names}",
+        "relations": _lines(statement.relations),
     }
+
+
+@lru_cache(maxsize=1024)
+def _lines(relations: tuple[str, ...]) -> str:
+    return "\n" + "".join(f"{folded(one_line(name))}\n" for name in relations)
 
 
 def _like(query: SessionQuery) -> ColumnElement[bool]:
