@@ -52,7 +52,7 @@ CHECK: Final = 2.0
 SAVE: Final = 1.0
 #: Of a core, which the thread takes at most for passes over all sessions (unless ``max_interval``
 #: says more).
-_SHARE: Final = 0.03
+_SHARE: Final = 0.01
 #: Of the time, which such passes take at most.
 _BUSY: Final = 0.25
 
