@@ -123,4 +123,19 @@ def public_rows(
         "pending": table(lambda i: {"id": str(i + 1), "label": "'same'"}),
         "included": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
         "hushed": table(lambda i: {"id": str(i + 1), "note": f"'note {i}'"}),
+        "placed": table(lambda i: {"id": str(i + 1), "kind": "'b'"}),
+        "summed": table(lambda i: {"id": str(i + 1), "amount": str(i)}),
+        "later": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "later_apart": table(
+            lambda i: {"id": str(i + 1), "during": f"int4range({10 * i}, {10 * i + 5})"}
+        ),
+        "heads": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "tails": table(lambda i: {"id": str(i + 1)}, range(0, number, 2)),
+        "tails_gone": table(lambda i: {"id": str(i + 1)}, range(1, number, 2)),
+        "skipped": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "once": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'", "amount": str(i)}),
+        "narrowed": table(lambda i: {"id": str(i + 1), "amount": str(i)}),
+        "virtual": table(
+            lambda i: {"id": str(i + 1), "label": f"'label {i}'", "amount": str(i + 1)}
+        ),
     }

@@ -239,12 +239,34 @@ CREATE TABLE numbered (id int PRIMARY KEY, secret int DEFAULT nextval('numbered_
 ALTER SEQUENCE numbered_secret_seq OWNED BY numbered.secret;
 CREATE SEQUENCE hidden.numbers;
 CREATE VIEW v_checked AS SELECT id, label, secret FROM partly WHERE secret < 'n' WITH CHECK OPTION;
+CREATE FUNCTION f_plain(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE RETURN a + b;
+-- where a row goes, or whether it may stay, is decided by a masked value: below another key, by an expression, at COMMIT, by a rule, by row security
+CREATE TABLE placed (id int, kind text, secret int) PARTITION BY LIST (kind);
+CREATE TABLE placed_a PARTITION OF placed FOR VALUES IN ('a') PARTITION BY RANGE (secret);
+CREATE TABLE placed_a_low PARTITION OF placed_a FOR VALUES FROM (0) TO (500000000);
+CREATE TABLE placed_b PARTITION OF placed FOR VALUES IN ('b');
+CREATE TABLE summed (id int, amount int, secret int) PARTITION BY RANGE ((amount + secret));
+CREATE TABLE summed_low PARTITION OF summed FOR VALUES FROM (MINVALUE) TO (500000000);
+CREATE TABLE summed_rest PARTITION OF summed DEFAULT;
+CREATE TABLE later (id int PRIMARY KEY, label text, secret text, UNIQUE (label, secret) DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE later_apart (id int PRIMARY KEY, during int4range, secret int,
+  EXCLUDE USING gist (during WITH &&, int4range(secret, secret, '[]') WITH =) DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE heads (id int PRIMARY KEY, label text, secret int UNIQUE);
+CREATE TABLE tails (id int PRIMARY KEY, secret int REFERENCES heads (secret) DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE tails_gone (id int PRIMARY KEY, secret int REFERENCES heads (secret) ON DELETE CASCADE);
+CREATE TABLE skipped (id int PRIMARY KEY, label text, secret int);
+CREATE RULE skip AS ON UPDATE TO skipped WHERE old.secret > 500000000 DO INSTEAD NOTHING;
+CREATE RULE skip_gone AS ON DELETE TO skipped WHERE old.secret > 500000000 DO INSTEAD NOTHING;
+CREATE TABLE once (id int PRIMARY KEY, label text, amount int, secret int);
+CREATE UNIQUE INDEX ON once (f_plain(amount, secret));
+CREATE UNIQUE INDEX ON once (label, (secret > 500000000));
+CREATE DOMAIN modest AS bigint CHECK (value < 1500000000);
+CREATE TABLE narrowed (id int PRIMARY KEY, amount int, secret int, total modest GENERATED ALWAYS AS (amount::bigint + secret) STORED);
 CREATE VIEW v_json AS SELECT id, to_jsonb(p) AS j FROM people p;
 CREATE VIEW v_union AS SELECT id, name AS t FROM people UNION ALL SELECT id, ssn FROM people;
 CREATE VIEW v_window AS SELECT id, first_value(name) OVER (ORDER BY salary) AS f FROM people;
 CREATE VIEW v_case AS SELECT id, CASE WHEN flag THEN name END AS maybe FROM people;
 CREATE VIEW v_lateral AS SELECT p.id, l.x FROM people p, LATERAL (SELECT p.salary + 1 AS x) l;
-CREATE FUNCTION f_plain(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE RETURN a + b;
 CREATE FUNCTION f_top() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(ssn) FROM public.people';
 CREATE FUNCTION f_where(wanted int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM public.people WHERE salary > wanted ORDER BY id LIMIT 1';
 CREATE FUNCTION f_one(p people) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.name || $1.city';

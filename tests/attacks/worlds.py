@@ -46,26 +46,36 @@ MADE_OF_MASKED = {
     ("ledger", "total"),
     ("owned_sums", "total"),
     ("worded", "words"),
+    ("narrowed", "total"),
+    ("virtual", "total"),
+    ("virtual", "half"),
+    ("placed_b", "secret"),
+    ("placed_a_low", "secret"),
+    ("summed_low", "secret"),
+    ("summed_rest", "secret"),
 }
 WRITABLE = _words(
     "orders notes cards tripped defaulted checked loudly indexed ruled ruled_log ledger computed"
     " halved partly booked lists routed ranked bounded owners owned owned_sums owned_once kinds"
     " graded hushed numbered pairs paired boxed boxed_once quieted worded unchanged included"
-    " queued pending trailed led"
+    " queued pending trailed led placed summed later later_apart heads"
+    " tails tails_gone skipped once narrowed"
 )
 #: Of these an agent may write the masked columns too.
 HIDDEN_WRITABLE = _words(
     "cards ledger computed halved partly booked lists routed routed_low routed_high ranked bounded"
     " hushed numbered paired boxed boxed_once quieted worded unchanged included queued pending"
-    " trailed led"
+    " trailed led placed placed_a_low placed_b summed summed_low summed_rest later later_apart"
+    " heads tails tails_gone skipped once narrowed"
 )
 #: Partitions: where a row is tells about the value, so rows are compared as those of the whole.
-_PARTS = ("by_secret_", "routed_", "mv_")
+_PARTS = ("by_secret_", "routed_", "mv_", "placed_", "summed_")
 #: Columns that are not generated, of tables that have such.
 _INSERTED = {
     "orders": "id, person_id, note, amount, placed",
     "ledger": "id, note, amount, secret",
     "owned_sums": "id, owner, secret",
+    "narrowed": "id, amount, secret",
 }
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _GRAM, _DIGITS, _LONG_GRAM = 6, 8, 12
@@ -243,6 +253,8 @@ _HELD = {
     "boxed": ["card", "deck"],
     "boxed_once": ["card"],
 }
+#: Tables that refer to masked columns of others.
+_SAME = {"refs": "people.ssn", "tails": "heads.secret", "tails_gone": "heads.secret"}
 _INHERITED = {"child": ["pin", "extra"], "grandchild": ["pin", "extra"]}
 
 
@@ -257,13 +269,14 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
         ).fetchall()
     }
     connection.execute("SET session_replication_role = replica")
+    made = {table for table, _ in kinds}
     for table, rows in public_rows(ROWS).items():
-        for public, row in rows:
+        for public, row in rows if table in made else ():
             cells = dict(public)
             for column in masked.get(table, []):
                 kind = kinds[table, column]
                 kind = "long" if table == "long_texts" else kind
-                same = "people.ssn" if table == "refs" else f"{table}.{column}"
+                same = _SAME.get(table, f"{table}.{column}")
                 cells[column] = values.sql(kind, same, row)
             connection.execute(
                 f"INSERT INTO public.{table} ({', '.join(cells)}) VALUES"
@@ -310,8 +323,10 @@ class Databases:
         )
         with psycopg.connect(self._dsn("attackbase"), autocommit=True) as base:
             base.execute((HERE / "schema.sql").read_text().replace("{role}", ROLE))
-            if self.server.major >= 15:
-                base.execute((HERE / "schema-15.sql").read_text().replace("{role}", ROLE))
+            for major in (15, 18):
+                if self.server.major >= major:
+                    more = (HERE / f"schema-{major}.sql").read_text()
+                    base.execute(more.replace("{role}", ROLE))
             base.execute("CREATE SCHEMA pristine")
             for table in WRITABLE:
                 base.execute(

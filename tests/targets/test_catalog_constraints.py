@@ -76,3 +76,19 @@ def test_what_statistics_keep_together_and_trees_pack(room: str) -> None:
         ("s", "computed"): (1, 3),
         ("i", "packed"): (3, 4),
     }
+
+
+PARTITIONED = """
+CREATE TABLE whole (id int, amount int, secret int, day date)
+  PARTITION BY RANGE (day, (amount + secret));
+CREATE TABLE plain_key (id int, kind text) PARTITION BY LIST (kind);
+"""
+
+
+def test_which_columns_decide_about_a_partition(room: str) -> None:
+    """Those in expressions too."""
+    with psycopg.connect(room, autocommit=True) as connection:
+        connection.execute(PARTITIONED.encode())
+    relations = catalog_of(room).relation_by_name
+    assert relations["public", "whole"].partition_key == (2, 3, 4)
+    assert relations["public", "plain_key"].partition_key == (2,)

@@ -57,10 +57,10 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
   CASE WHEN c.relkind = 'p' THEN pg_catalog.array_to_json(ARRAY(
     SELECT k.attnum::int4 FROM pg_catalog.pg_partitioned_table t, pg_catalog.unnest(t.partattrs) k(attnum)
     WHERE t.partrelid = c.oid AND k.attnum > 0
-    UNION SELECT d.refobjsubid FROM pg_catalog.pg_partitioned_table t JOIN pg_catalog.pg_depend d
+    UNION SELECT d.objsubid FROM pg_catalog.pg_partitioned_table t JOIN pg_catalog.pg_depend d
       ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = t.partrelid
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = t.partrelid
-      AND d.refobjsubid > 0
+      AND d.objsubid > 0 AND d.refobjsubid = 0
     WHERE t.partrelid = c.oid AND t.partexprs IS NOT NULL ORDER BY 1)) END,
   pg_catalog.has_table_privilege(c.oid, 'SELECT'),
   CASE WHEN c.relkind = 'S' THEN pg_catalog.array_to_json(ARRAY(
