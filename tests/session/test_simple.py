@@ -576,58 +576,6 @@ def test_a_refused_statement_that_succeeds_ends_the_session(stage: Stage) -> Non
     )
 
 
-def test_a_limit_on_rows_withholds_the_rest(stage: Stage) -> None:
-    def one_error(run: Run) -> None:
-        got = bytes(run.to_client)
-        assert got.count(b"[SP1701]") == 1
-        assert got.endswith(IDLE)
-        assert got.count(b"row-") <= 3
-        run.to_client.clear()
-        run.asked.clear()
-
-    run = play(
-        lambda: Stage(stage.catalog, POLICY + "limits: {rows: 3}\n"),
-        client >> query("SELECT name FROM products"),
-        server << query("SELECT name FROM products"),
-        server
-        >> (
-            stage.describe("products.name"),
-            *(rows(f"row-{i}") for i in range(9)),
-            done("SELECT 9"),
-            IDLE,
-        ),
-        does(one_error),
-    )
-    assert not run.closed
-
-
-def test_a_limit_also_holds_for_the_result_behind_it(stage: Stage) -> None:
-    """What was withheld must not make what comes behind it pass: rows of the next statement are
-    masked as ever.
-    """
-
-    def masked(run: Run) -> None:
-        got = bytes(run.to_client)
-        assert CANARY.encode() not in got
-        run.to_client.clear()
-        run.asked.clear()
-
-    play(
-        lambda: Stage(stage.catalog, POLICY + "limits: {rows: 3}\n"),
-        client >> (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
-        server << (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
-        server
-        >> (
-            stage.describe("products.name"),
-            *(rows(f"row-{i}") for i in range(9)),
-            done("SELECT 9"),
-            IDLE,
-        ),
-        server >> (stage.describe("customers.ssn"), rows(CANARY), done("SELECT 1"), IDLE),
-        does(masked),
-    )
-
-
 def test_when_recording_fails_statements_stop(new_stage: Callable[[], Stage]) -> None:
     def fail(run: Run) -> None:
         run.recording.failed = True

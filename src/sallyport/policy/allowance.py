@@ -104,26 +104,28 @@ class Allowance:
     bytes: int = 0
 
     def take(self, rows: int, size: int, result_rows: int, result_bytes: int) -> str:
-        """Count what just arrived; which bound it passes, in words, or "". ``result_...``: of the
-        running result, this included.
+        """Count what just arrived, if that passes no bound; which one it passes, in words, or "".
+        ``result_...``: of the running result, this included.
         """
-        self.rows += rows
-        self.bytes += size
-        self.hour.add(rows, size)
         bounds = self.bounds
         if (bounds.rows and result_rows > bounds.rows) or (
             bounds.bytes and result_bytes > bounds.bytes
         ):
             return _words(bounds.rows, bounds.bytes, "a result")
-        return self._passed(strictly=True)
+        what = self._passed_by(rows, size)
+        if not what:
+            self.rows += rows
+            self.bytes += size
+            self.hour.add(rows, size)
+        return what
 
     def spent(self) -> str:
         """Which bound leaves nothing for another statement, in words, or ""."""
         self.hour.forget()
-        return self._passed(strictly=False)
+        return self._passed_by(1, 1)
 
-    def _passed(self, *, strictly: bool) -> str:
-        bounds, more = self.bounds, 0 if strictly else 1
+    def _passed_by(self, more_rows: int, more_bytes: int) -> str:
+        bounds = self.bounds
         hour = self.hour.used() if bounds.rows_per_hour or bounds.bytes_per_hour else (0, 0)
         for rows, size, used, what in (
             (
@@ -139,7 +141,7 @@ class Allowance:
                 "an hour",
             ),
         ):
-            if (rows and used[0] + more > rows) or (size and used[1] + more > size):
+            if (rows and used[0] + more_rows > rows) or (size and used[1] + more_bytes > size):
                 return _words(rows, size, what)
         return ""
 

@@ -64,7 +64,7 @@ def begin(session: SessionState, entry: Entry, program: Any, size: int) -> None:
     if program is None:
         raise ProtocolError("rows that nothing was judged for")
     if program is KEEP:
-        session.stream.long_dropped = over_allowance(session, entry, 1, size)
+        session.stream.long_dropped = over_allowance(session, entry, size)
     elif isinstance(program, RowProgram):
         session.stream.long_row = LongRow(program, session.limits.max_server_message)
     else:

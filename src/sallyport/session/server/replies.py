@@ -25,7 +25,7 @@ from sallyport.session.server import errors as failures
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.programs import KEEP
 from sallyport.session.server.scanning import scanned_rows
-from sallyport.session.server.withhold import over_allowance
+from sallyport.session.server.withhold import fitting
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
@@ -149,16 +149,14 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
             fast.expand_bundle(session)
             entry = entries[0]
         number = entry.number if entry is not None else 0
+        withheld = stream.withholding
         if kind == _DATA_ROW:
             replaced = _rows(session, entry, buffer, start, end, count)
         else:
             replaced = _message(session, entry, kind, buffer, start, end, count)
-        if (
-            subject_judge.hides_values
-            and number
-            and not stream.withholding
-            and _quotes(entry, kind)
-        ):
+        # of the rows among which the rest is withheld from now on, the first ones may pass
+        passes = not stream.withholding or bool(replaced and not withheld and kind in _ROWS)
+        if subject_judge.hides_values and number and passes and _quotes(entry, kind):
             if pending >= 0:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
@@ -179,7 +177,7 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
             if pending >= 0:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
-            if replaced and (not stream.withholding or kind == _READY):
+            if replaced and (passes or kind == _READY):
                 _emit(session, number, replaced)
         if stream.completed:
             _complete(session)
@@ -296,8 +294,12 @@ def _masked(
     masked: bytes | None,
 ) -> bytes | None:
     """Rows with their masks, counted by the bytes that the client gets. None: as they came."""
-    if over_allowance(session, entry, count, end - start if masked is None else len(masked)):
-        return b""
+    if masked is None:
+        end, whole_end = fitting(session, entry, count, buffer, start, end), end
+        if end < whole_end:
+            masked = bytes(buffer[start:end])
+    else:
+        masked = masked[: fitting(session, entry, count, masked, 0, len(masked))]
     return scanned_rows(session, entry, buffer, start, end, masked)
 
 

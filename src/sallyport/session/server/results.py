@@ -12,7 +12,7 @@ from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.server.programs import KEEP, compile_copy_out, compile_result
 from sallyport.session.server.scanning import scanned_copy
 from sallyport.session.server.stream import Completion
-from sallyport.session.server.withhold import MISMATCH, over_allowance, withhold
+from sallyport.session.server.withhold import MISMATCH, fitting, withhold
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ClientState, Expect
@@ -331,8 +331,9 @@ def copy_data_out(
     if entry.copy is not KEEP:
         masked = entry.copy.feed(buffer, start, end)
     data = bytes(buffer[start:end]) if masked is None else masked
-    if over_allowance(session, entry, count, len(data)):
-        return b""
+    fits = fitting(session, entry, count, data, 0, len(data))
+    if fits < len(data):
+        data = masked = data[:fits]
     return scanned_copy(session, entry, data, masked)
 
 

@@ -54,9 +54,10 @@ def scanned_rows(
     data = bytes(buffer[start:end]) if masked is None else masked
     if not _scanner().may_hold(data):
         return masked
-    rows = bytearray()
+    rows, left = bytearray(), scan.bytes - (entry.size - size)
     for row in _messages(data):
-        rows += _scanned_row(session, entry, verdict, scan, row)
+        rows += _scanned_row(session, entry, verdict, scan, row) if left > 0 else row
+        left -= len(row)
     return bytes(rows)
 
 
@@ -69,12 +70,17 @@ def scanned_copy(
         return masked
     if not _scanner().may_hold(data):
         return masked
+    position, left = 0, scan.bytes - (entry.size - len(data))
     for row in _messages(data):
+        if position >= left:
+            break
         if _scanner().judge(row[5:].decode("utf-8", "replace")) is not None:
             _follow(session, entry, scan, verdict.scans[0])
             if "redact" in scan.then:
-                return withhold(session, _STOPPED)
+                withhold(session, _STOPPED)
+                return data[:position]
             break
+        position += len(row)
     return masked
 
 

@@ -39,25 +39,60 @@ def withhold(session: SessionState, refusal: Refusal) -> bytes:
     return b""
 
 
-def over_allowance(session: SessionState, entry: Entry, count: int, size: int) -> bool:
-    """Count rows that arrived; True when they pass a limit of policy, and were withheld."""
+def fitting(
+    session: SessionState, entry: Entry, count: int, rows: Buffer, start: int, end: int
+) -> int:
+    """Count ``count`` rows, as the client would get them: the position behind the last one that
+    fits into the limits of policy. Where that is not the end, the rest of the result is withheld.
+
+    Row by row there: the server sends as many at a time as fill its buffer before they are masked,
+    and how many those are must not decide which is the last that the client gets.
+    """
+    if not _passed_limit(session, entry, count, end - start):
+        return end
+    position, what = start, ""
+    while position < end:
+        behind = position + 1 + int.from_bytes(rows[position + 1 : position + 5], "big")
+        if what := _passed_limit(session, entry, 1, behind - position):
+            break
+        position = behind
+    if what:
+        _exceeded_limit(session, what)
+    return position
+
+
+def over_allowance(session: SessionState, entry: Entry, size: int) -> bool:
+    """Count one row of ``size`` bytes; True when it passes a limit of policy, and is withheld with
+    what comes behind it.
+    """
+    what = _passed_limit(session, entry, 1, size)
+    if what:
+        _exceeded_limit(session, what)
+    return bool(what)
+
+
+def _passed_limit(session: SessionState, entry: Entry, count: int, size: int) -> str:
+    """The limit that these rows pass, in words; "" when they pass none, and are counted."""
+    allowance = session.allowance
+    if allowance is not None:
+        what = allowance.take(count, size, entry.rows + count, entry.size + size)
+        if what:
+            return what
     entry.rows += count
     entry.size += size
-    allowance = session.allowance
-    if allowance is None:
-        return False
-    what = allowance.take(count, size, entry.rows, entry.size)
-    if what:
-        exceeded(
-            session,
-            refuse(
-                "SP1701",
-                f"the result is larger than policy allows ({what})",
-                "The rest of the result is withheld, and the statement is canceled.",
-                "Select fewer rows: add LIMIT or a narrower WHERE.",
-            ),
-        )
-    return bool(what)
+    return ""
+
+
+def _exceeded_limit(session: SessionState, what: str) -> None:
+    exceeded(
+        session,
+        refuse(
+            "SP1701",
+            f"the result is larger than policy allows ({what})",
+            "The rest of the result is withheld, and the statement is canceled.",
+            "Select fewer rows: add LIMIT or a narrower WHERE.",
+        ),
+    )
 
 
 def spent(what: str) -> Refusal:
