@@ -34,6 +34,9 @@ _PLAIN = [
     "du",
     "dp",
     "dx",
+    "dl",
+    "dconfig work_mem",
+    "dconfig+ DateStyle",
     "conninfo",
     "encoding",
 ]

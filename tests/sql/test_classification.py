@@ -189,7 +189,7 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
     pg_enum pg_description pg_inherits pg_trigger pg_policy pg_publication pg_statistic_ext
     pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
     pg_foreign_server pg_subscription pg_user_mappings pg_stat_gssapi pg_stat_ssl
-    pg_replication_slots
+    pg_replication_slots pg_largeobject_metadata
     """):
         assert look(name).readable, name
         assert look(name).columns is None, name

@@ -31,6 +31,9 @@ create schema other;
 create table other.owners (id serial);
 create domain short as varchar(9);
 create domain plain as text;
+create view settings as select * from pg_settings;
+create function setting_names() returns setof text stable language sql
+  as $$ select name from pg_settings $$;
 create function tag() returns text immutable language sql as $$ select 'public.sq' $$;
 """
 
@@ -201,6 +204,34 @@ def test_a_parameter_that_another_place_may_type_names_no_setting(
     assert not facts(snapshot, "select current_setting($1)").unknowns
     assert not facts(snapshot, "select current_setting($1::text)").unknowns
     assert facts(snapshot, "select current_setting($1), $1::name").unknowns
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select s.name, pg_catalog.current_setting(s.name) from pg_settings s where s.source <> ''",
+        "select count(*) from (select current_setting(name) as v from pg_settings) x where v <> ''",
+        "with s as (select name as n from pg_settings) select current_setting(n, true) from s",
+    ],
+)
+def test_settings_are_read_by_the_rows_that_show_them(snapshot: CatalogSnapshot, sql: str) -> None:
+    assert not facts(snapshot, sql).unknowns
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select current_setting(category) from pg_settings",
+        "select current_setting(name || '') from pg_settings",
+        "select current_setting(name) from settings",
+        "select current_setting(v.name) from settings v, pg_settings",
+        "select current_setting(n) from setting_names() n",
+        "select current_setting(coalesce(n, name)) from pg_settings, setting_names() n",
+        "select current_setting(n) from (select name from pg_settings union select 'x') s (n)",
+    ],
+)
+def test_other_rows_name_no_setting(snapshot: CatalogSnapshot, sql: str) -> None:
+    assert [unknown.code for unknown in facts(snapshot, sql).unknowns] == ["SP1103"]
 
 
 def test_a_sequence_that_changes_hands_is_another_catalog(database: str) -> None:

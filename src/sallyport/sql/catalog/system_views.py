@@ -260,7 +260,8 @@ def _settings(relation: Relation, chosen: Sequence[str]) -> str:
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in shown_names())
     where = f'v."name" OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.text[])'
     kept = frozenset(column.name for column in relation.columns) - {"sourcefile", "sourceline"}
-    return _select(relation, chosen, kept, where)
+    # OFFSET 0: before any condition of the statement is evaluated for a row
+    return _select(relation, chosen, kept, f"{where} OFFSET 0")
 
 
 def _database(relation: Relation, chosen: Sequence[str], masks: bool) -> str:

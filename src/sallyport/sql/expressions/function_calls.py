@@ -24,7 +24,7 @@ from sallyport.sql.facts import (
 )
 from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.names.missing import missing_function
-from sallyport.sql.names.resolve import Resolved
+from sallyport.sql.names.resolve import SYSTEM, Resolved
 from sallyport.sql.names.scope import Scope
 from sallyport.sql.nodes import fields, position_of, strings
 from sallyport.sql.text.parse import Node
@@ -336,6 +336,27 @@ def _is_named_by_row(analysis: Analysis, value: Value) -> bool:
     return plain and relation.qualified == "pg_catalog.pg_settings" and column.name == "name"
 
 
+def _is_shown_by_rows(analysis: Analysis, value: Value) -> bool:
+    """Is it pg_settings.name, read in the statement itself, as psql's \\dconfig does? The rows are
+    those of settings that may be shown; in views and functions they could be all.
+    """
+    origin = value.origin
+    if origin is None or _inside(analysis) or analysis.followed:
+        return False
+    relations = analysis.catalog.relations
+    ranged = (relations.get(variable.relation) for variable in analysis.range_variables.values())
+    if any(r is not None and r.kind in ("v", "m") and r.schema not in SYSTEM for r in ranged):
+        return False
+    relation = relations.get(origin.relation)
+    column = analysis.catalog.column(origin)
+    return (
+        relation is not None
+        and column is not None
+        and relation.qualified == "pg_catalog.pg_settings"
+        and column.name == "name"
+    )
+
+
 def _current_setting(
     analysis: Analysis, resolved: Resolved, values: list[Value], position: int
 ) -> None:
@@ -349,6 +370,8 @@ def _current_setting(
         analysis.setting_parameters.add(values[0].parameter)
         return
     if name is None and analysis.against_access_method and all(value.constant for value in values):
+        return
+    if values and _is_shown_by_rows(analysis, values[0]):
         return
     if (
         name is not None

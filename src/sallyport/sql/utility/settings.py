@@ -130,13 +130,14 @@ _TUNING = _words(
     wal_receiver_timeout wal_recycle wal_retrieve_retry_interval wal_segment_size wal_sender_timeout wal_skip_threshold
     wal_summary_keep_time wal_sync_method wal_writer_delay wal_writer_flush_after"""
 )
+#: crdb_version is of CockroachDB: tools ask for it to learn that this is PostgreSQL.
 _SHOWN = _words(
     """block_size client_encoding data_checksums datestyle default_text_search_config in_hot_standby
     integer_datetimes is_superuser lc_collate lc_ctype lc_messages lc_monetary lc_numeric lc_time
     max_connections max_function_args max_identifier_length max_index_keys role row_security search_path
     segment_size server_encoding server_version server_version_num session_authorization
     session_replication_role ssl standard_conforming_strings client_min_messages work_mem wal_block_size
-    default_table_access_method default_tablespace default_toast_compression"""
+    default_table_access_method default_tablespace default_toast_compression crdb_version"""
 )
 
 
