@@ -181,7 +181,7 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
 
     for name in _names("""
     pg_authid pg_shadow pg_statistic pg_stats pg_stats_ext pg_statistic_ext_data
-    pg_user_mapping pg_largeobject pg_file_settings pg_hba_file_rules pg_db_role_setting
+    pg_user_mapping pg_largeobject pg_file_settings pg_hba_file_rules
     """):
         assert not look(name).readable, name
     for name in _names("""
@@ -189,16 +189,21 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
     pg_enum pg_description pg_inherits pg_trigger pg_policy pg_publication pg_statistic_ext
     pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
     pg_foreign_server pg_subscription pg_user_mappings pg_stat_gssapi pg_stat_ssl
-    pg_replication_slots pg_largeobject_metadata
+    pg_replication_slots pg_largeobject_metadata pg_db_role_setting pg_stat_replication
+    pg_stat_subscription pg_shseclabel
     """):
         assert look(name).readable, name
         assert look(name).columns is None, name
     for name in _names(
         "pg_subscription pg_user_mappings pg_seclabels pg_stat_activity pg_stat_ssl"
-        " pg_replication_slots"
+        " pg_replication_slots pg_stat_replication pg_stat_subscription pg_shseclabel"
     ):
         inside = classify_relation(catalog.relation_by_name["pg_catalog", name], substituted=False)
         assert not inside.readable, name  # where nothing stands in its place
+    inside = classify_relation(
+        catalog.relation_by_name["pg_catalog", "pg_db_role_setting"], substituted=False
+    )
+    assert inside.columns == {"setdatabase", "setrole"}
     for name, hidden, shown in [
         ("pg_proc", "prosrc", "proname"),
     ]:

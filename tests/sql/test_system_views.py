@@ -229,7 +229,7 @@ def test_missing_values_of_attributes(connection: Connection, snapshot: CatalogS
 
 
 def test_other_relations_stay(snapshot: CatalogSnapshot) -> None:
-    for name in ("pg_class", "pg_stat_replication"):
+    for name in ("pg_class", "pg_stat_wal_receiver"):
         assert substitute(relation(snapshot, name), None, [1]) is None
 
 
@@ -243,6 +243,34 @@ def test_numbers_of_sequences_are_not_shown(
     column = [name for name, *_ in described].index("last_value")
     assert sequences
     assert all(row[column] is None for row in sequences)
+
+
+def test_settings_of_roles_are_listed_without_their_values(
+    snapshot: CatalogSnapshot, connection: Connection
+) -> None:
+    connection.execute("ALTER DATABASE system_views SET app.jwt_secret = 'kept'")
+    view = relation(snapshot, "pg_db_role_setting")
+    text = substitute(view, None, [])
+    assert text is not None
+    described, settings = rows(connection, text)
+    column = [name for name, *_ in described].index("setconfig")
+    assert settings
+    assert all(row[column] is None for row in settings)
+    assert substitute(view, ["setdatabase", "setrole"], []) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["pg_stat_replication", "pg_stat_subscription", "pg_shseclabel", "pg_seclabels"]
+)
+def test_views_of_administrators_have_no_rows(
+    snapshot: CatalogSnapshot, connection: Connection, name: str
+) -> None:
+    text = substitute(relation(snapshot, name), None, [])
+    assert text is not None
+    assert "WHERE false" in text
+    described, found = rows(connection, text)
+    assert found == []
+    assert len(described) == len(relation(snapshot, name).columns)
 
 
 def test_what_has_a_substitute_is_substituted(snapshot: CatalogSnapshot) -> None:
@@ -266,7 +294,7 @@ def test_what_is_readable_through_a_substitute(snapshot: CatalogSnapshot) -> Non
         "pg_stat_statements",
         "pg_stats",
         "pg_authid",
-        "pg_stat_replication",
+        "pg_stat_wal_receiver",
         "pg_file_settings",
     ):
         other = snapshot.relation_by_name.get(("pg_catalog", name))

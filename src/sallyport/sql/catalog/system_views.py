@@ -19,7 +19,8 @@ column's own type.
 - ``pg_attribute``: without ``attmissingval``, which is data. ``pg_sequences``: without the numbers,
   which rules for each sequence give. Others without options, connection strings and settings, which
   may be secrets.
-- ``pg_replication_slots``, ``pg_seclabel``, ``pg_seclabels``: no rows.
+- ``pg_replication_slots``, ``pg_stat_replication``, ``pg_stat_subscription`` and the relations of
+  security labels: no rows.
 
 Columns that a later server adds to the counting views are NULL for relations with masks, as all are
 that are not named here.
@@ -99,6 +100,7 @@ _MAINTENANCE_FUNCTIONS: Final = frozenset(
 #: Columns that are NULL; whoever does not name them gets the relation itself.
 _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "pg_attribute": frozenset({"attmissingval"}),
+    "pg_db_role_setting": frozenset({"setconfig"}),
     "pg_foreign_data_wrapper": frozenset({"fdwoptions"}),
     "pg_foreign_server": frozenset({"srvoptions"}),
     "pg_foreign_table": frozenset({"ftoptions"}),
@@ -108,7 +110,9 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "pg_subscription": frozenset({"subconninfo"}),
     "pg_user_mappings": frozenset({"umoptions"}),
 }
-_EMPTY: Final = _words("pg_replication_slots pg_seclabel pg_seclabels")
+_EMPTY: Final = _words(
+    "pg_replication_slots pg_seclabel pg_seclabels pg_shseclabel pg_stat_replication pg_stat_subscription"
+)
 
 _SUBSTITUTED: Final = (
     _COUNTING
