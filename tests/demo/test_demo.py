@@ -93,7 +93,8 @@ def test_once(directory: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
-    assert done.stdout.count("✓") == 10
+    assert done.stdout.count("✓") == 11
+    assert "sallyport mcp --target shop" in done.stdout
     assert done.stderr == ""
     assert "Traceback" not in (directory / "gateway.log").read_text()
     assert _left(directory) == []

@@ -28,7 +28,7 @@ from rich.padding import Padding
 
 from sallyport.core.clock import unix_seconds
 from sallyport.core.errors import SallyportError
-from sallyport.demo import show, tour
+from sallyport.demo import mcpclient, show, tour
 from sallyport.demo.endings import ending, last_words
 from sallyport.demo.issuer import DEMO_CLIENTS
 from sallyport.demo.postgres import SUPERUSER, bundled
@@ -107,7 +107,8 @@ def _tour(console: Console, house: DemoStack) -> bool:
     direct = tour.Login(house.database.port, AGENT_ROLE, house.state.agent_password)
     guarded = tour.Login(house.port, "claude", house.issuer.token(AGENT).reveal())
     # The real answers are fetched only for steps that show them: the others would change the data.
-    truths = iter(tour.run(client, direct, [step.sql for step in tour.STEPS if step.raw]))
+    real = tour.run(client, direct, [step.sql for step in tour.STEPS if step.raw])
+    truths = iter(real)
     began = time.time()
     before = _roles(house)
     replies, seen, during = _walk(house, lambda: tour.run(client, guarded, statements))
@@ -124,6 +125,7 @@ def _tour(console: Console, house: DemoStack) -> bool:
         )
     good = _own_role(console, house, before, during, len(tour.STEPS) + 1) and good
     good = _replay(console, house, began, len(tour.STEPS) + 2) and good
+    good = _ask_by_mcp(console, house, real[0], len(tour.STEPS) + 3) and good
     console.print()
     if good:
         console.print("[bold green]Every step showed what it must.[/]")
@@ -254,6 +256,36 @@ def _replay(console: Console, house: DemoStack, began: float, number: int) -> bo
     return complete
 
 
+def _ask_by_mcp(console: Console, house: DemoStack, real: tour.Reply, number: int) -> bool:
+    """The first step's question by an MCP client's tool. ``real``: the database's own answer."""
+    title = "The same by MCP: a client such as Claude Code calls the tool query. The masks are the same."
+    console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
+    if not mcpclient.is_installed():
+        console.print("   [dim]left out: it needs pip install 'sallyport[mcp]'[/]")
+        return True
+    step = tour.STEPS[0]
+    gateway = f"127.0.0.1:{house.port}"
+    console.print(f"   [dim]$[/] sallyport mcp --target shop --gateway {gateway}")
+    console.print(f'   [dim]query[/] {{"sql": "{escape(step.sql)}"}}', soft_wrap=True)
+    command = [sys.executable, "-m", "sallyport", "mcp", "--target", "shop", "--gateway", gateway]
+    who = {
+        "SALLYPORT_ISSUER": house.issuer.url,
+        "SALLYPORT_CLIENT_ID": AGENT,
+        "SALLYPORT_CLIENT_SECRET": DEMO_CLIENTS[AGENT].secret.reveal(),
+    }
+    try:
+        reply = mcpclient.query(command, who, step.sql)
+    except mcpclient.McpError as error:
+        problem = str(error)
+    else:
+        console.print(Padding(show.table(reply, ""), (0, 0, 0, 3)))
+        problem = reply.message or step.check(reply, real)
+    console.print(
+        f"   [bold red]✗ {escape(problem)}[/]" if problem else "   [green]✓ as it must be[/]"
+    )
+    return not problem
+
+
 def _ended_session(house: DemoStack, began: float) -> tuple[str, str]:
     """The id of the session that began last, once it is listed as ended; when that does not come,
     "" and why.
@@ -303,6 +335,15 @@ def _invite(console: Console, house: DemoStack) -> None:
             "To be somebody else, add --as NAME after --token; NAME is one of"
             f" {', '.join(house.issuer.clients)}."
         ),
+        "",
+        "With Claude Code, which starts the MCP server (docs/mcp.md has other clients):",
+        "",
+        (
+            f"claude mcp add shop -e SALLYPORT_ISSUER={house.issuer.url}"
+            f" -e SALLYPORT_CLIENT_ID={AGENT} -e SALLYPORT_CLIENT_SECRET=demo"
+            f" -- {sallyport} mcp --target shop --gateway 127.0.0.1:{house.port}"
+        ),
+        "",
         "What was recorded:",
         "",
         f"{sallyport} sessions list --config {config}",

@@ -20,7 +20,8 @@ from sallyport.demo.postgres import psql
 from sallyport.demo.review import Review, Seen
 
 _MARK = "@@sallyport-tour"
-_NULL = "∅"
+#: How the tour shows NULL.
+NULL = "∅"
 
 # As many columns as fit into a terminal of 80.
 _PEOPLE = "SELECT id, name, email, ssn, birth_date FROM customers ORDER BY id LIMIT 4"
@@ -205,7 +206,7 @@ def run(client: Install, login: Login, statements: Sequence[str]) -> list[Reply]
             "--quiet",
             "--set=ON_ERROR_STOP=0",
             "--set=VERBOSITY=verbose",
-            f"--pset=null={_NULL}",
+            f"--pset=null={NULL}",
         ),
     )
     if done.returncode < 0 or (done.returncode and not done.stderr.strip()):
