@@ -181,16 +181,6 @@ def test_a_tour_that_is_over_is_not_waited_for() -> None:
     assert tour.previewed(held, tour.Reply(("id",), (("1",),)), None) == "no reviewer saw it"
 
 
-def test_a_plan_in_words() -> None:
-    below = {"Node Type": "Index Scan", "Index Name": "payments_order"}
-    plan = [{"Plan": {"Operation": "Update", "Relation Name": "payments", "Plans": [below]}}]
-    assert (
-        review.in_words(json.dumps(plan)) == "Update on payments by Index Scan using payments_order"
-    )
-    for odd in ("", "[]", "{}", "nonsense", '[{"Plan": {"Plans": []}}]', '[{"Plan": 1}]', "[1]"):
-        assert review.in_words(odd) == ""
-
-
 def test_a_code_is_found_in_a_refusal() -> None:
     assert tour.Reply(message="[SP1201] no").code == "SP1201"
     assert tour.Reply(message="relation SP1201 does not exist").code == ""

@@ -8,7 +8,6 @@ does not take the decision.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx2
 
+from sallyport.approvals.preview.plans import plan_in_words
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.demo.endings import last_words
@@ -50,19 +50,6 @@ class Seen:
     rows: int | None
     plan: str
     by: str
-
-
-def in_words(plan: str) -> str:
-    """How an EXPLAIN (FORMAT JSON) goes about it: its node and the first one below; "" when there
-    is none.
-    """
-    try:
-        node = json.loads(plan)[0]["Plan"]
-        below = node.get("Plans", [{}])[0]
-        by = f" using {below['Index Name']}" if "Index Name" in below else ""
-        return f"{node['Operation']} on {node['Relation Name']} by {below['Node Type']}{by}"
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
 
 
 class ReviewerClient:
@@ -102,7 +89,7 @@ class ReviewerClient:
             agent=subject["agent"],
             touches=", ".join(request["touches"]),
             rows=preview["rows"],
-            plan=in_words(preview["plan"]),
+            plan=plan_in_words(preview["plan"]),
             by=self._name,
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+from sallyport.approvals.preview.plans import plan_in_words
 from sallyport.approvals.states import Decision, Preview, Request, plain
+from sallyport.core.wording import counted
 
 
 def asked(request: Request) -> str:
@@ -22,14 +24,15 @@ def measured(preview: Preview, hides_values: bool) -> str:
     """What was measured before anybody decides. ``hides_values``: recordings do not show the
     statement as it is, which the plan and the database's errors quote.
     """
-    parts = [f"{preview.rows} rows" if preview.rows is not None else "rows not counted"]
+    parts = [counted(preview.rows, "row") if preview.rows is not None else "rows not counted"]
     parts += [f"lock {lock}" for lock in preview.locks]
     parts += [f"depends: {dependant}" for dependant in preview.dependants]
     if hides_values:
         what = "plan" if not preview.problems else "plan and problems"
         return "; ".join([*parts, f"{what} not recorded: they may quote values"])
     parts += [f"not known: {problem}" for problem in preview.problems]
-    return "; ".join(parts) + (f"; plan {preview.plan}" if preview.plan else "")
+    plan = plan_in_words(preview.plan)
+    return "; ".join([*parts, f"plan: {plan}"] if plan else parts)
 
 
 def decided(request: Request, decision: Decision) -> str:
