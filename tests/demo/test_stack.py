@@ -242,3 +242,15 @@ def test_nothing_runs_after_a_failed_start() -> None:
         ["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False
     )
     assert found.stdout == ""
+
+
+def test_the_issuer_keeps_its_address(tmp_path: Path) -> None:
+    """Or each start would make other people of the same names."""
+    house = stack.DemoStack(tmp_path, print)
+    house.state = stack.State()
+    assert house._issuer_port() == 0
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        house.state = stack.State(issuer=f"http://127.0.0.1:{port}")
+        assert house._issuer_port() == 0
+    assert house._issuer_port() == port

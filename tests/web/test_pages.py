@@ -205,6 +205,26 @@ def test_positions_that_are_none(browser: MakeBrowser, start: str) -> None:
     assert browser("operator").get("/sessions/s_first", params={"from": start}).status_code == 422
 
 
+def test_a_page_of_one_thing_is_titled_by_it(browser: MakeBrowser, place: World) -> None:
+    """Tabs and histories of a browser show nothing else."""
+    request = place.ask(9002)
+    for role, path, title in (
+        ("operator", "/sessions/s_first", r".+ on .+ · Session"),
+        ("auditor", "/sessions/s_first/replay", r".+ on .+ · Replay"),
+        ("reviewer", f"/approvals/{request.id}", r".*public\.\w+.* · Approval"),
+    ):
+        page = browser(role).get(path).text
+        assert re.search(f"<title>{title} · Sallyport</title>", page), page[:500]
+
+
+def test_an_approval_shows_the_settings_that_the_client_has(
+    browser: MakeBrowser, place: World
+) -> None:
+    page = browser("reviewer").get(f"/approvals/{place.ask(9003).id}").text
+    assert "<dd>shop as sallyport_agent</dd>" in page
+    assert "sallyport.subject" not in page
+
+
 def test_deciding(browser: MakeBrowser, place: World) -> None:
     request = place.ask(9001)
     for role in ("viewer", "auditor", "operator"):
@@ -358,6 +378,7 @@ def test_plots_say_what_they_show() -> None:
     said = re.findall(r'aria-label="([^"]+)"', drawn)
     assert said[0].endswith("3 allowed, 0 held, 1 refused; most at 22:20 UTC, 4")
     logins = plots.stacked("Logins", [("22:20", {"allow": 2})], words={"allow": "accepted"})
+    assert 'x="0.46"' in logins and 'width="0.08"' in logins  # one column is no wall
     assert "Logins: 2 accepted; most at 22:20 UTC, 2" in logins
 
 

@@ -17,6 +17,8 @@ from sallyport.demo.postgres import SUPERUSER, Cluster, Install, PostgresError, 
 DATABASE = "shop"
 AGENT_ROLE = "sallyport_agent"
 ADMIN_ROLE = "sallyport_admin"
+#: A second or two, where nothing else runs.
+_LOAD_SECONDS = 300.0
 #: May make roles, and pass on what agents may ever need; owner of nothing, no superuser.
 _ADMINISTRATOR = f"""
 DO $$ BEGIN
@@ -77,6 +79,7 @@ def _run(cluster: Cluster, client: Install, database: str, script: str) -> None:
         database=database,
         script=script,
         arguments=("--quiet", "--output=/dev/null"),
+        seconds=_LOAD_SECONDS,
     )
     if done.returncode != 0:
         raise PostgresError(

@@ -22,6 +22,7 @@ from pathlib import Path
 from string import Template
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from sallyport.core.errors import SallyportError
 from sallyport.demo import shop
@@ -92,7 +93,7 @@ class DemoStack:
             self.state = State.load(self._state_file)
             self.database = self._start_database(stack)
             shop.add_administrator(self.database, bundled(), self.state.admin_password)
-            self.issuer = stack.enter_context(DevIssuer())
+            self.issuer = stack.enter_context(DevIssuer(port=self._issuer_port()))
             self.state.issuer = self.issuer.url
             self.state.save(self._state_file)
             self._start_gateway(stack)
@@ -169,6 +170,13 @@ class DemoStack:
             next((port for port in candidates if port and _is_free(port)), 0) or free_port()
         )
         self.state.save(self._state_file)
+
+    def _issuer_port(self) -> int:
+        """That of last time, where it is free: subjects stay the same people to the gateway, whose
+        records and baselines know them by issuer.
+        """
+        last = urlsplit(self.state.issuer).port or 0
+        return last if last and _is_free(last) else 0
 
     @property
     def console_url(self) -> str:

@@ -99,7 +99,10 @@ class Principal:
         if not self.may(action):
             able = ", ".join(role for role in ROLES if action in PERMISSIONS[role]) or "nobody"
             mine = ", ".join(sorted(self.roles)) or "none"
-            raise ForbiddenError(f"{action} needs one of the roles: {able}. You have: {mine}.")
+            raise ForbiddenError(
+                f"{action} needs one of the roles: {able}. You have: {mine}. The gateway's"
+                " console.roles says which groups have which."
+            )
 
     def authorize(self, action: str, session_id: str) -> None:
         """As :data:`sallyport.operations.sessions.Authorize`. Raises ForbiddenError."""

@@ -110,6 +110,8 @@ async def _detail(visit: Visit, problem: str = "", status: int = 200) -> Respons
         request=request,
         binds=request_data(request)["binds"] or [],
         plan=_plan(request),
+        # sallyport.* are the gateway's own and say what stands beside them.
+        settings=[s for s in request.binding.settings if not s[0].startswith("sallyport.")],
         why_not=await run_in_threadpool(ops.may_decide, visit.principal, request),
         so_far=so_far,
         so_far_missing=missing,

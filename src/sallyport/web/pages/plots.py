@@ -62,6 +62,7 @@ def stacked(
     """
     maximum = max((sum(counts.values()) for _, counts in columns), default=0)
     top, body = _nice(maximum), []
+    width = min(0.8, 0.08 * len(columns))  # of a column; a single day is no wall
     for place, (name, counts) in enumerate(columns):
         y = float(_HEIGHT)
         for verdict, word in words.items():
@@ -71,8 +72,8 @@ def stacked(
             height = max(_HEIGHT * count / top, 1.0)
             y -= height
             bar = (
-                f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8"'
-                f' height="{height:.2f}"><title>{escape(name)} UTC: {count}'
+                f'<rect class="v-{verdict}" x="{place + 0.5 - width / 2:.2f}" y="{y:.2f}"'
+                f' width="{width:.2f}" height="{height:.2f}"><title>{escape(name)} UTC: {count}'
                 f" {word}</title></rect>"
             )
             if link is not None:
