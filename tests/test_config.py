@@ -104,6 +104,7 @@ ERRORS = [
     ("127.0.0.1:6432", "127.0.0.1", 1, "is not an address", "host:port"),
     ("127.0.0.1:6432", "127.0.0.1:70000", 1, "is not an address", "host:port"),
     ("127.0.0.1:6432", "::1:6432", 1, "is ambiguous", "[::1]:6432"),
+    ("127.0.0.1:6432", "127.0.0.1:6432\nworkers: many", 2, "not known", "auto, or a whole number"),
     (
         "127.0.0.1:6432",
         "127.0.0.1:6432\ntls: {certificate: no.crt, key: no.key}",

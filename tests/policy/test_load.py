@@ -387,18 +387,14 @@ def test_filters(text: str, filter_: Filter) -> None:
     )
 
 
-def test_a_mask_without_filter_is_masked_and_says_that_this_changed() -> None:
+def test_a_mask_without_filter_is_masked() -> None:
     text = (
         mask("{columns: ['a.b.c'], with: redact}")
         + "  - {columns: ['a.b.d'], with: redact, filter: deny}\n"
     )
-    policy = parse_policy(text + "  - columns: ['a.b.e']\n    with: redact\n", "policy.yaml")
-    assert [entry.filter for entry in policy.masks] == [Filter.MASKED, Filter.DENY, Filter.MASKED]
-    assert [warning.partition(" this mask has no 'filter'")[0] for warning in policy.warnings] == [
-        "policy.yaml:3:5:",
-        "policy.yaml:5:5:",
-    ]
-    assert "Write 'filter: masked' or 'filter: deny'" in policy.warnings[0]
+    policy = parse_policy(text, "policy.yaml")
+    assert [entry.filter for entry in policy.masks] == [Filter.MASKED, Filter.DENY]
+    assert policy.warnings == ()
 
 
 def test_what_a_mask_permits_beside_its_filter() -> None:

@@ -144,7 +144,7 @@ def gateway_address(text: str) -> tuple[str, int]:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise SallyportError(f"{text!r} is not an address: {error}") from None
+        raise SallyportError(f"{error}. Write host:port, like 127.0.0.1:6432") from None
     return address.host, address.port
 
 

@@ -91,7 +91,11 @@ class LocalProxy:
                 )
                 tell(f"postgresql://sallyport@/{self._door.target}?host={socket}&port={port}")
         except OSError as error:
-            raise SallyportError(f"cannot listen: {error.strerror}") from None
+            where = f"{host}:{port}" if socket is None else str(socket)
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise SallyportError(
+                f"cannot listen on {where}: {why}. Choose another place with --listen or --socket"
+            ) from None
         async with server:
             await server.serve_forever()
 

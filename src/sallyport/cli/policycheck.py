@@ -14,6 +14,7 @@ import typer
 
 from sallyport.audit.display import inert
 from sallyport.core.errors import ConfigError, SallyportError
+from sallyport.core.wording import counted
 
 if TYPE_CHECKING:
     from sallyport.config import Config
@@ -120,11 +121,13 @@ def _check_together(
     config: Config, policy: Policy, source: CatalogSource | None, findings: _Findings
 ) -> None:
     from sallyport.app.policy_file import check_together
+    from sallyport.core.yamltext import suggest
 
     check_together(config, policy)
     findings.warnings += [
-        f"rule or mask for target pattern {p!r}: no such target"
-        for p in _unused_targets(config, policy)
+        f"rule or mask for target pattern {p!r}: no such target."
+        f" {suggest(p, sorted(config.targets))}Targets are {', '.join(sorted(config.targets))}"
+        for p in map(str, _unused_targets(config, policy))
     ]
     findings.warnings += _undecidable(config, policy)
     findings.warnings += _without_effect(config, policy)
@@ -141,17 +144,14 @@ def _counts(policy: Policy) -> str:
     if not policy.packs:
         return own
     packs = _counted(policy, from_packs=True)
-    return f"{own} of its own; {packs} of the rule packs {' and '.join(policy.packs)}"
+    of = "the pack" if len(policy.packs) == 1 else "the packs"
+    return f"{own} of its own; {packs} of {of} {' and '.join(policy.packs)}"
 
 
 def _counted(policy: Policy, *, from_packs: bool) -> str:
     rules = sum(bool(rule.pack) is from_packs for rule in policy.rules)
     masks = sum(bool(mask.pack) is from_packs for mask in policy.masks)
-    return f"{_count(rules, 'rule')}, {_count(masks, 'mask')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{counted(rules, 'rule')}, {counted(masks, 'mask')}"
 
 
 def _not_a_configuration(file: Path) -> None:

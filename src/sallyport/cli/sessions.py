@@ -32,6 +32,7 @@ from sallyport.cli import (
 )
 from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
+from sallyport.core.wording import counted
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -354,7 +355,7 @@ def verify(
             name = inert(result.session)
             sound = "SHREDDED" if result.shredded else "OK"
             state = sound if result.ok else "FAILED"
-            size = f"{_count(result.blocks, 'block')}, {_count(result.events, 'event')}"
+            size = f"{counted(result.blocks, 'block')}, {counted(result.events, 'event')}"
             what = "  (what people did)" if kind_of(result.session) == ACTIONS else ""
             if result.session == LOG:
                 what = f"  {result.events} entries"
@@ -363,16 +364,12 @@ def verify(
                 typer.echo(f"    {inert(text)}")
         if not as_json:
             typer.echo(
-                f"{_count(checked, 'recording')}, {failed} with problems."
+                f"{counted(checked, 'recording')}, {failed} with problems."
                 if checked
                 else "No recordings."
             )
         if failed:
             raise typer.Exit(1)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _fields(value: DataclassInstance) -> dict[str, object]:

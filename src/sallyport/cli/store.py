@@ -86,6 +86,7 @@ def _state(engine: Engine, place: str) -> dict[str, Any]:
 
     from sallyport.store.database import HEAD
     from sallyport.store.dialect import is_postgresql
+    from sallyport.store.sessions import of_kind
     from sallyport.store.tables import approvals, locks, sessions
 
     with engine.connect() as connection:
@@ -97,8 +98,8 @@ def _state(engine: Engine, place: str) -> dict[str, Any]:
         state: dict[str, Any] = {
             "store": place,
             "schema": HEAD,
-            "sessions": count(sessions),
-            "live sessions": count(sessions, sessions.c.status == "live"),
+            "sessions": count(sessions, of_kind("")),
+            "live sessions": count(sessions, of_kind(""), sessions.c.status == "live"),
             "pending approvals": count(approvals, approvals.c.status == "pending"),
             "locks": count(locks, locks.c.released_at.is_(None)),
         }

@@ -90,7 +90,7 @@ def _from_file(path: Path) -> Grant:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SallyportError(
-            f"the token file {path} cannot be read: {type(error).__name__}"
+            f"the token file {path} cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
         ) from None
     if not text or not text.isascii() or not text.isprintable():
         raise SallyportError(f"the token file {path} has no token in it")

@@ -186,8 +186,11 @@ def restore_backup(source: Path, data: Path) -> Manifest:
         if data.exists():
             data.rmdir()
         draft.rename(data)
-    except (OSError, tarfile.TarError, KeyError) as error:
-        raise BackupError(f"{source} cannot be restored: {error}") from None
+    except tarfile.TarError as error:
+        raise BackupError(f"{source} is not a backup, or a damaged one: {error}") from None
+    except (OSError, KeyError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BackupError(f"{source} cannot be restored: {why}") from None
     finally:
         _remove(draft)
     return manifest

@@ -22,6 +22,7 @@ from sallyport.core.address import is_loopback
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
+from sallyport.core.wording import counted
 from sallyport.identity.oidc.discovery import discovery_url
 from sallyport.identity.oidc.fetch import new_client
 from sallyport.identity.oidc.keys import KeySource, KeysUnavailableError
@@ -118,7 +119,7 @@ async def issuer(settings: IssuerSettings) -> list[Finding]:
         ]
     finally:
         await source.close()
-    findings = [Finding(about, "ok", f"{len(ring.keys)} keys")]
+    findings = [Finding(about, "ok", counted(len(ring.keys), "key"))]
     url = settings.jwks_url or discovery_url(settings.issuer)
     try:
         async with new_client(settings.ca_file) as client:
@@ -161,7 +162,8 @@ async def target(dialer: Dialer, policy: Policy) -> list[Finding]:
         Finding(
             about,
             "ok",
-            f"PostgreSQL {_version(row[0])} as {place.user}, {len(catalog.relations)} relations",
+            f"PostgreSQL {_version(row[0])} as {place.user}, {len(catalog.relations)} relations"
+            " with the system's",
         )
     )
     findings += _about_server(about, row, place.tls, place.host)
@@ -171,17 +173,20 @@ async def target(dialer: Dialer, policy: Policy) -> list[Finding]:
     want = required_privileges(bind(policy, catalog, place.name), live)
     script = f"sallyport grants --target {place.name}"
     if more := excess(want, live):
-        said = f"role {live.role} has {len(more)} privileges that the policy never needs"
+        said = (
+            f"role {live.role} has {counted(len(more), 'privilege')} that the policy never needs,"
+            f" the first: {more[0].privilege} on {more[0].on}"
+        )
         findings.append(
-            Finding(about, "warning", said, f"{script} prints the script that narrows it")
+            Finding(about, "warning", said, f"{script!r} prints the SQL that takes them away")
         )
     if less := missing(want, live):
         said = (
-            f"role {live.role} lacks {len(less)} privileges that the policy can allow, the first:"
-            f" {less[0].privilege} on {less[0].on}"
+            f"role {live.role} lacks {counted(len(less), 'privilege')} that the policy can allow,"
+            f" the first: {less[0].privilege} on {less[0].on}"
         )
         findings.append(
-            Finding(about, "warning", said, f"{script} prints the script that gives them")
+            Finding(about, "warning", said, f"{script!r} prints the SQL that gives them")
         )
     return findings
 

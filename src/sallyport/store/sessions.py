@@ -191,7 +191,7 @@ class SqlSessionIndex:
             if value:
                 query = query.where(column == value)
         if kind:
-            query = query.where(_of_kind(kind))
+            query = query.where(of_kind(kind))
         if limit is not None:
             query = query.limit(limit)
         with self._reading() as connection:
@@ -215,7 +215,7 @@ class SqlSessionIndex:
             if value:
                 query = query.where(column == value)
         if asked.kind:
-            query = query.where(_of_kind(asked.kind))
+            query = query.where(of_kind(asked.kind))
         if asked.since is not None:
             query = query.where(c.started >= asked.since)
         if asked.until is not None:
@@ -262,7 +262,7 @@ def presented_groups(engine: Engine) -> frozenset[str]:
         return frozenset(group for (groups,) in rows for group in groups)
 
 
-def _of_kind(kind: str) -> ColumnElement[bool]:
+def of_kind(kind: str) -> ColumnElement[bool]:
     """As :func:`sallyport.audit.ports.kind_of`."""
     actions = sessions.c.id.startswith(f"{ACTIONS_PREFIX}_", autoescape=True)
     return actions if kind == ACTIONS else ~actions

@@ -14,6 +14,7 @@ from math import log, log2, sqrt
 from typing import Final
 
 from sallyport.core.errors import UNKNOWN_NAMES
+from sallyport.core.wording import counted
 from sallyport.watch.baseline import DAY, Baseline, hour_of_week
 from sallyport.watch.finding import Severity
 from sallyport.watch.recent import MIX, Cause, Episode, Recent, Use
@@ -80,7 +81,7 @@ def new_statement(baseline: Baseline, recent: Recent, now: float) -> Iterator[Si
     is_most = len(new) >= FORMS and 2 * len(new) > len(episode.uses)
     if not (columns or is_most) or baseline.novelty() > 0.001:
         return
-    text = f"ran {_count(len(new), 'statement')} of a form that it never ran before: {_some(new)}"
+    text = f"ran {counted(len(new), 'statement')} of a form that it never ran before: {_some(new)}"
     text += f"; it never used {_some(columns)}" if columns else ""
     yield _sighting("new-statement", "", Severity.LOW, text, recent.episode)
 
@@ -135,7 +136,7 @@ def enumeration(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sigh
     usual = baseline.peak("relations", now)
     if count < RELATIONS or (count <= 2 * usual and count < RELATIONS_EVER):
         return
-    relations = _count(count, "relation")
+    relations = counted(count, "relation")
     text = f"tried {relations} that it never used before in {_minutes(episode, now)}"
     yield _sighting("enumeration", "", Severity.HIGH, f"{text}: {_some(unseen)}", episode)
 
@@ -237,7 +238,7 @@ def refusals(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sightin
         return
     codes = sorted({use.code for use in episode.refusals.values()})
     text = (
-        f"had {refused} of {_count(episode.statements, 'statement')} refused in "
+        f"had {refused} of {counted(episode.statements, 'statement')} refused in "
         f"{_minutes(episode, now)} ({', '.join(codes)}); usually {baseline.refusal_share():.1%}"
     )
     yield _sighting("refusals", "", Severity.MEDIUM, text, episode)
@@ -491,10 +492,6 @@ def _usual(value: float, words: str) -> str:
     return f"{words} {value:,.0f}" if value else "nothing like it before"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _minutes(episode: Episode, now: float) -> str:
     minutes = max(1, round((now - episode.started) / 60.0))
-    return _count(minutes, "minute")
+    return counted(minutes, "minute")

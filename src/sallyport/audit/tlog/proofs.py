@@ -97,8 +97,8 @@ def prove_session(directory: Path, session: str) -> Proof:
     index = newest[0]
     if index >= log.checkpoint.size:
         raise NoteError(
-            f"entry {index} of {session} is under no checkpoint yet; the running gateway makes one "
-            "within a minute (audit.checkpoint_seconds), a gateway that is started at once"
+            f"entry {index} of {session} is under no checkpoint yet. Try again in a minute: the "
+            "running gateway makes one every audit.checkpoint_seconds, and one when it starts"
         )
     entry = log.tiles.entries(index // 256)[index % 256]
     hashes = inclusion_proof(log.tiles.node, index, log.checkpoint.size)

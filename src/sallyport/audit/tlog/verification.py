@@ -396,7 +396,7 @@ class _Tree:
             self._take(index, entry)
         if pending:
             self._result.notes.append(
-                f"{len(pending)} entries are under no checkpoint yet: nothing proves them"
+                f"entries under no checkpoint yet, which nothing proves: {len(pending)}"
             )
 
     def _look_for_more(self) -> None:

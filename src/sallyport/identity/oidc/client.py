@@ -103,7 +103,7 @@ class TokenClient:
         clock: Clock | None = None,
     ) -> None:
         if problem := url_problem(issuer):
-            raise GrantError(f"the issuer {problem}")
+            raise GrantError(f"the issuer {issuer!r} {problem}")
         self._issuer, self._client = issuer, ClientIdentity(client_id, secret)
         self._wants = {name: value for name, value in (wants or {}).items() if value}
         self._ca_file = ca_file
@@ -255,7 +255,16 @@ def _number(answer: Mapping[str, Any], name: str, default: float) -> float:
     return float(value)
 
 
+#: RFC 6749 section 5.2, RFC 8628 section 3.5.
+_ADVICE: Final = {
+    "invalid_client": ". Are the client id and its secret the issuer's?",
+    "unauthorized_client": ". May this client use this grant at the issuer?",
+    "invalid_scope": ". Name the scopes that the issuer knows with --scope",
+    "expired_token": ". Sign in again, and confirm the code in time",
+}
+
+
 def _complaint(answer: Mapping[str, Any]) -> str:
     what = printable(str(answer.get("error", "unknown error")), 100)
     more = printable(str(answer.get("error_description", "")), 300)
-    return f"the issuer refused: {what}{f' ({more})' if more else ''}"
+    return f"the issuer refused: {what}{f' ({more})' if more else ''}{_ADVICE.get(what, '')}"

@@ -14,12 +14,6 @@ from sallyport.policy.decision import Filter, MaskSpec
 from sallyport.policy.file import raw
 from sallyport.policy.mask_kinds import MASK_KINDS
 
-_UNNAMED_FILTER = (
-    "this mask has no 'filter': conditions, groups and functions now see the mask's value"
-    ' ("masked"); before, such columns could only be selected ("deny"). Write \'filter: masked\''
-    " or 'filter: deny' to say which you want"
-)
-
 _JOINS = (
     "'equality: joins' works as 'equality' in this version: joins, groups and DISTINCT see the"
     " mask's value. Where they must tell values apart, use 'with: hash', whose tokens are equal"
@@ -35,13 +29,9 @@ def mask_filter(mask: raw.RawMask) -> Filter:
 
 
 def filter_warnings(document: Document, masks: list[raw.RawMask]) -> Iterator[str]:
-    """A warning for each entry without ``filter``, whose meaning changed when MASKED became the
-    default, and for each that asks for joins, which see the mask's value for now.
-    """
+    """A warning for each entry that asks for joins, which see the mask's value for now."""
     for i, mask in enumerate(masks):
-        if mask.filter is msgspec.UNSET:
-            yield f"{document.place(('masks', i))}: {_UNNAMED_FILTER}"
-        elif mask_filter(mask) is Filter.EQUALITY_JOINS:
+        if mask_filter(mask) is Filter.EQUALITY_JOINS:
             yield f"{document.place(('masks', i))}: {_JOINS}"
 
 
