@@ -157,8 +157,8 @@ def _console(running: DevIssuer) -> list[str]:
     groups = ", ".join(dict.fromkeys(group for person in running.people for group in person.groups))
     return [
         (
-            f"console: {{client_id: {CONSOLE_CLIENT}, roles: {{reviewer: [{groups}], auditor:"
-            f" [{groups}]}}}}"
+            f"console: {{client_id: {CONSOLE_CLIENT}, roles: {{reviewer: [{groups}],"
+            f" auditor: [{groups}], operator: [{groups}]}}}}"
         ),
         "",
         "# People sign in to the console at http://127.0.0.1:8642, or in a terminal of their own:",
