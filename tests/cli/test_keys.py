@@ -90,7 +90,7 @@ def test_shredding_a_session(kept: Kept) -> None:
     assert "orders" in kept.run("sessions", "replay", "ses_alpha1", "--instant")
     before = kept.paths["ses_alpha1"].read_bytes()
     said = kept.run("audit", "shred", "ses_alpha", "--reason", "request 42", answer="y\n")
-    assert "1 recordings shredded, 1 statements deleted from the index" in said
+    assert "1 recording shredded, 1 statement deleted from the index" in said
     assert kept.paths["ses_alpha1"].read_bytes() == before
     for command in (("sessions", "replay"), ("sessions", "show")):
         assert "shredded at" in kept.run(*command, "ses_alpha1", code=2)

@@ -159,6 +159,9 @@ def test_check_knows_groups_that_no_token_carried(run: Run, home: Path) -> None:
     engine.dispose()
     output = run("check").output
     assert "warning: group 'agnets': no recorded session's token carried it so far" in output
+    with (home / "sallyport.yaml").open("a") as config:
+        config.write("console: {roles: {viewer: [agnets]}}\n")
+    assert "agnets" not in run("check").output  # they sign in to the console
     assert "'agents'" not in output
 
 

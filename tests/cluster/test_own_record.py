@@ -46,7 +46,7 @@ def test_each_gateway_shreds_what_it_recorded(make_member: Make, store_server: S
     assert (refused.returncode, name in refused.stderr) == (2, True), refused.stderr
     subject = ("--subject", str(row["subject"]), *reason)
     done = first.run("audit", "shred", *subject)
-    assert "1 recordings shredded, 1 statements deleted" in done.stdout
+    assert "1 recording shredded, 1 statement deleted" in done.stdout
     assert f"1 more were recorded by {name}" in done.stderr
     assert done.returncode == 1
     assert hits(first) == [row["id"]]

@@ -81,7 +81,7 @@ def test_a_session_is_shredded_beside_a_running_gateway(
         shred = ("audit", "shred", "--reason", "request 42", "--yes")
         wait_for(lambda: len(listed(gateway)) == 2)
         text = said(gateway, *shred, "--subject", row["subject"], code=1)
-        assert "1 recordings shredded" in text and "is live" in text
+        assert "1 recording shredded" in text and "is live" in text
         live.execute("SELECT 6 FROM products LIMIT 1")
     wait_for(lambda: all_ended(gateway, 2))
     assert "0 with problems" in said(gateway, "audit", "verify")  # the command's own record as well

@@ -125,3 +125,9 @@ def test_readonly_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(sa.exc.OperationalError, match="readonly"), engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM sessions"))
     engine.dispose()
+
+
+def test_a_store_that_was_copied_says_where_it_went(tmp_path: Path) -> None:
+    (tmp_path / "sallyport.db.migrated-2026-11-30").touch()
+    with pytest.raises(StoreError, match="was copied to a shared store"):
+        open_readonly(tmp_path)

@@ -21,6 +21,7 @@ from sallyport.cli.recorded import (
     recording_keys,
 )
 from sallyport.core.errors import SallyportError
+from sallyport.core.wording import counted
 
 if TYPE_CHECKING:
     from sallyport.audit.ports import SessionRow
@@ -151,8 +152,8 @@ def shred(
             writer.close()
             store.engine.dispose()
         typer.echo(
-            f"{len(result.sessions)} recordings shredded, {result.statements} statements deleted "
-            "from the index."
+            f"{counted(len(result.sessions), 'recording')} shredded,"
+            f" {counted(result.statements, 'statement')} deleted from the index."
         )
         if result.again:
             typer.echo(f"{len(result.again)} were shredded before.")
@@ -242,7 +243,7 @@ def _ask(rows: list[SessionRow]) -> None:
         typer.echo(inert(f"{row.id}  {moment(row.started)}  {row.subject}  {row.target}"))
     if len(rows) > _NAMED:
         typer.echo(f"... and {len(rows) - _NAMED} more")
-    if not typer.confirm(f"Make {len(rows)} recordings unreadable for good?"):
+    if not typer.confirm(f"Make {counted(len(rows), 'recording')} unreadable for good?"):
         raise SallyportError("nothing was shredded")
 
 

@@ -69,7 +69,8 @@ def report(
             from sallyport.web.pages.handover import report_page
 
             write_private(html, report_page(made))
-            typer.echo(f"The report is in {html}.", err=True)
+        if html is not None and not as_json:
+            typer.echo(f"The report is in {html}.")
         if as_json:
             typer.echo(_json(made))
         if made.integrity.failed or made.unread:

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def backup(
     file: Annotated[Path, typer.Argument(help="The file to make.")],
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="The gateway's configuration. [./sallyport.yaml]")
+        Path, typer.Option("--config", "-c", help="The gateway's configuration.")
     ] = Path("sallyport.yaml"),
 ) -> None:
     """See ``--help``."""

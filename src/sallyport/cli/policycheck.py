@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -222,7 +223,10 @@ def _undecidable(config: Config, policy: Policy) -> Iterator[str]:
 
 
 def _unpresented(config: Config, policy: Policy) -> Iterator[str]:
-    """Groups that no login has carried so far; nothing before the first recorded session."""
+    """Groups that no login has carried so far; nothing before the first recorded session.
+
+    Those with a role at the console are left out: their people sign in there.
+    """
     from sallyport.cli.storeaccess import shared_store_of
     from sallyport.store.database import FILE, open_readonly
     from sallyport.store.postgres import open_postgres_readonly
@@ -236,11 +240,17 @@ def _unpresented(config: Config, policy: Policy) -> Iterator[str]:
     else:
         return
     if presented:
-        for group in sorted(policy.groups() - presented):
+        for group in sorted(policy.groups() - presented - _groups_with_roles(config)):
             yield (
                 f"group {group!r}: no recorded session's token carried it so far. Is it spelt as in"
                 " the tokens?"
             )
+
+
+def _groups_with_roles(config: Config) -> frozenset[str]:
+    from msgspec.structs import astuple
+
+    return frozenset(chain(*astuple(config.console.roles))) if config.console else frozenset()
 
 
 def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:

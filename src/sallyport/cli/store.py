@@ -55,7 +55,8 @@ def migrate(
     with locked(data):
         counts = move_to_postgres(data, address, gateway_name(data), shared_key(settings))
     for name, count in counts.items():
-        typer.echo(f"{name}: {count}")
+        if count:
+            typer.echo(f"{name.replace('_', ' ')}: {count}")
     typer.echo(f"Copied to {address}; counts agree. Start the gateway.")
 
 
@@ -78,7 +79,7 @@ def status(
         typer.echo(json.dumps(state))
         return
     for name, value in state.items():
-        typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+        typer.echo(f"{name}: {(', '.join(value) or 'none') if isinstance(value, list) else value}")
 
 
 def _state(engine: Engine, place: str) -> dict[str, Any]:

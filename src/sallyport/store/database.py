@@ -80,6 +80,11 @@ def open_readonly(data_dir: Path) -> Engine:
     """
     path = data_dir / FILE
     if not path.is_file():
+        if copied := sorted(data_dir.glob(f"{FILE}.migrated-*")):
+            raise StoreError(
+                f"{path} was copied to a shared store, and is {copied[0].name} since: the "
+                "configuration's 'store' says where that is"
+            )
         raise StoreError(
             f"no sessions yet: {path} does not exist. Has a gateway run with this data directory?"
         )
