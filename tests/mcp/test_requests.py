@@ -4,6 +4,7 @@ is counted of them.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -11,8 +12,10 @@ import httpx2
 import psycopg
 from mcp.client.client import Client
 
+from sallyport.demo.issuer import DevIssuer
 from tests.mcp.clients import Raw, data_of, mcp_url, text_of
 from tests.mcp.test_http import ERAS, ask, bearer, converse, rows
+from tests.mcp.test_places import served
 from tests.support.approvals import OTHER_AGENT, Desk, count
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
@@ -50,6 +53,65 @@ def test_a_session_that_is_deleted_withdraws_what_waits(mcp_gateway: Gateway) ->
     assert raw.delete() == 200
     wait_for(lambda: not desk.pending())
     assert [desk.status(approval) for approval in approvals] == ["withdrawn"] * 2
+
+
+class Broken:
+    """A tool call whose connection breaks when its statement waits. ``approval``: its id."""
+
+    def __init__(self, raw: Raw, desk: Desk, row: int) -> None:
+        before = {request["id"] for request in desk.pending()}
+        arguments = {"sql": f"DELETE FROM waits WHERE id = {row}", "target": "shop"}
+        params = {"name": "query", "arguments": {**arguments, "wait_seconds": 60}}
+        content = json.dumps(raw.request(row, "tools/call", params)).encode()
+        headers = {**raw.headers, "Content-Type": "application/json"}
+        sent = {"headers": headers, "content": content, "timeout": 60}
+        with httpx2.stream("POST", raw.url, **sent) as answer:
+            assert answer.status_code == 200
+            wait_for(lambda: len(desk.pending()) > len(before))
+        (self.approval,) = {request["id"] for request in desk.pending()} - before
+
+
+def test_a_client_that_vanishes_withdraws_what_waits(
+    mcp_issuer: DevIssuer, mcp_postgres: Server
+) -> None:
+    """As on the wire, but that it has a minute to come back: here its connection may break."""
+    with served(mcp_issuer, mcp_postgres, mcp={"idle_seconds": 900.0}) as gateway:
+        desk = Desk(gateway)
+        gone, back = (Raw(mcp_url(gateway), gateway.token()) for _ in range(2))
+        left, kept = Broken(gone, desk, 46), Broken(back, desk, 47)
+        state = back.call(1, "status")["sessions"]
+        assert {session.get("approval") for session in state} >= {kept.approval}
+        began = time.monotonic()
+        wait_for(lambda: desk.status(left.approval) == "withdrawn", 90)
+        assert time.monotonic() - began > 40
+        assert desk.status(kept.approval) == "pending"
+        lost = gone.call(2, "query", sql="SELECT 1", target="shop")
+        assert "was gone" in lost["message"], lost
+        assert gone.call(3, "query", sql="SELECT 1", target="shop")["rows"] == [[1]]
+
+
+def test_a_statement_nobody_asks_for_is_withdrawn(
+    mcp_issuer: DevIssuer, mcp_postgres: Server
+) -> None:
+    """Its answer was given: it waits. The client never asks again."""
+    with served(mcp_issuer, mcp_postgres, mcp={"idle_seconds": 4.0}) as gateway:
+        desk = Desk(gateway)
+        gone, asking = (Raw(mcp_url(gateway), gateway.token()) for _ in range(2))
+        held = [
+            raw.call(
+                1, "query", sql=f"DELETE FROM waits WHERE id = {row}", target="shop",
+                wait_seconds=1, session="new",
+            )
+            for raw, row in ((gone, 48), (asking, 49))
+        ]  # fmt: skip
+        left, asked_for = held
+        ends, number = time.monotonic() + 12, 2
+        while time.monotonic() < ends:
+            number += 1
+            asked = asking.call(number, "status", session=asked_for["session"], wait_seconds=1)
+            assert asked["state"] == "waiting_for_approval", asked
+        assert desk.status(left["approval"]) == "withdrawn"
+        assert desk.status(asked_for["approval"]) == "pending"
 
 
 def test_bounds_of_sessions_and_of_what_waits_in_one(

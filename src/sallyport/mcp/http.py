@@ -32,6 +32,7 @@ from sallyport.core.errors import RefusedError
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator, LockedError, LoginRefused
+from sallyport.mcp.presence import Presence
 from sallyport.mcp.sessions import Caller, Limits, SessionBook
 from sallyport.mcp.tools import program_name, server
 from sallyport.mcp.wire_session import Streams
@@ -110,6 +111,7 @@ class HttpEntrance:
 
         self._settings, self._services = settings, services
         self._book = SessionBook(settings.limits)
+        self._presence = Presence(self._book)
         self._at_once: Counter[str] = Counter()
         self._session_seconds = max(_SESSION_SECONDS, 2 * settings.limits.idle_seconds)
         self._used: OrderedDict[tuple[str, str], float] = OrderedDict()  # by owner and session
@@ -185,8 +187,9 @@ class HttpEntrance:
             if received is None:
                 return  # the client has gone
             body = received
-        status, session = await self._serve(request, who, _behind(body, receive), send)
         key = request.headers.get(_SESSION, "")
+        with self._presence.of(who.owner, key, receive, send) as (heard, said):
+            status, session = await self._serve(request, who, _behind(body, heard), said)
         if request.method == "DELETE":
             if 200 <= status < 300:
                 await self._forget(who.owner, key)

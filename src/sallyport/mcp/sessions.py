@@ -33,7 +33,8 @@ _CANCEL_AGAIN_SECONDS: Final = 1.0
 _LOST_SECONDS: Final = 24 * 3600.0
 #: Statements of one session that wait for each other.
 _MOST_WAITING: Final = 16
-#: How long a request that comes again does not run again.
+#: How long a request that comes again does not run again; and how long a client whose connections
+#: broke has to come back for what runs or waits.
 _REPEATED_SECONDS: Final = 60.0
 #: Why a gateway session may end between two statements so that a new one can take its place: its
 #: token expired or was not renewed, its longest lifetime was reached.
@@ -107,6 +108,7 @@ class Slot:
     """A gateway session, opened when it is first used. ``key``: of the MCP session that it belongs
     to, and ends with. ``is_default``: calls of that MCP session use it unnamed. ``is_kept``: for
     later calls, whatever it holds. ``has_settings``: something beside a transaction may be in it.
+    ``calls``: that wait for what runs in it.
     """
 
     owner: str
@@ -122,6 +124,7 @@ class Slot:
     has_settings: bool = False
     is_over: bool = False
     waiting: int = 0
+    calls: int = 0
     recent: dict[int, Running] = field(default_factory=dict)  # by request
     lost: str = ""  # why what was in it is gone, until somebody was told
 
@@ -153,6 +156,7 @@ class SessionBook:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._slots: dict[str, Slot] = {}  # by handle
+        self._left: dict[tuple[str, str], float] = {}  # by owner and key: when the client went
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -174,6 +178,7 @@ class SessionBook:
             for slot in self._slots.values():
                 mine = (slot.owner, slot.key, slot.target) == (caller.owner, caller.key, name)
                 if mine and slot.is_default:
+                    slot.used = time.monotonic()
                     return slot
         if sum(not slot.lost for slot in self.of(caller)) >= self.limits.sessions:
             raise SessionProblemError(
@@ -194,6 +199,7 @@ class SessionBook:
                 "there is no such session: it ended, and what was open in it was rolled back",
                 "Call query without session.",
             )
+        slot.used = time.monotonic()
         return slot
 
     def of(self, caller: Caller) -> list[Slot]:
@@ -315,11 +321,22 @@ class SessionBook:
         return slot.wire
 
     async def wait(
-        self, running: Running, seconds: float, tell: Callable[[], Awaitable[None]]
+        self, slot: Slot, running: Running, seconds: float, tell: Callable[[], Awaitable[None]]
     ) -> bool:
         """Whether it is done within ``seconds``. ``tell`` is called meanwhile, when something
         changed and every few seconds.
         """
+        slot.calls += 1
+        try:
+            return await self._done_within(running, seconds, tell)
+        finally:
+            slot.calls -= 1
+            slot.used = time.monotonic()
+
+    @staticmethod
+    async def _done_within(
+        running: Running, seconds: float, tell: Callable[[], Awaitable[None]]
+    ) -> bool:
         ends = time.monotonic() + seconds
         loop = asyncio.get_running_loop()
         while running.task is not None and not running.is_done:
@@ -386,21 +403,51 @@ class SessionBook:
 
     async def end(self, owner: str, key: str) -> None:
         """An MCP session is over."""
+        self._left.pop((owner, key), None)
         for slot in list(self._slots.values()):
             if key and (slot.owner, slot.key) == (owner, key):
                 await self._drop(slot)
 
+    def leave(self, owner: str, key: str) -> None:
+        """The connection of a client broke, and it has no other for that MCP session. That cancels
+        nothing by itself (MCP 2025-06-18, "Sending Messages to the Server"): it may come back.
+        """
+        if key:
+            self._left[owner, key] = time.monotonic()
+
+    def come(self, owner: str, key: str) -> None:
+        """A request of that MCP session is there."""
+        self._left.pop((owner, key), None)
+
     async def _sweep(self, now: float) -> None:
+        """End what nobody uses, and what runs or waits for a client that is gone."""
+        idle = self.limits.idle_seconds
         for slot in list(self._slots.values()):
-            kept = _LOST_SECONDS if slot.lost else self.limits.idle_seconds
-            if slot.is_busy or now - slot.used < kept:
+            if slot.is_busy:
+                reason = self._deserted(slot, now)
+            elif now - slot.used >= (_LOST_SECONDS if slot.lost else idle):
+                reason = f"the session was ended after {idle:g} seconds without use"
+            else:
+                reason = ""
+            if not reason:
                 continue
-            words = f"the session was ended after {self.limits.idle_seconds:g} seconds without use"
-            if slot.is_default and (slot.in_transaction or slot.has_settings):
-                slot.lost = f"{words}: its transaction, settings and temporary tables are gone"
+            if slot.is_default and (slot.is_busy or slot.in_transaction or slot.has_settings):
+                slot.lost = f"{reason}: its transaction, settings and temporary tables are gone"
                 await self._close(slot)
             else:
                 await self._drop(slot)
+        busy = {(slot.owner, slot.key) for slot in self._slots.values() if slot.is_busy}
+        self._left = {place: at for place, at in self._left.items() if place in busy}
+
+    def _deserted(self, slot: Slot, now: float) -> str:
+        """Why nobody wants what runs or waits in a busy session any more; "" while somebody may."""
+        left = self._left.get((slot.owner, slot.key))
+        if left is not None and now - left >= _REPEATED_SECONDS:
+            return f"the client was gone for {_REPEATED_SECONDS:g} seconds, and what ran was ended"
+        idle = self.limits.idle_seconds
+        if slot.calls or now - slot.used < idle:
+            return ""
+        return f"nobody asked for {idle:g} seconds what became of a statement, and it was ended"
 
     async def _drop(self, slot: Slot) -> None:
         self._slots.pop(slot.handle, None)

@@ -106,7 +106,7 @@ class Tools:
             raise
 
     async def _outcome(self, slot: Slot, running: Running, seconds: float, tell: Tell) -> Result:
-        if not await self._book.wait(running, seconds, lambda: tell(_progress(running))):
+        if not await self._book.wait(slot, running, seconds, lambda: tell(_progress(running))):
             return results.pending(running.answer, slot.target, slot.handle)
         await self._book.settle(slot)
         if running.failure is not None:
