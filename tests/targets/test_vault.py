@@ -233,6 +233,33 @@ def test_a_lease_is_shared_renewed_and_revoked(
     running(vault, login("approle"), clock, use)
 
 
+def test_leases_end_with_a_token_that_cannot_be_renewed(
+    vault: VaultDouble,
+    login: Login,
+    clock: ManualClock,
+) -> None:
+    vault.token_ttl, vault.token_max_ttl = 600.0, 1500.0
+
+    async def use(client: VaultClient) -> None:
+        source = LeasedRole(client, "database", "shop", clock)
+        first = await source.read()
+        users = {first.user}
+        for _ in range(60):
+            clock.advance(60)
+            vault.expire()
+            await source.keep()
+            await client.keep()
+            late = await source.read()
+            assert late.user in {lease.user for lease in vault.leases.values()}
+            users.add(late.user)
+            assert late.release is not None
+            late.release()
+        assert 2 < len(users) < 6, "one for each login at Vault"
+        assert not first.serves()
+
+    running(vault, login("approle"), clock, use)
+
+
 def test_a_lease_that_somebody_revoked(
     vault: VaultDouble,
     login: Login,

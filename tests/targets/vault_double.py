@@ -1,13 +1,15 @@
 """A double of Vault and OpenBao, built from their API documentation: KV version 2, the database
 engine with real roles at a real server, AppRole and Kubernetes logins, token and lease times.
 
-Neither program can be had from the package registries that the tests use.
+Neither program can be had from the package registries that the tests use; test_openbao.py meets a
+real one where it is installed.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -44,13 +46,15 @@ class VaultDouble:
     ttl: float = 3600.0
     max_ttl: float = 7200.0
     token_ttl: float = 3600.0
+    token_max_ttl: float = math.inf
     role_id: str = "role-1"
     secret_id: str = "secret-1"
     jwt: str = "pod-token-1"
     namespace: str = ""
     denied: set[str] = field(default_factory=set)
     down: bool = False
-    tokens: dict[str, float] = field(default_factory=lambda: {ROOT: float("inf")})
+    tokens: dict[str, float] = field(default_factory=lambda: {ROOT: math.inf})
+    last: dict[str, float] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
@@ -59,7 +63,7 @@ class VaultDouble:
     def answer(self, method: str, path: str, headers: Any, body: dict[str, Any]) -> Answer:
         with self.lock:
             self.requests.append(f"{method} {path}")
-            self._expire()
+            self.expire()
             if self.down:
                 return self._error(503, "Vault is sealed")
             if headers.get("X-Vault-Namespace", "") != self.namespace:
@@ -86,11 +90,11 @@ class VaultDouble:
                 ttl = 0 if left == float("inf") else left
                 return 200, {"data": {"ttl": ttl, "renewable": True}}
             case "POST", ["auth", "token", "renew-self"]:
-                self.tokens[token] = self.now() + self.token_ttl
+                self.tokens[token] = min(self.now() + self.token_ttl, self.last[token])
                 return 200, self._auth(token)
             case "POST", ["auth", "token", "revoke-self"]:
                 self.tokens.pop(token)
-                self._expire()
+                self.expire()
                 return 204, {}
             case "GET", [mount, "data", *rest] if f"{mount}/{'/'.join(rest)}" in self.kv:
                 values = self.kv[f"{mount}/{'/'.join(rest)}"]
@@ -127,10 +131,12 @@ class VaultDouble:
     def _login(self) -> Answer:
         token = f"hvs.{uuid.uuid4().hex}"
         self.tokens[token] = self.now() + self.token_ttl
+        self.last[token] = self.now() + self.token_max_ttl
         return 200, self._auth(token)
 
     def _auth(self, token: str) -> dict[str, Any]:
-        auth = {"client_token": token, "lease_duration": self.token_ttl, "renewable": True}
+        left = self.tokens[token] - self.now()
+        auth = {"client_token": token, "lease_duration": left, "renewable": True}
         return {"auth": auth}
 
     def _lease(self, token: str) -> Answer:
@@ -151,7 +157,7 @@ class VaultDouble:
         left = lease.ends - self.now()
         return 200, {"lease_id": id_, "lease_duration": left, "renewable": True}
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         for token, ends in list(self.tokens.items()):
             if ends <= self.now():
                 del self.tokens[token]

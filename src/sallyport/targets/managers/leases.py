@@ -19,7 +19,7 @@ import structlog
 
 from sallyport.core.clock import Clock
 from sallyport.core.secret import Secret
-from sallyport.targets.managers.vault import VaultClient, duration
+from sallyport.targets.managers.vault import VaultClient, VaultToken, duration
 from sallyport.targets.secret_source import (
     PAUSE,
     Credential,
@@ -34,8 +34,11 @@ _RETRY: Final = 5.0
 
 @dataclass(slots=True)
 class _Lease:
-    """``seconds``: as it was first given. Times are monotonic. ``uses``: logins and sessions."""
+    """``seconds``: as it was first given. Times are monotonic. ``uses``: logins and sessions.
+    ``token``: the login at Vault that it ends with.
+    """
 
+    token: VaultToken
     id: str
     user: str
     secret: Secret
@@ -76,17 +79,26 @@ class LeasedRole:
         """Raises CredentialError."""
         async with self._lock:
             now, lease = self._clock.monotonic(), self._current
-            if lease is None or not lease.serves(now):
+            if lease is None or not self._may_begin(lease, now):
                 try:
                     lease = self._current = await self._new(now)
                 except ManagerUnavailableError as error:
-                    if lease is None or now >= lease.ends:
+                    if lease is None or now >= self._ends(lease):
                         raise
                     _log.warning("a lease near its end is used", role=self._role, reason=str(error))
             return Credential(lease.secret, lease.user, lease.used(), partial(self._serves, lease))
 
     def _serves(self, lease: _Lease) -> bool:
-        return lease is self._current and lease.serves(self._clock.monotonic())
+        return lease is self._current and self._may_begin(lease, self._clock.monotonic())
+
+    def _may_begin(self, lease: _Lease, now: float) -> bool:
+        """Whether a login may: Vault revokes a lease with the token that it was made by, however
+        often the lease itself was renewed.
+        """
+        return lease.serves(now) and self._client.holds(lease.token)
+
+    def _ends(self, lease: _Lease) -> float:
+        return lease.ends if self._client.holds(lease.token) else min(lease.ends, lease.token.ends)
 
     def forget(self) -> bool:
         """See :class:`~sallyport.targets.secret_source.SecretSource`: somebody revoked it there."""
@@ -101,7 +113,7 @@ class LeasedRole:
         wait = 60.0
         for lease in list(self._leases):
             now = self._clock.monotonic()
-            if now >= lease.ends:
+            if now >= self._ends(lease):
                 self._leases.remove(lease)
                 if lease.uses:
                     _log.error("a lease ended under its sessions", role=self._role, user=lease.user)
@@ -110,7 +122,8 @@ class LeasedRole:
                 await self._revoke(lease)
             elif lease.renewable and now >= lease.renew_at:
                 await self._renew(lease, now)
-            wait = min(wait, (lease.renew_at if lease.renewable else lease.ends) - now)
+            due = lease.renew_at if lease.renewable else lease.ends
+            wait = min(wait, due - now, self._ends(lease) - now)
         return max(1.0, wait)
 
     async def close(self) -> None:
@@ -121,13 +134,14 @@ class LeasedRole:
 
     async def _new(self, now: float) -> _Lease:
         path = f"{self._mount}/creds/{self._role}"
-        answer = await self._client.request("GET", path)
+        answer, token = await self._client.leased("GET", path)
         user, secret = login_of(answer, f"{{vault: {path}}}")
         seconds, id_ = duration(answer.get("lease_duration")), answer.get("lease_id")
         if not seconds or not isinstance(id_, str):
             raise CredentialError(f"{{vault: {path}}}: it came without a lease")
         renewable = answer.get("renewable") is True
-        lease = _Lease(id_, user, secret, renewable, seconds, now, now + seconds / 2, now + seconds)
+        half, ends = now + seconds / 2, now + seconds
+        lease = _Lease(token, id_, user, secret, renewable, seconds, now, half, ends)
         self._leases.append(lease)
         _log.info("leased a role", role=self._role, user=user, seconds=seconds)
         return lease

@@ -63,9 +63,9 @@ class PodToken:
         return False
 
 
-@dataclass(slots=True)
-class _Token:
-    """Times are monotonic seconds."""
+@dataclass(slots=True, eq=False)
+class VaultToken:
+    """A login at Vault. What was leased by it ends with it. Times are monotonic seconds."""
 
     secret: Secret
     renewable: bool
@@ -81,13 +81,19 @@ class VaultClient:
     ) -> None:
         self._http = JsonClient(url, "Vault", ca)
         self._login, self._clock, self._namespace = login, clock, namespace
-        self._token: _Token | None = None
+        self._token: VaultToken | None = None
         self._lock = asyncio.Lock()
 
     async def request(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """The answer's JSON. ``path``: below ``/v1/``. Raises CredentialError, whose text says what
         Vault said.
         """
+        return (await self.leased(method, path, body))[0]
+
+    async def leased(
+        self, method: str, path: str, body: Any = None
+    ) -> tuple[dict[str, Any], VaultToken]:
+        """As :meth:`request`, and by which login it was answered."""
         token = await self._current()
         status, answer = await self._send(method, path, body, token.secret)
         if status == 403 and self._login.method != "token":
@@ -97,7 +103,11 @@ class VaultClient:
                     self._token = None
             token = await self._current()
             status, answer = await self._send(method, path, body, token.secret)
-        return self._checked(status, answer, path)
+        return self._checked(status, answer, path), token
+
+    def holds(self, token: VaultToken) -> bool:
+        """Whether it is still the one in use: it will be renewed."""
+        return self._token is token
 
     async def keep(self) -> float:
         """Renew the token when it is due: what was leased with it ends with it. Seconds until then.
@@ -132,7 +142,8 @@ class VaultClient:
         if 200 <= status < 300:
             return answer
         errors = answer.get("errors")
-        said = "; ".join(str(e) for e in errors[:2])[:200] if isinstance(errors, list) else ""
+        said = "; ".join(str(e) for e in errors[:2]) if isinstance(errors, list) else ""
+        said = " ".join(said.split())[:200]  # OpenBao's have several lines
         text = f"Vault refuses {path} ({status}{': ' + said if said else ''})"
         if status in _NOT_NOW:
             raise ManagerUnavailableError(text)
@@ -143,7 +154,7 @@ class VaultClient:
             raise CredentialError(f"{text}: give the gateway's Vault policy read on it")
         raise CredentialError(text)
 
-    async def _current(self) -> _Token:
+    async def _current(self) -> VaultToken:
         async with self._lock:
             now, token = self._clock.monotonic(), self._token
             if token is not None and now < token.renew_at:
@@ -153,12 +164,14 @@ class VaultClient:
                 if status == 200:
                     renewed = _token_of(answer, now)
                     if renewed.ends > token.ends:
-                        self._token = renewed
-                        return renewed
-            self._token = await self._log_in(now)
-            return self._token
+                        return _extended(token, renewed)
+            login = await self._log_in(now)
+            if token is not None and login.secret.reveal() == token.secret.reveal():
+                return _extended(token, login)
+            self._token = login
+            return login
 
-    async def _log_in(self, now: float) -> _Token:
+    async def _log_in(self, now: float) -> VaultToken:
         login = self._login
         secret = (await login.secret.read()).secret
         if login.method == "token":
@@ -176,16 +189,21 @@ class VaultClient:
         return _token_of(self._checked(status, answer, path), now)
 
 
-def _token_of(answer: dict[str, Any], now: float) -> _Token:
+def _token_of(answer: dict[str, Any], now: float) -> VaultToken:
     auth = answer.get("auth")
     text = auth.get("client_token") if isinstance(auth, dict) else None
     if not isinstance(auth, dict) or not isinstance(text, str) or not text:
         raise CredentialError("Vault answers a login without a token")
     seconds = duration(auth.get("lease_duration"))
     if seconds == 0:  # a root token
-        return _Token(Secret(text), False, math.inf, math.inf)
+        return VaultToken(Secret(text), False, math.inf, math.inf)
     renewable = auth.get("renewable") is True
-    return _Token(Secret(text), renewable, now + seconds * 0.6, now + seconds)
+    return VaultToken(Secret(text), renewable, now + seconds * 0.6, now + seconds)
+
+
+def _extended(token: VaultToken, renewed: VaultToken) -> VaultToken:
+    token.renewable, token.renew_at, token.ends = renewed.renewable, renewed.renew_at, renewed.ends
+    return token
 
 
 def duration(value: object) -> float:
