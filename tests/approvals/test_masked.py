@@ -13,12 +13,13 @@ import pytest
 from psycopg import pq
 
 from sallyport.approvals.preview.counting import sample_of
-from sallyport.approvals.preview.measure import Query, measure
+from sallyport.approvals.preview.measure import Query, measure, measure_held
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict
 from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.file.load import parse_policy
+from sallyport.session.held import HeldStatement
 from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
@@ -67,7 +68,7 @@ def query(connection: psycopg.Connection[object]) -> Query:
     return run
 
 
-def judged(catalog: CatalogSnapshot, sql: str) -> tuple[Verdict, str]:
+def judged(catalog: CatalogSnapshot, sql: str, *, rewritten: bool = True) -> tuple[Verdict, str]:
     """The verdict, and the text that is sent."""
     keys = {"tokens": KEY}
     judge = Judge(
@@ -79,7 +80,7 @@ def judged(catalog: CatalogSnapshot, sql: str) -> tuple[Verdict, str]:
     verdict = script.statements[0]
     assert verdict.refusal is None, verdict.refusal
     sent = script.sent(sql.encode()).decode()
-    assert sent != sql, "no masks were put into it"
+    assert (sent != sql) is rewritten
     return verdict, sent
 
 
@@ -113,6 +114,24 @@ def test_what_is_counted_is_what_the_masks_let_it_touch(
     with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL session_replication_role = replica")
         assert preview.rows == connection.execute(sent.encode()).rowcount > 0
+
+
+UNMASKED = "UPDATE orders SET status = 'paid' WHERE id = 1"
+KEYED = "UPDATE customers SET city = 'x' WHERE id = 1"
+
+
+@pytest.mark.parametrize(("sql", "costs"), [(COUNTED[0], False), (KEYED, False), (UNMASKED, True)])
+def test_a_plan_tells_no_statistics_of_what_is_masked(
+    catalog: CatalogSnapshot, query: Query, sql: str, costs: bool
+) -> None:
+    verdict, sent = judged(catalog, sql, rewritten=sql == COUNTED[0])
+    held = HeldStatement(
+        sql, None, (), (), ("public",), "", "", (), sent, in_transaction=False, verdict=verdict
+    )
+    preview = asyncio.run(measure_held(query, held))
+    assert preview.rows is not None and "ModifyTable" in preview.plan
+    told = [name in preview.plan for name in ("Plan Width", "Plan Rows", "Total Cost")]
+    assert told == [costs] * 3
 
 
 def test_merge_with_masks_is_counted_by_action(catalog: CatalogSnapshot, query: Query) -> None:

@@ -34,9 +34,8 @@ from sallyport.app.session_watch import open_watching
 from sallyport.app.shared_state import SharedState, share_watching, streams_in_time
 from sallyport.app.target_logins import TargetLogins, keep_alive
 from sallyport.approvals.openrequests import Sharing
-from sallyport.approvals.preview.measure import measure
+from sallyport.approvals.preview.measure import measure_held
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.states import Preview
 from sallyport.audit.actions import SETTLE_SECONDS, ActionLog
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.tlog.log import TransparencyLog
@@ -61,11 +60,10 @@ from sallyport.policy.versions import STARTED, version_of
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.descriptors import Descriptors
-from sallyport.server.gateway import Gateway, Query
+from sallyport.server.gateway import Gateway
 from sallyport.server.intents import IntentWriter
 from sallyport.server.limits import GatewayLimits
 from sallyport.server.ports import Closable
-from sallyport.session.held import HeldStatement
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.locks import SqlLockStore
@@ -337,7 +335,7 @@ async def _configure(
     gateway: Gateway, config: Config, storage: _Storage, record: Record, intents: IntentWriter
 ) -> None:
     """Give the gateway what it may do without."""
-    gateway.measure = _measure
+    gateway.measure = measure_held
     gateway.log = record.log if isinstance(record.log, TransparencyLog) else None
     gateway.containments.keep_in(SqlContainmentStore(storage.store.prompt))
     gateway.intents = intents
@@ -457,20 +455,6 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], argu
     """From another thread; once the loop is closed nobody is left to be told."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, argument)
-
-
-async def _measure(query: Query, held: HeldStatement) -> Preview:
-    return await measure(
-        query,
-        held.verdict.facts,
-        held.sent,
-        held.binds,
-        held.search_path,
-        held.bind_formats,
-        held.settings,
-        held.types,
-        held.sent != held.sql,
-    )
 
 
 async def _listen(config: Config, gateway: Gateway, place: Place) -> asyncio.Server:

@@ -31,6 +31,7 @@ from sallyport.approvals.preview.locks import columns_of, locks_of
 from sallyport.approvals.states import Preview, plain
 from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.policy.actions import canonical, is_ddl
+from sallyport.session.held import HeldStatement
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.text.identifiers import quoted
 from sallyport.sql.text.parse import MAX_LENGTH, parse
@@ -156,6 +157,28 @@ class Question:
         return f"PREPARE {_NAME}{types} AS {sql}\n", f"{prefix}EXECUTE {call}"
 
 
+async def measure_held(query: Query, held: HeldStatement) -> Preview:
+    """The preview of a statement that waits.
+
+    Its plan is without costs where masks are put into it or it writes a relation with masks: the
+    planner guesses them, and widths and numbers of rows, by statistics of what is masked, and the
+    subject's own EXPLAIN does not show them either. Who reads the preview may have those masks.
+    """
+    masked = held.sent != held.sql
+    return await measure(
+        query,
+        held.verdict.facts,
+        held.sent,
+        held.binds,
+        held.search_path,
+        held.bind_formats,
+        held.settings,
+        held.types,
+        masked,
+        costs=not (masked or held.verdict.scrub),
+    )
+
+
 async def measure(
     query: Query,
     facts: StatementFacts,
@@ -166,10 +189,12 @@ async def measure(
     settings: Sequence[tuple[str, str]] = (),
     types: Sequence[int] = (),
     masked: bool = False,
+    *,
+    costs: bool = True,
 ) -> Preview:
     """The preview of ``sql``, the text as the target gets it, under the session's ``settings``.
-    ``masked``: it has masks in it. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises
-    nothing that :class:`SallyportError` does not cover.
+    ``masked``: it has masks in it. ``costs``: the plan has them. Takes a few times
+    :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover.
     """
     started = time.monotonic()
     question = Question(query, sql, search_path, settings, masked=masked)
@@ -177,7 +202,7 @@ async def measure(
     preview = Preview()
     runs = kind not in _PLANNED
     if kind in _PLANNED and await bind(question, binds, bind_formats, types):
-        plan = await _plan(question)
+        plan = await _plan(question, costs)
         runs = plan is not None
         preview = replace(preview, plan=plan or "")
     if kind in _COUNTED and runs:
@@ -230,11 +255,12 @@ async def bind(
     return True
 
 
-async def _plan(question: Question) -> str | None:
+async def _plan(question: Question, costs: bool) -> str | None:
     """ "" for one that is too long. None: the statement cannot be planned, so it could not run
     either.
     """
-    rows = await question.rows_of("the plan", question.sql, "EXPLAIN (FORMAT JSON) ")
+    prefix = f"EXPLAIN (FORMAT JSON, COSTS {'ON' if costs else 'OFF'}) "
+    rows = await question.rows_of("the plan", question.sql, prefix)
     if rows is None:
         return None
     text = rows[0][0] if rows and rows[0] else ""
