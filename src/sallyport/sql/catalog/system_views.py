@@ -12,8 +12,8 @@ column's own type.
   rows; its query is the text that the gateway sent, so it is NULL.
 - ``pg_prepared_xacts``: what the subject itself has prepared in this database.
 - ``pg_stat_*`` and ``pg_statio_*`` of tables and indexes: counters are NULL for relations with
-  masks and their TOAST tables. How many rows a scan read tells where it stopped, and HOT updates
-  tell whether a value changed.
+  masks, their TOAST tables, and the planner's statistics. How many rows a scan read tells where it
+  stopped, and HOT updates tell whether a value changed.
 - ``pg_stat_database``: rows of other databases and what counts sessions are NULL; with masks, so
   are tuples, blocks and temporary files.
 - ``pg_attribute``: without ``attmissingval``, which is data. ``pg_sequences``: without the numbers,
@@ -124,6 +124,11 @@ _SUBSTITUTED: Final = (
 )
 
 
+#: OIDs of pg_statistic and pg_statistic_ext_data (catalog/pg_statistic.h, pg_statistic_ext_data.h):
+#: how many rows and blocks of them are read or written goes by the values that they describe.
+_STATISTICS: Final = (2619, 3429)
+
+
 def follows_views(function: str) -> bool:
     """May this function of pg_catalog be called because the counting views show what it gives?"""
     return function in COUNTER_FUNCTIONS or function in _MAINTENANCE_FUNCTIONS
@@ -182,13 +187,14 @@ def substitute(
 
 def hidden_relations(masked_relations: Sequence[int]) -> str:
     """SQL for the array of OIDs (pg_catalog.oid[]) whose counters are hidden: relations with masks,
-    their TOAST tables, the indexes of both.
+    those that hold the planner's statistics of their values, the TOAST tables and indexes of both.
     """
     return (
         "ARRAY(SELECT h.o FROM pg_catalog.pg_class r LEFT JOIN pg_catalog.pg_index i ON i.indrelid"
         " OPERATOR(pg_catalog.=) r.oid OR i.indrelid OPERATOR(pg_catalog.=) r.reltoastrelid,"
         " LATERAL (VALUES (r.oid), (r.reltoastrelid), (i.indexrelid)) h(o) WHERE r.oid"
-        f" OPERATOR(pg_catalog.=) ANY ({_array(masked_relations)}) AND h.o OPERATOR(pg_catalog.<>)"
+        f" OPERATOR(pg_catalog.=) ANY ({_array((*masked_relations, *_STATISTICS))})"
+        " AND h.o OPERATOR(pg_catalog.<>)"
         " 0::pg_catalog.oid)"
     )
 
