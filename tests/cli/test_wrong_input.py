@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sallyport.cli.main import main
+from sallyport.demo.issuer import DevIssuer
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -38,6 +39,16 @@ def test_an_issuer_that_is_no_address(
     monkeypatch.setenv("SALLYPORT_CLIENT_SECRET", "x")
     text = said(capsys, "token", "--issuer", "nonsense", "--client-id", "ci")
     assert "the issuer 'nonsense' must be a URL" in text
+
+
+def test_a_secret_that_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALLYPORT_CLIENT_SECRET", "wrong")
+    with DevIssuer() as issuer:
+        text = said(capsys, "token", "--issuer", issuer.url, "--client-id", "claude-agent")
+    assert "refused: invalid_client" in text
+    assert text.endswith("Are the client id and its secret the issuer's?\n")
 
 
 def test_a_port_that_is_taken(
