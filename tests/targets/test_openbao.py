@@ -170,14 +170,15 @@ def test_secrets_of_kv_version_2(bao: OpenBao, approle: Any) -> None:
 
 @pytest.fixture
 def database(bao: OpenBao, own_postgres: Server) -> Iterator[Server]:
-    place = f"{own_postgres.host}:{own_postgres.port}/{own_postgres.database}"
+    address = f"{own_postgres.host}:{own_postgres.port}"
+    place = f"{address}/{own_postgres.database}?sslmode=disable"
     name = own_postgres.superuser_dsn
     user = psycopg.conninfo.conninfo_to_dict(name)["user"]
     bao.call(
         "POST", "database/config/shop",
         {
             "plugin_name": "postgresql-database-plugin",
-            "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{place}?sslmode=disable",
+            "connection_url": "postgresql://{{username}}:{{password}}@" + place,
             "username": user,
             "password": SUPERUSER_PASSWORD,
             "allowed_roles": "*",
@@ -199,8 +200,8 @@ def role(bao: OpenBao, **settings: str) -> None:
 def roles(server: Server) -> set[str]:
     """Those that OpenBao made."""
     with psycopg.connect(server.superuser_dsn) as db:
-        found = db.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'").fetchall()
-    return {name for (name,) in found}
+        rows = db.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'").fetchall()
+    return {name for (name,) in rows}
 
 
 async def kept(source: LeasedRole, client: VaultClient, seconds: float) -> None:
@@ -340,13 +341,13 @@ def test_the_key_of_recordings(bao: OpenBao, tmp_path: Path) -> None:
     bao.call("POST", "transit/keys/recordings/config", {"min_decryption_version": 2})
     assert key() == first
     stored = wrapped_file(data, service)
-    other = KeyService(vault="others")
+    theirs = KeyService(vault="others")
     bao.call("POST", "transit/keys/others")
-    copied = wrapped_file(data, other)
+    copied = wrapped_file(data, theirs)
     copied.write_bytes(stored.read_bytes().replace(b"transit/recordings", b"transit/others"))
     os.chmod(copied, 0o600)
     with pytest.raises(CredentialError, match="400"):
-        asyncio.run(managed_key(other, managers, data, make=False))
+        asyncio.run(managed_key(theirs, managers, data, make=False))
     bao.call("POST", "transit/keys/recordings/config", {"deletion_allowed": True})
     bao.call("DELETE", "transit/keys/recordings")
     with pytest.raises(CredentialError):

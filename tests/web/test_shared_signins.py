@@ -4,6 +4,9 @@ either.
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from sallyport.core.clock import ManualClock
@@ -11,6 +14,7 @@ from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.sealing import SealedBox
 from sallyport.core.subject import Subject
 from sallyport.web.auth.shared_signins import SharedSignIns
+from sallyport.web.auth.signin import SignIn
 from sallyport.web.auth.signins import SignIns, name_of
 
 BOX = SealedBox(b"k" * 32, "sallyport console")
@@ -80,34 +84,39 @@ def there(clock: ManualClock, rows: Rows) -> SignIns:
     return console(clock, rows)
 
 
+def at(console: SignIns, id_: str, *, touch: bool = True) -> SignIn | None:
+    """Who that is there."""
+    return asyncio.run(console.get(id_, touch=touch))
+
+
 def test_the_other_console_knows_who_it_is(here: SignIns, there: SignIns) -> None:
     id_ = here.open(VERA)
-    signin, seen = here.get(id_), there.get(id_)
+    signin, seen = at(here, id_), at(there, id_)
     assert signin is not None and seen is not None
     assert seen.subject == VERA and seen.subject.claims == VERA.claims
     assert seen.csrf_matches(signin.csrf), "a form of one page goes to the other console"
-    assert there.get(id_ + "x") is None and there.get("") is None
+    assert at(there, id_ + "x") is None and at(there, "") is None
 
 
 def test_signing_out_counts_at_both(here: SignIns, there: SignIns, rows: Rows) -> None:
     id_ = here.open(VERA)
-    assert there.get(id_) is not None
+    assert at(there, id_) is not None
     there.close(id_)
-    assert here.get(id_) is None and there.get(id_) is None
+    assert at(here, id_) is None and at(there, id_) is None
     assert not rows.rows
     id_ = here.open(VERA)
     there.close(id_)  # it has not seen that one
-    assert here.get(id_) is None
+    assert at(here, id_) is None
 
 
 def test_a_page_that_refreshes_itself_hears_of_it_soon(
     here: SignIns, there: SignIns, clock: ManualClock
 ) -> None:
     id_ = here.open(VERA)
-    assert here.get(id_, touch=False) is not None
+    assert at(here, id_, touch=False) is not None
     there.close(id_)
     clock.advance(5)
-    assert here.get(id_, touch=False) is None
+    assert at(here, id_, touch=False) is None
 
 
 def test_it_ends_at_both_alike(
@@ -116,17 +125,17 @@ def test_it_ends_at_both_alike(
     id_ = here.open(VERA)
     for _ in range(3):
         clock.advance(300)
-        assert here.get(id_) is not None
-    assert there.get(id_, touch=False) is not None, "the person was at the other one"
+        assert at(here, id_) is not None
+    assert at(there, id_, touch=False) is not None, "the person was at the other one"
     clock.advance(100)
-    assert there.get(id_) is None, "absolute"
+    assert at(there, id_) is None, "absolute"
     id_ = here.open(VERA)
     clock.advance(400)
-    assert there.get(id_) is None, "idle"
+    assert at(there, id_) is None, "idle"
     id_ = here.open(VERA, clock.now() + 50)
-    assert there.get(id_) is not None
+    assert at(there, id_) is not None
     clock.advance(50)
-    assert there.get(id_) is None, "the provider's end"
+    assert at(there, id_) is None, "the provider's end"
     assert not rows.rows
 
 
@@ -134,7 +143,7 @@ def test_being_there_is_told_now_and_then(here: SignIns, rows: Rows, clock: Manu
     id_ = here.open(VERA)
     for _ in range(120):
         clock.advance(1)
-        assert here.get(id_) is not None
+        assert at(here, id_) is not None
     assert rows.touches == 2
 
 
@@ -143,10 +152,10 @@ def test_without_the_store_a_console_goes_on_with_whom_it_knows(
 ) -> None:
     id_ = here.open(VERA)
     rows.is_away = True
-    assert here.get(id_) is not None
-    assert there.get(id_) is None, "it cannot know who that is"
+    assert at(here, id_) is not None
+    assert at(there, id_) is None, "it cannot know who that is"
     rows.is_away = False
-    assert there.get(id_) is not None
+    assert at(there, id_) is not None
 
 
 def test_what_happened_without_the_store_is_told_later(
@@ -155,30 +164,30 @@ def test_what_happened_without_the_store_is_told_later(
     shared = SharedSignIns(rows, BOX)
     here = SignIns(clock, absolute=1000.0, idle=400.0, shared=shared)
     stays = here.open(VERA)
-    assert there.get(stays) is not None
+    assert at(there, stays) is not None
     rows.is_away = True
     opened = here.open(VERA)
     here.close(stays)
-    assert here.get(opened) is not None and here.get(stays) is None
+    assert at(here, opened) is not None and at(here, stays) is None
     rows.is_away = False
     shared.settle()
-    assert there.get(stays) is None
-    assert there.get(opened) is None
-    assert here.get(opened) is not None
-    assert there.get(opened) is not None
-    assert there.get(stays) is None and here.get(stays) is None
+    assert at(there, stays) is None
+    assert at(there, opened) is None
+    assert at(here, opened) is not None
+    assert at(there, opened) is not None
+    assert at(there, stays) is None and at(here, stays) is None
 
 
 def test_who_writes_the_store_signs_nobody_in(
     here: SignIns, there: SignIns, clock: ManualClock, rows: Rows
 ) -> None:
     forged = console(clock, rows, SealedBox(b"x" * 32, "sallyport console")).open(VERA)
-    assert here.get(forged) is None
+    assert at(here, forged) is None
     own, stolen = here.open(VERA), here.open(Subject("olga", "i", frozenset({"ops"})))
     rows.rows[name_of(own)] = rows.rows[name_of(stolen)]
-    assert there.get(own) is None, "a row that was moved"
+    assert at(there, own) is None, "a row that was moved"
     rows.rows[name_of(own)] = b"{}", clock.now(), clock.now() + 100
-    assert there.get(own) is None, "a row without a seal"
+    assert at(there, own) is None, "a row without a seal"
 
 
 def test_the_store_has_no_id_and_no_claim(here: SignIns, rows: Rows) -> None:
@@ -186,3 +195,31 @@ def test_the_store_has_no_id_and_no_claim(here: SignIns, rows: Rows) -> None:
     for name, (body, _, _) in rows.rows.items():
         assert id_ not in name and id_.encode() not in body
         assert b"vera" not in body
+
+
+def test_a_slow_store_does_not_stop_the_loop(
+    here: SignIns, there: SignIns, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is somebody signed in by what it said before they signed out."""
+    stays, leaves = here.open(VERA), here.open(VERA)
+    asked, go_on = threading.Semaphore(0), threading.Event()
+    answer = rows.get
+
+    def slow(id_: str) -> tuple[bytes, float] | None:
+        row = answer(id_)
+        asked.release()
+        assert go_on.wait(30), "the loop did not go on"
+        return row
+
+    async def work() -> None:
+        monkeypatch.setattr(rows, "get", slow)
+        async with asyncio.TaskGroup() as group:
+            still, gone = (group.create_task(there.get(id_)) for id_ in (stays, leaves))
+            for _ in range(2):
+                await asyncio.to_thread(asked.acquire, timeout=30)
+            there.close(leaves)
+            go_on.set()
+        assert still.result() is not None and gone.result() is None
+
+    asyncio.run(work())
+    assert at(there, leaves) is None and len(there) == 1

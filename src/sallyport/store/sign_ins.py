@@ -13,7 +13,7 @@ from sallyport.store.tables import console_sign_ins
 
 
 class SqlSignInStore:
-    """For one event loop. Raises RefusedError (SP1801, SP1807)."""
+    """For one event loop; any thread may :meth:`get`. Raises RefusedError (SP1801, SP1807)."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -195,13 +195,13 @@ async def static(request: Request) -> Response:
 # -- errors ----------------------------------------------------------------------------------------
 
 
-def _error(
+async def _error(
     request: Request, status: int, title: str, text: str, headers: dict[str, str] | None = None
 ) -> Response:
     if request.url.path.startswith(api.PREFIX):
         return api.ProblemError(status, title, text, headers).response()
     console = console_of(request)
-    signin = console.sign_in_of(request, touch=False)
+    signin = await console.sign_in_of(request, touch=False)
     # Somebody without a role has no other page to sign out on.
     who = (signin.subject.email or signin.subject.id) if signin is not None else ""
     values = {
@@ -227,17 +227,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
         if error.status_code != 404 or error.detail != "Not Found"
         else "There is no such page."
     )
-    return _error(request, error.status_code, title, text, dict(error.headers or {}))
+    return await _error(request, error.status_code, title, text, dict(error.headers or {}))
 
 
 async def _forbidden(request: Request, error: Exception) -> Response:
-    return _error(request, 403, "Not permitted", str(error))
+    return await _error(request, 403, "Not permitted", str(error))
 
 
 async def _too_large(request: Request, error: Exception) -> Response:
-    return _error(request, 413, "Too large", "The request is too large.")
+    return await _error(request, 413, "Too large", "The request is too large.")
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     log.error("request failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return _error(request, 500, "Internal error", "The console failed. See the gateway's log.")
+    return await _error(
+        request, 500, "Internal error", "The console failed. See the gateway's log."
+    )

@@ -72,12 +72,12 @@ class Console:
     def render(self, template: str, values: Mapping[str, Any]) -> str:
         return self.templates.get_template(template).render(**values)
 
-    def sign_in_of(self, request: Request, *, touch: bool = True) -> SignIn | None:
+    async def sign_in_of(self, request: Request, *, touch: bool = True) -> SignIn | None:
         """None for somebody who was locked since, whose issuer left, or whose SAML session was
         ended: their sign-in is over.
         """
         cookie, services = request.cookies.get(self.cookie, ""), self.services
-        signin = self.signins.get(cookie, touch=touch)
+        signin = await self.signins.get(cookie, touch=touch)
         if signin is None:
             return None
         is_locked = services.locks.of(signin.subject, agents=False) is not None
@@ -169,7 +169,7 @@ def page(
 
     async def endpoint(request: Request) -> Response:
         console = console_of(request)
-        signin = console.sign_in_of(request, touch=not background)
+        signin = await console.sign_in_of(request, touch=not background)
         if signin is None:
             return _to_sign_in(request, background)
         visit = Visit(console, request, signin, name or permission)
@@ -188,7 +188,7 @@ def action(permission: str, handler: Handler, *, name: str = "") -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         console = console_of(request)
-        signin = console.sign_in_of(request)
+        signin = await console.sign_in_of(request)
         if signin is None:
             raise HTTPException(403, "Your sign-in has ended. Sign in, and send the form again.")
         visit = Visit(console, request, signin, name or permission)

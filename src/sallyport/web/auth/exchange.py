@@ -73,7 +73,7 @@ async def identified(console: Console, request: Request, kind: type[Any]) -> Pri
 async def _outcome(console: Console, body: Proofs) -> Subject | IdentityProblem:
     if body.code:
         signin = await console.begun.handed_over(body.code, body.verifier)
-        taken = console.signins.by_name(signin) if signin else None
+        taken = await console.signins.by_name(signin) if signin else None
         return (
             taken.subject
             if taken is not None

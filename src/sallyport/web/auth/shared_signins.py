@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 import structlog
+from starlette.concurrency import run_in_threadpool
 
 from sallyport.core.sealing import SealedBox
 from sallyport.core.subject import Subject
@@ -28,7 +29,9 @@ _MAX_CLOSED: Final = 5_000
 
 
 class SignInStore(Protocol):
-    """Rows for all gateways; times are Unix seconds. Raises RefusedError."""
+    """Rows for all gateways; times are Unix seconds. Raises RefusedError. Any thread may call
+    ``get``.
+    """
 
     def add(self, id_: str, body: bytes, seen: float, until: float) -> None: ...
     def get(self, id_: str) -> tuple[bytes, float] | None: ...
@@ -65,10 +68,12 @@ class SharedSignIns:
         sealed = self._box.close(json.dumps(body).encode(), f"sign-in {digest}")
         self._store.add(digest, sealed, signin.seen, until + _KEPT)
 
-    def get(self, digest: str) -> SignIn | None:
-        """None when there is none, or it was not written by a gateway of this store."""
+    async def get(self, digest: str) -> SignIn | None:
+        """None when there is none, or it was not written by a gateway of this store. Every request
+        asks: a store that is slow must not stop the loop.
+        """
         self.settle()
-        row = self._store.get(digest)
+        row = await run_in_threadpool(self._store.get, digest)
         if row is None:
             return None
         sealed, seen = row

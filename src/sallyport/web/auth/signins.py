@@ -39,6 +39,7 @@ class SignIns:
         self._clock, self._absolute, self._idle = clock, absolute, idle
         self._shared = shared
         self._signins: OrderedDict[str, SignIn] = OrderedDict()
+        self._closed = 0  # how often somebody was signed out
 
     def open(self, subject: Subject, ends: float = math.inf) -> str:
         """Sign somebody in: the new id for the cookie. ends: Unix seconds at which the provider's
@@ -52,16 +53,16 @@ class SignIns:
         self._share(digest, signin)
         return id_
 
-    def get(self, id_: str, *, touch: bool = True) -> SignIn | None:
+    async def get(self, id_: str, *, touch: bool = True) -> SignIn | None:
         """The sign-in of a cookie, or None when there is none any more. ``touch`` False: nobody did
         anything, a page refreshed itself.
         """
-        return self.by_name(name_of(id_), touch=touch) if id_ else None
+        return await self.by_name(name_of(id_), touch=touch) if id_ else None
 
-    def by_name(self, name: str, *, touch: bool = False) -> SignIn | None:
+    async def by_name(self, name: str, *, touch: bool = False) -> SignIn | None:
         """As :meth:`get`, by what :func:`name_of` says of the cookie."""
         now = self._clock.now()
-        signin = self._current(name, now, touch=touch)
+        signin = await self._current(name, now, touch=touch)
         if signin is None:
             return None
         if self._is_over(signin, now):
@@ -101,7 +102,7 @@ class SignIns:
 
     # -- the store ---------------------------------------------------------------------------------
 
-    def _current(self, name: str, now: float, *, touch: bool) -> SignIn | None:
+    async def _current(self, name: str, now: float, *, touch: bool) -> SignIn | None:
         """As all gateways together know it."""
         signin = self._signins.get(name)
         if self._shared is None:
@@ -109,9 +110,10 @@ class SignIns:
         if signin is not None and not touch and 0 <= now - signin.checked < _CHECK_SECONDS:
             return signin
         try:
-            stored = self._shared.get(name)
+            stored = await self._stored(self._shared, name)
         except RefusedError:
-            return signin
+            return self._signins.get(name)
+        signin = self._signins.get(name)
         if stored is None:
             if signin is not None and not signin.is_stored:  # the store was away
                 self._share(name, signin)
@@ -124,6 +126,16 @@ class SignIns:
         signin.is_stored, signin.checked = True, now
         signin.told, signin.seen = stored.seen, max(signin.seen, stored.seen)
         return signin
+
+    async def _stored(self, shared: SharedSignIns, name: str) -> SignIn | None:
+        """Raises RefusedError. Who signs out while the store is asked is not signed in by its
+        answer.
+        """
+        while True:
+            closed = self._closed
+            stored = await shared.get(name)
+            if closed == self._closed:
+                return stored
 
     def _share(self, name: str, signin: SignIn) -> None:
         """Tell the store; what fails is tried again with its next request."""
@@ -146,6 +158,7 @@ class SignIns:
         signin.told = signin.seen
 
     def _close(self, name: str) -> None:
+        self._closed += 1
         self._signins.pop(name, None)
         if self._shared is None:
             return

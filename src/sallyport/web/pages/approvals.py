@@ -78,7 +78,7 @@ async def _counted(visit: Visit) -> AsyncIterator[dict[str, str]]:
 async def _changes(visit: Visit) -> AsyncGenerator[dict[str, str], None]:
     before: object = None
     console = visit.console
-    while not console.closing and console.sign_in_of(visit.request, touch=False) is not None:
+    while not console.closing and await console.sign_in_of(visit.request, touch=False) is not None:
         values = await _inbox_values(visit)
         if values != before:
             before = values
