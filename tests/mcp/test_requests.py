@@ -4,6 +4,7 @@ is counted of them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -191,11 +192,16 @@ def test_a_session_token_for_one_target_is_not_taken(mcp_gateway: Gateway) -> No
 
 
 def test_what_is_counted_and_logged(mcp_gateway: Gateway) -> None:
-    def counted(outcome: str) -> float:
+    def metric(name: str) -> float:
         text = httpx2.get(mcp_url(mcp_gateway).replace("/mcp", "/metrics"), timeout=60).text
-        name = f'sallyport_entrance_logins_total{{entrance="mcp",outcome="{outcome}"}} '
-        lines = [line for line in text.splitlines() if line.startswith(name)]
+        lines = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(lines[0].split()[-1]) if lines else 0.0
+
+    def counted(outcome: str) -> float:
+        return metric(f'sallyport_entrance_logins_total{{entrance="mcp",outcome="{outcome}"}}')
+
+    def connected(entrance: str) -> float:
+        return metric(f'sallyport_entrance_sessions{{entrance="{entrance}"}}')
 
     accepted, refused = counted("accepted"), counted("SP1601")
     logins = mcp_gateway.output().count("entrance=mcp")
@@ -203,7 +209,11 @@ def test_what_is_counted_and_logged(mcp_gateway: Gateway) -> None:
     async def work(client: Client) -> None:
         for _ in range(5):
             await rows(client, "SELECT 1")
+        assert await asyncio.to_thread(connected, "mcp") >= 1
 
+    wait_for(lambda: connected("wire") == 0)
+    with psycopg.connect(mcp_gateway.dsn()):
+        assert connected("wire") == 1
     converse(mcp_gateway, work, "legacy")
     answer = httpx2.post(mcp_url(mcp_gateway), headers=bearer("nonsense"), json={}, timeout=60)
     assert answer.status_code == 401

@@ -75,7 +75,7 @@ async def hosted(files: Gateway) -> AsyncIterator[tuple[RunningGateway, SessionH
     async with asyncio.timeout(30), gateway_running(load_config(files.config_file)) as (gateway, _):
         admitted = await admit(gateway, request, await identify(gateway, request, ""))
         port = MemoryPort()
-        host = SessionHost(gateway, admitted, request, port, "in memory")
+        host = SessionHost(gateway, admitted, request, port, "in memory", "wire")
         host.begin(request.minor, b"", bytearray())
         yield gateway, host, port
 

@@ -272,6 +272,7 @@ class RunningGateway:
             ),
             logins={"accepted": gateway.sessions_total, **gateway.refused_logins.codes},
             entrances=dict(gateway.refused_logins.entrances),
+            sessions_by_entrance=dict(Counter(hosted.entrance for hosted in gateway.hosted())),
             target_failures={
                 name: {kind: database.dialer.failures[kind] for kind in FAILURES}
                 for name, database in gateway.databases.items()

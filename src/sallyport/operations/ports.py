@@ -123,7 +123,8 @@ class GatewayMetrics:
     whose own recording could not be written any more. recorder_lag: seconds, the age of the oldest
     event that is not on disk. policy_problem: the policy in force is not the file's.
     policy_failures: files that were not taken. logins: of agents, by outcome (accepted, or the code
-    of the refusal). entrances: the same, by entrance (wire, mcp) and outcome. target_failures:
+    of the refusal). entrances: the same, by entrance (wire, mcp) and outcome. sessions_by_entrance:
+    those that are connected. target_failures:
     failed logins at targets, by target and kind (:data:`sallyport.server.upstream.FAILURES`).
     issuer_failures: by issuer, failed fetches of keys and why the last one failed ("" when it did
     not). task_failures: of what the gateway does beside its sessions, by task. log: of the log of
@@ -154,6 +155,7 @@ class GatewayMetrics:
     recorder_lag: float = 0.0
     logins: Mapping[str, int] = field(default_factory=dict)
     entrances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    sessions_by_entrance: Mapping[str, int] = field(default_factory=dict)
     target_failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     issuer_failures: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     task_failures: Mapping[str, int] = field(default_factory=dict)

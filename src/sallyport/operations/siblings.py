@@ -36,7 +36,7 @@ _COUNTERS: Final = (
     "latency",
     "latency_seconds",
 )
-_GAUGES: Final = ("sessions", "recorder_backlog")
+_GAUGES: Final = ("sessions", "sessions_by_entrance", "recorder_backlog")
 _FLAGS: Final = ("recorder_failed", "journal_failed", "policy_problem", "store_lost")
 
 

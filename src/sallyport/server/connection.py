@@ -339,7 +339,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _host_session(self, admitted: Admitted, request: Authenticate, login: ClientLogin) -> None:
         self._gateway.refused_logins.accepted(self._entrance)
-        host = SessionHost(self._gateway, admitted, request, self._port, self._peer)
+        where = self._peer, self._entrance
+        host = SessionHost(self._gateway, admitted, request, self._port, *where)
         self._host, self._login, self._authenticating = host, None, None
         self._port.is_hosted = True
         self._cancel_deadline()

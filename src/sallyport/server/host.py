@@ -88,7 +88,7 @@ LOST_TARGET = refuse("SP1802", "the connection to the database was lost", hint="
 class SessionHost:
     """From the end of the login to the end of the session. See the module docstring.
 
-    ``peer``: the client's address, for people. Implements
+    ``peer``: the client's address, for people. ``entrance``: wire, or mcp. Implements
     :class:`~sallyport.server.ports.HostedSession`.
     """
 
@@ -109,6 +109,7 @@ class SessionHost:
         "_recorder",
         "_session",
         "_waiting",
+        "entrance",
         "peer",
         "subject",
         "watched",
@@ -121,8 +122,9 @@ class SessionHost:
         request: Authenticate,
         port: ClientPort,
         peer: str,
+        entrance: str,
     ) -> None:
-        self.peer, self.subject = peer, admitted.subject
+        self.peer, self.entrance, self.subject = peer, entrance, admitted.subject
         self._gateway, self._port = gateway, port
         self._database, self._link = admitted.database, admitted.link
         self._latency = gateway.latency

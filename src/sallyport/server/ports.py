@@ -140,10 +140,11 @@ class HostedSession(Closable, Protocol):
     """A session in the gateway's registry: implemented by
     :class:`sallyport.server.host.SessionHost`.
 
-    ``peer``: the client's address, for people.
+    ``peer``: the client's address, for people. ``entrance``: wire, or mcp.
     """
 
     peer: str
+    entrance: str
     subject: Subject
 
     @property

@@ -146,21 +146,7 @@ class _Gateway(Collector):
         """What the gateway depends on: clients' logins, targets, issuers, the recorder's disk;
         and what it is.
         """
-        yield _labelled(
-            CounterMetricFamily,
-            "sallyport_logins",
-            "Logins of agents, by outcome: accepted, or a refusal's code.",
-            ("outcome",),
-            {(outcome,): count for outcome, count in {"accepted": 0, **now.logins}.items()},
-        )
-        entrances = {("wire", "accepted"): 0, ("mcp", "accepted"): 0, **now.entrances}
-        yield _labelled(
-            CounterMetricFamily,
-            "sallyport_entrance_logins",
-            "Logins of agents, by entrance (wire, mcp) and outcome.",
-            ("entrance", "outcome"),
-            {(entrance, outcome): count for (entrance, outcome), count in entrances.items()},
-        )
+        yield from _clients(now)
         yield _labelled(
             CounterMetricFamily,
             "sallyport_target_login_failures",
@@ -279,6 +265,32 @@ _STREAMS: tuple[_StreamMetric, ...] = (
         lambda stream: stream.rejected,
     ),
 )
+
+
+def _clients(now: GatewayMetrics) -> Iterator[Metric]:
+    yield _labelled(
+        CounterMetricFamily,
+        "sallyport_logins",
+        "Logins of agents, by outcome: accepted, or a refusal's code.",
+        ("outcome",),
+        {(outcome,): count for outcome, count in {"accepted": 0, **now.logins}.items()},
+    )
+    entrances = {("wire", "accepted"): 0, ("mcp", "accepted"): 0, **now.entrances}
+    yield _labelled(
+        CounterMetricFamily,
+        "sallyport_entrance_logins",
+        "Logins of agents, by entrance (wire, mcp) and outcome.",
+        ("entrance", "outcome"),
+        {(entrance, outcome): count for (entrance, outcome), count in entrances.items()},
+    )
+    connected = {"wire": 0, "mcp": 0, **now.sessions_by_entrance}
+    yield _labelled(
+        GaugeMetricFamily,
+        "sallyport_entrance_sessions",
+        "Sessions connected now, by entrance (wire, mcp).",
+        ("entrance",),
+        {(entrance,): count for entrance, count in connected.items()},
+    )
 
 
 def _log(log: LogMetrics) -> Iterator[Metric]:
