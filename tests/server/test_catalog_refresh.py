@@ -9,6 +9,7 @@ import time
 import psycopg
 import pytest
 
+from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 
@@ -37,3 +38,31 @@ def test_names_that_are_not_there_cost_little(gateway: Gateway) -> None:
                 guesser.execute(f"SELECT 1 FROM nowhere_{number}")
             assert other.execute("SELECT 1").fetchone() == (1,)
         assert time.monotonic() - started < 3
+
+
+POLICY = """\
+version: 1
+rules:
+  - {name: everything, allow: [all]}
+"""
+
+
+def test_a_table_made_anew_is_known_to_who_connects_next(
+    issuer: DevIssuer, postgres: Server
+) -> None:
+    """As test suites and migrations do it: one connection makes the schema and ends, another one
+    works.
+    """
+    door = Gateway(issuer, {"shop": postgres}, POLICY).start()
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as owner:
+        owner.execute("CREATE SCHEMA anew; GRANT ALL ON SCHEMA anew TO sallyport_agent")
+        try:
+            for number in range(5):
+                with psycopg.connect(door.dsn(), autocommit=True) as first:
+                    first.execute("DROP TABLE IF EXISTS anew.made; CREATE TABLE anew.made (n int)")
+                with psycopg.connect(door.dsn(), autocommit=True) as second:
+                    row = second.execute("INSERT INTO anew.made VALUES (%s) RETURNING n", [number])
+                    assert row.fetchone() == (number,)
+        finally:
+            door.stop()
+            owner.execute("DROP SCHEMA anew CASCADE")

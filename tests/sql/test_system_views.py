@@ -268,8 +268,8 @@ def test_views_of_administrators_have_no_rows(
     text = substitute(relation(snapshot, name), None, [])
     assert text is not None
     assert "WHERE false" in text
-    described, found = rows(connection, text)
-    assert found == []
+    described, listed = rows(connection, text)
+    assert listed == []
     assert len(described) == len(relation(snapshot, name).columns)
 
 

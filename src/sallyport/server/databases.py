@@ -90,14 +90,30 @@ class Database:
         self._binding = asyncio.Lock()
         self._checked = self._attempted = 0.0
         self._pause = 0.0
+        self._changes = self._changes_read = 0
 
     async def ready(self) -> Judge:
-        """The judge; loads the catalog when there is none yet. Raises RefusedError (SP1604)."""
-        if self.judge is None:
+        """The judge; loads the catalog when there is none yet, and after :meth:`changed`. Raises
+        RefusedError (SP1604).
+        """
+        if self.judge is None or self._changes_read < self._changes:
             await self.refresh(force=True)
         if self.judge is None:
             raise RefusedError(_no_catalog(self.name))
         return self.judge
+
+    def changed(self) -> None:
+        """A session that changed the schema is gone. Its next statement would have read the catalog
+        again: who begins now waits for that, as the names may be those of other relations.
+        """
+        self._changes += 1
+
+    def forget(self, backend: int, told: int) -> None:
+        """The server's process ``backend`` is gone, which a client knew as ``told``; a new one may
+        have its id already.
+        """
+        if self.backends.get(backend) == told:
+            del self.backends[backend]
 
     async def refresh(self, *, force: bool = False) -> bool:
         """Take what changed until now. Whether anything did; False too when the target cannot be
@@ -116,6 +132,7 @@ class Database:
                     return False
                 await asyncio.sleep(max(0.0, self._checked + self._pause - time.monotonic()))
             began = self._attempted = time.monotonic()
+            changes = self._changes
             try:
                 moved = await self._refresh()
                 self.readable = True
@@ -128,6 +145,8 @@ class Database:
                         raise
                     raise RefusedError(_no_catalog(self.name)) from None
                 return False
+            finally:
+                self._changes_read = changes
 
     def _not_read(self, error: Exception) -> None:
         self.readable = False

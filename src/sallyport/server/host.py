@@ -564,9 +564,9 @@ class SessionHost:
         log.info("session ended", session=self.id, reason=reason)
         if self._pid:
             self._gateway.unregister(self._pid, self.subject)
-            # a new backend may have the old one's id
-            if self._database.backends.get(link.login.pid) == self._pid:
-                del self._database.backends[link.login.pid]
+            self._database.forget(link.login.pid, self._pid)
+        if session.names.leaves_changes:
+            self._database.changed()
         session.close(None, reason)
         session.commands.clear()
         self._port.close(at_once=at_once)

@@ -126,6 +126,11 @@ class NameContext:
 
     # -- the catalog -------------------------------------------------------------------------------
 
+    @property
+    def leaves_changes(self) -> bool:
+        """Whether the session may have changed a schema that nobody has read since."""
+        return self.ddl_open or self.refresh_due or self.catalog is not Catalog.CURRENT
+
     def mark_stale(self) -> None:
         if self.catalog is Catalog.CURRENT:
             self.catalog = Catalog.STALE

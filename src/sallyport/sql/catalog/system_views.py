@@ -111,7 +111,8 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "pg_user_mappings": frozenset({"umoptions"}),
 }
 _EMPTY: Final = _words(
-    "pg_replication_slots pg_seclabel pg_seclabels pg_shseclabel pg_stat_replication pg_stat_subscription"
+    """pg_replication_slots pg_seclabel pg_seclabels pg_shseclabel
+    pg_stat_replication pg_stat_subscription"""
 )
 
 _SUBSTITUTED: Final = (
