@@ -1,4 +1,4 @@
-"""The tour's MCP client: what it says of a server that fails. That it works is the tour's own test."""
+"""The tour's MCP client: what it says of a server that fails. The tour tests that it works."""
 
 from __future__ import annotations
 

@@ -119,8 +119,7 @@ class Document:
             fix = values or (f"Known keys: {', '.join(keys)}" if keys else "")
             return self.error(path, _in_words(kinds, kind_of(value)), fix)
         if choices and isinstance(value, str):
-            others = [_WORDS[kind] for kind in sorted(kinds - {"str", "null"}) if kind in _WORDS]
-            values += "".join(f", or {word}" for word in others)
+            values += _also(kinds)
             return self.error(path, f"{value!r} is not known", suggest(value, choices) + values)
         plain = fault.text.replace("`", "'")
         return self.error(path, plain[:1].lower() + plain[1:])
@@ -136,6 +135,11 @@ _WORDS = {
     "object": "a mapping (key: value)",
     "null": "nothing",
 }
+
+
+def _also(kinds: frozenset[str]) -> str:
+    """What may stand there beside the words of a list."""
+    return "".join(f", or {_WORDS[kind]}" for kind in sorted(kinds - {"str", "null"}))
 
 
 def _in_words(expected: frozenset[str], actual: str) -> str:

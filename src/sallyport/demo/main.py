@@ -258,7 +258,9 @@ def _replay(console: Console, house: DemoStack, began: float, number: int) -> bo
 
 def _ask_by_mcp(console: Console, house: DemoStack, real: tour.Reply, number: int) -> bool:
     """The first step's question by an MCP client's tool. ``real``: the database's own answer."""
-    title = "The same by MCP: a client such as Claude Code calls the tool query. The masks are the same."
+    title = (
+        "The same by MCP: a client such as Claude Code calls the tool query. Its masks are alike."
+    )
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
     if not mcpclient.is_installed():
         console.print("   [dim]left out: it needs pip install 'sallyport[mcp]'[/]")
