@@ -204,6 +204,18 @@ def slow_exfiltration(chance: random.Random, trace: Trace) -> Iterator[tuple[flo
         yield chance.uniform(20, 40), Observation(page, 1, 200, 16_000, 200, first=at, last=at)
 
 
+def patient_reading(chance: random.Random, trace: Trace) -> Iterator[tuple[float, Observation]]:
+    """A statement that the agent always ran, once in each episode, for more than it usually reads
+    in a day.
+    """
+    habit = trace.habit
+    form = next((form for form in trace.forms if form.kind == "select"), trace.forms[0])
+    usual = habit.tasks * sum(habit.statements) / 2.0 * sum(habit.rows) / 2.0
+    rows = max(900, int(0.4 * usual))
+    for at in range(1, 60):
+        yield 660.0, Observation(form, 1, rows, rows * 80, rows, first=at, last=at)
+
+
 def enumeration(chance: random.Random, trace: Trace) -> Iterator[tuple[float, Observation]]:
     """A look into every table, half of them refused."""
     names = [f"internal_{n}" for n in range(60)]
@@ -285,6 +297,7 @@ _NEW: Final = frozenset({"new-relation", "new-statement", "drift"})
 ATTACKS: Final[dict[str, tuple[Attack, frozenset[str], str]]] = {
     "bulk dump": (bulk_dump, frozenset({"bulk", "volume"}), "bulk"),
     "slow exfiltration": (slow_exfiltration, _NEW | {"paging", "bulk", "volume"}, "paging"),
+    "patient reading": (patient_reading, frozenset({"volume", "bulk"}), "volume"),
     "enumeration": (enumeration, _NEW | {"enumeration", "refusals"}, "enumeration"),
     "predicate search": (predicate_search, _NEW | {"search", "masked", "refusals"}, "search"),
     "probing": (probing, frozenset({"probing", "refusals"}), "probing"),

@@ -31,7 +31,9 @@ def test_a_day_goes_on_after_a_break(world: World) -> None:
     assert summary.recent.day.rows == 6300
     world.now += 2 * 3600.0
     world.watcher.tick(world.now)
-    (day,) = [day for day in baseline_of(world).history if day[0] == int(world.now // DAY) - 1]
+    (day,) = [
+        day for day in baseline_of(world).history.rows() if day[0] == int(world.now // DAY) - 1
+    ]
     assert day[1:] == (63, 0, 6300)
     largest = baseline_of(world).peak("day public.order_items", world.now)
     assert largest == 2 * 400, "as it was told, it counts as twice the largest"
@@ -48,7 +50,7 @@ def test_the_day_of_who_was_let_go_is_learned(world: World, ends: str) -> None:
     else:
         world.now += DAY
         world.do(Observation(ORDERS, 1))
-    assert baseline_of(world).history[-1][1:] == (7, 0, 700)
+    assert baseline_of(world).history.rows()[-1][1:] == (7, 0, 700)
     assert baseline_of(world).peak("day public.order_items", world.now) == 700.0
 
 

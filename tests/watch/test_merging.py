@@ -84,7 +84,7 @@ def test_what_two_gateways_learn_is_learned_once(is_late: bool) -> None:
     shared.let_in(now)
     assert shared.stored.seen == 10 * 5 * 8
     assert shared.stored.active_days == 10
-    assert [day[1] for day in shared.stored.history] == [40] * 10
+    assert [day[1] for day in shared.stored.history.rows()] == [40] * 10
     for gateway in (first, second, shared.gateway()):
         summary = gateway.summary(KEY, now)
         assert summary is not None

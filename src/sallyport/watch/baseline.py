@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from sallyport.watch.recent import Day, Episode, block_of
-from sallyport.watch.sketches import Decayed, Peaks
+from sallyport.watch.sketches import Days, Decayed, Peaks, days_of
 from sallyport.watch.thresholds import LEAST
 
 HOUR: Final = 3600.0
@@ -112,7 +112,8 @@ class Baseline(msgspec.Struct):
     were learned. expected: what a person said is no finding, as
     ``detector about``. measured: the largest values of peaks that findings were about, by
     ``detector about``. history: day, statements, refused and rows of the latest days with work.
-    generation: Unix seconds of the latest reset. merged: ids of the batches that were merged last.
+    generation: Unix seconds of the latest reset. merged: ids of the batches that were merged last;
+    the store has them, a watcher does not.
     """
 
     since: float
@@ -131,7 +132,7 @@ class Baseline(msgspec.Struct):
     measured: dict[str, dict[str, float]] = {}
     seen: int = 0
     active_days: int = 0
-    history: list[tuple[int, int, int, int]] = []
+    history: Days = Days()
     generation: float = 0.0
     merged: list[str] = []
 
@@ -227,7 +228,7 @@ class Baseline(msgspec.Struct):
 
     def _learn_day(self, number: int, statements: int, refused: int, rows: int) -> None:
         """Other gateways may have had the same day."""
-        history = {day[0]: day for day in self.history}
+        history = {day[0]: day for day in self.history.rows()}
         if number in history:
             _, *before = history[number]
             statements, refused, rows = (
@@ -238,7 +239,7 @@ class Baseline(msgspec.Struct):
         else:
             self.active_days += 1
         history[number] = number, statements, refused, rows
-        self.history = sorted(history.values())[-_MAX_HISTORY:]
+        self.history = days_of(sorted(history.values())[-_MAX_HISTORY:])
 
 
 def lesson_of(

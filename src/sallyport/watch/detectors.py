@@ -2,8 +2,8 @@
 formula in its docstring (docs/watching.md repeats them), and its evidence is one line.
 
 ``n`` is a number of the present episode (ten minutes), ``p`` the largest of the last five weeks.
-They are asked after every batch, once the learning period is over, and look again only at what that
-changed (:class:`~sallyport.watch.recent.Changes`); the caller leaves out what was told already.
+They look at what changed (:class:`~sallyport.watch.recent.Changes`); the caller leaves out what was
+told already, and all of it while it learns.
 """
 
 from __future__ import annotations
@@ -314,8 +314,7 @@ def off_hours(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighti
     """An hour of the week that with its two neighbours holds below 0.1 % of its episodes, and the
     same hours of all days below 1 %; after 14 days with statements.
     """
-    is_asked = recent.changes.statements < 3 <= recent.episode.statements  # once an episode
-    if baseline.active_days < 14 or not is_asked:
+    if baseline.active_days < 14:
         return
     hour = hour_of_week(recent.episode.started)
     near = [(hour + step) % 168 for step in (-1, 0, 1)]
@@ -420,7 +419,7 @@ DETECTORS: Final[dict[str, Detector]] = {
     "session-length": long_session,
     "stuck": stuck,
 }
-#: After batches that had what the detectors ask; the others: after every batch.
+#: What changed when each detector looks again.
 CAUSES: Final[dict[str, frozenset[Cause]]] = {
     "bulk": frozenset({"rows"}),
     "probing": frozenset({"refused"}),
@@ -433,9 +432,10 @@ CAUSES: Final[dict[str, frozenset[Cause]]] = {
     "differencing": frozenset({"differs"}),
     "masked": frozenset({"masked"}),
     "drift": frozenset({"ran"}),
-    "origin": frozenset({"new"}),
-    "new-relation": frozenset({"new"}),
-    "new-statement": frozenset({"new"}),
+    "networks": frozenset({"elsewhere"}),
+    "off-hours": frozenset({"begun"}),
+    "session-length": frozenset({"long"}),
+    **dict.fromkeys(("origin", "new-relation", "new-statement"), frozenset[Cause]({"new"})),
     "stuck": frozenset({"failed"}),
 }
 #: What these tell is learned when the episode is over, whatever people say.

@@ -11,8 +11,12 @@ import msgspec
 from sallyport.watch.baseline import Baseline
 from sallyport.watch.recent import Changes, Episode, Recent, add_rows, block_of
 from sallyport.watch.shapes import Shape
-from sallyport.watch.thresholds import PAGES
+from sallyport.watch.thresholds import BEGUN, PAGES, SESSION_SECONDS
 
+#: Statements that ran as before, and rows of theirs, until detectors look; more rows where an
+#: episode has many: a sixteenth of them.
+_FEW: Final = 4
+_FEW_ROWS: Final = 100
 #: New names of one episode.
 _MAX_NEW: Final = 32
 
@@ -51,54 +55,85 @@ class Batch:
 
 
 def take(baseline: Baseline, recent: Recent, batch: Batch) -> None:
-    """Count what a session did, and note what that changed."""
+    """Count what a session did, and note what that changed. What ran as before is counted, and
+    looked at a few statements and rows later.
+    """
     episode = recent.episode
-    changes = recent.changes = Changes(episode.statements)
-    is_elsewhere = episode.saw(batch.session, batch.network, batch.program, batch.age)
-    if is_elsewhere and _note_origin(baseline, episode, batch):
-        changes.causes.add("new")
-    statements = refused = rows = size = failed = 0
-    labels: list[tuple[str, int]] = []
+    changes = recent.changes
+    if changes.causes:  # they were looked at
+        changes = recent.changes = Changes()
+    _take_origin(baseline, episode, changes, batch)
+    statements = refused = rows = size = 0
     for seen in batch.observations:
-        count = seen.count
+        count, shape = seen.count, seen.shape
         statements += count
         if seen.code:
             refused += count
             _take_refused(episode, changes, seen)
             continue
-        labels.append((seen.shape.label, count))
+        changes.labels.append((shape.label, count))
+        changes.ran += count
         size += seen.size
-        failed += seen.failed
         rows += seen.rows
-        _take_use(baseline, recent, seen)
+        if seen.rows and shape.relations:
+            add_rows(shape.relations, seen.rows, episode.rows_of, recent.day.rows_of)
+            changes.relations.update(shape.relations)
+        use = episode.uses.get(shape.fingerprint)
+        if use is None or seen.failed or use.is_due(count, seen.largest):
+            _take_use(baseline, episode, changes, seen)
+            continue
+        use.count += count
+        use.rows += seen.rows
+        use.repeats += seen.repeats
+        use.last = seen.last
+        episode.number(seen.first, seen.last)
+    if episode.statements < BEGUN <= episode.statements + statements:
+        changes.causes.add("begun")
     episode.statements += statements
     episode.refused += refused
     episode.rows += rows
     episode.size += size
-    episode.failed += failed
     recent.day.add(statements, refused, rows)
-    if labels:
-        changes.causes.add("ran")
-        recent.mix.extend(labels)
+    _take_running(baseline, episode, changes, batch.running)
+    changes.rows += rows
+    if changes.rows > max(_FEW_ROWS, episode.rows >> 4) or changes.ran >= _FEW or changes.causes:
+        if changes.rows:
+            changes.causes.add("rows")
+        if changes.ran:
+            changes.causes.add("ran")
+            recent.mix.extend(changes.labels)
+
+
+def _take_origin(baseline: Baseline, episode: Episode, changes: Changes, batch: Batch) -> None:
+    """Which session it is, from where, by what, since when."""
+    if batch.session not in episode.sessions:
+        changes.causes.add("elsewhere")
+    if batch.age > SESSION_SECONDS:
+        changes.causes.add("long")
+    if episode.saw(batch.session, batch.network, batch.program, batch.age):
+        changes.causes.add("elsewhere")
+        if _note_origin(baseline, episode, batch):
+            changes.causes.add("new")
+
+
+def _take_running(
+    baseline: Baseline, episode: Episode, changes: Changes, running: Observation | None
+) -> None:
+    """Rows of a result that is still passing."""
     if episode.running:
         episode.running = {}
-    if batch.running is not None:
-        shape = batch.running.shape
-        episode.running = dict.fromkeys(shape.relations[:8], batch.running.rows)
-        episode.running_number = batch.running.first
+    if running is not None:
+        episode.running = dict.fromkeys(running.shape.relations[:8], running.rows)
+        episode.running_number = running.first
+        episode.is_running_new = running.shape.fingerprint not in baseline.fingerprints
         changes.causes.add("rows")
-        episode.is_running_new = shape.fingerprint not in baseline.fingerprints
 
 
-def _take_use(baseline: Baseline, recent: Recent, seen: Observation) -> None:
-    """What ran."""
+def _take_use(baseline: Baseline, episode: Episode, changes: Changes, seen: Observation) -> None:
+    """What ran, and is to be looked at."""
     shape, count = seen.shape, seen.count
-    episode, changes, fingerprint = recent.episode, recent.changes, shape.fingerprint
-    causes = changes.causes
-    if seen.rows and shape.relations:
-        add_rows(shape.relations, seen.rows, episode.rows_of, recent.day.rows_of)
-        changes.relations.update(shape.relations)
-        causes.add("rows")
+    causes, fingerprint = changes.causes, shape.fingerprint
+    episode.failed += seen.failed
     use = episode.uses.get(fingerprint) or episode.use(shape)
     if use is None:
         return
@@ -108,7 +143,10 @@ def _take_use(baseline: Baseline, recent: Recent, seen: Observation) -> None:
         use.is_new = fingerprint not in baseline.fingerprints.weights
         if _note_new(baseline, episode, shape):
             causes.add("new")
+        if shape.masked:
+            causes.add("masked")
     use.count += count
+    use.compared = use.count
     use.rows += seen.rows
     use.repeats += seen.repeats
     use.last = seen.last
@@ -120,8 +158,6 @@ def _take_use(baseline: Baseline, recent: Recent, seen: Observation) -> None:
         causes.add("failed")
     if use.count >= PAGES and (shape.pages or shape.searches):
         causes.add("often")
-    if shape.masked:
-        causes.add("masked")
     if use.differs:
         causes.add("differs")
         episode.count_difference(use, count - seen.repeats)

@@ -14,11 +14,14 @@ import msgspec
 import structlog
 
 from sallyport.watch.baseline import DAY, Baseline, Learning, Lesson, new_baseline
+from sallyport.watch.sketches import restored, stored
 
 log = structlog.get_logger("sallyport.watch")
 
 #: Ids of batches that a baseline remembers.
 _REMEMBERED: Final = 64
+_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=stored)
+_DECODER: Final = msgspec.msgpack.Decoder(Baseline, dec_hook=restored)
 
 
 class LessonBatch(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ def decoded(data: bytes | None) -> Baseline | None:
     if not data:
         return None
     try:
-        return msgspec.msgpack.decode(data, type=Baseline)
+        return _DECODER.decode(data)
     except msgspec.DecodeError as error:
         log.error("a baseline cannot be read; it is learned anew", error=str(error))
         return None
@@ -58,4 +61,4 @@ def merged(data: bytes | None, batch: LessonBatch) -> bytes:
     for lesson in batch.lessons:
         baseline.learn(lesson)
     baseline.merged = [*baseline.merged, batch.id][-_REMEMBERED:]
-    return msgspec.msgpack.encode(baseline)
+    return _ENCODER.encode(baseline)

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from sallyport.watch.shapes import Shape
+from sallyport.watch.thresholds import PAGES
 
 #: Seconds of an episode.
 EPISODE: Final = 600.0
 #: Statements whose mix is compared.
 MIX: Final = 16
 #: What a batch may have had: rows; statements that ran; those that compare or page and run often;
-#: masked columns; totals that differ; failures and refusals; what the baseline did not have.
-Cause = Literal["rows", "ran", "often", "masked", "differs", "failed", "refused", "new"]
+#: masked columns; totals that differ; failures and refusals; what the baseline did not have;
+#: another session or place; a session without end; the third statement of an episode.
+Cause = Literal[
+    "rows", "ran", "often", "masked", "differs", "failed", "refused", "new", "elsewhere", "long",
+    "begun",
+]  # fmt: skip
 #: Bounds of one episode and one day.
 _MAX_USES: Final = 256
 _MAX_RELATIONS: Final = 64
@@ -43,7 +48,7 @@ class Use:
     """How one shape was used. largest: rows of one result. repeats: how often text and bind
     values were those of the time before. code: why it was refused; "" when it was not.
     variant: hash of the latest text of what was refused. is_new: the baseline did not have it.
-    differs: a total, see :meth:`Episode.differences`.
+    differs: a total, see :meth:`Episode.differences`. compared: count when detectors last looked.
     """
 
     shape: Shape
@@ -58,16 +63,34 @@ class Use:
     variant: int = 0
     is_new: bool = False
     differs: bool = False
+    compared: int = 0
+
+    def is_due(self, count: int, largest: int) -> bool:
+        """Whether detectors have to look at so many more runs: when it first ran, had its largest
+        result, is one of totals that differ, or pages or searches a sixteenth more often than they
+        know.
+        """
+        if not self.count or largest > self.largest or self.differs:
+            return True
+        runs = self.count + count
+        return (
+            runs >= PAGES
+            and runs - self.compared > self.compared >> 4
+            and (self.shape.pages or self.shape.searches)
+        )
 
 
 @dataclass(slots=True)
 class Changes:
-    """What the latest batch changed: the rest was compared when it came. statements: of the episode
-    before. uses: by fingerprint. refusals: likewise, by code and fingerprint. relations: of which
-    rows were read. causes: for which detectors look again.
+    """What changed since detectors last looked. uses: by fingerprint. refusals: likewise, by code
+    and fingerprint. relations: of which rows were read; rows: how many. labels: of statements
+    that ran, with how many each; ran: how many that are. causes: for which detectors look again;
+    while there are none, they do not.
     """
 
-    statements: int = 0
+    rows: int = 0
+    ran: int = 0
+    labels: list[tuple[str, int]] = field(default_factory=list)
     uses: dict[str, Use] = field(default_factory=dict)
     refusals: dict[str, Use] = field(default_factory=dict)
     relations: set[str] = field(default_factory=set)

@@ -6,9 +6,11 @@ many. :class:`Peaks`: the largest value of each of the last weeks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp2
-from typing import Final
+from struct import Struct
+from struct import error as StructError
+from typing import Any, Final
 
 import msgspec
 
@@ -84,18 +86,70 @@ class Decayed(msgspec.Struct):
             del self.weights[key]
 
 
+class Weeks(bytes):
+    """Five numbers of 64 bits, that of the latest week first: a third of what a list of them takes.
+    Stored as a list.
+    """
+
+    __slots__ = ()
+
+
+class Days(bytes):
+    """Day (since the epoch), statements, refused and rows of each of the latest days with work, the
+    oldest first: a tenth of what tuples take. Stored as a list of lists.
+    """
+
+    __slots__ = ()
+
+    def rows(self) -> list[tuple[int, int, int, int]]:
+        """One of each day."""
+        return list(_DAY.iter_unpack(self))
+
+
+_WEEKS: Final = Struct(f"<{WEEKS}d")
+_DAY: Final = Struct("<4Q")
+_NONE: Final = Weeks(bytes(_WEEKS.size))
+
+
+def days_of(rows: Iterable[Sequence[int]]) -> Days:
+    """As they are kept."""
+    return Days(b"".join(_DAY.pack(*row) for row in rows))
+
+
+def stored(value: object) -> object:
+    """What stands for a value in the store (msgspec's ``enc_hook``)."""
+    if isinstance(value, Weeks):
+        return _WEEKS.unpack(value)
+    if isinstance(value, Days):
+        return value.rows()
+    raise NotImplementedError(type(value).__name__)
+
+
+def restored(kind: type, value: Any) -> object:
+    """The value that this stands for (msgspec's ``dec_hook``). Raises ValueError for what does not
+    stand for any.
+    """
+    try:
+        if kind is Weeks:
+            return Weeks(_WEEKS.pack(*[*value, *[0.0] * WEEKS][:WEEKS]))
+        if kind is Days:
+            return days_of(value)
+    except (StructError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    raise NotImplementedError(kind.__name__)
+
+
 class Peaks(msgspec.Struct, array_like=True):
     """The largest value of each of the last weeks, the current one first."""
 
     week: int = 0
-    values: list[float] = []
+    values: Weeks = _NONE
 
     def add(self, value: float, moment: float) -> None:
         """As it is."""
-        if self.week != moment // WEEK:
-            self._turn(moment)
-        if value > self.values[0]:
-            self.values[0] = value
+        latest, *before = self._turned(moment)
+        if value > latest:
+            self.values = Weeks(_WEEKS.pack(value, *before))
 
     def add_unusual(self, value: float, moment: float, least: float) -> None:
         """Count it as twice the largest one so far at most; the first one as ``least``."""
@@ -105,19 +159,17 @@ class Peaks(msgspec.Struct, array_like=True):
         """Count it as twice the largest one of the weeks before at most; where there are none, as
         ``least``: so that what is never unusual does not grow by leaps.
         """
-        if self.week != moment // WEEK:
-            self._turn(moment)
-        self.add(min(value, 2.0 * max(self.values[1:], default=0.0) or least), moment)
+        self.add(min(value, 2.0 * max(self._turned(moment)[1:]) or least), moment)
 
     def largest(self, moment: float) -> float:
         """Of the last weeks; 0 when there is nothing."""
-        if self.week != moment // WEEK:
-            self._turn(moment)
-        return max(self.values)
+        return max(self._turned(moment))
 
-    def _turn(self, moment: float) -> None:
+    def _turned(self, moment: float) -> tuple[float, ...]:
+        """The values, once weeks have begun that had not."""
+        values: tuple[float, ...] = _WEEKS.unpack(self.values)
         week = int(moment // WEEK)
-        passed = min(WEEKS, week - self.week)
-        if passed > 0 or not self.values:
-            self.values = ([0.0] * max(passed, 1) + self.values)[:WEEKS]
-            self.week = week
+        if week > self.week:
+            values = ((0.0,) * min(WEEKS, week - self.week) + values)[:WEEKS]
+            self.week, self.values = week, Weeks(_WEEKS.pack(*values))
+        return values

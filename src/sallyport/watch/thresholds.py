@@ -22,6 +22,8 @@ FORMS: Final = 3
 #: Networks and sessions of an episode.
 NETWORKS: Final = 3
 SESSIONS: Final = 10
+#: Statements after which an episode counts as work.
+BEGUN: Final = 3
 #: Seconds since the login of a session that works.
 SESSION_SECONDS: Final = 14_400.0
 #: Relations that were never used before; so many are told whatever was usual.

@@ -57,6 +57,8 @@ _MAX_TOLD: Final = 256
 #: Lessons and batches of one agent that are kept while the store does not take them.
 _MAX_LESSONS: Final = 32
 _MAX_SENT: Final = 8
+#: What a finding measured is learned again when it has grown by so much.
+_GROWN: Final = 1.0625
 #: Statements after which distances of mixes are learned.
 _MIX_AFTER: Final = 100
 
@@ -143,6 +145,8 @@ class Watcher:
         self._roll(agent, now)
         take(agent.baseline, agent.recent, batch)
         findings: list[Finding] = []
+        if not agent.recent.changes.causes:
+            return findings
         if not self._is_learning(agent, now):
             for name, detector in self._asked(agent.recent.changes.causes):
                 for sighting in detector(agent.baseline, agent.recent, now):
@@ -200,6 +204,7 @@ class Watcher:
         if baseline.generation > agent.baseline.generation:  # it was reset elsewhere
             _begin_anew(agent, now)
         agent.baseline = baseline
+        baseline.merged = []
         for lesson in (*itertools.chain.from_iterable(agent.sent.values()), *agent.lessons):
             baseline.learn(lesson)
 
@@ -262,7 +267,7 @@ class Watcher:
             asked = self._by_causes[key] = [
                 (name, detector)
                 for name, detector in DETECTORS.items()
-                if name not in self._off and (name not in CAUSES or CAUSES[name] & key)
+                if name not in self._off and CAUSES[name] & key
             ]
         return asked
 
@@ -271,6 +276,7 @@ class Watcher:
 
     def _open(self, key: AgentKey, now: float) -> Agent:
         baseline = decoded(self._load(key)) or new_baseline(now, self.learning)
+        baseline.merged = []
         agent = Agent(key, baseline, _present(now), used=now, saved=now)
         left = self._let_gone.get(key)
         if left is not None and left.day.number == agent.recent.day.number:
@@ -329,6 +335,8 @@ class Watcher:
                 how = {"is_settled": is_settled, "is_free": is_free}
                 agent.learn(lesson_of(episode, agent.unusual, **how))
             agent.unusual = {name for name in agent.unusual if name.startswith("day ")}
+            if not recent.changes.causes and recent.changes.labels:
+                recent.mix.extend(recent.changes.labels)
             recent.episode, recent.changes = Episode(now), Changes()
         number = int(now // DAY)
         if number != recent.day.number:
@@ -342,7 +350,8 @@ class Watcher:
         if sighting.peak:
             agent.unusual.add(sighting.peak)
             size, expected = sighting.size, _expected(sighting.detector, sighting.about)
-            if size > agent.baseline.measured.get(expected, {}).get(sighting.peak, 0.0):
+            measured = agent.baseline.measured.get(expected, {}).get(sighting.peak, 0.0)
+            if size > measured * _GROWN:
                 agent.learn(Lesson(now, measured={expected: {sighting.peak: size}}))
         told = (sighting.detector, sighting.about)
         quiet = max(self._quiet, QUIET.get(sighting.detector, 0.0))

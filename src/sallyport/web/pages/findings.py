@@ -176,7 +176,7 @@ def _days(summary: AgentSummary) -> list[tuple[int, int, int, int]]:
     """The latest days with work: number, statements, refused, rows. The present one is among them
     as far as this gateway has seen it.
     """
-    days = {day[0]: day for day in summary.baseline.history}
+    days = {day[0]: day for day in summary.baseline.history.rows()}
     today = summary.recent.day if summary.recent is not None else None
     if today is not None and today.statements:
         _, statements, refused, rows = days.get(today.number, (0, 0, 0, 0))
