@@ -93,8 +93,8 @@ class Database:
         self._changes = self._changes_read = 0
 
     async def ready(self) -> Judge:
-        """The judge; loads the catalog when there is none yet, and after :meth:`changed`. Raises
-        RefusedError (SP1604).
+        """The judge; loads the catalog when there is none yet, and where a session that is gone has
+        left changes. Raises RefusedError (SP1604).
         """
         if self.judge is None or self._changes_read < self._changes:
             await self.refresh(force=True)
@@ -102,16 +102,13 @@ class Database:
             raise RefusedError(_no_catalog(self.name))
         return self.judge
 
-    def changed(self) -> None:
-        """A session that changed the schema is gone. Its next statement would have read the catalog
-        again: who begins now waits for that, as the names may be those of other relations.
-        """
-        self._changes += 1
-
-    def forget(self, backend: int, told: int) -> None:
+    def forget(self, backend: int, told: int, has_changed: bool) -> None:
         """The server's process ``backend`` is gone, which a client knew as ``told``; a new one may
-        have its id already.
+        have its id already. ``has_changed``: its session changed the schema, and its next statement
+        would have read the catalog again. Who begins now waits for that, as the names may be those
+        of other relations.
         """
+        self._changes += has_changed
         if self.backends.get(backend) == told:
             del self.backends[backend]
 

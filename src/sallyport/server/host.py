@@ -564,9 +564,7 @@ class SessionHost:
         log.info("session ended", session=self.id, reason=reason)
         if self._pid:
             self._gateway.unregister(self._pid, self.subject)
-            self._database.forget(link.login.pid, self._pid)
-        if session.names.leaves_changes:
-            self._database.changed()
+            self._database.forget(link.login.pid, self._pid, session.names.leaves_changes)
         session.close(None, reason)
         session.commands.clear()
         self._port.close(at_once=at_once)
