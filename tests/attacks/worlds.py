@@ -14,8 +14,9 @@ import base64
 import hashlib
 import random
 import struct
+import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,24 @@ def masked_columns() -> dict[str, list[str]]:
     return found
 
 
+def _fours(raw: bytes) -> Iterator[int]:
+    """Every four bytes in a row, as a number: a set takes them without a step of Python each."""
+    for start in range(4):
+        end = start + (len(raw) - start) // 4 * 4
+        yield from memoryview(raw[start:end]).cast("I")
+
+
 class Canaries:
     """What must not be in what a client receives: values, and what is easily computed from them."""
 
     def __init__(self) -> None:
-        self.wholes: set[bytes] = set()
+        #: With their first four bytes.
+        self.wholes: dict[bytes, int] = {}
         self.grams: set[bytes] = set()
         self.digit_grams: set[bytes] = set()
         self.long_grams: set[bytes] = set()
+        #: Four bytes with which a gram may begin: most data have few of them.
+        self._heads: set[int] = set()
 
     def text(self, value: str) -> str:
         """Any six characters of it in a row, forwards or backwards; twelve of its hex, base64 and
@@ -119,28 +130,39 @@ class Canaries:
         self._cut(value.encode(), self.digit_grams, _DIGITS)
 
     def whole(self, value: bytes | str) -> None:
-        self.wholes.add(value.lower().encode() if isinstance(value, str) else value)
+        raw = value.lower().encode() if isinstance(value, str) else value
+        self.wholes[raw] = next(_fours(raw))
 
-    @staticmethod
-    def _cut(raw: bytes, into: set[bytes], size: int) -> None:
+    def _cut(self, raw: bytes, into: set[bytes], size: int) -> None:
         into.update(raw[i : i + size] for i in range(len(raw) - size + 1))
+        self._heads.update(_fours(raw))
 
     def found(self, data: bytes, said: bytes = b"") -> bytes | None:
-        """The first canary in ``data`` that the client did not say itself (``said``)."""
+        """A canary in ``data`` that the client did not say itself (``said``)."""
         low, spoken = data.lower(), said.lower() + _ORDINARY
+        fours = set(_fours(low))
+        for four in self._heads & fours:
+            head = four.to_bytes(4, sys.byteorder)
+            at = low.find(head)
+            while at >= 0:
+                for window in self._grams_at(low, at):
+                    if window not in spoken:
+                        return window
+                at = low.find(head, at + 1)
+        fours.update(_fours(data))
+        for whole, four in self.wholes.items():
+            if four in fours and (whole in data or whole in low) and whole not in spoken:
+                return whole
+        return None
+
+    def _grams_at(self, low: bytes, at: int) -> Iterator[bytes]:
         for size, grams in (
             (_GRAM, self.grams),
             (_DIGITS, self.digit_grams),
             (_LONG_GRAM, self.long_grams),
         ):
-            for i in range(len(low) - size + 1):
-                window = low[i : i + size]
-                if window in grams and window not in spoken:
-                    return window
-        for whole in self.wholes:
-            if (whole in data or whole in low) and whole not in spoken:
-                return whole
-        return None
+            if (window := low[at : at + size]) in grams:
+                yield window
 
 
 @dataclass
@@ -268,8 +290,8 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
             " 'public'::regnamespace AND a.attnum > 0"
         ).fetchall()
     }
-    connection.execute("SET session_replication_role = replica")
     made = {table for table, _ in kinds}
+    script = ["SET session_replication_role = replica"]
     for table, rows in public_rows(ROWS).items():
         for public, row in rows if table in made else ():
             cells = dict(public)
@@ -278,21 +300,23 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
                 kind = "long" if table == "long_texts" else kind
                 same = _SAME.get(table, f"{table}.{column}")
                 cells[column] = values.sql(kind, same, row)
-            connection.execute(
+            script.append(
                 f"INSERT INTO public.{table} ({', '.join(cells)}) VALUES"
                 f" ({', '.join(cells.values())})"
             )
-    connection.execute("RESET session_replication_role")
     secret = values.sql("text", "hidden.secrets", 0)
-    connection.execute(f"INSERT INTO hidden.secrets VALUES (1, {secret})")
-    connection.execute("SELECT setval('public.notes_id_seq', 100)")
     number = values.sql("int4", "hidden.numbers", 0)
     numbers = "setval('public.numbered_secret_seq', n), setval('hidden.numbers', n)"
-    connection.execute(f"SELECT {numbers} FROM least(2000000000, greatest({number}, 1)) n")
-    connection.execute("REFRESH MATERIALIZED VIEW public.mv_people")
-    for table in WRITABLE:
-        connection.execute(f"INSERT INTO pristine.{table} SELECT * FROM public.{table}")
-    connection.execute("ANALYZE")
+    script += [
+        "RESET session_replication_role",
+        f"INSERT INTO hidden.secrets VALUES (1, {secret})",
+        "SELECT setval('public.notes_id_seq', 100)",
+        f"SELECT {numbers} FROM least(2000000000, greatest({number}, 1)) n",
+        "REFRESH MATERIALIZED VIEW public.mv_people",
+        *(f"INSERT INTO pristine.{table} SELECT * FROM public.{table}" for table in WRITABLE),
+        "ANALYZE",
+    ]
+    connection.execute(";".join(script).encode())
 
 
 class Databases:
@@ -334,12 +358,13 @@ class Databases:
                 )
             found = base.execute("SELECT max(oid::bigint) + 1 FROM pg_class").fetchone()
             self.late_oid = int(found[0]) if found else 0
-        worlds = [(name, number) for number, name in enumerate(self.names)]
-        worlds += [("ruin0", 0), ("ruin1", 1)]
-        for name, number in worlds:
+        for number, name in enumerate(self.names):
             self._admin.execute(f"CREATE DATABASE {name} TEMPLATE attackbase OWNER {ROLE}")
             with psycopg.connect(self._dsn(name), autocommit=True) as connection:
                 _fill(connection, Values(number, self.canaries))
+        for number in range(len(self.builders)):
+            template = f"TEMPLATE {self.names[number]} OWNER {ROLE}"
+            self._admin.execute(f"CREATE DATABASE ruin{number} {template}")
         self.rebuild()
         self.first = [self.state(i) for i in range(WORLDS)]
 
