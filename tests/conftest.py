@@ -4,6 +4,7 @@ work.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -22,18 +23,25 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
+#: What ``--pg`` is when nobody says. All cases of a test run on the first of them, and on the
+#: second every third, the first of them always.
+DEFAULT = (WHEEL, "16")
+EVERY = 3
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pg",
-        default=f"{WHEEL},16",
         help="PostgreSQL versions to test against: 'all', or a list of "
-        f"{', '.join([WHEEL, *NPM_VERSIONS, DEBIAN])} (default: %(default)s)",
+        f"{', '.join([WHEEL, *NPM_VERSIONS, DEBIAN])} (default: {','.join(DEFAULT)}, and on the "
+        "second only a part of each test's cases)",
     )
 
 
 def _versions(config: pytest.Config) -> list[str]:
     known = [WHEEL, *NPM_VERSIONS, DEBIAN]
-    wanted = known if config.getoption("--pg") == "all" else config.getoption("--pg").split(",")
+    option = config.getoption("--pg") or ",".join(DEFAULT)
+    wanted = known if option == "all" else option.split(",")
     if unknown := set(wanted) - set(known):
         raise pytest.UsageError(
             f"--pg: no such version: {', '.join(sorted(unknown))}. Known: {', '.join(known)}"
@@ -61,9 +69,33 @@ LONGEST = (
 )
 
 
+def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Cases of the second version that ``--pg`` alone asks for: every test runs on both, most of
+    its cases on the first.
+    """
+    cases: Counter[str] = Counter()
+    left_out = set()
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        version = parameters.get("any_postgres", parameters.get("extended_postgres"))
+        if version != DEFAULT[1] or len(parameters) == 1:
+            continue
+        test = item.nodeid.partition("[")[0]
+        if cases[test] % EVERY:
+            left_out.add(item)
+        cases[test] += 1
+    return left_out
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first; the others stay in their order."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what :func:`_left_out` says, and put the longest modules first; the others stay in
+    their order.
+    """
+    is_named = any("::" in argument for argument in config.args)
+    if config.getoption("--pg") is None and not is_named and (left_out := _left_out(items)):
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
     if absent := [path for path in places if not path.exists()]:
         raise pytest.UsageError(f"LONGEST in tests/conftest.py names {absent[0]}, which is gone")

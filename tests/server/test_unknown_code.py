@@ -138,8 +138,8 @@ ATTACKS = (HERE / "unknown_code_attacks.sql").read_text().splitlines()[1:]
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
 def test_no_hidden_value_comes_out(door: Gateway, way: Callable[..., list[bytes]]) -> None:
-    """Each attack on each server one by one, and in two of the other ways; on 14 to 17 (``--pg
-    all``) together in all of them.
+    """Each attack on each server one by one, and in two of the other ways (in some of them where
+    ``--pg`` is not given); on 14 to 17 (``--pg all``) together in all of them.
     """
     number = WAYS.index(way) + door.targets["shop"].major
     leaks = []
