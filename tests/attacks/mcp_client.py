@@ -19,6 +19,7 @@ import httpx2
 from sallyport.wire import backend
 from tests.attacks.client import PATIENCE, Hang
 from tests.mcp.clients import Raw
+from tests.support import requests
 
 #: What is random in a result, and no answer of the database.
 _RANDOM = re.compile(r"(data-)[0-9a-f]{8}\b")
@@ -27,7 +28,7 @@ _RANDOM = re.compile(r"(data-)[0-9a-f]{8}\b")
 def listens(url: str) -> bool:
     """Whether the console is up: it comes a moment after the gateway."""
     try:
-        httpx2.get(url, timeout=60)
+        requests.get(url, timeout=60)
     except httpx2.ConnectError:
         return False
     return True

@@ -9,7 +9,6 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
 import psycopg
 from click.testing import Result
 from typer.testing import CliRunner
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 from sallyport.cli.main import build
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
+from tests.support import requests
 from tests.support.approvals import Desk, Waiter
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
@@ -153,7 +153,7 @@ def _lock_out(gateway: Gateway, operator: Desk) -> None:
 
 
 def _post(desk: Desk, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx2.post(desk._base + path, headers=desk._headers, json=body, timeout=60)
+    answer = requests.post(desk._base + path, headers=desk._headers, json=body, timeout=60)
     assert answer.status_code < 300, answer.text
     return answer.json() if answer.content else None
 

@@ -16,6 +16,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support import requests
 from tests.support.gateway import Gateway
 
 SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
@@ -103,10 +104,12 @@ class Raw:
     def post(self, body: Any, **more: str) -> httpx2.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": "application/json", **more}
-        return httpx2.post(self.url, headers=headers, content=content, timeout=60)
+        return requests.post(self.url, headers=headers, content=content, timeout=60)
 
     def delete(self, **more: str) -> int:
-        return httpx2.delete(self.url, headers={**self.headers, **more}, timeout=60).status_code
+        return requests.request(
+            "DELETE", self.url, headers={**self.headers, **more}, timeout=60
+        ).status_code
 
     def call(self, number: int | str, tool: str, **arguments: Any) -> dict[str, Any]:
         """The result's structured content."""

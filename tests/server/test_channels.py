@@ -30,6 +30,7 @@ from tests.approvals.slack_double import (
     SlackDouble,
     slack_double,
 )
+from tests.support import requests
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.receivers import mail_receiver
@@ -118,7 +119,7 @@ def wait_for_console(url: str) -> None:
 
     def answers() -> bool:
         try:
-            return httpx2.get(f"{url}/healthz", trust_env=False).is_success
+            return requests.get(f"{url}/healthz").is_success
         except httpx2.TransportError:
             return False
 
@@ -201,9 +202,7 @@ def test_all_are_told_and_a_click_lets_it_run(place: Place) -> None:
     assert "dana@example.com" in place.slack.shown(ts) and not place.slack.buttons(ts)
     wait_for(lambda: any(json.loads(b)["event"] == "approved" for _, b in place.hooks[hooks:]))
     token = {"Authorization": f"Bearer {place.gateway.token('dana-dba')}"}
-    kept = httpx2.get(
-        f"{place.console}/api/v1/approvals/{told['id']}", headers=token, trust_env=False
-    ).json()
+    kept = requests.get(f"{place.console}/api/v1/approvals/{told['id']}", headers=token).json()
     decision = kept["decisions"][0]
     assert (decision["channel"], decision["address"]) == ("slack", "slack:UDANA")
 
@@ -252,7 +251,7 @@ def test_nobody_else_decides(place: Place) -> None:
     ts, url = place.slack.last, f"{place.console}/slack/interactions"
 
     def post(headers: dict[str, str], body: bytes) -> int:
-        return httpx2.post(url, content=body, headers=headers, trust_env=False).status_code
+        return requests.post(url, content=body, headers=headers).status_code
 
     for name, headers, body in forged(place, place.slack.click("UVERA", APPROVE)):
         assert post(headers, body) == 401, name
@@ -308,10 +307,5 @@ def test_without_slack_there_is_nothing_to_click(make_gateway: Callable[..., Gat
     wait_for_console(f"http://{console}")
     body = b"payload=%7B%7D"
     url = f"http://{console}/slack/interactions"
-    assert (
-        httpx2.post(
-            url, content=body, headers=SlackDouble.headers(body), trust_env=False
-        ).status_code
-        == 404
-    )
+    assert requests.post(url, content=body, headers=SlackDouble.headers(body)).status_code == 404
     assert gateway.pid

@@ -19,6 +19,7 @@ from sallyport.core.clock import unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DEMO_CLIENTS, DemoClient, DevIssuer
 from sallyport.demo.postgres import free_port
+from tests.support import requests
 from tests.support.gateway import AGENT, DBA, Gateway
 from tests.support.postgres import Server
 from tests.support.waiting import PATIENCE, wait_for
@@ -132,13 +133,13 @@ class Desk:
 
     def _listens(self) -> bool:
         try:
-            httpx2.get(f"{self._base}/approvals", timeout=60)
+            requests.get(f"{self._base}/approvals", timeout=60)
         except httpx2.ConnectError:
             return False
         return True
 
     def get(self, path: str) -> Any:
-        answer = httpx2.get(self._base + path, headers=self._headers, timeout=60)
+        answer = requests.get(self._base + path, headers=self._headers, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -153,7 +154,7 @@ class Desk:
 
     def decide(self, id_: str, approve: bool, reason: str = "", **more: Any) -> httpx2.Response:
         body = {"approve": approve, "reason": reason, **more}
-        return httpx2.post(
+        return requests.post(
             f"{self._base}/approvals/{id_}/decision", headers=self._headers, json=body, timeout=60
         )
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx2
-
 from sallyport.core.secret import Secret
+from tests.support import requests
 from tests.support.npm import npm_install
 from tests.support.places import ROOT
 
@@ -77,6 +76,6 @@ class PeopleProvider:
             "client_id": client,
             "client_secret": "a-secret",
         }
-        answer = httpx2.post(f"{self.url}/token", data=form, trust_env=False)
+        answer = requests.post(f"{self.url}/token", data=form)
         assert answer.status_code == 200, answer.text
         return Secret(answer.json()["access_token"])

@@ -10,17 +10,18 @@ import httpx2
 from starlette.testclient import TestClient
 
 from sallyport.demo.issuer import DevIssuer
+from tests.support import requests
 from tests.web.world import PEOPLE
 
 
 def choose(authorize_url: str, person: str) -> str:
     """What the issuer sends the browser back to, after somebody chose who to be."""
     parts = urlsplit(authorize_url)
-    page = httpx2.get(authorize_url, trust_env=False)
+    page = requests.get(authorize_url)
     assert page.status_code == 200, page.text
     assert f"as={person}" in page.text
     query = urlencode([*parse_qsl(parts.query), ("as", person)])
-    answer = httpx2.get(f"{parts.scheme}://{parts.netloc}/authorize/as?{query}", trust_env=False)
+    answer = requests.get(f"{parts.scheme}://{parts.netloc}/authorize/as?{query}")
     assert answer.status_code == 303, answer.text
     return str(answer.headers["Location"])
 

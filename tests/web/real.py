@@ -17,6 +17,7 @@ import httpx2
 import psycopg
 
 from sallyport.demo.postgres import free_port
+from tests.support import requests
 from tests.support.browser import Watched
 from tests.support.gateway import Gateway
 from tests.support.people import PASSWORD, PeopleProvider
@@ -160,7 +161,7 @@ def _tables(server: Server) -> None:
 
 def _listens(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz", timeout=60, trust_env=False).status_code == 200
+        return requests.get(f"{url}/healthz", timeout=60).status_code == 200
     except httpx2.TransportError:
         return False
 

@@ -19,6 +19,7 @@ from sallyport.core.secret import Secret
 from sallyport.core.worker import MOST
 from sallyport.demo.issuer import DemoClient, DevIssuer
 from sallyport.demo.postgres import free_port
+from tests.support import requests
 from tests.support.approvals import CLIENTS, Desk
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server
@@ -111,15 +112,13 @@ def serves_again(gateway: Gateway, worker: int, before: int) -> None:
 def rest(gateway: Gateway, method: str, path: str, client: str, **options: Any) -> httpx2.Response:
     url = f"http://{gateway.extra['console']['listen']}"
     headers = {"Authorization": f"Bearer {gateway.token(client)}"}
-    return httpx2.request(
-        method, f"{url}/api/v1{path}", headers=headers, trust_env=False, timeout=60, **options
-    )
+    return requests.request(method, f"{url}/api/v1{path}", headers=headers, timeout=60, **options)
 
 
 def metric(gateway: Gateway, name: str) -> float:
     """One sample without labels, as the console gives it."""
     url = f"http://{gateway.extra['console']['listen']}/metrics"
-    text = httpx2.get(url, trust_env=False, timeout=60).text
+    text = requests.get(url, timeout=60).text
     sample = re.search(rf"^{name} ([0-9.e+]+)$", text, re.MULTILINE)
     assert sample is not None, text[:2000]
     return float(sample[1])

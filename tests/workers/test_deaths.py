@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
+from tests.support import requests
 from tests.support.approvals import POLICY, Waiter, count, make_tables
 from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
@@ -189,7 +190,7 @@ def test_a_worker_that_dies_again_and_again_is_seen(gateway: Gateway) -> None:
 
 def readiness(gateway: Gateway) -> str:
     url = f"http://{gateway.extra['console']['listen']}/readyz"
-    answer = httpx2.get(url, trust_env=False, timeout=60)
+    answer = requests.get(url, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.text
 
@@ -198,7 +199,7 @@ def restarts(gateway: Gateway) -> dict[str, int]:
     """By why; empty while nobody says."""
     url = f"http://{gateway.extra['console']['listen']}/metrics"
     try:
-        text = httpx2.get(url, trust_env=False, timeout=60).text
+        text = requests.get(url, timeout=60).text
     except httpx2.HTTPError:
         return {}
     samples = re.findall(
