@@ -11,6 +11,7 @@ import pytest
 
 from sallyport.wire import frontend
 from tests.attacks import cases, generate, oracles
+from tests.attacks.canaries import Canaries
 from tests.attacks.playing import exchange, play, tidy
 from tests.attacks.suite import (
     Attacks,
@@ -22,7 +23,6 @@ from tests.attacks.suite import (
     check_protocol,
 )
 from tests.attacks.ways import MCP, WAYS
-from tests.attacks.worlds import Canaries
 from tests.support.postgres import WHEEL
 from tests.support.sampling import sampled
 
