@@ -68,9 +68,9 @@ class Canaries:
                         return window
                 at = low.find(head, at + 1)
         fours.update(_fours(data))
-        for whole, four in self.wholes.items():
-            if four in fours and (whole in data or whole in low) and whole not in spoken:
-                return whole
+        for raw, four in self.wholes.items():
+            if four in fours and (raw in data or raw in low) and raw not in spoken:
+                return raw
         return None
 
     def _grams_at(self, low: bytes, at: int) -> Iterator[bytes]:
