@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +29,12 @@ except ImportError:
 LONGEST: Final = 1 << 20
 #: Bytes that the automata of a scanner may take.
 _MEMORY: Final = 128 << 20
-_ENCODED: Final = re.compile(r"[A-Za-z0-9+/]{40,4000}={0,2}")
+#: Base64, of either alphabet, or hex digits.
+_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{40,4000}={0,2}")
+_STANDARD: Final = str.maketrans("-_", "+/")
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
+#: Words of instructions with their letters turned by 13.
+_TURNED: Final = re.compile(r"vafgehpgvba|vtaber|qvfertneq|cebzcg", re.IGNORECASE)
 _HIDDEN: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _INSIDE_WORDS: Final = re.compile("[^\\W\\d_][\u200b\u200c\u200d\u2060\u00ad][^\\W\\d_]")
@@ -104,8 +111,7 @@ class InjectionScanner:
             for match in _COMMENT.finditer(clear)
         ):
             weights["markup comment"] = 0.4
-        for match in _ENCODED.finditer(clear):
-            inner = self._features(normalised(_decoded(match.group())))
+        for inner in map(self._features, _encoded(clear)):
             if sum(inner.values()) >= THRESHOLD / 2:
                 weights["encoded"] = sum(inner.values()) + 0.3
         return weights
@@ -119,10 +125,21 @@ class InjectionScanner:
         return weights
 
 
+def _encoded(text: str) -> Iterator[str]:
+    """What parts of a text stand for: base64, hex digits, letters turned by 13."""
+    for match in _ENCODED.finditer(text):
+        yield normalised(_decoded(match.group()))
+    if _TURNED.search(text):
+        yield codecs.decode(text, "rot13")
+
+
 def _decoded(run: str) -> str:
-    """The text that a run of base64 stands for; "" where it is none."""
+    """The text that a run of base64 or of hex digits stands for; "" where it is none."""
     try:
-        data = base64.b64decode(run[: len(run) // 4 * 4], validate=True)
+        if _HEX.fullmatch(run):
+            return bytes.fromhex(run).decode("utf-8")
+        run = run.translate(_STANDARD)[: len(run) // 4 * 4]
+        data = base64.b64decode(run, validate=True)
         text = data.decode("utf-8")
     except (binascii.Error, ValueError):
         return ""
