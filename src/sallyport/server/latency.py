@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 #: Odd, so that questions and answers in turn are both measured.
-SAMPLE_EVERY: Final = 101
+SAMPLE_EVERY: Final = 17
 BOUNDS: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25,
     math.inf,
