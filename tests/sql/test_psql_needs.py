@@ -17,13 +17,11 @@ from tests.targets.query import catalog_of
 
 READABLE = r"""
 \d \d+ \dt \dt+ \dv \dv+ \dm \ds \di+ \l \l+ \dn \dn+ \df \da \dT \dT+ \du \du+ \dp \z \ddp \dx \dx+ \do \dC \dD \dL
-\dA \dA+ \dAc \dAf \dAo \dAp \db \db+ \dc \dd \dE \des \dew \det \dF \dFd \dFp \dFt \dO \dP \dRp \dX \dy
+\dA \dA+ \dAc \dAf \dAo \dAp \db \db+ \dc \dconfig \dd \dE \des \dew \det \dF \dFd \dFp \dFt \dl \dO \dP \drds \dRp
+\dX \dy
 """
 OBJECTS = r"""\d customers|\d+ customers|\d+ orders|\d+ orders_2024|\d+ customer_orders|\d+ order_items
 \d+ customers_city|\d+ customers_id_seq|\sv customer_orders"""
-#: They show function source, values of settings, options of foreign servers, large objects,
-#: subscriptions.
-REFUSED = [r"\dconfig", r"\drds", r"\dl"]
 #: What needs an action of its own.
 SOURCE = [r"\sf order_total", r"\df+"]
 
@@ -80,8 +78,3 @@ def test_source_of_functions(any_postgres: Server) -> None:
     assert {
         command: found for command, found in _unknowns(any_postgres, SOURCE).items() if found
     } == {}
-
-
-def test_refused(any_postgres: Server) -> None:
-    found = _unknowns(any_postgres, REFUSED)
-    assert [command for command in REFUSED if not found[command]] == []
