@@ -544,7 +544,7 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
             f'{approved} asked for by rule "it waits" (wait): delete public.waits; 1 of dba decide'
             " until 20"
         ),
-        f"{approved} preview: 1 rows",
+        f"{approved} preview: 1 row",
         f"{approved} approved by dana@example.com ({gateway.issuer.url}) at 20",
         "over rest from 127.0.0.1: ticket 4711",
         f"{approved} used",
