@@ -215,6 +215,10 @@ def test_what_another_process_changed_is_taken_from_the_store() -> None:
     own.take(made)
     own.reload()
     assert own.active() == [made], "it is not stored yet"
+    assert own.note_read(token("cli"), READ) == made and own.unstored() == [made]
+    store.keep(made)
+    own.reload()
+    assert own.note_read(token("cli"), READ) is None and own.unstored() == []
     clock.now += STEP * 2
     prolonged = elsewhere.note_read(token("cli"), READ)
     assert prolonged is not None and prolonged.id == made.id

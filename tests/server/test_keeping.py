@@ -14,7 +14,7 @@ from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Containments, UntrustedRead
 from sallyport.policy.containment import COLUMN, Containment
-from sallyport.server.keeping import keep_containments
+from sallyport.server.keeping import keep_containments, store_left
 from sallyport.server.tasks import Tasks
 from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.database import open_database
@@ -87,6 +87,34 @@ def test_what_cannot_be_stored_is_never_sent(tmp_path: Path, error: Exception) -
         assert gate.keeps(b"more") and link.sent == []
 
     asyncio.run(run())
+
+
+def test_a_read_in_another_session_waits_for_the_store_as_well(tmp_path: Path) -> None:
+    """Whose containment is in force already, and is not stored yet; then it could not be."""
+    bench, store = Bench(tmp_path), SlowStore(RefusedError(refuse("SP1801", "full")))
+    containments = Containments()
+    containments.keep_in(store)  # type: ignore[arg-type]
+    made = containments.note_read(SUBJECT, READ)
+    assert made is not None and containments.note_read(SUBJECT, READ) == made
+
+    async def run() -> None:
+        _, link, gate = bench.session()
+        gateway = SimpleNamespace(containments=containments, spawn=Tasks().spawn)
+        session, held = SimpleNamespace(unkept=[made]), SimpleNamespace(gate=gate)
+        keep_containments(gateway, session, held, lambda: None)  # type: ignore[arg-type]
+        assert gate.keeps(b"select body")
+        store.go.set()
+        await until(lambda: bench.failed)
+        assert link.sent == [] and containments.note_read(SUBJECT, READ) == made
+        with pytest.raises(RefusedError):
+            await store_left(containments)
+        store.error = None
+        await store_left(containments)
+        await store_left(containments)
+
+    asyncio.run(run())
+    assert store.kept == [made]
+    assert containments.note_read(SUBJECT, READ) is None
 
 
 def test_the_store_keeps_releases_and_the_latest_end(tmp_path: Path) -> None:

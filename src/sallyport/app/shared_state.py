@@ -23,7 +23,7 @@ from sallyport.approvals.service import Approvals
 from sallyport.config import Config
 from sallyport.core.announcements import MAXIMUM_BODY, Topic
 from sallyport.core.counts import CountsFullError
-from sallyport.core.errors import SallyportError
+from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.core.worker import Alone, Worker
 from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.session_tokens import SessionToken, SessionTokens
@@ -34,6 +34,7 @@ from sallyport.policy.containment import Containment
 from sallyport.policy.file.published import PublishedPolicy, difference
 from sallyport.policy.versions import CHANGED
 from sallyport.server.gateway import Gateway
+from sallyport.server.keeping import store_left
 from sallyport.server.watching import Watching
 from sallyport.store.owners import BEAT, SqlOwners
 from sallyport.store.publishedpolicies import SqlPublishedPolicies
@@ -147,6 +148,8 @@ class SharedState:
         await asyncio.to_thread(self.owners.beat)
         await self.ended.store_all()
         self._take_missed()
+        with contextlib.suppress(RefusedError):  # the log says why; with the next look again
+            await store_left(self.gateway.containments)
         self.gateway.tasks.attempt(self.approvals.void_left, "approvals of processes that are gone")
         await asyncio.to_thread(self._look_at_published)  # last: it reads files that people write
         await asyncio.sleep(BEAT)

@@ -64,6 +64,7 @@ class Containments:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.store: ContainmentStore | None = None
         self._now = now
+        self._stored: dict[str, float] = {}  # the end that the store is known to have, by id
         self._by_subject: dict[tuple[str, str], list[Containment]] = {}
         #: Tells other processes of one as it is now.
         self.announce: Callable[[Containment], None] = lambda containment: None
@@ -82,9 +83,21 @@ class Containments:
         """Take what an earlier run kept there, and have it keep what comes. Reads the store."""
         self.store = store
         for containment in store.unreleased():
+            self.stored(containment)
             if containment.in_force(self._now()):
                 self._add(containment)
         self._tell()
+
+    def stored(self, containment: Containment) -> None:
+        """The store has it, as it is here."""
+        before = self._stored.get(containment.id, 0.0)
+        self._stored[containment.id] = max(before, containment.until)
+
+    def unstored(self) -> list[Containment]:
+        """Those in force that the store is not known to have, or not with their end."""
+        active = self.active()
+        self._stored = {kept.id: self._stored.get(kept.id, 0.0) for kept in active}
+        return [kept for kept in active if self._stored[kept.id] < kept.until]
 
     def take(self, containment: Containment) -> None:
         """One of another process, as it is now: new, prolonged or released."""
@@ -101,6 +114,7 @@ class Containments:
             return
         present = {containment.id: containment for containment in self.active()}
         unreleased = {containment.id: containment for containment in self.store.unreleased()}
+        self._stored = {id_: containment.until for id_, containment in unreleased.items()}
         for containment in unreleased.values():
             before = present.get(containment.id)
             if containment.in_force(self._now()) and (
@@ -136,15 +150,15 @@ class Containments:
         return sorted(everybody, key=lambda containment: containment.read_at, reverse=True)
 
     def note_read(self, subject: Subject, read: UntrustedRead) -> Containment | None:
-        """From now on the subject and every agent of its token are contained. What is to be kept;
-        None: it is known, and was prolonged a moment ago.
+        """From now on the subject and every agent of its token are contained. What is to be stored
+        before anything is sent; None: that is stored, and was prolonged a moment ago.
         """
         now, names = self._now(), tuple(agent_names(subject))
         until = now + read.seconds + STEP
         for containment in self._by_subject.get((subject.issuer, subject.id), ()):
             if containment.in_force(now) and _includes(containment, names):
                 if containment.until >= until - STEP:
-                    return None
+                    return None if self._has_stored(containment, until - STEP) else containment
                 prolonged = replace(containment, until=until)
                 self._put(prolonged)
                 self.record(prolonged)
@@ -181,6 +195,12 @@ class Containments:
         """The release could not be kept: it stays."""
         self._add(replace(released, released_at=None, released_by=""))
         self._tell()
+
+    def _has_stored(self, containment: Containment, until: float) -> bool:
+        """Whether the store has it, until then at least. Another session, or another process, may
+        still be storing it, or have failed to.
+        """
+        return self.store is None or self._stored.get(containment.id, 0.0) >= until
 
     def _remove(self, containment: Containment) -> None:
         key = (containment.issuer, containment.subject)
