@@ -115,6 +115,8 @@ def columns_read(facts: StatementFacts, columns: frozenset[ColumnId]) -> tuple[C
             read |= output.sources & columns
         for flow in level.flows:
             read |= flow.sources & columns
+        if level.kind == "alter_table":  # errors over the rows that are there quote their values
+            read |= {influence.column for influence in level.influences} & columns
         for access in level.accesses:
             if access.action in ("select", "copy-out"):
                 read |= access.columns & columns

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sallyport.core.errors import PinMovedError, ProtocolError, refuse
 from sallyport.session import effects, pipeline_block, two_phase
 from sallyport.session.server import violations
-from sallyport.session.server.entries import Entry
+from sallyport.session.server.entries import Entry, untrusted
 from sallyport.session.server.results import row_verdict
 from sallyport.session.server.stream import Completion
 from sallyport.session.state import SessionState
@@ -130,6 +130,10 @@ def _readable(
     position in its own text.
     """
     replaced = _scrubbed(session, entry, fields, buffer, start, end)
+    if replaced is None and not untrusted(entry.verdict, entry.pending_now):
+        violation = violations.without_untrusted(session.names.subject_judge, fields)
+        if violation is not None:
+            replaced = wire_message(buffer[start], backend.error_body(violation))
     rewriting = entry.rewriting if "P" in fields else None
     if rewriting is None and not (entry.shift and "P" in fields):
         return replaced

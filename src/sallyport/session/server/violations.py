@@ -12,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sallyport.judge import SubjectJudge
-from sallyport.sql.catalog.snapshot import ColumnId, Constraint, Relation
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Constraint, Relation
 
 NO_PRIVILEGE = "42501"
 _NOT_NULL = "23502"
 #: SQLSTATE -> Constraint.kind.
 _KINDS = {"23503": "f", "23505": "u", "23514": "c", "23P01": "x"}
+#: Those whose DETAIL has the values of the constraint's columns, and no others.
+_QUOTES_KEYS = frozenset({"23503", "23505", "23P01"})
+#: Classes of SQLSTATE: integrity constraints, and WITH CHECK OPTION.
+_VIOLATIONS = frozenset({"23", "44"})
 _KEPT = ("S", "V", "C", "M", "s", "t", "c", "n", "P")
 
 
@@ -35,6 +39,37 @@ def named(judge: SubjectJudge, fields: dict[str, str]) -> dict[str, str] | None:
     names = ", ".join(dict.fromkeys(map(catalog.column_name, sorted(columns))))
     kept = {kind: fields[kind] for kind in _KEPT if kind in fields}
     return {**kept, "D": f"This concerns {names}. The values are withheld."}
+
+
+def without_untrusted(judge: SubjectJudge, fields: dict[str, str]) -> dict[str, str] | None:
+    """The fields of the error that the client gets in the place of ``fields``, where the values in
+    its DETAIL may be untrusted text that the statement does not read by itself: those of a key, or
+    of the whole row, that a write violates a constraint with. None where it may pass.
+    """
+    untrusted = judge.subject_policy.untrusted
+    sqlstate = fields.get("C", "")
+    if not untrusted or sqlstate[:2] not in _VIOLATIONS or "D" not in fields:
+        return None
+    place = fields.get("s", ""), fields.get("t", "")
+    relation = judge.catalog.relation_by_name.get(place)
+    if relation is not None and untrusted.isdisjoint(_quoted(judge.catalog, relation, fields)):
+        return None
+    kept = {kind: fields[kind] for kind in _KEPT if kind in fields}
+    return {**kept, "D": "The values are withheld: they may be untrusted text."}
+
+
+def _quoted(
+    catalog: CatalogSnapshot, relation: Relation, fields: dict[str, str]
+) -> frozenset[ColumnId]:
+    """The columns whose values the DETAIL may quote: of the constraint where it quotes keys, and
+    all where it quotes the row, or where the constraint is not known.
+    """
+    keys = _columns(relation, fields) if fields["C"] in _QUOTES_KEYS else frozenset[ColumnId]()
+    if keys:
+        return keys
+    referenced = {relation.oid, *(constraint.referenced for constraint in relation.constraints)}
+    relations = [catalog.relations[oid] for oid in referenced if oid in catalog.relations]
+    return frozenset([ColumnId(r.oid, column.attnum) for r in relations for column in r.columns])
 
 
 def _columns(relation: Relation, fields: dict[str, str]) -> frozenset[ColumnId]:
