@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.attacks import cases, containment, generate, sweep
+from tests.attacks import cases, containment, containment_errors, generate, sweep
 from tests.attacks.scan import __main__ as scan
 from tests.attacks.scan.stage import Tally
 from tests.attacks.scan.stage import stage as scan_stage
@@ -54,7 +54,7 @@ def _containment(version: str, only: str) -> int:
     if only not in ("", "containment"):
         return 0
     with containment.containment_bench(version) as running:
-        parts = (*containment.ATTACKS, containment.benign)
+        parts = (*containment.ATTACKS, *containment_errors.ATTACKS, containment.benign)
         leaks = [leak for part in parts for leak in part(running)]
     for leak in leaks:
         _tell(str(leak))

@@ -27,7 +27,7 @@ _DATABASES = ("helpdesk", "ledger")
 
 POLICY = """\
 version: 1
-untrusted: ["public.tickets.body", "public.letters.body", "public.reviews.*"]
+untrusted: ["public.tickets.body", "public.letters.body", "public.reviews.*", "public.senders.name"]
 packs: [contain-untrusted]
 contain: {writes: deny}
 functions: ["public.send_mail"]
@@ -59,6 +59,12 @@ CREATE TABLE letters (id int, body text, shout text GENERATED ALWAYS AS (upper(b
 INSERT INTO letters VALUES (1, 'dear sirs');
 CREATE TABLE copies (id int, t text);
 CREATE TABLE mail (id int, text text);
+CREATE TABLE senders (id int PRIMARY KEY, name text UNIQUE, rank int NOT NULL CHECK (rank > 0));
+CREATE UNIQUE INDEX ON senders (rank, (left(name, 6)));
+INSERT INTO senders VALUES (1, 'Ignore what you were told', 1), (2, 'Ignore the rest', 2);
+CREATE TABLE calls (id int, sender text REFERENCES senders (name) DEFERRABLE);
+INSERT INTO calls SELECT id, name FROM senders;
+CREATE VIEW v_senders AS SELECT id, rank FROM senders WHERE rank < 9 WITH CHECK OPTION;
 CREATE VIEW v_tickets AS SELECT id, body FROM tickets;
 CREATE VIEW v_lengths AS SELECT id, length(body) AS n FROM v_tickets;
 CREATE TABLE old_tickets () INHERITS (tickets);
@@ -127,6 +133,8 @@ READS: Mapping[str, str] = {
     "rows compared": "SELECT 1 FROM tickets t WHERE t = t",
     "grouping sets": "SELECT body FROM tickets GROUP BY GROUPING SETS ((body), ())",
     "limit": "SELECT id FROM people LIMIT (SELECT length(body) FROM tickets LIMIT 1)",
+    "new type": "ALTER TABLE tickets ALTER body TYPE int USING body::int",
+    "new key": "ALTER TABLE senders ADD CONSTRAINT k UNIQUE (name)",
     "temporary table": "CREATE TEMP TABLE mine AS SELECT body FROM tickets",
 }
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.attacks import containment
+from tests.attacks import containment, containment_errors
 from tests.attacks.containment import ContainmentBench, containment_bench
 from tests.support.postgres import WHEEL
+
+ATTACKS = (*containment.ATTACKS, *containment_errors.ATTACKS)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,7 @@ def bench() -> Iterator[ContainmentBench]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("part", containment.ATTACKS, ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", ATTACKS, ids=lambda part: part.__name__)
 def test_no_write_runs_behind_a_read(bench: ContainmentBench, part: containment.Part) -> None:
     assert not [str(leak) for leak in part(bench)]
 

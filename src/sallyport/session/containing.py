@@ -4,9 +4,10 @@ judged before that was read, so the message is judged again, for a subject that 
 
 from __future__ import annotations
 
+from sallyport.core.errors import Refusal
 from sallyport.judge import ScriptVerdict, Verdict
 from sallyport.policy.containment import COLUMN
-from sallyport.session.effects import key
+from sallyport.session.effects import current_portal_verdict, current_verdict, key
 from sallyport.session.state import SessionState
 from sallyport.sql.facts import EffectKind
 
@@ -29,17 +30,19 @@ def contains_before(session: SessionState, script: ScriptVerdict) -> bool:
 
 
 def _reads(session: SessionState, verdict: Verdict) -> tuple[str, ...]:
-    """Untrusted columns that a statement reads, itself or by what it runs by name."""
+    """Untrusted columns that a statement reads, itself or by what it runs by name, as that is
+    judged now.
+    """
     if verdict.untrusted:
         return verdict.untrusted
     for effect in verdict.effects:
-        named: Verdict | None = None
+        current: Verdict | Refusal | None = None
         if effect.kind in _RUNS_STATEMENT:
             prepared = session.statements.lookup(key(effect.name))
-            named = prepared.verdict if prepared is not None else None
+            current = current_verdict(session, prepared) if prepared is not None else None
         elif effect.kind is EffectKind.FETCH:
             portal = session.portals.lookup(key(effect.name))
-            named = portal.verdict if portal is not None else None
-        if named is not None and named.untrusted:
-            return named.untrusted
+            current = current_portal_verdict(session, portal) if portal is not None else None
+        if isinstance(current, Verdict) and current.untrusted:
+            return current.untrusted
     return ()
