@@ -133,8 +133,6 @@ READS: Mapping[str, str] = {
     "rows compared": "SELECT 1 FROM tickets t WHERE t = t",
     "grouping sets": "SELECT body FROM tickets GROUP BY GROUPING SETS ((body), ())",
     "limit": "SELECT id FROM people LIMIT (SELECT length(body) FROM tickets LIMIT 1)",
-    "new type": "ALTER TABLE tickets ALTER body TYPE int USING body::int",
-    "new key": "ALTER TABLE senders ADD CONSTRAINT k UNIQUE (name)",
     "temporary table": "CREATE TEMP TABLE mine AS SELECT body FROM tickets",
 }
 
@@ -299,6 +297,8 @@ SEQUENCES: Mapping[str, tuple[str, ...]] = {
     ),
     "in a transaction": ("BEGIN", "SELECT body FROM tickets", "ROLLBACK"),
     "error that quotes": ("SELECT body::int FROM tickets WHERE id = 1",),
+    "new type": ("ALTER TABLE tickets ALTER body TYPE int USING body::int",),
+    "new key": ("ALTER TABLE senders ADD CONSTRAINT k UNIQUE (name)",),
     "new view": ("CREATE VIEW v_new AS SELECT body AS b FROM tickets", "SELECT b FROM v_new"),
 }  # fmt: skip
 
