@@ -23,8 +23,9 @@ from sallyport.sql.queries.relation_items import relation_fields, view_facts
 #: Types with a length to which an explicit cast cuts: varchar, char(n).
 _CUT_TO_LENGTH = frozenset({1043, 1042})
 
-#: Actions that put new rows, or new versions of rows, into a table in the order of its old ones.
-_MAKE_ROWS = frozenset({"update", "merge"})
+#: Actions that visit rows of a table and lock each when they come to it: another session can wait
+#: in front of one and see which are locked by then. New versions of rows lie in that order, too.
+_VISIT_ROWS = frozenset({"update", "merge", "delete"})
 _CONDITIONS = frozenset({Clause.WHERE, Clause.MERGE_CONDITION})
 
 #: The attnum of tableoid (TableOidAttributeNumber in sysattr.h).
@@ -155,15 +156,13 @@ class MaskedRelations:
 
     def ordering_condition(self, facts: StatementFacts) -> tuple[ColumnId, str] | None:
         """A column by which the server may visit the rows that a statement writes, or copies, in
-        the order of masked values, and where it stands: new rows lie in that order, RETURNING and
-        COPY give them in it, and in it functions are called, of which a volatile one may tell what
-        came first.
+        the order of masked values, and where it stands: rows are locked in that order and new ones
+        lie in it, RETURNING and COPY give them in it, and in it functions are called, of which a
+        volatile one may tell what came first.
         """
-        makes_rows = not _MAKE_ROWS.isdisjoint([access.action for access in facts.accesses])
-        places = {column: "a foreign key that changes rows" for column in facts.cascades_by}
-        if not makes_rows:
-            places.clear()
-        if not facts.is_by_key and (makes_rows or facts.columns or tells_turns(facts)):
+        visits = not _VISIT_ROWS.isdisjoint([access.action for access in facts.accesses])
+        places = dict.fromkeys(facts.visited_by if visits else (), "a foreign key")
+        if not facts.is_by_key and (visits or facts.columns or tells_turns(facts)):
             for influence in facts.influences:
                 if influence.clause in _CONDITIONS:
                     places.setdefault(influence.column, influence.clause.value)

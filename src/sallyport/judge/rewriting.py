@@ -147,15 +147,15 @@ class Rewriter:
                 hint = "Select the rows first, and write them by their primary key."
                 if level.kind == "copy_out":
                     hint = "Use COPY (SELECT ...) TO STDOUT."
-                elif level.cascades_by and condition[0] in level.cascades_by:
+                elif level.visited_by and condition[0] in level.visited_by:
                     hint = "Change the rows that refer to it first, by their primary key."
                 raise RefusedError(
                     refuse(
                         "SP1201",
                         f"the order of masked values would show by {name} in {place}",
                         f"{name} shares an index or extended statistics with a masked column. These"
-                        " may decide in which order the server visits rows, and they are copied,"
-                        " returned or written in that order.",
+                        " may decide in which order the server visits rows, and they are locked,"
+                        " copied, returned or written in that order.",
                         hint,
                     )
                 )

@@ -175,7 +175,7 @@ class Analysis:
         #: of every UPDATE and DELETE, also inside WITH: it has a WHERE, and its key is given
         self.have_where: list[bool] = []
         self.are_by_key: list[bool] = []
-        self.cascades_by: set[ColumnId] = set()
+        self.visited_by: set[ColumnId] = set()
         self.inner: StatementFacts | None = None
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
@@ -570,7 +570,7 @@ class Analysis:
             effects=tuple(self.effects),
             unknowns=tuple(self._unknowns),
             has_where=all(self.have_where) if self.have_where else None,
-            cascades_by=frozenset(self.cascades_by),
+            visited_by=frozenset(self.visited_by),
             is_by_key=bool(self.are_by_key) and all(self.are_by_key),
             inner=self.inner,
             copy_format=self.copy_format,

@@ -380,8 +380,8 @@ class StatementFacts(Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
     has_where: bool | None = None
-    #: foreign keys that cascade look up the rows that point at those written, by these columns
-    cascades_by: frozenset[ColumnId] = frozenset()
+    #: foreign keys look up the rows that point at those written, and lock them, by these columns
+    visited_by: frozenset[ColumnId] = frozenset()
     #: each UPDATE and DELETE in it gives the whole primary key of the row it writes
     is_by_key: bool = False
     inner: StatementFacts | None = None

@@ -197,7 +197,7 @@ def adopt(analysis: Analysis, facts: StatementFacts) -> None:
         analysis.flow(flow.target, flow.sources, flow.position, flow.into)
     analysis.effects += [e for e in facts.effects if e.kind is EffectKind.CURRENT_OF]
     analysis.are_by_key.append(facts.is_by_key)
-    analysis.cascades_by |= facts.cascades_by
+    analysis.visited_by |= facts.visited_by
     analysis.asks_types = analysis.asks_types or facts.asks_types
     analysis.cast_parameters |= facts.cast_parameters
     analysis.mentioned_columns.update(facts.mentioned_columns)

@@ -23,8 +23,9 @@ UPDATE cards SET holder = 'h' WHERE id = 1
 UPDATE queued SET label = 'same' WHERE id = 2 RETURNING id, label
 UPDATE queued SET label = 'other' WHERE id IN (1, 2)
 UPDATE queued SET label = 'other' WHERE id = 1 AND label = 'same' RETURNING id, label
-DELETE FROM queued WHERE label = 'none'
-DELETE FROM queued WHERE label = 'none' AND now() > '2020-01-01'
+DELETE FROM queued WHERE id IN (1, 2) AND label = 'none'
+DELETE FROM queued WHERE id = 1 AND label = 'none' AND now() > '2020-01-01'
+DELETE FROM queued WHERE id > 6
 DELETE FROM queued WHERE id = 1 AND label = 'same' AND clock_timestamp() > '2020-01-01'
 MERGE INTO queued q USING (SELECT 3 AS id) s ON q.id = s.id WHEN MATCHED THEN UPDATE SET label = 'same'
 UPDATE trailed SET label = 'x' WHERE id IN (1, 2, 5) RETURNING id, label

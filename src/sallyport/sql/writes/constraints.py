@@ -328,6 +328,7 @@ def _referenced(
                 constraint.referenced_columns
             ):
                 continue
+            analysis.visited_by.update(ColumnId(child, n) for n in constraint.columns)
             under = _cascaded(above, child, constraint)
             if under is None or under.action == "delete":
                 # the row that is refused, or goes, is one with this value
@@ -337,7 +338,6 @@ def _referenced(
                 for column in constraint.referenced_columns:
                     _note(analysis, above.relation, column, Clause.FOREIGN_KEY, True, position)
                 continue
-            analysis.cascades_by.update(ColumnId(child, n) for n in constraint.columns)
             analysis.access_under(child, under.action, [ColumnId(child, n) for n in under.changed])
             _written_under(analysis, under, constraint, position)
             key = (child, under.action, frozenset(under.changed))
