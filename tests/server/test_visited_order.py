@@ -12,7 +12,7 @@ import pytest
 from psycopg import errors
 
 from sallyport.demo.issuer import DevIssuer
-from tests.support.gateway import AGENT, Gateway
+from tests.support.gateway import AGENT, PRIVACY, Gateway
 from tests.support.postgres import Server
 
 POLICY = """version: 1
@@ -149,3 +149,49 @@ def test_what_shows_nothing_passes(gateway: Gateway, statement: str) -> None:
     with connect(gateway) as session:
         session.execute(statement.encode())
         session.rollback()
+
+
+SERIALIZABLE = [
+    "set transaction isolation level serializable",
+    "set default_transaction_isolation = 'SERIALIZABLE'",
+    "select set_config('default_transaction_isolation', 'serializable', false)",
+]
+
+
+def conflict(gateway: Gateway, world: str, guess: str) -> str | None:
+    """How a transaction ends that puts a guess beside the rows which another one has read."""
+    table = f"visited.{world}_many"
+    with connect(gateway) as reader, connect(gateway) as writer:
+        try:
+            for session in (reader, writer):
+                session.execute("set enable_seqscan = off")
+                session.execute("set enable_bitmapscan = off")
+                session.commit()
+                session.execute(SERIALIZABLE[0].encode())
+            reader.execute(f"select count(*) from {table} where label = 1".encode())
+            writer.execute(f"select count(*) from visited.{world}_heads where id = 2".encode())
+            reader.execute(f"insert into visited.{world}_heads values ({int(guess)})".encode())
+            writer.execute(f"insert into {table} values (9000, 2, '{guess}')".encode())
+            reader.commit()
+            writer.commit()
+        except psycopg.Error as error:
+            return error.sqlstate
+        return None
+
+
+@pytest.mark.parametrize("guess", ["00001500", "00008010"])
+def test_serialization_failures_do_not_show_masked_values(gateway: Gateway, guess: str) -> None:
+    up, down = (conflict(gateway, world, guess) for world in WORLDS)
+    assert up == down == errors.InsufficientPrivilege.sqlstate
+
+
+@pytest.mark.parametrize("statement", SERIALIZABLE)
+def test_isolation_that_locks_indexes_is_for_who_has_no_masks(
+    gateway: Gateway, statement: str
+) -> None:
+    with connect(gateway) as session, pytest.raises(psycopg.Error, match=r"\[SP1301\]"):
+        session.execute(statement.encode())
+    with connect(gateway) as session:
+        session.execute("set transaction isolation level repeatable read")
+    with connect(gateway, PRIVACY) as session:
+        session.execute(statement.encode())

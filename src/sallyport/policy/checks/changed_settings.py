@@ -13,7 +13,7 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.checks.influence import character_position
 from sallyport.policy.checks.needs import chain
-from sallyport.sql.catalog.snapshot import CatalogSnapshot
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import SettingChange, StatementFacts
 from sallyport.sql.names.search_path import split_search_path
 from sallyport.sql.utility.custom_settings import is_custom, is_listed, is_shown
@@ -39,6 +39,10 @@ _HINTS = {
     "role": _ROLE,
     "session_authorization": _ROLE,
 }
+#: Set by BEGIN and SET TRANSACTION too.
+_ISOLATION = frozenset({"transaction_isolation", "default_transaction_isolation"})
+#: Kinds of constraints that are indexes (:class:`sallyport.sql.catalog.snapshot.Constraint`).
+_INDEXES = frozenset("iux")
 #: Types whose values are written, and read, the same under every DateStyle: bool, numbers, texts,
 #: json, uuid.
 _WITHOUT_DATES = frozenset(
@@ -82,6 +86,15 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
                 "values by the order of rows."
             )
             return _refuse(name, why, "Leave it off.", position)
+        if name in _ISOLATION and folded(value) == "serializable":
+            column = _locked_beside_masks(policy)
+            if column is not None:
+                why = (
+                    f"Under SERIALIZABLE parts of indexes are locked, and {column} shares an index"
+                    " with other columns: which transactions fail would tell the order of its"
+                    " masked values."
+                )
+                return _refuse(name, why, "Use REPEATABLE READ.", position)
     if is_custom(name) and not is_known(name):
         return _check_custom(name, policy, position)
     verdict = classify_setting(name, value)
@@ -89,6 +102,26 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
         return None
     hint = _HINTS.get(name, "Leave the setting as it is.")
     return _refuse(change.name, f"{change.name} {verdict.reason}.", hint, position)
+
+
+def _locked_beside_masks(policy: SubjectPolicy) -> str | None:
+    """A masked column, or one computed from such, in an index with other columns: who reads by
+    those locks pages of the index (README-SSI, "Index AM implementations"), into which another
+    transaction's row falls or not by its value in the masked one.
+    """
+    catalog, masks = policy.standing.catalog, policy.masks
+    relations = map(catalog.relations.get, masks.ordered_relations)
+    for relation in filter(None, relations):
+        masked = {c.attnum for c in relation.columns if ColumnId(relation.oid, c.attnum) in masks}
+        telling = masked | {c.attnum for c in relation.columns if c.generated}
+        for index in relation.constraints:
+            columns = {*index.columns}
+            if 0 in columns:  # the whole row
+                columns |= telling
+            shared = len(columns) > 1 and columns - masked
+            if index.kind in _INDEXES and shared and columns & telling:
+                return catalog.column_name(ColumnId(relation.oid, min(columns & telling)))
+    return None
 
 
 def _refuse(name: str, detail: str, hint: str, position: int) -> Refusal:
