@@ -39,6 +39,13 @@ MUST_BE_ALONE = refuse(
     "Send the statements one at a time.",
 )
 
+MASKS_LACK_SETTINGS = refuse(
+    "SP1206",
+    "the masks cannot be applied in this session",
+    "They came after it began, and its connection does not have the settings that they need.",
+    "Connect again.",
+)
+
 
 #: What is planned when it is bound; of all others the names are looked up when they run.
 _PLANNED = frozenset({"select", "insert", "update", "delete", "merge"})
@@ -74,6 +81,8 @@ def clearance(
         return Clearance.GO
     if not verdict.resolves_names:
         return _end_clearance(session, verdict, may_wait)
+    if session.lacks_settings:
+        return MASKS_LACK_SETTINGS
     if session.recorder.handover_late:
         return HANDOVER_LATE
     if session.allowance is not None:

@@ -10,6 +10,7 @@ from functools import partial
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
+from sallyport.policy.checks.needs import chain
 from sallyport.policy.decision import Outcome
 from sallyport.session import two_phase
 from sallyport.session.holding import SEND_IT_ITSELF
@@ -17,6 +18,7 @@ from sallyport.session.server.entries import PendingEffect
 from sallyport.session.state import SessionState
 from sallyport.session.statements import TOO_MANY, Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind
+from sallyport.sql.utility.settings import orders_rows
 
 #: PostgreSQL's NAMEDATALEN - 1: names of statements and portals are cut there, by bytes (hash
 #: tables with fixed-size keys).
@@ -88,7 +90,7 @@ def on_forwarded(
     """
     session.names.on_forwarded(verdict)
     if verdict.changes_settings:
-        session.settings.on_forwarded(verdict)
+        _on_settings(session, verdict)
     if session.pipeline.is_ours:
         refusal = _inside_ours(session, verdict)
         if refusal is not None:
@@ -108,10 +110,17 @@ def on_forwarded(
             pending[index] = expected
             rows = expected.rows
             if rows is not None and rows.changes_settings:
-                session.settings.on_forwarded(rows)
+                _on_settings(session, rows)
             if effect.kind in _RUNS_NAMED and (rows is None or rows.runs_unknown_code):
                 session.names.temporary.on_unknown_code()
     return None
+
+
+def _on_settings(session: SessionState, verdict: Verdict) -> None:
+    session.settings.on_forwarded(verdict)
+    names = [name for level in chain(verdict.facts) for name in level.set_names]
+    if any(isinstance(name, int) or orders_rows(name) for name in names):
+        session.pins.on_moved()
 
 
 def _inside_ours(session: SessionState, verdict: Verdict) -> Refusal | None:

@@ -88,6 +88,15 @@ class NameContext:
         )
 
     @property
+    def hides_data(self) -> bool:
+        """Whether the subject has masks, by the policy of its last statement or by the one in force
+        now: what comes between two statements is read under both.
+        """
+        if self.subject_judge.has_masks or self.generation == self.judge.generation:
+            return self.subject_judge.has_masks
+        return bool(self.judge.subject_policy(self.subject).masks)
+
+    @property
     def is_revertible(self) -> bool:
         """Whether the end of the transaction may change what names mean."""
         return (

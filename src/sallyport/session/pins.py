@@ -37,7 +37,7 @@ class Pins:
     whom it logged in.
     """
 
-    __slots__ = ("_digests", "_names", "_timeout")
+    __slots__ = ("_digests", "_is_moved", "_names", "_timeout")
 
     def __init__(self, started_with: Mapping[str, str], role: str) -> None:
         pinned = {n: v for n, v in started_with.items() if _is_pinned(n)}
@@ -49,12 +49,26 @@ class Pins:
         }
         self._names = tuple(expected)
         self._digests = tuple([_digest(value) for value in expected.values()])
+        self._is_moved = False
         self._timeout = milliseconds(started_with.get("statement_timeout", "0")) or 0
 
     @property
     def statement(self) -> bytes:
         """A query whose answer is one line, for :meth:`check`."""
         return _queries(self._names)[0]
+
+    def lacks(self, settings: Mapping[str, str]) -> bool:
+        """Whether the connection does not have one of these settings that masks need: it was
+        started without it, or with another value, or the session has moved it since.
+        """
+        if self._is_moved and settings:
+            return True
+        started = dict(zip(self._names, self._digests, strict=True))
+        return any(started.get(name) != _digest(value) for name, value in settings.items())
+
+    def on_moved(self) -> None:
+        """The session has changed what is pinned only for who has masks, which it has not yet."""
+        self._is_moved = True
 
     @property
     def listing(self) -> bytes:
@@ -74,8 +88,12 @@ class Pins:
         if not masks_dates(policy):
             free.add("DateStyle")
         for name, expected, digest in zip(self._names, self._digests, digests, strict=True):
-            if digest != expected.hex() and name not in free:
+            if digest == expected.hex():
+                continue
+            if name not in free:
                 raise PinMovedError(f"code that the statement ran changed {name}")
+            if name in MASKED_STARTUP:
+                self.on_moved()
         limit = policy.limits.statement_timeout
         if limit and not self._keeps(_text(timeout), limit):
             raise PinMovedError("code that the statement ran changed statement_timeout")

@@ -89,6 +89,7 @@ class SessionState:
         "id",
         "input",
         "judgement",
+        "lacks_settings",
         "limits",
         "names",
         "number",
@@ -150,6 +151,9 @@ class SessionState:
         self.number = 0
         self.running = ""
         self.allowance: Allowance | None = None
+        self.lacks_settings = False  # that the subject's masks need
+        if pins is not None:
+            self._look_at_pins()
         self._take_bounds()
 
     # -- what others may see -----------------------------------------------------------------------
@@ -210,6 +214,7 @@ class SessionState:
             or names.ddl_open
             or names.catalog is not _CURRENT_CATALOG
             or names.temporary.is_unsettled
+            or self.lacks_settings
         )
 
     @property
@@ -242,6 +247,7 @@ class SessionState:
             self.recorder.note("policy", f"policy {subject_judge.policy_version} is in force")
         if before.epoch != subject_judge.epoch:
             self.recorder.note("catalog", f"catalog {subject_judge.epoch} is in force")
+        self._look_at_pins()
         self._take_bounds()
 
     def take_subject(self, subject: Subject) -> None:
@@ -252,6 +258,12 @@ class SessionState:
         self.rebind()
         self.recorder.note(
             "token", f"renewed; groups: {', '.join(sorted(subject.groups)) or 'none'}"
+        )
+
+    def _look_at_pins(self) -> None:
+        names = self.names
+        self.lacks_settings = names.subject_judge.has_masks and self.pins.lacks(
+            names.judge.mask_settings(names.subject)
         )
 
     def _take_bounds(self) -> None:

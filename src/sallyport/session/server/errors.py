@@ -199,7 +199,7 @@ def _rebuild(session: SessionState, buffer: Buffer, start: int, end: int) -> byt
 
 def unasked_error(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes | None:
     """An ErrorResponse that answers no statement. None: it passes; bytes take its place."""
-    return _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
+    return _rebuild(session, buffer, start, end) if session.names.hides_data else None
 
 
 def notice(
@@ -264,7 +264,7 @@ def notification(
     sessions, unmasked: whoever has masks gets the channel and an empty payload.
     """
     parsed = backend.parse_notification(bytes(buffer[start + 5 : end]))
-    payload = "" if session.names.subject_judge.has_masks else parsed.payload
+    payload = "" if session.names.hides_data else parsed.payload
     pid = session.backends.get(parsed.pid, parsed.pid)
     body = b"%b%b\0%b\0" % (
         pid.to_bytes(4, "big", signed=True),

@@ -279,10 +279,15 @@ _REPORTED = frozenset(name.lower() for name in REPORTED)
 
 def changes_meaning(name: str) -> bool:
     """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, a custom one (views and policies may
-    read it), or all settings ("")?
+    read it), all settings (""), or one that masks rely on (:func:`orders_rows`)?
     """
     key = folded(name)
-    return not key or "." in key or key in _REPORTED or key in UNREPORTED
+    return not key or "." in key or key in _REPORTED or key in UNREPORTED or key in MASKED_STARTUP
+
+
+def orders_rows(name: str) -> bool:
+    """Is it one of :data:`MASKED_STARTUP`?"""
+    return folded(name) in MASKED_STARTUP
 
 
 def is_unreported(name: str) -> bool:
