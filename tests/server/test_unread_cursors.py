@@ -112,7 +112,7 @@ def test_masks_that_come_later_close_the_cursor(gateway: Gateway) -> None:
         assert session.execute("fetch 1 from c").fetchall() == ROWS[:1]
         gateway.change_policy(stricter)
         try:
-            with pytest.raises(errors.InvalidCursorName, match=r"\[SP1303\]"):
+            with pytest.raises(errors.FeatureNotSupported, match=r"\[SP1206\]"):
                 session.execute("fetch 1 from c")
         finally:
             session.rollback()

@@ -38,6 +38,7 @@ from sallyport.session.statements import NamespaceTracker, Portal, Prepared
 from sallyport.session.states import ClientState, Expect
 from sallyport.session.tracked_settings import TrackedSettings
 from sallyport.sql.catalog.snapshot import TemporaryObjects
+from sallyport.sql.utility.settings import MASKED_STARTUP
 from sallyport.wire import backend
 
 _UNKNOWN_PATH = SearchPath.UNKNOWN
@@ -131,7 +132,7 @@ class SessionState:
         self.statements: NamespaceTracker[Prepared] = NamespaceTracker()
         self.portals: NamespaceTracker[Portal] = NamespaceTracker()
         self.pipeline = Pipeline()
-        self.pins = pins if pins is not None else Pins({}, judge.catalog.role)
+        self.pins = pins if pins is not None else Pins(MASKED_STARTUP, judge.catalog.role)
         self.names = NameContext(subject, judge, search_path)
         self.settings = TrackedSettings()
         self.input = ClientInput()
@@ -151,9 +152,7 @@ class SessionState:
         self.number = 0
         self.running = ""
         self.allowance: Allowance | None = None
-        self.lacks_settings = False  # that the subject's masks need
-        if pins is not None:
-            self._look_at_pins()
+        self._look_at_pins()
         self._take_bounds()
 
     # -- what others may see -----------------------------------------------------------------------
@@ -261,6 +260,7 @@ class SessionState:
         )
 
     def _look_at_pins(self) -> None:
+        """Whether the connection has the settings that the subject's masks need."""
         names = self.names
         self.lacks_settings = names.subject_judge.has_masks and self.pins.lacks(
             names.judge.mask_settings(names.subject)
