@@ -4,12 +4,16 @@ catalog was looked at.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 
 import psycopg
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
+from sallyport.server import databases
+from tests.server.test_tasks import database
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 
@@ -30,14 +34,55 @@ def test_names_that_are_not_there_cost_little(gateway: Gateway) -> None:
     """Whoever guesses names waits for the next look; the others do not."""
     with (
         psycopg.connect(gateway.dsn(), autocommit=True) as guesser,
-        psycopg.connect(gateway.dsn(), autocommit=True) as other,
+        psycopg.connect(gateway.dsn(), autocommit=True) as neighbor,
     ):
         started = time.monotonic()
         for number in range(5):
             with pytest.raises(psycopg.errors.UndefinedTable):
                 guesser.execute(f"SELECT 1 FROM nowhere_{number}")
-            assert other.execute("SELECT 1").fetchone() == (1,)
+            assert neighbor.execute("SELECT 1").fetchone() == (1,)
         assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_login_that_breaks_off_reads_for_nobody(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """Neither for the session that waits behind it, nor for who connects next: the changes that
+    another left are not read.
+    """
+    read = databases.refreshed_catalog
+    begun = [asyncio.Event() for _ in range(3)]
+    goes_on = asyncio.Event()
+
+    async def slow(*words: Any) -> Any:
+        number = sum(event.is_set() for event in begun)
+        begun[number].set()
+        if number < 2:
+            await (goes_on if number == 0 else asyncio.Event()).wait()
+        return await read(*words)
+
+    async def run() -> None:
+        shop = database(postgres)
+        await shop.ready()
+        monkeypatch.setattr(databases, "refreshed_catalog", slow)
+        async with asyncio.TaskGroup() as group:
+            earlier = group.create_task(shop.refresh(force=True))
+            await begun[0].wait()
+            shop.forget(1, 1, has_changed=True)
+            login = group.create_task(shop.ready())
+            await asyncio.sleep(0)
+            session = group.create_task(shop.refresh(force=True)) if waits else None
+            await asyncio.sleep(0)
+            goes_on.set()
+            await earlier
+            await begun[1].wait()
+            login.cancel()
+            await (session or shop.ready())
+        assert begun[2].is_set()
+        await shop.close()
+
+    asyncio.run(run())
 
 
 POLICY = """\

@@ -128,22 +128,24 @@ class Database:
                 if self._checked > asked:
                     return False
                 await asyncio.sleep(max(0.0, self._checked + self._pause - time.monotonic()))
+            before, changes = (self._attempted, self._checked), self._changes
             began = self._attempted = time.monotonic()
-            changes = self._changes
             try:
                 moved = await self._refresh()
-                self.readable = True
+                self._changes_read, self.readable = changes, True
                 self._pause = min(_PAUSE * (time.monotonic() - began), _LONGEST_PAUSE)
                 return moved
+            except asyncio.CancelledError:  # its client is gone: whoever waits asks for itself
+                self._attempted, self._checked = before
+                raise
             except Exception as error:
+                self._changes_read = changes  # logins do not wait for it one after the other
                 self._not_read(error)
                 if self.judge is None:
                     if isinstance(error, RefusedError):
                         raise
                     raise RefusedError(_no_catalog(self.name)) from None
                 return False
-            finally:
-                self._changes_read = changes
 
     def _not_read(self, error: Exception) -> None:
         self.readable = False
