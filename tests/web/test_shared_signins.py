@@ -223,3 +223,29 @@ def test_a_slow_store_does_not_stop_the_loop(
 
     asyncio.run(work())
     assert at(there, leaves) is None and len(there) == 1
+
+
+def test_others_who_sign_out_keep_nobody_waiting(
+    here: SignIns, there: SignIns, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is asked once, however many sign out meanwhile."""
+    stays, leaving = here.open(VERA), [here.open(VERA) for _ in range(3)]
+    answer, questions = rows.get, list[str]()
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+
+        def closed_meanwhile(name: str) -> tuple[bytes, float] | None:
+            questions.append(name)
+            if leaving:
+                asyncio.run_coroutine_threadsafe(sign_out(leaving.pop()), loop).result(30)
+            return answer(name)
+
+        monkeypatch.setattr(rows, "get", closed_meanwhile)
+        assert await there.get(stays) is not None
+
+    async def sign_out(id_: str) -> None:
+        there.close(id_)
+
+    asyncio.run(work())
+    assert questions == [name_of(stays)]

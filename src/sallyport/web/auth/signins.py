@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -39,7 +39,9 @@ class SignIns:
         self._clock, self._absolute, self._idle = clock, absolute, idle
         self._shared = shared
         self._signins: OrderedDict[str, SignIn] = OrderedDict()
-        self._closed = 0  # how often somebody was signed out
+        # names that the store is being asked for, how often; those of them that were signed out
+        self._asked: Counter[str] = Counter()
+        self._closed: set[str] = set()
 
     def open(self, subject: Subject, ends: float = math.inf) -> str:
         """Sign somebody in: the new id for the cookie. ends: Unix seconds at which the provider's
@@ -131,11 +133,15 @@ class SignIns:
         """Raises RefusedError. Who signs out while the store is asked is not signed in by its
         answer.
         """
-        while True:
-            closed = self._closed
+        self._asked[name] += 1
+        try:
             stored = await shared.get(name)
-            if closed == self._closed:
-                return stored
+            return None if name in self._closed else stored
+        finally:
+            self._asked[name] -= 1
+            if not self._asked[name]:
+                del self._asked[name]
+                self._closed.discard(name)
 
     def _share(self, name: str, signin: SignIn) -> None:
         """Tell the store; what fails is tried again with its next request."""
@@ -158,8 +164,9 @@ class SignIns:
         signin.told = signin.seen
 
     def _close(self, name: str) -> None:
-        self._closed += 1
         self._signins.pop(name, None)
+        if name in self._asked:
+            self._closed.add(name)
         if self._shared is None:
             return
         with suppress(RefusedError):  # the store logs it; it is tried again
