@@ -64,6 +64,20 @@ def test_a_sum_is_told_whatever_comes_between() -> None:
     assert "bulk" in told
 
 
+def test_what_an_episode_left_is_looked_at_in_the_next() -> None:
+    """A little of one relation behind other work, in each episode: a day's sum all the same."""
+    world = World()
+    world.learn()
+    told, rows = list[str](), 0
+    while "volume" not in told and rows < 6300:
+        told += world.run(ORDERS, 1, rows=1)
+        told += world.run(ITEMS, 1, rows=90)
+        rows += 90
+        world.now += 660.0
+    assert "volume" in told
+    assert 5000 < rows <= 5000 + 90 + 90, "in the episode behind the one that passed the bound"
+
+
 def test_drift_among_usual_statements() -> None:
     world = World()
     rare = shape("rare", "public.coupons")

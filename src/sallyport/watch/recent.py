@@ -96,6 +96,14 @@ class Changes:
     relations: set[str] = field(default_factory=set)
     causes: set[Cause] = field(default_factory=set)
 
+    def left(self) -> Changes:
+        """What detectors have not looked at when an episode ends: they look in the next one. Uses
+        are of their episode.
+        """
+        if self.causes:
+            return Changes()
+        return Changes(self.rows, self.ran, self.labels, relations=self.relations)
+
 
 @dataclass(slots=True)
 class Episode:

@@ -40,7 +40,6 @@ from sallyport.watch.recent import (
     EPISODE,
     MIX,
     Cause,
-    Changes,
     Day,
     Episode,
     Recent,
@@ -335,9 +334,7 @@ class Watcher:
                 how = {"is_settled": is_settled, "is_free": is_free}
                 agent.learn(lesson_of(episode, agent.unusual, **how))
             agent.unusual = {name for name in agent.unusual if name.startswith("day ")}
-            if not recent.changes.causes and recent.changes.labels:
-                recent.mix.extend(recent.changes.labels)
-            recent.episode, recent.changes = Episode(now), Changes()
+            recent.episode, recent.changes = Episode(now), recent.changes.left()
         number = int(now // DAY)
         if number != recent.day.number:
             self._learn_day(agent, now)
