@@ -260,6 +260,23 @@ def test_leases_end_with_a_token_that_cannot_be_renewed(
     running(vault, login("approle"), clock, use)
 
 
+def test_a_forbidden_path_leaves_token_and_leases_as_they_are(
+    vault: VaultDouble, login: Login, clock: ManualClock
+) -> None:
+    vault.denied = {"secret/data/shop"}
+
+    async def use(client: VaultClient) -> None:
+        source = LeasedRole(client, "database", "shop", clock)
+        lease = await source.read()
+        for _ in range(3):
+            with pytest.raises(CredentialError, match="policy read"):
+                await read_kv(client, "secret", "shop", "password")
+        assert lease.serves() and (await source.read()).user == lease.user
+        assert len(vault.leases) == 1 and len(vault.tokens) == 2, "root's token and one login's"
+
+    running(vault, login("approle"), clock, use)
+
+
 def test_a_lease_that_somebody_revoked(
     vault: VaultDouble,
     login: Login,

@@ -96,14 +96,21 @@ class VaultClient:
         """As :meth:`request`, and by which login it was answered."""
         token = await self._current()
         status, answer = await self._send(method, path, body, token.secret)
-        if status == 403 and self._login.method != "token":
-            # The token may have been revoked. A policy that forbids it says so again.
+        if status == 403 and self._login.method != "token" and not await self._is_taken(token):
             async with self._lock:
                 if self._token is token:
                     self._token = None
             token = await self._current()
             status, answer = await self._send(method, path, body, token.secret)
         return self._checked(status, answer, path), token
+
+    async def _is_taken(self, token: VaultToken) -> bool:
+        """Whether Vault still takes it: then a policy forbids the path to it, and would forbid it
+        to the next login, with which the leases of this one would not go on. The policy "default"
+        lets every token look itself up.
+        """
+        path = "auth/token/lookup-self"
+        return (await self._send("GET", path, None, token.secret))[0] == 200
 
     def holds(self, token: VaultToken) -> bool:
         """Whether it is still the one in use: it will be renewed."""
