@@ -228,6 +228,12 @@ def test_settings_are_read_by_the_rows_that_show_them(snapshot: CatalogSnapshot,
         "select current_setting(n) from setting_names() n",
         "select current_setting(coalesce(n, name)) from pg_settings, setting_names() n",
         "select current_setting(n) from (select name from pg_settings union select 'x') s (n)",
+        "with recursive s (n) as (select name from pg_settings union select 'x' from s)"
+        " select current_setting(n) from s",
+        "select current_setting(n) from (values ((select name from pg_settings)), ('x')) v (n)",
+        "select current_setting(name) from pg_settings natural right join (select 'x') v (name)",
+        "select current_setting(name) from pg_settings natural full join (select 'x') v (name)",
+        "select current_setting(name) from (select 'x') v (name) natural left join pg_settings",
     ],
 )
 def test_other_rows_name_no_setting(snapshot: CatalogSnapshot, sql: str) -> None:
