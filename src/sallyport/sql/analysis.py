@@ -49,8 +49,6 @@ from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import Item, Scope
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.text.parse import DEFAULT_LENGTH, Node
-from sallyport.sql.values.conversions import note_implicit_cast
-from sallyport.sql.values.types import BOOL
 
 
 def _trust_none(function: Function) -> bool:
@@ -444,10 +442,6 @@ class Analysis:
         for column in sources:
             self._influences[Influence(column, clause, equality, position)] = None
 
-    def condition(self, value: Value, position: int = -1) -> None:
-        """A boolean that decides about rows."""
-        note_implicit_cast(self, value, BOOL, position, assignment=True)
-
     def flow(
         self,
         target: ColumnId | None,
@@ -640,4 +634,5 @@ class Analysis:
 
 
 def opaque(value: Value) -> Value:
+    """The same with nothing known of how it is made but its sources."""
     return replace(value, dependence=Dependence.OPAQUE, origin=None)

@@ -1,6 +1,4 @@
-"""Extended query (protocol section 54.2.3): Parse, Bind, Describe, Execute, Close, Flush, Sync,
-pipelined at will.
-"""
+"""Extended query (protocol section 54.2.3): from Parse to Sync, pipelined at will."""
 
 from __future__ import annotations
 
@@ -452,15 +450,14 @@ def _refuse_execute(
 
 
 def _skip(session: SessionState) -> Handled:
-    """What was just forwarded fails at the server, which then ignores everything until Sync; so
-    does the session, and records nothing of it.
-    """
+    """What was just forwarded fails at the server; both ignore what comes behind until Sync."""
     session.pipeline.unsynced = True
     session.client_state = ClientState.SKIPPING
     return Handled.DONE
 
 
 def close(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
+    """Close: what is sent behind it finds nothing of that name."""
     message = frontend.parse_close(bytes(data[start + 5 : end]))
     name = effects.key(message.name)
     if message.kind == b"S":
@@ -477,12 +474,14 @@ def close(session: SessionState, data: bytes | bytearray, start: int, end: int) 
 
 
 def flush(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
+    """Flush."""
     frontend.parse_flush(bytes(data[start + 5 : end]))
     session.to_server.control(data[start:end])
     return Handled.DONE
 
 
 def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
+    """Sync, which ends a step of the pipeline."""
     frontend.parse_sync(bytes(data[start + 5 : end]))
     _bound_queue(session)
     if session.pipeline.is_ours:

@@ -30,6 +30,7 @@ from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.queries.from_items import RANGE_VAR
 from sallyport.sql.queries.relation_items import expand, relation_item
 from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import note_condition_cast
 from sallyport.sql.writes.constraints import note_entries
 from sallyport.sql.writes.hidden_code import computing
 
@@ -238,7 +239,7 @@ def _create_index(analysis: Analysis, node: Node, position: int) -> None:
     if node.get("accessMethod") != "hash":
         note_entries(analysis, frozenset().union(*(key.sources for key in keys)))
     if "whereClause" in node:
-        analysis.condition(analysis.expression(node["whereClause"], scope))
+        note_condition_cast(analysis, analysis.expression(node["whereClause"], scope))
 
 
 def access_method(analysis: Analysis, name: str) -> None:

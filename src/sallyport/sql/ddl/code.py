@@ -30,6 +30,7 @@ from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope, raw_item
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import note_condition_cast
 
 on = STATEMENTS.on
 
@@ -110,7 +111,7 @@ def _create_trigger(analysis: Analysis, node: Node, position: int) -> None:
         rows = [raw_item(scope_of(analysis, relation).items[0]) for _ in range(2)]
         for row, name in zip(rows, ("old", "new"), strict=True):
             row.name, row.schema = name, ""
-        analysis.condition(analysis.expression(node["whenClause"], Scope(items=rows)))
+        note_condition_cast(analysis, analysis.expression(node["whenClause"], Scope(items=rows)))
 
 
 @on("DoStmt", "args")

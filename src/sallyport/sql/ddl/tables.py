@@ -28,6 +28,7 @@ from sallyport.sql.names.scope import Ambiguous, Scope
 from sallyport.sql.nodes import fields, strings, tag_of
 from sallyport.sql.queries.from_items import RANGE_VAR, make_item
 from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import note_condition_cast
 from sallyport.sql.writes.constraints import note_entries
 from sallyport.sql.writes.hidden_code import computing
 
@@ -277,7 +278,7 @@ def _exclusion(analysis: Analysis, node: Node, table: Table) -> None:
         keys |= value.sources
     note_entries(analysis, keys)
     if "where_clause" in node:
-        analysis.condition(analysis.expression(node["where_clause"], table.scope))
+        note_condition_cast(analysis, analysis.expression(node["where_clause"], table.scope))
 
 
 def _reference(analysis: Analysis, node: Node, table: Table, column: str) -> None:

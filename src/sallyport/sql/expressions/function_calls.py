@@ -36,7 +36,11 @@ from sallyport.sql.utility.named_by_text import (
     serial_sequence,
 )
 from sallyport.sql.utility.settings import any_value_allowed, folded, show_allowed
-from sallyport.sql.values.conversions import converts_arguments, converts_to_json
+from sallyport.sql.values.conversions import (
+    converts_arguments,
+    converts_to_json,
+    note_condition_cast,
+)
 from sallyport.sql.values.types import POLYMORPHIC, TEXT
 from sallyport.sql.values.void_parameters import check_inferred, given, repeated
 
@@ -85,7 +89,7 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
         parameters = parameters or "ParamRef" in argument
     ordered = _aggregate_order(analysis, node, scope) if "agg_order" in node else []
     if "agg_filter" in node:
-        analysis.condition(analysis.expression(node["agg_filter"], scope), position)
+        note_condition_cast(analysis, analysis.expression(node["agg_filter"], scope), position)
     analysis.ungrouped = level
     if node.get("agg_within_group"):
         values = [*values, *ordered]

@@ -16,7 +16,7 @@ from sallyport.sql.names.scope import Item, Scope
 from sallyport.sql.nodes import fields, position_of
 from sallyport.sql.queries.from_items import aliased, make_item, outside
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts_to_json
+from sallyport.sql.values.conversions import converts_to_json, note_condition_cast
 from sallyport.sql.values.types import (
     BOOL,
     INT4,
@@ -141,7 +141,7 @@ def _aggregate(analysis: Analysis, node: Node, values: list[Value], scope: Scope
         analysis.check("SortBy", body, _SORT_BY)
         order(analysis, body, analysis.expression(body["node"], scope), position)
     if "agg_filter" in node:
-        analysis.condition(analysis.expression(node["agg_filter"], scope), position)
+        note_condition_cast(analysis, analysis.expression(node["agg_filter"], scope), position)
     if "over" in node:
         window(analysis, node["over"], scope)
     return derived(values, _built_type(analysis, node.get("output"), values))

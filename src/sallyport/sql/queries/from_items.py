@@ -22,6 +22,7 @@ from sallyport.sql.queries.ctes import cte_fields, invalid_recursion
 from sallyport.sql.queries.relation_items import relation_item
 from sallyport.sql.queries.setops import settle_text
 from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import note_condition_cast
 from sallyport.sql.values.types import INT8, RECORD
 from sallyport.sql.writes.constraints import note_partition
 
@@ -317,7 +318,7 @@ def _join(analysis: Analysis, node: Node, scope: Scope, left: list[Item]) -> lis
         condition = analysis.expression(
             node["quals"], Scope(scope.parent, [*left_items, *right_items], scope.ctes)
         )
-        analysis.condition(condition)
+        note_condition_cast(analysis, condition)
     result = aliased(analysis, _joined(first, second, names, merged), node.get("alias"))
     children = (
         []

@@ -24,7 +24,7 @@ from sallyport.sql.queries.ctes import with_clause
 from sallyport.sql.queries.from_items import RANGE_VAR, from_clause
 from sallyport.sql.queries.setops import combined
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import note_implicit_cast
+from sallyport.sql.values.conversions import note_condition_cast, note_implicit_cast
 from sallyport.sql.values.types import INT8
 
 SELECT_FIELDS = (
@@ -104,7 +104,7 @@ def _plain(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     columns = target_list(analysis, node.get("targetList", []), scope)
     if "whereClause" in node:
         analysis.ungrouped = outer
-        analysis.condition(analysis.expression(node["whereClause"], scope))
+        note_condition_cast(analysis, analysis.expression(node["whereClause"], scope))
         note_comparisons(analysis, node["whereClause"], scope)
         analysis.ungrouped = scope.grouping or outer
     for item in node.get("windowClause", []):
@@ -116,7 +116,7 @@ def _plain(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
         ]
         analysis.ungrouped = scope.grouping
     if "havingClause" in node:
-        analysis.condition(analysis.expression(node["havingClause"], scope))
+        note_condition_cast(analysis, analysis.expression(node["havingClause"], scope))
     for item in node.get("distinctClause", []):
         if item:
             _sort_value(analysis, item, columns, scope)

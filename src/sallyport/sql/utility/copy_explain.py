@@ -16,6 +16,7 @@ from sallyport.sql.queries.relation_items import relation_item
 from sallyport.sql.statements import adopt, nested
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.session import option_text, truth
+from sallyport.sql.values.conversions import note_condition_cast
 from sallyport.sql.writes.constraints import note_partition
 from sallyport.sql.writes.dml import WriteTarget
 
@@ -61,7 +62,9 @@ def _copy_in(analysis: Analysis, node: Node) -> None:
     )
     if "whereClause" in node:
         # the condition is about the rows that come in; they have the table's columns
-        analysis.condition(analysis.expression(node["whereClause"], Scope(items=[target.proposed])))
+        note_condition_cast(
+            analysis, analysis.expression(node["whereClause"], Scope(items=[target.proposed]))
+        )
 
 
 def _copy_out(analysis: Analysis, node: Node) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.sql.catalog.snapshot import Cast, Function
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
-from sallyport.sql.values.types import ANY, COMPATIBLE, RECORD, Types
+from sallyport.sql.values.types import ANY, BOOL, COMPATIBLE, RECORD, Types
 
 if TYPE_CHECKING:
     from sallyport.sql.analysis import Analysis
@@ -65,6 +65,13 @@ def note_implicit_cast(
                 else Value(value.sources)
             )
             note_implicit_cast(analysis, field, column.type_oid, position, assignment)
+
+
+def note_condition_cast(analysis: Analysis, value: Value, position: int = -1) -> None:
+    """``value`` is a condition that decides about rows: PostgreSQL casts it to boolean
+    (coerce_to_boolean, parse_coerce.c).
+    """
+    note_implicit_cast(analysis, value, BOOL, position, assignment=True)
 
 
 def converts_arguments(

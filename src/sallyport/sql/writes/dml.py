@@ -29,7 +29,7 @@ from sallyport.sql.queries.from_items import (
 from sallyport.sql.queries.relation_items import note_condition, relation_item
 from sallyport.sql.queries.select import target_list
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import note_implicit_cast
+from sallyport.sql.values.conversions import note_condition_cast, note_implicit_cast
 from sallyport.sql.values.types import RECORD
 from sallyport.sql.writes.constraints import note_partition, note_value, note_write
 from sallyport.sql.writes.hidden_code import set_off, writing
@@ -279,13 +279,19 @@ def returning(
         return target_list(analysis, node.get("exprs", []), inner, returned=scope.parent is None)
 
 
+def _target(analysis: Analysis, node: Node, scope: Scope) -> WriteTarget:
+    """What the statement writes; its WITH comes first."""
+    if "withClause" in node:
+        with_clause(analysis, node["withClause"], scope)
+    return WriteTarget(analysis, node["relation"])
+
+
 @QUERIES.on(
     "InsertStmt", "relation cols selectStmt onConflictClause returningClause withClause override"
 )
 def insert(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
-    if "withClause" in node:
-        with_clause(analysis, node["withClause"], scope)
-    target = WriteTarget(analysis, node["relation"])
+    """INSERT; gives the columns of its RETURNING, None without one."""
+    target = _target(analysis, node, scope)
     names, nested = _insert_columns(analysis, node.get("cols", []), target, scope)
     rows = _insert_rows(analysis, node["selectStmt"], scope) if "selectStmt" in node else []
     proposed: dict[str, Value] = {}
@@ -299,11 +305,8 @@ def insert(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | 
         )
     target_columns = [target.column(analysis, name, target.position) for name in names]
     width = max((len(row) for row in rows), default=0)
-    written = frozenset(
-        f[0]
-        for f in (target_columns if node.get("cols") else target_columns[:width])
-        if f is not None
-    )
+    assigned = target_columns if node.get("cols") else target_columns[:width]
+    written = frozenset(column[0] for column in assigned if column is not None)
     target.access(analysis, "insert", written)
     inner = Scope(scope.parent, [target.item], scope.ctes)
     if "onConflictClause" in node:
@@ -315,9 +318,8 @@ def _insert_columns(
     analysis: Analysis, nodes: list[Node], target: WriteTarget, scope: Scope
 ) -> tuple[list[str], set[str]]:
     if not nodes:
-        return [
-            c.name for c in target.relation.columns
-        ] if target.relation is not None else [], set()
+        columns = target.relation.columns if target.relation is not None else ()
+        return [column.name for column in columns], set()
     names, nested = [], set()
     for node in nodes:
         body = node["ResTarget"]
@@ -387,7 +389,7 @@ def _on_conflict(
     target.access(analysis, "update", changed)
     if "whereClause" in node:
         with analysis.place(Clause.ON_CONFLICT):
-            analysis.condition(analysis.expression(node["whereClause"], inner))
+            note_condition_cast(analysis, analysis.expression(node["whereClause"], inner))
 
 
 def _excluded(target: WriteTarget, proposed: dict[str, Value], field: Field) -> Value:
@@ -431,9 +433,8 @@ def _arbiters(analysis: Analysis, node: Node, scope: Scope) -> frozenset[ColumnI
 
 @QUERIES.on("UpdateStmt", "relation targetList whereClause fromClause returningClause withClause")
 def update(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
-    if "withClause" in node:
-        with_clause(analysis, node["withClause"], scope)
-    target = WriteTarget(analysis, node["relation"])
+    """UPDATE, as :func:`insert`."""
+    target = _target(analysis, node, scope)
     from_clause(analysis, node.get("fromClause", []), scope, (target.item,))
     written = assignments(analysis, target, node.get("targetList", []), scope)
     target.access(analysis, "update", written)
@@ -443,9 +444,8 @@ def update(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | 
 
 @QUERIES.on("DeleteStmt", "relation usingClause whereClause returningClause withClause")
 def delete(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
-    if "withClause" in node:
-        with_clause(analysis, node["withClause"], scope)
-    target = WriteTarget(analysis, node["relation"])
+    """DELETE, as :func:`insert`."""
+    target = _target(analysis, node, scope)
     from_clause(analysis, node.get("usingClause", []), scope, (target.item,))
     target.access(analysis, "delete")
     where(analysis, node, target.relation, target.position, scope)
@@ -456,14 +456,13 @@ def delete(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | 
     "MergeStmt", "relation sourceRelation joinCondition mergeWhenClauses returningClause withClause"
 )
 def merge(analysis: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
-    if "withClause" in node:
-        with_clause(analysis, node["withClause"], scope)
-    target = WriteTarget(analysis, node["relation"])
+    """MERGE, as :func:`insert`."""
+    target = _target(analysis, node, scope)
     source = from_item(analysis, node["sourceRelation"], scope, [])
     analysis.are_by_key.append(False)
     both = Scope(scope.parent, [target.item, *source], scope.ctes)
     with analysis.place(Clause.MERGE_CONDITION):
-        analysis.condition(analysis.expression(node["joinCondition"], both))
+        note_condition_cast(analysis, analysis.expression(node["joinCondition"], both))
     target.access(analysis, "merge")
     for item in node.get("mergeWhenClauses", []):
         _when(analysis, item["MergeWhenClause"], target, source, both)
@@ -484,7 +483,7 @@ def _when(
         scope = Scope(both.parent, [target.item], both.ctes)
     if "condition" in node:
         with analysis.place(Clause.MERGE_CONDITION):
-            analysis.condition(analysis.expression(node["condition"], scope))
+            note_condition_cast(analysis, analysis.expression(node["condition"], scope))
     command = node.get("commandType")
     if command == "CMD_UPDATE":
         target.access(

@@ -10,6 +10,7 @@ from sallyport.sql.expressions.equality import compared_by_equality, gives_key, 
 from sallyport.sql.facts import Clause
 from sallyport.sql.names.scope import Scope
 from sallyport.sql.text.parse import Node
+from sallyport.sql.values.conversions import note_condition_cast
 
 
 def where(
@@ -27,7 +28,7 @@ def where(
         target is not None and gives_key(analysis, condition, scope, target, variable)
     )
     with analysis.place(Clause.WHERE, compared_by_equality(analysis, condition, scope)):
-        analysis.condition(analysis.expression(condition, scope))
+        note_condition_cast(analysis, analysis.expression(condition, scope))
     note_comparisons(analysis, condition, scope)
 
 

@@ -312,6 +312,8 @@ class SubjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks what the policy would say of a statement (``sql``), or of several, of ``subject``."""
+
     target: str
     sql: Annotated[str, Meta(min_length=1, max_length=20_000)]
     subject: SubjectBody = SubjectBody()
@@ -336,9 +338,7 @@ class MemberList(msgspec.Struct, frozen=True):
 
 
 class ComparedVersion(msgspec.Struct, frozen=True):
-    """``against``: what it is compared with, null when there was nothing before it. ``diff``: lines
-    that begin with ``+``, ``-``, a space or ``@@``.
-    """
+    """``against``: what it is compared with; null for the first. ``diff``: in unified format."""
 
     version: PolicyVersion
     against: dict[str, Any] | None
