@@ -78,6 +78,7 @@ def test_a_login_that_breaks_off_reads_for_nobody(
             await earlier
             await begun[1].wait()
             login.cancel()
+            await asyncio.wait([login])
             await (session or shop.ready())
         assert begun[2].is_set()
         await shop.close()
