@@ -20,7 +20,7 @@ demo: env ## Start a database, the gateway and a tour; stays until Ctrl-C (ARGS=
 
 test: env ## Run the tests against real servers (ARGS="tests/wire -x", ARGS="--pg all")
 	@$(BIN)/python -m tests.support.prefetch
-	@exec $(BIN)/pytest $(or $(ARGS),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
+	@exec $(BIN)/pytest $(or $(ARGS),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 40)
 
 check: env ## Format, lint, types, import contract, sizes and names
 	@$(BIN)/ruff format --check .
