@@ -50,9 +50,9 @@ SELECT id, name FROM tenants WHERE id = 31
 SELECT id, secret FROM v_tenants ORDER BY id LIMIT 3
 COPY (SELECT id, name FROM tenants) TO STDOUT
 COPY (SELECT id, repeat('x', 9), email FROM customers WHERE id < 4) TO STDOUT
-BEGIN ;; UPDATE tenants SET name = 'x' WHERE id = 31 RETURNING id ;; DELETE FROM tenants WHERE name = 'name 61' ;; ROLLBACK
-BEGIN ;; UPDATE owners SET id = id WHERE id = 1 ;; DELETE FROM owned WHERE owner_code = 20 ;; ROLLBACK
-BEGIN ;; UPDATE base SET town = 'x' WHERE town = 'town 1' ;; DELETE FROM base WHERE id = 3 ;; ROLLBACK
+BEGIN ;; UPDATE tenants SET name = 'x' WHERE id = 31 RETURNING id ;; DELETE FROM tenants WHERE id = 31 ;; ROLLBACK
+BEGIN ;; UPDATE owners SET id = id WHERE id = 1 ;; ROLLBACK
+BEGIN ;; DELETE FROM base WHERE id = 3 ;; ROLLBACK
 SELECT id, town FROM base WHERE id < 12 ORDER BY id
 SELECT part, count(*) FROM v_grouped WHERE part < 3 GROUP BY part ORDER BY part
 EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT id FROM grouped WHERE id = 5
