@@ -25,7 +25,8 @@ from tests.support.postgres import WHEEL
 
 #: No column is untrusted: what follows comes from the text alone.
 SCANNING = POLICY.replace(
-    'untrusted: ["public.tickets.body", "public.letters.body", "public.reviews.*", "public.senders.name"]',
+    'untrusted: ["public.tickets.body", "public.letters.body", "public.reviews.*",'
+    ' "public.senders.name"]',
     'injection: {columns: ["public.*.*"], then: [mark, redact, contain]}',
 )
 MARKING = POLICY.replace("untrusted:", "injection: {then: [mark]}\nuntrusted:").replace(
