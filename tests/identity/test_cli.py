@@ -17,7 +17,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sallyport.cli import identity, persontokens
-from sallyport.cli.tokenoptions import own_token
+from sallyport.cli.tokensource import own_token
 from sallyport.core.clock import SystemClock, unix_seconds
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret

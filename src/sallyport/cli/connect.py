@@ -70,8 +70,11 @@ def connect(
     options: TokenOptions,
 ) -> None:
     """See ``--help``."""
+    # Start-up time: other commands need no HTTP client.
+    from sallyport.cli.tokensource import tokens_of
+
     try:
-        source = options.tokens()
+        source = tokens_of(options)
         host, port = gateway_address(gateway)
         token = source.fetch_now().token
     except SallyportError as error:
@@ -109,9 +112,10 @@ def proxy(
     """See ``--help``."""
     # Start-up time: other commands need neither TLS nor the wire protocol.
     from sallyport.cli.localproxy import Door, LocalProxy, kept_password
+    from sallyport.cli.tokensource import tokens_of
 
     try:
-        source = options.tokens()
+        source = tokens_of(options)
         host, port = gateway_address(gateway)
         here = gateway_address(listen)
         if not is_loopback(here[0]):

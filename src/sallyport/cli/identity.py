@@ -78,8 +78,11 @@ def token(
     """See ``_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
     if context.invoked_subcommand is not None:
         return
+    # Start-up time: other commands need no HTTP client.
+    from sallyport.cli.tokensource import tokens_of
+
     try:
-        grant = options.tokens().fetch_now()
+        grant = tokens_of(options).fetch_now()
     except SallyportError as error:
         _fail(str(error))
     if header:
@@ -134,12 +137,15 @@ def login(
         return
     if not issuer or not client_id:
         _fail("--issuer and --client-id are needed; the gateway's operator knows them")
+    # Start-up time: other commands need no HTTP client.
+    from sallyport.cli.tokensource import tokens_of
+
     options = TokenOptions(
         None, issuer, client_id, secret_file, scope, resource, audience, ca_file,
         sign_in or "device",
     )  # fmt: skip
     try:
-        keep(options.tokens().fetch_now())
+        keep(tokens_of(options).fetch_now())
     except SallyportError as error:
         _fail(str(error))
     typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sallyport.core.errors import SallyportError
+from sallyport.core.files import replace_private
 
 if TYPE_CHECKING:
     from sallyport.identity.oidc.client import Grant
@@ -30,15 +31,11 @@ def state_directory() -> Path:
 def keep(grant: Grant) -> None:
     """In place of the one that was kept before. Raises SallyportError."""
     path = _path()
-    fresh = path.with_name(f".token-{os.getpid()}.json")
+    content = {"access_token": grant.token.reveal(), "expires_at": grant.expires_at}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"access_token": grant.token.reveal(), "expires_at": grant.expires_at}, file)
-        fresh.replace(path)
+        replace_private(path, json.dumps(content).encode())
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise SallyportError(f"the token cannot be kept in {path}: {error.strerror}") from None
 
 

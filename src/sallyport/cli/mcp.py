@@ -66,9 +66,10 @@ def mcp(
         fail("the package mcp is not installed: pip install 'sallyport[mcp]'")
     # Start-up time: other commands need neither TLS nor the wire protocol.
     from sallyport.cli.localproxy import Door, dial
+    from sallyport.cli.tokensource import tokens_of
 
     try:
-        source = options.tokens()
+        source = tokens_of(options)
         host, port = gateway_address(gateway)
         # the target is each session's own
         entrance = StdioEntrance(

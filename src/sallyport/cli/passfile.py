@@ -67,9 +67,12 @@ def pgpass(
     options: TokenOptions,
 ) -> None:
     """See ``_HELP``."""
+    # Start-up time: other commands need no HTTP client.
+    from sallyport.cli.tokensource import tokens_of
+
     path = file or Path(os.path.expanduser("~"), ".pgpass")
     try:
-        source = options.tokens()
+        source = tokens_of(options)
         host, port = gateway_address(gateway)
         entry = Entry(path.resolve(), (host, str(port), target, user))
         if keep:

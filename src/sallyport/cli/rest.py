@@ -38,7 +38,7 @@ def _token() -> Secret:
     if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
         return Secret(text)
     # Start-up time: who names a token needs no other way to one.
-    from sallyport.cli.tokenoptions import own_token
+    from sallyport.cli.tokensource import own_token
 
     return own_token()
 

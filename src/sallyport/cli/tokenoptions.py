@@ -15,8 +15,6 @@ import typer
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
-    from sallyport.cli.persontokens import PersonTokens
-    from sallyport.cli.tokensource import TokenSource
     from sallyport.core.secret import Secret
 
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
@@ -73,24 +71,6 @@ class TokenOptions:
     ca_file: CaFile = ""
     sign_in: SignIn = ""
 
-    def tokens(self) -> TokenSource | PersonTokens:
-        """What brings the tokens. Raises SallyportError."""
-        # Start-up time: other commands need no HTTP client.
-        from sallyport.cli.tokensource import TokenSource
-
-        secret = client_secret(self.secret_file) if self.client_id else None
-        return TokenSource(
-            self.token_file,
-            self.issuer,
-            self.client_id,
-            secret,
-            self.scope,
-            self.resource,
-            self.audience,
-            self.ca_file,
-            self.sign_in,
-        ).tokens()
-
 
 def takes_token_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command that has a parameter ``options: TokenOptions``, as Typer wants it: with a parameter
@@ -137,19 +117,3 @@ def client_secret(file: Path | None) -> Secret | None:
                 f"the secret file {file} cannot be read: {type(error).__name__}"
             ) from None
     return Secret(text) if text else None
-
-
-def own_token() -> Secret:
-    """The token of whoever runs a command: of the client that the environment names, as for
-    ``sallyport token``; or the one that ``sallyport login`` kept. Raises SallyportError.
-    """
-    # Start-up time: other commands need no HTTP client.
-    from sallyport.cli.kepttoken import kept
-    from sallyport.cli.tokensource import TokenSource
-
-    issuer = os.environ.get("SALLYPORT_ISSUER", "")
-    client_id = os.environ.get("SALLYPORT_CLIENT_ID", "")
-    secret = client_secret(None) if client_id else None
-    if secret is None:
-        return kept().token
-    return TokenSource(issuer=issuer, client_id=client_id, secret=secret).fetch_now().token

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import json
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import typer
 
 from sallyport.cli.kepttoken import kept
 from sallyport.cli.persontokens import PersonTokens, person_tokens
+from sallyport.cli.tokenoptions import TokenOptions, client_secret
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.oidc.client import Grant, GrantError, TokenClient
@@ -26,36 +28,18 @@ from sallyport.identity.oidc.client import Grant, GrantError, TokenClient
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """What the command line says of it. ``sign_in``: how a person signs in ("browser" or "device");
-    "": nobody does.
-    """
+    """What brings the tokens that ``options`` name, without a person. ``secret``: the client's."""
 
-    token_file: Path | None = None
-    issuer: str = ""
-    client_id: str = ""
-    secret: Secret | None = None
-    scope: str = ""
-    resource: str = ""
-    audience: str = ""
-    ca_file: str = ""
-    sign_in: str = ""
-
-    def tokens(self) -> TokenSource | PersonTokens:
-        """What brings them. Raises SallyportError."""
-        if not self.sign_in:
-            return self
-        if not self.issuer or not self.client_id:
-            raise SallyportError("--sign-in needs --issuer and --client-id")
-        show = partial(typer.echo, err=True)
-        return person_tokens(self._client(self.scope or "openid"), self.sign_in, show)
+    options: TokenOptions
+    secret: Secret | None
 
     async def fetch(self) -> Grant:
         """A token that is good now. Raises SallyportError, whose text never holds it."""
-        if self.token_file is not None:
-            return _from_file(self.token_file)
-        if not self.client_id:
+        if self.options.token_file is not None:
+            return _from_file(self.options.token_file)
+        if not self.options.client_id:
             return kept()
-        if not self.issuer:
+        if not self.options.issuer:
             raise SallyportError(
                 "--issuer is missing: the identity provider's address, as in the gateway's"
                 " configuration"
@@ -65,7 +49,7 @@ class TokenSource:
                 "the client's secret is missing: set SALLYPORT_CLIENT_SECRET, or name a file with"
                 " --secret-file; a person signs in with --sign-in browser or device"
             )
-        return await self._client(self.scope).client_credentials()
+        return await self.client(self.options.scope).client_credentials()
 
     async def renew(self) -> Grant:
         """As :meth:`fetch`: nobody is asked for it."""
@@ -78,11 +62,39 @@ class TokenSource:
         except GrantError as error:
             raise SallyportError(str(error)) from None
 
-    def _client(self, scope: str) -> TokenClient:
-        wants = {"scope": scope, "resource": self.resource, "audience": self.audience}
+    def client(self, scope: str) -> TokenClient:
+        """The issuer's, which asks for ``scope``. Raises GrantError."""
+        options = self.options
+        wants = {"scope": scope, "resource": options.resource, "audience": options.audience}
         return TokenClient(
-            self.issuer, self.client_id, self.secret, wants=wants, ca_file=self.ca_file
+            options.issuer, options.client_id, self.secret, wants=wants, ca_file=options.ca_file
         )
+
+
+def tokens_of(options: TokenOptions) -> TokenSource | PersonTokens:
+    """What brings the tokens that a command line's options name. Raises SallyportError."""
+    secret = client_secret(options.secret_file) if options.client_id else None
+    source = TokenSource(options, secret)
+    if not options.sign_in:
+        return source
+    if not options.issuer or not options.client_id:
+        raise SallyportError("--sign-in needs --issuer and --client-id")
+    client = source.client(options.scope or "openid")
+    return person_tokens(client, options.sign_in, partial(typer.echo, err=True))
+
+
+def own_token() -> Secret:
+    """The token of whoever runs a command: of the client that the environment names, as for
+    ``sallyport token``; or the one that ``sallyport login`` kept. Raises SallyportError.
+    """
+    issuer, client_id = (
+        os.environ.get(name, "") for name in ("SALLYPORT_ISSUER", "SALLYPORT_CLIENT_ID")
+    )
+    secret = client_secret(None) if client_id else None
+    if secret is None:
+        return kept().token
+    options = TokenOptions(issuer=issuer, client_id=client_id)
+    return TokenSource(options, secret).fetch_now().token
 
 
 def _from_file(path: Path) -> Grant:
