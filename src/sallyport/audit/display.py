@@ -17,6 +17,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from sallyport.core.wording import counted
+
 #: What became of a statement, by the verdict of the policy.
 _OUTCOMES = {"allow": "allowed", "hold": "held", "deny": "refused"}
 
@@ -180,7 +182,7 @@ def _interval(value: bytes) -> str:
     microseconds, days, months = struct.unpack("!qii", value)
     years, months = int(months / 12), months - 12 * int(months / 12)
     parts = [
-        f"{count} {unit}{'' if count == 1 else 's'}"
+        counted(count, unit)
         for count, unit in ((years, "year"), (months, "mon"), (days, "day"))
         if count
     ]

@@ -17,6 +17,7 @@ import typer
 
 from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
 from sallyport.core.errors import SallyportError
+from sallyport.core.wording import counted
 
 _HELP = """Lock a subject, an agent, a token or an issuer: its live sessions end, its logins and
 tokens are refused.
@@ -96,7 +97,7 @@ def _lock(gateway: RestClient, body: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(answer))
         return
     count = answer["sessions"]
-    sessions = f"{count} live session{'' if count == 1 else 's'} ended"
+    sessions = f"{counted(count, 'live session')} ended"
     typer.echo(f"{_line(answer['lock'])}\n{sessions}.")
     if not count:
         typer.echo("Is the name right? 'sallyport sessions list' shows subjects and agents.")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import typer
 
 from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
+from sallyport.core.wording import counted
 
 _EXCHANGE = """Exchange your identity token for a session token, and print that.
 
@@ -91,8 +92,7 @@ def revoke(
 
     def run() -> None:
         answer = RestClient(url).post(f"/tokens/{quote(token, safe='')}/revoke", {})
-        count = answer["sessions"]
-        said = f"{token} is revoked; {count} live session{'' if count == 1 else 's'} ended."
+        said = f"{token} is revoked; {counted(answer['sessions'], 'live session')} ended."
         typer.echo(json.dumps(answer) if as_json else inert(said))
 
     run_request(run)

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 
 from sallyport.audit import replay as rp
 from sallyport.audit.display import inert, outcome_of
+from sallyport.core.wording import counted
 
 #: Types whose values psql aligns to the right: numbers (src/include/catalog/pg_type.dat).
 _NUMBERS: Final = frozenset((20, 21, 23, 26, 700, 701, 790, 1700))
@@ -122,7 +123,7 @@ class PsqlTranscript:
         count = len(rows) + more
         if more:
             lines.append(f"-- {more} more rows are in the recording")
-        lines.append(f"({count} row{'' if count == 1 else 's'})")
+        lines.append(f"({counted(count, 'row')})")
         return "\n".join(lines) + "\n\n"
 
 
