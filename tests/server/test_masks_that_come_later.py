@@ -120,3 +120,14 @@ def test_a_session_that_began_with_masks_goes_on(gateway: Gateway) -> None:
         assert session.execute(QUERY.encode()).fetchone() == (1, "value 99")
         gateway.change_policy(MASKED + '  - {columns: ["arrivals.led.id"], with: "null"}\n')
         assert session.execute(QUERY.encode()).fetchone() == (None, "[redacted]")
+
+
+def test_a_session_that_makes_the_masked_column_goes_on(gateway: Gateway) -> None:
+    """The policy masked it before there was one."""
+    gateway.change_policy(MASKED.replace("arrivals.*.secret", "arrivals.*.card"))
+    with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+        session.execute("create table arrivals.made (id int, card text)")
+        session.execute("insert into arrivals.made values (1, '4111')")
+        rows = session.execute("select id, card from arrivals.made").fetchall()
+        session.execute("drop table arrivals.made")
+    assert rows == [(1, "[redacted]")]

@@ -210,11 +210,11 @@ class Judge:
         """Settings that the subject's sessions start with at the target, so that masks can be
         applied there: pinned ones, and the keys of hash masks, which are secrets.
         """
-        masks = self.subject_policy(subject).masks
-        if not masks and not self._bound.may_redact(subject):
+        masks = self._bound.masks_to_come(subject)
+        if not masks:
             return {}
         settings = dict(MASKED_STARTUP)
-        for name in {mask.spec.key for mask in masks.values() if mask.spec.kind == "hash"}:
+        for name in {spec.key for spec in masks if spec.kind == "hash"}:
             key = self.keys.get(name)
             if key:
                 settings.update(hash_settings(name, key))

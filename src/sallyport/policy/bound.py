@@ -18,7 +18,7 @@ from sallyport.policy.checks.unread_code import gives_code, obstacle
 from sallyport.policy.containment import Containment
 from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, DecisionContext, decide
-from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter
+from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter, MaskSpec
 from sallyport.policy.file.patterns import Pattern, is_system_schema
 from sallyport.policy.model import (
     Addressee,
@@ -347,11 +347,12 @@ class BoundPolicy:
         masks = enumerate(self.masks)
         return tuple([i for i, m in masks if self._mask_applies(m.mask, subject, redacts)])
 
-    def may_redact(self, subject: Subject) -> bool:
-        """Whether the subject has masks once it is contained."""
-        return self.policy.contain.redacts and any(
-            self._mask_applies(bound.mask, subject, redacts=True) for bound in self.masks
-        )
+    def masks_to_come(self, subject: Subject) -> tuple[MaskSpec, ...]:
+        """Masks that the subject may have under this policy, now or later: columns that they name
+        may be made yet, and containment may take exceptions away.
+        """
+        indexes = self._masks_for(subject, self.policy.contain.redacts)
+        return tuple([self.masks[index].mask.spec for index in indexes])
 
     def _mask_applies(self, mask: Mask, subject: Subject, redacts: bool) -> bool:
         """``redacts``: containment takes exceptions away."""

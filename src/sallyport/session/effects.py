@@ -118,6 +118,8 @@ def on_forwarded(
 
 def _on_settings(session: SessionState, verdict: Verdict) -> None:
     session.settings.on_forwarded(verdict)
+    if session.names.subject_judge.has_masks:
+        return  # who has masks may not change these, whose names are checked when they are bound
     names = [name for level in chain(verdict.facts) for name in level.set_names]
     if any(isinstance(name, int) or orders_rows(name) for name in names):
         session.pins.on_moved()
