@@ -62,6 +62,9 @@ create materialized view s.row_kept as select id from s.customers c where row_to
 create materialized view s.groups_kept as select distinct email from s.customers;
 create function s.tell(int) returns bool language plpgsql cost 0.0001 as $$ begin raise notice 'saw %', $1; return true; end $$;
 create materialized view s.kept as select id, email, upper(email) as loud from s.customers;
+create sequence s.codes; create sequence s.free_numbers;
+create table s.coded (id int primary key, name text default 'n' || nextval('s.free_numbers'),
+  ssn text default 'C' || nextval('s.codes'));
 create index on s.customers (email); create index on s.orders (customer);
 analyze;
 """

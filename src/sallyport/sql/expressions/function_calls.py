@@ -436,10 +436,9 @@ def _sequences(analysis: Analysis) -> list[int]:
 
 
 def _note_owner(analysis: Analysis, sequence: int, position: int) -> None:
-    """A sequence's number is the value of the column that it belongs to, in the newest row."""
-    owner = analysis.catalog.relations[sequence].owner
-    if owner is not None:
-        analysis.influence(frozenset((ColumnId(*owner),)), Clause.SEQUENCE, False, position)
+    """A sequence's number is the value of a column that it numbers, in the newest row."""
+    columns = analysis.names.numbered.get(sequence, frozenset())
+    analysis.influence(columns, Clause.SEQUENCE, False, position)
 
 
 def _inside(analysis: Analysis) -> bool:

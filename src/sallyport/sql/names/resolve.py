@@ -9,7 +9,7 @@ search_path, as nothing in them depends on the statement.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,7 +22,15 @@ from sallyport.sql.catalog.functions import (
     classify_operator,
     is_known,
 )
-from sallyport.sql.catalog.snapshot import TEMPORARY, Cast, CatalogSnapshot, Function, Operator
+from sallyport.sql.catalog.numbering import numbered_columns
+from sallyport.sql.catalog.snapshot import (
+    TEMPORARY,
+    Cast,
+    CatalogSnapshot,
+    ColumnId,
+    Function,
+    Operator,
+)
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.names.overloads import chosen
 from sallyport.sql.values.polymorphism import consistent, is_compatible, result_type
@@ -121,6 +129,11 @@ class NameResolver:
     def aggregates(self) -> frozenset[str]:
         """Names that some aggregate function has."""
         return frozenset(f.name for f in self.catalog.functions.values() if f.kind == "a")
+
+    @cached_property
+    def numbered(self) -> Mapping[int, frozenset[ColumnId]]:
+        """See :func:`numbered_columns`."""
+        return numbered_columns(self.catalog)
 
     @cached_property
     def made_casts(self) -> tuple[Cast, ...]:

@@ -294,12 +294,12 @@ def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
     return Field(column.name, value)
 
 
-def _numbered(field: Field, owner: ColumnId) -> Field:
-    """The last number of a sequence is a value of the column that the sequence belongs to."""
-    if field.name != "last_value":
+def _numbered(field: Field, columns: Sources) -> Field:
+    """The last number of a sequence is a value of the columns that it numbers."""
+    if field.name != "last_value" or not columns:
         return field
     value = field.value
-    sources = value.sources | {owner}
+    sources = value.sources | columns
     return Field(field.name, replace(value, sources=sources, dependence=Dependence.DERIVED))
 
 
@@ -457,8 +457,9 @@ def _stored(expansion: Expansion) -> Expansion:
 def _table(analysis: Analysis, relation: Relation) -> Expansion:
     inner = _inside(analysis, relation)
     fields = tuple(_column(inner, relation, column) for column in relation.columns)
-    if relation.owner is not None:
-        fields = tuple(_numbered(field, ColumnId(*relation.owner)) for field in fields)
+    if relation.kind == "S":
+        columns = analysis.names.numbered.get(relation.oid, frozenset())
+        fields = tuple(_numbered(field, columns) for field in fields)
     if not any(column.generated for column in relation.columns):
         return Expansion(fields, index_fields(fields))
     item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
