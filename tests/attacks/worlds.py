@@ -236,7 +236,7 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
         f"INSERT INTO hidden.secrets VALUES (1, {secret})",
         "SELECT setval('public.notes_id_seq', 100)",
         f"SELECT {numbers} FROM least(2000000000, greatest({number}, 1)) n",
-        "REFRESH MATERIALIZED VIEW public.mv_people",
+        *(f"REFRESH MATERIALIZED VIEW public.mv_{name}" for name in ("people", "richest", "rich")),
         *(f"INSERT INTO pristine.{table} SELECT * FROM public.{table}" for table in WRITABLE),
         "ANALYZE",
     ]

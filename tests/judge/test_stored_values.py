@@ -1,10 +1,53 @@
-"""What the database keeps of masked values beside their columns: numbers of sequences."""
+"""What the database keeps of masked values beside their columns: rows of materialized views that
+they chose or ordered, numbers of sequences.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.sql.rewrite.database import RewritingDatabase
+from tests.sql.rewrite.database import POLICY, RewritingDatabase
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select id from row_kept",
+        "select count(*) from groups_kept",
+        "select name from rows_sorted limit 1",
+        "explain select name from rows_sorted",
+        "select id from over_sorted",
+        "select id from rows_ranked",
+        "select id from rows_split",
+        "select o.id from orders o where exists (select from row_kept k where k.id = o.id)",
+        "update products set name = 'x' from rows_sorted r where r.id = products.id",
+        "copy (table rows_sorted) to stdout",
+    ],
+)
+def test_rows_that_masked_values_chose_or_ordered_are_not_read(
+    rewriting_database: RewritingDatabase, sql: str
+) -> None:
+    refusal = rewriting_database.refusal(sql)
+    assert refusal.startswith("SP1206"), refusal
+    assert "when it was refreshed" in refusal
+    trusted = 'views: {"s.row*": trusted, "s.groups*": trusted}\n' + POLICY.removeprefix(
+        "version: 1\n"
+    )
+    assert not rewriting_database.refusal(sql, "version: 1\n" + trusted)
+
+
+def test_rows_that_masked_values_only_fill_are_read(rewriting_database: RewritingDatabase) -> None:
+    sent = rewriting_database.sent(
+        "select ssn || '', loud || '', many from rows_joined where id = 3"
+    )
+    assert rewriting_database.answer(sent)[1] == [("****3", "[redacted]", 1)]
+
+
+def test_who_sees_the_values_reads_the_rows(rewriting_database: RewritingDatabase) -> None:
+    unmasked = POLICY[: POLICY.index("masks:")] + 'search_paths: ["s, s2"]\n'
+    assert not rewriting_database.refusal("select name from rows_sorted", unmasked)
+    policy = POLICY.replace("keep_last: 1}}, filter: masked", "keep_last: 1}}, filter: allow")
+    assert not rewriting_database.refusal("select name from rows_sorted", policy)
 
 
 @pytest.mark.parametrize("call", ["nextval('s.codes')", "currval('codes')", "lastval()"])

@@ -19,6 +19,7 @@ from sallyport.sql.facts import Clause, RangeVariable, StatementFacts
 from sallyport.sql.names.resolve import NameResolver
 from sallyport.sql.names.scope import SYSTEM_COLUMNS
 from sallyport.sql.queries.relation_items import relation_fields, view_facts
+from sallyport.sql.queries.stored_rows import deciding_columns
 
 #: Types with a length to which an explicit cast cuts: varchar, char(n).
 _CUT_TO_LENGTH = frozenset({1043, 1042})
@@ -51,6 +52,7 @@ class MaskedRelations:
     _masks: dict[int, Mapping[int, MaskSpec]] = field(default_factory=dict)
     _ordering: dict[tuple[int, bool], frozenset[int]] = field(default_factory=dict)
     _ordered_views: dict[int, bool] = field(default_factory=dict)
+    _stored: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         masks = self.policy.masks
@@ -344,6 +346,19 @@ class MaskedRelations:
             if relation is not None and not self._may_read(relation):
                 return f"the gateway's role cannot read {relation.qualified}"
         return ""
+
+    def why_stored(self, view: Relation) -> str:
+        """Why the rows of a materialized view, or their order, show what masks hide, or ""."""
+        if view.kind != "m" or self.policy.trusts_view(view):
+            return ""
+        why = self._stored.get(view.oid)
+        if why is None:
+            columns = deciding_columns(self.names, view)
+            hidden = columns & self.applied.keys()
+            name = self.catalog.column_name(min(hidden)) if hidden else ""
+            why = f"{name} decided about its rows when it was refreshed" if name else ""
+            self._stored[view.oid] = why
+        return why
 
     def _may_read(self, relation: Relation) -> bool:
         if relation.schema in self.catalog.unusable or relation.row_security:

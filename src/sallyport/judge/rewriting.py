@@ -106,6 +106,7 @@ class Rewriter:
             return Replacement(cascade_cuts(sql, facts))
         levels = [level for level in chain(facts) if level.range_variables or level.counter_calls]
         self._check_order(facts)
+        self._check_stored(facts)
         if facts.kind in _STORED_AS_WRITTEN or not any(map(self.relations.concerns, levels)):
             return Replacement()
         explained = self._is_never_plain(facts)
@@ -159,6 +160,18 @@ class Rewriter:
                         hint,
                     )
                 )
+
+    def _check_stored(self, facts: StatementFacts) -> None:
+        """Raises RefusedError where what masks hide chose, or ordered, rows that are read."""
+        if not self.relations.policy.masks or facts.kind in _STORED_AS_WRITTEN:
+            return
+        for level in chain(facts):
+            for access in level.accesses:
+                relation = self.relations.catalog.relations.get(access.relation)
+                if relation is not None and access.action == "select":
+                    why = self.relations.why_stored(relation)
+                    if why:
+                        raise self._opaque_view(relation, why)
 
     def check_executed(self, sql: bytes, facts: StatementFacts) -> None:
         """EXPLAIN EXECUTE, in which nothing is changed. Raises RefusedError (SP1201) where it would

@@ -14,7 +14,7 @@ from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 
 def is_trusted_view(relation: Relation, patterns: Iterable[Pattern]) -> bool:
     """Whether a relation is a view that one of the patterns names. System views never are."""
-    if relation.kind != "v" or is_system_schema(relation.schema):
+    if relation.kind not in ("v", "m") or is_system_schema(relation.schema):
         return False
     return any(pattern.matches(relation.schema, relation.name) for pattern in patterns)
 
@@ -29,7 +29,7 @@ def target_warnings(policy: Policy, catalog: CatalogSnapshot, target: str) -> It
     for pattern in policy.functions:
         if not any(pattern.matches(*name) for name in functions):
             yield f"functions: {pattern.text} matches nothing in target {target}"
-    views = [r for r in catalog.relations.values() if r.kind == "v"] if policy.trusted_views else []
+    views = catalog.relations.values() if policy.trusted_views else ()
     for pattern in policy.trusted_views:
         if not any(is_trusted_view(r, (pattern,)) for r in views):
             yield f"views: {pattern.text} matches no view in target {target}"

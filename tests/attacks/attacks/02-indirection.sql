@@ -26,6 +26,12 @@ SELECT code FROM mv_people
 SELECT * FROM mv_people
 SELECT double FROM mv_people
 SELECT id FROM mv_people WHERE code = '{people.ssn}'
+SELECT id, name FROM mv_richest LIMIT 3
+SELECT name, row_number() OVER () FROM mv_richest
+SELECT sum(many) FROM mv_rich
+SELECT * FROM v_richest
+SELECT o.id, r.id FROM orders o JOIN mv_richest r ON r.id = o.person_id LIMIT 5
+[since 18] COPY mv_rich TO STDOUT
 SELECT label FROM v_code
 SELECT id FROM v_code WHERE label > 'm'
 --: Rules and triggers

@@ -62,6 +62,16 @@ create materialized view s.row_kept as select id from s.customers c where row_to
 create materialized view s.groups_kept as select distinct email from s.customers;
 create function s.tell(int) returns bool language plpgsql cost 0.0001 as $$ begin raise notice 'saw %', $1; return true; end $$;
 create materialized view s.kept as select id, email, upper(email) as loud from s.customers;
+create materialized view s.rows_joined as
+  select o.id, c.name, c.ssn, upper(c.email) as loud, count(*) as many
+  from s.customers c join s.orders o on o.customer = c.id
+  where o.id > 2 group by o.id, c.id order by o.id;
+create materialized view s.rows_sorted as select id, name from s.customers order by ssn;
+create materialized view s.rows_ranked as
+  select id, rank() over (order by ssn) as r from s.customers;
+create materialized view s.rows_split as
+  select id, string_to_table(email, 'm') as part from s.customers;
+create view s.over_sorted as select id from s.rows_sorted;
 create sequence s.codes; create sequence s.free_numbers;
 create table s.coded (id int primary key, name text default 'n' || nextval('s.free_numbers'),
   ssn text default 'C' || nextval('s.codes'));

@@ -90,6 +90,8 @@ class NameResolver:
             int, Any
         ] = {}  # expansions, kept by sallyport.sql.queries.relation_items
         self.definitions: dict[int, Any] = {}  # facts of views, kept by the same
+        # of materialized views, kept by sallyport.sql.queries.stored_rows
+        self.stored_rows: dict[int, Any] = {}
         self.computed: dict[int, Any] = {}  # what writing a row computes, kept by the same
         self.bodies: dict[
             Any, Any
@@ -134,6 +136,11 @@ class NameResolver:
     def numbered(self) -> Mapping[int, frozenset[ColumnId]]:
         """See :func:`numbered_columns`."""
         return numbered_columns(self.catalog)
+
+    @cached_property
+    def set_returning(self) -> frozenset[str]:
+        """Names that some function has that returns a set."""
+        return frozenset(f.name for f in self.catalog.functions.values() if f.returns_set)
 
     @cached_property
     def made_casts(self) -> tuple[Cast, ...]:

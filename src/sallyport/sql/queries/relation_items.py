@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog.extensions import unreadable
 from sallyport.sql.catalog.relations import classify_relation, source_columns
-from sallyport.sql.catalog.snapshot import TEMPORARY, Column, ColumnId, Function, Relation
+from sallyport.sql.catalog.snapshot import TEMPORARY, Column, ColumnId, Relation
 from sallyport.sql.catalog.system_views import hides_secrets, is_substituted
 from sallyport.sql.facts import (
     Access,
@@ -33,7 +32,8 @@ from sallyport.sql.names.resolve import SYSTEM, NameResolver
 from sallyport.sql.names.scope import Item, Scope, index_fields
 from sallyport.sql.nodes import tag_of
 from sallyport.sql.plain import plain_shape
-from sallyport.sql.text.parse import MAX_LENGTH, Node, parse
+from sallyport.sql.queries.definitions import definition_tree, inside
+from sallyport.sql.text.parse import MAX_LENGTH, Node
 
 _READABLE_KINDS = frozenset("rpvmfS")
 _SYSTEM_COLUMN_KINDS = frozenset("rpmfSt")
@@ -94,7 +94,7 @@ def computations(analysis: Analysis, relation: Relation) -> tuple[Computed, ...]
 
 
 def _computations(analysis: Analysis, relation: Relation, target: int, text: str) -> list[Computed]:
-    tree = _tree(_inside(analysis, relation), f"SELECT {text}") if text else None
+    tree = definition_tree(inside(analysis, relation), f"SELECT {text}") if text else None
     if tree is None:
         every = frozenset(column.attnum for column in relation.columns)
         return [Computed(target, every)]
@@ -103,7 +103,7 @@ def _computations(analysis: Analysis, relation: Relation, target: int, text: str
 
 
 def _computation(analysis: Analysis, relation: Relation, target: int, node: Node) -> Computed:
-    inner = _inside(analysis, relation)
+    inner = inside(analysis, relation)
     fields = tuple(_plain(relation, column) for column in relation.columns)
     item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
     inner.expression(node, Scope(items=[item]))
@@ -121,11 +121,6 @@ def _is_case(node: Node) -> bool:
         return False
     argument = call["args"][0]
     return "ColumnRef" in argument.get("TypeCast", {}).get("arg", argument)
-
-
-def _trust_all(function: Function) -> bool:
-    """Inside a view, calls are gathered first and judged for every use of the view."""
-    return True
 
 
 def relation_item(analysis: Analysis, relation: Relation, position: int = -1) -> Item:
@@ -158,9 +153,9 @@ def view_facts(names: NameResolver, view: Relation) -> StatementFacts:
     """The facts of a view's definition, positions in its text; kept with ``names``."""
     definition: StatementFacts | None = names.definitions.get(view.oid)
     if definition is None:
-        inner = _inside(Analysis(names, Context((), max_length=MAX_LENGTH), Work()), view)
+        inner = inside(Analysis(names, Context((), max_length=MAX_LENGTH), Work()), view)
         inner.indirect = False
-        tree = _tree(inner, view.view_definition) if view.view_definition else None
+        tree = definition_tree(inner, view.view_definition) if view.view_definition else None
         columns = inner.query(tree, Scope()) if tree is not None else None
         if columns is None:
             inner.unknown("SP1102", f"cannot determine the definition of view {view.qualified}")
@@ -363,32 +358,6 @@ def _system(relation: Relation, is_itself: bool) -> Expansion:
     return Expansion(fields, index_fields(fields), unknowns=unknowns)
 
 
-def _inside(analysis: Analysis, relation: Relation) -> Analysis:
-    """An analysis of what stands inside a relation's definition, where names are fully
-    qualified.
-    """
-    inner = Analysis(
-        analysis.names.qualified(),
-        Context((), analysis.context.role, MAX_LENGTH, _trust_all),
-        Work(),
-    )
-    inner.views = (*analysis.views, relation.oid)
-    inner.following, inner.indirect = analysis.following, True
-    return inner
-
-
-def _tree(inner: Analysis, text: str) -> Node | None:
-    try:
-        statements = parse(text.encode(), MAX_LENGTH)
-    except RefusedError as error:
-        inner.unknown("SP1102", f"cannot parse a definition: {error.refusal.message}")
-        return None
-    if len(statements) != 1:
-        inner.unknown("SP1102", "cannot parse a definition")
-        return None
-    return statements[0].node
-
-
 def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
     facts = inner.facts(0, 0)
     return Expansion(
@@ -408,14 +377,14 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
 
 
 def _view(analysis: Analysis, relation: Relation) -> Expansion:
-    inner = _inside(analysis, relation)
+    inner = inside(analysis, relation)
     # No rule names a temporary view: what it reads is judged as if it stood in the statement.
     inner.reads_directly = relation.schema == TEMPORARY
     if relation.oid in analysis.views or len(analysis.views) > 32 or not relation.view_definition:
         inner.unknown("SP1102", f"cannot determine the definition of view {relation.qualified}")
         tree = None
     else:
-        tree = _tree(inner, relation.view_definition)
+        tree = definition_tree(inner, relation.view_definition)
     columns_read = (inner.query(tree, Scope()) or ()) if tree is not None else ()
     if tree is not None and len(columns_read) != len(relation.columns):
         inner.unknown("SP1102", f"columns of view {relation.qualified} do not match it")
@@ -455,7 +424,7 @@ def _stored(expansion: Expansion) -> Expansion:
 
 
 def _table(analysis: Analysis, relation: Relation) -> Expansion:
-    inner = _inside(analysis, relation)
+    inner = inside(analysis, relation)
     fields = tuple(_column(inner, relation, column) for column in relation.columns)
     if relation.kind == "S":
         columns = analysis.names.numbered.get(relation.oid, frozenset())
@@ -469,7 +438,7 @@ def _table(analysis: Analysis, relation: Relation) -> Expansion:
         if not column.generated:
             computed.append(field)
             continue
-        tree = _tree(inner, f"SELECT {column.default}") if column.default else None
+        tree = definition_tree(inner, f"SELECT {column.default}") if column.default else None
         if tree is None:
             inner.unknown(
                 "SP1102", f"cannot parse how {relation.qualified}.{column.name} is generated"
