@@ -83,8 +83,7 @@ class MaskedRelations:
         """
         ordering = self._ordering.get((relation.oid, visits))
         if ordering is None:
-            below = (with_descendants(self.catalog, child) for child in relation.children)
-            members = (relation, *chain.from_iterable(below))
+            members = self._members(relation)
             hidden = {
                 column.name
                 for member in members
@@ -98,6 +97,31 @@ class MaskedRelations:
             ordering |= self._computed_from(relation, ordering)
             self._ordering[relation.oid, visits] = ordering
         return ordering
+
+    def _members(self, relation: Relation) -> tuple[Relation, ...]:
+        """It, and its partitions and children at any depth."""
+        below = (with_descendants(self.catalog, child) for child in relation.children)
+        return (relation, *chain.from_iterable(below))
+
+    def planned_jointly(
+        self, facts: StatementFacts, relation: Relation, definition: bool = False
+    ) -> bool:
+        """Whether the server may guess by the most common combinations of values, masked ones
+        included (extended statistics), how many rows conditions on several columns leave.
+        """
+        used = {
+            column.name
+            for column in relation.columns
+            if definition or ColumnId(relation.oid, column.attnum) in facts.computed_with
+        }
+        for member in self._members(relation):
+            names = {column.attnum: column.name for column in member.columns}
+            hidden = {names[number] for number in self.masks_of(member)}
+            for statistics in member.constraints:
+                inside = {names[n] for n in statistics.columns if n in names}
+                if statistics.kind == "s" and inside & hidden and len((inside - hidden) & used) > 1:
+                    return True
+        return False
 
     def _computed_from(self, relation: Relation, columns: frozenset[int]) -> frozenset[int]:
         """Virtual generated columns: the server puts their expressions in their place, which an

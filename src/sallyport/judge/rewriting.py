@@ -350,13 +350,13 @@ class Rewriter:
             else []
         )
         compared.update(reference for reference, _, _ in moved)
+        # no condition of the statement is moved below a sort that has an OFFSET
+        barrier = " OFFSET 0" if by_place and self._is_fenced(level, variable, relation) else ""
         conditions = " AND ".join(f"({condition})" for _, _, condition in moved)
 
         def subselect(only: str, sample: str) -> str:
             rows = f"{only}{source(relation)}{sample}{' WHERE ' if moved else ''}{conditions}"
             text = self.subselects.text(relation, columns, variable.locked, rows, by_place)
-            # no condition of the statement is moved below a sort that has an OFFSET
-            barrier = " OFFSET 0" if by_place and level.tells_turns else ""
             return self.subselects.proved(text + barrier)
 
         cuts = [cut for _, cut, _ in moved]
@@ -380,6 +380,15 @@ class Rewriter:
                 " clock_timestamp().",
             )
         return True
+
+    def _is_fenced(self, level: _Level, variable: RangeVariable, relation: Relation) -> bool:
+        """Whether conditions must stand above the subselect. Below, where rows are locked: all of
+        them would be.
+        """
+        return level.tells_turns or (
+            not variable.locked
+            and self.relations.planned_jointly(level.facts, relation, level.depth > 0)
+        )
 
     def _typed_rows(
         self, level: _Level, replaced: list[RangeVariable], aliases: Mapping[int, str]

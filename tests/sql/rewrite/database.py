@@ -75,6 +75,12 @@ create view s.over_sorted as select id from s.rows_sorted;
 create sequence s.codes; create sequence s.free_numbers;
 create table s.coded (id int primary key, name text default 'n' || nextval('s.free_numbers'),
   ssn text default 'C' || nextval('s.codes'));
+create table s.spread (id int primary key, label text, kind text, ssn text);
+create statistics s.of_spread (mcv) on label, kind, ssn from s.spread;
+create table s.alike (like s.spread including statistics); alter table s.alike add primary key (id);
+insert into s.spread select n, 'l' || n % 60, 'k' || n % 60, left(md5(n::text), 4)
+  from generate_series(1, 6000) n;
+insert into s.alike select n, 'l' || n % 60, 'k' || n % 60, 'same' from generate_series(1, 6000) n;
 create index on s.customers (email); create index on s.orders (customer);
 analyze;
 """

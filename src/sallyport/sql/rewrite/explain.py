@@ -18,6 +18,12 @@ COSTS_TELL = refuse(
     "The costs of an index with a masked column depend on its values.",
     "Use EXPLAIN (COSTS OFF).",
 )
+MEMORY_TELLS = refuse(
+    "SP1201",
+    "EXPLAIN (MEMORY) would reveal statistics of masked values",
+    "The planner reads statistics of masked values, whose size shows in the memory that it uses.",
+    "Leave MEMORY out.",
+)
 #: The version of PostgreSQL since which EXPLAIN ANALYZE counts searches of indexes, and BUFFERS.
 COUNTS_SEARCHES = 180000
 SEARCHES_TELL = refuse(
@@ -25,6 +31,12 @@ SEARCHES_TELL = refuse(
     "EXPLAIN ANALYZE would reveal statistics of masked values",
     "It counts the searches of an index, which depend on the values of a masked column in it.",
     "Use EXPLAIN without ANALYZE.",
+)
+#: Options that tell statistics, each with the version since which it does.
+_TELL_STATISTICS = (
+    ("costs", COSTS_TELL, 0),
+    ("memory", MEMORY_TELLS, 0),
+    ("analyze", SEARCHES_TELL, COUNTS_SEARCHES),
 )
 
 
@@ -48,10 +60,9 @@ def explain_cuts(
                 f"Leave {asked[0].upper()} out.",
             )
         )
-    if tells_statistics and options.get("costs"):
-        raise RefusedError(COSTS_TELL)
-    if tells_statistics and options.get("analyze") and version >= COUNTS_SEARCHES:
-        raise RefusedError(SEARCHES_TELL)
+    for option, refusal, since in _TELL_STATISTICS if tells_statistics else ():
+        if options.get(option) and version >= since:
+            raise RefusedError(refusal)
     if options.get("analyze") and writes:
         raise RefusedError(
             refuse(
