@@ -4,6 +4,10 @@ sends at a time. That goes by their length before they are masked.
 
 from __future__ import annotations
 
+import struct
+
+import pytest
+
 from sallyport.wire.frontend import query
 from tests.session.playbook import (
     CANARY,
@@ -126,6 +130,63 @@ def test_a_limit_passes_the_same_rows_however_they_arrive(stage: Stage) -> None:
             IDLE,
         ),
         does(two_rows),
+    )
+
+
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = data(b"\xff\xff")
+
+
+def binary(text: bytes) -> bytes:
+    """A row of one column."""
+    return b"\0\1" + struct.pack("!I", len(text)) + text
+
+
+@pytest.mark.parametrize("column", ["name", "email"], ids=["not masked", "masked"])
+@pytest.mark.parametrize(
+    ("options", "first", "row", "last"),
+    [
+        ("", b"", b"x\n", b""),
+        ("(HEADER)", data("a name\n"), b"x\n", b""),
+        ("(FORMAT csv, HEADER)", data('"a\nname"\n'), b"x\n", b""),
+        ("(FORMAT binary)", b"", binary(b"x"), TRAILER),
+        ("(FORMAT binary)", b"", binary(data(b"\xff\xff")), TRAILER),  # it ends like a trailer
+    ],
+)
+def test_header_and_trailer_of_copy_are_no_rows(
+    stage: Stage, column: str, options: str, first: bytes, row: bytes, last: bytes
+) -> None:
+    """As many rows as the limit pass, one more does not."""
+    sql = query(f"COPY customers ({column}) TO STDOUT {options}")
+    is_binary = "binary" in options
+    for count in (2, 3):
+
+        def ends(run: Run, count: int = count) -> None:
+            got = bytes(run.to_client)
+            assert got.count(b"[SP1701]") == (count > 2)
+            assert (END in got) == (count == 2)
+            run.to_client.clear()
+            run.asked.clear()
+
+        rows_sent = [data((SIGNATURE if is_binary and not n else b"") + row) for n in range(count)]
+        play(
+            lambda: Stage(stage.catalog, POLICY + "limits: {rows: 2}\n"),
+            client >> sql,
+            server << sql,
+            server >> (out(1, is_binary), first, *rows_sent, last, END, done("COPY"), IDLE),
+            does(ends),
+        )
+
+
+def test_a_binary_copy_without_rows_uses_up_none(stage: Stage) -> None:
+    sql = query("COPY products (name) TO STDOUT (FORMAT binary)")
+    empty = (out(1, True), data(SIGNATURE + b"\xff\xff"), END, done("COPY 0"), IDLE)
+    full = (out(1, True), data(SIGNATURE + binary(b"x")), TRAILER, END, done("COPY 1"), IDLE)
+    play(
+        lambda: Stage(stage.catalog, POLICY + "limits: {rows_per_session: 2}\n"),
+        *(client >> sql, server << sql, server >> empty, client << empty),
+        *(client >> sql, server << sql, server >> full, client << full),
+        *(client >> sql, server << sql, server >> full, client << full),
     )
 
 

@@ -8,6 +8,7 @@ from sallyport.core.errors import ProtocolError, Refusal
 from sallyport.judge import Verdict
 from sallyport.session import effects, pipeline_block
 from sallyport.session.client.series import Series
+from sallyport.session.server.copy_rows import row_parts
 from sallyport.session.server.entries import Entry, PendingEffect
 from sallyport.session.server.programs import KEEP, compile_copy_out, compile_result
 from sallyport.session.server.scanning import scanned_copy
@@ -325,15 +326,18 @@ def copy_data_out(
     """``count``: messages in this span."""
     if session.stream.withholding:
         return b""
-    if entry.copy is None:
+    if entry.copy is None or entry.verdict is None or entry.verdict.facts.copy_format is None:
         raise ProtocolError("COPY data that nothing was judged for")
     masked: bytes | None = None
     if entry.copy is not KEEP:
         masked = entry.copy.feed(buffer, start, end)
     data = bytes(buffer[start:end]) if masked is None else masked
-    fits = fitting(session, entry, count, data, 0, len(data))
-    if fits < len(data):
-        data = masked = data[:fits]
+    position, copy_format = 0, entry.verdict.facts.copy_format
+    for rows, part_end in row_parts(copy_format, data, count, is_first=not entry.size):
+        position = fitting(session, entry, rows, data, position, part_end)
+        if position < part_end:
+            data = masked = data[:position]
+            break
     return scanned_copy(session, entry, data, masked)
 
 

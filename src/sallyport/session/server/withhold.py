@@ -44,6 +44,7 @@ def fitting(
 ) -> int:
     """Count ``count`` rows, as the client would get them: the position behind the last one that
     fits into the limits of policy. Where that is not the end, the rest of the result is withheld.
+    ``count`` 0: a message that is part of the result, and no row.
 
     Row by row there: the server sends as many at a time as fill its buffer before they are masked,
     and how many those are must not decide which is the last that the client gets.
@@ -53,7 +54,7 @@ def fitting(
     position, what = start, ""
     while position < end:
         behind = position + 1 + int.from_bytes(rows[position + 1 : position + 5], "big")
-        if what := _passed_limit(session, entry, 1, behind - position):
+        if what := _passed_limit(session, entry, min(count, 1), behind - position):
             break
         position = behind
     if what:
