@@ -74,11 +74,12 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A row of the result."""
+    """A row of the result. ``names``: of its columns."""
 
     at: float
     number: int
     values: tuple[str | None, ...]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,11 @@ class Closed:
 
 
 Step = Opened | Asked | Columns | ResultRow | Said | Copied | Done | Finished | Remark | Closed
+
+
+def is_notice(step: Step) -> bool:
+    """Whether it may come amid a result without ending it."""
+    return isinstance(step, Said) and step.severity not in ("ERROR", "FATAL", "PANIC")
 
 
 def steps(events: Iterable[ev.Event]) -> Iterator[Step]:
@@ -252,6 +258,7 @@ class _Player:
                     values, columns.types, columns.formats, strict=True
                 )
             ),
+            columns.names,
         )
 
 

@@ -217,7 +217,7 @@ class ReplayView:
 
     def show(self, steps: Iterable[rp.Step]) -> None:
         for step in steps:
-            if not isinstance(step, rp.ResultRow):
+            if not isinstance(step, rp.ResultRow) and not rp.is_notice(step):
                 self._table()
             if self._pause is not None and step.at > self._at:
                 self._pause(step.at - self._at)

@@ -40,7 +40,7 @@ class PsqlTranscript:
             if isinstance(step, rp.ResultRow):
                 self._add(step)
                 continue
-            if self._columns is not None:
+            if self._columns is not None and not rp.is_notice(step):
                 yield at, self._table()
             at = max(at, step.at)
             if text := self._shown(step):

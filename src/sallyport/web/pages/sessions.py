@@ -266,17 +266,16 @@ _KINDS: dict[type[rp.Step], str] = {
 
 
 def scenes(steps: tuple[rp.Step, ...]) -> list[Scene]:
-    """Steps as a page shows them: rows gathered under their columns."""
+    """Steps as a page shows them: rows gathered under their columns, which stand again over rows
+    that come behind a notice or on the next page.
+    """
     out: list[Scene] = []
     for step in steps:
         last = out[-1] if out else None
         if isinstance(step, rp.ResultRow):
-            if (
-                last is None
-                or last.kind != "rows"
-                or len(last.columns) not in (0, len(step.values))
-            ):
-                last = Scene("rows", step.at, step)
+            if last is None or last.kind != "rows" or len(last.columns) != len(step.values):
+                _drop_header(out, step.number)
+                last = Scene("rows", step.at, step, step.names)
                 out.append(last)
             last.rows.append(step.values)
         elif isinstance(step, rp.Columns):
@@ -287,3 +286,14 @@ def scenes(steps: tuple[rp.Step, ...]) -> list[Scene]:
                 scene.text = step.data[:2000].decode("utf-8", "backslashreplace")
             out.append(scene)
     return out
+
+
+def _drop_header(out: list[Scene], number: int) -> None:
+    """Drop the header of this statement's result while it has no rows."""
+    for place in range(len(out) - 1, -1, -1):
+        scene = out[place]
+        if scene.kind == "rows":
+            begun = scene.step
+            if not scene.rows and isinstance(begun, rp.Columns) and begun.number == number:
+                del out[place]
+            return
