@@ -72,7 +72,7 @@ INNOCENT = {
 }
 
 
-def _catalog(tables: dict[str, str], **types: int) -> CatalogSnapshot:
+def _catalog(tables: dict[str, str], *more: Type, **types: int) -> CatalogSnapshot:
     relations = [
         Relation(
             20000 + i, "public", name, "r",
@@ -91,7 +91,8 @@ def _catalog(tables: dict[str, str], **types: int) -> CatalogSnapshot:
         types=tuple(
             Type(oid, "pg_catalog", name, "b")
             for oid, name in ((TEXT, "text"), (BOOL, "bool"), (MOMENT, "timestamptz"))
-        ),
+        )
+        + more,
         functions=(),
     )
 
@@ -182,3 +183,14 @@ def test_spellings() -> None:
     assert spellings("*users") == ("*users", "*Users", "*USERS")
     assert words_of("customerEMail_2") == ("customer", "e", "mail", "2")
     assert words_of("IBANNumber") == ("iban", "number")
+
+
+def test_types_are_named_as_sql_writes_them() -> None:
+    """A type whose name begins as PostgreSQL's names of array types do is not taken for an
+    array.
+    """
+    array = Type(1009, "pg_catalog", "_text", "b", element=TEXT)
+    odd = Type(7001, "public", "_x", "c")
+    catalog = _catalog({"t": "a b c d"}, array, odd, b=array.oid, c=odd.oid, d=9999)
+    bound = bind(parse_policy("version: 1\n", "p"), catalog, "shop")
+    assert [column.type for column in bound.coverage()] == ["text", "text[]", "_x", ""]

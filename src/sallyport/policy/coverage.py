@@ -66,13 +66,18 @@ def coverage(
             state = Coverage.MASKED if id_ in shown else Coverage.CLEAR
             if state is Coverage.CLEAR and looks_like and REVIEWED_TAG not in tags:
                 state = Coverage.LOOKS_PERSONAL
-            type_ = catalog.types.get(column.type_oid)
+            type_ = _type_name(catalog, column.type_oid)
             masked = tuple(dict.fromkeys(shown.get(id_, ())))
             name = catalog.column_name(id_)
-            out.append(
-                ColumnCoverage(name, type_.name if type_ else "", state, tags, looks_like, masked)
-            )
+            out.append(ColumnCoverage(name, type_, state, tags, looks_like, masked))
     return out
+
+
+def _type_name(catalog: CatalogSnapshot, oid: int) -> str:
+    type_ = catalog.types.get(oid)
+    if type_ is None:
+        return ""
+    return f"{_type_name(catalog, type_.element)}[]" if type_.element else type_.name
 
 
 def _listed(catalog: CatalogSnapshot) -> Iterator[Relation]:
