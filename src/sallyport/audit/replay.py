@@ -241,8 +241,9 @@ class _Player:
         values = _values(body)
         columns = self.columns
         # executed again without Describe, or described apart from this execution
-        if self.described != number:
-            columns = self.known.get(self.sql.get(number, ""), columns)
+        if self.described != number and (sql := self.sql.get(number, "")) in self.known:
+            columns = self.known[sql]
+            _remember(self.known, sql, columns)
         if columns is None or len(columns.names) != len(values):
             names = tuple(f"column {place}" for place in range(1, len(values) + 1))
             columns = Columns(at, number, names, (0,) * len(values), (0,) * len(values))

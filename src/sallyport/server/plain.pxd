@@ -7,7 +7,7 @@ from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.server.plain_answer cimport DESCRIBED, PART, ROW, PlainAnswer, is_ascii
 from sallyport.server.plain_parameters cimport parameters
 from sallyport.server.plain_record cimport (
-    record_answer, record_bundle, record_complete, record_query, record_reply,
+    record_answer, record_bundle, record_complete, record_description, record_query, record_reply,
 )
 from sallyport.server.plain_request cimport BIND, CLOSE, FLUSH, PARSE, QUERY, SYNC, PlainRequest
 from sallyport.server.plain_statement cimport (
@@ -41,6 +41,7 @@ cdef class PlainTraffic:
     cdef list uncounted  # of PlainStatement
     cdef list offered
     cdef bytes offered_last, named_last
+    cdef dict told
     cdef set known, made, remade
     cdef Py_ssize_t generation, number, step, limit, longest, rows, bytes, binds
     cdef readonly Py_ssize_t pending
@@ -70,7 +71,7 @@ cdef class PlainTraffic:
     cdef bint _passes(self, PlainStatement statement) except -1
     @cython.locals(key=Output, n=Py_ssize_t)
     cdef object _templated(self, const unsigned char *src, Py_ssize_t size, bytes sql)
-    @cython.locals(request=PlainRequest, name=bytes, statement=PlainStatement, pending=Pending, out=Output)
+    @cython.locals(request=PlainRequest, name=bytes, statement=PlainStatement, pending=Pending)
     cdef Py_ssize_t _bundle(self, const unsigned char *src) except -1
     @cython.locals(maker=Pending)
     cdef object _meaning(self, bytes name)
@@ -102,7 +103,6 @@ cdef class PlainTraffic:
     cdef Pending _asked(self, PlainStatement statement, bytes text)
     @cython.locals(request=PlainRequest, pending=Pending, size=Py_ssize_t, is_alone=bint)
     cdef Pending _asked_bundle(self, PlainStatement statement, bytes text, const unsigned char *src)
-    @cython.locals(offered=set)
     cdef int _offer(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
     @cython.locals(event=bytes)
     cdef int _record_query(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
@@ -133,6 +133,8 @@ cdef class PlainTraffic:
     ) except -1
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t, description=bytes)
     cdef object _program(self, PlainStatement statement, const unsigned char *src)
+    @cython.locals(reply=PlainAnswer, text=bytes, size=Py_ssize_t)
+    cdef bint _hides(self, Pending pending, const unsigned char *src) except -1
     @cython.locals(reply=PlainAnswer, out=Output, hide=bint, masks=bint, notice=bytes, body=Py_ssize_t)
     cdef Py_ssize_t _write_answer(self, Pending pending, const unsigned char *src) except -1
     @cython.locals(before=Py_ssize_t)

@@ -50,6 +50,7 @@ if not cython.compiled:
         record_answer,
         record_bundle,
         record_complete,
+        record_description,
         record_query,
         record_reply,
     )
@@ -122,6 +123,7 @@ class PlainTraffic:
         self.offered = session.recorder.texts.offered
         # of texts that were offered to the index under ``subject_judge``
         self.known: set[int] = set()
+        self.told: dict[bytes, bytes] = session.described
         # what was sent last that changes what a statement's name means, while it is not answered
         self.assumed: dict[bytes, Pending] = {}
         # names of statements that were made since nothing was outstanding, and those of them that
@@ -147,8 +149,7 @@ class PlainTraffic:
             self.offered_last = b""
         self.subject_judge = session.names.subject_judge
         self.activity = session.activity
-        self.cache = self.subject_judge.cache
-        self.templates = self.subject_judge.templates
+        self.cache, self.templates = self.subject_judge.cache, self.subject_judge.templates
         self.number = session.number
         self.limit = session.limits.max_server_message
         self.longest = min(_LONGEST, session.limits.max_client_message + 1)
@@ -183,9 +184,8 @@ class PlainTraffic:
         self.wants_rest = False
         if self.pending >= _MOST_PENDING or len(self.made) >= _MOST_PENDING:
             return 0
-        if self.binds > _MOST_BOUND:
-            return 0
-        if self.generation != self.judge.generation or self.chunks.failed:
+        is_moved = self.generation != self.judge.generation
+        if is_moved or self.chunks.failed or self.binds > _MOST_BOUND:
             return 0
         request = self.request
         state = request.read(src, size, self.longest)
@@ -294,8 +294,7 @@ class PlainTraffic:
             self.piece = src
             self.piece_size = request.end
         else:
-            out = self.out
-            out.n = 0
+            self.out.n = 0
             self._write_bundle(src, 0, True)
         return request.end
 
@@ -484,12 +483,11 @@ class PlainTraffic:
         if text is self.offered_last:
             return 0
         self.offered_last = text
-        offered = self.known
         key = hash(text)
-        if key not in offered:
-            if len(offered) >= _KNOWN:
-                offered.clear()
-            offered.add(key)
+        if key not in self.known:
+            if len(self.known) >= _KNOWN:
+                self.known.clear()
+            self.known.add(key)
             self.offered.append((number, text, statement.record))
         return 0
 
@@ -680,19 +678,27 @@ class PlainTraffic:
         description = PyBytes_FromStringAndSize(cython.cast("const char *", src) + start, size)
         program = statement.programs.get(description)
         if program is not None:
-            statement.description = description
-            statement.program = program
+            statement.description, statement.program = description, program
         return program
+
+    def _hides(self, pending: Pending, src: Any) -> bool:
+        """Whether the client has not asked for the description, which is recorded once a text."""
+        reply = self.reply
+        size = reply.described - reply.start
+        if not pending.hidden or size <= 0:
+            return False
+        text = pending.text or prepared_of(pending).script
+        record_description(self.chunks, self.told, pending.number, text, src + reply.start, size)
+        return True
 
     def _write_answer(self, pending: Pending, src: Any) -> int:
         """Set ``piece``; gives how many of its bytes are recorded."""
         reply = self.reply
-        hide = pending.hidden and reply.described > reply.start
+        hide = self._hides(pending, src)
         masks = reply.rows > 0 and pending.program is not KEEP
         notice = b"" if reply.suspended else pending.statement.notice
         if not hide and not masks and not notice:
-            self.piece = src
-            self.piece_size = reply.end
+            self.piece, self.piece_size = src, reply.end
             pending.size = reply.ended - reply.described
             return reply.completed
         out = self.out
@@ -704,8 +710,7 @@ class PlainTraffic:
         out.write(src, reply.ended, reply.completed - reply.ended)
         body = out.n
         out.write(src, reply.completed, reply.end - reply.completed)
-        self.piece = out.data
-        self.piece_size = out.n
+        self.piece, self.piece_size = out.data, out.n
         return body
 
     def _write_rows(self, pending: Pending, src: Any, start: int, end: int) -> int:
@@ -774,19 +779,16 @@ class PlainTraffic:
         return 0
 
     def _begin_flow(self, pending: Pending, src: Any) -> int:
-        reply = self.reply
-        out = self.out
+        reply, out = self.reply, self.out
         out.n = 0
-        hide = pending.hidden and reply.described > reply.start
+        hide = self._hides(pending, src)
         if not hide and pending.program is KEEP:
-            self.piece = src
-            self.piece_size = reply.ended
+            self.piece, self.piece_size = src, reply.ended
             pending.size = reply.ended - reply.described
         else:
             out.write(src, 0, reply.start if hide else reply.described)
             pending.size = self._write_rows(pending, src, reply.described, reply.ended)
-            self.piece = out.data
-            self.piece_size = out.n
+            self.piece, self.piece_size = out.data, out.n
         pending.flows = True
         if pending.is_parsed:
             self.parsed = pending
@@ -796,8 +798,7 @@ class PlainTraffic:
         return reply.ended
 
     def _flow(self, pending: Pending, src: Any, size: int) -> int:
-        p = 0
-        rows = 0
+        p = rows = 0
         while size - p >= 5 and src[p] == ROW:
             length = _uint32(src, p + 1)
             if length < 4 or length > PART or length > self.limit:
@@ -809,8 +810,7 @@ class PlainTraffic:
             p += 1 + length
             rows += 1
         if rows:
-            self.piece = src
-            self.piece_size = p
+            self.piece, self.piece_size = src, p
             if pending.program is not KEEP:
                 self.out.n = 0
                 self.piece_size = self._write_rows(pending, src, 0, p)

@@ -9,7 +9,7 @@ from sallyport.audit.msgpack cimport (
 from sallyport.server.plain_parameters cimport put_parameters
 from sallyport.server.plain_statement cimport now
 
-cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED
+cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED, _TOLD
 cdef bytes _SUSPENDED_TAG
 
 
@@ -36,6 +36,12 @@ cdef int record_answer(
 @cython.locals(start="unsigned char *", p="unsigned char *")
 cdef int record_reply(
     ChunkWriter chunks, Py_ssize_t number, const unsigned char *src, Py_ssize_t size
+) except -1
+
+@cython.locals(message=bytes)
+cdef int record_description(
+    ChunkWriter chunks, dict told, Py_ssize_t number, bytes text, const unsigned char *src,
+    Py_ssize_t size,
 ) except -1
 
 @cython.locals(start="unsigned char *", p="unsigned char *", moment=double)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sallyport.session.state import MOST_DESCRIBED
+
 try:
     import cython
 except ImportError:
@@ -36,6 +38,7 @@ _COMPLETE = 5
 _ANSWERED = 9
 #: What is recorded in place of the tag that PortalSuspended has not.
 _SUSPENDED_TAG = b"SUSPENDED"
+_TOLD = MOST_DESCRIBED
 
 
 def record_query(chunks: Any, number: int, text: bytes, after: bytes, is_intent: bool) -> Any:
@@ -110,6 +113,21 @@ def record_reply(chunks: Any, number: int, src: Any, size: int) -> int:
     p = put_uint(put_float64(p, now()), number)
     p = put_bin(p, src, size)
     return chunks.commit(p - start, 0, 0, 0)  # type: ignore[no-any-return]
+
+
+def record_description(
+    chunks: Any, told: dict[bytes, bytes], number: int, text: bytes, src: Any, size: int
+) -> int:
+    """The RowDescription at ``src`` as a Reply event, where it is new for its text. ``told``: as
+    SessionState.described.
+    """
+    message = PyBytes_FromStringAndSize(cython.cast("const char *", src), size)
+    if told.get(text) == message:
+        return 0
+    if len(told) >= _TOLD:
+        told.clear()
+    told[text] = message
+    return record_reply(chunks, number, src, size)
 
 
 def record_complete(chunks: Any, number: int, started: float, src: Any, tag: int, rows: int) -> int:

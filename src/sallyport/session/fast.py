@@ -173,11 +173,15 @@ def response(session: SessionState, data: bytes) -> bytes | None:
         body = data[:ended] + notice + data[ended:completed]
     else:
         body = data[:completed]
+    recorded = body
     if entry.hidden and described > start:
         body = data[:start] + body[described:]
+        text = entry.prepared.script if entry.prepared is not None else b""
+        if not session.is_new_description(text, data[start:described]):
+            recorded = body
     entries.popleft()
     tag = data[ended + 5 : completed - 1].decode("ascii", "replace")
-    session.recorder.answered(entry.number, body, tag, rows, monotonic() - entry.started)
+    session.recorder.answered(entry.number, recorded, tag, rows, monotonic() - entry.started)
     if rows and verdict.masked_columns:
         session.count_masked(verdict.masked_columns, rows)
     counters = session.counters

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
@@ -44,6 +45,9 @@ from sallyport.wire import backend
 _UNKNOWN_PATH = SearchPath.UNKNOWN
 _ASKING = frozenset({Expect.PROBE, Expect.ASK})
 _CURRENT_CATALOG = Catalog.CURRENT
+#: Texts of a session whose description is kept. Readers of a recording remember more
+#: (sallyport.audit.replay).
+MOST_DESCRIBED: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class SessionState:
         "client_state",
         "commands",
         "counters",
+        "described",
         "id",
         "input",
         "judgement",
@@ -140,6 +145,7 @@ class SessionState:
         self.judgement = OpenJudgement()
         self.id = ""
         self.unkept: list[Containment] = []
+        self.described: dict[bytes, bytes] = {}  # by text, see is_new_description
         self.told_of = (0, "")
         self.backends: Mapping[int, int] = {}
         self.can_hold = False
@@ -366,6 +372,8 @@ class SessionState:
             values = shown_binds(subject_judge, verdict, portal, refusal)
             statement = JudgedStatement(self.number, self.running, recorded, *values, changes)
         self.recorder.statement(statement)
+        if refusal is None:
+            self.record_description(portal, self.number)
         if refusal is not None and self.activity is not None:
             self.activity.refused(self.number, refusal.code.id, recorded.relations, sql)
         if refusal is None:
@@ -373,6 +381,23 @@ class SessionState:
             if columns:
                 self.contain(columns[0], COLUMN)
         return self.number
+
+    def record_description(self, portal: Portal | None, number: int) -> None:
+        """Record once, with the statement that runs it, how a portal's rows were described."""
+        if portal is not None and portal.description:
+            self.recorder.reply(number, portal.description)
+            portal.description = b""
+
+    def is_new_description(self, text: bytes, message: bytes) -> bool:
+        """Whether a RowDescription that the client did not ask for is to be recorded: it is another
+        than the last one of this text.
+        """
+        if self.described.get(text) == message:
+            return False
+        if len(self.described) >= MOST_DESCRIBED:
+            self.described.clear()
+        self.described[text] = message
+        return True
 
     def contain(self, column: str, cause: str, statement: int = 0) -> None:
         """The subject and its agent read, or are about to read, untrusted text. Every statement

@@ -66,7 +66,8 @@ class Prepared:
 class Portal:
     """A bound portal or an SQL cursor. ``program``: compiled from the server's RowDescription, once
     ``described``. ``hold``: declared WITH HOLD. ``committed``: in a transaction that has ended.
-    ``in_savepoint``: after a SAVEPOINT of the transaction.
+    ``in_savepoint``: after a SAVEPOINT of the transaction. ``description``: the RowDescription,
+    until a statement that runs it is recorded.
     """
 
     prepared: Prepared
@@ -82,6 +83,7 @@ class Portal:
     approval: RunPermit | None = None  # people let this very portal run
     asked: bool = False  # a Describe for it was forwarded or injected
     program: object = None
+    description: bytes = b""
     # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
     ran: object = None
     ran_as: object = None  # the search_path and the columns that its text meant then

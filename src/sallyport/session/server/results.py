@@ -160,12 +160,19 @@ def portal_description(
     if session.pipeline.entries and session.pipeline.entries[0] is entry:
         session.pipeline.entries.popleft()
         following = session.pipeline.entries[0] if session.pipeline.entries else None
+        portal = entry.portal
+        # with a number, what the client gets of it is recorded already
+        if portal is not None and replaced is None and (entry.hidden or not entry.number):
+            message = bytes(buffer[start:end])
+            if not entry.hidden or session.is_new_description(portal.prepared.script, message):
+                portal.description = message
         if (
             following is not None
             and following.kind is Expect.EXECUTE
-            and following.portal is entry.portal
+            and following.portal is portal
         ):
-            following.program = entry.portal.program if entry.portal is not None else None
+            following.program = portal.program if portal is not None else None
+            session.record_description(portal, following.number)
     return replaced
 
 
