@@ -107,6 +107,8 @@ def test_the_page(report_file: Path, chromium: Any) -> None:
     assert not ACTIVE.search(text.replace("\t", " "))
     assert "dana@example.com after" in text and "it <i>deleted</i> orders" in text
     assert page.locator("main img, main i, main script").count() == 0
+    assert "The gateway has no such access" in page.locator("#approvals").inner_text()
+    assert "7 days shown; no statement in the rest" in page.locator("#summary").inner_text()
     assert page.locator("svg rect.v-allow").count() >= 1
     shoot(page, "report", whole=True)
     summary = page.locator("#summary").bounding_box()
@@ -128,6 +130,10 @@ def test_it_prints(report_file: Path, chromium: Any, tmp_path: Path) -> None:
         "the summary fits on the first page"
     )
     shoot(page, "report-print", whole=True)
+    tight = (
+        "[...document.querySelectorAll('.tiles div')].filter((e) => e.scrollWidth > e.clientWidth)"
+    )
+    assert page.evaluate(f"{tight}.map((e) => e.innerText)") == [], "no word sticks out of a tile"
     wide = (
         "[...document.querySelectorAll('section, table')].filter((e) =>"
         " e.getBoundingClientRect().right > innerWidth).map((e) => e.innerText)"

@@ -20,6 +20,7 @@ from markupsafe import Markup
 import sallyport
 from sallyport.audit import replay as rp
 from sallyport.audit.ports import SessionRow
+from sallyport.core.wording import counted
 from sallyport.operations.auditreport import AuditReport
 from sallyport.web.pages import plots
 from sallyport.web.pages.rendering import environment
@@ -93,8 +94,24 @@ def report_page(report: AuditReport) -> Iterator[str]:
         ),
     }
     return page(
-        "audit-report.html", report=report, span=span, version=sallyport.__version__, **plots_made
+        "audit-report.html",
+        report=report,
+        span=span,
+        outside=_outside(report, span),
+        counted=counted,
+        version=sallyport.__version__,
+        **plots_made,
     )
+
+
+def _outside(report: AuditReport, span: str) -> str:
+    """Says that the plot leaves out where the period begins or ends without statements."""
+    if not report.spans:
+        return ""
+    first, last = report.spans[0][0], report.spans[-1][0]
+    if first <= report.since and last + report.span >= report.until:
+        return ""
+    return f"The {counted(len(report.spans), span)} shown; no statement in the rest of the period."
 
 
 def _batches(steps: Iterator[rp.Step]) -> Iterator[list[Any]]:
