@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -89,12 +90,17 @@ def test_asyncpg(dsn: str) -> None:
     assert asyncio.run(work()) > 10
 
 
-def test_a_token_of_somebody_else_does_not_renew(gateway: Gateway, tmp_path: Path) -> None:
-    """The proxy says so, and the session ends with its token."""
+def test_a_token_of_somebody_else_does_not_renew(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy says so, and the session ends with its token. Twice the life of the other tests':
+    what is left of it after the attempt must suffice for the gateway's answer.
+    """
+    monkeypatch.setattr(gateway.issuer, "lifetime", 2 * LIFETIME)
     file = tmp_path / "token"
-    file.write_text(gateway.token())
     words = ["--token-file", str(file), "--listen", f"127.0.0.1:{free_port()}"]
     with proxying(gateway, tmp_path, *words) as dsn:
+        file.write_text(gateway.token())  # its life begins once the proxy listens
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("SELECT 1")
             file.write_text(gateway.token("paul-privacy"))
@@ -108,12 +114,10 @@ def test_a_token_of_somebody_else_does_not_renew(gateway: Gateway, tmp_path: Pat
 
 def test_a_token_file_that_changes_renews(gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text(gateway.token())
     words = ["--token-file", str(file), "--listen", f"127.0.0.1:{free_port()}"]
-    with (
-        proxying(gateway, tmp_path, *words) as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
+    with proxying(gateway, tmp_path, *words) as dsn, ExitStack() as stack:
+        file.write_text(gateway.token())  # its life begins once the proxy listens
+        connection = stack.enter_context(psycopg.connect(dsn, autocommit=True))
         ends = time.monotonic() + 2 * LIFETIME
         while time.monotonic() < ends:
             draft = tmp_path / "draft"
