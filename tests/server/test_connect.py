@@ -24,6 +24,7 @@ from sallyport.cli.localproxy import Door, LocalProxy
 from sallyport.core.secret import Secret
 from sallyport.demo.postgres import free_port
 from sallyport.identity.oidc.client import Grant
+from tests.support.certificates import Authority
 from tests.support.gateway import AGENT, Gateway
 from tests.support.waiting import wait_for
 
@@ -63,6 +64,38 @@ def test_psql_and_any_program_with_client_credentials(gateway: Gateway, tmp_path
     assert (done.returncode, done.stdout) == (7, "a-label shop\n")
     done = run(["connect", "shop", *at, "--", "no-such-program"], environment(tmp_path))
     assert (done.returncode, "not installed" in done.stderr) == (2, True)
+
+
+def test_the_token_goes_nowhere_else(gateway: Gateway, tmp_path: Path) -> None:
+    """Not to the server that the environment names, and not in clear where a CA was named."""
+    at = ["--gateway", f"127.0.0.1:{gateway.port}", *credentials(gateway)]
+    (tmp_path / "services").write_text("[own]\nhost=127.0.0.1\nport=1\n")
+    env = environment(tmp_path, PGSERVICE="own", PGSERVICEFILE=str(tmp_path / "services"))
+    env["PGHOSTADDR"] = "127.77.0.1"
+    asks = ["--", "psql", "-Atc", "SELECT 'it ' || 'works'"]
+    done = run(["connect", "shop", *at, *asks], env)
+    assert (done.returncode, done.stdout) == (0, "it works\n"), done.stderr
+    ca = Authority(tmp_path).file
+    for mode in ({}, {"PGSSLMODE": "disable"}):
+        env = environment(tmp_path, **mode)
+        done = run(["connect", "shop", *at, "--ca", str(ca), *asks], env)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert "does not support SSL" in done.stderr
+
+
+def test_a_proxy_says_what_keeps_it_from_the_gateway(gateway: Gateway, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("not a certificate")
+    words = [*credentials(gateway), "--target", "shop", "--listen", f"127.0.0.1:{free_port()}"]
+    done = run(["proxy", *words, "--ca", str(broken)], environment(tmp_path))
+    assert done.returncode == 2 and "name a readable PEM file" in done.stderr
+    away = ["--gateway", "nowhere.invalid:6432", *words[-2:], *credentials(gateway)]
+    with (
+        proxying(gateway, tmp_path, *away) as dsn,
+        pytest.raises(psycopg.OperationalError, match=r"SP1604.*cannot be reached") as caught,
+    ):
+        psycopg.connect(dsn)
+    assert "gaierror" not in str(caught.value)
 
 
 def test_token_files_are_read_each_time(gateway: Gateway, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -51,6 +51,10 @@ Example: sallyport proxy --target shop --socket ~/.sallyport
 """
 
 
+#: libpq prefers the address to the host, and what a service says to both.
+_ELSEWHERE: Final = frozenset(("PGHOSTADDR", "PGSERVICE"))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the ``sallyport`` program."""
     app.command("connect", help=_CONNECT)(connect)
@@ -83,14 +87,16 @@ def connect(
     executable = shutil.which(words[0])
     if executable is None:
         fail(f"{words[0]} is not installed, or not in PATH")
-    env = {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGDATABASE": target}
+    # Each of these would send the token to another server.
+    env = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    env |= {"PGHOST": host, "PGPORT": str(port), "PGDATABASE": target}
     env["PGPASSWORD"] = token.reveal()
     env.setdefault("PGUSER", user or os.environ.get("USER", "") or "sallyport")
     if user:
         env["PGUSER"] = user
     env.setdefault("PGSSLMODE", "prefer" if is_loopback(host) else "verify-full")
     if ca:
-        env["PGSSLROOTCERT"] = ca
+        env |= {"PGSSLROOTCERT": ca, "PGSSLMODE": "verify-full"}
     elif env["PGSSLMODE"] == "verify-full":
         env.setdefault("PGSSLROOTCERT", "system")  # libpq 16 and newer
     os.execve(executable, words, env)  # noqa: S606 - the program that the user named

@@ -14,6 +14,7 @@ import contextlib
 import hmac
 import os
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Door:
     target: str
     ca: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is reached without TLS."""
+        return is_loopback(self.host) and not self.ca
+
 
 class _RefusedHereError(SallyportError):
     def __init__(self, refusal: Refusal) -> None:
@@ -73,8 +79,10 @@ class LocalProxy:
         self, address: tuple[str, int], socket: Path | None, tell: Callable[[str], None]
     ) -> None:
         """Serve until cancelled. ``tell`` gets the connection string. Raises SallyportError when it
-        cannot listen.
+        cannot listen, or the gateway's CA cannot be used.
         """
+        if not self._door.is_plain:
+            _tls_to(self._door)
         (host, port), self._tell = address, tell
         try:
             if socket is None:
@@ -153,7 +161,7 @@ class LocalProxy:
             back, gateway = await dial(self._door)
         except OSError as error:
             why = f"the gateway {self._door.host}:{self._door.port} cannot be reached"
-            raise _RefusedHereError(refuse("SP1604", why, type(error).__name__)) from None
+            raise _RefusedHereError(refuse("SP1604", why, error.strerror or str(error))) from None
         parameters = {**packet.parameters, "database": self._door.target}
         gateway.write(frontend.startup_message(parameters, packet.minor, major=packet.major))
         await _authenticate(back, gateway, writer, grant.token)
@@ -180,11 +188,9 @@ async def dial(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to the gateway, over TLS unless it is on this machine. Raises OSError,
     SallyportError.
     """
-    if is_loopback(door.host) and not door.ca:
+    if door.is_plain:
         return await asyncio.open_connection(door.host, door.port)
-    context = client_context("verify-full", Path(door.ca) if door.ca else None)
-    if context is None:
-        raise ConfigError("TLS to the gateway could not be set up")
+    context = _tls_to(door)
     connection = await _asked_for_tls(door)
     try:
         return await asyncio.open_connection(
@@ -193,6 +199,17 @@ async def dial(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     except BaseException:
         connection.close()
         raise
+
+
+def _tls_to(door: Door) -> ssl.SSLContext:
+    """Raises SallyportError for an unusable CA file."""
+    try:
+        context = client_context("verify-full", Path(door.ca) if door.ca else None)
+    except ConfigError:
+        raise SallyportError(f"--ca {door.ca} cannot be used: name a readable PEM file") from None
+    if context is None:
+        raise SallyportError("TLS to the gateway could not be set up")
+    return context
 
 
 async def _asked_for_tls(door: Door) -> Socket:
