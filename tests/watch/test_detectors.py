@@ -111,6 +111,17 @@ def test_bulk_is_told_while_the_result_is_passing(world: World) -> None:
     assert (finding.detector, finding.first, finding.last) == ("bulk", 7, 7)
 
 
+def test_one_result_larger_than_all_before_of_a_statement_that_always_ran() -> None:
+    """However small it is beside what the agent reads in an episode, and in a day."""
+    world = World()
+    world.learn(extra=[Observation(ITEMS, 16, 1600, 9000, 100), Observation(ITEMS, 1, 300, 1, 300)])
+    assert world.run(ITEMS, 1, rows=1400) == []
+    (finding,) = world.do(Observation(ITEMS, 1, 1600, 1, 1600))
+    usual = "its largest result in five weeks was 300"
+    read = "claude-ci read 1,600 rows of public.order_items by one statement"
+    assert (finding.detector, finding.evidence) == ("bulk", f"{read}; {usual}")
+
+
 def test_volume_of_a_day(world: World) -> None:
     told = []
     for _ in range(40):

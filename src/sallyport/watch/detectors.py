@@ -143,7 +143,8 @@ def enumeration(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sigh
 
 def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Rows read of one relation: n > max(1000, 5 p). Results that are still passing count. Of one
-    result of a form that is new: n > max(1000, p of results), or 2 p where new forms are above 2 %.
+    result: n > max(1000, 5 p of results); of a form that is new p, or 2 p where new forms are above
+    2 %.
     """
     episode = recent.episode
     running = episode.running
@@ -151,23 +152,24 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
         return
     factor = 1.0 if baseline.novelty() < 0.02 else 2.0
     for relation in recent.changes.relations | running.keys():
-        passing = running.get(relation, 0)
-        rows = max(episode.new_results.get(relation, 0), passing if episode.is_running_new else 0)
-        if rows > ROWS and rows > factor * (usual := baseline.peak(f"result {relation}", now)):
-            peak = f"result {relation}"
-            text = (
-                f"read {rows:,} rows of {relation} by one statement of a new form; "
-                f"{_usual(usual, 'its largest result in five weeks was')}"
-            )
-            yield _sighting("bulk", relation, Severity.HIGH, text, episode, peak, rows)
+        passing, usual = running.get(relation, 0), baseline.peak(f"result {relation}", now)
+        new = max(episode.new_results.get(relation, 0), passing if episode.is_running_new else 0)
+        if is_of_new := new > max(ROWS, factor * usual):
+            yield _of_result(relation, new, "one statement of a new form", usual, episode)
         rows = episode.rows_of.get(relation, 0) + passing
-        if rows > ROWS and rows > 5.0 * (usual := baseline.peak(f"rows {relation}", now)):
-            peak = f"rows {relation}"
-            text = (
-                f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; "
-                f"{_usual(usual, 'its largest in five weeks was')}"
-            )
+        if rows > ROWS and rows > 5.0 * (largest := baseline.peak(f"rows {relation}", now)):
+            peak, before = f"rows {relation}", _usual(largest, "its largest in five weeks was")
+            text = f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; {before}"
             yield _sighting("bulk", relation, Severity.HIGH, text, episode, peak, rows)
+        rows = max(episode.results.get(relation, 0), passing)
+        if not is_of_new and rows > max(ROWS, 5.0 * usual):
+            yield _of_result(relation, rows, "one statement", usual, episode)
+
+
+def _of_result(relation: str, rows: int, by: str, usual: float, episode: Episode) -> Sighting:
+    before = _usual(usual, "its largest result in five weeks was")
+    text = f"read {rows:,} rows of {relation} by {by}; {before}"
+    return _sighting("bulk", relation, Severity.HIGH, text, episode, f"result {relation}", rows)
 
 
 def volume(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
@@ -177,11 +179,8 @@ def volume(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]
     for relation in recent.changes.relations:
         rows = recent.day.rows_of.get(relation, 0)
         if rows > DAY_ROWS and rows > 4.0 * (usual := baseline.peak(f"day {relation}", now)):
-            text = (
-                f"read {rows:,} rows of {relation} today; "
-                f"{_usual(usual, 'its largest day in five weeks was')}"
-            )
-            peak = f"day {relation}"
+            peak, before = f"day {relation}", _usual(usual, "its largest day in five weeks was")
+            text = f"read {rows:,} rows of {relation} today; {before}"
             yield _sighting("volume", relation, Severity.MEDIUM, text, recent.episode, peak, rows)
 
 
