@@ -36,6 +36,8 @@ GATEWAY_PORT = 6432
 CONSOLE_PORT = 8642
 STATE = "demo.json"
 _PORT_ATTEMPTS = 5
+#: A loaded machine is no failure; one that ends is noticed at once.
+_START_SECONDS = 120.0
 
 
 class DemoError(SallyportError):
@@ -149,7 +151,8 @@ class DemoStack:
             self.gateway = Program(self.command("serve"), log)
             stack.callback(self._stop_gateway, self.gateway)
             try:
-                self.gateway.wait_saying(f"sallyport listens on 127.0.0.1:{self.port}")
+                listens = f"sallyport listens on 127.0.0.1:{self.port}"
+                self.gateway.wait_saying(listens, _START_SECONDS)
             except ProcessError as problem:
                 # Whoever else looked for a port at the same moment (another demo, for one) may have
                 # been quicker.
