@@ -16,6 +16,7 @@ from sallyport.server import databases
 from tests.server.test_tasks import database
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 
 def test_new_names_are_found_at_once(gateway: Gateway, postgres: Server) -> None:
@@ -112,3 +113,39 @@ def test_a_table_made_anew_is_known_to_who_connects_next(
         finally:
             door.stop()
             owner.execute("DROP SCHEMA anew CASCADE")
+
+
+def test_a_change_that_ends_after_its_client_is_known_to_who_logged_in_meanwhile(
+    issuer: DevIssuer, postgres: Server
+) -> None:
+    """It waits for a lock while another session begins, and commits when nobody looks."""
+    never = {"catalog": {"check_seconds": 3600}}
+    door = Gateway(issuer, {"shop": postgres}, POLICY, extra=never).start()
+    with psycopg.connect(postgres.superuser_dsn) as owner:
+        owner.execute("CREATE SCHEMA late; GRANT ALL ON SCHEMA late TO sallyport_agent")
+        owner.execute("CREATE TABLE late.made (n int)")
+        owner.execute("ALTER TABLE late.made OWNER TO sallyport_agent")
+        owner.commit()
+        try:
+            owner.execute("LOCK TABLE late.made IN ROW SHARE MODE")
+            changes = psycopg.connect(door.dsn(), autocommit=True)
+            changes.pgconn.send_query(b"ALTER TABLE late.made ADD COLUMN late int")
+            wait_for(lambda: _altering(postgres))
+            changes.pgconn.finish()
+            wait_for(lambda: "session ended" in door.output())
+            with psycopg.connect(door.dsn(), autocommit=True) as agent:
+                seen = door.output().count("catalog changed")
+                owner.commit()
+                wait_for(lambda: not _altering(postgres))
+                wait_for(lambda: door.output().count("catalog changed") > seen)
+                assert agent.execute("SELECT * FROM late.made").fetchall() == []
+        finally:
+            door.stop()
+            owner.execute("DROP SCHEMA late CASCADE")
+            owner.commit()
+
+
+def _altering(server: Server) -> bool:
+    with psycopg.connect(server.superuser_dsn) as db:
+        query = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE late%'"
+        return db.execute(query).fetchone() is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -91,6 +91,7 @@ class Database:
         self._checked = self._attempted = 0.0
         self._pause = 0.0
         self._changes = self._changes_read = 0
+        self._changed = asyncio.Event()
 
     async def ready(self) -> Judge:
         """The judge; loads the catalog when there is none yet, and where a session that is gone has
@@ -108,9 +109,15 @@ class Database:
         would have read the catalog again. Who begins now waits for that, as the names may be those
         of other relations.
         """
-        self._changes += has_changed
+        if has_changed:
+            self.schema_changed()
         if self.backends.get(backend) == told:
             del self.backends[backend]
+
+    def schema_changed(self) -> None:
+        """A session that is gone changed the schema until now: look soon, and before a login."""
+        self._changes += 1
+        self._changed.set()
 
     async def refresh(self, *, force: bool = False) -> bool:
         """Take what changed until now. Whether anything did; False too when the target cannot be
@@ -294,9 +301,11 @@ class Database:
 
     async def watch(self) -> None:
         """Wait until the catalog is due, and compare it; made again and again."""
-        await asyncio.sleep(self._check_seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), self._check_seconds)
+        self._changed.clear()
         if self.judge is not None:
-            await self.refresh()
+            await self.refresh(force=self._changes_read < self._changes)
 
     async def close(self) -> None:
         if self.roles is not None:

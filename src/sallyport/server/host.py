@@ -20,11 +20,12 @@ from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.judge import fault
 from sallyport.server.admission import Admitted
-from sallyport.server.cancelling import StatementCancel, cancel_abandoned
+from sallyport.server.cancelling import StatementCancel
 from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.keeping import keep_containments
 from sallyport.server.lane_access import LaneAccess
 from sallyport.server.latency import SAMPLE_EVERY
+from sallyport.server.leaving import leave_target
 from sallyport.server.liveness import Liveness
 from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
@@ -47,7 +48,7 @@ from sallyport.session.holding import cancel_waiting
 from sallyport.session.login.client import Authenticate
 from sallyport.session.machine import CLIENT_ENDED, Session, SessionLimits
 from sallyport.session.tracked_settings import TrackedSettings
-from sallyport.wire import backend, frontend
+from sallyport.wire import backend
 
 log = structlog.get_logger("sallyport.session")
 
@@ -546,25 +547,22 @@ class SessionHost:
         if self._is_ended:  # what it gave back was the end
             return
         self._is_ended = True
-        session, link = self._session, self._link
+        gateway, session, link = self._gateway, self._session, self._link
         self._pacing.stop()
         if self._lifetime is not None:
             self._lifetime.cancel()
         if self._waiting is not None:
             self._waiting.on_disconnect(reason)
-        if session.pipeline.entries and reason != CLIENT_ENDED and not self._pacing.is_cancelling:
-            # Nobody is left to read the answer. A request that is on its way already is enough.
-            work = cancel_abandoned(self._database, link.login.pid, link.login.key)
-            self._gateway.spawn(work, CANCEL)
-        link.on_data = link.on_lost = link.on_pause = None
-        link.write(frontend.terminate())
-        link.close()
-        self._gateway.ended(self)
+        runs, changes = bool(session.pipeline.entries), session.names.leaves_changes
+        # a request that is on its way already is enough
+        cancels = runs and reason != CLIENT_ENDED and not self._pacing.is_cancelling
+        leave_target(gateway, self._database, link, cancels=cancels, changes=runs and changes)
+        gateway.ended(self)
         self._recorder.end(reason)
         log.info("session ended", session=self.id, reason=reason)
         if self._pid:
-            self._gateway.unregister(self._pid, self.subject)
-            self._database.forget(link.login.pid, self._pid, session.names.leaves_changes)
+            gateway.unregister(self._pid, self.subject)
+            self._database.forget(link.login.pid, self._pid, changes)
         session.close(None, reason)
         session.commands.clear()
         self._port.close(at_once=at_once)

@@ -257,6 +257,18 @@ class UpstreamLink(asyncio.Protocol):
         """Once everything is sent."""
         self.after_sending(self._close)
 
+    def close_after_server(self, on_end: Callable[[], None]) -> None:
+        """Once everything is sent, tell the server that nothing more comes. ``on_end``: it closed,
+        which its process does when it ends; what it says until then is dropped.
+        """
+        self.on_data, self.on_lost = _drop, on_end
+        self.after_sending(self._end_sending)
+
+    def _end_sending(self) -> None:
+        if not (self._lost or self.transport.is_closing()):
+            self.resume()
+            self.transport.write_eof()
+
     def after_sending(self, work: Callable[[], None]) -> None:
         """Do something once the gate has let go of everything that was written before."""
         if self.gate is not None:
@@ -271,6 +283,10 @@ class UpstreamLink(asyncio.Protocol):
     def abort(self) -> None:
         if self.transport is not None and not self._lost:
             self.transport.abort()
+
+
+def _drop(data: bytes) -> None:
+    """Nobody reads it."""
 
 
 class Dialer:
