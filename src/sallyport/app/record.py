@@ -142,7 +142,7 @@ async def open_record(
             recordings, index, transparency, days, forget, by_target, audit.retention_bytes
         )
         retention.start()
-    restorer = IndexRestorer(partial(restore_lost, recordings, index, keys, recorder))
+    restorer = IndexRestorer(partial(restore_lost, recordings, index, transparency, keys, recorder))
     if store.link is not None:
         store.link.on_resume(restorer.resume)
     return Record(recorder, journal, transparency, retention, _cosigner(config), restorer)
@@ -194,8 +194,6 @@ def take_up(
     """What owners that are dead left: sessions, their journals, and heads that the log lacks."""
     transparency.open()
     with owners.taking_over():
-        if isinstance(transparency, TransparencyLog):
-            pass
         recover(recordings, LoggedRecovery(index, transparency), keys, worker)
         owners.forget_dead()
     if isinstance(transparency, TransparencyLog):

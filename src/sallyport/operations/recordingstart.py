@@ -16,6 +16,7 @@ from sallyport.audit.keyfiles import KeyNotListedError
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import RecoveryIndex, recover_interrupted
+from sallyport.audit.tlog.heads import CatchUpIndex, HeadLog, LoggedRecovery
 from sallyport.config import Config
 from sallyport.core.errors import ConfigError
 from sallyport.core.owners import worker_of
@@ -82,16 +83,19 @@ def recover(
         log.warning(text, statements=count)
 
 
-def restore_lost(recordings: Path, index: RecoveryIndex, keys: KeyRing, recorder: Recorder) -> None:
+def restore_lost(
+    recordings: Path, index: CatchUpIndex, heads: HeadLog, keys: KeyRing, recorder: Recorder
+) -> None:
     """After the store was away, or another server took its place, which may lack what the one
     before had acknowledged: bring sessions that ``recorder`` wrote to their end up to date. Those
-    that are open it reports itself. Blocks. Raises IndexUnreadableError, SQLAlchemyError,
-    KeyNotListedError, OSError.
+    that are open it reports itself. ``heads`` gets theirs first: should this process die before
+    ``recorder`` reports one that is just over, nobody looks at its row again. Blocks. Raises
+    IndexUnreadableError, SQLAlchemyError, KeyNotListedError, OSError.
     """
 
     def is_lost(session: str, owner: str) -> bool:
         return owner == recorder.gateway and not recorder.is_open(session)
 
-    restored = recover_interrupted(recordings, index, keys, is_lost)
+    restored = recover_interrupted(recordings, LoggedRecovery(index, heads), keys, is_lost)
     if restored:
         log.warning("the store lacked sessions that are over", sessions=restored)
