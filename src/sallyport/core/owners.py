@@ -7,6 +7,7 @@ has to wait for a heartbeat of a process on this machine.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from typing import Final
 
 _DIRECTORY: Final = "owners"
 _RECOVERY: Final = "recovery.lock"
+#: This process cannot look: nobody counts as dead for that, whose recordings would be taken over.
+_UNTOLD: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EIO})
 
 
 class Owners:
@@ -85,8 +88,8 @@ class Owners:
             return False
         try:
             descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno in _UNTOLD
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
