@@ -25,6 +25,7 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from tests.support.people import PeopleProvider
 from tests.support.places import ROOT, scratch_dir
@@ -35,6 +36,9 @@ from tests.support.waiting import wait_for
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 REALM = json.loads((DEPLOY / "compose" / "realm.json").read_text())
+#: Of the Compose specification (compose-go 2.16.2, Apache-2.0, (c) The Compose Specification
+#: Authors).
+SCHEMA = json.loads((ROOT / "tests" / "deploy" / "data" / "compose-spec.json").read_text())
 SERVICES = {"certificates", "postgres", "keycloak", "webhooks", "gateway"}
 SECRETS = {
     name: f"secret-of-{name.lower()}"
@@ -90,6 +94,13 @@ def test_every_secret_is_asked_for_and_made_by_setup(tmp_path: Path) -> None:
     assert set(made) == set(SECRETS)
     assert len(set(made.values())) == len(SECRETS)
     assert (directory / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_it_is_valid_by_the_schema_of_compose() -> None:
+    problems = [error.message for error in Draft202012Validator(SCHEMA).iter_errors(COMPOSE)]
+    assert problems == []
+    misspelt = {**COMPOSE, "services": {"gateway": {"read_onyl": True}}}
+    assert not Draft202012Validator(SCHEMA).is_valid(misspelt)
 
 
 def test_mounted_files_exist_and_only_loopback_is_published() -> None:
