@@ -5,6 +5,7 @@ gateway takes.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,6 +23,7 @@ CHART = ROOT / "deploy" / "helm" / "sallyport"
 VALUES = CHART / "ci-values.yaml"
 MANIFESTS = ROOT / "deploy" / "kubernetes.yaml"
 KUBERNETES = "1.30.0"
+DOCUMENTED = (ROOT / "docs" / "deployment.md").read_text()
 #: Custom resources: their schemas belong to others and are not checked here.
 UNCHECKED = {"ServiceMonitor", "Certificate"}
 
@@ -107,6 +109,28 @@ def test_every_object_fits_the_schema_of_kubernetes() -> None:
             kubernetes_validate.validate(document, "1.30", strict=True)
 
 
+def test_the_documented_pod_is_an_agent_of_the_documented_values() -> None:
+    values, pod = (
+        yaml.safe_load(block)
+        for block in re.findall(r"```yaml\n(.*?)```", DOCUMENTED, re.S)
+        if block.startswith(("config:", "apiVersion:"))
+    )
+    kubernetes_validate.validate(pod, "1.30", strict=True)
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]
+    metadata, spec = pod["metadata"], pod["spec"]
+    assert metadata["labels"].items() >= defaults["agentSelector"]["matchLabels"].items()
+    assert metadata["namespace"] in values["networkPolicy"]["agentNamespaces"]
+    (token,) = (
+        source["serviceAccountToken"]
+        for source in spec["volumes"][0]["projected"]["sources"]
+        if "serviceAccountToken" in source
+    )
+    assert token["audience"] == values["config"]["identity"]["oidc"][0]["audience"]
+    (rule,) = yaml.safe_load(values["policy"])["rules"]
+    account = f"k8s:{metadata['namespace']}:{spec['serviceAccountName']}"
+    assert rule["subjects"]["groups"] == [account]
+
+
 def test_the_gateway_takes_the_configuration(tmp_path: Path) -> None:
     """The two ConfigMaps and the mounts together, with the container's paths below a directory
     here.
@@ -153,8 +177,37 @@ def test_pods_have_no_more_than_they_need() -> None:
     assert pod["terminationGracePeriodSeconds"] > drain
 
 
+@needs_helm
+def test_its_account_has_a_token_where_the_configuration_needs_one(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    asked = {"provider": "kubernetes", "audience": "sallyport"}
+    for provider, token, binding in (
+        (asked, True, False),
+        (asked | {"token_review": True}, True, True),
+        (asked | {"issuer": "https://x", "jwks_file": "/secrets/keys/jwks"}, False, False),
+        ({"issuer": "https://x", "audience": "sallyport"}, False, False),
+    ):
+        config = {"identity": {"oidc": [provider]}, "targets": {"shop": {"host": "db"}}}
+        path.write_text(yaml.safe_dump({"config": config}))
+        objects = [d for d in yaml.safe_load_all(_render("--values", str(path))) if d]
+        (pod,) = (d for d in objects if d["kind"] == "StatefulSet")
+        assert pod["spec"]["template"]["spec"]["automountServiceAccountToken"] is token
+        assert any(d["kind"] == "ClusterRoleBinding" for d in objects) is binding
+        for document in objects:
+            kubernetes_validate.validate(document, "1.30", strict=True)
+
+
 def test_agents_reach_no_database() -> None:
-    egress = _named("NetworkPolicy", "-agents")["spec"]["egress"]
+    """A NetworkPolicy is about pods of its own namespace, and a peer without a namespace, too."""
+    policy = _named("NetworkPolicy", "-agents")
+    egress = policy["spec"]["egress"]
+    (gateway,) = egress[0]["to"]
+    assert gateway["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": "databases"
+    }
+    ((agents,),) = (rule["from"] for rule in _named("NetworkPolicy")["spec"]["ingress"][:1])
+    (expression,) = agents["namespaceSelector"]["matchExpressions"]
+    assert expression["values"] == [policy["metadata"]["namespace"]] == ["agents"]
     ports = {port["port"] for rule in egress if "to" not in rule for port in rule["ports"]}
     assert ports == {53, 443}
     database = _named("NetworkPolicy", "-database")["spec"]["ingress"]

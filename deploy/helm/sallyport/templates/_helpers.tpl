@@ -22,3 +22,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
       "tls" (dict "certificate" "/etc/sallyport/tls/tls.crt" "key" "/etc/sallyport/tls/tls.key") "console" $console }}
 {{- toYaml (merge $own (omit .Values.config "console")) }}
 {{- end }}
+
+{{/* "yes" where the gateway uses the account of its pod: for the cluster's keys, TokenReview, or a login at Vault. */}}
+{{- define "sallyport.usesAccount" -}}
+{{- $uses := dig "vault" "auth" "kubernetes" "" (.Values.config.secrets | default dict) }}
+{{- range .Values.config.identity.oidc }}
+{{- if and (eq (.provider | default "") "kubernetes") (not .jwks_file) (not .token_file) }}{{ $uses = true }}{{ end }}
+{{- end }}
+{{- if $uses }}yes{{ end }}
+{{- end }}
+
+{{/* Where agents run: namespaces. */}}
+{{- define "sallyport.agentNamespaces" -}}
+{{- .Values.networkPolicy.agentNamespaces | default (list .Release.Namespace) | toJson }}
+{{- end }}
