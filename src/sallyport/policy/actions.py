@@ -80,6 +80,9 @@ TEMP = "temp"
 
 ACTIONS = GROUPS["all"] | {TEMP}
 
+#: What makes code, as facts name it; in ``pg_temp`` it needs TEMP besides.
+MAKING_FUNCTIONS = frozenset({"create_function", "create_procedure"})
+
 _SAME = {
     "start-transaction": "begin",
     "end": "commit",

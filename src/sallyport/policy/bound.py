@@ -33,7 +33,7 @@ from sallyport.policy.model import (
 from sallyport.policy.subject_masks import SubjectMasks
 from sallyport.policy.target_warnings import is_trusted_view
 from sallyport.sql.catalog.functions import SLEEPING
-from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import StatementFacts
 
 _REMEMBERED_SUBJECTS = 512
@@ -106,7 +106,8 @@ class SubjectPolicy:
 
     def trusts_name(self, schema: str, name: str) -> bool:
         """As :meth:`trusts_function`, for every overload of a name."""
-        return self._lists_name(schema, name) or (self.runs_code and not is_system_schema(schema))
+        is_made = schema == TEMPORARY or not is_system_schema(schema)
+        return self._lists_name(schema, name) or (self.runs_code and is_made)
 
     def _lists_name(self, schema: str, name: str) -> bool:
         return not is_system_schema(schema) and any(p.matches(schema, name) for p in self.functions)

@@ -122,7 +122,7 @@ class NameContext:
             self.mark_stale()  # what moved for everybody may have moved in this transaction's eyes
         if self.temporary.objects is not None and self.generation != self.judge.generation:
             self.use_temporary()
-            if self.temporary.objects.has_views and not just_read:
+            if any(r.kind == "v" for r in self.temporary.objects.relations) and not just_read:
                 # their definitions were read by the names that were in force then
                 self.temporary.mark_changed()
                 self.mark_stale()

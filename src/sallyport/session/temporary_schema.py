@@ -179,19 +179,19 @@ class TemporarySchema:
     def _attribute(self, entries: Sequence[Listed]) -> None:
         """Say of every new relation whether statements of the session have made it."""
         told = self._judged | self._unknown
-        new = [entry for entry in entries if entry.is_relation and entry.relation not in told]
+        new = [entry for entry in entries if entry.is_own and entry.owner not in told]
         if self._maker is Maker.JUDGED:
             judged = new
         elif self._maker is Maker.NAMED:
             judged = [entry for entry in new if entry.name in self._names]
         else:
             judged = []
-        self._judged |= {entry.relation for entry in judged}
-        self._unknown |= {entry.relation for entry in new} - self._judged
+        self._judged |= {entry.owner for entry in judged}
+        self._unknown |= {entry.owner for entry in new} - self._judged
         self._maker, self._names = Maker.NOBODY, frozenset()
 
     def _known(self, entries: Sequence[Listed]) -> list[Listed]:
-        return [entry for entry in entries if entry.relation in self._judged]
+        return [entry for entry in entries if entry.owner in self._judged]
 
     def _refused(self, entries: Sequence[Listed]) -> frozenset[str]:
-        return frozenset([entry.name for entry in entries if entry.relation not in self._judged])
+        return frozenset([entry.name for entry in entries if entry.owner not in self._judged])

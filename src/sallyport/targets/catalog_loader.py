@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from sallyport.core.interpreter import compute_beside
 from sallyport.sql.catalog.snapshot import (
     TEMPORARY,
@@ -47,6 +45,7 @@ from sallyport.targets.catalog_changes import (
     oids,
     presence_query,
 )
+from sallyport.targets.catalog_digests import Digests, json_text
 from sallyport.targets.catalog_rows import (
     CatalogError,
     Row,
@@ -92,7 +91,7 @@ class LoadedCatalog:
 
     snapshot: CatalogSnapshot
     rows: Mapping[str, list[Row]]
-    digests: _Digests
+    digests: Digests
     known: KnownRows
     server: Row
     #: the first transaction that had not begun when the snapshot became what it is
@@ -240,11 +239,9 @@ class _Reading:
         return gone, complete
 
     async def temporary(self) -> TemporaryObjects:
-        names = (*_OF_RELATIONS, "types")
+        names = (*_OF_RELATIONS, "types", "functions")
         loaded = {name: await self._query(queries.of_temporary(name)) for name in names}
-        loaded["hidden"] = (
-            await self._query(queries.HIDDEN_FUNCTIONS) if loaded["relations"] else []
-        )
+        loaded["hidden"] = await self._query(queries.HIDDEN_FUNCTIONS) if loaded["types"] else []
         loaded["listing"] = await self._query(LISTING)
         return _temporary_of(loaded)
 
@@ -355,20 +352,30 @@ def _made(
 
 def _temporary_of(loaded: Mapping[str, list[Row]]) -> TemporaryObjects:
     columns, constraints = _grouped(loaded["columns"], 0), _grouped(loaded["constraints"], 0)
-    functions, _ = hidden_functions(loaded["hidden"])
+    on_relation, on_domain = hidden_functions(loaded["hidden"])
     relations = []
     for row in loaded["relations"]:
         oid = int_of(row[0])
         made = relation_of(
-            row, columns.get(oid, []), constraints.get(oid, []), (), (), "", functions.get(oid, ())
+            row,
+            columns.get(oid, []),
+            constraints.get(oid, []),
+            (),
+            (),
+            "",
+            on_relation.get(oid, ()),
         )
         relations.append(replace(made, schema=TEMPORARY))
     return TemporaryObjects(
         tuple(relations),
-        tuple([replace(type_of(row, {}, {}), schema=TEMPORARY) for row in loaded["types"]]),
+        tuple([replace(type_of(row, {}, on_domain), schema=TEMPORARY) for row in loaded["types"]]),
+        # what they do is not followed: their names mean other code in every session
+        tuple(
+            [replace(function_of(r, {}), schema=TEMPORARY, body="") for r in loaded["functions"]]
+        ),
         {(TEMPORARY, text(row[1])): int_of(row[2]) for row in loaded["indexes"]},
         hashlib.sha256(
-            _json({name: rows for name, rows in loaded.items() if name != "hidden"})
+            json_text({name: rows for name, rows in loaded.items() if name != "hidden"})
         ).hexdigest(),
         listing=text(loaded["listing"][0][0]),
     )
@@ -379,52 +386,6 @@ def _grouped(rows: list[Row], key: int) -> dict[int, list[Row]]:
     for row in rows:
         groups.setdefault(int_of(row[key]), []).append(row)
     return groups
-
-
-class _Digests:
-    """Hashes of relations, types and functions by (kind, OID), in buckets, so that the hash of all
-    is soon made again.
-    """
-
-    _BUCKETS = 256
-
-    def __init__(self, before: _Digests | None = None) -> None:
-        self._buckets: list[dict[tuple[str, int], bytes]] = (
-            [{} for _ in range(self._BUCKETS)] if before is None else list(before._buckets)
-        )
-        self._hashes: list[bytes] = (
-            [b""] * self._BUCKETS if before is None else list(before._hashes)
-        )
-        self._own: set[int] = set()
-
-    def put(self, kind: str, oid: int, content: Any) -> None:
-        """``content``: as JSON can hold it; None: it is gone."""
-        number = oid % self._BUCKETS
-        if number not in self._own:
-            self._own.add(number)
-            self._buckets[number] = dict(self._buckets[number])
-        if content is None:
-            self._buckets[number].pop((kind, oid), None)
-        else:
-            digest = hashlib.blake2b(_json([kind, content]), digest_size=16).digest()
-            self._buckets[number][kind, oid] = digest
-
-    def epoch(self, content: Any) -> str:
-        """32 hex digits of everything, ``content`` included."""
-        for number in self._own:
-            bucket = self._buckets[number]
-            self._hashes[number] = hashlib.sha256(
-                b"".join([bucket[key] for key in sorted(bucket)])
-            ).digest()
-        self._own = set()
-        return hashlib.sha256(_json(content) + b"".join(self._hashes)).hexdigest()[:32]
-
-
-_json_encoder = msgspec.json.Encoder(order="sorted")
-
-
-def _json(value: Any) -> bytes:
-    return _json_encoder.encode(value)
 
 
 class _Making:
@@ -444,7 +405,7 @@ class _Making:
         self.types: dict[int, Type] = dict(old.types) if old is not None else {}
         self.functions: dict[int, Function] = dict(old.functions) if old is not None else {}
         self.changed_types: frozenset[int] = frozenset()
-        self.digests = _Digests(before.digests if before is not None else None)
+        self.digests = Digests(before.digests if before is not None else None)
         self.members = {
             (text(r[0]).removeprefix("pg_catalog."), int_of(r[1])): text(r[2])
             for r in rows["members"]

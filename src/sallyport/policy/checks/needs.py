@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from sallyport.policy.actions import SESSION, TEMP, WRAPPERS, canonical
+from sallyport.policy.actions import MAKING_FUNCTIONS, SESSION, TEMP, WRAPPERS, canonical
 from sallyport.sql.catalog.snapshot import TEMPORARY, CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
 
@@ -81,6 +81,8 @@ def needs_of(facts: StatementFacts) -> tuple[RequiredPermission, ...]:
                 )
             ] = None
             direct.add(action)
+            if naming.schema == TEMPORARY and naming.action in MAKING_FUNCTIONS:
+                out[RequiredPermission(action)] = None
         for need in _unlisted_reads(level):
             out[need] = None
         kind = canonical(level.kind)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from sallyport.core.errors import Refusal, refuse
+from sallyport.policy.actions import MAKING_FUNCTIONS
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
 from sallyport.policy.checks.needs import chain
@@ -130,13 +131,10 @@ def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
     return None
 
 
-_MAKING_FUNCTIONS = frozenset({"create_function", "create_procedure"})
-
-
 def _listed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     """``functions`` is for bodies that somebody read, likewise."""
     for named in facts.named_objects:
-        if named.action in _MAKING_FUNCTIONS and any(
+        if named.action in MAKING_FUNCTIONS and any(
             pattern.matches(named.schema, named.name) for pattern in bound_policy.policy.functions
         ):
             return refuse(

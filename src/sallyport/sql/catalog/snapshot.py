@@ -208,6 +208,7 @@ class TemporaryObjects:
 
     relations: tuple[Relation, ...] = ()
     types: tuple[Type, ...] = ()
+    functions: tuple[Function, ...] = ()
     indexes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     digest: str = ""
     unknown_names: frozenset[str] = frozenset()
@@ -215,24 +216,19 @@ class TemporaryObjects:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.relations or self.unknown_names)
-
-    @property
-    def has_views(self) -> bool:
-        return any(relation.kind == "v" for relation in self.relations)
+        return not (self.relations or self.types or self.functions or self.unknown_names)
 
     def only(self, oids: Container[int], unknown_names: frozenset[str]) -> TemporaryObjects:
-        """The relations with these OIDs, and their row types; ``unknown_names``: of all others."""
+        """The relations with these OIDs, types with these, negative, and all functions."""
         relations = tuple([relation for relation in self.relations if relation.oid in oids])
-        rows = {type_.oid for type_ in self.types if type_.relation in oids}
-        types = tuple([t for t in self.types if t.oid in rows or t.element in rows])
-        indexes = {key: oid for key, oid in self.indexes.items() if oid in oids}
+        kept = {t.oid for t in self.types if (t.relation or -t.oid) in oids}
+        types = tuple([t for t in self.types if t.oid in kept or t.element in kept])
         digest = hashlib.sha256(f"{self.digest} {sorted(unknown_names)}".encode()).hexdigest()
         return replace(
             self,
             relations=relations,
             types=types,
-            indexes=indexes,
+            indexes={key: oid for key, oid in self.indexes.items() if oid in oids},
             digest=digest,
             unknown_names=unknown_names,
         )
@@ -280,8 +276,8 @@ class CatalogSnapshot:
     read_settings: frozenset[str] = frozenset()
     #: what differs from the snapshot that this one was made of; None where all of it was read
     delta: CatalogDelta | None = field(default=None, repr=False, compare=False)
-    #: OIDs of the session's temporary relations, where this is the catalog of one session
-    #: (:meth:`with_temporary`)
+    #: where this is the catalog of one session (:meth:`with_temporary`): OIDs of its temporary
+    #: relations; minus those of temporary types that belong to none
     temporary: frozenset[int] = frozenset()
     #: names of temporary relations and indexes that others have as well: what looks names up as it
     #: runs would find the wrong ones
@@ -405,9 +401,11 @@ class CatalogSnapshot:
         if temporary.is_empty:
             return self
         oids = frozenset([relation.oid for relation in temporary.relations])
-        names = {relation.name for relation in temporary.relations}.union(
-            (name for _, name in temporary.indexes), temporary.unknown_names
-        )
+        names = {relation.name for relation in temporary.relations}
+        names.update((name for _, name in temporary.indexes), temporary.unknown_names)
+        functions = dict(self.functions_by_name)
+        for function in temporary.functions:
+            functions[function.name] = (*functions.get(function.name, ()), function)
         merged = self.with_relations(
             {**self.relations, **{relation.oid: relation for relation in temporary.relations}}, oids
         )
@@ -416,8 +414,10 @@ class CatalogSnapshot:
             epoch=hashlib.sha256(f"{self.epoch} {temporary.digest}".encode()).hexdigest()[:32],
             types={**self.types, **{type_.oid: type_ for type_ in temporary.types}},
             type_by_name={**self.type_by_name, **{(t.schema, t.name): t for t in temporary.types}},
+            functions={**self.functions, **{f.oid: f for f in temporary.functions}},
+            functions_by_name=functions,
             indexes={**self.indexes, **temporary.indexes},
-            temporary=oids,
+            temporary=oids.union(-t.oid for t in temporary.types if not (t.relation or t.element)),
             delta=None,
             shadowed=frozenset(names.intersection(name for _, name in self.relation_by_name)),
             unknown_names=temporary.unknown_names,
@@ -426,9 +426,8 @@ class CatalogSnapshot:
 
     def with_unknown_names(self, names: frozenset[str]) -> CatalogSnapshot:
         """This snapshot of one session, with other :attr:`unknown_names`."""
-        shared = names.intersection(name for _, name in self.relation_by_name)
         epoch = hashlib.sha256(f"{self.epoch} {sorted(names)}".encode()).hexdigest()[:32]
-        shadowed = self.shadowed | shared
+        shadowed = self.shadowed | names.intersection(name for _, name in self.relation_by_name)
         return replace(self, epoch=epoch, delta=None, shadowed=shadowed, unknown_names=names)
 
     def is_temporary_view(self, oid: int) -> bool:

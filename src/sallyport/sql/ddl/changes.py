@@ -51,11 +51,22 @@ THINGS = {
     "S": "sequence",
     "c": "type",
 }
-_NOT_TEMPORARY = "only tables, views and sequences can be temporary through the gateway"
-_INSTEAD = "Create a temporary table or view, or use WITH in the statement that reads it."
+_NOT_TEMPORARY = "nothing of this kind can be temporary through the gateway"
+_INSTEAD = (
+    "Tables, views, sequences, functions, enums, composite types and domains can be temporary:"
+    " make one of those, or name another schema."
+)
 _MAY_BE_TEMPORARY = frozenset(
     {"create_table", "create_table_as", "select_into", "create_sequence", "create_view"}
 )
+#: What may be made in ``pg_temp`` by who may make code that is not read; of functions PostgreSQL
+#: looks no name up there that is not written with the schema.
+_TEMPORARY_CODE = {
+    "create_function": "",
+    "create_procedure": "",
+    "create_type": "CREATE TYPE in pg_temp",
+    "create_domain": "CREATE DOMAIN in pg_temp",
+}
 _INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
 _METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
 #: Index methods of extensions whose operator classes call functions of the extension only.
@@ -156,10 +167,17 @@ def new_object(analysis: Analysis, names: Sequence[str]) -> tuple[str, str]:
     """As :func:`new_relation`, for what the grammar calls any_name."""
     if not 1 <= len(names) <= 2:
         analysis.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
-    schema, name = (
-        creation_schema(analysis, names[0] if len(names) > 1 else ""),
-        names[-1] if names else "",
-    )
+    return new_in_schema(analysis, names[0] if len(names) > 1 else "", names[-1] if names else "")
+
+
+def new_in_schema(analysis: Analysis, schema: str, name: str) -> tuple[str, str]:
+    """An object that is no relation is made; noted under the statement's kind."""
+    code = _TEMPORARY_CODE.get(analysis.kind) if schema == TEMPORARY else None
+    if code is None:
+        schema = creation_schema(analysis, schema)
+    elif code:
+        analysis.unread_code = code
+        new_temporary(analysis, name)
     analysis.name(analysis.kind, schema, name)
     return schema, name
 

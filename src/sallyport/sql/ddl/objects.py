@@ -16,6 +16,7 @@ from sallyport.sql.ddl.changes import (
     existing_target,
     index_table,
     names_of,
+    new_in_schema,
     new_object,
     new_relation,
     object_type,
@@ -318,10 +319,6 @@ def _create_composite(analysis: Analysis, node: Node, position: int) -> None:
     changes_schema(analysis, "create_type")
     target = node["typevar"]
     analysis.check("RangeVar", target, RANGE_VAR)
-    analysis.name(
-        analysis.kind,
-        creation_schema(analysis, target.get("schemaname", "")),
-        target.get("relname", ""),
-    )
+    new_in_schema(analysis, target.get("schemaname", ""), target.get("relname", ""))
     for item in node.get("coldeflist", []):
         column_type(analysis, item["ColumnDef"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.catalog.snapshot import TEMPORARY
 from sallyport.sql.lineage import OPAQUE, UNKNOWN_TYPE, Value
 from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope
@@ -152,7 +153,7 @@ def missing_function(
     procedure: bool = False,
 ) -> Value:
     """Nothing called so accepts these arguments."""
-    if len(names) == 2 and names[0] not in analysis.catalog.schemas:
+    if len(names) == 2 and names[0] not in (*analysis.catalog.schemas, TEMPORARY):
         return analysis.missing("SP1111", f'schema "{names[0]}" does not exist', "", position)
     what = "procedure" if procedure else "function"
     shown = ", ".join(type_shown(analysis, type_) for type_ in types)
@@ -186,7 +187,7 @@ def missing_cast(analysis: Analysis, source: int, target: int, position: int) ->
 
 def missing_type(analysis: Analysis, names: tuple[str, ...], position: int) -> Value:
     """No type is called so."""
-    if len(names) == 2 and names[0] not in analysis.catalog.schemas:
+    if len(names) == 2 and names[0] not in (*analysis.catalog.schemas, TEMPORARY):
         return analysis.missing("SP1111", f'schema "{names[0]}" does not exist', "", position)
     if names[-1] in analysis.catalog.unknown_names:
         analysis.unknown(*of_unknown_maker(names[-1]), position)
