@@ -246,11 +246,11 @@ class CatalogSnapshot:
     role: str
     default_search_path: tuple[str, ...]  # as in the setting: may hold "$user"
     schemas: frozenset[str]
-    relations: Mapping[int, Relation]
-    types: Mapping[int, Type]
-    functions: Mapping[int, Function]
-    operators: tuple[Operator, ...] = ()
-    casts: tuple[Cast, ...] = ()
+    relations: Mapping[int, Relation] = field(repr=False)  # as those below: thousands of them
+    types: Mapping[int, Type] = field(repr=False)
+    functions: Mapping[int, Function] = field(repr=False)
+    operators: tuple[Operator, ...] = field(default=(), repr=False)
+    casts: tuple[Cast, ...] = field(default=(), repr=False)
     # indexes, derived once in make()
     relation_by_name: Mapping[tuple[str, str], Relation] = field(default_factory=dict, repr=False)
     functions_by_name: Mapping[str, tuple[Function, ...]] = field(default_factory=dict, repr=False)
