@@ -111,17 +111,19 @@ class RewritingDatabase:
     policy: str = POLICY
 
     def __post_init__(self) -> None:
-        self._views: dict[str, SubjectJudge] = {}
+        #: by policy; ``_identity_judges``: with :func:`identity_masks`
+        self._judges: dict[str, SubjectJudge] = {}
+        self._identity_judges: dict[str, SubjectJudge] = {}
 
     def subject_judge(self, policy: str = "") -> SubjectJudge:
         """What judges for an agent with ``policy``, or the usual one."""
         text = policy or self.policy
-        if text not in self._views:
+        if text not in self._judges:
             judge = Judge(
                 "x", parse_policy(text, "p"), self.catalog, {}, max_statement_bytes=1 << 20
             )
-            self._views[text] = judge.subject_judge(AGENT, PATH)
-        return self._views[text]
+            self._judges[text] = judge.subject_judge(AGENT, PATH)
+        return self._judges[text]
 
     def judged(self, sql: str, policy: str = "") -> ScriptVerdict:
         return self.subject_judge(policy).judge(sql.encode())
@@ -170,9 +172,7 @@ def identity_masks(monkeypatch: pytest.MonkeyPatch, rewriting_database: Rewritin
     """Masks that show the values as they are: what a rewritten statement means is then what the
     statement means.
     """
-    rewriting_database._views.clear()
+    monkeypatch.setattr(rewriting_database, "_judges", rewriting_database._identity_judges)
     for module in (subselects, comparisons):
         monkeypatch.setattr(module, "mask_expression", lambda spec, raw, *more: raw)
     monkeypatch.setattr(subselects, "reads_column", lambda spec, *more: True)
-    yield
-    rewriting_database._views.clear()

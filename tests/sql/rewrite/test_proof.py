@@ -318,4 +318,4 @@ def test_the_judge_refuses_what_is_disproved(
                 "with q as (select email from names) select lower(email) from q",
             ):
                 assert database.refusal(sql) != "", sql
-        database._views.clear()
+        database._judges.clear()
