@@ -34,12 +34,27 @@ def postgres() -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def untouched_servers() -> Iterator[list[Server]]:
+    """Servers of stores that no test has stopped so far."""
+    servers: list[Server] = []
+    yield servers
+    for server in servers:
+        server.stop()
+
+
 @pytest.fixture
-def store_server() -> Iterator[Server]:
-    """The store's PostgreSQL, apart from the targets': a test may stop it."""
-    server = start_server()
+def store_server(untouched_servers: list[Server]) -> Iterator[Server]:
+    """The store's PostgreSQL, apart from the targets': a test may stop it. One that was not
+    stopped serves the next test as well, with another database.
+    """
+    server = untouched_servers.pop() if untouched_servers else start_server()
+    postmaster = server.cluster.pid
     yield server
-    server.stop()
+    if postmaster and server.cluster.pid == postmaster:
+        untouched_servers.append(server)
+    else:
+        server.stop()
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ class Store:
         return open_postgres_readonly(self.address)
 
 
-#: Servers, by their ports, that have a database with the newest schema to copy.
-_prepared: set[int] = set()
+#: Data directories of servers that have a database with the newest schema to copy.
+_prepared: set[Path] = set()
 
 
 @contextmanager
@@ -59,10 +59,10 @@ def store_database(server: Server, *, empty: bool = False) -> Iterator[StoreAddr
 
 def _template(server: Server) -> str:
     address = _address(server, f"store_template_{os.getpid()}")
-    if server.port not in _prepared:
+    if server.cluster.data not in _prepared:
         _run(server, f"CREATE DATABASE {address.database} TEMPLATE template0 ENCODING 'UTF8'")
         open_postgres(address).dispose()
-        _prepared.add(server.port)
+        _prepared.add(server.cluster.data)
     return address.database
 
 
