@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.forked import SALLYPORT, ForkedProcess, run, start
 from tests.support.gateway import Gateway
+from tests.support.places import ROOT
 
 
 def test_its_status_and_log_are_its_own(tmp_path: Path) -> None:
@@ -58,3 +61,21 @@ def test_a_command_has_outputs_and_a_directory_of_its_own(
     assert "absent.yaml" in done.stderr
     (tmp_path / "present.yaml").write_text(gateway.policy)
     assert run([SALLYPORT, "policy", "check", "present.yaml"], {}).returncode == 0
+
+
+def test_one_ends_after_its_threads_exit_handlers_and_output() -> None:
+    code = """
+import atexit, sys, threading, time
+from tests.support import fork_server
+
+def main():
+    atexit.register(print, "handler", end="")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread", end=" "))).start()
+    sys.exit(3)
+
+fork_server.main = main
+fork_server._run()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "thread handler", "")
