@@ -45,10 +45,14 @@ _TOKEN_SECONDS = 10.0
 #: A session's end reaches the list a moment after it.
 _LISTED_SECONDS = 10.0
 #: Much as psql's du+ has it.
-_ROLES = """SELECT rolname AS "role", concat_ws(', ', CASE WHEN rolcreaterole THEN 'makes roles' END,
-  CASE WHEN rolcanlogin THEN 'logs in' ELSE 'cannot log in' END, CASE WHEN rolconnlimit >= 0 THEN rolconnlimit || ' connection' END,
-  CASE WHEN rolvaliduntil IS NOT NULL THEN 'until ' || to_char(rolvaliduntil, 'HH24:MI:SS') END) AS "attributes",
-  coalesce((SELECT string_agg(g.rolname, ', ') FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+_ROLES = """SELECT rolname AS "role", concat_ws(', ',
+    CASE WHEN rolcreaterole THEN 'makes roles' END,
+    CASE WHEN rolcanlogin THEN 'logs in' ELSE 'cannot log in' END,
+    CASE WHEN rolconnlimit >= 0 THEN rolconnlimit || ' connection' END,
+    CASE WHEN rolvaliduntil IS NOT NULL THEN 'until ' || to_char(rolvaliduntil, 'HH24:MI:SS') END
+  ) AS "attributes",
+  coalesce((SELECT string_agg(g.rolname, ', ')
+    FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
     WHERE m.member = r.oid AND r.rolname <> 'sallyport_admin'), '') AS "member of",
   coalesce(shobj_description(oid, 'pg_authid'), '') AS "description"
 FROM pg_roles r WHERE rolname LIKE 'sallyport%' ORDER BY rolname"""

@@ -55,7 +55,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
   CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     THEN pg_catalog.pg_get_viewdef(c.oid) END,
   CASE WHEN c.relkind = 'p' THEN pg_catalog.array_to_json(ARRAY(
-    SELECT k.attnum::int4 FROM pg_catalog.pg_partitioned_table t, pg_catalog.unnest(t.partattrs) k(attnum)
+    SELECT k.attnum::int4
+    FROM pg_catalog.pg_partitioned_table t, pg_catalog.unnest(t.partattrs) k(attnum)
     WHERE t.partrelid = c.oid AND k.attnum > 0
     UNION SELECT d.objsubid FROM pg_catalog.pg_partitioned_table t JOIN pg_catalog.pg_depend d
       ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = t.partrelid
@@ -64,8 +65,10 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
     WHERE t.partrelid = c.oid AND t.partexprs IS NOT NULL ORDER BY 1)) END,
   pg_catalog.has_table_privilege(c.oid, 'SELECT'),
   CASE WHEN c.relkind = 'S' THEN pg_catalog.array_to_json(ARRAY(
-    SELECT u.n FROM pg_catalog.pg_depend d, LATERAL (VALUES (d.refobjid::int8), (d.refobjsubid::int8)) u(n)
-    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
+    SELECT u.n
+    FROM pg_catalog.pg_depend d, LATERAL (VALUES (d.refobjid::int8), (d.refobjsubid::int8)) u(n)
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+      AND d.objsubid = 0
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0
       AND d.deptype IN ('a', 'i'))) END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -148,7 +151,8 @@ WHERE NOT t.tgisinternal AND t.tgrelid >= 16384 AND (t.tgqual IS NOT NULL OR t.t
       AND d.deptype = 'e')) /*only t.tgrelid*/
 UNION ALL
 SELECT i.indrelid, 'e', '[]'::json, 0, NULL::json, '', '', pg_catalog.concat_ws(', ',
-  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), '', false, NULL::json
+  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)),
+  '', false, NULL::json
 FROM pg_catalog.pg_index i
 WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384 /*only i.indrelid*/
 UNION ALL
@@ -197,7 +201,8 @@ FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespa
 WHERE {_SHARED_SCHEMA} /*only t.oid*/ ORDER BY t.oid"""
 
 FUNCTIONS = f"""
-SELECT p.oid, n.nspname, p.proname, p.prokind, p.proargtypes, p.prorettype, p.proretset, p.pronargdefaults,
+SELECT p.oid, n.nspname, p.proname, p.prokind, p.proargtypes, p.prorettype, p.proretset,
+  p.pronargdefaults,
   p.provariadic <> 0, p.provolatile, p.proisstrict, p.prosecdef, l.lanname,
   pg_catalog.array_to_json(p.proargmodes), pg_catalog.array_to_json(p.proargnames),
   pg_catalog.array_to_json(p.proallargtypes),
@@ -225,7 +230,8 @@ EXTENSION_MEMBERS = """
 SELECT d.classid::pg_catalog.regclass, d.objid, e.extname
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
 WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-  AND d.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+  AND d.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass,
+    'pg_catalog.pg_type'::pg_catalog.regclass,
     'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
 ORDER BY 1, 2"""
 
@@ -257,7 +263,8 @@ LEFT JOIN pg_catalog.pg_policy p
 LEFT JOIN pg_catalog.pg_trigger t
   ON u.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND t.oid = u.objid
 LEFT JOIN pg_catalog.pg_rewrite r
-  ON u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = u.objid AND r.rulename <> '_RETURN'
+  ON u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = u.objid
+    AND r.rulename <> '_RETURN'
 LEFT JOIN pg_catalog.pg_class c
   ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = u.objid
 WHERE coalesce(k.oid, a.oid, i.indexrelid, p.oid, t.oid, r.oid, c.oid) IS NOT NULL
@@ -320,7 +327,8 @@ def _reads_setting(tree: str) -> str:
     """strpos and no pattern: there may be tens of thousands of trees, and a pattern takes ten times
     as long for each.
     """
-    return f"({' OR '.join(f'pg_catalog.strpos({tree}::text, {needle}) > 0' for needle in _SETTING_NEEDLES)})"
+    conditions = [f"pg_catalog.strpos({tree}::text, {needle}) > 0" for needle in _SETTING_NEEDLES]
+    return f"({' OR '.join(conditions)})"
 
 
 _NOT_SYSTEM = "n.nspname NOT IN ('pg_catalog', 'information_schema')"
@@ -346,7 +354,8 @@ UNION ALL SELECT 'relation', r.ev_class, pg_catalog.pg_get_ruledef(r.oid) FROM r
 UNION ALL SELECT 'relation', l.polrelid, pg_catalog.pg_get_expr(q.tree, l.polrelid)
   FROM pg_catalog.pg_policy l, LATERAL (VALUES (l.polqual), (l.polwithcheck)) q(tree)
   WHERE {_reads_setting("q.tree")} /*relations l.polrelid*/
-UNION ALL SELECT 'relation', g.tgrelid, pg_catalog.pg_get_triggerdef(g.oid) FROM pg_catalog.pg_trigger g
+UNION ALL SELECT 'relation', g.tgrelid, pg_catalog.pg_get_triggerdef(g.oid)
+FROM pg_catalog.pg_trigger g
   WHERE NOT g.tgisinternal AND {_reads_setting("g.tgqual")} /*relations g.tgrelid*/
 UNION ALL SELECT 'relation', d.adrelid, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
   FROM pg_catalog.pg_attrdef d WHERE {_reads_setting("d.adbin")} /*relations d.adrelid*/
@@ -371,4 +380,5 @@ def setting_readers(oids: Mapping[str, str] | None = None) -> str:
 
 
 #: Of a row x, by its column that names a schema: not in one that belongs to a session or to nobody.
-SHARED_NAMESPACE = """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""
+SHARED_NAMESPACE = """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n
+  WHERE n.nspname ~ '^pg_(temp|toast)')"""

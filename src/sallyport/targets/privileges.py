@@ -68,7 +68,8 @@ _RELATION_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REF
 
 _ROLE = """
 SELECT r.rolname, r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
-  pg_catalog.pg_get_userbyid(d.datdba) = r.rolname, d.datname, pg_catalog.current_setting('server_version_num')
+  pg_catalog.pg_get_userbyid(d.datdba) = r.rolname, d.datname,
+  pg_catalog.current_setting('server_version_num')
 FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
 WHERE r.rolname = {role} AND d.datname = pg_catalog.current_database()"""
 
@@ -94,18 +95,22 @@ WHERE r.rolname <> {role} AND pg_catalog.pg_has_role({role}, r.oid, 'MEMBER') OR
         """
 SELECT pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) FROM pg_catalog.pg_shdepend s
 WHERE s.deptype = 'o' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})
-  AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+  AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database
+    WHERE datname = pg_catalog.current_database()))
 ORDER BY 1"""
     ),
     "others": (
         """
 SELECT DISTINCT pg_catalog.pg_describe_object(s.classid, s.objid, 0) FROM pg_catalog.pg_shdepend s
 WHERE s.deptype = 'a' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})
-  AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
-  AND s.classid NOT IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass,
-    'pg_catalog.pg_namespace'::pg_catalog.regclass, 'pg_catalog.pg_default_acl'::pg_catalog.regclass)
+  AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database
+    WHERE datname = pg_catalog.current_database()))
+  AND s.classid NOT IN ('pg_catalog.pg_class'::pg_catalog.regclass,
+    'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_namespace'::pg_catalog.regclass,
+    'pg_catalog.pg_default_acl'::pg_catalog.regclass)
   AND NOT (s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
-    AND s.objid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+    AND s.objid = (SELECT oid FROM pg_catalog.pg_database
+      WHERE datname = pg_catalog.current_database()))
 ORDER BY 1"""
     ),
     "default_privileges": (
@@ -113,24 +118,29 @@ ORDER BY 1"""
 SELECT DISTINCT pg_catalog.format('FOR ROLE %s%s REVOKE ALL ON %s FROM %s',
   pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(d.defaclrole)),
   CASE WHEN n.nspname IS NULL THEN '' ELSE ' IN SCHEMA ' || pg_catalog.quote_ident(n.nspname) END,
-  CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES' WHEN 'T' THEN 'TYPES'
+  CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES'
+    WHEN 'T' THEN 'TYPES'
     WHEN 'n' THEN 'SCHEMAS' WHEN 'L' THEN 'LARGE OBJECTS' ELSE d.defaclobjtype::text END,
   CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident({role}) END)
 FROM pg_catalog.pg_default_acl d
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace
 CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a
-WHERE a.grantee IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})) AND d.defaclobjtype <> 'T'
+WHERE a.grantee IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role}))
+  AND d.defaclobjtype <> 'T'
 ORDER BY 1"""
     ),
 }
 
 _RELATIONS = f"""
-SELECT c.oid, p.p FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+SELECT c.oid, p.p FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+  ON n.oid = c.relnamespace
 CROSS JOIN pg_catalog.unnest(ARRAY[{{privileges}}]) p(p)
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_USERS} AND pg_catalog.has_table_privilege({{role}}, c.oid, p.p)"""
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_USERS}
+  AND pg_catalog.has_table_privilege({{role}}, c.oid, p.p)"""
 
 _COLUMNS = f"""
-SELECT c.oid, a.attnum, p.p FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+SELECT c.oid, a.attnum, p.p FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+  ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 CROSS JOIN pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) p(p)
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_USERS}
@@ -138,12 +148,14 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_USERS}
   AND pg_catalog.has_column_privilege({{role}}, c.oid, a.attnum, p.p)"""
 
 _SEQUENCES = f"""
-SELECT c.oid, p.p FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+SELECT c.oid, p.p FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+  ON n.oid = c.relnamespace
 CROSS JOIN pg_catalog.unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) p(p)
 WHERE c.relkind = 'S' AND {_USERS} AND pg_catalog.has_sequence_privilege({{role}}, c.oid, p.p)"""
 
 _SCHEMAS = f"""
-SELECT n.nspname, p.p FROM pg_catalog.pg_namespace n CROSS JOIN pg_catalog.unnest(ARRAY['USAGE', 'CREATE']) p(p)
+SELECT n.nspname, p.p FROM pg_catalog.pg_namespace n
+  CROSS JOIN pg_catalog.unnest(ARRAY['USAGE', 'CREATE']) p(p)
 WHERE {_USERS} AND pg_catalog.has_schema_privilege({{role}}, n.oid, p.p)"""
 
 _DATABASE = """
@@ -153,21 +165,28 @@ WHERE pg_catalog.has_database_privilege({role}, pg_catalog.current_database(), p
 #: The last column: of an extension, and behind an operator, a cast, an index or a type; calling it
 #: is part of using those.
 _ROUTINES = f"""
-SELECT p.oid, pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)),
+SELECT p.oid, pg_catalog.format('%I.%I(%s)', n.nspname, p.proname,
+  pg_catalog.pg_get_function_identity_arguments(p.oid)),
   pg_catalog.has_function_privilege({{role}}, p.oid, 'EXECUTE'),
-  EXISTS (SELECT FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a WHERE a.grantee = 0),
+  EXISTS (SELECT
+    FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+    WHERE a.grantee = 0),
   EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' AND d.objid = p.oid
       AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
-    AND (EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE p.oid IN (o.oprcode, o.oprrest, o.oprjoin))
+    AND (EXISTS (SELECT FROM pg_catalog.pg_operator o
+      WHERE p.oid IN (o.oprcode, o.oprrest, o.oprjoin))
       OR EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castfunc = p.oid)
       OR EXISTS (SELECT FROM pg_catalog.pg_amproc m WHERE m.amproc = p.oid)
-      OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend,
+      OR EXISTS (SELECT FROM pg_catalog.pg_type t
+        WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend,
         t.typmodin, t.typmodout, t.typanalyze)))
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE {_USERS} ORDER BY 2"""
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE {_USERS} ORDER BY 2"""
 
 _DEFAULTS = """
 SELECT DISTINCT a.adrelid, d.refobjid FROM pg_catalog.pg_depend d
-JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid
+  AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
 JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"""
 
@@ -179,7 +198,8 @@ WHERE {_USERS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND (
     WHERE t.attrelid = c.oid AND a.grantee = 0))"""
 
 _SCHEMAS_PUBLIC = f"""
-SELECT n.nspname, a.privilege_type FROM pg_catalog.pg_namespace n, LATERAL pg_catalog.aclexplode(n.nspacl) a
+SELECT n.nspname, a.privilege_type
+FROM pg_catalog.pg_namespace n, LATERAL pg_catalog.aclexplode(n.nspacl) a
 WHERE a.grantee = 0 AND {_USERS}"""
 
 _DATABASE_PUBLIC = """

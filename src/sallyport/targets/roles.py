@@ -19,7 +19,8 @@ WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()"""
 #: everything.
 _MEMBERSHIPS = """
 SELECT r.rolname FROM pg_catalog.pg_roles r
-WHERE r.oid < 16384 AND r.rolname <> current_user AND pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')
+WHERE r.oid < 16384 AND r.rolname <> current_user
+  AND pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')
 ORDER BY r.rolname"""
 
 _SCHEMAS = """
@@ -29,7 +30,8 @@ WHERE pg_catalog.has_schema_privilege(current_user, s, 'CREATE') ORDER BY s"""
 _EXTENSIONS = """
 SELECT extname FROM pg_catalog.pg_extension
 WHERE extname IN (
-  'adminpack', 'dblink', 'file_fdw', 'pageinspect', 'pg_walinspect', 'plperlu', 'plpython3u', 'pltclu')
+  'adminpack', 'dblink', 'file_fdw', 'pageinspect', 'pg_walinspect', 'plperlu', 'plpython3u',
+  'pltclu')
 ORDER BY extname"""
 
 _POWERS = (

@@ -56,8 +56,11 @@ _WEAK_OPTIONS: Final = frozenset(
 _NO_RELATION: Final = frozenset(
     f"OBJECT_{name}"
     for name in _words(
-        """AGGREGATE CAST COLLATION CONVERSION DOMAIN DOMCONSTRAINT FUNCTION LANGUAGE OPCLASS OPERATOR OPFAMILY PROCEDURE
-    ROUTINE ROLE SCHEMA STATISTIC_EXT TSCONFIGURATION TSDICTIONARY TSPARSER TSTEMPLATE TYPE DATABASE TABLESPACE EXTENSION"""
+        """
+        AGGREGATE CAST COLLATION CONVERSION DOMAIN DOMCONSTRAINT FUNCTION LANGUAGE OPCLASS OPERATOR
+        OPFAMILY PROCEDURE ROUTINE ROLE SCHEMA STATISTIC_EXT TSCONFIGURATION TSDICTIONARY TSPARSER
+        TSTEMPLATE TYPE DATABASE TABLESPACE EXTENSION
+        """
     )
 )
 _DROPS_MORE: Final = "ACCESS EXCLUSIVE on the tables that lose a column or constraint by it"
@@ -74,9 +77,12 @@ _NODES: Final[dict[str, str | None]] = {
     "AlterDomainStmt": f"{_SHARE}; on every table that has the domain, where it gets a constraint",
     **dict.fromkeys(
         _words(
-            """AlterEnumStmt AlterFunctionStmt AlterOwnerStmt AlterStatsStmt AlterTypeStmt CompositeTypeStmt CreateDomainStmt CreateEnumStmt
-        CreateFunctionStmt CreateRangeStmt CreateSchemaStmt CreateSeqStmt CreateTableAsStmt DefineStmt GrantStmt GrantRoleStmt
-        AlterDefaultPrivilegesStmt"""
+            """
+            AlterEnumStmt AlterFunctionStmt AlterOwnerStmt AlterStatsStmt AlterTypeStmt
+            CompositeTypeStmt CreateDomainStmt CreateEnumStmt CreateFunctionStmt CreateRangeStmt
+            CreateSchemaStmt CreateSeqStmt CreateTableAsStmt DefineStmt GrantStmt GrantRoleStmt
+            AlterDefaultPrivilegesStmt
+            """
         )
     ),
 }

@@ -43,8 +43,10 @@ def _words(text: str) -> frozenset[str]:
 #: Columns of the counting views that are no counters: what the row is of, and when and how often it
 #: was vacuumed or analyzed.
 _KEPT: Final = _words(
-    """relid indexrelid schemaname relname indexrelname last_vacuum last_autovacuum last_analyze last_autoanalyze
-    vacuum_count autovacuum_count analyze_count autoanalyze_count"""
+    """
+    relid indexrelid schemaname relname indexrelname last_vacuum last_autovacuum last_analyze
+    last_autoanalyze vacuum_count autovacuum_count analyze_count autoanalyze_count
+    """
 )
 _COUNTING: Final = frozenset(
     {
@@ -65,11 +67,16 @@ _OWN: Final = _words("pg_locks pg_stat_activity pg_stat_gssapi pg_stat_ssl")
 #: Of pg_stat_database: not what sessions of the database did in sum, but how many there are and how
 #: long they work.
 _OF_SESSIONS: Final = _words(
-    """numbackends session_time active_time idle_in_transaction_time sessions sessions_abandoned sessions_fatal sessions_killed
-    parallel_workers_to_launch parallel_workers_launched"""
+    """
+    numbackends session_time active_time idle_in_transaction_time sessions sessions_abandoned
+    sessions_fatal sessions_killed parallel_workers_to_launch parallel_workers_launched
+    """
 )
 _OF_DATABASE: Final = _words(
-    """datid datname xact_commit xact_rollback conflicts deadlocks checksum_failures checksum_last_failure stats_reset"""
+    """
+    datid datname xact_commit xact_rollback conflicts deadlocks checksum_failures
+    checksum_last_failure stats_reset
+    """
 )
 
 #: Functions of a relation's OID (of a table, an index or a TOAST table) that give what the counting
@@ -77,11 +84,14 @@ _OF_DATABASE: Final = _words(
 COUNTER_FUNCTIONS: Final = frozenset(
     f"pg_stat_get_{name}"
     for name in _words(
-        """blocks_fetched blocks_hit dead_tuples ins_since_vacuum lastscan live_tuples mod_since_analyze numscans
-        total_analyze_time total_autoanalyze_time total_autovacuum_time total_vacuum_time tuples_deleted tuples_fetched tuples_hot_updated
-        tuples_inserted tuples_newpage_updated tuples_returned tuples_updated xact_blocks_fetched xact_blocks_hit xact_numscans
-        xact_tuples_deleted xact_tuples_fetched xact_tuples_hot_updated xact_tuples_inserted xact_tuples_newpage_updated
-        xact_tuples_returned xact_tuples_updated"""
+        """
+        blocks_fetched blocks_hit dead_tuples ins_since_vacuum lastscan live_tuples
+        mod_since_analyze numscans total_analyze_time total_autoanalyze_time total_autovacuum_time
+        total_vacuum_time tuples_deleted tuples_fetched tuples_hot_updated tuples_inserted
+        tuples_newpage_updated tuples_returned tuples_updated xact_blocks_fetched xact_blocks_hit
+        xact_numscans xact_tuples_deleted xact_tuples_fetched xact_tuples_hot_updated
+        xact_tuples_inserted xact_tuples_newpage_updated xact_tuples_returned xact_tuples_updated
+        """
     )
 )
 
@@ -91,8 +101,10 @@ COUNTER_FUNCTIONS: Final = frozenset(
 _MAINTENANCE_FUNCTIONS: Final = frozenset(
     f"pg_stat_get_{name}"
     for name in _words(
-        """analyze_count autoanalyze_count autovacuum_count vacuum_count last_analyze_time last_autoanalyze_time last_autovacuum_time
-        last_vacuum_time"""
+        """
+        analyze_count autoanalyze_count autovacuum_count vacuum_count last_analyze_time
+        last_autoanalyze_time last_autovacuum_time last_vacuum_time
+        """
     )
 )
 

@@ -61,25 +61,30 @@ def _words(text: str) -> frozenset[str]:
 
 _TRUE = _words("t tr tru true y ye yes on 1")  # parse_bool: unique prefixes
 _PLANNER = _words(
-    """enable_async_append enable_bitmapscan enable_distinct_reordering enable_gathermerge
-    enable_group_by_reordering enable_hashagg enable_hashjoin enable_incremental_sort enable_indexonlyscan
-    enable_indexscan enable_material enable_memoize enable_mergejoin enable_nestloop
-    enable_parallel_append enable_parallel_hash enable_partition_pruning enable_partitionwise_aggregate
-    enable_partitionwise_join enable_presorted_aggregate enable_self_join_elimination enable_seqscan
-    enable_sort enable_tidscan constraint_exclusion cpu_index_tuple_cost cpu_operator_cost cpu_tuple_cost
-    cursor_tuple_fraction effective_cache_size effective_io_concurrency from_collapse_limit geqo
-    geqo_effort geqo_generations geqo_pool_size geqo_selection_bias geqo_threshold join_collapse_limit jit
-    jit_above_cost jit_inline_above_cost jit_optimize_above_cost max_parallel_workers_per_gather
-    min_parallel_index_scan_size min_parallel_table_scan_size parallel_leader_participation
-    parallel_setup_cost parallel_tuple_cost plan_cache_mode random_page_cost recursive_worktable_factor
-    seq_page_cost synchronize_seqscans
+    """
+    enable_async_append enable_bitmapscan enable_distinct_reordering enable_gathermerge
+    enable_group_by_reordering enable_hashagg enable_hashjoin enable_incremental_sort
+    enable_indexonlyscan enable_indexscan enable_material enable_memoize enable_mergejoin
+    enable_nestloop enable_parallel_append enable_parallel_hash enable_partition_pruning
+    enable_partitionwise_aggregate enable_partitionwise_join enable_presorted_aggregate
+    enable_self_join_elimination enable_seqscan enable_sort enable_tidscan constraint_exclusion
+    cpu_index_tuple_cost cpu_operator_cost cpu_tuple_cost cursor_tuple_fraction effective_cache_size
+    effective_io_concurrency from_collapse_limit geqo geqo_effort geqo_generations geqo_pool_size
+    geqo_selection_bias geqo_threshold join_collapse_limit jit jit_above_cost jit_inline_above_cost
+    jit_optimize_above_cost max_parallel_workers_per_gather min_parallel_index_scan_size
+    min_parallel_table_scan_size parallel_leader_participation parallel_setup_cost
+    parallel_tuple_cost plan_cache_mode random_page_cost recursive_worktable_factor seq_page_cost
+    synchronize_seqscans
     """
 )
 _PLAIN = _words(
-    """application_name timezone intervalstyle extra_float_digits bytea_output xmloption xmlbinary
+    """
+    application_name timezone intervalstyle extra_float_digits bytea_output xmloption xmlbinary
     quote_all_identifiers escape_string_warning check_function_bodies synchronous_commit
-    row_security restrict_nonsystem_relation_kind transaction_isolation transaction_read_only transaction_deferrable
-    default_transaction_isolation default_transaction_read_only default_transaction_deferrable"""
+    row_security restrict_nonsystem_relation_kind transaction_isolation transaction_read_only
+    transaction_deferrable default_transaction_isolation default_transaction_read_only
+    default_transaction_deferrable
+    """
 )
 #: A session may set its own. The gateway's own limits do not depend on them, but for policy's
 #: statement_timeout, which bounds that.
@@ -92,52 +97,69 @@ _TIMEOUTS = _words(
 #: libraries, names of certificates and of standby servers, how passwords are kept, connection
 #: strings, and switches for developers.
 _TUNING = _words(
-    """archive_mode archive_timeout array_nulls authentication_timeout autovacuum autovacuum_analyze_scale_factor autovacuum_analyze_threshold
-    autovacuum_freeze_max_age autovacuum_max_workers autovacuum_multixact_freeze_max_age autovacuum_naptime
+    """
+    archive_mode archive_timeout array_nulls authentication_timeout autovacuum
+    autovacuum_analyze_scale_factor autovacuum_analyze_threshold autovacuum_freeze_max_age
+    autovacuum_max_workers autovacuum_multixact_freeze_max_age autovacuum_naptime
     autovacuum_vacuum_cost_delay autovacuum_vacuum_cost_limit autovacuum_vacuum_insert_scale_factor
-    autovacuum_vacuum_insert_threshold autovacuum_vacuum_max_threshold autovacuum_vacuum_scale_factor
-    autovacuum_vacuum_threshold autovacuum_work_mem autovacuum_worker_slots backend_flush_after backslash_quote bgwriter_delay
-    bgwriter_flush_after bgwriter_lru_maxpages bgwriter_lru_multiplier checkpoint_completion_target checkpoint_flush_after
-    checkpoint_timeout checkpoint_warning client_connection_check_interval commit_delay commit_siblings commit_timestamp_buffers
-    compute_query_id deadlock_timeout debug_assertions default_statistics_target dynamic_shared_memory_type effective_io_concurrency
-    file_copy_method file_extend_method fsync full_page_writes geqo_seed gin_fuzzy_search_limit gin_pending_list_limit
-    hash_mem_multiplier hot_standby hot_standby_feedback huge_page_size huge_pages huge_pages_status icu_validation_level
-    idle_replication_slot_timeout io_combine_limit io_max_combine_limit io_max_concurrency io_method io_workers jit_expressions
-    jit_tuple_deforming lo_compat_privileges log_autovacuum_min_duration log_checkpoints log_connections log_disconnections
-    log_duration log_error_verbosity log_executor_stats log_hostname log_lock_failures log_lock_waits
-    log_min_duration_sample log_min_duration_statement log_min_error_statement log_min_messages log_parameter_max_length
-    log_parameter_max_length_on_error log_parser_stats log_planner_stats log_recovery_conflict_waits log_replication_commands
-    log_rotation_age log_rotation_size log_startup_progress_interval log_statement log_statement_sample_rate log_statement_stats
-    log_temp_files log_timezone log_transaction_sample_rate log_truncate_on_rotation logging_collector
-    logical_decoding_work_mem maintenance_io_concurrency maintenance_work_mem max_active_replication_origins
-    max_files_per_process max_locks_per_transaction max_logical_replication_workers max_notify_queue_pages
-    max_parallel_apply_workers_per_subscription max_parallel_maintenance_workers max_parallel_workers max_pred_locks_per_page
-    max_pred_locks_per_relation max_pred_locks_per_transaction max_prepared_transactions max_replication_slots
-    max_slot_wal_keep_size max_stack_depth max_standby_archive_delay max_standby_streaming_delay
-    max_sync_workers_per_subscription max_wal_senders max_wal_size max_worker_processes min_dynamic_shared_memory min_wal_size
-    multixact_member_buffers multixact_offset_buffers notify_buffers num_os_semaphores old_snapshot_threshold
-    recovery_min_apply_delay recovery_prefetch reserved_connections restart_after_crash serializable_buffers shared_buffers
-    shared_memory_size shared_memory_size_in_huge_pages shared_memory_type ssl_library ssl_max_protocol_version
-    ssl_min_protocol_version stats_fetch_consistency subtransaction_buffers summarize_wal superuser_reserved_connections
-    sync_replication_slots tcp_keepalives_count tcp_keepalives_idle tcp_keepalives_interval tcp_user_timeout temp_buffers
-    temp_file_limit timezone_abbreviations track_activities track_activity_query_size track_commit_timestamp
-    track_cost_delay_timing track_counts track_functions track_io_timing track_wal_io_timing transaction_buffers
-    transform_null_equals update_process_title vacuum_buffer_usage_limit vacuum_cost_delay vacuum_cost_limit
-    vacuum_cost_page_dirty vacuum_cost_page_hit vacuum_cost_page_miss vacuum_defer_cleanup_age vacuum_failsafe_age
-    vacuum_freeze_min_age vacuum_freeze_table_age vacuum_max_eager_freeze_failure_rate vacuum_multixact_failsafe_age
-    vacuum_multixact_freeze_min_age vacuum_multixact_freeze_table_age vacuum_truncate wal_buffers wal_compression
-    wal_decode_buffer_size wal_init_zero wal_keep_size wal_level wal_log_hints wal_receiver_status_interval
-    wal_receiver_timeout wal_recycle wal_retrieve_retry_interval wal_segment_size wal_sender_timeout wal_skip_threshold
-    wal_summary_keep_time wal_sync_method wal_writer_delay wal_writer_flush_after"""
+    autovacuum_vacuum_insert_threshold autovacuum_vacuum_max_threshold
+    autovacuum_vacuum_scale_factor autovacuum_vacuum_threshold autovacuum_work_mem
+    autovacuum_worker_slots backend_flush_after backslash_quote bgwriter_delay bgwriter_flush_after
+    bgwriter_lru_maxpages bgwriter_lru_multiplier checkpoint_completion_target
+    checkpoint_flush_after checkpoint_timeout checkpoint_warning client_connection_check_interval
+    commit_delay commit_siblings commit_timestamp_buffers compute_query_id deadlock_timeout
+    debug_assertions default_statistics_target dynamic_shared_memory_type effective_io_concurrency
+    file_copy_method file_extend_method fsync full_page_writes geqo_seed gin_fuzzy_search_limit
+    gin_pending_list_limit hash_mem_multiplier hot_standby hot_standby_feedback huge_page_size
+    huge_pages huge_pages_status icu_validation_level idle_replication_slot_timeout io_combine_limit
+    io_max_combine_limit io_max_concurrency io_method io_workers jit_expressions jit_tuple_deforming
+    lo_compat_privileges log_autovacuum_min_duration log_checkpoints log_connections
+    log_disconnections log_duration log_error_verbosity log_executor_stats log_hostname
+    log_lock_failures log_lock_waits log_min_duration_sample log_min_duration_statement
+    log_min_error_statement log_min_messages log_parameter_max_length
+    log_parameter_max_length_on_error log_parser_stats log_planner_stats log_recovery_conflict_waits
+    log_replication_commands log_rotation_age log_rotation_size log_startup_progress_interval
+    log_statement log_statement_sample_rate log_statement_stats log_temp_files log_timezone
+    log_transaction_sample_rate log_truncate_on_rotation logging_collector logical_decoding_work_mem
+    maintenance_io_concurrency maintenance_work_mem max_active_replication_origins
+    max_files_per_process max_locks_per_transaction max_logical_replication_workers
+    max_notify_queue_pages max_parallel_apply_workers_per_subscription
+    max_parallel_maintenance_workers max_parallel_workers max_pred_locks_per_page
+    max_pred_locks_per_relation max_pred_locks_per_transaction max_prepared_transactions
+    max_replication_slots max_slot_wal_keep_size max_stack_depth max_standby_archive_delay
+    max_standby_streaming_delay max_sync_workers_per_subscription max_wal_senders max_wal_size
+    max_worker_processes min_dynamic_shared_memory min_wal_size multixact_member_buffers
+    multixact_offset_buffers notify_buffers num_os_semaphores old_snapshot_threshold
+    recovery_min_apply_delay recovery_prefetch reserved_connections restart_after_crash
+    serializable_buffers shared_buffers shared_memory_size shared_memory_size_in_huge_pages
+    shared_memory_type ssl_library ssl_max_protocol_version ssl_min_protocol_version
+    stats_fetch_consistency subtransaction_buffers summarize_wal superuser_reserved_connections
+    sync_replication_slots tcp_keepalives_count tcp_keepalives_idle tcp_keepalives_interval
+    tcp_user_timeout temp_buffers temp_file_limit timezone_abbreviations track_activities
+    track_activity_query_size track_commit_timestamp track_cost_delay_timing track_counts
+    track_functions track_io_timing track_wal_io_timing transaction_buffers transform_null_equals
+    update_process_title vacuum_buffer_usage_limit vacuum_cost_delay vacuum_cost_limit
+    vacuum_cost_page_dirty vacuum_cost_page_hit vacuum_cost_page_miss vacuum_defer_cleanup_age
+    vacuum_failsafe_age vacuum_freeze_min_age vacuum_freeze_table_age
+    vacuum_max_eager_freeze_failure_rate vacuum_multixact_failsafe_age
+    vacuum_multixact_freeze_min_age vacuum_multixact_freeze_table_age vacuum_truncate wal_buffers
+    wal_compression wal_decode_buffer_size wal_init_zero wal_keep_size wal_level wal_log_hints
+    wal_receiver_status_interval wal_receiver_timeout wal_recycle wal_retrieve_retry_interval
+    wal_segment_size wal_sender_timeout wal_skip_threshold wal_summary_keep_time wal_sync_method
+    wal_writer_delay wal_writer_flush_after
+    """
 )
 #: crdb_version is of CockroachDB: tools ask for it to learn that this is PostgreSQL.
 _SHOWN = _words(
-    """block_size client_encoding data_checksums datestyle default_text_search_config in_hot_standby
+    """
+    block_size client_encoding data_checksums datestyle default_text_search_config in_hot_standby
     integer_datetimes is_superuser lc_collate lc_ctype lc_messages lc_monetary lc_numeric lc_time
-    max_connections max_function_args max_identifier_length max_index_keys role row_security search_path
-    segment_size server_encoding server_version server_version_num session_authorization
-    session_replication_role ssl standard_conforming_strings client_min_messages work_mem wal_block_size
-    default_table_access_method default_tablespace default_toast_compression crdb_version"""
+    max_connections max_function_args max_identifier_length max_index_keys role row_security
+    search_path segment_size server_encoding server_version server_version_num session_authorization
+    session_replication_role ssl standard_conforming_strings client_min_messages work_mem
+    wal_block_size default_table_access_method default_tablespace default_toast_compression
+    crdb_version
+    """
 )
 
 
@@ -187,8 +209,11 @@ def _scan_order(value: str) -> bool:
 
 #: Of pgvector and pg_trgm: how thoroughly an index is searched, and what counts as similar.
 _NUMBERS = _words(
-    """hnsw.ef_search hnsw.max_scan_tuples hnsw.scan_mem_multiplier ivfflat.probes ivfflat.max_probes
-    pg_trgm.similarity_threshold pg_trgm.word_similarity_threshold pg_trgm.strict_word_similarity_threshold"""
+    """
+    hnsw.ef_search hnsw.max_scan_tuples hnsw.scan_mem_multiplier ivfflat.probes ivfflat.max_probes
+    pg_trgm.similarity_threshold pg_trgm.word_similarity_threshold
+    pg_trgm.strict_word_similarity_threshold
+    """
 )
 _SCAN_ORDERS = _words("hnsw.iterative_scan ivfflat.iterative_scan")
 
@@ -268,8 +293,10 @@ REPORTED = ("DateStyle", "IntervalStyle", "TimeZone", "default_transaction_read_
 #: Those that it does not report:
 UNREPORTED = (
     _words(
-        """bytea_output check_function_bodies default_text_search_config default_transaction_deferrable
-        default_transaction_isolation extra_float_digits quote_all_identifiers xmlbinary xmloption"""
+        """
+        bytea_output check_function_bodies default_text_search_config default_transaction_deferrable
+        default_transaction_isolation extra_float_digits quote_all_identifiers xmlbinary xmloption
+        """
     )
     | _NUMBERS
     | _SCAN_ORDERS
