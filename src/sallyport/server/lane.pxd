@@ -1,6 +1,8 @@
 # Types for lane.py, and the C functions it calls.
 cimport cython
+from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
@@ -25,6 +27,7 @@ cdef Py_ssize_t _READ, _OPENED, _BATCH, _ROUNDS, _EVENTS, _RECORDED, _TOLD, _LOO
 cdef class Lane(LegWatcher):
     cdef unsigned char *buffer
     cdef unsigned char *opened
+    cdef object room  # a view of ``opened``
     cdef epoll_event ready[256]
     cdef Output batch
     cdef readonly Scratch scratch

@@ -55,7 +55,9 @@ if not cython.compiled:
     send: Any = None
     memcpy: Any = None
     now: Any = None
+    PyBUF_WRITE: Any = None
     PyBytes_FromStringAndSize: Any = None
+    PyMemoryView_FromMemory: Any = None
 
 #: Bytes that one read takes at most.
 _READ = 262144
@@ -99,6 +101,9 @@ class Lane(LegWatcher):
         self.opened = cython.cast("unsigned char *", malloc(_OPENED))  # what was decrypted
         if self.buffer == cython.NULL or self.opened == cython.NULL:
             raise MemoryError
+        self.room = PyMemoryView_FromMemory(
+            cython.cast("char *", self.opened), _OPENED, PyBUF_WRITE
+        )
         self.batch = Output(4096)
         self.scratch = Scratch()
         self.requests = 0
@@ -200,7 +205,8 @@ class Lane(LegWatcher):
         """
         tls: Any = leg.tls
         try:
-            size = tls.decrypt(self.buffer, size, self.opened + kept, _OPENED - kept)
+            room: Any = self.room[kept:] if kept else self.room
+            size = tls.decrypt(self.buffer, size, room, _OPENED - kept)
             if tls.has_outgoing():
                 answer = tls.outgoing()
                 self.put(session, leg, _address(answer), len(answer))

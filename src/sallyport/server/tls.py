@@ -27,13 +27,15 @@ except ImportError:
 if not cython.compiled:
     # C functions that tls.pxd imports; only ever called by compiled code.
     PyBUF_READ: Any = None
-    PyBUF_WRITE: Any = None
+    PyBytes_FromStringAndSize: Any = None
     PyMemoryView_FromMemory: Any = None
 
 #: Application protocol of PostgreSQL over direct TLS (registered ALPN identifier).
 ALPN = "postgresql"
 #: Bytes that one record holds at most (RFC 8446 section 5.1).
 RECORD = 16384
+#: Larger pieces are given to OpenSSL's layer as views of memory: they cost more than small copies.
+_COPIED = 2048
 
 
 class HandshakeError(ProtocolError):
@@ -53,6 +55,11 @@ class TlsLayer:
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
+        # For native callers: C functions, without the Python frames of SSLObject around them.
+        connection = getattr(self._object, "_sslobj", self._object)
+        self._read: Any = connection.read
+        self._write: Any = connection.write
+        self._put, self._get = self._incoming.write, self._outgoing.read
         self.established = False
 
     def outgoing(self) -> bytes:
@@ -100,19 +107,21 @@ class TlsLayer:
 
     def decrypt(self, src: Any, size: int, to: Any, room: int) -> int:
         """As :meth:`receive`, after the handshake: ``size`` bytes at ``src``; gives how many were
-        written to ``to``, where there is ``room`` for all of them and of a record that was begun
-        before.
+        written to ``to``, a view of ``room`` bytes: enough for all of them and for a record that
+        was begun before.
         """
-        self._incoming.write(PyMemoryView_FromMemory(cython.cast("char *", src), size, PyBUF_READ))
+        self._put(_piece(src, size))
         n = 0
         try:
             while n < room:
-                view = PyMemoryView_FromMemory(cython.cast("char *", to + n), room - n, PyBUF_WRITE)
-                count: int = self._object.read(room - n, view)  # type: ignore[assignment]
+                count: int = self._read(room - n, to[n:] if n else to)
                 if count == 0:
                     break
                 n += count
-                if self.is_drained():
+                # A read gives the whole of a record, where there is room for it.
+                if self._incoming.pending == 0 and (
+                    room - n + count >= RECORD or self._object.pending() == 0
+                ):
                     break
         except ssl.SSLWantReadError:
             pass
@@ -124,10 +133,9 @@ class TlsLayer:
 
     def encrypt(self, src: Any, size: int) -> bytes:
         """As :meth:`send`: ``size`` bytes at ``src``."""
-        view = PyMemoryView_FromMemory(cython.cast("char *", src), size, PyBUF_READ)
         try:
-            if self._object.write(view) == size:
-                return self._outgoing.read()
+            if self._write(_piece(src, size)) == size:
+                return self._get()
         except ssl.SSLError as error:
             raise _broken(error) from None
         raise ProtocolError("TLS: not all could be encrypted")
@@ -171,6 +179,13 @@ class TlsLayer:
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate in DER."""
         return self._object.getpeercert(True)
+
+
+def _piece(src: Any, size: int) -> Any:
+    """``size`` bytes at ``src``, for functions that take a buffer."""
+    if size <= _COPIED:
+        return PyBytes_FromStringAndSize(cython.cast("const char *", src), size)
+    return PyMemoryView_FromMemory(cython.cast("char *", src), size, PyBUF_READ)
 
 
 def _broken(error: ssl.SSLError) -> ProtocolError:
