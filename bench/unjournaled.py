@@ -6,7 +6,9 @@ from sallyport.audit.journal import Journal, JournaledRecording
 from sallyport.cli.main import main
 
 
-def _append(journal: Journal, recording: JournaledRecording, statement: bytes) -> int:
+def _append(
+    journal: Journal, recording: JournaledRecording, statement: bytes, accepted: int
+) -> int:
     """Nothing waits for the intent that comes before the first."""
     return 0
 

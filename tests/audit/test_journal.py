@@ -16,7 +16,8 @@ import pytest
 
 from sallyport.audit import events as ev
 from sallyport.audit.completion import complete_recordings, verify_journal
-from sallyport.audit.journal import FRAME, FRAME_MAGIC, Batch, Journal, JournalError
+from sallyport.audit.journal import Batch, Journal, JournalError
+from sallyport.audit.journal_frames import FRAME, FRAME_MAGIC
 from sallyport.audit.journal_reader import is_in_use, read_journal
 from sallyport.audit.keyfiles import KeyNotListedError
 from sallyport.audit.keys import KeyRing, LocalKey

@@ -97,8 +97,9 @@ class Intents:
         self.events: list[bytes] = []
         self._gates: list[Any] = []
 
-    def append(self, recording: SessionRecording, statement: bytes) -> int:
+    def append(self, recording: SessionRecording, statement: bytes, accepted: int) -> int:
         """See :class:`sallyport.audit.journal.Journal`."""
+        assert accepted == recording.accepted
         self.events.append(statement)
         self.appended += 1
         return self.appended

@@ -37,14 +37,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
-from zlib import crc32
 
 import msgspec
 import structlog
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sallyport.audit.archive import make_directories
+from sallyport.audit.journal_frames import SegmentCipher, encode_frame, names_of
 from sallyport.audit.keys import KeyEncryptionKey, KeyRefusedError
 from sallyport.core.errors import SallyportError
 from sallyport.core.sealing import KEY_BYTES
@@ -52,22 +50,18 @@ from sallyport.core.sealing import KEY_BYTES
 DIRECTORY: Final = "journal"
 SUFFIX: Final = ".intents"
 FILE_MAGIC: Final = b"SALLYJNL"
-FRAME_MAGIC: Final = b"SPJ1"
 VERSION: Final = 1
 ENCRYPTED: Final = 2
 #: Bytes after which a new segment begins, and that all segments may have.
 SEGMENT_BYTES: Final = 8 << 20
 MAX_BYTES: Final = 512 << 20
-#: Layout of the file's header and of a frame's.
+#: Layout of the file's header.
 HEADER: Final = struct.Struct("<8sHH")
-FRAME: Final = struct.Struct("<4sII")
-_NUMBER = struct.Struct("<Q")
 #: Bytes that must fit onto the disk before a journal that failed is used again.
 _PROBE_BYTES: Final = 1 << 16
 _ATTEMPTS: Final = 20
 
 _log = structlog.get_logger("sallyport.audit")
-_encoder = msgspec.msgpack.Encoder()
 
 
 def journal_directory(recordings: Path, number: int = 0) -> Path:
@@ -134,36 +128,6 @@ class KeyPart(msgspec.Struct, frozen=True):
         return f"KeyPart({self.kek})"
 
 
-class SegmentCipher:
-    """Encrypts and decrypts the bodies of one segment's frames. Never shows the key."""
-
-    __slots__ = ("_aead", "_header", "number")
-
-    def __init__(self, key: bytes, header: bytes) -> None:
-        """Raises ValueError for a key of another length."""
-        self._aead, self._header = AESGCM(key), header
-        self.number = 0
-
-    def encrypt(self, body: bytes) -> bytes:
-        """The body of the next frame."""
-        number = _NUMBER.pack(self.number)
-        self.number += 1
-        return number + self._aead.encrypt(_nonce(number), body, self._header)
-
-    def decrypt(self, stored: bytes) -> tuple[int, bytes] | None:
-        """A frame's number and body; None for what was changed, or is not this segment's."""
-        number = stored[: _NUMBER.size]
-        try:
-            body = self._aead.decrypt(_nonce(number), stored[_NUMBER.size :], self._header)
-        except (InvalidTag, ValueError):
-            return None
-        return _NUMBER.unpack(number)[0], body
-
-
-def _nonce(number: bytes) -> bytes:
-    return number + bytes(4)
-
-
 @dataclass(slots=True)
 class _Segment:
     """``marks``: by recording, the ``accepted`` that covers its newest intent here."""
@@ -219,9 +183,11 @@ class Journal:
 
     # -- the event loop's side ---------------------------------------------------------------------
 
-    def append(self, recording: JournaledRecording, statement: bytes) -> int:
-        """Queue an intent whose event ``recording`` has just accepted; gives its ordinal."""
-        self._queue.append((recording, statement, recording.accepted))
+    def append(self, recording: JournaledRecording, statement: bytes, accepted: int) -> int:
+        """Queue an intent whose event ``recording`` has just accepted, and has so many bytes with;
+        gives its ordinal.
+        """
+        self._queue.append((recording, statement, accepted))
         self.appended += 1
         return self.appended
 
@@ -279,11 +245,11 @@ class Journal:
         """Write all of the batch. Raises OSError; then nothing of it counts."""
         try:
             segment = self._current()
-            if not os.fstat(segment.fd).st_nlink:
+            if not names_of(segment.fd):
                 raise OSError(
                     errno.EIO, "the journal was deleted while it was written", str(segment.path)
                 )
-            data = _frame(batch, segment)
+            data = encode_frame(batch.intents, segment.marks, segment.cipher)
             _write_all(segment.fd, data)
             if self.sync:
                 os.fdatasync(segment.fd)
@@ -379,24 +345,8 @@ class Journal:
             self._writable = False
 
 
-def _frame(batch: Batch, segment: _Segment) -> bytes:
-    ids: list[str] = []
-    events: list[msgspec.Raw] = []
-    for recording, statement, mark in batch.intents:
-        if recording not in segment.marks:
-            ids.append(recording.id)
-            events.append(msgspec.Raw(recording.login))
-        segment.marks[recording] = mark
-        ids.append(recording.id)
-        events.append(msgspec.Raw(statement))
-    body = _encoder.encode((ids, events))
-    if segment.cipher is not None:
-        body = segment.cipher.encrypt(body)
-    return FRAME.pack(FRAME_MAGIC, len(body), crc32(body)) + body
-
-
 def _write_all(fd: int, data: bytes) -> None:
     """Raises OSError when not all of it could be written."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])

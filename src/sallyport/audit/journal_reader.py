@@ -18,15 +18,13 @@ from sallyport.audit import events as ev
 from sallyport.audit.journal import (
     ENCRYPTED,
     FILE_MAGIC,
-    FRAME,
-    FRAME_MAGIC,
     HEADER,
     SUFFIX,
     VERSION,
     KeyPart,
-    SegmentCipher,
     journal_directory,
 )
+from sallyport.audit.journal_frames import FRAME, FRAME_MAGIC, SegmentCipher
 from sallyport.audit.keyfiles import not_listed
 from sallyport.audit.keys import NO_KEYS, KeyRefusedError, KeyRing
 

@@ -170,7 +170,7 @@ class SessionRecording:
                 self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
             if judged.changes and self.journal is not None and judged.verdict.outcome == "allow":
                 self.intent = self.journal.append(
-                    self, ev.encode_statement(at, judged.number, sql, rest)
+                    self, ev.encode_statement(at, judged.number, sql, rest), self.accepted
                 )
         except (TypeError, ValueError, OverflowError) as error:
             self._break(error)

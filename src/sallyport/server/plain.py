@@ -504,7 +504,7 @@ class PlainTraffic:
         recorder = self.session.recorder
         journal = recorder.journal
         if journal is not None:
-            self.intent = journal.append(recorder, event)
+            self.intent = journal.append(recorder, event, self.chunks.accepted)
             recorder.intent = self.intent
         return 0
 
