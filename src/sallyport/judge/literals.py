@@ -36,8 +36,10 @@ _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _IDENTIFIER = re.compile(rb"[A-Za-z_\x80-\xff]")
 _PREFIXED = re.compile(rb"[eEbBxXnN]'|[uU]&'")
 _BOOLEANS = frozenset({b"true", b"false"})
-#: Names, quoted or not, and parameters of a template.
-_IN_TEMPLATE = re.compile(rb'"[^"]*"|\$[0-9]+|[A-Za-z_][A-Za-z0-9_]*')
+#: Names, quoted or not, and as its group the parameters and Booleans of a template.
+_IN_TEMPLATE = re.compile(
+    rb'"[^"]*"|(\$[0-9]+|(?:true|false)(?![a-z0-9_]))|[a-z_][a-z0-9_]*', re.IGNORECASE
+)
 #: What a literal, a parameter, a comment or a comma can begin with.
 _COMMA = ord(",")
 _FIRST = frozenset(b"'.$,-/0123456789eEbBxXnNuUtTfF")
@@ -164,14 +166,14 @@ class Literals(Struct):
         by_number: dict[int, Treatment] = {}
         in_order: list[Treatment] = []
         for match in _IN_TEMPLATE.finditer(self.sql):
+            if match.lastindex is None:
+                continue
             token = match.group()
             treatment = by_position.get(match.start())
             if token[:1] == b"$":
                 number = int(token[1:])
                 treatment = self._of_parameter(number, treatment, by_number)
                 by_number[number] = treatment
-            elif token.lower() not in _BOOLEANS:
-                continue
             in_order.append(treatment)
             hides_outside |= treatment is not _KEEP and match.start() not in quoted
         hides = any(value_treatment is not _KEEP for value_treatment in in_order)

@@ -145,12 +145,13 @@ def _holds(node: Node, tags: frozenset[str]) -> bool:
         if not waiting:
             return False
         item = waiting.pop()
-        if isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, dict):
+        if type(item) is dict:
             if not tags.isdisjoint(item):
                 return True
-            waiting.extend(item.values())
+            if "ColumnRef" not in item:  # which holds names alone
+                waiting.extend(item.values())
+        elif type(item) is list:
+            waiting.extend(item)
     return True
 
 

@@ -18,8 +18,8 @@ from sallyport.sql.rewrite.cuts import Rewritten
 from sallyport.sql.text.parse import MAX_LENGTH, Node, parse, parse_counted
 
 #: Parts of the tree in which a RangeVar names an item of FROM by its alias, or a relation that does
-#: not exist yet.
-_NAMES_ONLY = frozenset({"lockedRels", "rel"})
+#: not exist yet; and nodes that hold nothing but names or a constant.
+_NAMES_ONLY = frozenset({"lockedRels", "rel", "A_Const", "ColumnRef", "String"})
 #: Statements whose own relation is the target of a write.
 _WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 

@@ -89,13 +89,14 @@ def _parts_of_plain(text: bytes) -> Iterator[bytes | int]:
 def _parts_of_cut(text: bytes) -> Iterator[bytes | int]:
     """Of other text, in which dollar signs may stand in literals and names."""
     position = 0
-    if b"$" in text:
+    if _PARAMETER.search(text):  # or the tokens need not be known
         tokens = Tokens(text)
-        for number, start in enumerate(tokens.starts):
-            if _PARAMETER.fullmatch(tokens.text(number)):
+        for start, end in zip(tokens.starts, tokens.ends, strict=True):
+            parameter = _PARAMETER.fullmatch(text, start, end)
+            if parameter is not None:
                 yield text[position:start]
-                yield int(tokens.text(number)[1:]) - 1
-                position = tokens.ends[number]
+                yield int(parameter[1]) - 1
+                position = end
     yield text[position:]
 
 

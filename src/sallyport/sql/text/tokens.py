@@ -102,6 +102,8 @@ _message = re.compile(
 
 def _number(data: bytes) -> int:
     """The value of a varint, 0 for none."""
+    if len(data) == 1:
+        return data[0]
     if len(data) == 3:
         return data[0] & 0x7F | (data[1] & 0x7F) << 7 | data[2] << 14
     value = 0
