@@ -73,14 +73,12 @@ _METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
 _EXTENSION_METHODS = {"bloom": "bloom", "hnsw": "vector", "ivfflat": "vector", "rum": "rum"}
 #: Operator classes that are PostgreSQL's own and have names that people write.
 _CLASSES = _words(
-    """
-    text_pattern_ops varchar_pattern_ops bpchar_pattern_ops jsonb_ops jsonb_path_ops array_ops
+    """text_pattern_ops varchar_pattern_ops bpchar_pattern_ops jsonb_ops jsonb_path_ops array_ops
     tsvector_ops inet_ops range_ops text_ops varchar_ops bpchar_ops int2_ops int4_ops int8_ops
     float4_ops float8_ops numeric_ops bool_ops date_ops time_ops timetz_ops timestamp_ops
-    timestamptz_ops uuid_ops bytea_ops oid_ops name_ops char_ops cidr_ops macaddr_ops interval_ops
-    bit_ops varbit_ops point_ops box_ops circle_ops poly_ops quad_point_ops kd_point_ops network_ops
-    enum_ops
-    """
+    timestamptz_ops uuid_ops bytea_ops oid_ops name_ops char_ops cidr_ops macaddr_ops
+    interval_ops bit_ops varbit_ops point_ops box_ops circle_ops poly_ops quad_point_ops
+    kd_point_ops network_ops enum_ops"""
 )
 #: Extensions whose functions extensions.tsv names one by one, or that only compute with their
 #: arguments; each may be made by a database's owner (trusted = true in its control file).
@@ -97,11 +95,9 @@ _CLASSES_OF = {
     "intarray": frozenset({"gin__int_ops", "gist__int_ops", "gist__intbig_ops"}),
     "citext": frozenset({"citext_ops", "citext_pattern_ops"}),
     "vector": _words(
-        """
-        vector_l2_ops vector_ip_ops vector_cosine_ops vector_l1_ops halfvec_l2_ops halfvec_ip_ops
-        halfvec_cosine_ops halfvec_l1_ops bit_hamming_ops bit_jaccard_ops sparsevec_l2_ops
-        sparsevec_ip_ops sparsevec_cosine_ops sparsevec_l1_ops
-        """
+        """vector_l2_ops vector_ip_ops vector_cosine_ops vector_l1_ops halfvec_l2_ops
+        halfvec_ip_ops halfvec_cosine_ops halfvec_l1_ops bit_hamming_ops bit_jaccard_ops
+        sparsevec_l2_ops sparsevec_ip_ops sparsevec_cosine_ops sparsevec_l1_ops"""
     ),
     "postgis": frozenset({"gist_geometry_ops_2d", "gist_geometry_ops_nd", "gist_geography_ops"}),
 }
