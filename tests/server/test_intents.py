@@ -150,6 +150,40 @@ def test_strict_waits_for_the_disk_and_commits_in_groups(
     asyncio.run(run())
 
 
+class SharedGate:
+    """Of many sessions, whose newest intent is ``intent``."""
+
+    def __init__(self, intent: int) -> None:
+        self.intent = intent
+        self.is_released = False
+
+    def release(self, written: int) -> bool:
+        self.is_released = written >= self.intent
+        return self.is_released
+
+    def fail_waiting(self) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_commit_of_what_others_have_written_releases_its_gate(tmp_path: Path, sync: bool) -> None:
+    bench = Bench(tmp_path, sync=sync)
+
+    async def run() -> None:
+        earlier, link, gate = bench.session()
+        change(earlier, 1)
+        gate.keeps(b"one")
+        recording, _, _ = bench.session()
+        change(recording, 1)
+        shared = SharedGate(recording.intent)
+        await until(lambda: link.sent)  # the write of the first gate takes all that is queued
+        bench.writer.commit(shared)
+        assert shared.is_released
+        await bench.writer.close()
+
+    asyncio.run(run())
+
+
 def test_a_client_that_sends_much_meanwhile_is_not_read(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
 

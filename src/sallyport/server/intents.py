@@ -122,8 +122,12 @@ class IntentWriter:
         self._is_due = False
         if self.journal.failed:
             self._fail_waiting()
-        elif not self._is_writing and (batch := self.journal.take()) is not None:
-            self._write(batch)
+        elif not self._is_writing:
+            batch = self.journal.take()
+            if batch is None:  # it was written with what others have queued
+                self._release(self.written)
+            else:
+                self._write(batch)
 
     def _write(self, batch: Batch) -> None:
         if self._thread is None:
