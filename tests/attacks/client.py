@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from sallyport.core.secret import Secret
 from sallyport.wire import backend, frontend, scram
 
-PATIENCE = 20.0
+#: A text of the size limit in five worlds at once takes ten seconds on two busy cores.
+PATIENCE = 60.0
 
 
 class Hang(Exception):

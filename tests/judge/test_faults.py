@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, SubjectJudge
+from sallyport.judge import Judge, SubjectJudge, literals
+from sallyport.judge.literals import HIDDEN
 from sallyport.policy.file.load import parse_policy
 from sallyport.server.host import SessionHost
 from sallyport.session.commands import JudgeElsewhere
@@ -32,7 +33,7 @@ def view() -> SubjectJudge:
         types=(),
         functions=(),
     )
-    policy = parse_policy("version: 1\n", "policy.yaml")
+    policy = parse_policy("version: 1\nrecord: {statements: fingerprints}\n", "policy.yaml")
     judge = Judge("shop", policy, catalog, {}, max_statement_bytes=1 << 20)
     return judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("public",))
 
@@ -79,3 +80,17 @@ def test_a_judging_thread_that_fails_leaves_a_refusal(view: SubjectJudge) -> Non
     )
     asyncio.run(SessionHost._judge(host, JudgeElsewhere(view, b"select 1")))  # type: ignore[arg-type]
     assert resumed == [True, True] and session.judgement.failure.refusal.code.id == "SP1804"
+
+
+def test_what_is_recorded_of_a_refused_text_is_made_beside(
+    monkeypatch: pytest.MonkeyPatch, view: SubjectJudge
+) -> None:
+    """Not on the event loop, for which the words of a long text are too many."""
+    text = b"select " + b"'x' || " * 20_000 + b"'y'"
+    assert view.judge_elsewhere(text).refusal is not None
+    split: list[bytes] = []
+    monkeypatch.setattr(literals, "token_spans", lambda sql: split.append(sql) or [])
+    assert view.take_blanked(text) == text.replace(b"'x'", HIDDEN).replace(b"'y'", HIDDEN).decode()
+    assert not split
+    view.take_blanked(text)
+    assert split == [text]

@@ -43,6 +43,7 @@ _IN_TEMPLATE = re.compile(
 #: What a literal, a parameter, a comment or a comma can begin with.
 _COMMA = ord(",")
 _FIRST = frozenset(b"'.$,-/0123456789eEbBxXnNuUtTfF")
+_FIRST_HIDDEN = _FIRST | {ord('"')}
 #: What may stand around the statement of a script without being recorded in another form.
 _BETWEEN = b" \t\r\n\f\v;"
 _KEEP = keep()
@@ -375,6 +376,8 @@ def blanked(sql: bytes, names: Container[str] | None = None, unknown: Container[
     parts: list[bytes] = []
     position = 0
     for start, end in spans:
+        if sql[start] not in _FIRST_HIDDEN and start not in unknown:
+            continue
         token = sql[start:end]
         if token[:2] in (b"--", b"/*"):
             shown = _HIDDEN_COMMENT

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from sallyport.core.errors import Refusal, RefusedError
 from sallyport.core.interpreter import computing_beside
 from sallyport.core.secret import Secret
+from sallyport.judge.literals import blanked
 from sallyport.judge.parameters import check_declared_types
 from sallyport.judge.statements import Statements
 from sallyport.judge.verdict import ScriptVerdict, Verdict, failure, script_permit
@@ -40,6 +41,8 @@ _CACHE_BYTES = 16 << 20
 #: What :meth:`SubjectJudge.judge_soon` takes on: about 5 ms.
 _SOON_BYTES = 32_768
 _SOON_TOKENS = 500
+#: Texts whose recorded form waits to be taken.
+_BLANKED_ENTRIES = 8
 
 _UNSEEN: Any = object()
 
@@ -134,6 +137,7 @@ class SubjectJudge:
         self.cache: dict[bytes, ScriptVerdict] = {}
         self.templates: dict[bytes | None, ScriptVerdict | None] = {}
         self._cache_bytes = 0
+        self._blanked: dict[bytes, str] = {}  # of texts that were refused elsewhere
 
     def unread_cursor(self, fetch: Verdict) -> Verdict | None:
         """The verdict for the rows of a cursor that a function opened. ``fetch``: of the FETCH.
@@ -211,9 +215,21 @@ class SubjectJudge:
         return verdict
 
     def judge_elsewhere(self, sql: bytes) -> ScriptVerdict:
-        """:meth:`judge` for a thread beside the event loop's."""
+        """:meth:`judge` for a thread beside the event loop's. What is recorded of a text that is
+        refused as a whole is made there, too.
+        """
         with computing_beside():
-            return self.judge(sql)
+            verdict = self.judge(sql)
+            if verdict.refused >= 0 and not verdict.statements and self.hides_values:
+                if len(self._blanked) >= _BLANKED_ENTRIES:  # of sessions that ended meanwhile
+                    self._blanked.clear()
+                self._blanked[sql] = blanked(sql, self.identifiers)
+            return verdict
+
+    def take_blanked(self, sql: bytes) -> str:
+        """As :func:`sallyport.judge.literals.blanked`, of a text that could not be judged."""
+        kept = self._blanked.pop(sql, None)
+        return blanked(sql, self.identifiers) if kept is None else kept
 
     def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
         """The same where it is known, or takes some milliseconds at most; None otherwise, and it is

@@ -90,13 +90,12 @@ def _scan(sql: bytes) -> bytes:
         _library.pg_query_free_scan_result(result)
 
 
-#: A varint; a ScanToken in a ScanResult: start (left out when 0), end, token, and the kind of a
-#: keyword; a whole ScanResult.
+#: A varint; the version that a ScanResult begins with; a ScanToken in it: start (left out when 0),
+#: end, token, and the kind of a keyword.
 _VARINT = rb"[\x80-\xff]*[\x00-\x7f]"
-_TOKEN = rb"\x12[\x00-\x7f](?:\x08(%b))?\x10(%b)\x20%b(?:\x28%b)?" % ((_VARINT,) * 4)
-_tokens = re.compile(_TOKEN, re.DOTALL)
-_message = re.compile(
-    rb"(?:\x08%b)?((?:%b)*)" % (_VARINT, _TOKEN.replace(b"(%b)" % _VARINT, _VARINT)), re.DOTALL
+_version = re.compile(rb"(?:\x08%b)?" % _VARINT, re.DOTALL)
+_tokens = re.compile(
+    rb"(\x12[\x00-\x7f](?:\x08(%b))?\x10(%b)\x20%b(?:\x28%b)?)" % ((_VARINT,) * 4), re.DOTALL
 )
 
 
@@ -116,8 +115,10 @@ def _spans(data: bytes) -> list[tuple[int, int]]:
     """(start, end) of every token of a ScanResult message. Raises RefusedError (SP1101) when it has
     another form.
     """
-    message = _message.fullmatch(data)
-    if message is None:
+    version = _version.match(data)
+    begin = 0 if version is None else version.end()
+    tokens = _tokens.findall(data, begin)
+    if sum([len(token) for token, _, _ in tokens]) != len(data) - begin:
         raise RefusedError(refuse("SP1101", "cannot split the statement into tokens"))
     # most varints have two bytes
     return [
@@ -125,5 +126,5 @@ def _spans(data: bytes) -> list[tuple[int, int]]:
             start[0] & 0x7F | start[1] << 7 if len(start) == 2 else _number(start),
             end[0] & 0x7F | end[1] << 7 if len(end) == 2 else _number(end),
         )
-        for start, end in _tokens.findall(message[1])
+        for _, start, end in tokens
     ]
