@@ -73,7 +73,7 @@ rules:
     hold: [update, delete]
     relations: ["public.*"]
     reviewers: {groups: [dba]}
-    expires: 2m
+    expires: 20m
 masks:
   - {tags: [pii.email], with: email}
 """

@@ -138,6 +138,7 @@ KINDS = {
 }
 
 
+@pytest.mark.timeout(400)  # every page, and what axe says of it
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_page_is_accessible_and_fits(
     open_page: Open, console: tuple[World, str], axe: str, kind: str
