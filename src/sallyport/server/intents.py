@@ -94,22 +94,9 @@ class IntentWriter:
         """Write now what is queued, and release the gate when it is written. For a gate that many
         sessions share, at the end of a turn.
         """
-        if self._waiting or self._thread is not None or self.journal.failed:
-            if gate not in self._waiting:
-                self._waiting.append(gate)
-            self._flush()
-            return
-        batch = self.journal.take()
-        if batch is not None:
-            try:
-                self.journal.write(batch)
-            except _FAILURES as error:
-                self._waiting.append(gate)
-                self._fail(error)
-                return
-            self.written = batch.last
-        if not gate.release(self.written):
+        if gate not in self._waiting:
             self._waiting.append(gate)
+        self._flush()
 
     def wait(self, gate: Gate) -> None:
         """Release the gate when its intents are written."""
