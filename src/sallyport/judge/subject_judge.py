@@ -41,6 +41,8 @@ _CACHE_BYTES = 16 << 20
 #: What :meth:`SubjectJudge.judge_soon` takes on: about 5 ms.
 _SOON_BYTES = 32_768
 _SOON_TOKENS = 500
+#: Texts whose recorded form waits to be taken.
+_BLANKED_ENTRIES = 8
 
 _UNSEEN: Any = object()
 
@@ -135,6 +137,7 @@ class SubjectJudge:
         self.cache: dict[bytes, ScriptVerdict] = {}
         self.templates: dict[bytes | None, ScriptVerdict | None] = {}
         self._cache_bytes = 0
+        self._blanked: dict[bytes, str] = {}  # of texts that were refused elsewhere
 
     def unread_cursor(self, fetch: Verdict) -> Verdict | None:
         """The verdict for the rows of a cursor that a function opened. ``fetch``: of the FETCH.
@@ -218,13 +221,15 @@ class SubjectJudge:
         with computing_beside():
             verdict = self.judge(sql)
             if verdict.refused >= 0 and not verdict.statements and self.hides_values:
-                verdict.blanked = blanked(sql, self.identifiers)
+                if len(self._blanked) >= _BLANKED_ENTRIES:  # of sessions that ended meanwhile
+                    self._blanked.clear()
+                self._blanked[sql] = blanked(sql, self.identifiers)
             return verdict
 
-    def blanked(self, sql: bytes) -> str:
+    def take_blanked(self, sql: bytes) -> str:
         """As :func:`sallyport.judge.literals.blanked`, of a text that could not be judged."""
-        cached = self.cache.get(sql)
-        return (cached and cached.blanked) or blanked(sql, self.identifiers)
+        kept = self._blanked.pop(sql, None)
+        return blanked(sql, self.identifiers) if kept is None else kept
 
     def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
         """The same where it is known, or takes some milliseconds at most; None otherwise, and it is

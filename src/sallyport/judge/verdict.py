@@ -189,7 +189,6 @@ class ScriptVerdict(Struct):
     #: its statements are sent one by one: what one of them reaches by CASCADE is dropped before it,
     #: or one is of two-phase commit, whose identifier gets a prefix
     goes_apart: bool = False
-    blanked: str = ""  # of a long text that is refused as a whole: without its literals
     # what plain traffic needs of it, made when it is first asked (server.plain)
     traffic: Any = None
 

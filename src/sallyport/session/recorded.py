@@ -57,7 +57,7 @@ def _without_values(
     if not subject_judge.hides_values:
         return sql.decode("utf-8", "replace")
     if verdict is None:
-        return subject_judge.blanked(sql)
+        return subject_judge.take_blanked(sql)
     start = verdict.facts.start if len(sql) == verdict.facts.end - verdict.facts.start else 0
     if refusal is not None and verdict.facts.unknowns:
         unknown = {one.position - start for one in verdict.facts.unknowns}
