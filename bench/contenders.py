@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server, start_server
-from tests.support.processes import cpu_seconds, rss
+from tests.support.processes import ProcessorTime, processor_time, rss
 
 from bench import pgbouncer
 from sallyport.demo.issuer import DevIssuer
@@ -53,14 +53,14 @@ SETTINGS = {"max_connections": "2300", "shared_buffers": "512MB"}
 @dataclass
 class Contender:
     """One way to the database. dsn: for pgbench and psycopg. memory: resident bytes of what stands
-    in between; cpu: seconds of processor that it has used so far. tls: the same as ``dsn``, over
+    in between; cpu: what it has used of the processor so far. tls: the same as ``dsn``, over
     TLS; "" where that is not compared.
     """
 
     name: str
     dsn: str
     memory: Callable[[], int]
-    cpu: Callable[[], float] = lambda: 0.0
+    cpu: Callable[[], ProcessorTime] = lambda: ProcessorTime(0.0, 0.0)
     tls: str = ""
 
 
@@ -92,7 +92,7 @@ def contenders(
                     "PgBouncer",
                     f"{dsn}disable",
                     lambda: rss(program),
-                    lambda: cpu_seconds(program),
+                    lambda: processor_time(program),
                     f"{dsn}require",
                 )
             )
@@ -104,7 +104,7 @@ def contenders(
         _check_masked(server, gateway)
         tls = gateway.dsn()
         plain = f"{tls.partition('?')[0]}?sslmode=disable"
-        ways.append(Contender("Sallyport", plain, gateway.rss, gateway.cpu_seconds, tls))
+        ways.append(Contender("Sallyport", plain, gateway.rss, gateway.processor_time, tls))
         yield server, gateway, ways
 
 

@@ -104,8 +104,8 @@ def habit(way: Contender, name: str, seconds: float, rows: int) -> Rate:
             _all(connection, driver.requests(source.randint(1, rows - _PIPELINE)))
             count += 1
             elapsed = time.perf_counter() - started
-        used = way.cpu() - before
-    return Rate(count / elapsed, elapsed / count * 1000, used / count * 1e6)
+        used = way.cpu().since(before)
+    return Rate(count / elapsed, elapsed / count * 1000, used.each(count))
 
 
 def _all(connection: socket.socket, requests: list[bytes]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 from tests.support.places import scratch_dir
+from tests.support.processes import ProcessorTime
 from tests.support.psql import client_program
 
 from bench.contenders import Contender
@@ -38,13 +39,13 @@ END;
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Transactions per second, their average latency in milliseconds, and microseconds of processor
-    that each cost in what stands in between.
+    """Transactions per second, their average latency in milliseconds, and the processor's time that
+    each cost in what stands in between.
     """
 
     per_second: float
     latency: float
-    cpu: float
+    cpu: ProcessorTime
 
 
 def point_selects(
@@ -86,7 +87,7 @@ def pgbench(
     )
     if done.returncode != 0:
         raise RuntimeError(f"pgbench through {way.name} failed: {done.stderr.strip()[-600:]}")
-    used = way.cpu() - before
+    used = way.cpu().since(before)
     tps, latency, count = (
         re.search(pattern, done.stdout)
         for pattern in (
@@ -97,7 +98,7 @@ def pgbench(
     )
     if tps is None or latency is None or count is None:
         raise RuntimeError(f"pgbench said something unexpected: {done.stdout[-600:]}")
-    return Rate(float(tps.group(1)), float(latency.group(1)), used / int(count.group(1)) * 1e6)
+    return Rate(float(tps.group(1)), float(latency.group(1)), used.each(int(count.group(1))))
 
 
 @dataclass(frozen=True, slots=True)

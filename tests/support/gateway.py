@@ -24,7 +24,7 @@ from tests.support.certificates import Authority
 from tests.support.forked import SALLYPORT, run, start
 from tests.support.places import data_dir
 from tests.support.postgres import Server
-from tests.support.processes import ProcessError, Program, cpu_seconds, rss
+from tests.support.processes import ProcessError, ProcessorTime, Program, processor_time, rss
 from tests.support.waiting import wait_for
 
 #: Logged once every target goes by the policy.
@@ -213,9 +213,9 @@ class Gateway:
         """Resident memory of the gateway in bytes."""
         return rss(self._running())
 
-    def cpu_seconds(self) -> float:
-        """Processor time that the gateway has used so far."""
-        return cpu_seconds(self._running())
+    def processor_time(self) -> ProcessorTime:
+        """What the gateway has used so far."""
+        return processor_time(self._running())
 
     @property
     def pid(self) -> int:
