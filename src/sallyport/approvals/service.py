@@ -21,19 +21,18 @@ between a check and its effect. Methods may be called from any thread; callbacks
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from sallyport.approvals import grants as granting
+from sallyport.approvals.endings import RequestEndings
 from sallyport.approvals.openrequests import OpenRequests, Sharing
 from sallyport.approvals.people import Identities, same_person
 from sallyport.approvals.ports import ApprovalStore, Notifier
 from sallyport.approvals.problems import ApprovalProblem, DecisionError, closed, refusal_of
 from sallyport.approvals.request_limiter import RequestLimiter
 from sallyport.approvals.states import (
-    TRANSITIONS,
     ApprovalRequirement,
     Binding,
     Decision,
@@ -53,10 +52,9 @@ from sallyport.core.subject import Subject
 
 #: Characters of a reason.
 MAX_REASON: Final = 2000
-ENDED: Final = "the gateway that held it ended"
 
 
-class Approvals:
+class Approvals(RequestEndings):
     """``identities`` says who is the same person as whom."""
 
     def __init__(
@@ -69,23 +67,12 @@ class Approvals:
         identities: Identities | None = None,
         sharing: Sharing | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        super().__init__(store, clock, OpenRequests(store, clock, tuple(notifiers), sharing))
         self._flood = RequestLimiter(limits or FloodLimits(), store)
         self._identities = identities or Identities()
-        self._lock = threading.RLock()
-        self._shared = shared = OpenRequests(store, clock, tuple(notifiers), sharing)
-        self._open, self._grants = shared.requests, shared.grants
-        shared.load()
+        self._shared.load()
         self.void_left()
         self.expire_due()
-
-    def void_left(self) -> None:
-        """Void what waits in processes that are gone; store ends of grants that are not stored."""
-        with self._lock:
-            self._shared.store_disowned()
-            waiting = [r for r in self._open.values() if r.mode == "wait"]
-            for request in filter(self._shared.is_left, waiting):
-                self._end_unless_ended(request, Status.VOIDED, ENDED)
 
     def heard(self, body: str) -> None:
         """What another process announced. Raises RefusedError."""
@@ -138,10 +125,21 @@ class Approvals:
             now = self._clock.now()
             self._flood.admit((subject.issuer, subject.id), self.pending(), now)
             request = Request(
-                new_id("apr"), binding, self._requester(subject), rule, requirements[0].reviewers, quorum, kind, tuple(touches),
-                now, now + min(expires_seconds, self._flood.limits.expires_seconds), mode, in_transaction,
-                additional=requirements[1:], owner=self._shared.owner,
-            )  # fmt: skip
+                new_id("apr"),
+                binding,
+                self._requester(subject),
+                rule,
+                requirements[0].reviewers,
+                quorum,
+                kind,
+                tuple(touches),
+                now,
+                now + min(expires_seconds, self._flood.limits.expires_seconds),
+                mode,
+                in_transaction,
+                additional=requirements[1:],
+                owner=self._shared.owner,
+            )
             self._store.add(request)
             self._shared.changed("asked", request)
             return request
@@ -420,15 +418,7 @@ class Approvals:
         for request in requests:
             self._end_unless_ended(request, Status.VOIDED, reason)
 
-    # -- endings -----------------------------------------------------------------------------------
-
-    def withdraw(self, request_id: str, reason: str) -> Request:
-        """Whoever asked is gone. What has ended already stays as it is."""
-        return self._end_if_open(request_id, Status.WITHDRAWN, reason)
-
-    def void(self, request_id: str, reason: str) -> Request:
-        """Something moved. What has ended already stays as it is."""
-        return self._end_if_open(request_id, Status.VOIDED, reason)
+    # -- when something moves ----------------------------------------------------------------------
 
     def environment_moved(self, target: str, *, policy_version: str, epoch: str) -> list[Request]:
         """Policy or catalog of a target are these now, for this process: void what it asked under
@@ -449,44 +439,6 @@ class Approvals:
                     epoch,
                 ):
                     self.revoke(grant.id, None, "the policy or the catalog changed")
-        return ended
-
-    def expire_due(self) -> list[Request]:
-        """End what is past its deadline; the caller's timer calls it about every second. What has
-        ended by it.
-        """
-        with self._lock:
-            now = self._clock.now()
-            due = [request for request in self._open.values() if request.expires_at <= now]
-            for grant in [g for g in self._grants.values() if not g.live(now)]:
-                del self._grants[grant.id]
-            return [self._end_unless_ended(request, Status.EXPIRED, "") for request in due]
-
-    def _take_up(self) -> None:
-        """Before anything is decided: what others wrote, and what is due."""
-        self._shared.reread()
-        self.expire_due()
-
-    def _end_if_open(self, id_: str, status: Status, reason: str) -> Request:
-        with self._lock:
-            request = self._find(id_)
-            ended = request.status.final
-            return request if ended else self._end_unless_ended(request, status, reason)
-
-    def _end_unless_ended(self, request: Request, status: Status, reason: str) -> Request:
-        """Another process may have been first; then as that wrote it. Raises RefusedError."""
-        try:
-            return self._end(request, status, reason)
-        except DecisionError:
-            stored = self._store.get(request.id)
-            if stored is None or not stored.status.final:
-                raise
-            return stored
-
-    def _end(self, request: Request, status: Status, reason: str) -> Request:
-        ended = replace(request, status=status, void_reason=reason)
-        self._write(ended, request.status)
-        self._shared.changed(status.value, ended)
         return ended
 
     # -- looking -----------------------------------------------------------------------------------
@@ -524,42 +476,17 @@ class Approvals:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _find(self, id_: str) -> Request:
-        """The request as of this moment: expired when it is due. Raises DecisionError."""
-        self._take_up()
-        request = self._open.get(id_) or self._store.get(id_)
-        if request is None:
-            raise DecisionError(
-                ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id."
-            )
-        return request
-
-    def _write(
-        self,
-        request: Request,
-        before: Status,
-        *,
-        decision: Decision | None = None,
-        grant: Grant | None = None,
-    ) -> None:
-        if request.status is not before and request.status not in TRANSITIONS[before]:
-            raise ValueError(f"{before.value} cannot become {request.status.value}")
-        if not self._store.change(request, before, decision=decision, grant=grant):
-            stored = self._store.get(request.id)
-            if stored is not None:
-                self._shared.take(stored)  # whoever waits here hears of it as well
-            else:
-                self._open.pop(request.id, None)
-            raise DecisionError(
-                ApprovalProblem.CLOSED,
-                f"{request.id} was changed by somebody else at the same time",
-            )
-
     def _requester(self, subject: Subject) -> Requester:
         return Requester(
-            subject.id, subject.issuer, subject.email, tuple(sorted(subject.groups)), subject.agent, subject.label,
-            self._identities.links(subject), subject.actors,
-        )  # fmt: skip
+            subject.id,
+            subject.issuer,
+            subject.email,
+            tuple(sorted(subject.groups)),
+            subject.agent,
+            subject.label,
+            self._identities.links(subject),
+            subject.actors,
+        )
 
     def _joined(
         self, binding: Binding, mode: Mode, requirements: tuple[ApprovalRequirement, ...]
