@@ -52,7 +52,7 @@ class Rest:
         try:
             if words == [""]:
                 found = ops.list(who, pending="status=pending" in query)
-                return 200, {"approvals": [request_data(one, whole=False) for one in found]}
+                return 200, {"approvals": [request_data(one, details=False) for one in found]}
             if words[1:] == ["sample"]:
                 rows = (("7", None), ("8", "\x1b[31m\nred"))
                 return 200, sample_data(Sample(("id", "note"), rows, ("note",)))

@@ -358,7 +358,7 @@ def test_what_changed_is_read_as_a_whole_reading_would(full: str, changes: list[
             after, whole = await refreshed_catalog(query, before), await load_catalog(query)
             assert _differences(after.snapshot, whole.snapshot) == [], statement
             assert after.snapshot.epoch == whole.snapshot.epoch, statement
-            assert after.known.owners == whole.known.owners, statement
+            assert after.known_rows.owners == whole.known_rows.owners, statement
             assert are_bound_alike(before.snapshot, after.snapshot, whole.snapshot), statement
             before = after
         for statement in NO_CHANGES:

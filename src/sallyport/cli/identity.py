@@ -41,7 +41,8 @@ _HELP = """Print a token for the gateway.
 Example, a program with a client secret:
 
 \b
-    PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway -p 6432 shop
+    export PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci)
+    psql -h gateway -p 6432 shop
 
 Example, after `sallyport login`:
 

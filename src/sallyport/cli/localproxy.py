@@ -89,9 +89,8 @@ class LocalProxy:
                 server = await asyncio.start_server(self._serve, host, port)
                 port = server.sockets[0].getsockname()[1]
                 word = self._password.reveal() if self._password is not None else ""
-                tell(
-                    f"postgresql://sallyport:{word}@{host}:{port}/{self._door.target}?sslmode=disable"
-                )
+                place = f"{host}:{port}/{self._door.target}"
+                tell(f"postgresql://sallyport:{word}@{place}?sslmode=disable")
             else:
                 _make_private(socket)
                 server = await asyncio.start_unix_server(

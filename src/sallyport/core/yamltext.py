@@ -41,7 +41,10 @@ MAX_DEPTH = 40
 _PREFIX = "tag:yaml.org,2002:"
 
 
-class _Loader(yaml.SafeLoader if not hasattr(yaml, "CSafeLoader") else yaml.CSafeLoader):  # type: ignore[misc]
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
     """PyYAML's C loader with the YAML 1.2 core schema instead of YAML 1.1's guesses."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}

@@ -68,9 +68,8 @@ class CodeFlow:
         """HTML with a button for everybody. Raises BadRequestError."""
         asked = _checked(query)
         rows = "".join(
-            "<li><a"
-            f' href="/authorize/as?{escape(urlencode({**asked, "as": person.client}))}"><b>{escape(person.name)}</b> '
-            f"<span>{escape(person.about)}</span><small>groups:"
+            f'<li><a href="/authorize/as?{escape(urlencode({**asked, "as": person.client}))}">'
+            f"<b>{escape(person.name)}</b> <span>{escape(person.about)}</span><small>groups:"
             f" {escape(', '.join(person.groups) or 'none')}</small></a></li>"
             for person in people
         )
@@ -139,11 +138,25 @@ def _checked(query: str) -> dict[str, str]:
     return {name: value for name, value in asked.items() if name != "as"}
 
 
-STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,"DejaVu Sans",sans-serif;max-width:34rem;margin:6vh auto;padding:0 1rem}
-ul{list-style:none;padding:0}li{margin:.6rem 0}a{display:block;padding:.7rem 1rem;border:1px solid #8888;border-radius:10px;color:inherit;text-decoration:none}
-a:hover,a:focus{border-color:#2f6f5e;outline:2px solid #2f6f5e}span{margin-left:.4rem}small{display:block;opacity:.75}.note{border-left:4px solid #d99a24;padding:.2rem .8rem}"""
+STYLE = """\
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; max-width: 34rem; margin: 6vh auto;
+  padding: 0 1rem }
+ul { list-style: none; padding: 0 }
+li { margin: .6rem 0 }
+a { display: block; padding: .7rem 1rem; border: 1px solid #8888; border-radius: 10px;
+  color: inherit; text-decoration: none }
+a:hover, a:focus { border-color: #2f6f5e; outline: 2px solid #2f6f5e }
+span { margin-left: .4rem }
+small { display: block; opacity: .75 }
+.note { border-left: 4px solid #d99a24; padding: .2rem .8rem }
+"""
 
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Development sign-in</title><link rel="stylesheet" href="/authorize/style.css"></head><body><main><h1>Who are you today?</h1>
-<p class="note">This issuer is for development. There are no passwords here: choose a person, and Sallyport sees you as them.</p>
+_PAGE = """\
+<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Development sign-in</title><link rel="stylesheet" href="/authorize/style.css"></head>
+<body><main><h1>Who are you today?</h1>
+<p class="note">This issuer is for development. There are no passwords here: choose a person, and
+Sallyport sees you as them.</p>
 <ul>ROWS</ul></main></body></html>"""

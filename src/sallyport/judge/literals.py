@@ -299,7 +299,7 @@ class Literals(Struct):
         listed: set[int] = set()
         for level in chain(self.facts) if self.facts is not None else ():
             for use in level.constants:
-                treatment = _treatment(self.masking, use.columns, use.whole)
+                treatment = _treatment(self.masking, use.columns, use.is_value)
                 if use.position in by_position and by_position[use.position] != treatment:
                     treatment = None
                 by_position[use.position] = treatment

@@ -253,7 +253,7 @@ class Rewriter:
             for f in level.flows
             for source in f.sources & self.relations.applied.keys()
         ]
-        bound = self.relations.policy.whole
+        bound = self.relations.policy.for_everybody
         if not into:
             return False
         if bound is None or not all(

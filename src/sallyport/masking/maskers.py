@@ -8,18 +8,15 @@ Promises:
   included.
 * Text and binary of one value get the same mask: the same token, the same date, the same bucket.
 
-====================  =====================================================================================
-kind                  result, by type (all others: NULL)
-====================  =====================================================================================
-redact                text: ``[redacted]``; json, jsonb: the same as a JSON string
-partial, email        text
-hash                  text: ``tok_`` and 24 hex digits of HMAC-SHA256; uuid: a UUID (version 8) made of it
-date                  date, timestamp, timestamptz: truncated to year, month or day; timestamptz in UTC, as
-                      its offset would tell the season. DateStyle ISO only; infinities become NULL
-bucket                integers, floats, numeric: rounded down to a multiple of the size constant
-text, json, jsonb, numbers, bool, dates, timestamps, uuid: if a value of the type
-====================
-=====================================================================================
+The result of a kind, by type; of all other types it is NULL:
+
+* redact: text ``[redacted]``; json, jsonb the same as a JSON string
+* partial, email: text
+* hash: text ``tok_`` and 24 hex digits of HMAC-SHA256; uuid a UUID (version 8) made of it
+* date: date, timestamp, timestamptz truncated to year, month or day; timestamptz in UTC, as its
+  offset would tell the season. DateStyle ISO only; infinities become NULL
+* bucket: integers, floats, numeric rounded down to a multiple of the size
+* constant: text, json, jsonb, numbers, bool, dates, timestamps, uuid: if a value of the type
 
 "text" is text, varchar, char(n), name, unknown and citext, and domains over them. Any other type of
 category S counts only in text format. Arrays, ranges, composites and enums become NULL whatever the

@@ -65,7 +65,7 @@ class Mismatch:
 
     column: int
     expected: str
-    found: str
+    described: str
 
 
 def build_plan(

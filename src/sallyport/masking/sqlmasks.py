@@ -18,20 +18,16 @@ jsonb and floats are spelled in text format is up to PostgreSQL.
 
 Where the value is not that of the native mask (it is NULL, unless said otherwise):
 
-================  ===================================================================================
-partial, email    values over 10 MB; ``name`` over 61 bytes (email). "[redacted]" for text that is
-                  laid out as UTF-8 but is not (overlong forms, surrogates, beyond U+10FFFF)
-partial, email,   servers whose encoding is neither UTF8 nor of one byte a character
-hash
-hash              values over 10 MB
-date              before 4713-01-01 BC (there are five weeks more)
-bucket            numeric from 10**500, or with more than 490 decimals; float8 from 1.7976e308;
-                  floats when the size is under 1e-30
-constant          dates and timestamps that PostgreSQL cannot store; ``name`` over 63 bytes; jsonb
-                  that PostgreSQL cannot store; characters that the server's encoding lacks
-any               types of category S that are not PostgreSQL's own or citext; ``unknown``
-================
-===================================================================================
+* partial, email: values over 10 MB; ``name`` over 61 bytes (email). "[redacted]" for text that is
+  laid out as UTF-8 but is not (overlong forms, surrogates, beyond U+10FFFF)
+* partial, email, hash: servers whose encoding is neither UTF8 nor of one byte a character
+* hash: values over 10 MB
+* date: before 4713-01-01 BC (there are five weeks more)
+* bucket: numeric from 10**500, or with more than 490 decimals; float8 from 1.7976e308; floats when
+  the size is under 1e-30
+* constant: dates and timestamps that PostgreSQL cannot store; ``name`` over 63 bytes; jsonb that
+  PostgreSQL cannot store; characters that the server's encoding lacks
+* any: types of category S that are not PostgreSQL's own or citext; ``unknown``
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ class ApprovalOperations:
         return self.service.why_not(request.id, who.subject)
 
 
-def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
-    """A request as JSON values. ``whole`` False: without statement, values, preview and reasons,
+def request_data(request: Request, *, details: bool = True) -> dict[str, Any]:
+    """A request as JSON values. ``details`` False: without statement, values, preview and reasons,
     for lists.
 
     ``sent``: what the database gets for ``sql``, with masks put into it; the same text where there
@@ -178,7 +178,7 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         "created": rfc3339(request.created),
         "expires_at": rfc3339(request.expires_at),
     }  # fmt: skip
-    if whole:
+    if details:
         data |= {
             "sql": binding.sql,
             "sent": binding.sent,

@@ -302,7 +302,8 @@ def warnings_of(want: RequiredPrivileges, live: Privileges) -> list[str]:
         for group in live.memberships
     ]
     out += [
-        f"role {role} has privileges on {what}, which are left as they are" for what in live.others
+        f"role {role} has privileges on {what}, which are left as they are"
+        for what in live.other_objects
     ]
     out += [
         f"default privileges give it more with every new object: ALTER DEFAULT PRIVILEGES {d}"

@@ -23,7 +23,7 @@ def grant_set(policy: SubjectPolicy, live: Privileges) -> GrantSet:
     """``live``: of the gateway's own role, which reads the catalog. Raises ValueError for a policy
     that is not bound.
     """
-    bound, standing = policy.whole, policy.standing
+    bound, standing = policy.for_everybody, policy.standing
     if bound is None:
         raise ValueError("the subject's policy is not bound to a catalog")
     want = required_privileges(bound, live, (*standing.rules, *standing.closed))

@@ -58,7 +58,7 @@ _OBJECTS = _words(
 )
 
 DDL = frozenset(
-    f"{verb}-{thing}" for verb in ("create", "alter", "drop") for thing in _OBJECTS
+    f"{verb}-{name}" for verb in ("create", "alter", "drop") for name in _OBJECTS
 ) | _words(
     """
     create-table-as select-into refresh-materialized-view comment security-label grant revoke

@@ -60,7 +60,7 @@ class SubjectPolicy:
     functions: tuple[Pattern, ...] = ()
     valid_until: float = math.inf
     #: what the policy says of everybody: a name that changes, changes for all
-    whole: BoundPolicy | None = field(default=None, repr=False, compare=False)
+    for_everybody: BoundPolicy | None = field(default=None, repr=False, compare=False)
     notices: bool = True
     trusted_views: tuple[Pattern, ...] = ()
     #: custom settings that may be set
@@ -311,7 +311,7 @@ class BoundPolicy:
             standing=standing,
             functions=self.policy.functions,
             valid_until=_valid_until(selected, now, contained),
-            whole=self,
+            for_everybody=self,
             notices=self.policy.notices,
             trusted_views=self.policy.trusted_views,
             untrusted=self.untrusted,

@@ -50,7 +50,7 @@ def outcome_of(
     if refusal is None and policy.masks:
         masks, catalog = policy.masks, policy.standing.catalog
         refusal = (
-            check_flows(facts, masks, catalog, sql, policy.whole)
+            check_flows(facts, masks, catalog, sql, policy.for_everybody)
             or check_influence(facts, masks, catalog, sql)
             or check_writes(facts, masks, catalog)
             or check_refresh(facts, masks, catalog)

@@ -400,7 +400,7 @@ class SessionHost:
             await loop.run_in_executor(
                 self._gateway.judging, command.subject_judge.judge_elsewhere, command.sql
             )
-        except Exception as error:  # noqa: BLE001  whatever it is, the client gets a refusal and does not wait for ever
+        except Exception as error:  # noqa: BLE001  the client gets a refusal and does not wait
             session.judgement.failure = fault(command.sql, error)
         session.resume()
         self.flush()

@@ -3,8 +3,8 @@
 """The lane: reads and writes the sockets of sessions with plain traffic, without entering Python.
 
 One :class:`Lane` per event loop has an epoll descriptor of its own, which the loop watches. A
-session whose traffic is plain (:attr:`sallyport.session.machine.Session.is_plain`) is entered with
-both its sockets, which their asyncio transports do not read meanwhile. What
+session whose traffic is plain (:attr:`~sallyport.session.state.SessionState.is_plain`) is entered
+with both its sockets, which their asyncio transports do not read meanwhile. What
 :class:`~sallyport.server.plain.PlainTraffic` recognises goes from socket to socket here; with the
 first bytes that it does not, the session leaves: its sockets go back to their transports, and its
 owner (:class:`~sallyport.server.ports.LaneOwner`) gets what was read and what could not be written.

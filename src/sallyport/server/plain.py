@@ -141,7 +141,7 @@ class PlainTraffic:
         self.begin()
 
     def begin(self) -> None:
-        """The session is plain (:attr:`~sallyport.session.machine.Session.is_plain`): take over."""
+        """Take over: the session is plain (``SessionState.is_plain``)."""
         session = self.session
         self.generation = session.names.generation
         if session.names.subject_judge is not self.subject_judge:

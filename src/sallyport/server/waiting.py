@@ -284,7 +284,7 @@ class HeldStatementWait:
         try:
             async with asyncio.timeout(_CATALOG_SECONDS):
                 await self._database.refresh(force=True)
-        except Exception as error:  # noqa: BLE001  whatever it is, the client gets a refusal and does not wait for ever
+        except Exception as error:  # noqa: BLE001  the client gets a refusal and does not wait
             log.error("the catalog could not be read for an approved statement", reason=repr(error))
             return False
         return self._database.readable

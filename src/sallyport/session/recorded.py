@@ -60,7 +60,7 @@ def _without_values(
         return subject_judge.take_blanked(sql)
     start = verdict.facts.start if len(sql) == verdict.facts.end - verdict.facts.start else 0
     if refusal is not None and verdict.facts.unknowns:
-        unknown = {one.position - start for one in verdict.facts.unknowns}
+        unknown = {item.position - start for item in verdict.facts.unknowns}
         return blanked(sql, subject_judge.identifiers, unknown)
     if verdict.runs_named and (
         pending is None or pending.rows is None or pending.rows.literals is not None

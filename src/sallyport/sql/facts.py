@@ -320,14 +320,14 @@ class ConstantUse(Struct, frozen=True):
     """A literal or parameter of the statement that is compared with, or written to, ``columns`` and
     nothing else.
 
-    ``position``: its byte offset in the script. ``whole``: it is a whole value of the one column
+    ``position``: its byte offset in the script. ``is_value``: it is a whole value of the one column
     that is meant (views' columns are named with those under them). ``listed``: it stands in a list
     whose later constants the tree may lack.
     """
 
     position: int
     columns: frozenset[ColumnId]
-    whole: bool = False
+    is_value: bool = False
     listed: bool = False
 
 

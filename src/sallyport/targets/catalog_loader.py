@@ -92,7 +92,7 @@ class LoadedCatalog:
     snapshot: CatalogSnapshot
     rows: Mapping[str, list[Row]]
     digests: Digests
-    known: KnownRows
+    known_rows: KnownRows
     server: Row
     #: the first transaction that had not begun when the snapshot became what it is
     as_of: int
@@ -189,8 +189,8 @@ class _Reading:
             **KnownRows.queries(),
         }
         loaded = {name: await self._query(statement) for name, statement in sql.items()}
-        known_rows_now = KnownRows.of(loaded, digest)
-        return await compute_beside(_made, None, server, path, loaded, NOTHING, known_rows_now)
+        rows_as_loaded = KnownRows.of(loaded, digest)
+        return await compute_beside(_made, None, server, path, loaded, NOTHING, rows_as_loaded)
 
     async def since(self, before: LoadedCatalog, path: tuple[str, ...]) -> LoadedCatalog:
         digest = (await self._query(WHOLE))[0]
@@ -200,18 +200,18 @@ class _Reading:
             raise CatalogError(
                 "the catalog has changed since this transaction's snapshot was taken"
             )
-        if not before.known.is_current(digest) or path != before.snapshot.default_search_path:
+        if not before.known_rows.is_current(digest) or path != before.snapshot.default_search_path:
             return await self.everything(path)
         newest = int_of(digest[2]) if self._sees_one_snapshot else None
-        if newest == before.known.horizon:
+        if newest == before.known_rows.horizon:
             return before  # nothing was running then, and nothing began since
-        changed = changed_rows(await self._query(changes_query(before.known.horizon, newest)))
+        changed = changed_rows(await self._query(changes_query(before.known_rows.horizon, newest)))
         gone, complete = await self._gone(before, changed)
         changes, rows_now = await compute_beside(
-            before.known.changes, changed, gone, complete, digest
+            before.known_rows.changes, changed, gone, complete, digest
         )
         if not changes:
-            return replace(before, known=rows_now)
+            return replace(before, known_rows=rows_now)
         changes = changes.extended(await self._query(changes.dependants_query()))
         loaded = {name: await self._query(sql) for name, sql in _queries(changes).items()}
         return await compute_beside(_made, before, before.server, path, loaded, changes, rows_now)
@@ -222,7 +222,7 @@ class _Reading:
         """Keys of rows that are gone, by part, and of parts where that cannot be guessed the
         buckets that may have lost some, with their rows.
         """
-        rows_before = before.known
+        rows_before = before.known_rows
         gaps = rows_before.gaps(changed)
         if not gaps:
             return {}, {}
@@ -299,7 +299,7 @@ def _made(
     path: tuple[str, ...],
     loaded: Mapping[str, list[Row]],
     changes: Changes,
-    known_rows_now: KnownRows,
+    rows_as_loaded: KnownRows,
 ) -> LoadedCatalog:
     """``loaded``: answers of all queries, or where there is something ``before``, those of its
     ``changes``.
@@ -346,7 +346,7 @@ def _made(
             **common,
         )
     return LoadedCatalog(
-        snapshot, rows, making.digests, known_rows_now, server, known_rows_now.newest
+        snapshot, rows, making.digests, rows_as_loaded, server, rows_as_loaded.newest
     )
 
 

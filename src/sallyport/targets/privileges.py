@@ -30,7 +30,7 @@ class Privileges:
     relation does not have it. routines: OID to quoted name with arguments. support: routines of
     extensions behind operators, casts, indexes and types. defaults: (relation OID, sequence OID) of
     columns whose default takes from a sequence. database and schemas: privilege names. powers:
-    attributes of the role that no REVOKE narrows. others: objects on which it has privileges of
+    attributes of the role that no REVOKE narrows. other_objects: on which it has privileges of
     another kind.
     """
 
@@ -40,7 +40,7 @@ class Privileges:
     powers: tuple[str, ...] = ()
     memberships: tuple[str, ...] = ()
     owned: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    other_objects: tuple[str, ...] = ()
     default_privileges: tuple[str, ...] = ()
     relations: frozenset[tuple[int, str]] = frozenset()
     columns: frozenset[tuple[int, int, str]] = frozenset()
@@ -99,7 +99,7 @@ WHERE s.deptype = 'o' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHER
     WHERE datname = pg_catalog.current_database()))
 ORDER BY 1"""
     ),
-    "others": (
+    "other_objects": (
         """
 SELECT DISTINCT pg_catalog.pg_describe_object(s.classid, s.objid, 0) FROM pg_catalog.pg_shdepend s
 WHERE s.deptype = 'a' AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})
@@ -247,7 +247,7 @@ async def _load(query: Query, role: str) -> Privileges:
         # a superuser is a member of every role
         memberships=lists["memberships"] if flags[0] != "t" else (),
         owned=lists["owned"],
-        others=lists["others"],
+        other_objects=lists["other_objects"],
         default_privileges=lists["default_privileges"],
         relations=_pairs(await rows(_RELATIONS)),
         columns=frozenset((_int(r[0]), _int(r[1]), _text(r[2])) for r in await rows(_COLUMNS)),

@@ -199,7 +199,7 @@ def party_problem(
     )
 
 
-_NEW_TOKEN = "Get a new token from the issuer and connect again."  # noqa: S105 - a sentence, not a token
+_RENEW = "Get a new token from the issuer and connect again."
 
 
 def time_problem(
@@ -219,7 +219,7 @@ def time_problem(
             or not _representable(value)
         ):
             return IdentityProblem(
-                f"{name} is not a time", f"the token's {name} claim is not a time", _NEW_TOKEN
+                f"{name} is not a time", f"the token's {name} claim is not a time", _RENEW
             )
         times[name] = float(value)
     if "exp" not in times:
@@ -229,7 +229,7 @@ def time_problem(
     skew = settings.clock_skew
     if now >= times["exp"] + skew:
         return IdentityProblem(
-            "expired", f"the token expired {_duration(now - times['exp'])} ago", _NEW_TOKEN
+            "expired", f"the token expired {_duration(now - times['exp'])} ago", _RENEW
         )
     for name in ("nbf", "iat"):
         ahead = times.get(name, 0.0) - now
@@ -250,12 +250,12 @@ def _age_problem(
         return None
     if "iat" not in times:
         return IdentityProblem(
-            "no iat claim", "the token does not say when it was issued (no iat claim)", _NEW_TOKEN
+            "no iat claim", "the token does not say when it was issued (no iat claim)", _RENEW
         )
     if now >= times["iat"] + settings.max_token_age + settings.clock_skew:
         age, limit = _duration(now - times["iat"]), _duration(settings.max_token_age)
         return IdentityProblem(
-            "too old", f"the token was issued {age} ago, this gateway accepts {limit}", _NEW_TOKEN
+            "too old", f"the token was issued {age} ago, this gateway accepts {limit}", _RENEW
         )
     return None
 

@@ -40,16 +40,16 @@ def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
             level.relations_after or level.new_inheritance or level.exposures or level.named_objects
         ):
             continue
-        if policy.whole is None:
+        if policy.for_everybody is None:
             return refuse(
                 "SP1205", "the policy as a whole is not at hand to judge a change of names"
             )
         refusal = (
-            _trusted(level, policy.whole)
-            or _listed(level, policy.whole)
-            or _exposed(level, policy.whole)
-            or _joined(level, policy.whole)
-            or _renamed(level, policy.whole)
+            _trusted(level, policy.for_everybody)
+            or _listed(level, policy.for_everybody)
+            or _exposed(level, policy.for_everybody)
+            or _joined(level, policy.for_everybody)
+            or _renamed(level, policy.for_everybody)
         )
         if refusal is not None:
             return refusal

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -208,7 +209,7 @@ class _Loader:
             self._not_empty((*path, field), getattr(rule, field))
         actions: frozenset[str] = frozenset()
         for i, name in enumerate(named):
-            actions |= self._try((*path, key, i), lambda name=name: expand([name]))  # type: ignore[misc]
+            actions |= self._try((*path, key, i), partial(expand, [name]))
         return Rule(
             name=rule.name,
             effect=effect,
@@ -434,7 +435,7 @@ class _Loader:
         example = "public.customers" if parts == 2 else "public.customers.email"
         out: list[Pattern] = []
         for i, text in enumerate(texts or ()):
-            out.append(self._try((*path, i), lambda text=text: parse_pattern(text, parts, example)))  # type: ignore[misc]
+            out.append(self._try((*path, i), partial(parse_pattern, text, parts, example)))
         return tuple(out)
 
     def _tagged(self, path: YamlPath, texts: list[str]) -> tuple[Pattern, ...]:

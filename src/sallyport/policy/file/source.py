@@ -103,7 +103,7 @@ class PolicyFile:
                 policy = self._load()
             except ConfigError as error:
                 return self._not_taken(str(error))
-            except Exception as error:  # noqa: BLE001  logged by the caller; the last good policy stays
+            except Exception as error:  # noqa: BLE001  logged; the last good policy stays
                 self._seen = _TRY_AGAIN
                 return self._not_taken(
                     f"{self.path}: it could not be read: {type(error).__name__}: {error}"

@@ -53,7 +53,7 @@ def compile_result(subject_judge: SubjectJudge, verdict: Verdict | None, body: b
             "result withheld",
             column=compiled.column,
             judged=compiled.expected,
-            described=compiled.found,
+            described=compiled.described,
         )
         return None
     program = KEEP if compiled.keep_all else compiled
@@ -88,6 +88,6 @@ def compile_copy_out(subject_judge: SubjectJudge, verdict: Verdict | None, body:
         return None
     mismatch = masker.matches(body)
     if mismatch is not None:
-        log.warning("COPY withheld", judged=mismatch.expected, described=mismatch.found)
+        log.warning("COPY withheld", judged=mismatch.expected, described=mismatch.described)
         return None
     return KEEP if masker.keep_all else masker

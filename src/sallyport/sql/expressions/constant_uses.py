@@ -121,7 +121,7 @@ def note(
             else:
                 both = use.columns | columns
                 constants[position] = ConstantUse(
-                    position, both, use.whole and stands_alone, use.listed and listed
+                    position, both, use.is_value and stands_alone, use.listed and listed
                 )
 
 

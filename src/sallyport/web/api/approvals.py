@@ -57,7 +57,7 @@ async def list_approvals(call: Call) -> Any:
     requests = await run_in_threadpool(
         _operations(call).list, call.principal, pending=status == "pending", limit=limit
     )
-    return {"approvals": [request_data(request, whole=False) for request in requests]}
+    return {"approvals": [request_data(request, details=False) for request in requests]}
 
 
 async def get_approval(call: Call) -> Any:
