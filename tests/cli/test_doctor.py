@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import psycopg
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.server.test_ephemeral import ADMIN, options, prepare
+from tests.support.certificates import Authority
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 
@@ -63,6 +66,29 @@ def test_what_is_wrong_is_said_and_the_status_is_1(
     assert "PROBLEM  issuer" in done.stdout
     assert f"PROBLEM  data directory {tmp_path}" in done.stdout
     assert "PROBLEM  approvals: 1 rules hold statements and there is no console" in done.stdout
+
+
+def test_the_certificate_is_looked_at(issuer: DevIssuer, postgres: Server, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    far, soon, over = (
+        authority.issue(name, lifetime=timedelta(hours=hours))
+        for name, hours in (("far", 24 * 60), ("soon", 24 * 3 + 1), ("over", -0.5))
+    )
+    for certificate, key, state, said in (
+        (far.certificate, far.key, "ok", "can be used"),
+        (soon.certificate, soon.key, "warning", "ends in 3 days"),
+        (over.certificate, over.key, "problem", "has expired"),
+        (far.certificate, soon.key, "problem", "belong together"),
+    ):
+        gateway = Gateway(
+            issuer,
+            {"shop": postgres},
+            extra={"tls": {"certificate": str(certificate), "key": str(key)}},
+        )
+        about = f"certificate {certificate}"
+        (finding,) = [finding for finding in findings(gateway) if finding["about"] == about]
+        assert finding["state"] == state, finding
+        assert said in finding["said"]
 
 
 def test_a_wrong_password_is_a_problem_of_the_login(
@@ -124,3 +150,29 @@ def test_the_way_round_the_gateway(issuer: DevIssuer, own_postgres: Server) -> N
     own_postgres.cluster.stop()
     (said,) = findings(gateway, "--from-agent")
     assert said["state"] == "ok"
+
+
+def test_the_way_round_is_tried_where_there_is_no_configuration(
+    postgres: Server, postgres_tls: Server, tmp_path: Path
+) -> None:
+    """As on an agent's machine, which has no file of the gateway's."""
+
+    def from_agent(*words: str) -> subprocess.CompletedProcess[str]:
+        words = (sys.executable, "-m", "sallyport", "doctor", *words)
+        return subprocess.run(
+            words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    for server in (postgres, postgres_tls):
+        address = f"postgresql://{server.user}@{server.host}:{server.port}/shop"
+        done = from_agent("--from-agent", "--database", address)
+        assert done.returncode == 1, done.stderr
+        assert "a password is all that is missing" in done.stdout
+    closed = f"postgresql://{postgres.user}@127.0.0.1:{free_port()}/shop"
+    done = from_agent("--from-agent", "--database", closed)
+    assert (done.returncode, done.stdout[:2]) == (0, "ok")
+    assert from_agent("--database", closed).returncode == 2
+    for wrong in (closed.replace("@", ":secret@"), "localhost:5432", "mysql://x/shop"):
+        done = from_agent("--from-agent", "--database", wrong)
+        assert done.returncode == 2
+        assert "secret" not in done.stderr

@@ -38,13 +38,16 @@ class Authority:
         self.file.chmod(0o644)
 
     def issue(
-        self, name: str, hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+        self,
+        name: str,
+        hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "::1"),
+        lifetime: datetime.timedelta = _LIFETIME,
     ) -> CertificateFiles:
         """Write ``name.crt`` and ``name.key`` (mode 0600) for a server reached as ``hosts``."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-        builder = self._builder(subject, key).add_extension(names, critical=False)
+        builder = self._builder(subject, key, lifetime).add_extension(names, critical=False)
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         certificate = builder.add_extension(usage, critical=False).sign(self._key, hashes.SHA256())
@@ -61,7 +64,10 @@ class Authority:
         return files
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        lifetime: datetime.timedelta = _LIFETIME,
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
@@ -71,7 +77,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + _LIFETIME)
+            .not_valid_after(now + lifetime)
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from sallyport.app.approval_channels import reviewer_places
 from sallyport.app.console import public_url
@@ -11,10 +16,15 @@ from sallyport.app.secret_managers import manager_of
 from sallyport.app.target_logins import TargetLogins
 from sallyport.config import Config
 from sallyport.config.secrets import secret_places
-from sallyport.core.errors import SallyportError
+from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.operations import doctor
 from sallyport.operations.saml_doctor import saml as doctor_of_saml
 from sallyport.policy.file.load import load_policy
+from sallyport.server.tls import client_context
+from sallyport.server.upstream import Dialer
+from sallyport.targets.targets import Target
+
+_SECONDS: Final = 10.0
 
 
 def examine(config: Config, target: str = "", *, from_agent: bool = False) -> list[doctor.Finding]:
@@ -36,6 +46,9 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
             return [await doctor.way_round(dialer) for dialer in dialers]
         policy = load_policy(config.policy_path)
         results = list(doctor.data_directory(config.data_directory))
+        if config.tls is not None:
+            files = Path(config.tls.certificate), Path(config.tls.key)
+            results.append(doctor.certificate(*files))
         for where, reference in secret_places(config):
             if manager := manager_of(reference):
                 results.append(doctor.secret(where, manager, await logins.check(where, reference)))
@@ -57,3 +70,37 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
         return results
 
     return asyncio.run(look())
+
+
+def ways_round(addresses: Sequence[str]) -> list[doctor.Finding]:
+    """Past the gateway to databases, each ``postgresql://USER@HOST:PORT/DATABASE``, where there is
+    no configuration. Raises ConfigError for anything else.
+    """
+    targets = [_target(address) for address in addresses]
+
+    async def look() -> list[doctor.Finding]:
+        return [
+            await doctor.way_round(
+                Dialer(target, client_context("require", None), _SECONDS),
+                Dialer(replace(target, tls="disable"), None, _SECONDS),
+            )
+            for target in targets
+        ]
+
+    return asyncio.run(look())
+
+
+def _target(address: str) -> Target:
+    problem = ConfigError(
+        "--database takes postgresql://USER@HOST:PORT/DATABASE, without a password, for each"
+        " database that agents must not reach"
+    )
+    try:
+        parts = urlsplit(address)
+        host, port, database = parts.hostname, parts.port or 5432, parts.path[1:]
+    except ValueError:
+        raise problem from None
+    is_ours = parts.scheme in ("postgresql", "postgres") and parts.password is None
+    if not (is_ours and host and database):
+        raise problem
+    return Target(database, host, database, parts.username or "postgres", None, port, "require")

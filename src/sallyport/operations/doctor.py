@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 import httpx2
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from sallyport.core.address import is_loopback
 from sallyport.core.clock import SystemClock
-from sallyport.core.errors import SallyportError
+from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
 from sallyport.core.wording import counted
 from sallyport.identity.oidc.discovery import discovery_url
@@ -32,6 +33,7 @@ from sallyport.policy.bind import bind
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Policy
 from sallyport.server.query import QueryClient
+from sallyport.server.tls import server_context
 from sallyport.server.upstream import Dialer, Login, UnreachableError
 from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.ephemeral import ABOUT
@@ -42,6 +44,8 @@ State = Literal["ok", "warning", "problem"]
 _SECONDS: Final = 10.0
 _FREE_BYTES: Final = 1 << 30
 _SKEW_SECONDS: Final = 5.0
+#: Before a certificate or metadata ends.
+SOON_SECONDS: Final = 14 * 86_400.0
 #: No line of pg_hba.conf lets this client in (invalid_authorization_specification).
 _NOT_LET_IN: Final = "28000"
 _CLOSE: Final = (
@@ -91,6 +95,31 @@ def data_directory(path: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding(about, "ok", f"can be written, {free >> 30} GB are free")
+
+
+def certificate(certificate: Path, key: Path) -> Finding:
+    """Whether the gateway can show it to its clients, and for how long."""
+    about, do = f"certificate {certificate}", "renew it, and restart the gateway"
+    try:
+        server_context(certificate, key)
+        ends = ends_in(min(load_pem_x509_certificates(certificate.read_bytes()), key=_end))
+    except (ConfigError, OSError, ValueError) as error:
+        return Finding(about, "problem", str(error).removesuffix("."))
+    if ends == "has expired":
+        return Finding(about, "problem", ends, do)
+    return Finding(about, "warning", ends, do) if ends else Finding(about, "ok", "can be used")
+
+
+def ends_in(certificate: Certificate) -> str:
+    """What to say of a certificate that ends soon, or has; "" for any other one."""
+    left = _end(certificate) - time.time()
+    if left < SOON_SECONDS:
+        return f"ends in {int(left // 86_400)} days" if left > 0 else "has expired"
+    return ""
+
+
+def _end(certificate: Certificate) -> float:
+    return certificate.not_valid_after_utc.timestamp()
 
 
 def secret(where: str, manager: str, problem: str) -> Finding:
@@ -309,15 +338,17 @@ async def reachable(about: str, host: str, port: int) -> Finding:
     return Finding(about, "ok", f"{host}:{port} answers")
 
 
-async def way_round(dialer: Dialer) -> Finding:
+async def way_round(dialer: Dialer, plain: Dialer | None = None) -> Finding:
     """From where this runs, can the database be had without the gateway? A password that nobody has
-    is tried.
+    is tried. ``plain``: the same without TLS, for a server that may have none.
     """
     place = dialer.target = replace(dialer.target, auth=(*dialer.target.auth, "trust"))
     about = f"the way round the gateway to {place.name} ({place.host}:{place.port})"
     try:
         link = await dialer.open({}, login=Login(place.user, Secret(secrets.token_urlsafe(16))))
     except UnreachableError as error:
+        if error.kind == "tls" and plain is not None:
+            return await way_round(plain)
         if error.kind in ("timeout", "connection") and not error.sqlstate:
             return Finding(about, "ok", "closed: the database cannot be reached from here")
         if error.sqlstate == _NOT_LET_IN:

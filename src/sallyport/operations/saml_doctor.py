@@ -11,13 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from sallyport.core.errors import SallyportError
-from sallyport.operations.doctor import Finding
+from sallyport.operations.doctor import SOON_SECONDS, Finding, ends_in
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
 
-#: Before a certificate ends.
-_SOON_SECONDS: Final = 14 * 86_400.0
 _DER: Final = serialization.Encoding.DER
 _SPKI: Final = serialization.PublicFormat.SubjectPublicKeyInfo
 
@@ -36,10 +34,10 @@ async def saml(provider: SamlProvider) -> list[Finding]:
         return [Finding(about, "problem", said, "have the provider publish its new one")]
     said = f"{settings.entity_id}, {len(usable)} signing certificates"
     findings = [Finding(about, "ok", said)]
-    if max(usable) - now < _SOON_SECONDS:
+    if max(usable) - now < SOON_SECONDS:
         said = f"its signing certificate ends in {_days(max(usable) - now)}"
         findings.append(Finding(about, "warning", said, "have the provider publish the next one"))
-    if metadata.until - now < _SOON_SECONDS:
+    if metadata.until - now < SOON_SECONDS:
         said = f"its metadata is valid for {_days(metadata.until - now)} more"
         findings.append(Finding(about, "warning", said, "is it published anew (validUntil)?"))
     try:
@@ -51,10 +49,10 @@ async def saml(provider: SamlProvider) -> list[Finding]:
     if settings.signs_out and not metadata.logouts:
         said = "its metadata has no SingleLogoutService: signing out ends nothing there"
         findings.append(Finding(about, "warning", said, "or set single_logout: false"))
-    return [*findings, *_our_certificate(provider, about, now)]
+    return [*findings, *_our_certificate(provider, about)]
 
 
-def _our_certificate(provider: SamlProvider, about: str, now: float) -> Iterator[Finding]:
+def _our_certificate(provider: SamlProvider, about: str) -> Iterator[Finding]:
     settings = provider.settings
     if not settings.certificate:
         return
@@ -69,10 +67,8 @@ def _our_certificate(provider: SamlProvider, about: str, now: float) -> Iterator
         yield Finding(about, "problem", said, "add 'key'")
     elif _key_of(certificate) != _public(settings.key.reveal()):
         yield Finding(about, "problem", "our 'certificate' is of another key than 'key'", do)
-    left = certificate.not_valid_after_utc.timestamp() - now
-    if left < _SOON_SECONDS:
-        when = f"ends in {_days(left)}" if left > 0 else "has expired"
-        yield Finding(about, "warning", f"our certificate {when}", do)
+    if ends := ends_in(certificate):
+        yield Finding(about, "warning", f"our certificate {ends}", do)
 
 
 def _key_of(certificate: Certificate) -> bytes:
