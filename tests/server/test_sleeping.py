@@ -53,6 +53,13 @@ def test_not_for_a_time_that_data_say_nor_in_what_is_stored(
         db.execute(sql.encode())
 
 
+def test_that_policy_names_it_is_no_mistake(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway(policy=POLICY.replace('"public.order_total"', '"public.no_such"'))
+    psycopg.connect(gateway.dsn()).close()
+    assert "public.no_such matches nothing" in gateway.output()
+    assert "pg_sleep" not in gateway.output()
+
+
 def test_unless_named_it_is_refused(gateway: Gateway) -> None:
     with (
         psycopg.connect(gateway.dsn(), autocommit=True) as db,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from sallyport.policy.file.patterns import Pattern, is_system_schema
 from sallyport.policy.model import Mask, Policy, applies_to_target
+from sallyport.sql.catalog.functions import SLEEPING
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId, Relation
 
 
@@ -24,7 +25,7 @@ def target_warnings(policy: Policy, catalog: CatalogSnapshot, target: str) -> It
     functions = {
         (f.schema, f.name)
         for f in (catalog.functions.values() if policy.functions else ())
-        if not is_system_schema(f.schema)
+        if not is_system_schema(f.schema) or f.name in SLEEPING
     }
     for pattern in policy.functions:
         if not any(pattern.matches(*name) for name in functions):
