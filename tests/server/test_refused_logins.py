@@ -217,6 +217,25 @@ def test_texts_of_strangers_are_harmless(house: House) -> None:
     assert secret not in gateway.output() and "spt_aaa" not in gateway.output()
 
 
+def test_a_token_in_the_place_of_a_name_is_shown_nowhere(house: House) -> None:
+    """Without a database name, libpq sends the user name as one."""
+    gateway = house.gateway
+    token = gateway.token(AGENT)
+    signature = token.rpartition(".")[2]
+    for password in ("x", token):
+        said = refused(gateway, password, user=token, target=token)
+        assert signature not in said
+    with psycopg.connect(gateway.dsn(token), autocommit=True, application_name=token) as db:
+        row = db.execute("SELECT application_name FROM pg_stat_activity").fetchone()
+        assert row is not None and signature not in row[0]
+    wait_for(lambda: len(logins(house)) == 2)
+    wait_for(lambda: "session ended" in gateway.output())
+    shown = house.reading("sessions", "list", "--json").stdout
+    assert token.partition(".")[0] in shown, "whose it was"
+    for text in (shown, gateway.output(), str(logins(house))):
+        assert signature not in text
+
+
 def test_what_the_protocol_refuses_counts_as_well(house: House) -> None:
     with Raw(house.gateway) as raw:
         raw.send(frontend.startup_message({"user": "x", "database": "shop"}))

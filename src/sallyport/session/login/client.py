@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
-from sallyport.core.secret import Secret
+from sallyport.core.secret import Secret, without_tokens
 from sallyport.wire import backend, frontend, oauthbearer, startup
 
 
@@ -276,7 +276,7 @@ class ClientLogin:
         parameters = startup.read_parameters(message.parameters)
         if isinstance(parameters, Refusal):
             raise RefusedError(parameters)
-        self._parameters = parameters
+        parameters = self._parameters = _without_tokens(parameters)
         self.label = parameters.user
         if negotiation.reply is not None:
             self.to_client += negotiation.reply
@@ -361,3 +361,13 @@ class ClientLogin:
         self.requests.append(
             Authenticate(token, self.label, asked.database, asked.settings, self._minor)
         )
+
+
+def _without_tokens(asked: startup.Parameters) -> startup.Parameters:
+    """Who mistakes the field sends the token as a name. Of these two it would come into logs and
+    recordings here, and at the database; the user name stays here, and is shown without it.
+    """
+    settings = dict(asked.settings)
+    if "application_name" in settings:
+        settings["application_name"] = without_tokens(settings["application_name"])
+    return asked._replace(database=without_tokens(asked.database), settings=settings)
