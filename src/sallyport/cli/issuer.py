@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
 _WARNING = (
-    "DEVELOPMENT ONLY: whoever knows the secret below and reaches this port gets tokens. Real data"
-    " wants a real issuer."
+    "DEVELOPMENT ONLY: whoever knows the clients' secret and reaches this port gets tokens. Real"
+    " data wants a real issuer."
 )
 _HELP = """Run an issuer of tokens for trying Sallyport without an identity provider. DEVELOPMENT
 ONLY.
