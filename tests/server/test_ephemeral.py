@@ -219,6 +219,35 @@ def test_the_role_itself_gains_nothing(make: Make, server: Server) -> None:
             assert thief.execute("SELECT count(*) FROM orders").fetchone() != (0,)
 
 
+def test_a_role_that_cannot_be_dropped_opens_nothing(make: Make, server: Server) -> None:
+    """A function that the policy lists makes something in the session's name, and sets a password
+    that the agent knows.
+    """
+    policy = SHOP_POLICY.replace('"public.order_total"', '"public.order_total", "public.keep"')
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        db.execute(
+            "CREATE FUNCTION keep() RETURNS oid LANGUAGE plpgsql AS $$ BEGIN"
+            " EXECUTE format('ALTER ROLE %I PASSWORD ''known''', current_user);"
+            " RETURN lo_create(0); END $$"
+        )
+        try:
+            gateway = make(policy)
+            with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+                row = session.execute("SELECT session_user, keep()").fetchone()
+            assert row is not None
+            role, kept = row
+            opens = (
+                "SELECT rolname FROM pg_roles r WHERE (rolcanlogin OR EXISTS (SELECT FROM"
+                f" pg_auth_members m WHERE m.member = r.oid)) AND rolname = '{role}'"
+            )
+            wait_for(lambda: not names(server, opens))
+            assert "cannot be dropped because some objects depend on it" in gateway.output()
+            db.execute("SELECT lo_unlink(%s)", (kept,))
+            db.execute(f'DROP ROLE "{role}"'.encode())
+        finally:
+            db.execute("DROP FUNCTION keep()")
+
+
 def test_a_policy_that_shrinks_takes_privileges_from_live_sessions(
     make: Make, server: Server
 ) -> None:

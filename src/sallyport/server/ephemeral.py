@@ -177,12 +177,22 @@ class EphemeralRoles:
         self._tasks.spawn(self._drop(role), "drop role")
 
     async def _drop(self, role: str) -> None:
-        self._live.pop(role, None)
+        live = self._live.pop(role, None)
         try:
             await self._admin.query(sql.drop_session(role))
         except SallyportError as error:
             log.warning(
                 "a role is left to be swept", target=self.target, role=role, reason=str(error)
+            )
+            if live is not None and isinstance(error, QueryError):
+                await self._close(role, live)
+
+    async def _close(self, role: str, live: _Live) -> None:
+        try:
+            await self._admin.query(sql.close_session(role, live.grants))
+        except SallyportError as error:
+            log.warning(
+                "a role that is left may log in", target=self.target, role=role, reason=str(error)
             )
 
     def _failed(self, error: Exception) -> None:

@@ -154,6 +154,14 @@ def drop_session(role: str) -> str:
     return f"DROP ROLE IF EXISTS {quoted(role)}"
 
 
+def close_session(role: str, grants: str) -> str:
+    """One message, for a role that cannot be dropped because it owns something: it opens nothing
+    any more. ``grants``: the grant role that it is a member of.
+    """
+    name = quoted(role)
+    return f"ALTER ROLE {name} NOLOGIN PASSWORD NULL;\nREVOKE {quoted(grants)} FROM {name}"
+
+
 def leftovers(own: Sequence[str]) -> str:
     """Session roles that nobody can use any more; and those of earlier runs of this gateway, whose
     id
