@@ -46,8 +46,8 @@ class Pair:
     certificate: str
 
 
-def new_pair(name: str) -> Pair:
-    key = rsa.generate_private_key(65537, 2048)
+def new_pair(name: str, bits: int = 2048) -> Pair:
+    key = rsa.generate_private_key(65537, bits)
     who = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

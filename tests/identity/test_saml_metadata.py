@@ -206,3 +206,22 @@ def test_our_metadata_is_signed_where_there_is_a_key(idp: SamlIdp, now: ManualCl
         b"Signature"
         not in ServiceProvider(idp, now, key=unsigned.key, certificate="").provider.descriptor()
     )
+
+
+def test_weak_keys_in_the_metadata_check_nothing(
+    idp: SamlIdp, now: ManualClock, tmp_path: Path
+) -> None:
+    weak, file = new_pair("idp", 1024), tmp_path / "idp.xml"
+    text = httpx2.get(f"{idp.url}/metadata", trust_env=False).text
+    strong_key = "".join(idp.pair.certificate.split("-----")[2].split())
+    weak_key = "".join(weak.certificate.split("-----")[2].split())
+    assert strong_key in text
+    file.write_text(text.replace(strong_key, weak_key))
+    alone = ServiceProvider(idp, now, metadata=str(file))
+    response = idp.response(key=weak.key, cert=weak.certificate)
+    assert "strong key" in alone.refusal(response)
+    both = f"{strong_key}</X509Certificate></X509Data><X509Data><X509Certificate>{weak_key}"
+    file.write_text(text.replace(strong_key, both))
+    beside = ServiceProvider(idp, now, metadata=str(file))
+    assert "not one of the provider's certificates" in beside.refusal(response)
+    assert beside.subject(idp.response()).id == "ada"

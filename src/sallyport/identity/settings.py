@@ -33,6 +33,8 @@ ALGORITHMS: tuple[str, ...] = (
     "Ed25519",
 )
 
+#: Of a key that may check a signature: shorter ones can be broken, longer ones cost too much.
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 _MAX_SKEW = 300.0
 
 

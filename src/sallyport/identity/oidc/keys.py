@@ -38,7 +38,7 @@ from sallyport.identity.oidc.fetch import (
     fetch_json,
 )
 from sallyport.identity.oidc.jwt import PublicKey, json_object, key_fits
-from sallyport.identity.settings import IssuerSettings
+from sallyport.identity.settings import MAX_RSA_BITS, MIN_RSA_BITS, IssuerSettings
 
 _log = structlog.get_logger("sallyport.identity")
 
@@ -280,7 +280,6 @@ _KINDS: dict[str, tuple[type[PublicKey], tuple[str, ...]]] = {
     "EC": (ECKey, ("crv", "x", "y")),
     "OKP": (OKPKey, ("crv", "x")),
 }
-_MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 8192
 
 
 def _signing_key(entry: object, uses: Collection[str]) -> SigningKey | None:
@@ -309,6 +308,6 @@ def _signing_key(entry: object, uses: Collection[str]) -> SigningKey | None:
             thumbprint = key.thumbprint()
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    if isinstance(key, RSAKey) and not _MIN_RSA_BITS <= key.raw_value.key_size <= _MAX_RSA_BITS:
+    if isinstance(key, RSAKey) and not MIN_RSA_BITS <= key.raw_value.key_size <= MAX_RSA_BITS:
         return None
     return SigningKey(public.get("kid"), thumbprint, key)

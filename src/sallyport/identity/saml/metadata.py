@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import Certificate, load_der_x509_certificate
 
 from sallyport.core.clock import Clock
@@ -31,7 +33,7 @@ from sallyport.identity.saml.xml import (
     tag,
     text_of,
 )
-from sallyport.identity.settings import url_problem
+from sallyport.identity.settings import MAX_RSA_BITS, MIN_RSA_BITS, url_problem
 
 _log = structlog.get_logger("sallyport.identity")
 _BINDINGS = {
@@ -40,6 +42,7 @@ _BINDINGS = {
 }
 _PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
 _MAX_BYTES = 4 * 1024 * 1024  # federations publish aggregates
+_MIN_EC_BITS = 256
 _FRESH, _STALE, _RETRY, _TIMEOUT = 3600.0, 86_400.0, 5.0, 10.0
 
 
@@ -80,12 +83,7 @@ def parse_metadata(
     if len(roles) != 1:
         raise SamlError(f"the metadata of {entity_id} has no identity provider role for SAML 2.0")
     role = roles[0]
-    certificates = [
-        _certificate(text_of(element))
-        for key in children(role, "md:KeyDescriptor")
-        if key.get("use", "signing") == "signing"
-        for element in key.findall(f".//{tag('ds:X509Certificate')}")
-    ]
+    certificates = _signing_certificates(role, entity_id)
     endpoints = _places(role, "md:SingleSignOnService")
     if not certificates or not endpoints:
         raise SamlError(
@@ -103,7 +101,24 @@ def parse_metadata(
     wants = role.get("WantAuthnRequestsSigned", "false") in ("true", "1")
     logouts = _places(role, "md:SingleLogoutService")
     responses = _places(role, "md:SingleLogoutService", "ResponseLocation")
-    return IdpMetadata(tuple(certificates), endpoints, wants, until, logouts, logouts | responses)
+    return IdpMetadata(certificates, endpoints, wants, until, logouts, logouts | responses)
+
+
+def _signing_certificates(role: Element, entity_id: str) -> tuple[Certificate, ...]:
+    """Those with a strong key; () where there are none at all."""
+    certificates = [
+        _certificate(text_of(element))
+        for key in children(role, "md:KeyDescriptor")
+        if key.get("use", "signing") == "signing"
+        for element in key.findall(f".//{tag('ds:X509Certificate')}")
+    ]
+    strong = tuple(certificate for certificate in certificates if _is_strong(certificate))
+    if certificates and not strong:
+        raise SamlError(
+            f"the metadata of {entity_id} has no signing certificate with a strong key: RSA of"
+            f" {MIN_RSA_BITS} bits or more, or an elliptic curve"
+        )
+    return strong
 
 
 def _entity(root: Element, entity_id: str) -> Element:
@@ -157,6 +172,14 @@ def _certificate(text: str) -> Certificate:
         return load_der_x509_certificate(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):
         raise SamlError("a certificate in the metadata cannot be read") from None
+
+
+def _is_strong(certificate: Certificate) -> bool:
+    """As for keys of issuers."""
+    key = certificate.public_key()
+    if isinstance(key, RSAPublicKey):
+        return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS
+    return isinstance(key, EllipticCurvePublicKey) and key.key_size >= _MIN_EC_BITS
 
 
 class MetadataSource:
