@@ -248,6 +248,20 @@ def test_a_role_that_cannot_be_dropped_opens_nothing(make: Make, server: Server)
             db.execute("DROP FUNCTION keep()")
 
 
+def test_an_agent_that_takes_our_advisory_lock_keeps_nobody_out(make: Make, server: Server) -> None:
+    gateway = make()
+    with psycopg.connect(gateway.dsn(), autocommit=True) as holder:
+        (role,) = holder.execute("SELECT session_user").fetchone() or ("",)
+        holder.execute(f"SELECT pg_advisory_lock({sql.LOCK})")
+        for token in (gateway.token(), gateway.token(PRIVACY)):  # of a grant role that is there,
+            psycopg.connect(gateway.dsn(token)).close()  # and of one that has to be made
+        gateway.write(SHOP_POLICY.replace("allow: [write]", "allow: [insert]"))
+        wait_for(lambda: not can(server, role, "orders", "UPDATE"))
+        assert can(server, role, "orders", "INSERT")
+    assert "somebody keeps the advisory lock" in gateway.output()
+    wait_for(lambda: not names(server, SESSIONS))
+
+
 def test_a_policy_that_shrinks_takes_privileges_from_live_sessions(
     make: Make, server: Server
 ) -> None:

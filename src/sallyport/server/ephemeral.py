@@ -42,6 +42,7 @@ log = structlog.get_logger("sallyport.ephemeral")
 _QUERY_SECONDS: Final = 60.0
 _SWEEP_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.5
+_UNORDERED_SECONDS: Final = 60.0
 _ADMIN: Final = {
     # a role that is lost in a crash of the server is that of a session that is lost too
     "synchronous_commit": "off",
@@ -96,7 +97,7 @@ class EphemeralRoles:
         self._making, self._moving = asyncio.Lock(), asyncio.Lock()
         self._tasks = Tasks()
         self._generation = -1
-        self._swept = 0.0
+        self._swept = self._unordered_until = 0.0
         self._version = 0
         self._clock = 0.0  # the server's, less ours
         self._database = ""
@@ -139,7 +140,7 @@ class EphemeralRoles:
             )
             self._live[name] = _Live(subject, grants.name, grants.is_read_only)
             try:
-                await self._admin.query(message)
+                await self._ordered(message)
             except SallyportError:
                 del self._live[name]
                 raise
@@ -240,7 +241,7 @@ class EphemeralRoles:
 
     async def _make(self, grants: sql.GrantSet) -> None:
         try:
-            await self._admin.query(sql.create_grants(grants))
+            await self._ordered(sql.create_grants(grants))
         except QueryError as error:
             if error.sqlstate != sql.DUPLICATE:
                 raise
@@ -260,6 +261,26 @@ class EphemeralRoles:
                 role=grants.name,
                 lacking=lacking[:20],
             )
+
+    async def _ordered(self, message: str) -> None:
+        """Send a message of several statements; without its lock for a minute where that cannot be
+        had, since whoever holds it must not keep everybody out. Raises SallyportError.
+        """
+        if time.monotonic() >= self._unordered_until:
+            try:
+                await self._admin.query(message)
+            except QueryError as error:
+                if error.sqlstate != sql.LOCKED:
+                    raise
+                self._unordered_until = time.monotonic() + _UNORDERED_SECONDS
+                log.warning(
+                    "somebody keeps the advisory lock of session roles",
+                    target=self.target,
+                    key=sql.LOCK,
+                )
+            else:
+                return
+        await self._admin.query(sql.without_lock(message))
 
     # -- beside the sessions -----------------------------------------------------------------------
 
@@ -307,7 +328,7 @@ class EphemeralRoles:
             if grants.name == live.grants or role not in self._live:
                 return
             try:
-                await self._admin.query(sql.move(role, live.grants, grants.name, self._version))
+                await self._ordered(sql.move(role, live.grants, grants.name, self._version))
             except QueryError:
                 if role in self._live:
                     raise
@@ -336,7 +357,7 @@ class EphemeralRoles:
 
     async def _sweep_one(self, name: str, message: str) -> None:
         try:
-            await self._admin.query(message)
+            await self._ordered(message)
             log.info("role swept", target=self.target, role=name)
         except QueryError as error:
             log.warning("role not swept", target=self.target, role=name, reason=str(error))

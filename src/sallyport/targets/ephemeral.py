@@ -9,8 +9,9 @@ gateway can sweep what another left.
 
 A session role past its VALID UNTIL that no backend uses can never be used again: whoever finds it
 may drop it. Making a session role takes a shared advisory lock, making and dropping a grant role
-the exclusive one. Sources: PostgreSQL's documentation, CREATE ROLE, GRANT (16: WITH INHERIT, SET; a
-role that its CREATEROLE maker administers), DROP OWNED.
+the exclusive one. That keeps gateways from disturbing each other, and no more: any session of the
+database can hold the lock, so nothing may depend on it. Sources: PostgreSQL's documentation, CREATE
+ROLE, GRANT (16: WITH INHERIT, SET; a role that its CREATEROLE maker administers), DROP OWNED.
 """
 
 from __future__ import annotations
@@ -33,11 +34,21 @@ LOCK: Final = 0x73616C6C79706F72
 #: Seconds in which the login must happen, and after which an unused role is swept.
 LOGIN_SECONDS: Final = 60
 _SWEEP_AFTER: Final = 60
-#: SQLSTATEs: duplicate_object, undefined_object.
-DUPLICATE, UNDEFINED = "42710", "42704"
+#: SQLSTATEs: duplicate_object, undefined_object, lock_not_available.
+DUPLICATE, UNDEFINED, LOCKED = "42710", "42704", "55P03"
 
-SHARED_LOCK: Final = f"SELECT pg_catalog.pg_advisory_xact_lock_shared({LOCK});\n"
-EXCLUSIVE_LOCK: Final = f"SELECT pg_catalog.pg_advisory_xact_lock({LOCK});\n"
+
+def _waiting(function: str) -> str:
+    """For the lock, but not long: every role of the database can take it."""
+    return (
+        "SET LOCAL lock_timeout = '3s';\n"
+        f"SELECT pg_catalog.{function}({LOCK});\n"
+        "SET LOCAL lock_timeout = DEFAULT;\n"
+    )
+
+
+SHARED_LOCK: Final = _waiting("pg_advisory_xact_lock_shared")
+EXCLUSIVE_LOCK: Final = _waiting("pg_advisory_xact_lock")
 #: Version, seconds of the server's clock, database, and what the administrator's role is.
 ABOUT: Final = (
     "SELECT pg_catalog.current_setting('server_version_num'), extract(epoch FROM"
@@ -160,6 +171,11 @@ def close_session(role: str, grants: str) -> str:
     """
     name = quoted(role)
     return f"ALTER ROLE {name} NOLOGIN PASSWORD NULL;\nREVOKE {quoted(grants)} FROM {name}"
+
+
+def without_lock(message: str) -> str:
+    """The same in no order, where somebody keeps the lock."""
+    return message.removeprefix(SHARED_LOCK).removeprefix(EXCLUSIVE_LOCK)
 
 
 def leftovers(own: Sequence[str]) -> str:
