@@ -42,12 +42,12 @@ def test_one_that_is_killed_says_so(tmp_path: Path, gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [([SALLYPORT, "--version"], "SALLYPORT_LANE"), (["/bin/true"], "ANYTHING")],
+    [([SALLYPORT, "--version"], "PYTHONOPTIMIZE"), (["/bin/true"], "ANYTHING")],
 )
 def test_what_is_another_program_or_interpreter_is_a_new_process(
     tmp_path: Path, command: list[str], name: str
 ) -> None:
-    program = start(command, tmp_path / "log", {name: "off"})
+    program = start(command, tmp_path / "log", {name: "1"})
     assert not isinstance(program.process, ForkedProcess)
     assert program.process.wait(100) == 0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
+from tests.support.forked import run as run_command
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
@@ -538,26 +538,12 @@ def test_explain_reads_the_catalog_of_the_configured_target(
     gateway = Gateway(issuer, {"shop": postgres})
     gateway.write()
     words = ["policy", "explain", "--as", "claude-postgres", "SELECT email FROM customers"]
-    done = subprocess.run(
-        gateway.command(*words),
-        env={**os.environ, **gateway.environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = gateway.run(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ALLOW by rule 'agents read the shop'")
     assert "column email: email" in done.stdout
     without_password = {k: v for k, v in os.environ.items() if k not in gateway.environment}
-    failed = subprocess.run(
-        gateway.command(*words),
-        env=without_password,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    failed = run_command(gateway.command(*words), {}, without_password)
     assert (failed.returncode, failed.stdout) == (2, "")
     logged, *_, said = failed.stderr.splitlines()
     assert said.startswith("sallyport: ")

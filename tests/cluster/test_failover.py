@@ -17,7 +17,7 @@ import pytest
 
 from sallyport.demo.postgres import SUPERUSER, Cluster, free_port
 from tests.cluster.test_across import ROLES, is_up, refill
-from tests.cluster.test_members import can_log_in, run
+from tests.cluster.test_members import can_log_in
 from tests.support.approvals import POLICY, Desk, Waiter, count
 from tests.support.certificates import Authority
 from tests.support.gateway import Gateway
@@ -161,7 +161,7 @@ def no_gateway_uses_the_old_primary(
     for member in members:
         wait_for(lambda m=member: "SP1807" in can_log_in(m), PATIENCE)
         member.stop()
-        refused = run(member, "serve")
+        refused = member.run("serve")
         assert refused.returncode == 2 and "it is an old primary" in refused.stderr, refused.stderr
     assert connections(store_server) == 0
 
@@ -260,5 +260,5 @@ def test_another_server_is_not_believed(
     member = make_member(store=store, policy=POLICY, start=False)
     member.port = free_port()
     member.write()
-    refused = run(member, "serve")
+    refused = member.run("serve")
     assert refused.returncode == 2 and "cannot be used" in refused.stderr, refused.stderr

@@ -13,7 +13,7 @@ import pytest
 
 from sallyport.demo.postgres import free_port
 from sallyport.demo.process import Program
-from tests.cluster.test_members import Make, listed, run
+from tests.cluster.test_members import Make, listed
 from tests.support.gateway import Gateway
 from tests.support.waiting import wait_for
 
@@ -69,14 +69,14 @@ def check_recordings(members: list[Gateway]) -> None:
     names = [(member.home / "var" / "gateway.name").read_text().strip() for member in members]
     for row in listed(members[0]):
         for member, name in zip(members, names, strict=True):
-            done = run(member, "sessions", "replay", str(row["id"]), "--instant")
+            done = member.run("sessions", "replay", str(row["id"]), "--instant")
             if row["gateway"] == name:
                 assert done.returncode == 0 and "customers" in done.stdout, done.stderr
             else:
                 assert done.returncode == 2
                 assert f"the gateway {row['gateway']} has this recording" in done.stderr
     for member in members:
-        assert run(member, "audit", "verify").returncode == 0
+        assert member.run("audit", "verify").returncode == 0
 
 
 def _gateways(rows: list[dict[str, object]]) -> int:

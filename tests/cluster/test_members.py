@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 
 import psutil
@@ -23,12 +22,8 @@ from tests.workers.crew import rest
 Make = Callable[..., Gateway]
 
 
-def run(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
-    return gateway.run(*words)
-
-
 def listed(gateway: Gateway) -> list[dict[str, object]]:
-    done = run(gateway, "sessions", "list", "--json")
+    done = gateway.run("sessions", "list", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
@@ -122,7 +117,7 @@ def test_two_gateways_cannot_have_one_name(make_member: Make) -> None:
     second.stop()
     name = (first.home / "var" / "gateway.name").read_text()
     (second.home / "var" / "gateway.name").write_text(name)
-    done = run(second, "serve")
+    done = second.run("serve")
     assert done.returncode == 2 and "another gateway is called" in done.stderr
 
 
@@ -133,14 +128,14 @@ def test_a_session_is_held_where_it_was_recorded(make_member: Make) -> None:
     (session,) = (str(row["id"]) for row in listed(second))
     name = (first.home / "var" / "gateway.name").read_text().strip()
     hold = ("audit", "hold", "--reason", "case 7")
-    refused = run(second, *hold, "--session", session)
+    refused = second.run(*hold, "--session", session)
     assert refused.returncode == 2 and f"by the gateway {name}" in refused.stderr
-    done = run(first, *hold, "--session", session)
+    done = first.run(*hold, "--session", session)
     assert done.returncode == 0 and "is in force" in done.stdout, done.stderr
-    done = run(first, *hold, "--target", "shop")
+    done = first.run(*hold, "--target", "shop")
     assert done.returncode == 0 and "on every gateway" in done.stdout, done.stderr
-    made = json.loads(run(first, "audit", "holds", "--json").stdout)
+    made = json.loads(first.run("audit", "holds", "--json").stdout)
     assert [each["session"] for each in made] == [session, ""]
-    assert not json.loads(run(second, "audit", "holds", "--json").stdout)
-    done = run(first, "audit", "release", made[0]["id"], "--reason", "closed")
+    assert not json.loads(second.run("audit", "holds", "--json").stdout)
+    done = first.run("audit", "release", made[0]["id"], "--reason", "closed")
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,6 @@ import pytest
 
 from sallyport.demo.postgres import free_port
 from tests.cluster.test_across import ROLES, is_up
-from tests.cluster.test_members import run
 from tests.support.approvals import POLICY
 from tests.support.gateway import Gateway
 from tests.support.postgres import SUPERUSER_PASSWORD
@@ -33,7 +32,7 @@ def code_of(connection: psycopg.Connection[Any]) -> str:
 
 
 def members(gateway: Gateway) -> list[dict[str, Any]]:
-    done = run(gateway, "policy", "gateways", "--json")
+    done = gateway.run("policy", "gateways", "--json")
     assert done.returncode in (0, 1), done.stderr
     return list(json.loads(done.stdout))
 
@@ -52,15 +51,15 @@ def test_a_version_is_published_rolled_out_and_seen(  # long: one rollout, step 
     for gateway in (first, second):
         gateway.port = free_port()
         gateway.write()
-    refused = run(first, "serve")
+    refused = first.run("serve")
     assert refused.returncode == 2 and "no policy is published" in refused.stderr
-    done = run(first, "policy", "publish")
+    done = first.run("policy", "publish")
     assert done.returncode == 0 and "as number 1" in done.stdout, done.stderr
     for gateway in (first, second):
         gateway.start()
         is_up(gateway)
     wait_for(lambda: [m["policy_problem"] for m in members(first)] == [""] * 4, PATIENCE)
-    assert run(first, "policy", "gateways").returncode == 0
+    assert first.run("policy", "gateways").returncode == 0
 
     connections = [*both(first), psycopg.connect(second.dsn(), autocommit=True)]
     with connections[0], connections[1], connections[2]:
@@ -71,7 +70,7 @@ def test_a_version_is_published_rolled_out_and_seen(  # long: one rollout, step 
         wait_for(lambda: any("its file" in m["policy_problem"] for m in members(first)), PATIENCE)
         assert [code_of(connection) for connection in connections] == [""] * 3
 
-        assert run(second, "policy", "publish").returncode == 0
+        assert second.run("policy", "publish").returncode == 0
         for connection in connections:
             wait_for(lambda c=connection: code_of(c) == "SP1001", PATIENCE)
 
@@ -80,7 +79,7 @@ def test_a_version_is_published_rolled_out_and_seen(  # long: one rollout, step 
             return any("it runs its file" in text for text in told)
 
         wait_for(is_told, PATIENCE)
-        assert run(first, "policy", "gateways").returncode == 1
+        assert first.run("policy", "gateways").returncode == 1
         assert "SP" not in code_of(psycopg.connect(plain.dsn(), autocommit=True))
 
         # Who can write the store but has no key makes no policy.

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.postgres import free_port
-from tests.cluster.test_members import Make, run
+from tests.cluster.test_members import Make
 from tests.support.postgres import Server
 
 pytestmark = pytest.mark.timeout(300)
@@ -31,7 +31,7 @@ def test_a_table_that_cannot_be_used_is_named(
     dsn = store_server.superuser_dsn.rpartition("/")[0] + f"/{database}"
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(f"ALTER TABLE {table} RENAME TO elsewhere")  # type: ignore[arg-type]
-    done = run(member, "serve")
+    done = member.run("serve")
     assert done.returncode == 2, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("sallyport: ")]
     assert len(said) == 1 and "Traceback" not in done.stderr + done.stdout, done.stderr

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,10 +27,7 @@ def stopped(make_gateway: Callable[..., Gateway]) -> Gateway:
 
 def refusal(gateway: Gateway) -> str:
     """What ``serve`` says when it does not start."""
-    done = subprocess.run(
-        gateway.command("serve"), capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **gateway.environment},
-    )  # fmt: skip
+    done = gateway.run("serve")
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

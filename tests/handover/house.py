@@ -5,7 +5,6 @@ texts, refusals, an approval, a denial, a lock, a kill and a change of policy.
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,12 +125,7 @@ def _work(db: psycopg.Connection[Any]) -> None:
 
 def _change_policy(gateway: Gateway) -> None:
     gateway.write(CHANGED)
-    wait_for(lambda: b"changed" in _history(gateway))
-
-
-def _history(gateway: Gateway) -> bytes:
-    command = gateway.command("policy", "history", "0")
-    return subprocess.run(command, capture_output=True, check=False).stdout
+    wait_for(lambda: "changed" in gateway.run("policy", "history", "0").stdout)
 
 
 def _lock_out(gateway: Gateway, operator: Desk) -> None:

@@ -28,7 +28,7 @@ from sallyport.demo.postgres import free_port
 from sallyport.identity.oidc.client import CodeRequest, GrantError, TokenClient
 from tests.identity.conftest import RealProvider
 from tests.identity.door import Door
-from tests.server.test_connect import SALLYPORT
+from tests.support.forked import SALLYPORT, run
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.waiting import wait_for
@@ -118,13 +118,7 @@ def test_a_browser_on_this_machine(
     if command == "login":
         (file,) = tmp_path.rglob("token.json")
         assert "refresh" not in file.read_text(), "it stays in memory"
-        token = subprocess.run(
-            [SALLYPORT, "token"],
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        token = run([SALLYPORT, "token"], environment(tmp_path), {}).stdout.strip()
     subject = make_door(real_provider.url, at=SystemClock()).login(Secret(token))
     assert (subject.id, subject.agent) == ("ada", "sallyport-cli")
 
@@ -255,21 +249,10 @@ def test_the_listener_answers_this_sign_in_only() -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    for arguments in (["token", "--sign-in", "browser"], ["token", "--sign-in", "phone"]):
-        done = subprocess.run(
-            [
-                SALLYPORT,
-                *arguments,
-                *(
-                    ["--issuer", "https://a.example", "--client-id", "b"]
-                    if "phone" in arguments
-                    else []
-                ),
-            ],
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    issuer = ["--issuer", "https://a.example", "--client-id", "b"]
+    for arguments in (
+        ["token", "--sign-in", "browser"],
+        ["token", "--sign-in", "phone", *issuer],
+    ):
+        done = run([SALLYPORT, *arguments], environment(tmp_path), {})
         assert done.returncode == 2 and "--sign-in" in done.stderr, done.stderr

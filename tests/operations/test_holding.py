@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,18 +16,11 @@ from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from tests.audit.tlog.records import problems, record, running, verdicts
-
-SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
+from tests.support.forked import SALLYPORT, run
 
 
 def audit(data: Path, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [SALLYPORT, "audit", *words, "--data", str(data)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run([SALLYPORT, "audit", *words, "--data", str(data)], {})
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr

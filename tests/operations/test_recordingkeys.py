@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from sallyport.core.errors import ConfigError
 from sallyport.operations.recordingkeys import KeySettings, key_settings, load_keys, unlisted_key
 from sallyport.targets.credentials import Reference
 from tests.audit.test_encryption import record
+from tests.support.forked import SALLYPORT, run
 
 CONFIG = """
 identity: {oidc: [{issuer: "https://idp.example.com", audience: sallyport}]}
@@ -120,10 +119,7 @@ def test_a_gateway_without_its_key_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("version: 1\nrules: []\n")
     file = tmp_path / "sallyport.yaml"
     file.write_text(CONFIG % "{}")
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("sallyport")), "serve", "--config", str(file)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = run([SALLYPORT, "serve", "--config", str(file)], {})
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert "is missing, and recordings are encrypted under it" in done.stderr

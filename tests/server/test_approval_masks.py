@@ -5,7 +5,6 @@ approval is for that text.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DemoClient, DevIssuer
 from tests.support.approvals import CLIENTS, SECURITY, Desk, Waiter, holding_gateway
+from tests.support.forked import run
 from tests.support.gateway import AGENT, DBA, Gateway
 from tests.support.postgres import Server, start_server
 from tests.support.waiting import wait_for
@@ -114,14 +114,9 @@ def measured(desk: Desk, id_: str) -> dict[str, Any]:
 
 
 def sallyport(gateway: Gateway, *words: str, **environment: str) -> str:
-    return subprocess.run(
-        list(words),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={**os.environ, **gateway.environment, **environment},
-    ).stdout
+    done = run(words, {**gateway.environment, **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_reviewers_see_what_is_sent_and_what_it_would_touch(

@@ -4,8 +4,6 @@ see, and nothing of it is kept.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.approvals import BOTH, CLIENTS, SECURITY, Desk, Waiter, holding_gateway
+from tests.support.forked import run
 from tests.support.gateway import AGENT, DBA, Gateway
 from tests.support.postgres import Server, start_server
 
@@ -177,11 +176,8 @@ def test_nothing_of_it_is_kept(gateway: Gateway, agent: Waiter) -> None:
     desk.deny(id_, "no")
     agent.end()
     agent.db.close()
-    command = gateway.command("sessions", "replay", session)
-    environment = {**os.environ, **gateway.environment}
-    replay = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=True, env=environment
-    )
+    replay = gateway.run("sessions", "replay", session)
+    assert replay.returncode == 0, replay.stderr
     assert id_ in replay.stdout and CANARY not in replay.stdout
     for file in Path(gateway.home).rglob("*"):
         if file.is_file():
@@ -192,10 +188,8 @@ def test_on_the_command_line(gateway: Gateway, agent: Waiter) -> None:
     id_ = agent.run("DELETE FROM people WHERE id < 3").id
     url = f"http://{gateway.extra['console']['listen']}"
     command = [*gateway.command("approvals", "show", id_)[:4], "--url", url]
-    environment = {**os.environ, "SALLYPORT_TOKEN": gateway.token(DBA)}
-    shown = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=True, env=environment
-    )
+    shown = run(command, {"SALLYPORT_TOKEN": gateway.token(DBA)})
+    assert shown.returncode == 0, shown.stderr
     assert "Some of the rows, as the policy shows them to you (masked: secret):" in shown.stdout
     assert "id=1, born=2000-01-02, secret=[redacted]" in shown.stdout
     assert CANARY not in shown.stdout

@@ -10,7 +10,6 @@ import os
 import re
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +24,10 @@ from sallyport.core.secret import Secret
 from sallyport.demo.postgres import free_port
 from sallyport.identity.oidc.client import Grant
 from tests.support.certificates import Authority
+from tests.support.forked import SALLYPORT
+from tests.support.forked import run as run_command
 from tests.support.gateway import AGENT, Gateway
 from tests.support.waiting import wait_for
-
-SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -45,9 +44,7 @@ def credentials(gateway: Gateway) -> list[str]:
 
 
 def run(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SALLYPORT, *words], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_command([SALLYPORT, *words], env, {})
 
 
 def test_psql_and_any_program_with_client_credentials(gateway: Gateway, tmp_path: Path) -> None:

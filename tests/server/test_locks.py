@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.server.conftest import backends
+from tests.support.forked import SALLYPORT, run
 from tests.support.gateway import AGENT, DBA, SHOP_POLICY, Gateway
 from tests.support.postgres import Server
 from tests.support.proxy import Fault, FaultProxy
@@ -44,15 +43,8 @@ class House:
 
     def cli(self, *words: str, client: str = OLGA) -> subprocess.CompletedProcess[str]:
         """``sallyport ...`` as somebody, over REST."""
-        program = str(Path(sys.executable).with_name("sallyport"))
-        env = {
-            **os.environ,
-            "SALLYPORT_URL": self.url,
-            "SALLYPORT_TOKEN": self.gateway.token(client),
-        }
-        return subprocess.run(
-            [program, *words], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
+        env = {"SALLYPORT_URL": self.url, "SALLYPORT_TOKEN": self.gateway.token(client)}
+        return run([SALLYPORT, *words], env)
 
     def reading(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command that reads the data directory."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -179,14 +177,7 @@ def test_without_the_manager_no_gateway_starts(
     configure(gateway, vault, previous=[{"file": str(gateway.home / "var" / "recording.key")}])
     vault.stop()
     gateway.write()
-    done = subprocess.run(
-        gateway.command("serve"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **gateway.environment},
-    )
+    done = gateway.run("serve")
     assert done.returncode != 0 and "recording.encryption.kms" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert not list((gateway.home / "var").glob("*.wrapped"))
@@ -204,12 +195,5 @@ def test_a_file_that_is_lost_is_not_replaced(
     gateway._end()
     (file,) = (gateway.home / "var").glob("recording-*.wrapped")
     file.unlink()
-    done = subprocess.run(
-        gateway.command("serve"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **gateway.environment},
-    )
+    done = gateway.run("serve")
     assert done.returncode != 0 and f"{file} is missing" in done.stderr, done.stderr

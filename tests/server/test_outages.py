@@ -16,6 +16,7 @@ from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import frontend
 from tests.server.conftest import backends
 from tests.server.raw import Raw
+from tests.support.forked import of_the_interpreter, run
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.waiting import wait_for
@@ -83,12 +84,10 @@ def test_what_only_the_operator_can_mend(
         assert detail in said and "operator: the log" in said
         assert reason not in said and "Try again" not in said
         assert reason in gateway.output()
-        done = subprocess.run(
+        done = run(
             gateway.command("policy", "explain", "--as", "a", "--target", name, "SELECT 1"),
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
-            capture_output=True,
-            text=True,
-            timeout=60,
+            {"PATH": os.environ["PATH"]},
+            of_the_interpreter(os.environ),
         )
         assert reason in done.stderr.splitlines()[-1], done.stderr
 
@@ -214,13 +213,7 @@ def test_what_is_wrong_in_the_configuration_is_one_line(
 
     def serve(text: str) -> subprocess.CompletedProcess[str]:
         gateway.config_file.write_text(text)
-        return subprocess.run(
-            gateway.command("serve"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, **gateway.environment},
-        )
+        return gateway.run("serve")
 
     for text, word in (
         (good + "nonsense: 1\n", "nonsense"),

@@ -12,8 +12,9 @@ import pytest
 
 from sallyport.cli.passfile import Entry
 from sallyport.core.errors import SallyportError
-from tests.server.test_connect import SALLYPORT, credentials, environment, run
+from tests.server.test_connect import credentials, environment, run
 from tests.server.test_renewal import token
+from tests.support.forked import SALLYPORT
 from tests.support.gateway import Gateway
 from tests.support.waiting import wait_for
 

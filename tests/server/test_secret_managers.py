@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
+from tests.support.forked import run
 from tests.support.gateway import Gateway
 from tests.support.kubernetes import Cluster
 from tests.support.openbao import program
@@ -82,8 +82,7 @@ class Place:
         return str(row[0])
 
     def doctor(self) -> str:
-        words = self.gateway.command("doctor")
-        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
+        return run(self.gateway.command("doctor"), {}).stdout
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import psycopg
 import pytest
 
 from sallyport.audit.replay import error_fields
+from tests.support.forked import of_the_interpreter, run
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 
@@ -44,22 +44,16 @@ def shown(make_gateway: Callable[..., Gateway], postgres: Server) -> list[dict[s
                 pass
             agent.rollback()
     gateway.stop()
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            gateway.command(*words),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+    def said(*words: str) -> str:
+        env = {"PATH": os.environ["PATH"]}
+        done = run(gateway.command(*words), env, of_the_interpreter(os.environ))
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
-    (session,) = json.loads(run("sessions", "list", "--json"))
+    (session,) = json.loads(said("sessions", "list", "--json"))
     lines = [
-        json.loads(line) for line in run("sessions", "show", session["id"], "--json").splitlines()
+        json.loads(line) for line in said("sessions", "show", session["id"], "--json").splitlines()
     ]
     # as recorded: without the value that meets a masked column, and without unknown names
     beginnings = tuple(sql.partition("ssn")[0].partition(" nothing")[0] for sql in STATEMENTS)

@@ -24,7 +24,7 @@ from typing import Any
 from tests.support.processes import Program
 
 #: What makes another interpreter or library of one, and so needs an exec.
-_OF_THE_INTERPRETER = ("PYTHON", "LD_", "ASAN_", "UBSAN_", "SALLYPORT_", "LC_", "LANG")
+_OF_THE_INTERPRETER = ("PYTHON", "LD_", "ASAN_", "UBSAN_", "LC_", "LANG")
 #: A loaded machine is no failure.
 _SECONDS = 120.0
 SALLYPORT = str(Path(sys.executable).with_name("sallyport"))
@@ -144,11 +144,13 @@ def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Program:
     return Program(command, log, env)
 
 
-def run(command: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """As :func:`subprocess.run` does, with both outputs; env is added to the environment. Raises
+def run(
+    command: Sequence[str], env: Mapping[str, str], base: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
+    """As :func:`subprocess.run` does, with both outputs; env is added to ``base``. Raises
     subprocess.TimeoutExpired.
     """
-    environment = {**os.environ, **env}
+    environment = {**base, **env}
     if not _may_be_forked(command, environment):
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False

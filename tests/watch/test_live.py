@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import pytest
 
 from sallyport.demo.postgres import free_port
 from tests.support.approvals import Desk
+from tests.support.forked import run
 from tests.support.gateway import DBA, Gateway
 from tests.support.waiting import wait_for
 
@@ -56,8 +55,8 @@ def acknowledge(gateway: Gateway, finding: str, reason: str) -> dict[str, Any]:
     words = ["findings", finding, "--acknowledge", "--reason", reason, "--expected", "--json"]
     url = f"http://{gateway.extra['console']['listen']}"
     command = [gateway.command()[0], *words, "--url", url]
-    env = {**os.environ, "SALLYPORT_TOKEN": gateway.token(DBA)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    done = run(command, {"SALLYPORT_TOKEN": gateway.token(DBA)})
+    assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 

@@ -5,15 +5,13 @@ text, whatever they say.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.support.browser import Watched, shoot
+from tests.support.forked import SALLYPORT, run
 from tests.support.psql import Psql, run_psql
 from tests.support.terminal import run_in_terminal, what_would_act
 from tests.support.waiting import wait_for
@@ -206,13 +204,10 @@ COMMANDS = (
 )
 
 
-PROGRAM = str(Path(sys.executable).with_name("sallyport"))
-
-
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: "-".join(words[:2]))
 def test_in_a_terminal(words: tuple[str, ...], waiting: Waiting, real: Real) -> None:
     named = {"SESSION": waiting.session, "APPROVAL": waiting.approval}
-    command = [PROGRAM, *(named.get(word, word) for word in words)]
+    command = [SALLYPORT, *(named.get(word, word) for word in words)]
     if words[0] == "approvals":
         env = {"SALLYPORT_TOKEN": real.gateway.token(DANAS_TERMINAL), "SALLYPORT_URL": real.url}
     else:
@@ -229,15 +224,13 @@ def test_in_the_script_that_narrows_the_role(real: Real) -> None:
     """Somebody reads it in a terminal before it runs as superuser, and it means the table that is
     called like that.
     """
-    command = [PROGRAM, "grants", "--target", "shop", "--config", str(real.gateway.config_file)]
+    command = [SALLYPORT, "grants", "--target", "shop", "--config", str(real.gateway.config_file)]
     written = run_in_terminal(command, real.gateway.environment, columns=160)
     assert what_would_act(written) == []
     assert not any(one in written for one in BLINKS)
     quoted = 'U&"<b>t</b>\\+00202e""\'"'
     assert quoted in written.decode()
-    script = subprocess.run(
-        command, env=real.environment(), capture_output=True, text=True, check=True
-    ).stdout
+    script = run(command, real.gateway.environment).stdout
     has = (
         f"SELECT 'updates: ' || has_table_privilege('sallyport_agent', 'public.{quoted}',"
         " 'UPDATE');"

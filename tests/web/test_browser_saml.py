@@ -22,6 +22,7 @@ from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.identity.saml_provider import SamlIdp, form_of, saml_idp
 from tests.support.browser import Watched
+from tests.support.forked import SALLYPORT, run
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.support.waiting import wait_for
@@ -156,9 +157,7 @@ def test_a_terminal_logs_in_by_the_browser(chromium: Any, house: House, tmp_path
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     kept = json.loads(file.read_text())["access_token"]
     house.gateway._tokens.add(kept)
-    printed = subprocess.run(
-        [command[0], "token"], env=environment, capture_output=True, text=True, check=True
-    )
+    printed = run([SALLYPORT, "token"], environment)
     assert printed.stdout.strip() == kept
     assert house.reads(kept)
 
