@@ -14,12 +14,20 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from sallyport.demo.issuer import DevIssuer
+from tests.support import sampling
 from tests.support.gateway import Gateway
 from tests.support.places import ROOT
 from tests.support.postgres import DEBIAN, NPM_VERSIONS, WHEEL, Server, missing, start_server
 
-# How fast examples are made says nothing of what is tested.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast examples are made says nothing of what is tested. Where CI is set they would be the same
+# in each run; what one takes to repeat is printed.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
 
 
@@ -36,6 +44,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         f"{', '.join([WHEEL, *NPM_VERSIONS, DEBIAN])} (default: {','.join(DEFAULT)}, and on the "
         "second only a part of each test's cases)",
     )
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="try all made examples of a property, and not a part of them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sampling.thorough = config.getoption("--thorough")
 
 
 def _versions(config: pytest.Config) -> list[str]:

@@ -16,6 +16,7 @@ from sallyport.approvals.states import TRANSITIONS, Binding, FloodLimits, Reques
 from sallyport.core.errors import RefusedError
 from sallyport.core.subject import Subject
 from tests.approvals.helpers import AGENT, BINDING, DANA, EVE, MALLORY, House, changed
+from tests.support.sampling import examples
 
 PEOPLE = st.sampled_from(
     [
@@ -167,5 +168,5 @@ def _reachable(status: Status) -> set[Status]:
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck)
+    max_examples=examples(40), stateful_step_count=30, suppress_health_check=list(HealthCheck)
 )

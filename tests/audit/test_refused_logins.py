@@ -18,6 +18,7 @@ from sallyport.audit.refusedlogins import (
     RefusedLogin,
     RefusedLogins,
 )
+from tests.support.sampling import examples
 
 
 class Sink:
@@ -54,7 +55,7 @@ REFUSALS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(REFUSALS)
 def test_every_refusal_is_counted_once(attempts: list[tuple[str, str, str, float]]) -> None:
     """Whatever the order, the addresses and the clock, which may go back."""

@@ -74,6 +74,7 @@ class Run:
             "-x",
             "-p",
             "no:cacheprovider",
+            "--thorough",
             f"--hypothesis-seed={seed}",
         ]
         command += [str(ROOT / part) for part in _PROPERTIES]

@@ -14,6 +14,7 @@ from joserfc import jws
 from sallyport.core.secret import Secret
 from tests.identity.door import VAGUE, Door
 from tests.identity.provider import Provider, encoded
+from tests.support.sampling import examples
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ _json = st.recursive(
     max_leaves=8,
 )
 _fixture = settings(
-    max_examples=150,
+    max_examples=examples(150),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

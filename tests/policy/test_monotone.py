@@ -21,6 +21,7 @@ from sallyport.policy.model import Policy, Rule
 from sallyport.sql.catalog.snapshot import ColumnId
 from sallyport.sql.facts import Access, StatementFacts
 from tests.policy.shop import CATALOG
+from tests.support.sampling import examples
 
 SUBJECT = Subject("s", "https://idp", frozenset({"g"}))
 RANK = {Outcome.ALLOW: 0, Outcome.HOLD: 1, Outcome.DENY: 2}
@@ -72,7 +73,7 @@ def outcome(rule_list: list[Rule], statement: StatementFacts) -> Outcome:
     return policy.decide(statement).outcome
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(rules, max_size=4), rules, statements)
 def test_a_deny_rule_never_allows_more(
     rule_list: list[Rule], rule: Rule, statement: StatementFacts
@@ -81,7 +82,7 @@ def test_a_deny_rule_never_allows_more(
     assert RANK[outcome([*rule_list, deny], statement)] >= RANK[outcome(rule_list, statement)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(rules, max_size=4), rules, statements)
 def test_an_allow_rule_never_lifts_a_deny_or_a_hold(
     rule_list: list[Rule], rule: Rule, statement: StatementFacts
@@ -96,7 +97,7 @@ def test_an_allow_rule_never_lifts_a_deny_or_a_hold(
         assert after is Outcome.HOLD
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(rules, max_size=4), statements)
 def test_the_order_of_rules_does_not_matter(
     rule_list: list[Rule], statement: StatementFacts
@@ -104,7 +105,7 @@ def test_the_order_of_rules_does_not_matter(
     assert outcome(rule_list, statement) is outcome(rule_list[::-1], statement)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(rules, max_size=4), statements, accesses())
 def test_touching_more_is_never_allowed_more(
     rule_list: list[Rule], statement: StatementFacts, more: Access

@@ -27,6 +27,7 @@ from tests.session.decode import messages
 from tests.session.playbook import Stage
 from tests.session.test_fuzz import ANY, FUZZ, MASKED, PUBLIC, SECRET, TIMING, WORDS, Conversation
 from tests.support.postgres import Server
+from tests.support.sampling import examples
 from tests.targets.query import catalog_of
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="the lane exists compiled only")
@@ -37,7 +38,7 @@ def stage(postgres: Server) -> Stage:
     return Stage(catalog_of(postgres.agent_dsn))
 
 
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=examples(300))
 @given(messages_=ANY, timing=TIMING, small=st.booleans())
 def test_any_conversation(
     stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]], small: bool
@@ -45,7 +46,7 @@ def test_any_conversation(
     compare(stage, [(b"".join(messages_), timing)], small)
 
 
-@settings(FUZZ, max_examples=100)
+@settings(FUZZ, max_examples=examples(100))
 @given(
     messages_=ANY, timing=TIMING, small=st.booleans(), tls=st.tuples(st.booleans(), st.booleans())
 )
@@ -107,7 +108,7 @@ _CHANGING = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(examples(8)))
 def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
     source = random.Random(seed)
     handled = 0
@@ -127,7 +128,7 @@ def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
     assert handled > 500
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(examples(4)))
 def test_changes_and_transactions_among_others(stage: Stage, seed: int) -> None:
     """The same intents in the same order, whenever the journal is written."""
     source = random.Random(seed)
@@ -180,7 +181,7 @@ def test_a_portal_that_is_suspended_stays_in_the_lane(stage: Stage, described: b
     conversation.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(examples(4)))
 def test_texts_parsed_bound_and_run_in_one_go(stage: Stage, seed: int) -> None:
     """With others between that use, replace or close the unnamed statement and portal, pipelined or
     not.
@@ -249,7 +250,7 @@ _OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(examples(8)))
 def test_pipelines(stage: Stage, seed: int) -> None:
     """Parts before one Sync, whole or in pieces, and the names that they make and close."""
     source = random.Random(seed)

@@ -32,6 +32,7 @@ from tests.session.model import (
     ModelServer,
 )
 from tests.session.playbook import AGENT, CANARY, Recording, Stage, from_client, from_server
+from tests.support.sampling import examples
 
 NAMES = st.sampled_from(["", "s", "t"])
 CURSORS = st.sampled_from(["c", "d"])
@@ -174,7 +175,7 @@ def kinds(data: bytes) -> list[str]:
     return [chr(m[0]) + (m[5:].decode() if m[:1] == b"Z" else "") for m in said]
 
 
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=examples(300))
 @given(messages_=ANY, timing=TIMING)
 def test_any_conversation(
     stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]
@@ -215,7 +216,7 @@ WORDS: list[bytes] = [
 _FIRST_SEED = int(os.environ.get("SALLYPORT_FUZZ_SEED", "0"))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(examples(8)))
 def test_conversations_of_few_words(stage: Stage, seed: int) -> None:
     """Swarms: each conversation uses a handful of the words, again and again (Groce et al., "Swarm
     Testing", 2012).
@@ -254,7 +255,7 @@ _NAME_OF_FAILED_SEGMENT = [
 ]
 
 
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=examples(300))
 @given(messages_=conversation(PLAIN, NAMES), timing=TIMING)
 @example(_NAME_OF_EARLIER_SEGMENT, [])
 @example(_NAME_OF_FAILED_SEGMENT, [])
@@ -280,7 +281,7 @@ def test_nothing_else_changes(
     assert conversation.session.blocked is Blocked.NO
 
 
-@settings(FUZZ, max_examples=200)
+@settings(FUZZ, max_examples=examples(200))
 @given(
     messages_=ANY,
     timing=TIMING,
@@ -299,7 +300,7 @@ def test_damaged_conversations(
     conversation.check()
 
 
-@settings(FUZZ, max_examples=200)
+@settings(FUZZ, max_examples=examples(200))
 @given(data=st.binary(min_size=1, max_size=120))
 def test_any_bytes(stage: Stage, data: bytes) -> None:
     session = Session(AGENT, stage.judge, Recording(), ("public",), SessionLimits())
@@ -308,7 +309,7 @@ def test_any_bytes(stage: Stage, data: bytes) -> None:
         assert b"C08P01\0" in session.to_client
 
 
-@settings(FUZZ, max_examples=200)
+@settings(FUZZ, max_examples=examples(200))
 @given(messages_=ANY, garbage=st.binary(min_size=1, max_size=60), timing=TIMING)
 def test_a_server_gone_mad(
     stage: Stage, messages_: list[bytes], garbage: bytes, timing: Any

@@ -29,6 +29,7 @@ from sallyport.wire.frontend import (
     startup_message,
 )
 from tests.session.decode import messages
+from tests.support.sampling import examples
 
 PARAMETERS = {"user": "claude", "database": "shop"}
 START = startup_message(PARAMETERS)
@@ -240,7 +241,7 @@ def test_no_flood_while_the_login_is_looked_at() -> None:
     assert error(feed(login, b"x" * 60_000))["C"] == "08P01"
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=200), st.booleans(), st.booleans(), st.integers(0, 3))
 def test_any_bytes_at_login(data: bytes, tls: bool, loopback: bool, good: int) -> None:
     """Whatever comes: no exception, and nobody is let on to authentication but by a token."""
@@ -407,7 +408,7 @@ def test_an_error_is_told() -> None:
         upstream().receive(backend.error_response("FATAL", "3D000", "no such database"))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=100), st.sampled_from([b"", SASL, b"S"]), st.booleans())
 def test_any_bytes_from_a_target(data: bytes, good: bytes, tls: bool) -> None:
     login = upstream(tls=tls)

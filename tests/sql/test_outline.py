@@ -25,6 +25,7 @@ from sallyport.sql.text import parse as module
 from sallyport.sql.text.parse import MAX_STATEMENTS, MAX_TOKENS, parse, parse_counted
 from sallyport.wire.scan import nesting, outline
 from tests.sql.rendering import CONTEXT, render
+from tests.support.sampling import examples
 
 _WHOLE = 1 << 40
 
@@ -278,7 +279,7 @@ def test_both_trees_say_the_same() -> None:
     """Texts of constants, quotes and comments in lists, some of them damaged."""
     rng = random.Random(7)
     shortened = read = 0
-    for _ in range(12_000):
+    for _ in range(examples(12_000)):
         text = some_text(rng)
         if rng.random() < 0.4:
             at = rng.randrange(len(text))
@@ -295,14 +296,14 @@ def test_both_trees_say_the_same() -> None:
         assert whole == cut, sql
         read += 1
         shortened += outline(sql, _WHOLE, True)[1] != sql
-    assert read > 2_000
-    assert shortened > 500
+    assert read > examples(2_000)
+    assert shortened > examples(500)
 
 
 def test_semicolons_between_statements_are_found() -> None:
     rng = random.Random(11)
     told = 0
-    for _ in range(4_000):
+    for _ in range(examples(4_000)):
         sql = some_text(rng).encode()
         try:
             expected = [(s.start, s.end) for s in parse(sql)]
@@ -316,7 +317,7 @@ def test_semicolons_between_statements_are_found() -> None:
         ]
         assert [len(parse(piece)) for piece in pieces if piece.strip()] == [1] * len(expected), sql
         told += 1
-    assert told > 1_000
+    assert told > examples(1_000)
 
 
 def test_semicolons_inside_a_function_are_not_between_statements() -> None:

@@ -16,6 +16,7 @@ from sallyport.core.subject import Subject
 from sallyport.identity.renewal import is_same_identity
 from sallyport.identity.session_tokens import SessionToken, SessionTokens, digest_of
 from sallyport.store.session_tokens import SqlSessionTokenStore
+from tests.support.sampling import examples
 
 #: What identity/subjects.py lets through: printable texts, in any script.
 NAMES = st.text(
@@ -43,7 +44,7 @@ SUBJECTS = st.builds(
 
 
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(subject=SUBJECTS, networks=st.lists(NAMES, max_size=3).map(tuple))

@@ -22,6 +22,7 @@ from sallyport.store.statementindex import (
     StatementQuery,
 )
 from sallyport.store.statementsearch import FILE, StatementSearch
+from tests.support.sampling import examples
 from tests.support.stores import Store
 
 START = 1_790_000_000.0
@@ -136,7 +137,7 @@ def test_words_phrases_and_beginnings(index: StatementIndexPort) -> None:
 def test_no_word_is_syntax(index: StatementIndexPort) -> None:
     index.add([statement(1)], "", 1.0)
     check = given(word=st.text(min_size=1, max_size=40))(lambda word: _is_no_syntax(index, word))
-    settings(max_examples=100)(check)()
+    settings(max_examples=examples(100))(check)()
 
 
 def _is_no_syntax(index: StatementIndexPort, word: str) -> None:

@@ -8,6 +8,16 @@ from typing import TypeVar
 
 Way = TypeVar("Way")
 
+#: Set by ``--thorough``, before the first test module is imported.
+thorough = False
+
+
+def examples(number: int) -> int:
+    """How many made examples a test tries: a quarter of them, or all with ``--thorough``.
+    Hypothesis makes others in each run.
+    """
+    return number if thorough else max(number // 4, 1)
+
 
 def is_sampled(text: str, number: int, every: int) -> bool:
     """Whether ``text`` is tried in the way of this number: in one of ``every`` such, in a row."""

@@ -17,6 +17,7 @@ from sallyport.identity.failures import FailedLogins
 from sallyport.operations.access import OWN
 from sallyport.web.api.operations import PREFIX
 from sallyport.web.api.resources import OPERATIONS
+from tests.support.sampling import examples
 from tests.web.helpers import Browser, bearer
 from tests.web.world import World
 
@@ -221,18 +222,24 @@ def everything(issuer: DevIssuer, place: World) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.reveal()}", "Host": "127.0.0.1:8642"}
 
 
+@pytest.fixture(scope="module")
+def described(place: World, everything: dict[str, str]) -> Any:
+    return schemathesis.openapi.from_asgi(f"{PREFIX}/openapi.json", place.app, headers=everything)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
-def test_the_fuzzer_finds_nothing(place: World, everything: dict[str, str], operation: Any) -> None:
+def test_the_fuzzer_finds_nothing(
+    described: Any, everything: dict[str, str], operation: Any
+) -> None:
     """No server error, and every answer is as documented: status, content type, shape; nonsense is
     refused.
     """
-    schema = schemathesis.openapi.from_asgi(f"{PREFIX}/openapi.json", place.app, headers=everything)
-    what = schema[PREFIX + operation.path][operation.method]
+    what = described[PREFIX + operation.path][operation.method]
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
         @given(case=what.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=20,
+            max_examples=examples(20),
             derandomize=True,
             suppress_health_check=list(HealthCheck),
             database=None,

@@ -22,6 +22,7 @@ from sallyport.audit.tlog.hashing import (
     verify_consistency,
     verify_inclusion,
 )
+from tests.support.sampling import examples
 
 
 def sha(data: bytes) -> bytes:
@@ -117,7 +118,7 @@ def test_every_consistency_proof(size: int) -> None:
 sizes = st.integers(1, 600)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data(), sizes)
 def test_an_inclusion_proof_holds_for_nothing_else(data: st.DataObject, size: int) -> None:
     entries = entries_of(size)
@@ -138,7 +139,7 @@ def test_an_inclusion_proof_holds_for_nothing_else(data: st.DataObject, size: in
         assert not verify_inclusion(leaf, index, size, changed, root)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data(), sizes)
 def test_a_consistency_proof_holds_for_nothing_else(data: st.DataObject, size: int) -> None:
     entries = entries_of(size)

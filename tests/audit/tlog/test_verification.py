@@ -28,6 +28,7 @@ from sallyport.store.database import open_readonly
 from sallyport.store.sessions import SqlSessionIndex
 from tests.audit.helpers import Forger
 from tests.audit.tlog.records import head, make_log, problems, record, running, verdicts
+from tests.support.sampling import examples
 
 #: Two full tiles, a partial one, and a level above.
 ENTRIES = 700
@@ -182,7 +183,7 @@ def test_entries_that_wait(copy: Path, key: VerifyKey) -> None:
     assert any(text.startswith("deletion") for text in said(copy, key))
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(st.integers(0, 2**32))
 def test_no_byte_can_be_changed(
     built: tuple[Path, SigningKey], tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -16,6 +16,7 @@ from sallyport.sql.text.identifiers import quoted
 from sallyport.sql.text.parse import parse
 from sallyport.sql.text.tokens import Tokens
 from tests.sql.rewrite.database import RewritingDatabase
+from tests.support.sampling import examples
 
 #: Spellings of a name in path, schema or database.
 PEOPLE = [
@@ -109,7 +110,7 @@ def is_syntax(sql: str) -> bool:
     return True
 
 
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), suppress_health_check=list(HealthCheck))
 @given(source=ranges(), context=st.sampled_from(CONTEXTS))
 def test_every_spelling(
     rewriting_database: RewritingDatabase, source: tuple[str, bool], context: str
