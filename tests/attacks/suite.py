@@ -232,14 +232,8 @@ class Attacks:
         residual = case.options.get("residual", "")
         said = b" ".join(step.sql + (step.data or b"") for step in steps)
         if any("SP1804" in oracles.refusals(answer) for answer in answers):
-            return [
-                Finding(
-                    case,
-                    way,
-                    "fault",
-                    "the gateway failed while judging (SP1804); its log says where",
-                )
-            ]
+            evidence = "the gateway failed while judging (SP1804); its log says where"
+            return [Finding(case, way, "fault", evidence)]
         equal = [oracles.normalise(answer, self.bench.databases.late_oid) for answer in answers]
         same = all(one == equal[0] for one in equal)
         for answer in answers[:1] if same else answers:
@@ -348,6 +342,7 @@ class Below:
 
     def __init__(self, stage: Bench, worlds: int = 5) -> None:
         self.bench, self.names = stage, stage.databases.names[:worlds]
+        self._since = stage.databases.next_transaction()
 
     def run(self, name: str, sequence: protocol.Sequence) -> list[Finding]:
         with ThreadPoolExecutor(len(self.names)) as pool:
@@ -359,27 +354,33 @@ class Below:
                 return [Finding(name, "wire", "hang", "no answer")]
             except (ConnectionError, EOFError) as error:
                 return [Finding(name, "wire", "hang", f"{type(error).__name__}: {error}")]
-        found = []
+        findings = []
         equal = [oracles.normalise(answer) for answer in answers]
         if canary := next(filter(None, map(self.bench.databases.canaries.found, answers)), None):
-            found.append(
-                Finding(name, "wire", "canary", f"{canary!r} in {oracles.summary(answers[0])}")
-            )
+            evidence = f"{canary!r} in {oracles.summary(answers[0])}"
+            findings.append(Finding(name, "wire", "canary", evidence))
         elif (
             len(set(equal) - {b""}) > 1
         ):  # nothing at all: the connection was reset before it was read
             other = next(one for one in equal if one != equal[0])
-            found.append(Finding(name, "wire", "differs", oracles.difference(equal[0], other)))
+            findings.append(Finding(name, "wire", "differs", oracles.difference(equal[0], other)))
+        if not self.bench.databases.are_untouched(self._since, len(self.names)):
+            findings += self._after(name)
+        return findings
+
+    def _after(self, name: str) -> list[Finding]:
+        """Look at the databases, then undo. What is written later counts for the next sequence."""
+        databases, findings = self.bench.databases, []
         for world in range(len(self.names)):
-            state = self.bench.databases.state(world)
-            first = self.bench.databases.first[world]
+            state, first = databases.state(world), databases.first[world]
             changed = [
                 k for k in state if k[0] != "s" and k != "p.notes" and state[k] != first.get(k)
             ]
             if changed:
-                found.append(Finding(name, "wire", "changed", f"{changed}"))
-            self.bench.databases.reset(world)
-        return found
+                findings.append(Finding(name, "wire", "changed", f"{changed}"))
+            databases.reset(world)
+        self._since = databases.next_transaction()
+        return findings
 
 
 class _Connect:
@@ -390,9 +391,11 @@ class _Connect:
         return Client(self.bench.gateway.port, self.database, self.token, login=login)
 
 
-def check_protocol(stage: Bench, report: Callable[[str], None], garbled: int = 20) -> Row:
+def check_protocol(
+    stage: Bench, report: Callable[[str], None], garbled: int = 20, worlds: int = 5
+) -> Row:
     """Every sequence, and that the gateway still serves afterwards."""
-    row, below, started = Row(), Below(stage), time.monotonic()
+    row, below, started = Row(), Below(stage, worlds), time.monotonic()
     for name, sequence in [*protocol.SEQUENCES.items(), *protocol.garbage(garbled)]:
         found = below.run(name, sequence)
         row.tried += 1
@@ -420,14 +423,7 @@ class Benign:
     def run(self, case: Case) -> tuple[list[Finding], bool]:
         found: list[Finding] = []
         steps = case.steps(self.bench.databases.value)
-        once = len(steps) > 1 or steps[0].data is not None
-        for way in PLAIN_WAYS:
-            if (
-                ("simple" in case.options and way != "simple")
-                or (once and way == "twice")
-                or (way == "pipelined" and steps[0].data is not None)
-            ):
-                continue
+        for way in self._ways(case, steps):
             if self._direct is None or self._direct.closed:
                 self._direct = self.bench.direct(self.name)
             outcomes = []
@@ -440,6 +436,14 @@ class Benign:
                 outcomes.append((answer, state))
             found += self._compare(case, way, outcomes)
         return found[:1], False
+
+    def _ways(self, case: Case, steps: list[Step]) -> tuple[str, ...]:
+        """Those in which the case can be sent."""
+        if "simple" in case.options:
+            return ("simple",)
+        is_copy = steps[0].data is not None
+        left_out = ["twice"] * (is_copy or len(steps) > 1) + ["pipelined"] * is_copy
+        return tuple(way for way in PLAIN_WAYS if way not in left_out)
 
     def _compare(
         self, case: Case, way: str, outcomes: list[tuple[bytes, dict[str, str]]]
