@@ -4,6 +4,7 @@ work.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -117,6 +118,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if absent := [path for path in places if not path.exists()]:
         raise pytest.UsageError(f"LONGEST in tests/conftest.py names {absent[0]}, which is gone")
     items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    """What the collector of garbage need not look at again: hundreds of modules and all items."""
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
