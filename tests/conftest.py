@@ -33,9 +33,9 @@ settings.load_profile("suite")
 
 
 #: What ``--pg`` is when nobody says. All cases of a test run on the first of them, and on the
-#: second every third, the first of them always.
+#: second every fifth, the first of them always.
 DEFAULT = (WHEEL, "16")
-EVERY = 3
+EVERY = 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
