@@ -14,7 +14,7 @@ thorough = False
 
 def examples(number: int) -> int:
     """How many made examples a test tries: a quarter of them, or all with ``--thorough``.
-    Hypothesis makes others in each run.
+    Hypothesis makes others in each run, but the same where CI is set.
     """
     return number if thorough else max(number // 4, 1)
 
