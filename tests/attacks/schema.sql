@@ -129,6 +129,16 @@ CREATE VIEW shadow.people AS SELECT id, ssn AS name, ssn AS city FROM public.peo
 CREATE VIEW app.orders AS SELECT id, ssn AS note FROM public.people;
 CREATE FUNCTION f_peek(id int) RETURNS text LANGUAGE sql AS 'SELECT max(ssn) FROM public.people';
 CREATE VIEW v_code AS SELECT id, f_ssn(id) AS label FROM orders;
+-- called like constructs of SQL/JSON and MERGE, which are calls of functions for a server that does not have them yet
+CREATE FUNCTION public.json_array(int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json_arrayagg(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json_scalar(int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json_serialize(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json(int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json_exists(text, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json_query(text, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.json_value(text, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION public.merge_action() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
 
 -- rows of a table with masked columns, kept in columns of other tables
 CREATE TYPE folder AS (label text, person people);

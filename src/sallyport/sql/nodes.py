@@ -8,6 +8,7 @@ leaves out fields that hold their default (0, false, NULL, empty).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from sallyport.sql.text.parse import Node
@@ -23,18 +24,33 @@ class Handlers(Generic[H]):
         self.what = what
         self.table: dict[str, tuple[H, frozenset[str]]] = {}
 
-    def on(self, tag: str, fields: str) -> Callable[[F], F]:
+    def on(self, tag: str, fields: str, since: int = 0) -> Callable[[F], F]:
         """Register a handler for ``tag``; ``fields``: names of the consumed fields, separated by
-        spaces.
+        spaces. ``since``: the first version of PostgreSQL whose grammar has it. An older one may
+        read the same text as the call of a function that somebody made.
         """
 
         def register(handler: F) -> F:
             if tag in self.table:
                 raise ValueError(f"two {self.what} handlers for {tag}")
-            self.table[tag] = (cast("H", handler), frozenset(fields.split()) | {"location"})
+            used = partial(_of_version, handler, since) if since else handler
+            self.table[tag] = (cast("H", used), frozenset(fields.split()) | {"location"})
             return handler
 
         return register
+
+
+def _of_version(
+    handler: Callable[..., Any], since: int, analysis: Any, node: Node, *places: Any
+) -> Any:
+    if analysis.catalog.server_version < since * 10_000:
+        analysis.unknown(
+            "SP1102",
+            f"a construct of PostgreSQL {since} is not supported here: the target is older",
+            "If a function of that name is meant, write its schema before it.",
+            position_of(node),
+        )
+    return handler(analysis, node, *places)
 
 
 def fields(names: str) -> frozenset[str]:

@@ -230,3 +230,21 @@ SELECT x.c FROM people p, f_tab(p.small) x
 UPDATE notes SET title = f_two(p) FROM people p WHERE p.id = notes.id ;; SELECT title FROM notes
 INSERT INTO notes (title) SELECT f_top() ;; SELECT title FROM notes
 CREATE INDEX ON orders (f_plain(amount, id))
+--: Functions called like constructs that an older server does not have
+SELECT JSON_ARRAY(1)
+SELECT JSON_ARRAYAGG('x')
+SELECT JSON_SCALAR(1)
+SELECT JSON_SERIALIZE('{}')
+SELECT JSON(1)
+SELECT JSON_EXISTS('{}', '$.a')
+SELECT JSON_QUERY('{}', '$.a')
+SELECT JSON_VALUE('{}', '$.a')
+SELECT merge_action()
+SELECT id FROM orders WHERE JSON_VALUE('{}', '$.a') > 'm'
+SELECT x FROM JSON_VALUE('{}', '$.a') AS x
+SELECT public.json_value('{}', 'a'), "json_query"('{}', 'a'), "merge_action"()
+UPDATE notes SET title = JSON_VALUE('{}', '$.a') ;; SELECT title FROM notes
+INSERT INTO notes (title) SELECT JSON_SCALAR(1) ;; SELECT title FROM notes
+COPY (SELECT JSON_QUERY('{}', '$.a')) TO STDOUT
+PREPARE q AS SELECT JSON_VALUE('{}', $1) ;; EXECUTE q ('$.a')
+CREATE TEMP VIEW v AS SELECT JSON_SCALAR(1) AS a ;; SELECT a FROM v

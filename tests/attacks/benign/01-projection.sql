@@ -113,6 +113,8 @@ SELECT jsonb_set(doc, '{b}', '1'), jsonb_pretty(doc), jsonb_strip_nulls(doc), js
 SELECT x.a FROM jsonb_to_recordset('[{"a": 1}, {"a": 2}]') AS x(a int)
 [since 16] SELECT JSON_OBJECT('k': name), JSON_ARRAY(id, city) FROM people ORDER BY id
 [since 17] SELECT jt.* FROM notes n, JSON_TABLE(n.doc, '$.a[*]' COLUMNS (x int PATH '$')) jt ORDER BY 1
+SELECT json_object('{a,b}'), json_build_array(1, 2), json '{}', '1'::json, json_array_length('[1]')
+[since 17] SELECT JSON_SCALAR(1), JSON('[]'), JSON_SERIALIZE('{}'), JSON_ARRAYAGG(id) FROM notes
 [since 17] SELECT JSON_VALUE(doc, '$.a[0]'), JSON_EXISTS(doc, '$.a'), JSON_QUERY(doc, '$.a') FROM notes
 SELECT xmlelement(name p, xmlattributes(id AS i), name) FROM people ORDER BY id
 SELECT xmlagg(xmlelement(name n, name) ORDER BY id) FROM people

@@ -454,7 +454,7 @@ def _current_of(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return Value(type=BOOL)
 
 
-@on("MergeSupportFunc", "msftype")
+@on("MergeSupportFunc", "msftype", since=17)
 def _merge_action(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return Value(type=TEXT)
 

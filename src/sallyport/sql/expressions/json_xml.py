@@ -99,31 +99,31 @@ def _pairs(analysis: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
     return values
 
 
-@on("JsonObjectConstructor", "exprs output absent_on_null unique")
+@on("JsonObjectConstructor", "exprs output absent_on_null unique", since=16)
 def _object(analysis: Analysis, node: Node, scope: Scope) -> Value:
     values = _pairs(analysis, node.get("exprs", []), scope)
     return derived(values, _built_type(analysis, node.get("output"), values))
 
 
-@on("JsonArrayConstructor", "exprs output absent_on_null")
+@on("JsonArrayConstructor", "exprs output absent_on_null", since=16)
 def _array(analysis: Analysis, node: Node, scope: Scope) -> Value:
     values = [_value(analysis, item["JsonValueExpr"], scope) for item in node.get("exprs", [])]
     return derived(values, _built_type(analysis, node.get("output"), values))
 
 
-@on("JsonArrayQueryConstructor", "query output format absent_on_null")
+@on("JsonArrayQueryConstructor", "query output format absent_on_null", since=16)
 def _array_query(analysis: Analysis, node: Node, scope: Scope) -> Value:
     values = [field.value for field in analysis.query(node["query"], Scope(scope)) or ()]
     converts_to_json(analysis, values, position_of(node))
     return derived(values, _built_type(analysis, node.get("output"), values))
 
 
-@on("JsonArrayAgg", "constructor arg absent_on_null")
+@on("JsonArrayAgg", "constructor arg absent_on_null", since=16)
 def _array_aggregate(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return _aggregate(analysis, node["constructor"], [_value(analysis, node["arg"], scope)], scope)
 
 
-@on("JsonObjectAgg", "constructor arg absent_on_null unique")
+@on("JsonObjectAgg", "constructor arg absent_on_null unique", since=16)
 def _object_aggregate(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return _aggregate(
         analysis,
@@ -147,25 +147,25 @@ def _aggregate(analysis: Analysis, node: Node, values: list[Value], scope: Scope
     return derived(values, _built_type(analysis, node.get("output"), values))
 
 
-@on("JsonIsPredicate", "expr format item_type unique_keys")
+@on("JsonIsPredicate", "expr format item_type unique_keys", since=16)
 def _is_json(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return derived((analysis.expression(node["expr"], scope),), BOOL)
 
 
-@on("JsonScalarExpr", "expr output")
+@on("JsonScalarExpr", "expr output", since=17)
 def _scalar(analysis: Analysis, node: Node, scope: Scope) -> Value:
     value = analysis.expression(node["expr"], scope)
     converts_to_json(analysis, (value,), position_of(node))
     return derived((value,), _output_type(analysis, node.get("output"), JSON))
 
 
-@on("JsonParseExpr", "expr output unique_keys")
+@on("JsonParseExpr", "expr output unique_keys", since=17)
 def _parse(analysis: Analysis, node: Node, scope: Scope) -> Value:
     value = _value(analysis, node["expr"], scope)
     return derived((value,), _output_type(analysis, node.get("output"), JSON))
 
 
-@on("JsonSerializeExpr", "expr output")
+@on("JsonSerializeExpr", "expr output", since=17)
 def _serialize(analysis: Analysis, node: Node, scope: Scope) -> Value:
     value = _value(analysis, node["expr"], scope)
     return derived((value,), _output_type(analysis, node.get("output"), TEXT))
@@ -194,6 +194,7 @@ _FUNCTIONS = {"JSON_EXISTS_OP": BOOL, "JSON_QUERY_OP": JSONB, "JSON_VALUE_OP": T
 @on(
     "JsonFuncExpr",
     "op column_name context_item pathspec passing output on_empty on_error wrapper quotes",
+    since=17,
 )
 def _function(analysis: Analysis, node: Node, scope: Scope) -> Value:
     position, op = position_of(node), node.get("op", "")
@@ -210,7 +211,9 @@ def _function(analysis: Analysis, node: Node, scope: Scope) -> Value:
     return derived(values, _output_type(analysis, node.get("output"), _FUNCTIONS[op]))
 
 
-@FROM_ITEMS.on("JsonTable", "context_item pathspec passing columns on_error alias lateral")
+@FROM_ITEMS.on(
+    "JsonTable", "context_item pathspec passing columns on_error alias lateral", since=17
+)
 def _json_table(analysis: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     inner = outside(scope, left)
     values = [
