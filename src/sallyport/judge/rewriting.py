@@ -29,7 +29,7 @@ from sallyport.judge.comparisons import (
 )
 from sallyport.judge.masked_relations import MaskedRelations, tells_turns
 from sallyport.judge.subselects import INNER, Subselects, source
-from sallyport.judge.verdict import EXECUTES_WITH_BUFFERS, Verdict
+from sallyport.judge.verdict import EXECUTES_MEASURED, Verdict
 from sallyport.policy.checks.needs import chain
 from sallyport.policy.checks.renames import is_hidden
 from sallyport.sql.catalog.snapshot import Relation
@@ -39,7 +39,7 @@ from sallyport.sql.queries.relation_items import view_facts
 from sallyport.sql.rewrite.cascade import cascade_cuts
 from sallyport.sql.rewrite.counters import counter_cuts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
-from sallyport.sql.rewrite.explain import COSTS_TELL, COUNTS_SEARCHES, explain_cuts
+from sallyport.sql.rewrite.explain import COSTS_TELL, SHOWS_STORAGE, explain_cuts
 from sallyport.sql.rewrite.groups import group_cuts
 from sallyport.sql.rewrite.proof import disproved
 from sallyport.sql.rewrite.ranges import (
@@ -80,12 +80,14 @@ class Replacement:
 class _Level:
     """One statement or view body whose text is cut. ``explained``: nothing in it counts as plain.
     ``tells_turns``: something in the statement may tell in which order it was called for rows.
+    ``measured``: EXPLAIN ANALYZE tells how much memory nodes of its plan take.
     """
 
     tokens: Tokens
     facts: StatementFacts
     explained: bool
     tells_turns: bool
+    measured: bool
     depth: int = 0
 
 
@@ -95,7 +97,7 @@ class Rewriter:
 
     relations: MaskedRelations
     subselects: Subselects = field(init=False)
-    _views: dict[tuple[int, bool, bool, bool], str] = field(default_factory=dict)
+    _views: dict[tuple[int, bool, bool, bool, bool], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.subselects = Subselects(self.relations)
@@ -120,7 +122,8 @@ class Rewriter:
             raise cannot_rewrite(*_TELLS_TEXT)
         tokens = Tokens(sql)
         turns = any(map(tells_turns, chain(facts)))
-        parts = [self._cuts(_Level(tokens, level, explained, turns)) for level in levels]
+        measured = self._is_measured(facts)
+        parts = [self._cuts(_Level(tokens, level, explained, turns, measured)) for level in levels]
         if replaced and not any(part.cuts for part in parts):
             raise cannot_rewrite("No masked relation could be replaced in its text.")
         if facts.kind == "explain" and self.relations.policy.masks:
@@ -187,8 +190,9 @@ class Rewriter:
         if told and dict(facts.explain_options).get("costs", True):
             raise RefusedError(COSTS_TELL)
         version = self.relations.catalog.server_version
-        if explain_cuts(Tokens(sql), facts, writes, told, version) and version >= COUNTS_SEARCHES:
-            raise RefusedError(EXECUTES_WITH_BUFFERS)
+        explain_cuts(Tokens(sql), facts, writes, told, version)
+        if self._is_measured(facts):
+            raise RefusedError(EXECUTES_MEASURED)
 
     def proved(
         self, sql: bytes, statements: Iterable[StatementFacts], verdicts: Iterable[Verdict]
@@ -266,6 +270,13 @@ class Rewriter:
                 "Copy the columns from one table, without a join, ORDER BY or an expression.",
             )
         return False
+
+    def _is_measured(self, facts: StatementFacts) -> bool:
+        return (
+            self.relations.catalog.server_version >= SHOWS_STORAGE
+            and facts.kind == "explain"
+            and bool(dict(facts.explain_options).get("analyze"))
+        )
 
     def _is_cut(self, facts: StatementFacts) -> bool:
         """Whether something else than range variables is replaced."""
@@ -356,7 +367,9 @@ class Rewriter:
 
         def subselect(only: str, sample: str) -> str:
             rows = f"{only}{source(relation)}{sample}{' WHERE ' if moved else ''}{conditions}"
-            text = self.subselects.text(relation, columns, variable.locked, rows, by_place)
+            text = self.subselects.text(
+                relation, columns, variable.locked, rows, by_place, level.measured
+            )
             return self.subselects.proved(text + barrier)
 
         cuts = [cut for _, cut, _ in moved]
@@ -419,7 +432,7 @@ class Rewriter:
 
     def _view(self, level: _Level, view: Relation, locked: bool) -> str:
         """The definition of a view, with masks in it. ``locked``: FOR UPDATE may lock its rows."""
-        key = (view.oid, locked, level.explained, level.tells_turns)
+        key = (view.oid, locked, level.explained, level.tells_turns, level.measured)
         text = self._views.get(key)
         if text is None:
             text = self._views[key] = self._expanded(level, view, locked)
@@ -434,7 +447,8 @@ class Rewriter:
         why = self.relations.why_opaque(view, facts)
         if why or level.depth >= _MAX_DEPTH:
             raise self._opaque_view(view, why or "views stand on views too deeply")
-        inner = _Level(Tokens(text), facts, level.explained, level.tells_turns, level.depth + 1)
+        turns, depth = level.tells_turns, level.depth + 1
+        inner = _Level(Tokens(text), facts, level.explained, turns, level.measured, depth)
         replacement = self._cuts(inner)
         rewritten = rewritten_text(text, replacement.cuts)
         positions = {variable.position: variable for variable in facts.range_variables}

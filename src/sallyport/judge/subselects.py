@@ -10,7 +10,7 @@ from sallyport.judge.masked_relations import MaskedRelations
 from sallyport.masking.plan import column_spec
 from sallyport.masking.sqlmasks import mask_expression, null_expression, reads_column
 from sallyport.policy.decision import MaskSpec
-from sallyport.sql.catalog.snapshot import Column, ColumnId, Relation
+from sallyport.sql.catalog.snapshot import ColumnId, Relation
 from sallyport.sql.facts import RangeVariable, StatementFacts
 from sallyport.sql.names.scope import SYSTEM_COLUMNS
 from sallyport.sql.rewrite.proof import is_subselect
@@ -97,22 +97,24 @@ class Subselects:
         locked: bool,
         rows: str,
         by_place: bool = False,
+        measured: bool = False,
     ) -> str:
         """One over ``rows``, which is what stands behind FROM. ``locked``: FOR UPDATE may lock
         them. ``by_place``: they come as they lie in the relation, whatever index the server reads
-        them by; those of a view, which lie nowhere, by what they show.
+        them by; those of a view, which lie nowhere, by what they show. ``measured``: the server
+        tells how much memory nodes of the plan take, which keep whole rows of a scan where the
+        subselect is flattened.
         """
         if by_place and relation.kind == "v":
-            body = self.text(relation, columns, locked, rows)
+            body = self.text(relation, columns, locked, rows, measured=measured)
             return _by_outputs(body, [f"{INNER}.{name}" for name, _, _ in columns], locked)
-        masks = self.relations.masks_of(relation)
         shown = ", ".join(_entry(name, expression) for name, expression, _ in columns)
         places = f" ORDER BY {INNER}.tableoid, {INNER}.ctid" if by_place else ""
         if locked:
             # a query with WITH is not flattened either, and FOR UPDATE may lock its rows
             return f"WITH {INNER} AS (SELECT) SELECT {shown} FROM {rows}{places}"
         first = f"SELECT {shown} FROM {rows}"
-        if not any(self._reads(masks.get(column.attnum), column) for column in relation.columns):
+        if not (measured or self._is_read(relation)):
             return f"{first}{places}"
         if by_place:
             # sorted outside of what computes the masks: a sort inside could keep the values
@@ -127,9 +129,12 @@ class Subselects:
             return f"SELECT {names} FROM ({text}) AS {INNER} ORDER BY {order}"
         return text
 
-    def _reads(self, spec: MaskSpec | None, column: Column) -> bool:
-        return spec is not None and reads_column(
-            spec, column.type_oid, self.relations.catalog.types
+    def _is_read(self, relation: Relation) -> bool:
+        """Whether one of its masks reads its column."""
+        masks, types = self.relations.masks_of(relation), self.relations.catalog.types
+        return any(
+            column.attnum in masks and reads_column(masks[column.attnum], column.type_oid, types)
+            for column in relation.columns
         )
 
     def with_own_masks(self, view: Relation, facts: StatementFacts, body: str, locked: bool) -> str:

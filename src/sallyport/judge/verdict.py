@@ -284,11 +284,11 @@ EXPLAINS_RAW = refuse(
     "The plan of the prepared statement could reveal the size of masked values.",
     "Use EXPLAIN with the statement itself.",
 )
-EXECUTES_WITH_BUFFERS = refuse(
+EXECUTES_MEASURED = refuse(
     "SP1201",
     "EXPLAIN ANALYZE EXECUTE would reveal the size of masked values",
-    "It counts the pages that are read, because BUFFERS is on by default.",
-    "Write EXPLAIN (ANALYZE, BUFFERS OFF) EXECUTE.",
+    "It counts the pages that are read, and the memory that the plan takes.",
+    "Use EXPLAIN ANALYZE with the statement itself.",
 )
 AFTER_UNKNOWN_CODE = refuse(
     "SP1102",

@@ -25,7 +25,9 @@ MEMORY_TELLS = refuse(
     "Leave MEMORY out.",
 )
 #: The version of PostgreSQL since which EXPLAIN ANALYZE counts searches of indexes, and BUFFERS.
-COUNTS_SEARCHES = 180000
+_COUNTS_SEARCHES = 180000
+#: The version since which it tells how much memory nodes of the plan took that keep rows.
+SHOWS_STORAGE = 180000
 SEARCHES_TELL = refuse(
     "SP1201",
     "EXPLAIN ANALYZE would reveal statistics of masked values",
@@ -36,7 +38,7 @@ SEARCHES_TELL = refuse(
 _TELL_STATISTICS = (
     ("costs", COSTS_TELL, 0),
     ("memory", MEMORY_TELLS, 0),
-    ("analyze", SEARCHES_TELL, COUNTS_SEARCHES),
+    ("analyze", SEARCHES_TELL, _COUNTS_SEARCHES),
 )
 
 
