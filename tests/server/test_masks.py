@@ -34,6 +34,8 @@ CREATE VIEW m.born_early AS SELECT id, upper(mail) AS loud, born FROM m.people W
 CREATE VIEW m.opaque AS SELECT p.id, p.note FROM m.people p JOIN m.hidden USING (id) WHERE p.note LIKE 'first%';
 CREATE VIEW m.trusted AS SELECT p.id, p.note FROM m.people p JOIN m.hidden USING (id) WHERE p.note LIKE 'first%';
 CREATE FUNCTION m.first_note() RETURNS text LANGUAGE sql STABLE AS 'SELECT note FROM m.people WHERE id = 1';
+CREATE FUNCTION m.hints() RETURNS text LANGUAGE plpgsql STABLE AS
+  'BEGIN RETURN current_setting(''pg_hint_plan.enable_hint'', true); END';
 CREATE FUNCTION m.shout(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN upper($1) || ''!''; END';
 GRANT SELECT, INSERT, UPDATE, DELETE ON m.people, m.towns, m.copy, m.parts TO sallyport_agent;
 GRANT SELECT ON m.born_early, m.opaque, m.trusted TO sallyport_agent;
@@ -45,7 +47,7 @@ rules:
     subjects: {groups: [claude-postgres]}
     allow: [read, write]
     relations: ["m.*"]
-functions: ["m.shout"]
+functions: ["m.shout", "m.hints"]
 views: {"m.trusted": trusted}
 masks:
   - {columns: ["m.people.mail"], with: email, filter: equality}
@@ -387,6 +389,15 @@ def test_settings_that_move_values_about_are_off(agent: Session, setting: str) -
     assert outcome(agent, f"SELECT set_config('{setting}', 'on', false)") == "SP1301"
     agent.execute(f"RESET {setting}".encode())
     assert agent.execute(f"SHOW {setting}".encode()).fetchone() == ("off",)
+
+
+def test_hints_in_comments_are_off(agent: Session) -> None:
+    """``/*+ IndexOnlyScan(t i) */`` would give rows in the order of what the index has."""
+    assert agent.execute("SELECT m.hints()").fetchone() == ("off",)
+    assert outcome(agent, "SET pg_hint_plan.enable_hint = on") == "SP1301"
+    assert outcome(agent, "SELECT set_config('pg_hint_plan.enable_hint', 'on', false)") == "SP1301"
+    agent.execute("RESET ALL")
+    assert agent.execute("SELECT m.hints()").fetchone() == ("off",)
 
 
 def test_no_notices_where_policy_says_so(

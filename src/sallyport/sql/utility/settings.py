@@ -31,8 +31,13 @@ STARTUP: dict[str, str] = {
 }
 
 #: Sent as well where the subject has masks. Memoize nodes are keyed by raw values, and the order of
-#: an index-only scan is that of them.
-MASKED_STARTUP: dict[str, str] = {"enable_memoize": "off", "enable_indexonlyscan": "off"}
+#: an index-only scan is that of them; a hint in a comment would ask for either all the same, where
+#: the server has that extension loaded.
+MASKED_STARTUP: dict[str, str] = {
+    "enable_memoize": "off",
+    "enable_indexonlyscan": "off",
+    "pg_hint_plan.enable_hint": "off",
+}
 
 #: What identifiers of the subject's prepared transactions begin with
 #: (:mod:`sallyport.session.two_phase`).
