@@ -25,6 +25,7 @@ from tests.session.playbook import (
     refused,
     rows,
     server,
+    server_error,
 )
 
 LIMITS = SessionLimits(max_server_message=200)
@@ -98,6 +99,27 @@ def test_what_is_not_masked_decides_what_is_too_long(stage: Stage, kept: int, va
         limits=LIMITS,
     )
     assert not any(CANARY.encode() in data for _, data in run.recording.replies)
+
+
+def test_a_row_that_the_server_cannot_send_is_too_long_in_the_same_words(stage: Stage) -> None:
+    """Whether the server or the gateway stops it goes by the length of masked values."""
+    described = stage.describe("customers.id", "customers.email")
+    play(
+        stage,
+        client >> query(MASKED),
+        server << query(MASKED),
+        server >> (described, server_error("54000", "string buffer exceeds 1 GB"), IDLE),
+        client << (described, refused("SP1702", "54000"), IDLE),
+    )
+    described = stage.describe("products.id", "products.name")
+    error = server_error("54000", "string buffer exceeds 1 GB")
+    play(
+        stage,
+        client >> query(NAMES),
+        server << query(NAMES),
+        server >> (described, error, IDLE),
+        client << (described, error, IDLE),
+    )
 
 
 @pytest.mark.parametrize("length", [1, 500])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sallyport.core.errors import PinMovedError, ProtocolError, refuse
 from sallyport.session import effects, pipeline_block, two_phase
-from sallyport.session.server import violations
+from sallyport.session.server import long_rows, violations
 from sallyport.session.server.entries import Entry, untrusted
 from sallyport.session.server.results import row_verdict
 from sallyport.session.server.stream import Completion
@@ -22,6 +22,8 @@ Buffer = bytes | bytearray
 
 #: SQLSTATE of dependent_objects_still_exist.
 _HAS_DEPENDANTS = "2BP01"
+#: SQLSTATE of program_limit_exceeded: among others, of a row longer than the server can send.
+_TOO_LARGE = "54000"
 #: SQLSTATE of "there is already a transaction in progress".
 _ALREADY_OPEN = "25001"
 CASCADE_REACHES = refuse(
@@ -106,7 +108,15 @@ def _treated(
         return backend.refusal_error(
             replace(CASCADE_REACHES, detail=detail or CASCADE_REACHES.detail)
         )
+    if fields.get("C") == _TOO_LARGE and not fatal and _masks_rows(entry):
+        # how long its masked values are must not decide which of both finds the row too long
+        return backend.refusal_error(long_rows.refusal(session))
     return _readable(session, entry, fields, buffer, start, end)
+
+
+def _masks_rows(entry: Entry) -> bool:
+    verdict = row_verdict(entry)
+    return verdict is not None and verdict.plan is not None and verdict.plan.masked
 
 
 def _is_of_cascade(session: SessionState, entry: Entry) -> bool:

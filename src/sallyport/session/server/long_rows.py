@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sallyport.core.errors import ProtocolError, refuse
+from sallyport.core.errors import ProtocolError, Refusal, refuse
 from sallyport.masking.long_row import LongRow
 from sallyport.session.server.entries import Entry
 from sallyport.session.server.programs import KEEP
@@ -27,18 +27,20 @@ DATA_ROW, COPY_DATA = 0x44, 0x64
 OTHERS = 1 << 20
 
 
+def refusal(session: SessionState) -> Refusal:
+    """Of a row that is too long."""
+    return refuse(
+        "SP1702",
+        f"a row of the result is longer than the {session.limits.max_server_message} bytes that"
+        " can be masked",
+        "The rest of the result is withheld, and the statement is canceled.",
+        "Leave the long column out, or select a part of it, as in left(column, 1000).",
+    )
+
+
 def too_long(session: SessionState) -> None:
     """Withhold the result that the oldest entry is getting."""
-    bound = session.limits.max_server_message
-    exceeded(
-        session,
-        refuse(
-            "SP1702",
-            f"a row of the result is longer than the {bound} bytes that can be masked",
-            "The rest of the result is withheld, and the statement is canceled.",
-            "Leave the long column out, or select a part of it, as in left(column, 1000).",
-        ),
-    )
+    exceeded(session, refusal(session))
 
 
 def refuse_message(session: SessionState, kind: int, size: int) -> None:
