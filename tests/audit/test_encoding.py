@@ -17,18 +17,18 @@ names = st.tuples() | st.tuples(st.text(max_size=40)) | st.tuples(st.text(), st.
 @given(
     outcome=st.sampled_from(["allow", "deny", "hold"]), rule=st.text(max_size=300),
     code=st.text(max_size=6),
-    relations=names, masked=names, columns=names,
+    relations=names, masked=names, columns=names, sent=st.text(max_size=300),
     binds=st.none() | st.lists(st.none() | st.binary(max_size=300)),
     formats=st.lists(st.integers(0, 1), max_size=20),
     types=st.lists(st.integers(0, 1 << 31), max_size=20),
 )  # fmt: skip
 def test_every_statement(
     outcome: str, rule: str, code: str,
-    relations: tuple[str, ...], masked: tuple[str, ...], columns: tuple[str, ...],
+    relations: tuple[str, ...], masked: tuple[str, ...], columns: tuple[str, ...], sent: str,
     binds: list[bytes | None] | None, formats: list[int], types: list[int],
 ) -> None:  # fmt: skip
     names = (relations, masked, columns)
-    verdict = RecordedVerdict(outcome, rule, code, "p1", "e1", "extended", *names)
+    verdict = RecordedVerdict(outcome, rule, code, "p1", "e1", "extended", *names, sent)
     encoded = ev.encode_verdict(verdict)
     chunks = ChunkWriter(Intake(lambda: None, 1 << 60))
     rest = ev.encode_statement_tail(encoded, binds, formats, types)
@@ -38,7 +38,7 @@ def test_every_statement(
     statement = ev.Statement(
         2.5, 7, "select 1", outcome, rule, code, "p1", "e1", "extended",
         None if binds is None else tuple(binds), tuple(formats), relations, masked, tuple(types),
-        columns,
+        columns, sent,
     )  # fmt: skip
     assert chunk.buffer[: chunk.size] == msgspec.msgpack.encode(statement)
     assert chunk.refused == (outcome == "deny")
@@ -46,7 +46,7 @@ def test_every_statement(
 
 def test_names_that_are_not_unicode_are_escaped() -> None:
     encoded = ev.encode_verdict(RecordedVerdict("allow", "rule \udcff"))
-    rest = msgspec.msgpack.decode(b"\x9c" + encoded.rest)
+    rest = msgspec.msgpack.decode(b"\x9d" + encoded.rest)
     assert rest[1] == "rule \\udcff"
 
 

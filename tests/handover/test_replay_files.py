@@ -28,6 +28,11 @@ def test_as_psql(handed: Handed) -> None:
         r" rows\)\n",
         shown,
     )
+    assert re.search(
+        r"WHERE email = \$1;\n-- \$1 = .*\n-- sent as: SELECT name FROM \(SELECT .*\[redacted\].*"
+        r" WHERE email = \$1\n",
+        shown,
+    ), "what policy made of a condition on a masked column"
     assert "\nUPDATE 1\n" in shown
     assert (
         "shop=> DROP TABLE orders;\n-- refused: SP1002 no-ddl: no schema changes\nERROR:  [SP1002]"

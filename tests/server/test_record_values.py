@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from sallyport.audit.archive import RecordingError
-from sallyport.audit.events import End, Event
+from sallyport.audit.events import End, Event, Statement
 from sallyport.audit.verify import read_events
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
@@ -292,6 +292,21 @@ def test_bind_values_do_not_show_them(
     record = run(gateway, (placeholder.encode(), (C, 86423579)), prepare=prepare)
     check_no_file_has_it(gateway, record, C)
     assert "86423579" in record or str((86423579).to_bytes(4, "big"))[2:-1] in record
+
+
+@pytest.mark.parametrize("prepare", [None, True])
+def test_the_text_that_ran_in_its_place_is_recorded(gateway: Gateway, prepare: bool | None) -> None:
+    before = files(gateway)
+    sql, literal = b"SELECT id FROM v.people WHERE lower(mail) = ", f"'{C}'".encode()
+    statement = (sql + literal,) if prepare is None else (sql + b"%s", (C,))
+    record = run(gateway, statement, (b"SELECT id, mail FROM v.people",), prepare=prepare)
+    check_no_file_has_it(gateway, record, C)
+    (file,) = files(gateway) - before
+    events = [event for event in read_events(file) if isinstance(event, Statement)]
+    sent = [event.sent for event in events if "lower" in event.sql]
+    assert len(sent) == 3 and set(sent) == {sent[0]}, "the third goes through the lane"
+    assert sent[0].startswith("SELECT id FROM (SELECT ") and "mail" in sent[0]
+    assert not any(event.sent for event in events if "lower" not in event.sql)
 
 
 def test_values_of_other_columns_stay(gateway: Gateway) -> None:

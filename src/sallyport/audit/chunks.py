@@ -52,7 +52,7 @@ _LARGEST = 1 << 20
 #: Tags and fields of events; see sallyport.audit.events, and its test.
 _STATEMENT = 2
 _ANSWERED = 9
-_STATEMENT_FIELDS = 16
+_STATEMENT_FIELDS = 17
 
 _encode = msgspec.msgpack.Encoder().encode
 

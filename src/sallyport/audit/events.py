@@ -86,7 +86,9 @@ class Login(msgspec.Struct, array_like=True, tag=LOGIN, frozen=True):
 
 
 class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
-    """A statement was judged. See :class:`sallyport.session.ports.JudgedStatement`."""
+    """A statement was judged. See :class:`sallyport.session.ports.JudgedStatement`. ``sent``: the
+    text that ran in its place, "" where it ran as it came.
+    """
 
     at: float
     number: int
@@ -103,6 +105,7 @@ class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
     masked: tuple[str, ...] = ()
     bind_types: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
+    sent: str = ""
 
 
 class Reply(msgspec.Struct, array_like=True, tag=REPLY, frozen=True):
@@ -215,7 +218,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
 #: Fields of a Statement behind ``sql``.
-_TAIL_FIELDS = 12
+_TAIL_FIELDS = 13
 #: The head of a msgpack array whose length is a u32.
 _ARRAY = struct.Struct(">BI")
 
@@ -266,9 +269,9 @@ def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
         verdict.protocol,
     )
     after = _fields(verdict.relations, verdict.masked)
-    columns = _fields(verdict.columns)
-    rest = before + _fields(None, ()) + after + _fields(()) + columns
-    return EncodedVerdict(rest, before, after, columns, verdict.outcome == "deny")
+    last = _fields(verdict.columns, verdict.sent)
+    rest = before + _fields(None, ()) + after + _fields(()) + last
+    return EncodedVerdict(rest, before, after, last, verdict.outcome == "deny")
 
 
 def encode_statement_tail(

@@ -130,6 +130,8 @@ def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[T
             sql = " ".join(line.sql.split())
             sql = inert(sql if len(sql) <= _CELL else sql[:_CELL] + "…")
         shown = Text(sql)
+        if full and line.sent:
+            shown.append(f"\nsent as: {inert(line.sent, newlines=True)}", style="dim")
         if line.notice:
             shown.append(f"\n{inert(line.notice)}", style="dim")
         for label, text in (("", line.message), ("DETAIL: ", line.detail), ("HINT: ", line.hint)):

@@ -98,6 +98,8 @@ class PsqlTranscript:
         if statement.outcome != "allow":
             because = " ".join(filter(None, (statement.code, statement.rule)))
             text += f"-- {outcome_of(inert(statement.outcome))}: {inert(because)}\n"
+        if statement.sent:
+            text += f"-- sent as: {inert(statement.sent)}\n"
         if statement.masked:
             text += f"-- masked: {inert(', '.join(statement.masked))}\n"
         return text

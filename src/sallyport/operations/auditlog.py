@@ -386,6 +386,7 @@ def _statement_data(event: AuditEvent, statement: ev.Statement) -> dict[str, Any
     return {
         "number": statement.number,
         "sql": statement.sql,
+        "sent": statement.sent,
         "parameters": None if statement.binds is None else [value for value, _ in shown],
         "verdict": statement.outcome,
         "code": statement.code,

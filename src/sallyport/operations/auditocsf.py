@@ -216,8 +216,8 @@ def _add_statement(made: dict[str, Any], data: dict[str, Any]) -> None:
     if data["message"]:
         made["status_detail"] = data["message"]
     names = (
-        "parameters", "relations", "masked", "command", "rows", "sqlstate", "seconds", "detail",
-        "hint", "catalog_epoch", "label",
+        "sent", "parameters", "relations", "masked", "command", "rows", "sqlstate", "seconds",
+        "detail", "hint", "catalog_epoch", "label",
         "application", "gateway",
     )  # fmt: skip
     made["unmapped"] = {name: data[name] for name in names if data[name] not in ("", None, [])}

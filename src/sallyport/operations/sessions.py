@@ -116,7 +116,8 @@ class UnknownSessionError(SallyportError):
 class StatementLine:
     """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its
     end is not recorded. ``rows``: that came back, or else those of the command tag. ``masked``:
-    columns masked in its rows. ``notice``: which masks its expressions saw, and ``message``,
+    columns masked in its rows. ``sent``: what ran in its place, "" where it ran as it came.
+    ``notice``: which masks its expressions saw, and ``message``,
     ``detail``, ``hint``: why it was refused or failed, as the client was told.
     """
 
@@ -132,6 +133,7 @@ class StatementLine:
     seconds: float | None = None
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    sent: str = ""
     notice: str = ""
     message: str = ""
     detail: str = ""
@@ -514,7 +516,7 @@ def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[S
         if isinstance(event, ev.Statement):
             waiting[event.number] = StatementLine(
                 event.number, event.at - began, event.sql, event.outcome, event.rule, event.code,
-                relations=event.relations, masked=event.masked,
+                relations=event.relations, masked=event.masked, sent=event.sent,
             )  # fmt: skip
         elif isinstance(event, ev.Reply):
             line = waiting.get(event.number)

@@ -32,7 +32,7 @@ if not cython.compiled:
     put_uint: Any = None
 
 _STATEMENT = 2
-_STATEMENT_FIELDS = 16
+_STATEMENT_FIELDS = 17
 _REPLY = 3
 _COMPLETE = 5
 _ANSWERED = 9

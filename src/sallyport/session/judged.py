@@ -5,6 +5,7 @@ verdict.
 from __future__ import annotations
 
 from sallyport.core.errors import Refusal
+from sallyport.judge.literals import blanked
 from sallyport.judge.subject_judge import SubjectJudge
 from sallyport.judge.verdict import Verdict
 from sallyport.session.ports import RecordedVerdict
@@ -47,7 +48,21 @@ def _recorded(
         relations=verdict.relations if verdict is not None else (),
         masked=verdict.masked_columns if verdict is not None and refusal is None else (),
         columns=verdict.columns if verdict is not None else (),
+        sent=_sent(subject_judge, verdict)
+        if verdict is not None and code in ("", "SP1003")
+        else "",
     )
+
+
+def _sent(subject_judge: SubjectJudge, verdict: Verdict) -> str:
+    """The text that runs in the statement's place. Of values that recordings hide, none: where
+    masks were written into it, the statement's own constants cannot be told from theirs.
+    """
+    if not verdict.cuts:
+        return ""
+    if subject_judge.hides_values:
+        return blanked(verdict.sent)
+    return verdict.sent.decode("utf-8", "replace")
 
 
 def _rule(verdict: Verdict, refusal: Refusal | None) -> str:

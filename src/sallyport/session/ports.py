@@ -20,6 +20,7 @@ class RecordedVerdict:
     outcome: allow | deny | hold. code: refusal code. protocol: simple | extended. relations:
     ``schema.relation`` of what the statement touches. masked: ``schema.relation.column`` of what
     its rows have masked. columns: ``schema.relation.column`` of what it reads, writes or compares.
+    sent: the text that runs in its place, "" where it runs as it came.
     """
 
     outcome: str
@@ -31,6 +32,7 @@ class RecordedVerdict:
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    sent: str = ""
 
 
 class JudgedStatement(msgspec.Struct, frozen=True):

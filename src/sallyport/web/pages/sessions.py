@@ -253,6 +253,11 @@ class Scene:
         return isinstance(self.step, rp.Remark) and self.step.kind == "approval"
 
     @property
+    def sent(self) -> str:
+        """What ran in a statement's place, "" where it ran as it came."""
+        return self.step.statement.sent if isinstance(self.step, rp.Asked) else ""
+
+    @property
     def masked(self) -> tuple[str, ...]:
         """Columns that are masked in the rows of a statement."""
         return self.step.statement.masked if isinstance(self.step, rp.Asked) else ()
