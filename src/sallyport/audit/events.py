@@ -10,14 +10,14 @@ to the same bytes, and a tuple is cheaper to make), and writes the most frequent
 (:mod:`sallyport.audit.chunks`); readers decode into the structs below. Fields are only ever added
 at the end, with defaults; a changed meaning needs a new tag.
 
-Only what :func:`subject_fields` lists of a Subject is recorded: never its other claims, and never a
-token.
+Of a Subject, what :func:`subject_fields` lists is recorded, and of a session's the claims that the
+policy names: never other claims, and never a token.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -73,7 +73,9 @@ def subject_fields(subject: Subject) -> SubjectFields:
 
 
 class Login(msgspec.Struct, array_like=True, tag=LOGIN, frozen=True):
-    """The session began. ``started``: Unix seconds at ``at``."""
+    """The session began. ``started``: Unix seconds at ``at``. What follows ``gateway``: see
+    :class:`LoginDetails`.
+    """
 
     at: float
     started: float
@@ -83,6 +85,22 @@ class Login(msgspec.Struct, array_like=True, tag=LOGIN, frozen=True):
     client: str
     application: str
     gateway: str = ""
+    entrance: str = ""
+    role: str = ""
+    settings: dict[str, str] = {}
+    claims: dict[str, str] = {}
+
+
+class LoginDetails(NamedTuple):
+    """What else a login says. ``entrance``: wire | mcp. ``role``: of the database, as which the
+    session runs. ``settings``: that the client asked to start with. ``claims``: those of its token
+    that the policy names.
+    """
+
+    entrance: str = ""
+    role: str = ""
+    settings: Mapping[str, str] = {}
+    claims: Mapping[str, str] = {}
 
 
 class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):

@@ -34,14 +34,16 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec.structs import astuple
 
 from sallyport.audit import events as ev
 from sallyport.audit.archive import relative_path
 from sallyport.audit.chunks import ChunkWriter, Intake
 from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyEncryptionKey
-from sallyport.audit.ports import WHOLE, NoIndex, SessionIndex, SessionRow
+from sallyport.audit.ports import WHOLE, NoIndex, SessionIndex
 from sallyport.audit.recording import HandoverGate, SessionRecording, VerdictEncodings
+from sallyport.audit.summary import row_of_login
 from sallyport.audit.writing import RecordingWriter
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.subject import Subject
@@ -55,6 +57,7 @@ SAVE: Final = 1.0
 _SHARE: Final = 0.01
 #: Of the time, which such passes take at most.
 _BUSY: Final = 0.25
+_NO_DETAILS: Final = ev.LoginDetails()
 
 _log = structlog.get_logger("sallyport.audit")
 
@@ -189,6 +192,7 @@ class Recorder:
         target: str,
         client_address: str,
         application_name: str = "",
+        details: ev.LoginDetails = _NO_DETAILS,
     ) -> SessionRecording:
         """Begin a recording with its login event.
 
@@ -197,23 +201,13 @@ class Recorder:
         """
         started, at = self.clock.now(), self.clock.monotonic()
         file = relative_path(session_id, started)
-        who = ev.subject_fields(subject)
-        row = SessionRow(
-            id=session_id,
-            subject=who.id,
-            issuer=who.issuer,
-            groups=who.groups,
-            agent=who.agent,
-            actors=who.actors,
-            label=who.label,
-            target=target,
-            client=client_address,
-            application=application_name,
-            started=started,
-            file=file,
-            searchable=WHOLE,
-            owner=self._gateway,
-        )
+        login = ev.Login(
+            at, started, session_id, ev.subject_fields(subject), target, client_address,
+            application_name, self._gateway, details.entrance, details.role,
+            dict(details.settings), dict(details.claims),
+        )  # fmt: skip
+        row = row_of_login(login, file)
+        row.searchable = WHOLE
         session = SessionRecording(
             row,
             self.directory / file,
@@ -227,19 +221,7 @@ class Recorder:
         session.failed = self.failed
         self._open.add(session_id)
         self._sessions[session.chunks] = session
-        session.open(
-            (
-                ev.LOGIN,
-                at,
-                started,
-                session_id,
-                who,
-                target,
-                client_address,
-                application_name,
-                self._gateway,
-            )
-        )
+        session.open((ev.LOGIN, *astuple(login)))
         self._index.save(row)
         return session
 

@@ -273,7 +273,12 @@ class ReplayView:
         )
         if subject.actors:
             self._line(f"  acting for {subject.id}: {', for '.join(subject.actors)}")
-        self._line(f"  {login.client} -> {login.target}")
+        role = f" as {login.role}" if login.role else ""
+        self._line(f"  {login.client} -> {login.target}{role}")
+        for what, values in (("claims", login.claims), ("settings", login.settings)):
+            if values:
+                pairs = ", ".join(f"{name}={value}" for name, value in values.items())
+                self._line(f"  {what}: {pairs}")
 
     def _asked(self, step: rp.Asked) -> None:
         statement = step.statement

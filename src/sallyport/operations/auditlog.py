@@ -365,7 +365,11 @@ def _details(event: AuditEvent) -> dict[str, Any]:
                 "details": dict(action.details),
             }  # fmt: skip
         case ev.Login():
-            return {"action": LOGIN, "outcome": ev.DONE, "channel": "wire"}
+            return {
+                "action": LOGIN, "outcome": ev.DONE, "channel": event.event.entrance or "wire",
+                "role": event.event.role, "settings": dict(event.event.settings),
+                "claims": dict(event.event.claims),
+            }  # fmt: skip
         case ev.End(reason=reason):
             return {"reason": reason}
         case ev.Gap() as gap:

@@ -155,7 +155,9 @@ def _datastore_activity(event: AuditEvent, data: dict[str, Any]) -> dict[str, An
     elif isinstance(event.event, ev.Login):
         made["message"] = f"{data['subject']} connected to {data['target']}"
         made["unmapped"] = {
-            key: data[key] for key in ("label", "application", "gateway") if data[key]
+            key: data[key]
+            for key in ("label", "application", "gateway", "channel", "role", "settings", "claims")
+            if data[key]
         }
     else:
         made["message"] = data["reason"]

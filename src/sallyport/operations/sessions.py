@@ -116,9 +116,8 @@ class UnknownSessionError(SallyportError):
 class StatementLine:
     """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its
     end is not recorded. ``rows``: that came back, or else those of the command tag. ``masked``:
-    columns masked in its rows. ``sent``: what ran in its place, "" where it ran as it came.
-    ``notice``: which masks its expressions saw, and ``message``,
-    ``detail``, ``hint``: why it was refused or failed, as the client was told.
+    columns masked in its rows. ``sent``: what ran in its place. ``notice``: which masks its
+    expressions saw, and ``message``, ``detail``, ``hint``: why it failed, as the client was told.
     """
 
     number: int
@@ -547,8 +546,7 @@ def _completed(line: StatementLine, event: ev.Complete, reply: bytes) -> Stateme
     line = replace(
         line, command=event.command, rows=rows, sqlstate=event.sqlstate, seconds=event.seconds
     )
-    error = error_fields(reply) if event.sqlstate else None
-    if error is None:
+    if not event.sqlstate or (error := error_fields(reply)) is None:
         return line
     return replace(line, message=error.message, detail=error.detail, hint=error.hint)
 

@@ -8,6 +8,7 @@ them once per catalog snapshot.
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -327,6 +328,22 @@ class Policy:
         for mask in self.masks:
             out |= mask.subjects.groups | (mask.exempt.groups if mask.exempt else frozenset())
         return frozenset(out)
+
+    def claims_read(self, subject: Subject) -> dict[str, str]:
+        """The claims of this subject that the policy names, as text (JSON where they are none).
+        What else a token says does not decide anything here.
+        """
+        matches = [rule.subjects for rule in self.rules] + [entry.subjects for entry in self.limits]
+        for mask in self.masks:
+            matches += [mask.subjects, *([mask.exempt] if mask.exempt else [])]
+        names = {name for match in matches for name, _ in match.claims}
+        for condition in (rule.when for rule in self.rules):
+            names |= condition.claims if condition is not None else frozenset()
+        values = {name: subject.claims[name] for name in sorted(names & subject.claims.keys())}
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in values.items()
+        }
 
 
 def applies_to_target(patterns: tuple[re.Pattern[str], ...], target: str) -> bool:

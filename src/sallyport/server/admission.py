@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from sallyport.audit.events import LoginDetails
+from sallyport.audit.recording import SessionRecording
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
@@ -45,8 +47,8 @@ OUT_OF_DESCRIPTORS = refuse(
 class Admitted:
     """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``:
     of the session. ``identity``: the settings that tell the target who is asking. ``pins``: what
-    code that was not read must not move. ``maximum``: sessions that policy allows
-    the subject at once.
+    code that was not read must not move. ``role``: of the database, as which the session runs.
+    ``maximum``: sessions that policy allows the subject at once.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Admitted:
     link: UpstreamLink
     search_path: tuple[str, ...]
     pins: Pins
+    role: str
     maximum: int | None = None
 
 
@@ -92,8 +95,23 @@ async def admit(gateway: Gateway, request: Authenticate, subject: Subject) -> Ad
     if gateway.descriptors.are_scarce(link.descriptor):
         link.abort()
         raise RefusedError(OUT_OF_DESCRIPTORS)
-    pins = Pins(settings, link.login.parameters.get("session_authorization", judge.catalog.role))
-    return Admitted(session, identity, subject, database, judge, link, path, pins, limits.sessions)
+    role = link.login.parameters.get("session_authorization", judge.catalog.role)
+    pins = Pins(settings, role)
+    who = (session, identity, subject, database, judge, link, path, pins, role, limits.sessions)
+    return Admitted(*who)
+
+
+def open_recording(
+    gateway: Gateway, admitted: Admitted, request: Authenticate, peer: str, entrance: str
+) -> SessionRecording:
+    """Begin the session's recording with what it was let in by."""
+    subject, asked = admitted.subject, dict(request.settings)
+    application = asked.pop("application_name", "")
+    claims = admitted.judge.policy.claims_read(subject)
+    return gateway.recorder.open_session(
+        admitted.id, subject, admitted.database.name, peer, application,
+        LoginDetails(entrance, admitted.role, asked, claims),
+    )  # fmt: skip
 
 
 def _identity(subject: Subject, session: str, settings: dict[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.judge import fault
-from sallyport.server.admission import Admitted
+from sallyport.server.admission import Admitted, open_recording
 from sallyport.server.cancelling import StatementCancel
 from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.keeping import keep_containments
@@ -132,9 +132,7 @@ class SessionHost:
         self._is_ended = self._is_expired = False
         self._pid = 0
         self._lifetime: asyncio.TimerHandle | None = None
-        application = request.settings.get("application_name", "")
-        who = (admitted.id, self.subject, self.target, peer, application)
-        self._recorder = gateway.recorder.open_session(*who)
+        self._recorder = open_recording(gateway, admitted, request, peer, entrance)
         limits, link, row = gateway.limits, self._link, self._recorder.row
         if gateway.intents is not None:
             link.gate = gateway.intents.gate(self._recorder, link, self.not_journaled)

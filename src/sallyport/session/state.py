@@ -11,6 +11,7 @@ of them. :mod:`sallyport.session.machine` dispatches.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -88,6 +89,7 @@ class SessionState:
         "allowance",
         "backends",
         "can_hold",
+        "claims",
         "client_state",
         "commands",
         "counters",
@@ -140,6 +142,8 @@ class SessionState:
         self.pins = pins if pins is not None else Pins(MASKED_STARTUP, judge.catalog.role)
         self.names = NameContext(subject, judge, search_path)
         self.settings = TrackedSettings()
+        # those that the policy names, as recorded last
+        self.claims: Mapping[str, str] = judge.policy.claims_read(subject)
         self.input = ClientInput()
         self.stream = ServerStream()
         self.judgement = OpenJudgement()
@@ -250,6 +254,7 @@ class SessionState:
         subject_judge = self.names.subject_judge
         if before.policy_version != subject_judge.policy_version:
             self.recorder.note("policy", f"policy {subject_judge.policy_version} is in force")
+            self._tell_claims()
         if before.epoch != subject_judge.epoch:
             self.recorder.note("catalog", f"catalog {subject_judge.epoch} is in force")
         self._look_at_pins()
@@ -264,6 +269,14 @@ class SessionState:
         self.recorder.note(
             "token", f"renewed; groups: {', '.join(sorted(subject.groups)) or 'none'}"
         )
+        self._tell_claims()
+
+    def _tell_claims(self) -> None:
+        """Have the claims recorded that the policy names, where they are others than before."""
+        claims = self.names.judge.policy.claims_read(self.names.subject)
+        if claims != self.claims:
+            self.claims = claims
+            self.recorder.note("claims", json.dumps(claims, ensure_ascii=False))
 
     def _look_at_pins(self) -> None:
         """Whether the connection has the settings that the subject's masks need."""

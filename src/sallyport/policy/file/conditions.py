@@ -69,6 +69,12 @@ class Condition:
     expression: Expression
     reads_containment: bool = False
 
+    @property
+    def claims(self) -> frozenset[str]:
+        """Names of the claims that it mentions."""
+        groups = (match.groups() for match in _CLAIM.finditer(self.source))
+        return frozenset([name for names in groups for name in names if name])
+
     def evaluate(self, variables: Mapping[str, Any]) -> bool | None:
         """True or False; None when it cannot be evaluated or gives something else."""
         result = self.expression.evaluate(variables)
@@ -111,6 +117,10 @@ def compile_condition(source: str) -> Condition:
     return Condition(source, uses, expression, contained > 0)
 
 
+_TEXT = r"""(?:"([^"\\]*)"|'([^'\\]*)')"""
+_CLAIM = re.compile(
+    rf"\bclaims\s*(?:\.\s*(\w+)|\[\s*{_TEXT}\s*\])|{_TEXT}\s+in\s+subject\s*\.\s*claims\b"
+)
 _SUBJECT = re.compile(r"(?<![.\w])subject\b")
 _READ_UNTRUSTED = re.compile(r"(?<![.\w])subject\s*\.\s*read_untrusted(?:_on)?\b")
 _FIELD = re.compile(r"(?<![.\w])(subject|statement)\s*\.\s*(\w+)")
