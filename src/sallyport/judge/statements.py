@@ -40,7 +40,7 @@ from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.checks.needs import chain
 from sallyport.policy.containment import columns_read
 from sallyport.policy.decision import Outcome
-from sallyport.policy.model import FINGERPRINTS, FULL
+from sallyport.policy.model import FINGERPRINTS, FULL, RESULTS
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog.relations import STATEMENT_TEXTS
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
@@ -95,19 +95,16 @@ class Statements:
         catalog: CatalogSnapshot,
         path: tuple[str, ...],
         keys: Mapping[str, Secret],
-        record: str,
+        record: tuple[str, str],
     ) -> None:
-        """``keys``: of hash masks. ``record``:
-        :attr:`sallyport.policy.model.Policy.record_statements`.
-        """
+        """``keys``: of hash masks. ``record``: what the policy says of texts, and of results."""
         self._masking = Masking(subject_policy.masks, catalog, keys)
-        self._record = record
+        self._record, self._results = record
         self.subject_policy, self.catalog = subject_policy, catalog
         relations = MaskedRelations(subject_policy, catalog, name_resolver(catalog, ()), path)
         self._rewriter = Rewriter(relations)
-        self.has_masks = bool(subject_policy.masks)
-        self._masked_relations = subject_policy.masks.relations
-        self._visible = subject_policy.masks.visible
+        masks, self.has_masks = subject_policy.masks, bool(subject_policy.masks)
+        self._masked_relations, self._visible = masks.relations, masks.visible
         shown = (catalog.relation_by_name.get(("pg_catalog", name)) for name in STATEMENT_TEXTS)
         self._statement_texts = frozenset(
             [relation.oid for relation in shown if relation is not None]
@@ -218,6 +215,7 @@ class Statements:
         self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool, is_template: bool
     ) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, text)
+        results = decision.results or self._results
         held = (
             decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
         )
@@ -235,7 +233,7 @@ class Statements:
             refusal, held = declared or refusal, held and declared is None
         inner = None
         if facts.inner is not None and refusal is None:
-            inner = self._inner(sql, facts.inner, replacement.relations)
+            inner = self._inner(sql, facts.inner, replacement.relations, results)
         kinds = frozenset([effect.kind for effect in facts.effects])
         moves_path = any(
             e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects
@@ -281,7 +279,8 @@ class Statements:
             held=held,
             literals=literals,
             hidden_outputs=hidden,
-            hides_rows=hidden is None or bool(hidden),
+            results=results,
+            hides_rows=hidden is None or bool(hidden) or results != RESULTS[0],
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),
             changes=may_change(facts, self.catalog),
@@ -295,10 +294,10 @@ class Statements:
             and not changes_settings,
         )
 
-    def _inner(self, sql: bytes, facts: StatementFacts, replaced: frozenset[int]) -> Verdict:
-        """The plan of a prepared or declared statement. Its permission was decided with the outer
-        statement's.
-        """
+    def _inner(
+        self, sql: bytes, facts: StatementFacts, replaced: frozenset[int], results: str
+    ) -> Verdict:
+        """The plan of a prepared or declared statement, which was decided with the outer one."""
         plan = self.plan(facts.columns, replaced)
         relations = self._relations(facts)
         opaque = self._opaque(facts, relations)
@@ -316,7 +315,8 @@ class Statements:
             scrub=self._scrub(facts, plan, opaque, relations),
             literals=literals,
             hidden_outputs=hidden,
-            hides_rows=hidden is None or bool(hidden),
+            results=results,
+            hides_rows=hidden is None or bool(hidden) or results != RESULTS[0],
             opaque=opaque,
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),

@@ -127,7 +127,7 @@ class SubjectJudge:
             self.catalog,
             self.context.search_path,
             grounds.keys,
-            grounds.policy.record_statements,
+            (grounds.policy.record_statements, grounds.policy.record_results),
         )
         self.has_masks = self._statements.has_masks
         record = grounds.policy.record_statements
@@ -152,7 +152,7 @@ class SubjectJudge:
             runs_unknown_code=True,
             changes=True,
             hidden_outputs=None if self.hides_values else frozenset(),
-            hides_rows=self.hides_values,
+            hides_rows=self.hides_values or fetch.hides_rows,
             programs={},
         )
 

@@ -10,7 +10,7 @@ hold rules match, nothing is allowed by it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sallyport.core.errors import refuse
@@ -22,15 +22,15 @@ from sallyport.policy.actions import (
     READ,
     SESSION,
     TEMP,
-    canonical,
     is_ddl,
 )
-from sallyport.policy.checks.needs import RequiredPermission, chain, has_where, needs_of
+from sallyport.policy.checks.needs import RequiredPermission, needs_of
+from sallyport.policy.checks.statement_variables import statement_variables
 from sallyport.policy.containment import RELEASE_HINT, Containment
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.file.conditions import subject_variables, time_variable
 from sallyport.policy.file.patterns import is_system_schema
-from sallyport.policy.model import Rule, applies_to_target, misses
+from sallyport.policy.model import RESULTS, Rule, applies_to_target, misses
 from sallyport.sql.catalog.relations import classify_relation, source_columns
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
@@ -142,9 +142,10 @@ class _Decider:
         uncovered = [need for need, rules in pairs if not self._covered(need, rules)]
         if uncovered:
             return self._nothing_allows(uncovered)
+        results = self._recorded_results()
         if holding:
-            return self._held(holding)
-        return Decision(_ALLOW, self._deciding_rule())
+            return replace(self._held(holding), results=results)
+        return Decision(_ALLOW, self._deciding_rule(), results=results)
 
     # -- matching
     # ---------------------------------------------------------------------------------------------
@@ -164,10 +165,20 @@ class _Decider:
         key = id(bound), restricts
         if key not in self._conditions:
             if self._variables is None:
-                self._variables = _variables(self.standing, self.facts, self.needs)
+                self._variables = self._condition_variables()
             evaluate = condition.restricts if restricts else condition.evaluate
             self._conditions[key] = evaluate(self._variables)
         return self._conditions[key]
+
+    def _condition_variables(self) -> dict[str, Any]:
+        standing = self.standing
+        targets = () if standing.contained is None else (standing.contained.target,)
+        return {
+            "subject": subject_variables(standing.subject, targets),
+            "statement": statement_variables(standing.catalog, self.facts, self.needs),
+            "target": standing.target,
+            "now": time_variable(standing.now),
+        }
 
     def _restricting(
         self,
@@ -214,6 +225,17 @@ class _Decider:
                 if bound.rule.effect is _ALLOW and self._covered(need, (bound,)):
                     return bound.rule.name
         return ""
+
+    def _recorded_results(self) -> str:
+        """The least that rules which concern it say is recorded of its rows. In doubt they do."""
+        said = {
+            bound.rule.results
+            for bound in self._rules()
+            if bound.rule.results
+            and self._restricts(bound) is not None
+            and self._condition(bound) is not False
+        }
+        return max(said, key=RESULTS.index, default="")
 
     # -- results
     # ----------------------------------------------------------------------------------------------
@@ -462,34 +484,6 @@ def covered(need: RequiredPermission, rules: list[BoundRule], catalog: CatalogSn
     return need.columns <= frozenset[ColumnId]().union(
         *(b.columns for b in giving if b.columns is not None)
     )
-
-
-def _variables(
-    standing: DecisionContext, facts: StatementFacts, needs: tuple[RequiredPermission, ...]
-) -> dict[str, Any]:
-    catalog = standing.catalog
-    relations = {r.qualified for n in needs if (r := catalog.relations.get(n.relation)) is not None}
-    relations |= {
-        f"{n.object_name[0]}.{n.object_name[1]}"
-        for n in needs
-        if n.object_name is not None and all(n.object_name)
-    }
-    columns = {catalog.column_name(c) for n in needs for c in n.columns}
-    functions = {f"{f.schema}.{f.name}" for level in chain(facts) for f in level.functions}
-    targets = () if standing.contained is None else (standing.contained.target,)
-    return {
-        "subject": subject_variables(standing.subject, targets),
-        "statement": {
-            "kind": canonical(facts.kind),
-            "actions": sorted({name for n in needs for name in (n.action, *n.action_aliases)}),
-            "relations": sorted(relations),
-            "columns": sorted(columns),
-            "functions": sorted(functions),
-            "has_where": has_where(facts),
-        },
-        "target": standing.target,
-        "now": time_variable(standing.now),
-    }
 
 
 def what_is_possible(standing: DecisionContext) -> str:

@@ -109,10 +109,12 @@ class RuleTrace:
 class Decision:
     """``rule``: the rule that decided ("" when nothing matched). ``refusal``: set when the outcome
     is not ALLOW. ``holds``: of HOLD, every hold rule that matched, in the policy's order: all of
-    them want to be satisfied.
+    them want to be satisfied. ``results``: the least that a rule which concerns it
+    says is recorded of its rows; "" where none says it.
     """
 
     outcome: Outcome
     rule: str = ""
     refusal: Refusal | None = None
     holds: tuple[str, ...] = ()
+    results: str = ""

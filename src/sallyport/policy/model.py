@@ -132,7 +132,7 @@ class Rule:
     """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an
     approval may wait and be used. ``mode``: wait (the client waits), async (refused at once, runs
     when sent again after approval). ``restricts_only``: a hold rule that holds what other rules
-    allow, and gives nothing itself.
+    allow, and gives nothing itself. ``results``: of :data:`RESULTS`, "" where the policy says it.
     """
 
     name: str
@@ -153,6 +153,7 @@ class Rule:
     line: int = 0
     pack: str = ""
     restricts_only: bool = False
+    results: str = ""
 
     @property
     def gives(self) -> bool:
@@ -253,6 +254,8 @@ class LimitEntry:
 
 #: Values of Policy.record_statements.
 FULL, LITERALS_MASKED, FINGERPRINTS = "full", "literals-masked", "fingerprints"
+#: Values of Policy.record_results and Rule.results, from most to least that is recorded.
+RESULTS = ("full", "sample", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,8 @@ class Policy:
     (``$user`` kept as it is). ``settings``: custom settings that sessions may set, in lower case,
     some as ``app.*``. ``notices``: a client is told by a NOTICE when a statement saw masked values.
     ``record_statements``: full | literals-masked | fingerprints, what recordings keep of texts and
-    bind values. ``trusted_views``: views that are read as they are, though their bodies compute
+    bind values. ``record_results``: of :data:`RESULTS`, where no rule says another.
+    ``trusted_views``: views that are read as they are, though their bodies compute
     with masked columns. ``untrusted``: columns that hold what strangers wrote; who reads one is
     contained.
     """
@@ -308,6 +312,7 @@ class Policy:
     notices: bool = True
     trusted_views: tuple[Pattern, ...] = ()
     record_statements: str = LITERALS_MASKED
+    record_results: str = RESULTS[0]
     untrusted: tuple[Pattern, ...] = ()
     contain: Contain = Contain()
     injection: InjectionScan | None = None

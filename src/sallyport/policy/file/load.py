@@ -30,7 +30,6 @@ from sallyport.policy.file.patterns import Pattern, glob, is_system_schema, pars
 from sallyport.policy.file.spellings import spellings
 from sallyport.policy.model import (
     DAYS,
-    LITERALS_MASKED,
     LimitEntry,
     Mask,
     Policy,
@@ -97,8 +96,10 @@ def parse_policy(text: str, filename: str) -> Policy:
     merged = with_containment(merged, contains)
     if shape.injection is not None:
         merged = replace(merged, injection=injection_scan(merged, document, shape.injection))
-    statements = shape.record.statements if shape.record is not None else LITERALS_MASKED
-    return replace(merged, text=text, record_statements=statements)
+    record = shape.record or raw.RawRecord()
+    return replace(
+        merged, text=text, record_statements=record.statements, record_results=record.results
+    )
 
 
 def pack_tags(name: str) -> Mapping[str, tuple[Pattern, ...]]:
@@ -205,6 +206,10 @@ class _Loader:
             raise self.document.error(
                 (*path, "expires"), "only 'hold' rules expire", "Remove it or use 'hold'"
             )
+        if rule.record is not None and effect is Outcome.DENY:
+            raise self.document.error(
+                (*path, "record"), "a 'deny' rule gives no results", "Remove it"
+            )
         for field in ("targets", "relations", "columns", "tags"):
             self._not_empty((*path, field), getattr(rule, field))
         actions: frozenset[str] = frozenset()
@@ -228,6 +233,7 @@ class _Loader:
             windows=self._windows((*path, "window"), rule.window),
             line=self.document.line(path),
             pack=self.pack,
+            results=rule.record.results if rule.record is not None else "",
         )
 
     def _effect(self, path: YamlPath, rule: raw.RawRule) -> tuple[Outcome, str, list[str]]:

@@ -36,6 +36,12 @@ class RawWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
 
 
+class RawRuleRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is recorded of results that a rule gives."""
+
+    results: Literal["full", "sample", "counts"]
+
+
 class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What subjects may do with which relations and columns."""
 
@@ -54,6 +60,7 @@ class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: str | int | None = None
     mode: Literal["wait", "async"] | None = None
     window: RawWindow | list[RawWindow] | None = None
+    record: RawRuleRecord | None = None
 
 
 class RawEquality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,9 +105,10 @@ class RawLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a statement's text is recorded."""
+    """What is recorded of texts, and of results where no rule says it."""
 
     statements: Literal["full", "literals-masked", "fingerprints"] = "literals-masked"
+    results: Literal["full", "sample", "counts"] = "full"
 
 
 class RawContain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

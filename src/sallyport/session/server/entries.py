@@ -84,6 +84,8 @@ class Entry:
         "refused_at",
         "rows",
         "rows_hidden",
+        "rows_kept",
+        "rows_left_out",
         "script",
         "shift",
         "size",
@@ -115,6 +117,9 @@ class Entry:
         self.script = script
         self.index = 0
         self.rows_hidden = False
+        # where not all rows are recorded: a statement's number, and how many of its rows are
+        self.rows_kept = (0, 0)
+        self.rows_left_out = 0  # number of the statement of which that was said
         self.refusal = refusal
         self.refused_at = 0  # index of the refused statement in a script
         self.started = started

@@ -23,6 +23,7 @@ from sallyport.session.recorded import shown_message
 from sallyport.session.server import acknowledgements, long_rows, results
 from sallyport.session.server import errors as failures
 from sallyport.session.server.entries import Entry
+from sallyport.session.server.kept_rows import kept_rows
 from sallyport.session.server.programs import KEEP
 from sallyport.session.server.scanning import scanned_rows
 from sallyport.session.server.withhold import fitting
@@ -121,7 +122,8 @@ def _pass(session: SessionState, data: bytes) -> bytes:
     if stream.substitute:
         _emit_substitute(session, entry.number if entry is not None else 0)
     if passed:
-        recorded = _recorded_rows(session, entry, None) if _quotes(entry, _DATA_ROW) else None
+        is_other = _is_recorded_otherwise(session, entry, _DATA_ROW)
+        recorded = _recorded_rows(session, entry, None) if is_other else None
         _emit(session, entry.number if entry is not None else 0, passed, recorded)
     return rest
 
@@ -136,11 +138,7 @@ def _needs(buffer: Buffer, rest: int) -> int:
 
 
 def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
-    entries, stream, subject_judge = (
-        session.pipeline.entries,
-        session.stream,
-        session.names.subject_judge,
-    )
+    entries, stream = session.pipeline.entries, session.stream
     pending = -1  # start of what may be forwarded as it is and has not been copied yet
     pending_number = 0
     for kind, start, end, count in spans:
@@ -156,7 +154,7 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
             replaced = _message(session, entry, kind, buffer, start, end, count)
         # of the rows among which the rest is withheld from now on, the first ones may pass
         passes = not stream.withholding or bool(replaced and not withheld and kind in _ROWS)
-        if subject_judge.hides_values and number and passes and _quotes(entry, kind):
+        if number and passes and _is_recorded_otherwise(session, entry, kind):
             if pending >= 0:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
@@ -189,11 +187,13 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
         _emit(session, pending_number, bytes(buffer[pending : spans[-1][2]]))
 
 
-def _quotes(entry: Entry | None, kind: int) -> bool:
-    """Whether a message may quote the statement's text."""
+def _is_recorded_otherwise(session: SessionState, entry: Entry | None, kind: int) -> bool:
+    """Whether not all of a message is recorded: it may quote the statement's text, or is one of
+    rows that are counted.
+    """
     if kind in _ROWS:
         return entry is not None and entry.verdict is not None and _hides_rows(entry, entry.verdict)
-    return kind in _MESSAGES
+    return kind in _MESSAGES and session.names.subject_judge.hides_values
 
 
 def _recorded(session: SessionState, entry: Entry | None, kind: int, messages: bytes) -> bytes:
@@ -215,9 +215,13 @@ def _hides_rows(entry: Entry, verdict: Verdict) -> bool:
 
 
 def _recorded_rows(session: SessionState, entry: Entry | None, rows: bytes | None) -> bytes:
-    """What is recorded of rows that may repeat the statement's text. ``rows``: None for a part of
-    one, and for data of COPY.
+    """What is recorded of rows that may repeat the statement's text, or are counted. ``rows``: None
+    for a part of one, and for data of COPY.
     """
+    kept = kept_rows(session, entry, _verdicts(entry), rows) if entry is not None else None
+    if kept is not None and (not kept or entry is None or not _quotes_text(entry)):
+        return kept
+    rows = kept if kept is not None else rows
     program = None if entry is None or rows is None else _recorded_program(entry)
     if entry is not None and not entry.rows_hidden:
         entry.rows_hidden = True
@@ -229,8 +233,16 @@ def _recorded_rows(session: SessionState, entry: Entry | None, rows: bytes | Non
     return b"" if program is None or rows is None else mask_rows(rows, 0, len(rows), program)
 
 
+def _verdicts(entry: Entry) -> list[Verdict]:
+    return [v for v in (entry.verdict, results.row_verdict(entry)) if v is not None]
+
+
+def _quotes_text(entry: Entry) -> bool:
+    return any(v.hidden_outputs is None or v.hidden_outputs for v in _verdicts(entry))
+
+
 def _recorded_program(entry: Entry) -> RowProgram | None:
-    verdicts = [v for v in (entry.verdict, results.row_verdict(entry)) if v is not None]
+    verdicts = _verdicts(entry)
     numbers: set[int] = set()
     for verdict in verdicts:
         if verdict.hidden_outputs is None:
