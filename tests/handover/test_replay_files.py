@@ -14,6 +14,7 @@ import pytest
 from tests.handover.house import HOSTILE, SECRET_EMAIL, SECRET_SSN, Handed
 from tests.handover.test_export import ACTIVE
 from tests.support.browser import DESKTOP, PHONE, shoot
+from tests.support.npm import npm_packages
 
 
 def test_as_psql(handed: Handed) -> None:
@@ -60,6 +61,31 @@ def test_asciicast(handed: Handed, tmp_path: Path) -> None:
     assert text.replace("\r\n", "\n") == plain
 
 
+def test_a_real_player_plays_it(handed: Handed, chromium: Any, tmp_path: Path) -> None:
+    """asciinema's own player shows what was recorded, at its pace, and nothing that it says acts."""
+    place = npm_packages("asciinema-player", {"asciinema-player": "3.18.0"})
+    bundle = place / "node_modules/asciinema-player/dist/bundle"
+    cast = tmp_path / "session.cast"
+    handed.run("sessions", "replay", handed.session, "--asciicast", cast, "--max-pause", 1)
+    page = chromium.new_context(**DESKTOP).new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+    page.set_content("<title>before</title><div id=player></div>")
+    page.add_style_tag(path=bundle / "asciinema-player.css")
+    page.add_script_tag(path=bundle / "asciinema-player.min.js")
+    page.evaluate(
+        "text => { window.p = AsciinemaPlayer.create({data: text}, document.getElementById('player'),"
+        " {speed: 4}); p.addEventListener('ended', () => { window.over = true }); p.play() }",
+        cast.read_text(),
+    )
+    page.wait_for_function("window.over")
+    shoot(page, "asciicast")
+    last = "".join(page.locator("#player .ap-term-text").inner_text().split())
+    assert "shop=>DROPTABLEorders;--refused:SP1002" in last, "lines, which the terminal breaks"
+    assert "--thesessionended" in last and page.title() == "before" and problems == []
+
+
 @pytest.fixture
 def page_file(handed: Handed, tmp_path: Path) -> Path:
     file = tmp_path / "session.html"
@@ -100,6 +126,9 @@ def test_the_page_stands_alone(handed: Handed, page_file: Path, chromium: Any) -
     assert "SP1104" in here.inner_text()
     page.get_by_role("button", name="Masked columns (1)").click()
     assert "public.customers.ssn" in here.inner_text()
+    page.get_by_role("button", name="Changed by policy").click()
+    here.get_by_text("Sent to the database as").click()
+    assert "FROM (SELECT" in here.inner_text()
     assert page.get_by_role("button", name="Approvals (0)").is_disabled()
     shoot(page, "replay-page-jump")
     phone = opened(chromium, page_file, problems, **PHONE)
