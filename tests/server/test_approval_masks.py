@@ -13,6 +13,7 @@ import pytest
 
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DemoClient, DevIssuer
+from tests.support import requests
 from tests.support.approvals import CLIENTS, SECURITY, Desk, Waiter, holding_gateway
 from tests.support.forked import run
 from tests.support.gateway import AGENT, DBA, Gateway
@@ -284,3 +285,24 @@ def test_values_are_seen_while_they_wait_and_are_in_no_file(
     assert shown["sql"] == change("p.email LIKE '[redacted]'") and value not in str(shown)
     check_files()
     assert value not in gateway.output()
+
+
+def test_values_are_seen_by_those_who_may_decide_alone(gateway: Gateway, dana: Desk) -> None:
+    """sam reviews other statements: no value of this one is his, nor the plan that quotes it."""
+    text = change("p.email LIKE 'CANARY-SEEN%'").replace(
+        "UPDATE letters SET sent = true FROM", "DELETE FROM letters USING"
+    )
+    refused = pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"\[SP1406\]")
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db, refused as caught:
+        db.execute(text.encode())
+    id_ = next(word for word in str(caught.value).split() if word.startswith("apr_"))
+    assert measured(dana, id_)["sql"] == text
+    sam = Desk(gateway, SECURITY)
+    shown = sam.show(id_)
+    assert shown["status"] == "pending" and "LIKE '[redacted]'" in shown["sql"]
+    token = {"Authorization": f"Bearer {gateway.token(SECURITY)}"}
+    base = f"http://{gateway.extra['console']['listen']}"
+    listed = requests.get(f"{base}/api/v1/approvals?status=pending", headers=token, timeout=60)
+    assert "CANARY-SEEN" not in str(shown) + listed.text
+    assert sam.decide(id_, True).status_code == 403
+    dana.deny(id_, "no")

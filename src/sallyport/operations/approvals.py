@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sallyport.approvals.preview.sampling import Sample
@@ -53,20 +53,29 @@ class ApprovalOperations:
     channel: str
 
     def list(self, who: Principal, *, pending: bool = False, limit: int = 50) -> list[Request]:
-        """Pending ones, oldest first; else the newest of all."""
+        """Pending ones, oldest first; else the newest of all; as :meth:`show` gives them."""
         who.require("approvals.list")
         limit = max(0, min(limit, MAX_LISTED))
-        return self.service.pending()[:limit] if pending else self.service.recent(limit)
+        requests = self.service.pending()[:limit] if pending else self.service.recent(limit)
+        return [self._as_seen(who, request) for request in requests]
 
     def show(self, who: Principal, request_id: str) -> Request:
-        """With everything a reviewer needs. DecisionError (unknown)."""
+        """With everything a reviewer needs; for whoever could not decide it now, without the values
+        that recordings hide. DecisionError (unknown).
+        """
         who.require("approvals.read")
         request = self.service.get(request_id)
         if request is None:
             raise DecisionError(
                 ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id."
             )
-        return request
+        return self._as_seen(who, request)
+
+    def _as_seen(self, who: Principal, request: Request) -> Request:
+        """A plan quotes values, too."""
+        if request.binding.recorded is None or not self.may_decide(who, request):
+            return request
+        return replace(request, binding=request.binding.without_values, preview=None)
 
     async def sample(self, who: Principal, request_id: str, live: LiveGateway) -> Sample:
         """Rows that the statement would change, masked for this person. Only who may decide it now
