@@ -383,3 +383,5 @@ def test_it_is_recorded_as_any_session(mcp_gateway: Gateway, tmp_path: Path) -> 
         return any("find me in the record" in text for text in texts)
 
     wait_for(is_recorded)
+    logins = mcp_gateway.run("audit", "export", "--kind", "login", "--session", listed()[0]["id"])
+    assert json.loads(logins.stdout)["channel"] == "mcp"
