@@ -62,7 +62,7 @@ def test_asciicast(handed: Handed, tmp_path: Path) -> None:
 
 
 def test_a_real_player_plays_it(handed: Handed, chromium: Any, tmp_path: Path) -> None:
-    """asciinema's own player shows what was recorded, at its pace, and nothing that it says acts."""
+    """asciinema's own player shows what was recorded, and nothing that it says acts."""
     place = npm_packages("asciinema-player", {"asciinema-player": "3.18.0"})
     bundle = place / "node_modules/asciinema-player/dist/bundle"
     cast = tmp_path / "session.cast"
@@ -75,8 +75,12 @@ def test_a_real_player_plays_it(handed: Handed, chromium: Any, tmp_path: Path) -
     page.add_style_tag(path=bundle / "asciinema-player.css")
     page.add_script_tag(path=bundle / "asciinema-player.min.js")
     page.evaluate(
-        "text => { window.p = AsciinemaPlayer.create({data: text}, document.getElementById('player'),"
-        " {speed: 4}); p.addEventListener('ended', () => { window.over = true }); p.play() }",
+        """text => {
+            const place = document.getElementById("player")
+            const player = AsciinemaPlayer.create({data: text}, place, {speed: 4})
+            player.addEventListener("ended", () => { window.over = true })
+            player.play()
+        }""",
         cast.read_text(),
     )
     page.wait_for_function("window.over")
