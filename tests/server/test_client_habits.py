@@ -77,6 +77,19 @@ def test_statements_that_pass(db: psycopg.Connection, sql: str, answer: object) 
     assert db.execute(sql).fetchone() == (answer,)
 
 
+@pytest.mark.parametrize("setting", ["role", "session authorization"])
+def test_a_session_may_be_who_it_is(db: psycopg.Connection, postgres: Server, setting: str) -> None:
+    """As Flyway says at each connection; everybody else stays out of reach."""
+    db.execute(f"set {setting} '{postgres.user}'".encode())
+    db.execute(f"select set_config('role', '{postgres.user}', false)".encode())
+    assert db.execute("select current_user, session_user").fetchone() == (postgres.user,) * 2
+    for name in ("postgres", "none", f" {postgres.user}", postgres.user.upper()):
+        with pytest.raises(psycopg.errors.Error) as refused:
+            db.execute(f"set {setting} '{name}'".encode())
+        assert "[SP1301]" in str(refused.value)
+    assert db.execute("select current_user, session_user").fetchone() == (postgres.user,) * 2
+
+
 def test_a_session_sees_what_it_prepared(db: psycopg.Connection) -> None:
     db.execute("prepare mine as select 1")
     assert db.execute("select name, statement from pg_prepared_statements").fetchall() == [

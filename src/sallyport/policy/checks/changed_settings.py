@@ -39,6 +39,8 @@ _HINTS = {
     "role": _ROLE,
     "session_authorization": _ROLE,
 }
+#: A session that is this role already stays what it is: Flyway says SET ROLE with current_user.
+_ROLES = frozenset({"role", "session_authorization"})
 #: Set by BEGIN and SET TRANSACTION too.
 _ISOLATION = frozenset({"transaction_isolation", "default_transaction_isolation"})
 #: Kinds of constraints that are indexes (:class:`sallyport.sql.catalog.snapshot.Constraint`).
@@ -79,6 +81,8 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
         if name == "statement_timeout" and policy.limits.statement_timeout:
             return _check_timeout(value, policy.limits.statement_timeout, position)
         if name == "datestyle" and not masks_dates(policy):
+            return None
+        if name in _ROLES and value == policy.standing.catalog.role:
             return None
         if name in MASKED_STARTUP and policy.masks:
             why = (
