@@ -43,6 +43,7 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         lines.append(f"  also {' '.join(sorted(facts.action_aliases))}")
     if facts.cascades:
         lines.append("  cascades, and is sent as RESTRICT")
+    lines += map("  is sent as {}".format, filter(None, [facts.absent]))
     for emptied in facts.truncates:
         lines.append(f"  and empties {emptied.name}")
     for new in sorted(facts.relations_after, key=lambda relation: relation.oid):

@@ -106,6 +106,8 @@ class Rewriter:
         """The cuts for one statement of the script ``sql``. Raises RefusedError."""
         if facts.cascades:
             return Replacement(cascade_cuts(sql, facts))
+        if facts.absent:
+            return Replacement((Cut(facts.start, facts.end, facts.absent.encode()),))
         levels = [level for level in chain(facts) if level.range_variables or level.counter_calls]
         self._check_order(facts)
         self._check_stored(facts)

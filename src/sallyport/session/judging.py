@@ -27,11 +27,7 @@ def judge_script(
         return None
     if names.ddl_open and script.refused >= 0 and names.take_unreadable():
         return ScriptVerdict(sql, (), 0, CATALOG_UNKNOWN)
-    if (
-        script.refused >= 0
-        and names.transaction_judge is None
-        and _may_be_newer(session, script, sql)
-    ):
+    if names.transaction_judge is None and _may_be_newer(session, script, sql):
         relation = _missing_relation(script) if names.catalog is Catalog.CURRENT else ""
         session.block(RefreshCatalog(relation=relation))
         return None
@@ -88,9 +84,16 @@ def _waits_for_catalog(session: SessionState, script: ScriptVerdict) -> bool:
 
 
 def _may_be_newer(session: SessionState, script: ScriptVerdict, sql: bytes) -> bool:
-    """An unknown name may be newer than our snapshot: look once before saying no."""
-    refusal = script.statements[script.refused].refusal if script.statements else script.refusal
-    if refusal is None or refusal.code.id not in UNKNOWN_NAMES or session.judgement.retried == sql:
+    """An unknown name may be newer than our snapshot: look once before saying no, and before
+    saying that there is nothing to alter.
+    """
+    refusal = script.refusal
+    if script.refused >= 0 and script.statements:
+        refusal = script.statements[script.refused].refusal
+    is_unknown = refusal is not None and refusal.code.id in UNKNOWN_NAMES
+    if not is_unknown and not any(verdict.facts.absent for verdict in script.statements):
+        return False
+    if session.judgement.retried == sql:
         return False
     session.judgement.retried = sql
     return True
@@ -100,5 +103,6 @@ def _missing_relation(script: ScriptVerdict) -> str:
     """The name of a relation that the refused statement wants and that is not there; "" where that
     is not why.
     """
-    unknowns = script.statements[script.refused].facts.unknowns if script.statements else ()
+    is_judged = script.refused >= 0 and script.statements
+    unknowns = script.statements[script.refused].facts.unknowns if is_judged else ()
     return next((unknown.relation for unknown in unknowns if unknown.relation), "")

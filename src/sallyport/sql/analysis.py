@@ -210,7 +210,7 @@ class Analysis:
         self.row_references: dict[int, RowReference] = {}
         self.counter_calls: dict[int, None] = {}
         self.starred: set[int] = set()
-        self.cascades, self.unread_code = False, ""
+        self.cascades, self.unread_code, self.absent = False, "", ""
         self.drops_first: tuple[DependantDrop, ...] = ()
         self.truncates: tuple[Relation, ...] = ()
         self.distinguished: set[ColumnId] = set()
@@ -514,15 +514,11 @@ class Analysis:
 
     def named_relation(self, node: Node) -> Relation | None:
         """The relation of a RangeVar; an Unknown when the snapshot has none."""
-        schema, name, position = (
-            node.get("schemaname", ""),
-            node.get("relname", ""),
-            node.get("location", -1),
-        )
+        schema, name = node.get("schemaname", ""), node.get("relname", "")
         catalog = node.get("catalogname", self.catalog.database)
         relation = self.relation(schema, name) if catalog == self.catalog.database else None
         if relation is None:
-            self.missing_relation(schema, name, position)
+            self.missing_relation(schema, name, node.get("location", -1))
         return relation
 
     def facts(self, start: int, end: int) -> StatementFacts:
@@ -594,6 +590,7 @@ class Analysis:
             starred=frozenset(self.starred),
             tells_text=self.tells_text,
             cascades=self.cascades,
+            absent=self.absent,
             unread_code=self.unread_code,
             drops_first=self.drops_first,
             truncates=self.truncates,

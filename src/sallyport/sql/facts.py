@@ -406,8 +406,7 @@ class StatementFacts(Struct, frozen=True):
     relations_after: tuple[Relation, ...] = ()
     #: (relation, parent) whose rows can be read through the parent afterwards
     new_inheritance: tuple[tuple[int, int], ...] = ()
-    #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by
-    #: a cast that users made
+    #: (number, pg_type OID): a parameter that a cast which users made converts, if of this type
     cast_parameters: frozenset[tuple[int, int]] = frozenset()
     #: parameters that others stand for in all of this (sallyport.wire.scan.outline): see
     #: :meth:`meant_by`
@@ -440,9 +439,10 @@ class StatementFacts(Struct, frozen=True):
     tells_text: bool = False
     #: what it makes or runs of code that is not read, "" for none (sallyport.sql.ddl.code)
     unread_code: str = ""
-    #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT
-    #: (sallyport.sql.rewrite.cascade)
+    #: it ends in CASCADE, which is sent as RESTRICT (sallyport.sql.rewrite.cascade)
     cascades: bool = False
+    #: sent in its place: it alters, IF EXISTS, what is not there (sallyport.sql.ddl.absent)
+    absent: str = ""
     #: what it reaches, as far as that is known, dependants first (sallyport.sql.ddl.dependants)
     drops_first: tuple[DependantDrop, ...] = ()
     #: what TRUNCATE CASCADE empties besides what it names (sallyport.sql.ddl.truncate)

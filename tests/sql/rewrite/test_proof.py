@@ -197,6 +197,25 @@ def test_a_relation_that_is_another_by_now(rewriting_database: RewritingDatabase
     assert "another relation" in disproved(plain, variables, frozenset(), catalog, ("s2", "s"))
 
 
+@pytest.mark.parametrize(
+    ("sent", "passes"),
+    [
+        ('alter table if exists s.customers rename to "customers"', True),
+        ("alter view if exists customers rename to customers", True),
+        ("alter table s.customers rename to customers", False),
+        ("alter table if exists s.customers rename to other", False),
+        ("alter table if exists s.customers rename column customers to customers", False),
+        ("alter table if exists s.customers rename constraint customers to customers", False),
+    ],
+)
+def test_what_stands_for_altering_nothing(
+    rewriting_database: RewritingDatabase, sent: str, passes: bool
+) -> None:
+    sql = "alter table if exists s.customers add column a int"
+    cut = Cut(0, len(sql), sent.encode())
+    assert (why(sql, [cut], rewriting_database.catalog) == "") is passes
+
+
 def test_targets_of_writes(rewriting_database: RewritingDatabase) -> None:
     catalog = rewriting_database.catalog
     for sql in (

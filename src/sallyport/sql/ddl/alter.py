@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import Column, ColumnId, Relation
+from sallyport.sql.ddl.absent import alters_nothing
 from sallyport.sql.ddl.changes import (
-    changes_schema,
     existing_target,
     index_table,
     not_stored,
@@ -92,7 +92,8 @@ _DROPS = {"AT_DropColumn": of_column, "AT_DropConstraint": of_constraint}
 @on("AlterTableStmt", "relation cmds objtype missing_ok")
 def _alter(analysis: Analysis, node: Node, position: int) -> None:
     objtype = object_type(node.get("objtype", "OBJECT_TABLE"))
-    changes_schema(analysis, f"alter_{objtype}")
+    if alters_nothing(analysis, node, objtype, node["relation"]):
+        return
     if objtype == "index":
         _alter_index(analysis, node)
         return
@@ -116,11 +117,10 @@ def _alter(analysis: Analysis, node: Node, position: int) -> None:
             )
         action = ACTIONS.get(subtype)
         if relation.kind not in _WHERE.get(subtype, "rp") or action is None:
-            hint = NOT_ALTERED.get(subtype, "")
             analysis.unknown(
                 "SP1102",
                 f"{analysis.kind.replace('_', ' ').upper()} {words(subtype)} is not supported",
-                hint,
+                NOT_ALTERED.get(subtype, ""),
             )
             continue
         action(change, body)
@@ -142,11 +142,10 @@ def words(subtype: str) -> str:
 def _alter_index(analysis: Analysis, node: Node) -> None:
     target = node["relation"]
     analysis.check("RangeVar", target, RANGE_VAR)
-    relation = index_table(analysis, target.get("schemaname", ""), target.get("relname", ""))
+    schema, name = target.get("schemaname", ""), target.get("relname", "")
+    relation = index_table(analysis, schema, name)
     if relation is None:
-        analysis.missing_relation(
-            target.get("schemaname", ""), target.get("relname", ""), -1, "index"
-        )
+        analysis.missing_relation(schema, name, -1, "index")
         return
     analysis.access(relation.oid, analysis.kind)
     for item in node.get("cmds", []):

@@ -11,10 +11,10 @@ from dataclasses import replace
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import TEMPORARY, Relation
+from sallyport.sql.ddl.absent import alters_nothing
 from sallyport.sql.ddl.changes import (
     THINGS,
     candidate_names,
-    changes_schema,
     creation_schema,
     existing_target,
     index_table,
@@ -59,7 +59,9 @@ def record_change(analysis: Analysis, relation: Relation, **fields: object) -> N
 @on("RenameStmt", "renameType relationType relation object subname newname behavior missing_ok")
 def _rename(analysis: Analysis, node: Node, position: int) -> None:
     kind = object_type(node.get("renameType", ""))
-    changes_schema(analysis, "rename")
+    if alters_nothing(analysis, node, _altered(node, kind), node.get("relation", {})):
+        return
+    analysis.kind = "rename"
     new = node.get("newname", "")
     if node.get("behavior") == "DROP_CASCADE":
         analysis.unknown(
@@ -93,6 +95,13 @@ def _rename(analysis: Analysis, node: Node, position: int) -> None:
             NOT_ALTERED["names"],
         )
     analysis.action_aliases.add("rename")
+
+
+def _altered(node: Node, kind: str) -> str:
+    """The kind of what is renamed, or of what it is a part of."""
+    if kind == "column":
+        return object_type(node.get("relationType", ""))
+    return "table" if kind == "tabconstraint" else kind
 
 
 def _rename_relation(analysis: Analysis, node: Node, new: str) -> None:
@@ -183,7 +192,8 @@ def _rename_schema(analysis: Analysis, old: str, new: str) -> None:
 @on("AlterObjectSchemaStmt", "objectType relation object newschema missing_ok")
 def _set_schema(analysis: Analysis, node: Node, position: int) -> None:
     kind = object_type(node.get("objectType", ""))
-    changes_schema(analysis, f"alter_{kind}")
+    if alters_nothing(analysis, node, kind, node.get("relation", {})):
+        return
     analysis.action_aliases.add("set_schema")
     schema = creation_schema(analysis, node.get("newschema", ""))
     if kind in _RENAMED_RELATIONS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog.snapshot import ColumnId, Type
+from sallyport.sql.ddl.absent import alters_nothing
 from sallyport.sql.ddl.changes import (
     EXTENSIONS,
     candidate_names,
@@ -77,7 +78,8 @@ def _create_sequence(analysis: Analysis, node: Node, position: int) -> None:
 
 @on("AlterSeqStmt", "sequence options missing_ok")
 def _alter_sequence(analysis: Analysis, node: Node, position: int) -> None:
-    changes_schema(analysis, "alter_sequence")
+    if alters_nothing(analysis, node, "sequence", node["sequence"]):
+        return
     existing_target(analysis, node["sequence"])
     _options(analysis, node.get("options", []))
 

@@ -22,6 +22,12 @@ from sallyport.sql.text.parse import MAX_LENGTH, Node, parse, parse_counted
 _NAMES_ONLY = frozenset({"lockedRels", "rel", "A_Const", "ColumnRef", "String"})
 #: Statements whose own relation is the target of a write.
 _WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+#: Those whose relations are no range variables, and that may be changed.
+_JUDGED_APART = frozenset({"TruncateStmt", "RenameStmt"})
+#: What RENAME gives another name as a whole.
+_WHOLE = frozenset(
+    f"OBJECT_{kind}" for kind in ("TABLE", "INDEX", "SEQUENCE", "VIEW", "MATVIEW", "FOREIGN_TABLE")
+)
 
 
 def is_subselect(text: str) -> bool:
@@ -55,9 +61,9 @@ def disproved(
     rewritten = rewritten.skeleton()
     for statement in parse_counted(rewritten.text, MAX_LENGTH).statements:
         is_changed = rewritten.is_changed(statement.start, statement.end)
-        if "TruncateStmt" in statement.node:
-            if is_changed and not _named(statement.node, catalog, path) <= emptied:
-                return "a table to empty that was not judged"
+        if _JUDGED_APART & statement.node.keys():
+            if is_changed and not _is_harmless(statement.node, catalog, path, emptied):
+                return "a table to empty or rename that was not judged"
             continue
         for node, is_target in _range_variables(statement.node):
             offset = position_of(node)
@@ -99,6 +105,19 @@ def _range_variables(root: Node) -> Iterator[tuple[Node, bool]]:
                 yield value, True
             else:
                 level.append((key, value))
+
+
+def _is_harmless(
+    node: Node, catalog: CatalogSnapshot, path: tuple[str, ...], emptied: frozenset[int]
+) -> bool:
+    """Whether a TRUNCATE empties only these; whether a RENAME gives a relation, if there is one,
+    the name that it has, which fails.
+    """
+    rename = node.get("RenameStmt")
+    if rename is None:
+        return _named(node, catalog, path) <= emptied
+    is_whole = rename.get("missing_ok", False) and rename.get("renameType") in _WHOLE
+    return bool(is_whole and rename.get("newname") == rename["relation"].get("relname"))
 
 
 def _named(root: Node, catalog: CatalogSnapshot, path: tuple[str, ...]) -> set[int]:
