@@ -216,6 +216,8 @@ SELECT last_value + 1 FROM numbered_secret_seq
 SELECT count(*) FROM numbered_secret_seq WHERE last_value > 500000000
 SELECT s FROM numbered_secret_seq s
 [since 18] SELECT * FROM pg_get_sequence_data('numbered_secret_seq')
+SELECT pg_sequence_last_value('numbered_secret_seq')
+SELECT s.relname, pg_sequence_last_value(s.oid::regclass) FROM pg_class s WHERE s.relkind = 'S'
 [since 18] SELECT s.relname, d.last_value FROM pg_class s, pg_get_sequence_data(s.oid) d WHERE s.relkind = 'S'
 SELECT schemaname, sequencename, last_value FROM pg_sequences
 SELECT count(*) FROM pg_sequences WHERE last_value > 500000000

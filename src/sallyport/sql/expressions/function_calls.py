@@ -459,7 +459,7 @@ def _source(analysis: Analysis, resolved: Resolved, values: list[Value], positio
 def _sequence_data(
     analysis: Analysis, resolved: Resolved, values: list[Value], position: int
 ) -> None:
-    """pg_get_sequence_data tells of a sequence what SELECT does: of all of them, where it is not
+    """These tell of a sequence what SELECT does: of all of them, where it is not
     known of which.
     """
     relation = named_sequence(analysis, values[0]) if values else None
@@ -472,6 +472,7 @@ _SPECIAL = {
     "pg_get_functiondef": _source,
     "pg_get_function_sqlbody": _source,
     "pg_get_sequence_data": _sequence_data,
+    "pg_sequence_last_value": _sequence_data,
     "pg_notify": _notify,
     "pg_show_all_settings": _all_settings,
     "set_config": _set_config,
