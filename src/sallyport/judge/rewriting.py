@@ -251,19 +251,14 @@ class Rewriter:
         """
         if _is_told_otherwise(facts):
             return True
-        if not any(level.flows for level in chain(facts)):
-            return False
-        into = [
-            (f, source)
-            for level in chain(facts)
-            for f in level.flows
-            for source in f.sources & self.relations.applied.keys()
-        ]
+        flows = [flow for level in chain(facts) for flow in level.flows]
+        masked = self.relations.applied.keys()
+        into = [(flow, source) for flow in flows for source in flow.sources & masked]
         bound = self.relations.policy.for_everybody
         if not into:
             return False
-        if bound is None or not all(
-            f.into is not None and is_hidden(bound, source, f.into) for f, source in into
+        if bound is None or any(
+            flow.into is None or not is_hidden(bound, source, flow.into) for flow, source in into
         ):
             return True
         if any(self.relations.replaced(level, False) for level in chain(facts)):
