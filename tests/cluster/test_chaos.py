@@ -274,9 +274,7 @@ def hang_worker(town: Town, chance: random.Random) -> None:
 def kill_gateway(town: Town, chance: random.Random) -> None:
     """The supervisor; its workers end by themselves, and it starts again."""
     member = chance.choice(town.members)
-    workers = psutil.Process(member.pid).children()
-    os.kill(member.pid, signal.SIGKILL)
-    psutil.wait_procs(workers, timeout=PATIENCE)
+    member.kill()
     member.start()
 
 

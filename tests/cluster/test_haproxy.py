@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def test_behind_haproxy_the_others_take_over(make_member: Make, tmp_path: Path) 
                 assert row is not None and "***" in row[0]
         wait_for(lambda: len(listed(first)) >= 6 and _gateways(listed(members[1])) == 2)
         check_recordings(members)
-        os.kill(first.pid, signal.SIGKILL)
+        first.kill()
 
         def served() -> bool:
             try:

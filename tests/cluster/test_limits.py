@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -61,9 +59,7 @@ def test_rows_of_an_hour_are_counted_over_all_gateways(pair: Pair, store_server:
     for reader in readers:
         reader.close()
     # A gateway that was killed and starts again does not forget it.
-    workers = psutil.Process(first.pid).children()
-    os.kill(first.pid, signal.SIGKILL)
-    psutil.wait_procs(workers, timeout=PATIENCE)
+    first.kill()
     first.start()
     wait_for_both(first, 2)
     for connection in both(first):

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.postgres import free_port
-from tests.faults.test_crashes import command, kill
+from tests.faults.test_crashes import command
 from tests.handover.house import AUDITOR
 from tests.support.approvals import Desk
 from tests.support.gateway import Gateway
@@ -60,7 +60,7 @@ def test_recordings_move_to_the_archive_and_are_read_from_there(
 
     sessions = [session_of(gateway)]
     wait_for(lambda: sessions[0] in local())  # what was only read may trail
-    kill(gateway)
+    gateway.kill()
     gateway.start()
     sessions.append(session_of(gateway))
     wait_for(lambda: all(map(is_archived, sessions)) and not local())

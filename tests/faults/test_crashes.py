@@ -5,8 +5,6 @@ start.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,14 +29,6 @@ STATEMENTS = 60
 
 def command(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
     return gateway.run(*words)
-
-
-def kill(gateway: Gateway) -> None:
-    program = gateway._running()
-    os.kill(gateway.pid, signal.SIGKILL)
-    wait_for(lambda: not program.alive)
-    program.stop()
-    gateway._program = None
 
 
 def recorded(place: Path) -> list[ev.Statement]:
@@ -98,7 +88,7 @@ def crashed(make_gateway: Callable[..., Gateway]) -> Iterator[tuple[Gateway, Pat
             if number == 39:
                 wait_for(lambda: indexed(gateway) > 20)
         (path,) = place.rglob("*.sprec")
-        kill(gateway)
+        gateway.kill()
     yield gateway, path
 
 

@@ -72,7 +72,7 @@ def test_what_only_the_journal_has_is_shown(
         size = path.stat().st_size
         resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         db.execute(statement)  # nothing more goes into the recording
-        ack.kill(gateway)
+        gateway.kill()
     found = command(gateway, "audit", "verify")
     assert found.returncode == 1
     assert "lacks statements 2; the next start adds them" in found.stdout

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.faults.test_crashes import command, kill
+from tests.faults.test_crashes import command
 from tests.support.gateway import Gateway
 from tests.support.receivers import HttpReceiver, SyslogReceiver
 from tests.support.waiting import wait_for
@@ -47,7 +47,7 @@ def test_nothing_is_lost_by_a_gateway_that_is_killed(make_gateway: MakeGateway) 
         for thread in threads:
             thread.start()
         time.sleep(2.5 + round_ / 2)
-        kill(gateway)
+        gateway.kill()
         for thread in threads:
             thread.join()
         gateway.start()

@@ -4,8 +4,6 @@ to more.
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -307,8 +305,7 @@ def test_what_a_killed_gateway_left_is_swept_at_the_next_start(make: Make, serve
     left = psycopg.connect(gateway.dsn())
     role = names(server, SESSIONS)
     assert len(role) == 1
-    os.kill(gateway.pid, signal.SIGKILL)
-    gateway._program = None
+    gateway.kill()
     assert names(server, SESSIONS) == role
     left.close()
     gateway.start()

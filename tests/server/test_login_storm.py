@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -99,10 +98,7 @@ class Storm:
 
 def kill(gateway: Gateway) -> None:
     """As a lost process is: nothing is cleaned up; then another one on the same data."""
-    program, gateway._program = gateway._program, None
-    assert program is not None
-    os.kill(program.process.pid, signal.SIGKILL)
-    program.process.wait(20)
+    gateway.kill()
     gateway.start()
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -49,15 +47,6 @@ def wait_for_checkpoint(gateway: Gateway, size: int) -> None:
     while size_of(gateway) < size:
         assert time.monotonic() < deadline, f"no checkpoint of {size}: {gateway.output()[-2000:]}"
         time.sleep(0.05)
-
-
-def kill(gateway: Gateway) -> None:
-    """As if the power went: no handler runs."""
-    program = gateway._program
-    assert program is not None
-    os.kill(gateway.pid, signal.SIGKILL)
-    program.process.wait(10)
-    gateway._program = None
 
 
 def assert_proven(gateway: Gateway, row: dict[str, Any], key: str, proof: Path) -> None:
@@ -216,7 +205,7 @@ def test_killed_again_and_again(make_gateway: MakeGateway, tmp_path: Path) -> No
         for _ in range(3 + round_):
             session(gateway)
         time.sleep(0.02 * round_)
-        kill(gateway)
+        gateway.kill()
         connection.close()
         gateway.start()
     gateway.stop()

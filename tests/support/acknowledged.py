@@ -5,8 +5,6 @@ acknowledged.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -154,15 +152,6 @@ class Clients:
             self.unexpected.append(str(error))
 
 
-def kill(gateway: Gateway) -> None:
-    """kill -9, and wait until it is gone."""
-    program = gateway._running()
-    os.kill(gateway.pid, signal.SIGKILL)
-    program.process.wait(30)
-    program.stop()
-    gateway._program = None
-
-
 def recorded_text(directory: Path) -> str:
     """Text and parameters of every recorded statement, in one string."""
     parts: list[str] = []
@@ -197,7 +186,7 @@ def kill_once(gateway: Gateway, server: Server, clients: int, name: str, stateme
     load = Clients(gateway.dsn(), clients, name)
     load.start()
     load.wait_for(statements)
-    kill(gateway)
+    gateway.kill()
     load.join()
     if load.unexpected:
         raise RuntimeError(f"clients failed: {load.unexpected[:3]}")

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import yaml
 
+from sallyport.core.files import open_locked
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.certificates import Authority
@@ -208,6 +209,21 @@ class Gateway:
         """End and serve again on the same port with the same data."""
         self._end()
         self.start()
+
+    def kill(self) -> None:
+        """SIGKILL, as if the power went: no handler runs. Where workers serve it is for their
+        supervisor alone. Returns when the last of them has ended and the data directory is free.
+        """
+        program, self._program = self._running(), None
+        program.process.kill()
+        program.stop(_PATIENCE)
+        wait_for(self._is_free)
+
+    def _is_free(self) -> bool:
+        lock = open_locked(Path(self._config()["data"]) / "gateway.lock")
+        if lock is not None:
+            lock.close()
+        return lock is not None
 
     def rss(self) -> int:
         """Resident memory of the gateway in bytes."""

@@ -232,11 +232,10 @@ def test_all_are_told_to_stop(gateway: Gateway, database: Server) -> None:
 
 def test_workers_do_not_outlive_their_supervisor(gateway: Gateway) -> None:
     workers = [process_of(gateway, number) for number in (0, 1)]
-    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.kill()
     _, alive = psutil.wait_procs([process for process in workers if process], timeout=PATIENCE)
     assert not alive
     assert "the supervisor is gone" in gateway.output()
-    gateway._program = None
     gateway.start()
     with psycopg.connect(gateway.dsn(gateway.token(AGENT))) as db:
         assert db.execute("SELECT 1").fetchone() == (1,)
