@@ -27,10 +27,10 @@ DOCUMENTED = (ROOT / "docs" / "deployment.md").read_text()
 #: Custom resources: their schemas belong to others and are not checked here.
 UNCHECKED = {"ServiceMonitor", "Certificate"}
 
-HELM = shutil.which("helm")
-needs_helm = pytest.mark.skipif(
-    HELM is None, reason="needs helm: go install helm.sh/helm/v3/cmd/helm@v3.16.4"
-)
+#: The oldest and the newest version that rendered objects are checked against.
+VERSIONS = ("1.27", "1.37")
+HELM = shutil.which("helm") or shutil.which("helm", path=Path.home() / "go" / "bin")
+needs_helm = pytest.mark.skipif(HELM is None, reason="needs helm: see CONTRIBUTING.md, Tests")
 
 
 def _helm(*words: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +51,18 @@ def _render(*words: str) -> str:
     rendered = _helm(*command, *words)
     assert rendered.returncode == 0, rendered.stderr
     return rendered.stdout
+
+
+def _rendered(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects of the chart with these values; each of them is valid."""
+    path = directory / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+    documents = [d for d in yaml.safe_load_all(_render("--values", str(path))) if d]
+    for document in documents:
+        if document["kind"] not in UNCHECKED:
+            for version in VERSIONS:
+                kubernetes_validate.validate(document, version, strict=True)
+    return documents
 
 
 def _objects() -> list[dict[str, Any]]:
@@ -101,12 +113,73 @@ def test_what_is_missing_is_named(tmp_path: Path, values: str, complaint: str) -
     assert complaint in rendered.stderr
 
 
+@needs_helm
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("replica=3", "'replica' not allowed"),
+        ("networkPolicy.agentNamespace=agents", "'agentNamespace' not allowed"),
+        ("networkPolicy.enabled=perhaps", "got string, want boolean"),
+        ("secrets[0].secret=shop-database", "'secret' not allowed"),
+        ("service.type=ExternalName", "must be one of"),
+    ],
+)
+def test_a_misspelt_value_is_refused(value: str, complaint: str) -> None:
+    refused = _helm("template", "x", str(CHART), "--values", str(VALUES), "--set", value)
+    assert refused.returncode != 0
+    assert complaint in refused.stderr
+
+
+@needs_helm
+def test_every_value_gives_valid_objects(tmp_path: Path) -> None:
+    """With what ci-values.yaml leaves at its default."""
+    store = {"host": "db", "database": "sallyport", "password": {"file": "/secrets/store/password"}}
+    targets = {"shop": {"host": "db"}}
+    values = {
+        "image": {"repository": "registry.example.com/sallyport", "tag": "2026-12-01"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "config": {"identity": {"saml": [{"name": "corp"}]}, "targets": targets, "store": store},
+        "secrets": [
+            {"name": name, "secretName": f"sallyport-{name}"} for name in ("shop", "store")
+        ],
+        "tls": {"certManager": {"enabled": True, "dnsNames": ["sallyport.example.com"]}},
+        "replicas": 3,
+        "persistence": {"storageClassName": "fast"},
+        "service": {"type": "LoadBalancer", "port": 5432, "annotations": {"internal": "true"}},
+        "networkPolicy": {"consoleFrom": [{"podSelector": {}}]},
+        "monitoring": {"serviceMonitor": {"enabled": True, "labels": {"release": "monitoring"}}},
+        "podDisruptionBudget": {"enabled": True, "maxUnavailable": "34%"},
+        "podAnnotations": {"note": "1"},
+        "podLabels": {"team": "platform"},
+        "nodeSelector": {"disk": "local"},
+        "tolerations": [{"key": "databases", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}},
+    }
+    kinds = {document["kind"] for document in _rendered(tmp_path, values)}
+    assert kinds >= {"StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy"} | UNCHECKED
+
+
+@needs_helm
+def test_agents_outside_of_the_cluster_and_what_else_agents_reach(tmp_path: Path) -> None:
+    outside = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    values = yaml.safe_load(_CONFIG) | {
+        "networkPolicy": {"agentFrom": [outside], "agentEgress": []},
+    }
+    gateway, agents = (
+        d["spec"] for d in _rendered(tmp_path, values) if d["kind"] == "NetworkPolicy"
+    )
+    assert gateway["ingress"][0]["from"][1:] == [outside]
+    assert [p["port"] for rule in agents["egress"] for p in rule["ports"]] == [6432, 8642, 53, 53]
+
+
 def test_every_object_fits_the_schema_of_kubernetes() -> None:
     kinds = {document["kind"] for document in _objects()}
     assert kinds > UNCHECKED
     for document in _objects():
         if document["kind"] not in UNCHECKED:
-            kubernetes_validate.validate(document, "1.30", strict=True)
+            for version in VERSIONS:
+                kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_the_documented_pod_is_an_agent_of_the_documented_values() -> None:
@@ -179,7 +252,6 @@ def test_pods_have_no_more_than_they_need() -> None:
 
 @needs_helm
 def test_its_account_has_a_token_where_the_configuration_needs_one(tmp_path: Path) -> None:
-    path = tmp_path / "values.yaml"
     asked = {"provider": "kubernetes", "audience": "sallyport"}
     for provider, token, binding in (
         (asked, True, False),
@@ -188,13 +260,10 @@ def test_its_account_has_a_token_where_the_configuration_needs_one(tmp_path: Pat
         ({"issuer": "https://x", "audience": "sallyport"}, False, False),
     ):
         config = {"identity": {"oidc": [provider]}, "targets": {"shop": {"host": "db"}}}
-        path.write_text(yaml.safe_dump({"config": config}))
-        objects = [d for d in yaml.safe_load_all(_render("--values", str(path))) if d]
+        objects = _rendered(tmp_path, {"config": config})
         (pod,) = (d for d in objects if d["kind"] == "StatefulSet")
         assert pod["spec"]["template"]["spec"]["automountServiceAccountToken"] is token
         assert any(d["kind"] == "ClusterRoleBinding" for d in objects) is binding
-        for document in objects:
-            kubernetes_validate.validate(document, "1.30", strict=True)
 
 
 def test_agents_reach_no_database() -> None:
