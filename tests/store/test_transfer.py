@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from sallyport.core.data_directory import hold_directory
 from sallyport.policy.versions import PolicyVersion
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import FILE as DATABASE
 from sallyport.store.database import StoreError, open_database
-from sallyport.store.mark import identity_of
+from sallyport.store.mark import identity_of, open_shared_store, open_store
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.postgres import StoreAddress, open_postgres
 from sallyport.store.sealing import FILE, Seal
@@ -70,6 +71,24 @@ def test_everything_comes_over_and_goes_on(data: Path, address: StoreAddress) ->
     writer.close()
     assert [version.id for version in SqlPolicyVersions(engine).recent()] == [3, 2, 1]
     engine.dispose()
+
+
+def test_a_start_without_the_shared_store_is_refused_and_loses_nothing(
+    data: Path, address: StoreAddress
+) -> None:
+    recordings = data / "recordings"
+    with hold_directory(data) as lock:
+        open_store(data, recordings, lock, accept_lost_state=False).engine.dispose()
+        move_to_postgres(data, address, "gw-1", KEY)
+        for _ in range(2):
+            shared = open_shared_store(data, lock, address, accept_lost_state=False)
+            assert shared.problem == ""
+            shared.engine.dispose()
+            with pytest.raises(StoreError, match="was copied to a shared store"):
+                open_store(data, recordings, lock, accept_lost_state=False)
+        alone = open_store(data, recordings, lock, accept_lost_state=True)
+        assert "is missing" in alone.accepted
+        alone.engine.dispose()
 
 
 def test_a_target_with_rows_and_another_key_are_refused(data: Path, address: StoreAddress) -> None:

@@ -74,17 +74,24 @@ def set_aside(data: Path, reason: str = "damaged") -> Path:
     return data / name
 
 
+def refuse_copied(data_dir: Path) -> None:
+    """Raises StoreError when the database was copied to a shared store and not made anew since."""
+    path = data_dir / FILE
+    copied = sorted(data_dir.glob(f"{FILE}.migrated-*"))
+    if copied and not path.is_file():
+        raise StoreError(
+            f"{path} was copied to a shared store, and is {copied[0].name} since: the "
+            "configuration's 'store' says where that is"
+        )
+
+
 def open_readonly(data_dir: Path) -> Engine:
     """Open for reading only. Raises StoreError when there is no database, or its schema is not this
     version's.
     """
     path = data_dir / FILE
+    refuse_copied(data_dir)
     if not path.is_file():
-        if copied := sorted(data_dir.glob(f"{FILE}.migrated-*")):
-            raise StoreError(
-                f"{path} was copied to a shared store, and is {copied[0].name} since: the "
-                "configuration's 'store' says where that is"
-            )
         raise StoreError(
             f"no sessions yet: {path} does not exist. Has a gateway run with this data directory?"
         )

@@ -17,7 +17,7 @@ from typing import IO, Final
 import structlog
 from sqlalchemy import Engine, select, text
 
-from sallyport.store.database import FILE, StoreError, open_database, set_aside
+from sallyport.store.database import FILE, StoreError, open_database, refuse_copied, set_aside
 from sallyport.store.dialect import INSERTS, is_postgresql
 from sallyport.store.postgres import StoreAddress, open_postgres
 from sallyport.store.tables import store_facts
@@ -51,8 +51,11 @@ def open_store(
     data: Path, recordings: Path, lock: IO[bytes], *, accept_lost_state: bool
 ) -> OpenedStore:
     """Open the data directory's store, and compare it with the mark in ``lock``. Raises StoreError,
-    also for a database that is damaged, unless the loss is accepted: then it is set aside.
+    also for a database that is damaged or was copied to a shared store, unless the loss is
+    accepted: then a damaged one is set aside.
     """
+    if not accept_lost_state:
+        refuse_copied(data)  # before it counts as lost: it is not, for who opens the shared one
     mark = StoreMark(lock, data)
     problem = mark.missing(recordings)
     try:
