@@ -80,6 +80,16 @@ def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
         restore_backup(target, data)
 
 
+def test_what_is_restored_is_for_its_owner_alone(data: Path, tmp_path: Path) -> None:
+    (data / "recordings" / "2026" / "12" / "01").mkdir(parents=True)
+    (data / "recordings" / "2026" / "12" / "01" / "two.sprec").write_bytes(b"recorded")
+    make_backup(data, data / "recordings", [], tmp_path / "backup.tar")
+    restore_backup(tmp_path / "backup.tar", tmp_path / "new")
+    restored = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    assert len(restored) >= 7
+    assert {path.name for path in restored if path.stat().st_mode & 0o077} == set()
+
+
 def test_a_changed_backup_is_refused_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
     target = tmp_path / "backup.tar"
     make_backup(data, data / "recordings", [], target)

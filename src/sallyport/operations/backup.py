@@ -215,7 +215,8 @@ def _extract(archive: tarfile.TarFile, member: Member, draft: Path) -> None:
     source = archive.extractfile(archive.getmember(member.name))
     if source is None:
         raise BackupError(f"the backup's {member.name} is no file")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in reversed(path.relative_to(draft).parents):  # mkdir's mode is not for parents
+        (draft / directory).mkdir(mode=0o700, exist_ok=True)
     digest = hashlib.sha256()
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as target:
