@@ -1,7 +1,7 @@
 """Run the gateway in the built image and look at a masked SELECT: scripts/image --try calls this.
 
-``buildah run --isolation chroot`` shares this machine's network, so the database and the issuer are
-the tests' own.
+Its root file system is read-only. It shares this machine's network, so the database and the issuer
+are the tests' own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,13 @@ from tests.support.waiting import wait_for
 
 #: The user that the image runs as.
 USER = 65532
+PYTHON = "/opt/sallyport/bin/python"
+#: Of the image; nothing of this machine's.
+ENVIRONMENT = {
+    "PATH": "/opt/sallyport/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 def _buildah(store: Path, *words: str) -> list[str]:
@@ -67,9 +74,50 @@ def _configuration(directory: Path, issuer: DevIssuer, server: Any) -> tuple[Pat
     return authority.file, port, console
 
 
+#: What a container's runtime does of a read-only root, as an engine's ``--read-only --tmpfs /tmp``
+#: and Kubernetes' readOnlyRootFilesystem have it: only the data directory and /tmp are written.
+_READ_ONLY = """
+set -e
+root=$1 configuration=$2 data=$3; shift 3
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+mount --bind "$configuration" "$root/etc/sallyport"
+mount -o remount,bind,ro "$root/etc/sallyport"
+mount --bind "$data" "$root/var/lib/sallyport"
+mount -t tmpfs tmpfs "$root/tmp"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+exec chroot --userspec=65532:65532 "$root" "$@"
+"""
+#: Exit status 0: nothing else can be written.
+_LOOK = """
+import errno, pathlib
+for place in ("/", "/opt/sallyport", "/etc/sallyport", "/usr", "/var", "/home"):
+    try:
+        pathlib.Path(place, "written").touch()
+    except OSError as error:
+        print(place, error.strerror)
+        if error.errno == errno.EROFS:
+            continue
+    raise SystemExit(f"{place} is not read-only")
+"""
+
+
+def _inside(store: Path, container: str, configuration: Path, data: Path) -> list[str]:
+    """Runs what follows as the image's user in its root file system, which is read-only."""
+    mounted = subprocess.run(
+        _buildah(store, "mount", container), check=True, capture_output=True, text=True
+    )
+    root = mounted.stdout.strip()
+    script = ["sh", "-c", _READ_ONLY, "sh", root, str(configuration), str(data)]
+    return ["unshare", "--mount", "--propagation", "private", *script]
+
+
 def main(store: Path) -> int:
     """Exit status 0: the SELECT came back masked."""
-    directory = scratch_dir("image")
+    directory, data = scratch_dir("image"), scratch_dir("image-data")
+    os.chown(data, USER, USER)
+    data.chmod(0o700)
     container = subprocess.run(
         _buildah(store, "from", "localhost/sallyport"), check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -77,19 +125,19 @@ def main(store: Path) -> int:
     try:
         with DevIssuer() as issuer:
             ca, port, console = _configuration(directory, issuer, server)
-            run = _buildah(store, "run", "--isolation", "chroot", "--user", str(USER))
-            run += ["--env", f"SALLYPORT_HEALTH=https://{console}"]
-            run += ["--volume", f"{directory}:/etc/sallyport:ro", container, "--"]
-            serve = [
-                "/opt/sallyport/bin/sallyport",
-                "serve",
-                "--config",
-                "/etc/sallyport/sallyport.yaml",
-            ]
-            gateway = subprocess.Popen([*run, *serve], start_new_session=True)
-            check = [*run, "/opt/sallyport/bin/python", "/opt/sallyport/healthcheck.py"]
+            run = _inside(store, container, directory, data)
+            subprocess.run([*run, PYTHON, "-c", _LOOK], check=True)
+            serve = ["/opt/sallyport/bin/sallyport", "serve"]
+            serve += ["--config", "/etc/sallyport/sallyport.yaml"]
+            environment = {**ENVIRONMENT, "SALLYPORT_HEALTH": f"https://{console}"}
+            gateway = subprocess.Popen([*run, *serve], env=environment, start_new_session=True)
+            check = [*run, PYTHON, "/opt/sallyport/healthcheck.py"]
+
+            def is_healthy() -> bool:
+                return subprocess.run(check, env=environment, capture_output=True).returncode == 0
+
             try:
-                wait_for(lambda: subprocess.run(check, capture_output=True).returncode == 0)
+                wait_for(is_healthy)
                 with psycopg.connect(
                     f"host=localhost hostaddr=127.0.0.1 port={port} dbname=shop user=claude"
                     " sslmode=verify-full",
@@ -108,7 +156,8 @@ def main(store: Path) -> int:
     finally:
         server.stop()
         subprocess.run(_buildah(store, "rm", container), capture_output=True)
-        shutil.rmtree(directory, ignore_errors=True)
+        for place in (directory, data):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__":
