@@ -53,7 +53,8 @@ def main() -> int:
         except PermissionError:
             sys.exit("error: --realtime needs root (CAP_SYS_NICE): sudo make bench ARGS=--realtime")
     if options.part == "watch":
-        watching.print_watching(console, *((20, 3) if options.quick else (100, 12)))
+        size = (20, 3) if options.quick else (100, 12)
+        watching.print_watching(console, *size, held_out=options.held_out)
         return 0
     if options.part == "cluster":
         cluster.print_cluster(console, *((20, 50) if options.quick else (200, 100)))
@@ -115,6 +116,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--seconds", type=float, default=0, help="length of a pgbench run (default 5, quick 2)"
+    )
+    parser.add_argument(
+        "--held-out",
+        action="store_true",
+        help="watch: other agents than those that thresholds were set by",
     )
     parser.add_argument(
         "--growth", action="store_true", help="instead: what 10,000 tables and 1,000 rules cost"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import pi, sin
 from typing import Final
 
@@ -92,6 +92,34 @@ HABITS: Final = (
     ),
     Habit("export", (2, 5), _WEEK, 3, (10, 20), (500, 500), 4, TABLES[4:6], pages=True),
 )
+
+
+def varied(habit: Habit, chance: random.Random) -> Habit:
+    """Another agent of its kind, such as thresholds were not set by: other hours, tables, sizes and
+    habits of failing.
+    """
+
+    def times(pair: tuple[int, int], factor: float) -> tuple[int, int]:
+        return round(pair[0] * factor), max(round(pair[1] * factor), round(pair[0] * factor))
+
+    shift = chance.randint(-habit.hours[0], 24 - habit.hours[1])
+    count = min(len(TABLES), max(2, len(habit.tables) + chance.randint(-2, 4)))
+    statements = times(habit.statements, chance.uniform(0.5, 2.0))
+    return replace(
+        habit,
+        hours=(habit.hours[0] + shift, habit.hours[1] + shift),
+        days=habit.days if len(habit.days) < 5 else chance.choice((_WORK, _WEEK)),
+        tasks=max(2.0, habit.tasks * chance.uniform(0.4, 2.0)),
+        statements=(max(1, statements[0]), max(2, statements[1])),
+        rows=times(habit.rows, chance.uniform(0.3, 3.0)),
+        forms=max(3, round(habit.forms * chance.uniform(0.5, 2.0))),
+        tables=tuple(chance.sample(TABLES, count)),
+        writes=habit.writes * chance.uniform(0.5, 1.5),
+        refused=habit.refused * chance.uniform(0.0, 2.0),
+        failed=habit.failed * chance.uniform(0.0, 2.0),
+        new=habit.new * chance.uniform(0.3, 1.3),
+        totals=habit.totals * chance.uniform(0.0, 1.4),
+    )
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -21,7 +22,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bench.traces import ATTACKS, DAY, HABITS, NETWORKS, START, TABLE_ROWS, Habit, Trace
+from bench.traces import ATTACKS, DAY, HABITS, NETWORKS, START, TABLE_ROWS, Habit, Trace, varied
+from sallyport.server.watch_access import WatchAccess
 from sallyport.session.activity import COMPILED, Activity
 from sallyport.watch.baseline import Learning
 from sallyport.watch.finding import AgentKey
@@ -66,19 +68,26 @@ class _Store(dict[AgentKey, bytes]):
         self.watcher.adopt(key, batch.id, self[key], at)
 
 
-def print_watching(console: Console, agents: int, months: int) -> None:
-    """Simulate and print. agents: a multiple of ten has all habits alike."""
+#: Seeds of the agents that thresholds were not set by begin here.
+_HELD_OUT = 1_000_000
+
+
+def print_watching(console: Console, agents: int, months: int, *, held_out: bool = False) -> None:
+    """Simulate and print. agents: a multiple of ten has all habits alike. held_out: other agents
+    than those that thresholds were set by, with other seeds and habits.
+    """
     result = Result()
     for number in range(agents):
-        _agent(number, months, result)
+        _agent(number, months, result, held_out=held_out)
         if number % 10 == 9:
             console.print(f"[dim]· {number + 1} agents[/]")
     _print(console, result, agents, months)
 
 
-def _agent(number: int, months: int, result: Result) -> None:
-    chance = random.Random(number)
-    trace = Trace(HABITS[number % len(HABITS)], chance)
+def _agent(number: int, months: int, result: Result, *, held_out: bool) -> None:
+    chance = random.Random(number + _HELD_OUT * held_out)
+    habit = HABITS[number % len(HABITS)]
+    trace = Trace(varied(habit, chance) if held_out else habit, chance)
     key = AgentKey("https://idp", f"agent-{number}", "", trace.habit.name, "shop")
     store = _Store()
     watcher = store.watcher = Watcher(Learning(), store.get, store.save)
@@ -134,11 +143,12 @@ def _attack(
     result.attacks[family] += 1
     count, share = 0, 0.0
     network = NETWORKS.get(family) or trace.network()
+    waiting = _Waiting()
     for seconds, seen in attack(trace.random, trace):
         now += seconds
         if seen.count:
             count += 1
-            batch = Batch("ses_attack", network, [seen])
+            batch = Batch("ses_attack", network, waiting.taken_with(seen, seconds))
         else:
             share = seen.rows / TABLE_ROWS
             batch = Batch("ses_attack", network, [], seen)
@@ -156,6 +166,25 @@ def _attack(
                 was_told = True
         if was_named or count > 3 * _WITHIN:
             return
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waits in a session until it is looked at, as gateways put that off."""
+
+    forms: set[str] = field(default_factory=set)
+    steps: list[Observation] = field(default_factory=list)
+
+    def taken_with(self, step: Observation, seconds: float) -> list[Observation]:
+        """What a look takes once this has run, so many seconds behind the one before."""
+        is_unusual = bool(step.code or step.failed) or step.shape.fingerprint not in self.forms
+        self.forms.add(step.shape.fingerprint)
+        self.steps.append(step)
+        rows = sum(step.rows for step in self.steps)
+        if not is_unusual and len(self.steps) < 4 and rows < 100 and seconds < 30.0:
+            return []
+        taken, self.steps = self.steps, []
+        return taken
 
 
 def _deep_size(value: object) -> int:
@@ -192,57 +221,60 @@ def hot_path(count: int = 300_000) -> float:
     return (time.process_time() - started) / count
 
 
-#: How agents work while their cost is measured: statements of a look, and seconds between two.
+#: How agents work while their cost is measured: statements between two looks, and how many looks.
 _PACES = {
-    "100 statements each half second": (100, 0.5),
-    "20 statements each half second": (20, 0.5),
-    "5 statements each half second": (5, 0.5),
-    "one statement a second": (1, 1.0),
+    "100 statements each half second": (100, 1),
+    "20 statements each half second": (20, 1),
+    "5 statements each half second": (5, 1),
+    "one statement a second": (1, 2),
 }
 _PACED = 4_000
 
 
-def cost(habit: Habit, statements: int, pause: float) -> float:
-    """Seconds of CPU for comparing and learning one statement of an agent that has long worked at
-    this pace, the learning of its episodes included.
+def cost(habit: Habit, statements: int, looks: int) -> float:
+    """Seconds of CPU for one statement of an agent that has long worked at this pace: counted in
+    its session, taken, compared and learned, with the looks that find nothing to take.
     """
-    chance = random.Random(1)
-    trace = Trace(habit, chance)
-    key = AgentKey("https://idp", "agent", "", habit.name, "shop")
-    watcher = Watcher(Learning(0.0, _PACED), lambda key: None, lambda key, batch, at: None)
+    trace = Trace(habit, random.Random(1))
     steps: list[Observation] = []
     while len(steps) < _PACED:
         steps += trace.task()
-    looks = [_tallied(steps[at : at + statements]) for at in range(0, _PACED, statements)]
-    now = START
+    watcher = Watcher(Learning(0.0, _PACED), lambda key: None, lambda key, batch, at: None)
+    key = AgentKey("https://idp", "agent", "", habit.name, "shop")
+    judge = SimpleNamespace(catalog=None, subject_policy=SimpleNamespace(masks=()))
+    session: Any = SimpleNamespace(
+        names=SimpleNamespace(subject_judge=judge), pipeline=SimpleNamespace(entries=[])
+    )
+    row: Any = SimpleNamespace(client="10.0.2.1:5", application="psql")
+    access = WatchAccess(session, None, None, lambda: None, row)
+    verdicts: dict[str, Any] = {}
+    for step in steps:
+        verdict = SimpleNamespace(records={"watch": step.shape})
+        verdicts.setdefault(step.shape.fingerprint, verdict)
+    spent = 0.0
     for day in range(3):
         now = START + day * DAY
-        spent = time.process_time()
-        for look in looks:
-            watcher.observe(key, Batch("ses_1", "10.0.2.0/24", look), now)
-            now += pause
-        spent = time.process_time() - spent
+        started = time.process_time()
+        for at in range(0, _PACED, statements):
+            for number, step in enumerate(steps[at : at + statements], at + 1):
+                _count(session.activity, verdicts[step.shape.fingerprint], step, number)
+            for _ in range(looks):
+                now += 0.5
+                seen, running = access.take(now, everything=False)
+                if seen:
+                    batch = Batch("ses_1", access.network, seen, running, access.program, 60.0)
+                    watcher.observe(key, batch, now)
+        spent = time.process_time() - started
         watcher.tick(now)
     return spent / _PACED
 
 
-def _tallied(steps: list[Observation]) -> list[Observation]:
-    """One observation for each form and outcome, as sessions count."""
-    tallies: dict[tuple[str, str], Observation] = {}
-    for step in steps:
-        key = step.shape.fingerprint, step.code
-        if before := tallies.get(key):
-            step = msgspec.structs.replace(
-                before,
-                count=before.count + 1,
-                rows=before.rows + step.rows,
-                size=before.size + step.size,
-                largest=max(before.largest, step.largest),
-                failed=before.failed + step.failed,
-                last=step.last,
-            )
-        tallies[key] = step
-    return list(tallies.values())
+def _count(activity: Activity, verdict: Any, step: Observation, number: int) -> None:
+    """As a session does."""
+    if step.code:
+        activity.refused(number, step.code, step.shape.relations, b"SELECT 1")
+    else:
+        activity.completed(verdict, number, step.rows, step.size, bool(step.failed), number)
 
 
 def _print(console: Console, result: Result, agents: int, months: int) -> None:
@@ -274,8 +306,8 @@ def _print(console: Console, result: Result, agents: int, months: int) -> None:
         f"{result.seconds / result.batches * 1e6:.0f} µs a batch "
         f"({result.statements:,} statements of {agents} agents in {months} months)"
     )
-    for pace, (statements, pause) in _PACES.items():
-        costs = [cost(habit, statements, pause) for habit in HABITS]
+    for pace, (statements, looks) in _PACES.items():
+        costs = [cost(habit, statements, looks) for habit in HABITS]
         console.print(
             f"at {pace}: median {statistics.median(costs) * 1e6:.1f} µs a statement, "
             f"{max(costs) * 1e6:.1f} µs of the costliest habit"

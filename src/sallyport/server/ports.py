@@ -120,8 +120,11 @@ class WatchedSession(Protocol):
     network: str
     program: str
 
-    def take(self) -> tuple[list[Observation], Observation | None]:
-        """What it did since the last call, and the large result that is passing."""
+    def take(self, now: float, *, everything: bool) -> tuple[list[Observation], Observation | None]:
+        """What it did since it was last taken, and the large result that is passing. A few
+        statements that ran as before may stay for later, unless ``everything`` is asked for. now:
+        Unix seconds.
+        """
 
     def hold(self, hold: WatchHold) -> None:
         """Its next statements wait for a person; what runs goes on."""

@@ -19,6 +19,8 @@ from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.watch.intake import Observation
 from sallyport.watch.shapes import Shape, refused_shape, shape_of
 
+#: Looks that may find nothing but a few statements that ran as before, until those are taken.
+_PUT_OFF: Final = 60
 _PROGRAM: Final = re.compile(r"[A-Za-z][A-Za-z ._-]{0,39}")
 
 
@@ -30,6 +32,7 @@ class WatchAccess:
         "_flush",
         "_holds",
         "_lane",
+        "_put_off",
         "_session",
         "_waiting",
         "network",
@@ -46,15 +49,24 @@ class WatchAccess:
     ) -> None:
         self._session, self._lane, self._waiting, self._flush = session, lane, waiting, flush
         self._activity = session.activity = Activity()
+        self._put_off = 0
         self._holds: list[WatchHold] = []  # because of open findings; the first is in force
         self.network, self.program = network_of(row.client), program_of(row.application)
 
-    def take(self) -> tuple[list[Observation], Observation | None]:
-        """What it did since the last call, and the large result that is passing."""
+    def take(self, now: float, *, everything: bool) -> tuple[list[Observation], Observation | None]:
+        """What it did since it was last taken, and the large result that is passing. A few
+        statements that ran as before stay for later, but for some half a minute, unless
+        ``everything`` is to be taken. now: Unix seconds.
+        """
+        running, activity = self._running(), self._activity
+        if running is None and not everything and not activity.is_due():
+            self._put_off += activity.count > 0
+            if self._put_off < _PUT_OFF:
+                return [], None
+        self._put_off = 0
         subject_judge = self._session.names.subject_judge
         catalog, masks = subject_judge.catalog, subject_judge.subject_policy.masks
-        running = self._running()
-        tallies, refusals = self._activity.take()
+        tallies, refusals = activity.take(now)
         observations = [_observation(tally, catalog, masks) for tally in tallies]
         observations += [_refused(statement) for statement in refusals]
         return observations, running

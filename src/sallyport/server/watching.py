@@ -86,7 +86,8 @@ class Watching:
         now = time()
         began = perf_counter()
         for hosted in self._sessions():
-            self._attempt(partial(self._look_at, hosted), "unusual behaviour")
+            look = partial(self._look_at, hosted, everything=False)
+            self._attempt(look, "unusual behaviour")
             if perf_counter() - began > SLICE:
                 await asyncio.sleep(0)
                 began = perf_counter()
@@ -96,7 +97,7 @@ class Watching:
 
     def session_ended(self, hosted: HostedSession) -> None:
         """What it did last is taken in as well."""
-        self._look_at(hosted)
+        self._look_at(hosted, everything=True)
 
     def raise_finding(self, finding: Finding) -> None:
         """See :class:`~sallyport.watch.ports.FindingSink`: record it, and do what follows."""
@@ -180,15 +181,16 @@ class Watching:
 
     # -- its own -----------------------------------------------------------------------------
 
-    def _look_at(self, hosted: HostedSession) -> None:
+    def _look_at(self, hosted: HostedSession, *, everything: bool) -> None:
         access = hosted.watched
         if access is None:
             return
-        observations, running = access.take()
+        now = time()
+        observations, running = access.take(now, everything=everything)
         if not observations and running is None:
             return
         key = agent_key(hosted.subject, hosted.target)
-        age = max(0.0, time() - hosted.started)
+        age = max(0.0, now - hosted.started)
         batch = Batch(hosted.id, access.network, observations, running, access.program, age)
         self.take(key, batch)
 

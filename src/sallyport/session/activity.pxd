@@ -1,7 +1,8 @@
 # Types of activity.py, for itself and for native callers.
 cimport cython
 
-cdef Py_ssize_t _MAX_TALLIES, _MAX_REFUSALS, _LONGEST
+cdef Py_ssize_t _MAX_TALLIES, _MAX_REFUSALS, _LONGEST, _FEW, _FEW_ROWS, _MAX_USUAL
+cdef double _PERIOD
 
 
 @cython.final
@@ -22,7 +23,10 @@ cdef class Activity:
     cdef dict tallies
     cdef Tally recent
     cdef list refusals
-    cdef readonly Py_ssize_t lost
+    cdef set usual
+    cdef readonly Py_ssize_t lost, count, rows, rows_taken, few_rows
+    cdef double began
+    cdef readonly bint is_unusual
 
     @cython.locals(tally=Tally)
     cpdef completed(
@@ -32,4 +36,5 @@ cdef class Activity:
     @cython.locals(tally=Tally, identity=object)
     cdef Tally _tally(self, object verdict, Py_ssize_t number)
     cpdef refused(self, Py_ssize_t number, object code, object relations, bytes sql)
-    cpdef take(self)
+    cpdef bint is_due(self)
+    cpdef take(self, double now)

@@ -152,18 +152,22 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
         return
     factor = 1.0 if baseline.novelty() < 0.02 else 2.0
     for relation in recent.changes.relations | running.keys():
-        passing, usual = running.get(relation, 0), baseline.peak(f"result {relation}", now)
-        new = max(episode.new_results.get(relation, 0), passing if episode.is_running_new else 0)
-        if is_of_new := new > max(ROWS, factor * usual):
-            yield _of_result(relation, new, "one statement of a new form", usual, episode)
+        passing = running.get(relation, 0)
+        result = max(episode.results.get(relation, 0), passing)
         rows = episode.rows_of.get(relation, 0) + passing
+        is_of_new = False
+        if result > ROWS:
+            usual = baseline.peak(f"result {relation}", now)
+            is_new = episode.is_running_new
+            new = max(episode.new_results.get(relation, 0), passing if is_new else 0)
+            if is_of_new := new > max(ROWS, factor * usual):
+                yield _of_result(relation, new, "one statement of a new form", usual, episode)
         if rows > ROWS and rows > 5.0 * (largest := baseline.peak(f"rows {relation}", now)):
             peak, before = f"rows {relation}", _usual(largest, "its largest in five weeks was")
             text = f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; {before}"
             yield _sighting("bulk", relation, Severity.HIGH, text, episode, peak, rows)
-        rows = max(episode.results.get(relation, 0), passing)
-        if not is_of_new and rows > max(ROWS, 5.0 * usual):
-            yield _of_result(relation, rows, "one statement", usual, episode)
+        if result > ROWS and not is_of_new and result > 5.0 * usual:
+            yield _of_result(relation, result, "one statement", usual, episode)
 
 
 def _of_result(relation: str, rows: int, by: str, usual: float, episode: Episode) -> Sighting:

@@ -168,8 +168,8 @@ class Peaks(msgspec.Struct, array_like=True):
     def _turned(self, moment: float) -> tuple[float, ...]:
         """The values, once weeks have begun that had not."""
         values: tuple[float, ...] = _WEEKS.unpack(self.values)
-        week = int(moment // WEEK)
-        if week > self.week:
+        if moment >= (self.week + 1) * WEEK:
+            week = int(moment // WEEK)
             values = ((0.0,) * min(WEEKS, week - self.week) + values)[:WEEKS]
             self.week, self.values = week, Weeks(_WEEKS.pack(*values))
         return values
