@@ -118,6 +118,19 @@ def test_next_statement_is_held_and_goes_on_when_acknowledged(
     assert findings(gateway)[0]["reason"] == "an export of the month"
 
 
+def test_names_that_hold_data_are_not_told(make_gateway: Callable[..., Gateway]) -> None:
+    """An agent, or what it read, could send a value out as the name of something it makes."""
+    gateway = watched(make_gateway)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        learn(db)
+        for number in range(8):
+            with contextlib.suppress(psycopg.Error):
+                db.execute(f'CREATE TABLE public."canary-{number}@example.com" (id int)')
+        told = wait_for(lambda: findings(gateway))
+    assert {"probing", "enumeration"} & {finding["detector"] for finding in told}
+    assert "canary" not in json.dumps(told)
+
+
 def test_totals_that_differ_by_one_row(make_gateway: Callable[..., Gateway]) -> None:
     gateway = watched(make_gateway, learning_statements=0, episode_minutes=10)
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:

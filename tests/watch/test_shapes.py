@@ -11,6 +11,7 @@ from sallyport.watch.shapes import (
     _words,
     fingerprint,
     refused_shape,
+    told_name,
     without_literals,
 )
 
@@ -127,3 +128,19 @@ def test_programs_without_versions(application: str, program: str) -> None:
 def test_a_refused_text_is_not_in_its_label(sql: str, label: str) -> None:
     """Evidence shows labels: of a text that was refused only a known word is in it."""
     assert refused_shape(sql.encode(), ()).label == label
+
+
+@pytest.mark.parametrize(
+    "name", ["public.orders", 'public.Order Details', "müll.größe", "p.events_20261201", "a-b.c$d"]
+)
+def test_plain_names_are_told(name: str) -> None:
+    assert told_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "data", ["ada@example.com", "4111111111111111", "n4111 1111 1111 1111", "sk_live/x=1", "+49 30"]
+)
+def test_data_in_a_name_is_not(data: str) -> None:
+    told = told_name(f"public.{data}")
+    assert data not in told and told.startswith("public.(name ")
+    assert told == told_name(f"public.{data}") != told_name(f"public.{data}7")

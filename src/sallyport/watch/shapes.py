@@ -28,6 +28,9 @@ _VALUE: Final = re.compile(rb"\.?[0-9]|['$]|[EeBbXxNn]'|[Uu]&'")
 _LIST: Final = re.compile(r"\? (?:, \? ?)+")
 _LIMIT: Final = re.compile(r"\b(?:limit|fetch (?:first|next)|offset)\b")
 _SEARCH: Final = re.compile(r"\bwhere\b.*(?:[<>~]|\blike\b|\bilike\b|\bbetween\b|\bsubstr)")
+#: Parts of names that are told as they are. Others may hold data: an agent names what it creates.
+_PLAIN_NAME: Final = re.compile(r"[^\W\d][\w$ -]*")
+_DIGITS: Final = re.compile(r"\d(?:[ _-]?\d){8}")
 #: Words that statements begin with.
 _HEAD: Final = re.compile(
     r"select|insert|update|delete|merge|with|table|values|copy|truncate|create|alter"
@@ -110,6 +113,24 @@ def fingerprint(text: str) -> str:
     return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
+def told_name(name: str) -> str:
+    """A name as findings and baselines have it: a part of it that is none of letters, digits, _, $,
+    spaces and hyphens, or has more than eight digits in a row, by a digest.
+    """
+    return ".".join(
+        part if _PLAIN_NAME.fullmatch(part) and not _DIGITS.search(part) else _digest(part)
+        for part in name.split(".")
+    )
+
+
+def _digest(part: str) -> str:
+    return f"(name {fingerprint(part)[:8]})" if part else ""
+
+
+def _told(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(told_name, names))
+
+
 def shape_of(verdict: Verdict, catalog: CatalogSnapshot, masked: Container[ColumnId] = ()) -> Shape:
     """The shape of a statement that ran, made when it is first asked for. masked: columns that are
     masked for whoever the verdict is of.
@@ -125,6 +146,7 @@ def refused_shape(sql: bytes, relations: tuple[str, ...]) -> Shape:
     text = without_literals(sql)
     head = text.partition(" ")[0]
     kind = head if _HEAD.fullmatch(head) else "statement"  # what begins otherwise may be anything
+    relations = _told(relations)
     return Shape(fingerprint(text), kind, _label(kind, relations), relations)
 
 
@@ -134,7 +156,8 @@ def _shape(verdict: Verdict, catalog: CatalogSnapshot, masked: Container[ColumnI
     text = _text(words)
     used = facts.mentioned_columns.union(*(access.columns for access in facts.accesses))
     columns = tuple(catalog.column_name(column) for column in sorted(used)[:_MAX_COLUMNS])
-    names = (*verdict.relations, *columns)
+    credentials = filter(_looks_like_credential, (*verdict.relations, *columns))
+    relations = _told(verdict.relations)
     conditions: frozenset[str] = frozenset()
     singling: frozenset[str] = frozenset()
     if aggregates := _is_total(words):
@@ -150,11 +173,11 @@ def _shape(verdict: Verdict, catalog: CatalogSnapshot, masked: Container[ColumnI
     return Shape(
         fingerprint(text),
         facts.kind,
-        _label(facts.kind, verdict.relations),
-        verdict.relations,
-        columns,
-        verdict.masked_columns,
-        tuple(name for name in names if _looks_like_credential(name)),
+        _label(facts.kind, relations),
+        relations,
+        _told(columns),
+        _told(verdict.masked_columns),
+        _told(credentials),
         _LIMIT.search(text) is not None,
         _SEARCH.search(text) is not None,
         aggregates,
