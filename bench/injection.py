@@ -1,10 +1,11 @@
 """``make bench ARGS=--injection``: how well, and how fast, text that reads as instructions is
 found.
 
-The corpus (``data/injection.tsv``: language, 1 for an injection, half, text with escapes) was
+The corpus (``data/injection.tsv``: language, 1 for an injection, part, text with escapes) was
 written for this, with look-alikes: documents about prompts, letters to support with imperatives.
-Patterns were made by looking at the half ``seen``; figures that count are those of the half
-``held``, a part of which was written after the patterns.
+Patterns were made by looking at the part ``seen``; figures that count are those of the part
+``held``, some of which was written after the patterns. The part ``fresh`` was written last, of
+kinds that no pattern was made for: it says what a heuristic does not see.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ class Example:
     language: str
     is_injection: bool
     text: str
-    is_held_out: bool
+    part: str
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one half."""
+    """Of one part."""
 
     texts: int
     precision: float
@@ -51,16 +52,16 @@ class Figures:
 def corpus() -> Iterator[Example]:
     """Every text."""
     for line in CORPUS.read_text(encoding="utf-8").splitlines():
-        language, label, half, text = line.split("\t", 3)
+        language, label, part, text = line.split("\t", 3)
         text = text.replace("\\n", "\n").replace("\\u200b", "\u200b")
-        yield Example(language, label == "1", text, half == "held")
+        yield Example(language, label == "1", text, part)
 
 
-def evaluate(scanner: InjectionScanner, held_out: bool, language: str = "") -> Figures:
-    """Precision and recall over one half."""
+def evaluate(scanner: InjectionScanner, part: str, language: str = "") -> Figures:
+    """Precision and recall over one part of the corpus."""
     right = wrong = missed = texts = 0
     for example in corpus():
-        if example.is_held_out is not held_out or language not in ("", example.language):
+        if example.part != part or language not in ("", example.language):
             continue
         texts += 1
         is_found = scanner.judge(example.text) is not None
@@ -85,13 +86,14 @@ def clean_rate(scanner: InjectionScanner, megabytes: int = 64) -> float:
 def print_injection(console: Console) -> bool:
     """Print the figures; whether they are good enough."""
     scanner = InjectionScanner()
-    held = evaluate(scanner, True)
+    held = evaluate(scanner, "held")
     for language in LANGUAGES:
-        own = evaluate(scanner, True, language)
+        own = evaluate(scanner, "held", language)
         figures = f"precision {own.precision:.3f}, recall {own.recall:.3f}"
         console.print(f"{language}: {own.texts} held-out texts, {figures}")
-    seen, rate = evaluate(scanner, False), clean_rate(scanner)
+    seen, rate = evaluate(scanner, "seen"), clean_rate(scanner)
     console.print(f"seen while patterns were made: {seen}")
     console.print(f"held out: {held}")
+    console.print(f"of kinds that no pattern was made for: {evaluate(scanner, 'fresh')}")
     console.print(f"clean text: {rate:.0f} MB/s")
     return min(held.precision, held.recall) >= 0.95 and rate >= 150

@@ -18,14 +18,22 @@ def scanner() -> InjectionScanner:
 
 
 def test_the_held_out_half(scanner: InjectionScanner) -> None:
-    figures = evaluate(scanner, held_out=True)
+    figures = evaluate(scanner, "held")
     assert figures.texts >= 120
     assert figures.precision >= 0.95 and figures.recall >= 0.95, figures
 
 
+def test_other_ways_to_say_it(scanner: InjectionScanner) -> None:
+    """Two sets that were found at 0.03 and 0.32 when they were new; no look-alike ever was."""
+    figures = evaluate(scanner, "seen")
+    assert figures.texts >= 250
+    assert figures.precision == 1.0 and figures.recall >= 0.95, figures
+    assert evaluate(scanner, "fresh").precision == 1.0
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language(scanner: InjectionScanner, language: str) -> None:
-    figures = evaluate(scanner, held_out=True, language=language)
+    figures = evaluate(scanner, "held", language)
     assert figures.precision >= 0.85 and figures.recall >= 0.85, figures
 
 

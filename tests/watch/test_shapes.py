@@ -131,7 +131,7 @@ def test_a_refused_text_is_not_in_its_label(sql: str, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["public.orders", 'public.Order Details', "müll.größe", "p.events_20261201", "a-b.c$d"]
+    "name", ["public.orders", "public.Order Details", "müll.größe", "p.events_20261201", "a-b.c$d"]
 )
 def test_plain_names_are_told(name: str) -> None:
     assert told_name(name) == name
