@@ -22,7 +22,7 @@ from tests.attacks.client import Client
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 
-IDENTITIES = 240
+IDENTITIES = 400
 _DATABASES = ("helpdesk", "ledger")
 
 POLICY = """\
@@ -134,6 +134,27 @@ READS: Mapping[str, str] = {
     "grouping sets": "SELECT body FROM tickets GROUP BY GROUPING SETS ((body), ())",
     "limit": "SELECT id FROM people LIMIT (SELECT length(body) FROM tickets LIMIT 1)",
     "temporary table": "CREATE TEMP TABLE mine AS SELECT body FROM tickets",
+    "whole row returned": "UPDATE tickets SET person = 1 WHERE id = 2 RETURNING tickets::text",
+    "merge condition": "MERGE INTO tickets t USING (VALUES (2)) v (i) ON t.id = v.i"
+    " WHEN MATCHED AND t.body LIKE 'I%' THEN UPDATE SET person = 1",
+    "conflict condition": "INSERT INTO tickets VALUES (1, 1, 'a', 'b') ON CONFLICT (id)"
+    " DO UPDATE SET title = 'x' WHERE tickets.body LIKE 'I%'",
+    "field of a row": "SELECT (t).body FROM tickets t",
+    "row constructor": "SELECT row(t.*) FROM tickets t",
+    "distinct on": "SELECT DISTINCT ON (body) id FROM tickets",
+    "using": "SELECT a.id FROM tickets a JOIN tickets b USING (body)",
+    "row in a query": "SELECT id FROM tickets t WHERE t IN (SELECT u FROM tickets u)",
+    "count of values": "SELECT count(body) FROM tickets",
+    "count of rows": "SELECT count(DISTINCT t) FROM tickets t",
+    "partition by": "SELECT row_number() OVER (PARTITION BY body) FROM tickets",
+    "filter": "SELECT count(*) FILTER (WHERE body LIKE 'I%') FROM tickets",
+    "explain": "EXPLAIN SELECT id FROM tickets WHERE body = 'x'",
+    "is not null": "SELECT id FROM tickets WHERE body IS NOT NULL",
+    "division by zero": "SELECT 1 / (CASE WHEN body LIKE 'I%' THEN 0 ELSE 1 END) FROM tickets",
+    "function in WHERE": "SELECT id FROM people WHERE body_of(id) IS NOT NULL",
+    "temporary view": "CREATE TEMP VIEW my_bodies AS SELECT body FROM tickets",
+    "subquery in SET": "UPDATE people SET note = (SELECT body FROM tickets LIMIT 1) WHERE id = 99",
+    "no row": "INSERT INTO copies SELECT 1, (SELECT body FROM tickets LIMIT 1) WHERE false",
 }
 
 WRITE = "DELETE FROM orders WHERE id = 99"
@@ -295,10 +316,18 @@ SEQUENCES: Mapping[str, tuple[str, ...]] = {
     "prepared explain": (
         "PREPARE e AS SELECT body FROM tickets", "EXPLAIN ANALYZE EXECUTE e", "DEALLOCATE e",
     ),
+    "named by the cursor": (
+        "BEGIN", "DECLARE c CURSOR FOR SELECT id, body FROM tickets FOR UPDATE", "FETCH c",
+        "UPDATE tickets SET person = 1 WHERE CURRENT OF c", "ROLLBACK",
+    ),
+    "made by EXECUTE": ("PREPARE p AS TABLE tickets", "CREATE TEMP TABLE x AS EXECUTE p"),
+    "to a savepoint": ("BEGIN", "SAVEPOINT a", "TABLE tickets", "ROLLBACK TO a", "COMMIT"),
     "in a transaction": ("BEGIN", "SELECT body FROM tickets", "ROLLBACK"),
     "error that quotes": ("SELECT body::int FROM tickets WHERE id = 1",),
     "new type": ("ALTER TABLE tickets ALTER body TYPE int USING body::int",),
     "new key": ("ALTER TABLE senders ADD CONSTRAINT k UNIQUE (name)",),
+    "new check": ("ALTER TABLE tickets ADD CONSTRAINT k CHECK (length(body) > 1000)",),
+    "new index": ("CREATE INDEX ON tickets ((body::int))",),
     "new view": ("CREATE VIEW v_new AS SELECT body AS b FROM tickets", "SELECT b FROM v_new"),
 }  # fmt: skip
 
