@@ -12,7 +12,7 @@ from sallyport.watch.intake import Observation
 from sallyport.web.pages.findings import _agent_values
 from sallyport.web.pages.rendering import environment
 from sallyport.web.pages.sessions import time_of
-from tests.watch.test_detectors import KEY, MONDAY, ORDERS, World
+from tests.watch.test_detectors import KEY, MONDAY, ORDERS, World, shape
 
 
 def test_matrix_hours_and_days() -> None:
@@ -30,10 +30,33 @@ def test_matrix_hours_and_days() -> None:
     assert str(values["statements"]).count("<rect") == 15
 
 
+def test_what_is_new_comes_first_and_the_rarest_are_folded() -> None:
+    world = World()
+    tables = [shape(f"t{number}", f"public.t{number:02}") for number in range(50)]
+    world.learn(21, [Observation(each, 1, 1, 80, 1) for each in tables])
+    world.do(Observation(shape("first", "public.secrets"), 1, 1, 80, 1))
+    values = values_of(world)
+    assert [row["relation"] for row in values["matrix"]][:2] == ["public.secrets", "public.orders"]
+    assert len(values["matrix"]) == 40
+    page = main_of(world, values)
+    before, after = page.split("25 more, used least")
+    assert "public.secrets" in before and "public.t01" in before
+    assert "public.t30" in after and "public.t30" not in before
+
+
 def values_of(world: World) -> dict[str, Any]:
     summary = world.watcher.summary(KEY, world.now)
     assert summary is not None
     return _agent_values(KEY, summary, world.now)
+
+
+def main_of(world: World, values: dict[str, Any]) -> str:
+    """The main part of the page."""
+    summary = world.watcher.summary(KEY, world.now)
+    more = {"key": KEY, "summary": summary, "learning": Learning(), "findings": []}
+    template = environment().get_template("agent.html")
+    context = template.new_context({**values, **more, "may": lambda action: False})
+    return "".join(template.blocks["main"](context))
 
 
 def links(shown: object) -> list[dict[str, str]]:
@@ -89,12 +112,8 @@ def test_names_do_not_break_out_of_links() -> None:
 def test_the_page_has_the_links() -> None:
     world = World()
     world.learn(40)
-    summary = world.watcher.summary(KEY, world.now)
-    template = environment().get_template("agent.html")
-    values = _agent_values(KEY, summary, world.now) if summary is not None else {}
-    more = {"key": KEY, "summary": summary, "learning": Learning(), "findings": []}
-    context = template.new_context({**values, **more, "may": lambda action: False})
-    shown = "".join(template.blocks["main"](context))
+    values = values_of(world)
+    shown = main_of(world, values)
     assert len(links(values["older_rows"])) > 7
     assert (
         len(links(shown))

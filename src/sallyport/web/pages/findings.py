@@ -28,9 +28,10 @@ from sallyport.web.pages import plots
 _SEVERITIES = tuple(severity.value for severity in Severity)
 _PAGE = 100
 _FIELDS = ("severity", "detector", "agent", "session", "status")
-#: Days of an agent's page, and rows of its matrix.
+#: Days of an agent's page, rows of its matrix, and those of them that are shown at once.
 _DAYS = 60
 _ROWS = 40
+_OFTEN = 15
 _LISTED_DAYS = 14
 _LEVELS = 5
 
@@ -165,6 +166,7 @@ def _agent_values(key: AgentKey, summary: AgentSummary, now: float) -> dict[str,
         "has_days": bool(days),
         "actions": actions,
         "matrix": matrix,
+        "often": _OFTEN,
         "hours": _hours(key, baseline, now),
         "masked": sorted(baseline.masked.weights)[:_ROWS],
         "refusal_share": baseline.share_refused(),
@@ -216,7 +218,9 @@ def _minute(moment: float | None) -> str:
 
 
 def _matrix(summary: AgentSummary, now: float) -> tuple[list[str], list[dict[str, Any]]]:
-    """Relations by actions: the share of each in the past, and what is new at present."""
+    """Relations by actions: the share of each in the past, and what is new at present, which comes
+    first.
+    """
     shares = dict(summary.baseline.relations.shares())
     new: set[str] = set()
     if summary.recent is not None:
@@ -226,7 +230,10 @@ def _matrix(summary: AgentSummary, now: float) -> tuple[list[str], list[dict[str
     for name in (*shares, *new):
         relation = name.partition(" ")[2]
         relations[relation] = relations.get(relation, 0.0) + shares.get(name, 0.0)
-    ranked = sorted(relations, key=lambda relation: (-relations[relation], relation))[:_ROWS]
+    of_new = {name.partition(" ")[2] for name in new}
+    ranked = sorted(
+        relations, key=lambda relation: (relation not in of_new, -relations[relation], relation)
+    )[:_ROWS]
     baseline = summary.baseline
     rows = []
     for relation in ranked:

@@ -177,7 +177,7 @@ def bars(
             f' preserveAspectRatio="none">'
             f'<rect class="v-{kind}" width="{max(length, 1 if value else 0):.1f}"'
             ' height="10"/></svg></td>'
-            f'<td class="num">{value}</td></tr>'
+            f'<td class="num">{value:,}</td></tr>'
         )
     return Markup(
         '<table class="bars"><caption'
