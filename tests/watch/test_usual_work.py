@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sallyport.watch import watcher
-from sallyport.watch.baseline import DAY, Baseline, Lesson
+from sallyport.watch.baseline import DAY, Baseline, Drift, Lesson
 from sallyport.watch.detectors import Detector, Sighting
 from sallyport.watch.intake import Observation
 from sallyport.watch.merging import LessonBatch, decoded, merged
@@ -111,3 +111,12 @@ def test_what_is_stored_reads_as_before() -> None:
     assert baseline.peak("rows public.orders", MONDAY) == 9.0
     for broken in ([["x"]], [[1, 2]], 3):
         assert decoded(msgspec.msgpack.encode(plain | {"history": broken})) is None
+
+
+def test_the_bound_of_a_mix_that_varies() -> None:
+    """Nothing that 16 statements can do is far above 0.8 where an agent's work is ever other."""
+    drift = Drift()
+    for _ in range(100):
+        drift.add(0.55)
+        drift.add(0.65)
+    assert drift.bound() == pytest.approx(0.8, abs=0.01)

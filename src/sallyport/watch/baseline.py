@@ -102,7 +102,7 @@ class Drift(msgspec.Struct, array_like=True):
         """Distances above this are unusual; 1 while too few are known."""
         if self.count < _DRIFT_WINDOWS:
             return 1.0
-        return self.mean + 5.0 * sqrt(self.variance)
+        return self.mean + 4.0 * sqrt(self.variance)
 
 
 class Baseline(msgspec.Struct):

@@ -88,7 +88,7 @@ def new_statement(baseline: Baseline, recent: Recent, now: float) -> Iterator[Si
 
 def drift(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Jensen-Shannon distance of the latest 16 statements' mix from the baseline's, by kind and
-    relations: above 0.7, and above its own mean by 5 standard deviations.
+    relations: above 0.7, and above its own mean by 4 standard deviations.
     """
     mix, labels = recent.mix, baseline.labels
     if mix.total < MIX or baseline.drift.count == 0:
