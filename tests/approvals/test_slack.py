@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from sallyport.approvals.channels import slack_blocks
 from sallyport.approvals.channels.slack import Signatures, Slack, SlackPerson, SlackSettings
-from sallyport.approvals.states import Preview
+from sallyport.approvals.states import Preview, Recorded
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
@@ -129,11 +129,25 @@ def test_what_strangers_write_is_inert(house: House) -> None:
 )
 def test_what_cannot_be_seen_cannot_be_approved_there(house: House, sql: str) -> None:
     request = house.ask(replace(BINDING, sql=sql))
-    assert not slack_blocks.whole(request)
     blocks = slack_blocks.message(request, "https://gw")["blocks"]
     check_blocks(blocks)
     text = json.dumps(blocks)
-    assert slack_blocks.APPROVE not in text and slack_blocks.DENY in text and "Shortened" in text
+    assert slack_blocks.APPROVE not in text and slack_blocks.DENY in text and "too long" in text
+
+
+def test_values_that_recordings_hide_are_not_sent_there(house: House) -> None:
+    hidden = "DELETE FROM customers WHERE email = '…'"
+    shown = replace(
+        BINDING,
+        sql="DELETE FROM customers WHERE email = 'ada@example.com'",
+        recorded=Recorded(hidden, None, ()),
+    )
+    blocks = slack_blocks.message(house.ask(shown), "https://gw")["blocks"]
+    check_blocks(blocks)
+    text = json.dumps(blocks, ensure_ascii=False)
+    assert "ada@example.com" not in text and hidden in text
+    assert slack_blocks.APPROVE not in text and slack_blocks.DENY in text
+    assert "Values of masked columns are not shown here" in text
 
 
 def test_the_form_fits(house: House) -> None:

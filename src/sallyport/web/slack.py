@@ -149,8 +149,8 @@ class _Interaction:
     def _decide_as(self, who: Principal, request_id: str, approve: bool, reason: str) -> str:
         """ "" or why not. Raises ForbiddenError, RefusedError."""
         operations = ApprovalOperations(self.approvals, "slack")
-        if approve and not slack_blocks.whole(operations.show(who, request_id)):
-            return "The statement is too long to be shown here. Approve it in the console."
+        if approve and (why_not := slack_blocks.why_not_approved(operations.show(who, request_id))):
+            return why_not
         operations.decide(who, request_id, approve, reason)
         return ""
 

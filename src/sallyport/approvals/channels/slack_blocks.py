@@ -4,8 +4,9 @@ Everything that came from outside stands in ``plain_text`` objects without emoji
 interprets neither markup nor mentions
 (https://docs.slack.dev/reference/block-kit/composition-objects/text-object); characters that do not
 print are written as their code points, so that nothing reads differently from what runs. Bind
-values are never in it, only how many there are. A statement that is too long to be shown whole gets
-no Approve button: nobody approves what they cannot see.
+values are never in it, only how many there are, and values that recordings hide are not either: a
+channel has more readers than those who may decide. A statement that is too long to be shown whole,
+or that lacks such values, gets no Approve button: nobody approves what they cannot see.
 """
 
 from __future__ import annotations
@@ -40,9 +41,18 @@ def shown_sql(sql: str) -> tuple[str, bool]:
     return "\n".join(shown[:_SQL].split("\n")[:_LINES]) + " ...", False
 
 
-def whole(request: Request) -> bool:
-    """Whether Slack shows all of the statement's text, so that it may be approved there."""
-    return shown_sql(request.binding.sql)[1]
+def _statement(request: Request) -> tuple[str, bool]:
+    """As :func:`shown_sql`, without the values that recordings hide."""
+    return shown_sql(request.binding.without_values.sql)
+
+
+def why_not_approved(request: Request) -> str:
+    """Why Slack does not show all that is approved; "" where it may be approved there."""
+    if request.binding.recorded is not None:
+        return "Values of masked columns are not shown here. Approve it in the console."
+    if not _statement(request)[1]:
+        return "The statement is too long to be shown here. Approve it in the console."
+    return ""
 
 
 def message(request: Request, url: str) -> dict[str, Any]:
@@ -52,7 +62,7 @@ def message(request: Request, url: str) -> dict[str, Any]:
     blocks = [
         _section(_headline(request)),
         _fields(request),
-        _section(shown_sql(request.binding.sql)[0]),
+        _section(_statement(request)[0]),
     ]
     if notes := _notes(request):
         blocks.append({"type": "context", "elements": [_text(note) for note in notes]})
@@ -143,11 +153,8 @@ def _fields(request: Request) -> dict[str, Any]:
 
 def _notes(request: Request) -> list[str]:
     notes = []
-    if not whole(request):
-        notes.append(
-            f"Shortened: the statement has {len(request.binding.sql)} characters. Approve it in the"
-            " console."
-        )
+    if why_not := why_not_approved(request):
+        notes.append(why_not)
     if request.binding.masks_applied:
         notes.append(
             "Its masks are applied before it is sent. The console shows the resulting text."
@@ -185,7 +192,7 @@ def _buttons(request: Request, url: str) -> dict[str, Any]:
         "style": "danger",
         "text": _text("Deny"),
     }
-    buttons: list[dict[str, Any]] = [approve, deny] if whole(request) else [deny]
+    buttons: list[dict[str, Any]] = [deny] if why_not_approved(request) else [approve, deny]
     if url:
         buttons.append(
             {"type": "button", "action_id": OPEN, "url": url, "text": _text("Open in the console")}
