@@ -4,10 +4,8 @@ replaced by this one, with clients that go on.
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
-import tarfile
 import threading
 from pathlib import Path
 
@@ -45,8 +43,7 @@ def earlier() -> Path:
     if not archive:
         pytest.skip("needs the repository's history")
     place = scratch_dir("earlier")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(place, filter="data")
+    subprocess.run(["tar", "-x", "-C", str(place)], input=archive, check=True)
     assert not list((place / MIGRATIONS).glob(f"{HEAD}_*.py"))
     return place / "src"
 

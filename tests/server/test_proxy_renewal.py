@@ -46,7 +46,7 @@ def test_without_renewal_the_session_would_end(gateway: Gateway) -> None:
         psycopg.connect(gateway.dsn(), autocommit=True) as connection,
         pytest.raises(psycopg.OperationalError, match="SP1609"),
     ):
-        for _ in range(200):
+        for _ in range(400):
             connection.execute("SELECT 1")
             time.sleep(0.1)
 
@@ -93,10 +93,10 @@ def test_asyncpg(dsn: str) -> None:
 def test_a_token_of_somebody_else_does_not_renew(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy says so, and the session ends with its token. Twice the life of the other tests':
-    what is left of it after the attempt must suffice for the gateway's answer.
+    """The proxy says so, and the session ends with its token. Three times the life of the other
+    tests': what is left of it after the attempt must suffice for the gateway's answer.
     """
-    monkeypatch.setattr(gateway.issuer, "lifetime", 2 * LIFETIME)
+    monkeypatch.setattr(gateway.issuer, "lifetime", 3 * LIFETIME)
     file = tmp_path / "token"
     words = ["--token-file", str(file), "--listen", f"127.0.0.1:{free_port()}"]
     with proxying(gateway, tmp_path, *words) as dsn:
@@ -105,7 +105,7 @@ def test_a_token_of_somebody_else_does_not_renew(
             connection.execute("SELECT 1")
             file.write_text(gateway.token("paul-privacy"))
             with pytest.raises(psycopg.OperationalError):
-                for _ in range(200):
+                for _ in range(400):
                     connection.execute("SELECT 1")
                     time.sleep(0.1)
         said = (tmp_path / "said").read_text()

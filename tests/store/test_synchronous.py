@@ -25,6 +25,26 @@ from tests.support.waiting import wait_for
 WAITS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
+def wait_until_commits_wait(server: Server, db: psycopg.Connection[tuple[int]]) -> None:
+    """The checkpointer tells every backend, some time after it was told
+    (``SyncRepUpdateSyncStandbysDefined``): to see the setting says nothing of commits.
+    """
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as committing:
+        committing.execute("SET synchronous_commit = on")
+        waits = threading.Event()
+
+        def commit() -> None:
+            while not waits.is_set():
+                committing.execute("SELECT pg_logical_emit_message(true, '', '')")
+
+        thread = threading.Thread(target=commit)
+        thread.start()
+        (pid,) = wait_for(lambda: db.execute(WAITS).fetchone()) or (0,)
+        waits.set()
+        db.execute("SELECT pg_cancel_backend(%s)", (pid,))
+        thread.join()
+
+
 @contextmanager
 def without_its_standby(server: Server) -> Iterator[psycopg.Connection[tuple[int]]]:
     """The synchronous standby of ``server`` is away for as long as the block."""
@@ -32,9 +52,8 @@ def without_its_standby(server: Server) -> Iterator[psycopg.Connection[tuple[int
         db.execute("SET synchronous_commit = local")
         db.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
         db.execute("SELECT pg_reload_conf()")
-        names = "SELECT current_setting('synchronous_standby_names')"
-        wait_for(lambda: db.execute(names).fetchone() == ("away",))
         try:
+            wait_until_commits_wait(server, db)
             yield db
         finally:
             db.execute("ALTER SYSTEM RESET synchronous_standby_names")
