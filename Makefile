@@ -5,9 +5,9 @@
 BIN := .venv/bin
 # More words for demo, test and bench: make demo ARGS=--once; make test ARGS="tests/wire -x"; make bench ARGS=--quick
 ARGS ?=
-# Of the whole suite; each starts servers of its own. One more than there are cores: tests that wait for a clock leave
+# Of the whole suite; each starts servers of its own. Two more than there are cores: tests that wait for a clock leave
 # theirs to others.
-PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n > 3 ? 4 : n + 1)))
+PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n > 3 ? 6 : n + 2)))
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
