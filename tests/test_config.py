@@ -236,6 +236,14 @@ ERRORS = [
         "own bound is 1 GB",
         "1073741823",
     ),
+    (
+        "policy.yaml",
+        "p\nstore: {host: DB.internal, port: 5432, database: shop, user: s, tls: verify-full,"
+        " key: {env: K}}",
+        13,
+        "this database is the store",
+        "database and a user of its own",
+    ),
     ("policy.yaml", "p\nlog: {level: loud}", 18, "'loud' is not known", ""),
     (
         "policy.yaml",

@@ -20,6 +20,7 @@ from sallyport.config import (
 from sallyport.config.check import Check
 from sallyport.config.model import Config, RecordingEncryption, WatchSettings
 from sallyport.config.secrets import SecretRef
+from sallyport.config.storage import SharedStore
 from sallyport.core.worker import MOST
 from sallyport.core.yamltext import YamlPath, read_yaml
 
@@ -48,6 +49,8 @@ def load_config(path: Path | str) -> Config:
         raise check.error(
             ("policy",), "the path is empty", "Write, for example, 'policy: policy.yaml'"
         )
+    if isinstance(config.store, SharedStore):
+        shared.is_no_target(check, config.store, targets)
     data = check.absolute(config.data)
     directory = config.recording.directory
     replaced: Config = msgspec.structs.replace(

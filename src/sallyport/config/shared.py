@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from sallyport.config import managed
 from sallyport.config.check import Check
+from sallyport.config.model import TargetSettings
 from sallyport.config.secrets import SecretRef
 from sallyport.config.storage import SharedStore
 from sallyport.core.address import is_loopback, parse_address
@@ -41,6 +44,25 @@ def store(check: Check, settings: SharedStore) -> SharedStore:
         ca=check.absolute(settings.ca) if settings.ca else None,
     )
     return replaced
+
+
+def is_no_target(
+    check: Check, settings: SharedStore, targets: Mapping[str, TargetSettings]
+) -> None:
+    """Agents whose target is the store could approve for themselves. Raises ConfigError."""
+    places = [(settings.host, settings.port)]
+    places += [(a.host, a.port) for a in map(parse_address, settings.standbys)]
+    stores = {(_machine(host), port) for host, port in places}
+    for name, target in targets.items():
+        if (_machine(target.host), target.port) in stores and target.database == settings.database:
+            what = "this database is the store: agents could write approvals and locks there"
+            fix = "Give the store a database and a user of its own"
+            raise check.error(("targets", name, "database"), what, fix)
+
+
+def _machine(host: str) -> str:
+    """A host, however it is written: a directory is that of a socket."""
+    return "localhost" if is_loopback(host) or host.startswith("/") else host.lower()
 
 
 def _secret(check: Check, key: str, reference: SecretRef | None) -> SecretRef | None:
