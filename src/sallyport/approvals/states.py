@@ -258,12 +258,12 @@ class Request:
     """One request for approval.
 
     rule: the hold rule. reviewers: groups whose members may decide. quorum: different people who
-    must approve. further: what other hold rules that matched want on top; all of :attr:`demands`
-    must be met. kind: policy action (update, ...). touches: relations and the like, in words.
-    expires_at: neither approved nor used after this. in_transaction: it waits inside an open
-    transaction and keeps its locks. void_reason: why it was withdrawn or voided. grant: id of the
-    grant that approved it, "" when people did. owner: the process whose session it is, "" in
-    requests from before there were owners.
+    must approve. additional: what other hold rules that matched require as well; all of
+    :attr:`requirements` must be met. kind: policy action (update, ...). touches: relations and the
+    like, in words. expires_at: neither approved nor used after this. in_transaction: it waits
+    inside an open transaction and keeps its locks. void_reason: why it was withdrawn or voided.
+    grant: id of the grant that approved it, "" when people did. owner: the process whose session it
+    is, "" in requests from before there were owners.
     """
 
     id: str

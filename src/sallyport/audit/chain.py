@@ -67,8 +67,8 @@ def sealed_genesis(session_id: str, commitment: bytes) -> bytes:
 
 
 def sealed_block_hash(head: bytes, payload: bytes) -> bytes:
-    """The hash of an encrypted block; ``head`` has the hash of the one before. As
-    :func:`block_hash` with the GIL.
+    """The hash of an encrypted block; ``head`` has the hash of the one before.
+    Releases the GIL as :func:`block_hash` does.
     """
     if len(payload) <= _SMALL:
         return blake3(head + payload).digest()

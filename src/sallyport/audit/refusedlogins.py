@@ -1,7 +1,7 @@
 """Refused logins in the record of actions: each with the operator's reason, in bounded number.
 
-Anybody who reaches a port can be refused as often as they like. So the first refusals of one kind
-from an address are recorded one by one, and the rest of its minute as one action
+Anybody who reaches a port can be refused as often as they like. So the first refusal of each kind
+from an address is recorded by itself, and the rest of its minute as one action
 (:data:`REPEATED`) that counts them; addresses beyond :data:`MOST_ADDRESSES` are counted together.
 A minute adds :data:`MOST_AT_ONCE` + :data:`MOST_ADDRESSES` + 1 actions at most, and every refusal
 is in exactly one of them.

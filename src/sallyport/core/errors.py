@@ -8,6 +8,7 @@ work instead).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,11 @@ UNKNOWN_NAMES = frozenset(
         *("SP1116", "SP1117"),
     }
 )
+
+
+#: Hints where there is nothing that the client can mend.
+TELL_OPERATOR: Final = "Tell the gateway's operator: the log has the reason."
+CONNECT_AND_TELL: Final = f"Connect again. {TELL_OPERATOR}"
 
 
 @dataclass(frozen=True, slots=True)

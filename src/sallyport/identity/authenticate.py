@@ -43,9 +43,9 @@ _log = structlog.get_logger("sallyport.identity")
 
 _VAGUE = "not a valid token for this gateway"
 _VAGUE_HINT = (
-    "Send an access token (a JWT) from an issuer that this gateway trusts as the password. Get a "
-    "fresh "
-    "one and connect again. If that fails too, tell the gateway's operator: the log has the reason."
+    "As the password, send an access token (a JWT) from an issuer that this gateway trusts. Get a "
+    "fresh one and connect again. If that fails too, tell the gateway's operator: the log has the "
+    "reason."
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from sallyport.core.errors import Refusal, refuse
+from sallyport.core.errors import TELL_OPERATOR, Refusal, refuse
 from sallyport.judge.literals import Literals
 from sallyport.judge.parameters import ComparedParameter
 from sallyport.judge.permit import ParsePermit, RunPermit
@@ -267,10 +267,7 @@ def internal_refusal() -> Refusal:
     return refuse(
         "SP1804",
         "the gateway failed while judging this statement, so it does not run",
-        hint=(
-            "This is a fault of the gateway; its log says more. A simpler form of the statement may"
-            " pass."
-        ),
+        hint=f"{TELL_OPERATOR} A simpler form of the statement may pass.",
     )
 
 

@@ -111,7 +111,7 @@ class FindingOperations:
         return self.watching.agents()
 
     def agent(self, who: Principal, agent_id: str) -> AgentKey:
-        """By :func:`agent_id`. Raises FindingError."""
+        """By :func:`id_of`. Raises FindingError."""
         key = next((key for key in self.agents(who) if id_of(key) == agent_id), None)
         if key is None:
             raise FindingError("No agent with this id was seen yet.", missing=True)

@@ -121,7 +121,9 @@ class RunningGateway:
         for hosted in self._gateway.hosted():
             if hosted.id == session_id:
                 refusal = refuse(
-                    "SP1803", f"an operator ended this session: {reason}", hint="Connect again."
+                    "SP1803",
+                    f"an operator ended this session: {reason}",
+                    hint="Tell the person you work for before you connect again.",
                 )
                 hosted.shut(refusal, f"ended by an operator: {reason}")
                 return True

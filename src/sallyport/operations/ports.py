@@ -128,9 +128,9 @@ class GatewayMetrics:
     failed logins at targets, by target and kind (:data:`sallyport.server.upstream.FAILURES`).
     issuer_failures: by issuer, failed fetches of keys and why the last one failed ("" when it did
     not). task_failures: of what the gateway does beside its sessions, by task. log: of the log of
-    recordings' heads. lane_statements: that passed the native lane. added: what the gateway adds,
+    recordings' heads. lane_statements: that passed the native lane. latency: what the gateway adds,
     by direction (there, back): upper bound in seconds -> pieces handed on within it, of those that
-    were measured (:mod:`sallyport.server.latency`); added_seconds: their sums. workers: processes
+    were measured (:mod:`sallyport.server.latency`); latency_seconds: their sums. workers: processes
     that take clients. worker_restarts: by why (died, hung).
     """
 

@@ -131,7 +131,7 @@ async def _choose_target(
         "SP1603",
         f'target "{request.target}" does not exist, or you may not use it',
         "The gateway does not say which of the two it is.",
-        "The database name in the connection string selects the target.",
+        "Check the database name in the connection string: it selects the target.",
     )
     database = gateway.databases.get(request.target)
     if database is None:

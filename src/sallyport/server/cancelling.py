@@ -32,7 +32,7 @@ UNANSWERED = refuse(
     "SP1802",
     "the database does not answer the request to cancel the statement",
     "The gateway cannot tell whether the statement still runs, so the session ends.",
-    "Connect again.",
+    "Connect again. Before you repeat a change, check whether it was committed.",
 )
 
 

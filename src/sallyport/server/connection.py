@@ -20,6 +20,7 @@ from sallyport.server.admission import OUT_OF_DESCRIPTORS, Admitted, admit, iden
 from sallyport.server.gateway import Gateway
 from sallyport.server.host import CLIENT_CLOSED, CLIENT_SILENT, SessionHost
 from sallyport.server.loginrefusals import WIRE, Why
+from sallyport.server.refusals import LOGIN_FAILED
 from sallyport.server.tcp import TcpPort
 from sallyport.server.tls import ALPN, TlsLayer
 from sallyport.session.login.client import (
@@ -277,7 +278,8 @@ class ClientConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _too_slow(self, seconds: float) -> None:
-        self._refuse(refuse("SP1606", f"the login took more than {seconds:g} seconds"))
+        text = f"the login took more than {seconds:g} seconds"
+        self._refuse(refuse("SP1606", text, hint="Connect again."))
 
     async def _sign_in(self, request: AwaitSignIn) -> None:
         """Wait for a person at the issuer's page, then log in with the token that comes of it."""
@@ -332,9 +334,7 @@ class ClientConnection(asyncio.Protocol):
         except BaseException:
             if admitted is not None:
                 admitted.link.abort()
-            self.shut(
-                refuse("SP1804", "the gateway failed during this login"), "the gateway failed"
-            )
+            self.shut(LOGIN_FAILED, "the gateway failed")
             raise
 
     def _host_session(self, admitted: Admitted, request: Authenticate, login: ClientLogin) -> None:

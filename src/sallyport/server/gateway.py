@@ -49,6 +49,7 @@ from sallyport.server.limits import GatewayLimits
 from sallyport.server.loginrefusals import LoginRefusals
 from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
+from sallyport.server.refusals import RECORDER_FAILED, STATE_LOST
 from sallyport.server.sparing import SparingLog
 from sallyport.server.storewatch import StoreWatch
 from sallyport.server.tasks import Coalesced, Tasks
@@ -362,11 +363,11 @@ class Gateway:
         self.authenticator.refuse_locked(subject, entrance="wire")
         self.check_open()
         if self.recorder.failed:
-            raise RefusedError(refuse("SP1801", "sessions cannot be recorded, so none can start"))
+            raise RefusedError(RECORDER_FAILED)
         if self.recorder.handover.is_late:
             raise RefusedError(HANDOVER_LATE)
         if self.state_problem:
-            raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
+            raise RefusedError(STATE_LOST)
         self.store_watch.check(are_counts_stale=self.worker.counts.is_stale)
         bound = limits.max_sessions_per_subject
         bound = bound if maximum is None else min(maximum, bound)
@@ -376,17 +377,13 @@ class Gateway:
         except CountsFullError as error:
             raise RefusedError(refuse("SP1605", str(error))) from None
         if full == SESSIONS or len(self._sessions) >= limits.max_sessions_here:
-            raise RefusedError(
-                refuse("SP1605", f"the gateway already has {limits.max_sessions} sessions")
-            )
+            text = f"the gateway already has {limits.max_sessions} sessions"
+            hint = "Try again later. If that fails too, tell the gateway's operator."
+            raise RefusedError(refuse("SP1605", text, hint=hint))
         if full is not None:
-            raise RefusedError(
-                refuse(
-                    "SP1605",
-                    f"you already have {bound} sessions",
-                    hint="Close connections that are no longer used, or share one pool.",
-                )
-            )
+            text = f"you already have {bound} sessions"
+            hint = "Close connections that are no longer used, or share one pool."
+            raise RefusedError(refuse("SP1605", text, hint=hint))
 
     def register(self, session: HostedSession, subject: Subject, minor: int) -> tuple[int, bytes]:
         """Mint a cancel key: 4 bytes for protocol 3.0, 32 for 3.2. Its process id says which worker

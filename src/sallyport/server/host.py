@@ -31,6 +31,16 @@ from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
+from sallyport.server.refusals import (
+    EXPIRED,
+    EXPIRED_IN_TRANSACTION,
+    EXPIRED_REASON,
+    FAILED_WAITING,
+    LOST_TARGET,
+    NOT_JOURNALED,
+    SILENT_TARGET,
+    UNRECORDABLE,
+)
 from sallyport.server.renewing import Renewal
 from sallyport.server.waiting import HeldStatementWait
 from sallyport.server.watch_access import watch_access
@@ -57,33 +67,6 @@ _CLIENT_BACKLOG = 1 << 20
 
 CLIENT_CLOSED = "the client closed the connection"
 CLIENT_SILENT = "the client does not answer any more"
-
-SILENT_TARGET = refuse(
-    "SP1802",
-    "the database does not answer any more",
-    "The gateway cannot tell whether the last statement was executed.",
-    "Connect again, and check whether it was.",
-)
-NOT_JOURNALED = refuse(
-    "SP1801",
-    "the session cannot be recorded any more",
-    "The last statements could not be written to the journal and were not sent to the database.",
-    "Connect again. Tell the gateway's operator.",
-)
-EXPIRED_REASON = "the token expired"
-EXPIRED = refuse(
-    "SP1609",
-    "the session's token has expired",
-    "A session ends with the token that opened it. No transaction was interrupted.",
-    "Get a fresh token and connect again.",
-)
-EXPIRED_IN_TRANSACTION = refuse(
-    "SP1609",
-    "the session's token has expired",
-    "The statement was canceled and the transaction rolled back: the grace period is over.",
-    "Get a fresh token, connect again and repeat the transaction.",
-)
-LOST_TARGET = refuse("SP1802", "the connection to the database was lost", hint="Connect again.")
 
 
 class SessionHost:
@@ -355,10 +338,7 @@ class SessionHost:
         try:
             await work
         except Exception:
-            self.shut(
-                refuse("SP1804", "the gateway failed while the statement waited"),
-                "the gateway failed",
-            )
+            self.shut(FAILED_WAITING, "the gateway failed")
             raise
 
     async def _refresh(self, command: RefreshCatalog) -> None:
@@ -500,11 +480,12 @@ class SessionHost:
 
     def _lifetime_reached(self) -> None:
         self.shut(
-            refuse("SP1701", "the session has reached its longest lifetime"), "lifetime reached"
+            refuse("SP1701", "the session has reached its longest lifetime", hint="Connect again."),
+            "lifetime reached",
         )
 
     def _unrecordable(self) -> None:
-        self.shut(refuse("SP1801", "the session cannot be recorded any more"), "recording failed")
+        self.shut(UNRECORDABLE, "recording failed")
 
     def not_journaled(self) -> None:
         """What was to be sent last could not be journaled, so it was not sent."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from sallyport.core.errors import ProtocolError, Refusal, refuse
+from sallyport.core.errors import CONNECT_AND_TELL, ProtocolError, Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.server.lane import Lane
 from sallyport.server.lane_legs import LaneSession
@@ -26,7 +26,7 @@ log = structlog.get_logger("sallyport.lane")
 LANE_FAILED = refuse(
     "SP1804",
     "the gateway failed while an answer passed",
-    hint="Connect again. This is a fault of the gateway; its log says more.",
+    hint=CONNECT_AND_TELL,
 )
 
 

@@ -50,11 +50,9 @@ class PeerState(Enum):
     """What is known of a peer that may not be read at the moment."""
 
     PRESENT = 0
-    LEFT = (
-        #: it has closed its side, whatever it sent before that nobody has read (poll(2), POLLRDHUP:
-        #: Linux)
-        1
-    )
+    #: it has closed its side, whatever it sent before that nobody has read (poll(2), POLLRDHUP:
+    #: Linux)
+    LEFT = 1
     #: the kernel has given the connection up, or should: nothing is acknowledged any more
     VANISHED = 2
 
@@ -71,7 +69,7 @@ class PeerWatch:
         self._since = 0.0  # when it was first seen to be without an answer; 0: it has one
 
     def state(self) -> PeerState:
-        """Asked where nobody reads, too, who would be told of an end."""
+        """Also while reading is paused, when the event loop would tell nobody of an end."""
         if self._transport.is_closing():
             return PeerState.PRESENT
         events = _events(self._transport)

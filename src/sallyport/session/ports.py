@@ -75,7 +75,7 @@ class SessionRecorder(Protocol):
 
     @property
     def handover_late(self) -> bool:
-        """What must be handed over is too late: nothing new may run."""
+        """A stream of audit events that is required lags too far: no new statement runs."""
         ...
 
     def statement(self, judged: JudgedStatement) -> None:

@@ -42,7 +42,7 @@ def analyze_statement(
 
 
 def run(analysis: Analysis, node: Node) -> None:
-    """Walk one statement into ``a``."""
+    """Walk one statement; what it does is collected in ``analysis``."""
     analysis.root = node
     tag, body = tag_of(node)
     if tag in QUERIES.table:

@@ -337,13 +337,13 @@ def _unmasked(old: str, new: str, mask: Mask) -> Refusal:
 def _changed_rule(rule: BoundRule, old: str, new: str) -> Refusal:
     effect, name = rule.rule.effect.value, rule.rule.name
     gives = (
-        "would no longer apply to it"
+        "would no longer apply"
         if rule.rule.effect is Outcome.DENY
-        else "would apply to it in another way"
+        else "would apply in another way"
     )
     return refuse(
         "SP1205",
-        f'as {new}, {old} would be under other rules: rule "{name}" ({effect}) {gives}',
+        f'if {old} became {new}, rule "{name}" ({effect}) {gives}',
         "Rules go by name, for everyone. A new name must not change what they allow, hold or deny.",
         _FIRST,
     )

@@ -18,7 +18,8 @@ MISMATCH = refuse(
     "SP1203",
     "the result does not match what was judged, so it is withheld",
     "The server returns other columns than those that were judged. The catalog may have changed.",
-    "Run the statement again. The gateway is reading the catalog again.",
+    "Run the statement again; if it changes data, first check whether it already did. The gateway"
+    " is reading the catalog again.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Which columns get the numbers of a sequence: its last one is a value of the newest row."""
+"""Which columns a sequence fills: who reads its last value reads the newest row's."""
 
 from __future__ import annotations
 

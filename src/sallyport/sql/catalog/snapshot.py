@@ -63,8 +63,8 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence, c
-    composite, t toast, i index.
+    """kind: as pg_class.relkind: r table, p partitioned, v view, m materialized view, f
+    foreign, S sequence, c composite, t toast, i index.
     """
 
     oid: int

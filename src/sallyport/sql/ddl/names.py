@@ -1,7 +1,7 @@
 """New names and places: RENAME and SET SCHEMA.
 
-Renaming, moving and taking out of an inheritance tree change which masks and rules match: the
-relations as they are afterwards are in the facts (``after``), and policy compares.
+Both change which masks and rules match: the relations as they are afterwards are in the facts
+(``relations_after``), and policy compares.
 """
 
 from __future__ import annotations

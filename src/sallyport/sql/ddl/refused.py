@@ -17,8 +17,8 @@ _PRIVILEGES = (
 _REPLICATION = "Replication bypasses masks. An administrator sets it up outside the gateway."
 _ELSEWHERE = "This reaches data outside policy. An administrator sets it up outside the gateway."
 CODE = (
-    "An administrator reviews and creates code that runs later, outside the gateway. Policy "
-    "can then list a function under 'functions'."
+    "Ask an administrator to review this and to create it outside the gateway. Policy can then "
+    "list a function under 'functions'."
 )
 _ROW_SECURITY = "An administrator changes row security outside the gateway."
 _RULES = "An administrator enables and disables rules outside the gateway."
@@ -87,7 +87,7 @@ _REFUSED = {
     "GrantRoleStmt": ("grant_role", _PRIVILEGES),
     "GrantStmt": ("grant", _PRIVILEGES),
     "ImportForeignSchemaStmt": ("import_foreign_schema", _ELSEWHERE),
-    "LoadStmt": ("load", CODE),
+    "LoadStmt": ("load", ADMINISTRATOR),
     "ReassignOwnedStmt": ("reassign_owned", _PRIVILEGES),
     "ReplicaIdentityStmt": ("alter_table", _REPLICATION),
     "RuleStmt": ("create_rule", CODE),

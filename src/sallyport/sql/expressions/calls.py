@@ -22,9 +22,9 @@ from sallyport.sql.queries.relation_items import relation_fields
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.named_by_text import kept_literal
 from sallyport.sql.values.conversions import (
-    converts_operands,
-    converts_to_common,
+    note_common_type_casts,
     note_implicit_cast,
+    note_operand_casts,
 )
 from sallyport.sql.values.types import (
     ANYARRAY,
@@ -148,7 +148,7 @@ def operator(
         judge(analysis, resolved, f"operator {'.'.join(names)}", position)
     if analysis.names.made_casts:
         operands = values if right_type is None else (*values[:-1], replace(right, type=right_type))
-        converts_operands(analysis, resolved.candidates, operands, position)
+        note_operand_casts(analysis, resolved.candidates, operands, position)
     return result(resolved, values)
 
 
@@ -169,7 +169,7 @@ def common_type(analysis: Analysis, values: Sequence[Value], position: int = -1)
     """The common type of values that become one (CASE, COALESCE, ARRAY, UNION ...), or 0 when it
     cannot be told.
     """
-    converts_to_common(analysis, values, position)
+    note_common_type_casts(analysis, values, position)
     return analysis.types.common([value.type for value in values])
 
 

@@ -22,7 +22,7 @@ from sallyport.sql.names.missing import (
 from sallyport.sql.names.scope import Ambiguous, AmbiguousItem, Item, Scope
 from sallyport.sql.nodes import fields, position_of, string, strings, tag_of
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts_arguments, note_implicit_cast
+from sallyport.sql.values.conversions import note_argument_casts, note_implicit_cast
 from sallyport.sql.values.types import INT4, TEXT
 
 on = EXPRESSIONS.on
@@ -167,7 +167,7 @@ def attribute(analysis: Analysis, value: Value, name: str, position: int) -> Val
         return None
     judge(analysis, resolved, f"function {name}", position)
     note_stored_form(analysis, name, (value,), position)
-    converts_arguments(analysis, resolved.candidates, (value,), position)
+    note_argument_casts(analysis, resolved.candidates, (value,), position)
     return result(resolved, (value,))
 
 

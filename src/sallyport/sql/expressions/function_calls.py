@@ -37,9 +37,9 @@ from sallyport.sql.utility.named_by_text import (
 )
 from sallyport.sql.utility.settings import any_value_allowed, folded, show_allowed
 from sallyport.sql.values.conversions import (
-    converts_arguments,
-    converts_to_json,
+    note_argument_casts,
     note_condition_cast,
+    note_json_casts,
 )
 from sallyport.sql.values.types import POLYMORPHIC, TEXT
 from sallyport.sql.values.void_parameters import check_inferred, given, repeated
@@ -131,9 +131,9 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
     if resolved.reason or resolved.users:
         judge(analysis, resolved, f"function {'.'.join(names)}", position)
     if analysis.names.made_casts:
-        converts_arguments(analysis, resolved.candidates, values, position, in_order=not named)
+        note_argument_casts(analysis, resolved.candidates, values, position, in_order=not named)
     if "json" in names[-1]:
-        converts_to_json(analysis, values, position)
+        note_json_casts(analysis, values, position)
     if "over" in node:
         window(analysis, node["over"], scope)
     if names[-1] == "pg_get_serial_sequence" and not resolved.users:

@@ -16,7 +16,7 @@ from sallyport.sql.names.scope import Item, Scope
 from sallyport.sql.nodes import fields, position_of
 from sallyport.sql.queries.from_items import aliased, make_item, outside
 from sallyport.sql.text.parse import Node
-from sallyport.sql.values.conversions import converts_to_json, note_condition_cast
+from sallyport.sql.values.conversions import note_condition_cast, note_json_casts
 from sallyport.sql.values.types import (
     BOOL,
     INT4,
@@ -49,7 +49,7 @@ def _value(analysis: Analysis, node: Node, scope: Scope) -> Value:
     """A JsonValueExpr: an expression, maybe FORMAT JSON."""
     analysis.check("JsonValueExpr", node, _VALUE)
     value = analysis.expression(node["raw_expr"], scope)
-    converts_to_json(analysis, (value,), position_of(node))
+    note_json_casts(analysis, (value,), position_of(node))
     analysis.check("JsonFormat", node.get("format", {}), _FORMAT)
     return value
 
@@ -114,7 +114,7 @@ def _array(analysis: Analysis, node: Node, scope: Scope) -> Value:
 @on("JsonArrayQueryConstructor", "query output format absent_on_null", since=16)
 def _array_query(analysis: Analysis, node: Node, scope: Scope) -> Value:
     values = [field.value for field in analysis.query(node["query"], Scope(scope)) or ()]
-    converts_to_json(analysis, values, position_of(node))
+    note_json_casts(analysis, values, position_of(node))
     return derived(values, _built_type(analysis, node.get("output"), values))
 
 
@@ -155,7 +155,7 @@ def _is_json(analysis: Analysis, node: Node, scope: Scope) -> Value:
 @on("JsonScalarExpr", "expr output", since=17)
 def _scalar(analysis: Analysis, node: Node, scope: Scope) -> Value:
     value = analysis.expression(node["expr"], scope)
-    converts_to_json(analysis, (value,), position_of(node))
+    note_json_casts(analysis, (value,), position_of(node))
     return derived((value,), _output_type(analysis, node.get("output"), JSON))
 
 

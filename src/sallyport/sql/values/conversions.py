@@ -74,7 +74,7 @@ def note_condition_cast(analysis: Analysis, value: Value, position: int = -1) ->
     note_implicit_cast(analysis, value, BOOL, position, assignment=True)
 
 
-def converts_arguments(
+def note_argument_casts(
     analysis: Analysis,
     functions: Sequence[Function],
     values: Sequence[Value],
@@ -99,10 +99,10 @@ def converts_arguments(
             for target in targets:
                 note_implicit_cast(analysis, value, target, position, taken=taken)
         if not COMPATIBLE.isdisjoint(declared):
-            converts_to_common(analysis, values, position)
+            note_common_type_casts(analysis, values, position)
 
 
-def converts_operands(
+def note_operand_casts(
     analysis: Analysis, functions: Sequence[Function], values: Sequence[Value], position: int
 ) -> None:
     """``values`` are an operator's operands; one of ``functions`` is behind it."""
@@ -115,7 +115,7 @@ def converts_operands(
         for target in operand_types:
             note_implicit_cast(analysis, value, target, position, taken=operand_types)
         if not COMPATIBLE.isdisjoint(operand_types):
-            converts_to_common(analysis, values, position)
+            note_common_type_casts(analysis, values, position)
 
 
 def _declared(analysis: Analysis, cast: Cast, number: int, taken: frozenset[int]) -> None:
@@ -128,7 +128,7 @@ def _declared(analysis: Analysis, cast: Cast, number: int, taken: frozenset[int]
         analysis.cast_parameters.add((number, cast.source))
 
 
-def converts_to_common(analysis: Analysis, values: Sequence[Value], position: int) -> None:
+def note_common_type_casts(analysis: Analysis, values: Sequence[Value], position: int) -> None:
     """Values become of one type, which is that of one of them."""
     if not analysis.names.made_casts:
         return
@@ -138,7 +138,7 @@ def converts_to_common(analysis: Analysis, values: Sequence[Value], position: in
             note_implicit_cast(analysis, value, target, position)
 
 
-def converts_to_json(analysis: Analysis, values: Sequence[Value], position: int) -> None:
+def note_json_casts(analysis: Analysis, values: Sequence[Value], position: int) -> None:
     """What makes JSON of anything uses a cast to json where a type has one, of whatever context
     (json_categorize_type in jsonfuncs.c).
     """

@@ -2,8 +2,8 @@
 approximately and on the safe side).
 
 A type is its pg_type OID; 0 stands for one that was not inferred and may be any.
-:meth:`Types.could` answers "could PostgreSQL pass this where that is wanted?" and says yes when in
-doubt, so that no overload is dropped wrongly.
+:meth:`Types.can_coerce` answers "could PostgreSQL pass this where that is wanted?" and says yes
+when in doubt, so that no overload is dropped wrongly.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ COMPATIBLE = frozenset(
 POLYMORPHIC = (
     ARRAYS | ELEMENTS | {ANYRANGE, ANYMULTIRANGE, ANYCOMPATIBLERANGE, ANYCOMPATIBLEMULTIRANGE}
 )
+INTERVAL = 1186
 #: Types whose assignment or cast with a type modifier can fail or change the value.
 MODIFIED = frozenset(
-    {VARCHAR, BPCHAR, BIT, VARBIT, NUMERIC, TIMESTAMP, TIMESTAMPTZ, TIME, TIMETZ, 1186}
+    {VARCHAR, BPCHAR, BIT, VARBIT, NUMERIC, TIMESTAMP, TIMESTAMPTZ, TIME, TIMETZ, INTERVAL}
 )
 
 
@@ -75,7 +76,7 @@ SMALL = frozenset(
         TIMESTAMP,
         TIMESTAMPTZ,
         TIMETZ,
-        1186,
+        INTERVAL,
         790,
         2950,
         829,
@@ -95,7 +96,7 @@ class Types:
         self._casts: dict[tuple[int, int], Cast] = {
             (cast.source, cast.target): cast for cast in catalog.casts
         }
-        self._could: dict[tuple[int, int], bool] = {}
+        self._coercible: dict[tuple[int, int], bool] = {}
 
     def get(self, oid: int) -> Type | None:
         return self._catalog.types.get(oid)
@@ -170,9 +171,9 @@ class Types:
         if source == target or source in (0, UNKNOWN_TYPE):
             return True
         key = (source, target)
-        answer = self._could.get(key)
+        answer = self._coercible.get(key)
         if answer is None:
-            answer = self._could[key] = self._decide(source, target)
+            answer = self._coercible[key] = self._decide(source, target)
         return answer
 
     def _decide(self, source: int, target: int) -> bool:

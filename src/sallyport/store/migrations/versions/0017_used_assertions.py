@@ -1,4 +1,4 @@
-"""Assertions of SAML providers that were used."""
+"""Ids of SAML assertions that were used, so that none is accepted twice."""
 
 import sqlalchemy as sa
 from alembic import op
