@@ -65,6 +65,26 @@ def test_what_the_policy_asks_of_a_token_is_recorded(make_gateway: Callable[...,
         assert "sales" in gateway.run(*words).stdout
 
 
+@pytest.mark.parametrize("record", ["full", "fingerprints"])
+def test_settings_are_recorded_as_set_would_be(
+    make_gateway: Callable[..., Gateway], record: str
+) -> None:
+    """Without tokens, and without values of custom settings where recordings hide values."""
+    policy = f"{SHOP_POLICY}settings: [app.*]\nrecord: {{statements: {record}}}\n"
+    gateway = make_gateway(policy=policy, extra=CLEAR)
+    before = files(gateway)
+    options = {"app.tenant": "CANARY-TENANT", "app.jwt": gateway.token(), "work_mem": "5MB"}
+    words = " ".join(f"-c {name}={value}" for name, value in options.items())
+    with psycopg.connect(gateway.dsn(), options=words) as db:
+        db.execute("SELECT 1")
+    login = events_of(gateway, before)[0]
+    assert isinstance(login, Login)
+    assert login.settings["work_mem"] == "5MB"
+    shown = "CANARY-TENANT" if record == "full" else "[redacted]"
+    assert login.settings["app.tenant"] == shown
+    assert options["app.jwt"].rpartition(".")[2] not in str(login)
+
+
 @pytest.mark.parametrize(
     ("source", "names"),
     [

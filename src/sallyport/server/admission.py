@@ -15,6 +15,7 @@ from sallyport.audit.events import LoginDetails
 from sallyport.audit.recording import SessionRecording
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.ids import new_id
+from sallyport.core.secret import without_tokens
 from sallyport.core.subject import Subject
 from sallyport.identity.problems import printable
 from sallyport.judge import Judge
@@ -107,6 +108,12 @@ def open_recording(
     """Begin the session's recording with what it was let in by."""
     subject, asked = admitted.subject, dict(request.settings)
     application = asked.pop("application_name", "")
+    hides = admitted.judge.subject_judge(subject, admitted.search_path).hides_values
+    asked = {
+        # a custom setting may be any value, and SET of it is recorded without as well
+        name: "[redacted]" if hides and "." in name else without_tokens(value)
+        for name, value in asked.items()
+    }
     claims = admitted.judge.policy.claims_read(subject)
     return gateway.recorder.open_session(
         admitted.id, subject, admitted.database.name, peer, application,
