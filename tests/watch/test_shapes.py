@@ -130,6 +130,15 @@ def test_a_refused_text_is_not_in_its_label(sql: str, label: str) -> None:
     assert refused_shape(sql.encode(), ()).label == label
 
 
+def test_no_digest_tells_which_of_many_values_a_name_is() -> None:
+    """Who gets a finding could try all that there are."""
+    values = [f"{n:09}" for n in range(123450000, 123453000)]
+    names = {told_name(f"public.{value}") for value in values}
+    texts = (f'CREATE TABLE "{value}" (n int)' for value in values)
+    assert len(names) <= 256
+    assert len({refused_shape(text.encode(), ()).fingerprint for text in texts}) <= 256
+
+
 @pytest.mark.parametrize(
     "name", ["public.orders", "public.Order Details", "müll.größe", "p.events_20261201", "a-b.c$d"]
 )

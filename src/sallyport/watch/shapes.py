@@ -100,8 +100,15 @@ def _words(sql: bytes) -> list[str]:
     words = []
     for start, end in zip(tokens.starts, tokens.ends, strict=True):
         token = sql[start:end]
-        words.append("?" if _VALUE.match(token) else token.decode("utf-8", "replace").lower())
+        words.append("?" if _VALUE.match(token) else _word(token.decode("utf-8", "replace")))
     return words
+
+
+def _word(token: str) -> str:
+    """A quoted name may hold a value as well as a literal does."""
+    if token.startswith('"'):
+        return f'"{told_name(token[1:-1])}"'
+    return token.lower() if not _DIGITS.search(token) else _digest(token)
 
 
 def _text(words: Iterable[str]) -> str:
@@ -124,7 +131,10 @@ def told_name(name: str) -> str:
 
 
 def _digest(part: str) -> str:
-    return f"(name {fingerprint(part)[:8]})" if part else ""
+    """Of eight bits: names mostly differ, and nobody finds out which of many values one is by
+    trying.
+    """
+    return f"(name {fingerprint(part)[:2]})" if part else ""
 
 
 def _told(names: Iterable[str]) -> tuple[str, ...]:
