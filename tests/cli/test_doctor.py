@@ -164,10 +164,12 @@ def test_the_way_round_is_tried_where_there_is_no_configuration(
         )
 
     for server in (postgres, postgres_tls):
-        address = f"postgresql://{server.user}@{server.host}:{server.port}/shop"
+        user = f"%{ord(server.user[0]):x}{server.user[1:]}"  # as any character may be written
+        address = f"postgresql://{user}@{server.host}:{server.port}/shop"
         done = from_agent("--from-agent", "--database", address)
         assert done.returncode == 1, done.stderr
         assert "a password is all that is missing" in done.stdout
+        assert user not in done.stdout
     closed = f"postgresql://{postgres.user}@127.0.0.1:{free_port()}/shop"
     done = from_agent("--from-agent", "--database", closed)
     assert (done.returncode, done.stdout[:2]) == (0, "ok")

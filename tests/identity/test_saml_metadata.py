@@ -5,16 +5,23 @@ has the certificate.
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import NameOID
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod
 from signxml.signer import XMLSigner
@@ -206,6 +213,24 @@ def test_our_metadata_is_signed_where_there_is_a_key(idp: SamlIdp, now: ManualCl
         b"Signature"
         not in ServiceProvider(idp, now, key=unsigned.key, certificate="").provider.descriptor()
     )
+
+
+def test_a_certificate_of_an_unknown_curve_does_not_hinder_another(
+    idp: SamlIdp, now: ManualClock, tmp_path: Path
+) -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp")])
+    key, begins = ec.generate_private_key(ec.SECP256R1()), datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begins, begins)
+    der = made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    p256, unsupported = (bytes.fromhex(f"2a8648ce3d0301{last}") for last in ("07", "63"))
+    assert p256 in der
+    certificate = base64.b64encode(der.replace(p256, unsupported)).decode()
+    text = httpx2.get(f"{idp.url}/metadata", trust_env=False).text
+    strong_key = "".join(idp.pair.certificate.split("-----")[2].split())
+    file = tmp_path / "idp.xml"
+    both = f"{certificate}</X509Certificate></X509Data><X509Data><X509Certificate>{strong_key}"
+    file.write_text(text.replace(strong_key, both))
+    assert ServiceProvider(idp, now, metadata=str(file)).subject(idp.response()).id == "ada"
 
 
 def test_weak_keys_in_the_metadata_check_nothing(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from sallyport.app.approval_channels import reviewer_places
 from sallyport.app.console import public_url
@@ -103,4 +103,5 @@ def _target(address: str) -> Target:
     is_ours = parts.scheme in ("postgresql", "postgres") and parts.password is None
     if not (is_ours and host and database):
         raise problem
-    return Target(database, host, database, parts.username or "postgres", None, port, "require")
+    database, user = unquote(database), unquote(parts.username or "postgres")
+    return Target(database, host, database, user, None, port, "require")

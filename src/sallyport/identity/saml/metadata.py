@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import Certificate, load_der_x509_certificate
@@ -175,8 +176,11 @@ def _certificate(text: str) -> Certificate:
 
 
 def _is_strong(certificate: Certificate) -> bool:
-    """As for keys of issuers."""
-    key = certificate.public_key()
+    """As for keys of issuers. One of a kind that is not supported checks nothing."""
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        return False
     if isinstance(key, RSAPublicKey):
         return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS
     return isinstance(key, EllipticCurvePublicKey) and key.key_size >= _MIN_EC_BITS
