@@ -171,10 +171,16 @@ def test_too_late(house: House) -> None:
 
 def test_why_not_changes_nothing(house: House) -> None:
     request = house.ask()
-    assert house.service.why_not(request.id, DANA) == ""
-    assert "of your own" in house.service.why_not(request.id, SELF["the same address"])
-    assert "you may not decide" in house.service.why_not(request.id, MALLORY)
+
+    def why_not(who: Subject) -> str:
+        return house.service.why_not_each([request], who)[request.id]
+
+    assert why_not(DANA) == ""
+    assert "of your own" in why_not(SELF["the same address"])
+    assert "you may not decide" in why_not(MALLORY)
     assert house.service.get(request.id) == request
+    house.deny(request)
+    assert "no longer pending" in why_not(DANA), "what was listed before it was decided"
 
 
 # -- floods ----------------------------------------------------------------------------------------

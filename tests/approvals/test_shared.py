@@ -10,10 +10,12 @@ import pytest
 
 from sallyport.approvals.openrequests import Sharing
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.states import Grant, Request, Status
+from sallyport.approvals.states import FloodLimits, Grant, Recorded, Request, Status
 from sallyport.core.announcements import Topic
 from sallyport.core.clock import ManualClock
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.operations.access import REVIEWER, Principal
+from sallyport.operations.approvals import ApprovalOperations
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
 from sallyport.store.sealing import Seal
@@ -38,7 +40,16 @@ class Store(SqlApprovalStore):
     """
 
     is_away = False
+    reads = 0
     after_grants: Callable[[], object] | None = None
+
+    def open(self) -> list[Request]:
+        self.reads += 1
+        return super().open()
+
+    def get(self, id_: str) -> Request | None:
+        self.reads += 1
+        return super().get(id_)
 
     def grants(self, now: float | None = None) -> list[Grant]:
         if self.is_away:
@@ -57,11 +68,20 @@ class Store(SqlApprovalStore):
 
 @pytest.fixture
 def make_process(tmp_path: Path) -> Callable[..., House]:
-    def make(owner: str, dead: frozenset[str] = frozenset()) -> House:
+    def make(
+        owner: str, dead: frozenset[str] = frozenset(), limits: FloodLimits | None = None
+    ) -> House:
         engine, clock = open_database(tmp_path), ManualClock()
         store = Store(engine, Seal(b"k" * 32))
         sharing = Sharing(Lost(), owner, lambda owner: owner in dead)
-        return House(tmp_path, clock, engine, store, Approvals(store, clock, sharing=sharing), {})
+        return House(
+            tmp_path,
+            clock,
+            engine,
+            store,
+            Approvals(store, clock, sharing=sharing, limits=limits),
+            {},
+        )
 
     return make
 
@@ -156,3 +176,33 @@ def test_a_process_with_another_policy_voids_its_own_only(make_process: Make) ->
     assert [kept.id for kept in first.service.grants()] == [grant.id]
     assert first.service.claim(BINDING) is not None
     assert second.service.claim(replace(BINDING, policy_version="p2")) is None
+
+
+HIDING = replace(BINDING, recorded=Recorded("UPDATE orders SET status = $1", None, ()))
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_a_list_reads_the_store_once_however_long_it_is(make_process: Make, pending: bool) -> None:
+    house = make_process("a-0-1", limits=FloodLimits(per_subject=50))
+    asked = [house.ask(replace(HIDING, session=f"ses_{number}")) for number in range(40)]
+    for request in asked[::2]:
+        house.deny(request)
+    store, ops = store_of(house), ApprovalOperations(house.service, "test")
+    store.reads = 0
+    listed = ops.list(Principal(DANA, frozenset({REVIEWER})), pending=pending, limit=50)
+    assert len(listed) == (20 if pending else 40) and store.reads == 1
+    shown = {request.id for request in listed if request.binding.sql == BINDING.sql}
+    assert shown == {request.id for request in asked[1::2]}
+
+
+def test_what_was_decided_elsewhere_is_listed_without_its_values(make_process: Make) -> None:
+    first, second = make_process("a-0-1"), make_process("b-0-1")
+    decided, left = (first.ask(replace(HIDING, session=session)) for session in ("ses_1", "ses_2"))
+    second.service.reread()
+    second.deny(decided)
+    ops = ApprovalOperations(first.service, "test")
+    listed = ops.list(Principal(DANA, frozenset({REVIEWER})), pending=True)
+    assert {request.id: request.binding.sql for request in listed} == {
+        decided.id: "UPDATE orders SET status = $1",
+        left.id: BINDING.sql,
+    }

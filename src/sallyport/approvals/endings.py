@@ -85,6 +85,10 @@ class RequestEndings:
     def _find(self, id_: str) -> Request:
         """The request as of this moment: expired when it is due. Raises DecisionError."""
         self._take_up()
+        return self._taken_up(id_)
+
+    def _taken_up(self, id_: str) -> Request:
+        """As :meth:`_find`, just after :meth:`_take_up`."""
         request = self._open.get(id_) or self._store.get(id_)
         if request is None:
             raise DecisionError(

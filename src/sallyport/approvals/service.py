@@ -267,14 +267,18 @@ class Approvals(RequestEndings):
             who.id, who.issuer, who.email, approve, reason, now, channel, address, links, rules
         )
 
-    def why_not(self, request_id: str, who: Subject) -> str:
-        """Why this person could not approve it at this moment, in words; "" when they could."""
+    def why_not_each(self, requests: Sequence[Request], who: Subject) -> dict[str, str]:
+        """By id, why this person could not approve it now, in words; "" where they could."""
         with self._lock:
-            try:
-                self._decision(self._find(request_id), who, True, "", "", "")
-            except DecisionError as error:
-                return error.refusal.message
-            return ""
+            self._take_up()
+            why_not = dict.fromkeys((request.id for request in requests), "")
+            for request in requests:
+                try:
+                    now = request if request.status.final else self._taken_up(request.id)
+                    self._decision(now, who, True, "", "", "")
+                except DecisionError as error:
+                    why_not[request.id] = error.refusal.message
+            return why_not
 
     def _may_review(
         self, request: Request, who: Subject
@@ -385,15 +389,10 @@ class Approvals(RequestEndings):
         not stored; the grants are not used any more in this process all the same.
         """
         with self._lock:
-            self._void(
-                [g for g in self.grants() if is_theirs(g.decision)],
-                [
-                    r
-                    for r in self._open.values()
-                    if any(d.approve and is_theirs(d) for d in r.decisions)
-                ],
-                reason,
-            )
+            grants = [g for g in self.grants() if is_theirs(g.decision)]
+            decided = [(r, d) for r in self._open.values() for d in r.decisions]
+            approved = {r.id: r for r, d in decided if d.approve and is_theirs(d)}
+            self._void(grants, approved.values(), reason)
 
     def void_of(self, is_theirs: Callable[[Requester], bool], reason: str) -> None:
         """Nothing that these people asked for runs any more without being asked for again: revoke

@@ -52,12 +52,12 @@ class ApprovalOperations:
     service: Service
     channel: str
 
-    def list(self, who: Principal, *, pending: bool = False, limit: int = 50) -> list[Request]:
+    def list(self, who: Principal, *, pending: bool = False, limit: int = 50) -> Sequence[Request]:
         """Pending ones, oldest first; else the newest of all; as :meth:`show` gives them."""
         who.require("approvals.list")
         limit = max(0, min(limit, MAX_LISTED))
         requests = self.service.pending()[:limit] if pending else self.service.recent(limit)
-        return [self._as_seen(who, request) for request in requests]
+        return self._as_seen(who, requests)
 
     def show(self, who: Principal, request_id: str) -> Request:
         """With everything a reviewer needs; for whoever could not decide it now, without the values
@@ -69,13 +69,19 @@ class ApprovalOperations:
             raise DecisionError(
                 ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id."
             )
-        return self._as_seen(who, request)
+        return self._as_seen(who, [request])[0]
 
-    def _as_seen(self, who: Principal, request: Request) -> Request:
+    def _as_seen(self, who: Principal, requests: Sequence[Request]) -> Sequence[Request]:
         """A plan quotes values, too."""
-        if request.binding.recorded is None or not self.may_decide(who, request):
-            return request
-        return replace(request, binding=request.binding.without_values, preview=None)
+        hiding = [request for request in requests if request.binding.recorded is not None]
+        why_not = self._why_not(who, hiding) if hiding else {}
+        hidden = {request.id for request in hiding if why_not[request.id]}
+        return [
+            replace(request, binding=request.binding.without_values, preview=None)
+            if request.id in hidden
+            else request
+            for request in requests
+        ]
 
     async def sample(self, who: Principal, request_id: str, live: LiveGateway) -> Sample:
         """Rows that the statement would change, masked for this person. Only who may decide it now
@@ -145,9 +151,12 @@ class ApprovalOperations:
         """Why this person could not decide it now, "" when they could. For showing buttons;
         :meth:`decide` asks again.
         """
+        return self._why_not(who, [request])[request.id]
+
+    def _why_not(self, who: Principal, requests: Sequence[Request]) -> dict[str, str]:
         if not who.may("approvals.decide"):
-            return "deciding needs the role reviewer"
-        return self.service.why_not(request.id, who.subject)
+            return {request.id: "deciding needs the role reviewer" for request in requests}
+        return self.service.why_not_each(requests, who.subject)
 
 
 def request_data(request: Request, *, details: bool = True) -> dict[str, Any]:
