@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -88,7 +88,7 @@ class ApprovalOperations:
         sees any. DecisionError (unknown).
         """
         request = await asyncio.to_thread(self.show, who, request_id)
-        why_not = await asyncio.to_thread(self.may_decide, who, request)
+        why_not = await asyncio.to_thread(self.why_not_decide, who, request)
         if why_not:
             return Sample(problem=f"rows are shown to people who may decide: {why_not}")
         return await live.sample(who.subject, request)
@@ -138,16 +138,7 @@ class ApprovalOperations:
         who.require("approvals.decide")
         return self.service.revoke(grant_id, who.subject, reason)
 
-    def watch(
-        self, who: Principal, request_id: str, callback: Callable[[Request], None]
-    ) -> Callable[[], None]:
-        """Be told of every change of one request, or of all with "", on this event loop. The result
-        ends that.
-        """
-        who.require("approvals.list" if not request_id else "approvals.read")
-        return self.service.watch(request_id, callback)
-
-    def may_decide(self, who: Principal, request: Request) -> str:
+    def why_not_decide(self, who: Principal, request: Request) -> str:
         """Why this person could not decide it now, "" when they could. For showing buttons;
         :meth:`decide` asks again.
         """

@@ -112,7 +112,7 @@ async def _detail(visit: Visit, problem: str = "", status: int = 200) -> Respons
         plan=_plan(request),
         # sallyport.* are the gateway's own and say what stands beside them.
         settings=[s for s in request.binding.settings if not s[0].startswith("sallyport.")],
-        why_not=await run_in_threadpool(ops.may_decide, visit.principal, request),
+        why_not=await run_in_threadpool(ops.why_not_decide, visit.principal, request),
         so_far=so_far,
         so_far_missing=missing,
         problem=problem,
