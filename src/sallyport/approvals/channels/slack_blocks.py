@@ -49,7 +49,7 @@ def _statement(request: Request) -> tuple[str, bool]:
 def why_not_approved(request: Request) -> str:
     """Why Slack does not show all that is approved; "" where it may be approved there."""
     if request.binding.recorded is not None:
-        return "Values of masked columns are not shown here. Approve it in the console."
+        return "Values that recordings hide are not shown here. Approve it in the console."
     if not _statement(request)[1]:
         return "The statement is too long to be shown here. Approve it in the console."
     return ""
