@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 from starlette.testclient import TestClient
 
+from sallyport.approvals.states import Request
 from sallyport.core.clock import SystemClock, unix_seconds
 from sallyport.core.counts import Counts
 from sallyport.demo.issuer import DevIssuer
 from sallyport.identity.failures import FailedLogins
-from sallyport.operations.access import OWN
+from sallyport.operations.access import OWN, Principal
+from sallyport.operations.approvals import ApprovalOperations
 from sallyport.web.api.operations import PREFIX
 from sallyport.web.api.resources import OPERATIONS
 from tests.support.sampling import examples
@@ -139,6 +142,24 @@ def test_a_decision(client: TestClient, issuer: DevIssuer, place: World) -> None
     assert done.json()["status"] == "approved"
     assert done.json()["decisions"][0]["channel"] == "rest"
     assert client.post(f"{path}/decision", json={"approve": True}, headers=dana).status_code == 409
+
+
+def test_a_grant_is_answered_off_the_event_loop(
+    client: TestClient, issuer: DevIssuer, place: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(ops: ApprovalOperations, who: Principal, id_: str) -> Request:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return real_show(ops, who, id_)
+
+    real_show = ApprovalOperations.show
+    monkeypatch.setattr(ApprovalOperations, "show", show)
+    answer = client.post(
+        f"{PREFIX}/approvals/{place.ask(78).id}/decision",
+        json={"approve": True, "minutes": 5},
+        headers=bearer(issuer, "reviewer"),
+    ).json()
+    assert answer["status"] == "approved" and answer["granted"]["request"] == answer["id"]
 
 
 def test_explain(client: TestClient, issuer: DevIssuer) -> None:

@@ -99,7 +99,8 @@ async def decide(call: Call) -> Any:
             grant = await run_in_threadpool(
                 ops.grant, who, id_, float(body.minutes), scope=body.scope, reason=body.reason
             )
-            return {**request_data(ops.show(who, id_)), "granted": grant_data(grant)}
+            request = await run_in_threadpool(ops.show, who, id_)
+            return {**request_data(request), "granted": grant_data(grant)}
         return request_data(
             await run_in_threadpool(ops.decide, who, id_, body.approve, body.reason)
         )
