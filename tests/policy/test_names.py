@@ -32,6 +32,7 @@ rules:
   - {name: renames, subjects: {groups: [renames]}, allow: [rename], relations: ["public.*"]}
   - {name: careful, subjects: {groups: [careful]}, allow: [ddl], relations: ["public.*"]}
   - {name: renames are talked about, subjects: {groups: [careful]}, hold: [rename], reviewers: {groups: [dba]}}
+  - {name: nothing moves, subjects: {groups: [careful]}, deny: [set_schema]}
   - {name: locked tables stay, deny: [ddl], relations: ["public.locked*"]}
   - name: drops wait
     subjects: {groups: [release]}

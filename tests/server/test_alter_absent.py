@@ -15,6 +15,7 @@ POLICY = """version: 1
 rules:
   - {name: changes, allow: [read, write, ddl], relations: ["absent.*", "nowhere.*", "public.*"]}
   - {name: not this, deny: [ddl], relations: ["absent.kept"]}
+  - {name: nor under new names, deny: [rename, set-schema], relations: ["absent.named"]}
 masks:
   - {columns: ["*.*.email"], with: redact}
 """
@@ -96,8 +97,16 @@ def test_what_is_there_is_judged(gateway: Gateway, any_postgres: Server) -> None
             direct.execute(f"drop table absent.{name}".encode())
 
 
-def test_a_rule_that_denies_it_holds(gateway: Gateway) -> None:
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "alter table if exists absent.kept add column x int",
+        "alter table if exists absent.named rename to other",
+        "alter table if exists absent.named set schema public",
+    ],
+)
+def test_a_rule_that_denies_it_holds(gateway: Gateway, sql: str) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         with pytest.raises(psycopg.Error) as refused:
-            db.execute("alter table if exists absent.kept add column x int")
+            db.execute(sql.encode())
         assert "[SP1002]" in str(refused.value) or "[SP1001]" in str(refused.value)

@@ -59,6 +59,7 @@ def record_change(analysis: Analysis, relation: Relation, **fields: object) -> N
 @on("RenameStmt", "renameType relationType relation object subname newname behavior missing_ok")
 def _rename(analysis: Analysis, node: Node, position: int) -> None:
     kind = object_type(node.get("renameType", ""))
+    analysis.action_aliases.add("rename")
     if alters_nothing(analysis, node, _altered(node, kind), node.get("relation", {})):
         return
     analysis.kind = "rename"
@@ -94,7 +95,6 @@ def _rename(analysis: Analysis, node: Node, position: int) -> None:
             f"RENAME of {kind.replace('_', ' ').upper()} is not supported through the gateway",
             NOT_ALTERED["names"],
         )
-    analysis.action_aliases.add("rename")
 
 
 def _altered(node: Node, kind: str) -> str:
@@ -192,9 +192,9 @@ def _rename_schema(analysis: Analysis, old: str, new: str) -> None:
 @on("AlterObjectSchemaStmt", "objectType relation object newschema missing_ok")
 def _set_schema(analysis: Analysis, node: Node, position: int) -> None:
     kind = object_type(node.get("objectType", ""))
+    analysis.action_aliases.add("set_schema")
     if alters_nothing(analysis, node, kind, node.get("relation", {})):
         return
-    analysis.action_aliases.add("set_schema")
     schema = creation_schema(analysis, node.get("newschema", ""))
     if kind in _RENAMED_RELATIONS:
         relation = named(analysis, node["relation"])
