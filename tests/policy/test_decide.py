@@ -219,3 +219,60 @@ def test_columns_behind_a_view_need_no_rule_of_their_own() -> None:
 def test_a_relation_that_the_catalog_does_not_know_is_not_covered() -> None:
     statement = StatementFacts("select", 0, 0, accesses=(Access(99999, "select"),))
     assert decide("dba", statement).outcome.value == "deny"
+
+
+def recording(of_policy: str) -> BoundPolicy:
+    text = f"""version: 1
+rules:
+  - name: orders in full
+    allow: [read]
+    relations: ["public.orders"]
+    record: {{results: full}}
+  - {{name: customers, allow: [read], relations: ["public.customers"]}}
+  - name: names in full
+    allow: [read]
+    columns: ["public.customers.name"]
+    record: {{results: full}}
+  - name: a view in full
+    allow: [read]
+    relations: ["public.customer_names"]
+    record: {{results: full}}
+  - {{name: payroll, allow: [read], relations: ["hr.payroll"], record: {{results: counts}}}}
+  - {{name: changes, allow: [update], relations: ["public.orders"]}}
+record: {{results: {of_policy}}}
+"""
+    return bind(parse_policy(text, "recording.yaml"), CATALOG, "shop")
+
+
+@pytest.mark.parametrize(
+    ("of_policy", "statement", "results"),
+    [
+        ("counts", "select: select public.orders(id)", "full"),
+        ("counts", "select: select public.customers(id)", "counts"),
+        ("counts", "select: select public.customers(id), select public.orders(id)", "counts"),
+        ("sample", "select: select public.orders(id), select public.customers(id)", "sample"),
+        ("full", "select: select public.orders(id), select public.customers(id)", "full"),
+        ("full", "select: select public.orders(id), select hr.payroll(id)", "counts"),
+        ("counts", "select: select public.customers(name)", "full"),
+        ("counts", "select: select public.customers(name, ssn)", "counts"),
+        (
+            "counts",
+            "select: select public.customer_names(id), select public.customers(id) through-view",
+            "full",
+        ),
+        (
+            "full",
+            "select: select public.customer_names(id), select hr.payroll(id) through-view",
+            "counts",
+        ),
+        ("counts", "update where: update public.orders(note), select public.orders(id)", "counts"),
+        ("counts", "prepare > select: select public.orders(id)", "full"),
+        ("counts", "prepare > select: select public.customers(id)", "counts"),
+        ("counts", "show", "counts"),
+    ],
+)
+def test_what_no_rule_says_is_recorded_as_the_policy_says(
+    of_policy: str, statement: str, results: str
+) -> None:
+    decision = decide("x", facts(statement), recording(of_policy))
+    assert (decision.outcome.value, decision.results) == ("allow", results)

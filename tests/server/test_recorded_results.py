@@ -77,6 +77,20 @@ def test_what_is_kept_of_rows(
     )
 
 
+def test_a_join_with_what_no_rule_speaks_of_is_recorded_as_the_policy_says(
+    make_gateway: Callable[..., Gateway],
+) -> None:
+    gateway = make_gateway(policy=policy("counts", "full"), extra=CLEAR)
+    before = files(gateway)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        for joined in ("public.products p", "public.orders o"):
+            for _ in range(2):
+                db.execute(f"{ROWS} AND EXISTS (SELECT FROM {joined})")
+    events = events_of(gateway, before)
+    done = [e for e in events if isinstance(e, Complete)]
+    assert [(e.rows, kept(events, e.number)) for e in done] == [(150, n) for n in (150, 150, 0, 0)]
+
+
 def test_a_deny_rule_has_no_results() -> None:
     text = "version: 1\nrules:\n  - {name: n, deny: [drop], record: {results: counts}}\n"
     with pytest.raises(SallyportError, match=r":3:29: .*gives no results"):

@@ -40,7 +40,7 @@ from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.checks.needs import chain
 from sallyport.policy.containment import columns_read
 from sallyport.policy.decision import Outcome
-from sallyport.policy.model import FINGERPRINTS, FULL, RESULTS
+from sallyport.policy.model import FINGERPRINTS, FULL, FULL_RESULTS, RESULTS
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog.relations import STATEMENT_TEXTS
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
@@ -95,11 +95,11 @@ class Statements:
         catalog: CatalogSnapshot,
         path: tuple[str, ...],
         keys: Mapping[str, Secret],
-        record: tuple[str, str],
+        record: str,
     ) -> None:
-        """``keys``: of hash masks. ``record``: what the policy says of texts, and of results."""
+        """``keys``: of hash masks. ``record``: what the policy says of texts."""
         self._masking = Masking(subject_policy.masks, catalog, keys)
-        self._record, self._results = record
+        self._record = record
         self.subject_policy, self.catalog = subject_policy, catalog
         relations = MaskedRelations(subject_policy, catalog, name_resolver(catalog, ()), path)
         self._rewriter = Rewriter(relations)
@@ -215,7 +215,7 @@ class Statements:
         self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool, is_template: bool
     ) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, text)
-        results = decision.results or self._results
+        results = decision.results or RESULTS[-1]
         held = (
             decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
         )
@@ -280,7 +280,7 @@ class Statements:
             literals=literals,
             hidden_outputs=hidden,
             results=results,
-            hides_rows=hidden is None or bool(hidden) or results != RESULTS[0],
+            hides_rows=hidden is None or bool(hidden) or results != FULL_RESULTS,
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),
             changes=may_change(facts, self.catalog),
@@ -316,7 +316,7 @@ class Statements:
             literals=literals,
             hidden_outputs=hidden,
             results=results,
-            hides_rows=hidden is None or bool(hidden) or results != RESULTS[0],
+            hides_rows=hidden is None or bool(hidden) or results != FULL_RESULTS,
             opaque=opaque,
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),

@@ -127,7 +127,7 @@ class SubjectJudge:
             self.catalog,
             self.context.search_path,
             grounds.keys,
-            (grounds.policy.record_statements, grounds.policy.record_results),
+            grounds.policy.record_statements,
         )
         self.has_masks = self._statements.has_masks
         record = grounds.policy.record_statements

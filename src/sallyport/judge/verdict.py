@@ -16,7 +16,7 @@ from sallyport.judge.parameters import ComparedParameter
 from sallyport.judge.permit import ParsePermit, RunPermit
 from sallyport.masking.plan import MaskPlan
 from sallyport.policy.decision import Decision, Outcome
-from sallyport.policy.model import RESULTS
+from sallyport.policy.model import FULL_RESULTS
 from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.text import template
@@ -106,7 +106,7 @@ class Verdict(Struct):
     #: numbers (from 0) of its output columns that may repeat what is not recorded of its text, so
     #: that they are not recorded either; None: nothing of its rows is
     hidden_outputs: frozenset[int] | None = frozenset()
-    results: str = RESULTS[0]  # how much of its rows is recorded
+    results: str = FULL_RESULTS  # how much of its rows is recorded
     hides_rows: bool = False  # its rows are recorded otherwise than the client gets them
     untrusted: tuple[str, ...] = ()  # schema.relation.column of what it reads that is untrusted
     scans: tuple[ScannedColumn, ...] = ()

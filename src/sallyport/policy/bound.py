@@ -292,6 +292,7 @@ class BoundPolicy:
             tuple([self.rules[i] for i in closed]),
             selected.skipped,
             contained,
+            self.policy.record_results,
         )
         own = _own_part(selected.uses, subject, now)
         code_obstacle = obstacle(

@@ -30,7 +30,7 @@ from sallyport.policy.containment import RELEASE_HINT, Containment
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.file.conditions import subject_variables, time_variable
 from sallyport.policy.file.patterns import is_system_schema
-from sallyport.policy.model import RESULTS, Rule, applies_to_target, misses
+from sallyport.policy.model import FULL_RESULTS, RESULTS, Rule, applies_to_target, misses
 from sallyport.sql.catalog.relations import classify_relation, source_columns
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
@@ -66,10 +66,15 @@ class BoundRule:
         )
 
 
+#: A rule, and a need that it restricts.
+_Restriction = tuple[BoundRule, RequiredPermission]
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
     """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside
-    their time window. ``contained``: the subject and agent read untrusted text.
+    their time window. ``contained``: the subject and agent read untrusted text. ``results``: what
+    is recorded of rows where no rule says it.
     """
 
     policy_version: str
@@ -82,6 +87,7 @@ class DecisionContext:
     # rules of the policy that are not for this subject or target
     skipped: tuple[BoundRule, ...] = ()
     contained: Containment | None = None
+    results: str = FULL_RESULTS
     possible: list[str] = field(default_factory=list, repr=False, compare=False)
     _by_relation: dict[int, tuple[BoundRule, ...]] = field(
         default_factory=dict, repr=False, compare=False
@@ -124,9 +130,8 @@ class _Decider:
     standing: DecisionContext
     facts: StatementFacts
     needs: tuple[RequiredPermission, ...] = ()
-    concerning: list[tuple[BoundRule, ...]] = field(
-        default_factory=list
-    )  # the rules that may concern each need
+    # the rules that may concern each need
+    concerning: list[tuple[BoundRule, ...]] = field(default_factory=list)
     _variables: Mapping[str, Any] | None = None
     _conditions: dict[tuple[int, bool], bool | None] = field(default_factory=dict)
 
@@ -148,7 +153,6 @@ class _Decider:
         return Decision(_ALLOW, self._deciding_rule(), results=results)
 
     # -- matching
-    # ---------------------------------------------------------------------------------------------
 
     def _condition(self, bound: BoundRule) -> bool | None:
         """True when the rule has no condition or it holds; None when it cannot be evaluated."""
@@ -180,14 +184,10 @@ class _Decider:
             "now": time_variable(standing.now),
         }
 
-    def _restricting(
-        self,
-    ) -> tuple[
-        list[tuple[BoundRule, RequiredPermission]], list[tuple[BoundRule, RequiredPermission]]
-    ]:
+    def _restricting(self) -> tuple[list[_Restriction], list[_Restriction]]:
         """The deny rules that match, and the hold rules, each with a need that it restricts."""
-        denying: list[tuple[BoundRule, RequiredPermission]] = []
-        holding: list[tuple[BoundRule, RequiredPermission]] = []
+        denying: list[_Restriction] = []
+        holding: list[_Restriction] = []
         for bound in self._rules():
             effect = bound.rule.effect
             if effect is _ALLOW:
@@ -206,10 +206,7 @@ class _Decider:
 
     def _restricts(self, bound: BoundRule) -> RequiredPermission | None:
         catalog = self.standing.catalog
-        for need in self.needs:
-            if restricts(bound, need, catalog):
-                return need
-        return None
+        return next((need for need in self.needs if restricts(bound, need, catalog)), None)
 
     def _covered(self, need: RequiredPermission, rules: tuple[BoundRule, ...]) -> bool:
         if need.indirect:
@@ -227,18 +224,20 @@ class _Decider:
         return ""
 
     def _recorded_results(self) -> str:
-        """The least that rules which concern it say is recorded of its rows. In doubt they do."""
-        said = {
-            bound.rule.results
-            for bound in self._rules()
-            if bound.rule.results
-            and self._restricts(bound) is not None
-            and self._condition(bound) is not False
-        }
-        return max(said, key=RESULTS.index, default="")
+        """The least that is recorded of the rows of anything that it concerns: what rules which
+        concern that say, in doubt as well, and the policy where they do not cover it.
+        """
+        catalog, of_policy = self.standing.catalog, self.standing.results
+        said: set[str] = set()
+        for need, rules in zip(self.needs, self.concerning, strict=True):
+            recording = [b for b in rules if b.rule.results and restricts(b, need, catalog)]
+            speaking = tuple([b for b in recording if self._condition(b) is not False])
+            said.update([b.rule.results for b in speaking])
+            if need.action not in SESSION and not self._covered(need, speaking):
+                said.add(of_policy)
+        return max(said, key=RESULTS.index, default=of_policy)
 
     # -- results
-    # ----------------------------------------------------------------------------------------------
 
     def _denied(self, bound: BoundRule, need: RequiredPermission) -> Decision:
         rule, what = bound.rule, need.text(self.standing.catalog)
@@ -251,7 +250,7 @@ class _Decider:
         )
         return Decision(_DENY, rule.name, refusal)
 
-    def _held(self, holding: list[tuple[BoundRule, RequiredPermission]]) -> Decision:
+    def _held(self, holding: list[_Restriction]) -> Decision:
         """By every rule that matched: each of them says who must agree."""
         bound, need = holding[0]
         rule, what = bound.rule, need.text(self.standing.catalog)

@@ -109,8 +109,8 @@ class RuleTrace:
 class Decision:
     """``rule``: the rule that decided ("" when nothing matched). ``refusal``: set when the outcome
     is not ALLOW. ``holds``: of HOLD, every hold rule that matched, in the policy's order: all of
-    them want to be satisfied. ``results``: the least that a rule which concerns it
-    says is recorded of its rows; "" where none says it.
+    them want to be satisfied. ``results``: what is recorded of its rows; "" of DENY, which has
+    none.
     """
 
     outcome: Outcome

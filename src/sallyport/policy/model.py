@@ -254,8 +254,9 @@ class LimitEntry:
 
 #: Values of Policy.record_statements.
 FULL, LITERALS_MASKED, FINGERPRINTS = "full", "literals-masked", "fingerprints"
+FULL_RESULTS = "full"
 #: Values of Policy.record_results and Rule.results, from most to least that is recorded.
-RESULTS = ("full", "sample", "counts")
+RESULTS = (FULL_RESULTS, "sample", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +313,7 @@ class Policy:
     notices: bool = True
     trusted_views: tuple[Pattern, ...] = ()
     record_statements: str = LITERALS_MASKED
-    record_results: str = RESULTS[0]
+    record_results: str = FULL_RESULTS
     untrusted: tuple[Pattern, ...] = ()
     contain: Contain = Contain()
     injection: InjectionScan | None = None

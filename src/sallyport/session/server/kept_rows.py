@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sallyport.judge import Verdict
-from sallyport.policy.model import RESULTS
+from sallyport.policy.model import FULL_RESULTS, RESULTS
 from sallyport.session.server.entries import Entry
 from sallyport.session.state import SessionState
 
@@ -20,7 +20,7 @@ def kept_rows(
     once. ``rows``: None for a part of a row, and for data of COPY, of which there is no sample.
     """
     extent = max((verdict.results for verdict in verdicts), key=RESULTS.index)
-    if extent == RESULTS[0]:
+    if extent == FULL_RESULTS:
         return None
     number, kept = entry.rows_kept
     if number != entry.number:
