@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sallyport.audit.events import Complete, Event, Note
+from sallyport.audit.events import Complete, Event, Note, Reply
 from sallyport.core.errors import SallyportError
 from sallyport.policy.file.load import parse_policy
 from tests.server.test_record_values import CLEAR, files
@@ -71,6 +71,7 @@ def test_what_is_kept_of_rows(
     assert [kept(events, number) for number in answers] == [most] * 6 + [copied]
     notes = [e.text for e in events if isinstance(e, Note) and e.kind == "results"]
     assert len(notes) == (0 if most == 150 else 7)
+    assert all(event.data for event in events if isinstance(event, Reply))
     assert all(
         note.startswith("the first 100 rows of statement" if most == 100 else "no rows")
         for note in notes[:6]

@@ -264,10 +264,11 @@ def _emit_substitute(session: SessionState, number: int) -> None:
 
 
 def _emit(session: SessionState, number: int, data: bytes, recorded: bytes | None = None) -> None:
-    """``recorded``: what the recording gets in its place."""
+    """``recorded``: what the recording gets in its place; nothing where it is empty."""
     session.to_client += data
-    if number:
-        session.recorder.reply(number, data if recorded is None else recorded)
+    reply = data if recorded is None else recorded
+    if number and reply:
+        session.recorder.reply(number, reply)
 
 
 def _rows(
