@@ -230,8 +230,9 @@ def test_a_token_in_the_place_of_a_name_is_shown_nowhere(house: House) -> None:
         assert row is not None and signature not in row[0]
     wait_for(lambda: len(logins(house)) == 2)
     wait_for(lambda: "session ended" in gateway.output())
-    shown = house.reading("sessions", "list", "--json").stdout
-    assert token.partition(".")[0] in shown, "whose it was"
+    words = ("sessions", "list", "--json")
+    wait_for(lambda: token.partition(".")[0] in house.reading(*words).stdout)  # whose it was
+    shown = house.reading(*words).stdout
     for text in (shown, gateway.output(), str(logins(house))):
         assert signature not in text
 

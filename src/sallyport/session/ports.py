@@ -20,7 +20,8 @@ class RecordedVerdict:
     outcome: allow | deny | hold. code: refusal code. protocol: simple | extended. relations:
     ``schema.relation`` of what the statement touches. masked: ``schema.relation.column`` of what
     its rows have masked. columns: ``schema.relation.column`` of what it reads, writes or compares.
-    sent: the text that runs in its place, "" where it runs as it came.
+    sent: the text that runs in its place, "" where it runs as it came; ``$n`` stands for the
+    n-th constant of the statement, or is its parameter.
     """
 
     outcome: str
