@@ -180,8 +180,7 @@ def without_lock(message: str) -> str:
 
 def leftovers(own: Sequence[str]) -> str:
     """Session roles that nobody can use any more; and those of earlier runs of this gateway, whose
-    id
-    is the first of ``own``: the others are its runs that live.
+    id is the first of ``own``: the others are its runs that live.
     """
     earlier = ""
     if own:
