@@ -94,7 +94,7 @@ class EphemeralRoles:
         self._sets: dict[Hashable, sql.GrantSet] = {}
         self._privileges: Privileges | None = None
         self._made: set[str] = set()
-        self._making, self._moving = asyncio.Lock(), asyncio.Lock()
+        self._making, self._moving, self._waiting = (asyncio.Lock() for _ in range(3))
         self._tasks = Tasks()
         self._generation = -1
         self._swept = self._unordered_until = 0.0
@@ -266,21 +266,31 @@ class EphemeralRoles:
         """Send a message of several statements; without its lock for a minute where that cannot be
         had, since whoever holds it must not keep everybody out. Raises SallyportError.
         """
-        if time.monotonic() >= self._unordered_until:
+        try:
+            await self._locked(message)
+        except QueryError as error:
+            if error.sqlstate != sql.LOCKED:
+                raise
+            await self._admin.query(sql.without_lock(message))
+
+    async def _locked(self, message: str) -> None:
+        """Send it with its lock or not at all: one waits for the lock, and those behind go by what
+        became of that. Raises SallyportError, with ``sql.LOCKED`` while somebody keeps it.
+        """
+        async with self._waiting:
+            if time.monotonic() < self._unordered_until:
+                raise QueryError("somebody keeps the advisory lock", sql.LOCKED)
             try:
                 await self._admin.query(message)
             except QueryError as error:
-                if error.sqlstate != sql.LOCKED:
-                    raise
-                self._unordered_until = time.monotonic() + _UNORDERED_SECONDS
-                log.warning(
-                    "somebody keeps the advisory lock of session roles",
-                    target=self.target,
-                    key=sql.LOCK,
-                )
-            else:
-                return
-        await self._admin.query(sql.without_lock(message))
+                if error.sqlstate == sql.LOCKED:
+                    self._unordered_until = time.monotonic() + _UNORDERED_SECONDS
+                    log.warning(
+                        "somebody keeps the advisory lock of session roles",
+                        target=self.target,
+                        key=sql.LOCK,
+                    )
+                raise
 
     # -- beside the sessions -----------------------------------------------------------------------
 
