@@ -220,3 +220,33 @@ def test_our_own_sweep_leaves_what_is_being_made(server: Server) -> None:
         assert server.made == 1
 
     asyncio.run(run())
+
+
+def test_no_grant_role_is_swept_while_somebody_keeps_the_lock(server: Server) -> None:
+    """Without it another gateway may make a member after the check that there is none."""
+
+    async def run() -> None:
+        roles = roles_of(server)
+        unused = {sql.grant_role(DATABASE, content) for content in ("old", "older")}
+        server.grants |= unused
+        query, waits = server.query, 0
+
+        async def kept(message: str, seconds: float = 0.0) -> list[list[str | None]]:
+            nonlocal waits
+            if message.startswith(sql.EXCLUSIVE_LOCK):
+                waits += 1
+                raise QueryError("canceling statement due to lock timeout", sql.LOCKED)
+            if "DROP ROLE" in message:  # without the lock
+                server.sweep()
+            return await query(message)
+
+        server.query = kept  # type: ignore[method-assign]
+        for _ in range(2):
+            await roles._sweep()
+        assert server.grants == unused and waits == 1
+        server.query = query  # type: ignore[method-assign]
+        roles._unordered_until = 0.0  # a minute later
+        await roles._sweep()
+        assert not server.grants
+
+    asyncio.run(run())

@@ -354,20 +354,23 @@ class EphemeralRoles:
         await self._drop_leftovers(())
         async with self._making:  # not one that a session has just been made for
             for (name,) in await self._admin.query(sql.unused_grants(self._database)):
+                if time.monotonic() < self._unordered_until:
+                    break  # others may make somebody a member meanwhile
                 if name and all(live.grants != name for live in self._live.values()):
                     self._made.discard(name)
-                    await self._sweep_one(name, sql.drop_grants(name, self._version))
+                    drop = sql.drop_grants(name, self._version)
+                    await self._sweep_one(name, self._locked(drop))
         self._swept = time.monotonic()
         self.problem = ""
 
     async def _drop_leftovers(self, own: tuple[str, ...]) -> None:
         for (name,) in await self._admin.query(sql.leftovers(own)):
             if name and name not in self._live:
-                await self._sweep_one(name, sql.drop_session(name))
+                await self._sweep_one(name, self._admin.query(sql.drop_session(name)))
 
-    async def _sweep_one(self, name: str, message: str) -> None:
+    async def _sweep_one(self, name: str, drop: Awaitable[object]) -> None:
         try:
-            await self._ordered(message)
+            await drop
             log.info("role swept", target=self.target, role=name)
         except QueryError as error:
             log.warning("role not swept", target=self.target, role=name, reason=str(error))
