@@ -250,3 +250,30 @@ def test_no_grant_role_is_swept_while_somebody_keeps_the_lock(server: Server) ->
         assert not server.grants
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "is_closed"),
+    [("2BP01", True), ("42501", True), ("57014", False), ("08006", False)],
+)
+def test_only_a_role_that_cannot_be_dropped_is_closed(
+    server: Server, sqlstate: str, is_closed: bool
+) -> None:
+    """After a timeout or a lost connection it may be gone, and to close it would fail."""
+
+    async def run() -> None:
+        roles, closed = roles_of(server), []
+        login = await opened(roles, Judge(1, "all"))
+
+        async def failing(message: str, seconds: float = 0.0) -> list[list[str | None]]:
+            if message == sql.drop_session(login.user):
+                raise QueryError("not dropped, or not known", sqlstate)
+            closed.append(message)
+            return []
+
+        server.query = failing  # type: ignore[method-assign]
+        await roles._drop(login.user)
+        grants = sql.grant_role(DATABASE, "all")
+        assert closed == [sql.close_session(login.user, grants)] * is_closed
+
+    asyncio.run(run())

@@ -185,7 +185,7 @@ class EphemeralRoles:
             log.warning(
                 "a role is left to be swept", target=self.target, role=role, reason=str(error)
             )
-            if live is not None and isinstance(error, QueryError):
+            if live and isinstance(error, QueryError) and error.sqlstate in sql.NOT_DROPPED:
                 await self._close(role, live)
 
     async def _close(self, role: str, live: _Live) -> None:

@@ -36,6 +36,9 @@ LOGIN_SECONDS: Final = 60
 _SWEEP_AFTER: Final = 60
 #: SQLSTATEs: duplicate_object, undefined_object, lock_not_available.
 DUPLICATE, UNDEFINED, LOCKED = "42710", "42704", "55P03"
+#: With which a role is not dropped, and would not be later: dependent_objects_still_exist,
+#: insufficient_privilege.
+NOT_DROPPED: Final = frozenset({"2BP01", "42501"})
 
 
 def _waiting(function: str) -> str:
