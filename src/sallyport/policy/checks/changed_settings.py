@@ -39,7 +39,8 @@ _HINTS = {
     "role": _ROLE,
     "session_authorization": _ROLE,
 }
-#: A session that is this role already stays what it is: Flyway says SET ROLE with current_user.
+#: A session that is this role already stays what it is: Flyway says SET ROLE with current_user. A
+#: catalog for sessions with roles of their own has none.
 _ROLES = frozenset({"role", "session_authorization"})
 #: Set by BEGIN and SET TRANSACTION too.
 _ISOLATION = frozenset({"transaction_isolation", "default_transaction_isolation"})
