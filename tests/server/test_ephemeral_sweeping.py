@@ -277,3 +277,25 @@ def test_only_a_role_that_cannot_be_dropped_is_closed(
         assert closed == [sql.close_session(login.user, grants)] * is_closed
 
     asyncio.run(run())
+
+
+def test_one_waits_for_who_keeps_the_lock_again_and_again(server: Server) -> None:
+    """Each time a little shorter than we wait: every login would wait as long."""
+
+    async def run() -> None:
+        roles, query, waited = roles_of(server), server.query, []
+
+        async def slow(message: str, seconds: float = 0.0) -> list[list[str | None]]:
+            rows = await query(message.removeprefix(sql.SHARED_LOCK))
+            if not message.startswith((sql.SHARED_LOCK, sql.EXCLUSIVE_LOCK)):
+                return rows
+            waited.append(message)
+            return [["", "t"]]
+
+        await opened(roles, Judge(1, "all"))
+        server.query = slow  # type: ignore[method-assign]
+        logins = await asyncio.gather(*(opened(roles, Judge(1, "all")) for _ in range(10)))
+        assert len({login.user for login in logins} & set(server.members)) == 10
+        assert len(waited) == 1
+
+    asyncio.run(run())

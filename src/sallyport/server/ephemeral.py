@@ -281,16 +281,19 @@ class EphemeralRoles:
             if time.monotonic() < self._unordered_until:
                 raise QueryError("somebody keeps the advisory lock", sql.LOCKED)
             try:
-                await self._admin.query(message)
+                rows = await self._admin.query(message)
             except QueryError as error:
                 if error.sqlstate == sql.LOCKED:
-                    self._unordered_until = time.monotonic() + _UNORDERED_SECONDS
-                    log.warning(
-                        "somebody keeps the advisory lock of session roles",
-                        target=self.target,
-                        key=sql.LOCK,
-                    )
+                    self._do_not_wait()
                 raise
+            if rows and rows[0][-1] == "t":  # kept for a moment, and then for the next who waits
+                self._do_not_wait()
+
+    def _do_not_wait(self) -> None:
+        self._unordered_until = time.monotonic() + _UNORDERED_SECONDS
+        log.warning(
+            "somebody keeps the advisory lock of session roles", target=self.target, key=sql.LOCK
+        )
 
     # -- beside the sessions -----------------------------------------------------------------------
 

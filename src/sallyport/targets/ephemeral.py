@@ -42,10 +42,13 @@ NOT_DROPPED: Final = frozenset({"2BP01", "42501"})
 
 
 def _waiting(function: str) -> str:
-    """For the lock, but not long: every role of the database can take it."""
+    """For the lock, but not long: every role of the database can take it. The first row's last
+    value tells whether it took over a second.
+    """
     return (
         "SET LOCAL lock_timeout = '3s';\n"
-        f"SELECT pg_catalog.{function}({LOCK});\n"
+        f"SELECT pg_catalog.{function}({LOCK}),"
+        " pg_catalog.clock_timestamp() > pg_catalog.statement_timestamp() + interval '1 s';\n"
         "SET LOCAL lock_timeout = DEFAULT;\n"
     )
 
