@@ -224,10 +224,10 @@ class _Decider:
         return ""
 
     def _recorded_results(self) -> str:
-        """The least that is recorded of the rows of anything that it concerns: what rules which
-        concern that say, in doubt as well, and the policy where they do not cover it.
-        """
+        """The least that rules, in doubt as well, or else the policy say of what it concerns."""
         catalog, of_policy = self.standing.catalog, self.standing.results
+        if not any([b.rule.results for rules in self.concerning for b in rules]):
+            return of_policy
         said: set[str] = set()
         for need, rules in zip(self.needs, self.concerning, strict=True):
             recording = [b for b in rules if b.rule.results and restricts(b, need, catalog)]
