@@ -231,7 +231,7 @@ def test_a_lease_that_somebody_revoked(bao: OpenBao, approle: Any, database: Ser
         bao.call("POST", "sys/leases/revoke-prefix/database/creds/shop", {"sync": True})
         assert roles(database) == set()
         await asyncio.sleep(1.2)
-        assert source.forget()
+        assert source.replaces(first)
         late = await source.read()
         assert late.user != first.user and roles(database) == {late.user}
         await source.close()
@@ -277,7 +277,7 @@ def test_a_static_role(bao: OpenBao, approle: Any, database: Server) -> None:
         bao.call("POST", "database/rotate-role/agent")
         assert not enters(database, "rotated", first.secret.reveal())
         await asyncio.sleep(1.2)
-        assert source.forget()
+        assert source.replaces(first)
         late = await source.read()
         assert enters(database, "rotated", late.secret.reveal())
 

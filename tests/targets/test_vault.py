@@ -128,20 +128,23 @@ def test_a_secret_is_kept_and_read_anew(
 ) -> None:
     async def use(client: VaultClient) -> None:
         source = kept(client, clock)
-        assert (await source.read()).secret.reveal() == "first"
+        first = await source.read()
+        assert first.secret.reveal() == "first"
         vault.kv["secret/shop"]["password"] = "second"
         assert (await source.read()).secret.reveal() == "first"
-        assert not source.forget(), "it was read this very moment"
+        assert not source.replaces(first), "it was read this very moment"
         clock.advance(2)
-        assert source.forget()
-        assert (await source.read()).secret.reveal() == "second"
+        assert source.replaces(first)
+        second = await source.read()
+        assert second.secret.reveal() == "second"
+        assert source.replaces(first), "another login had it replaced meanwhile"
+        assert await source.read() == second
         vault.kv["secret/shop"]["password"] = "third"
         clock.advance(61)
         assert (await source.read()).secret.reveal() == "third"
         reads = len(vault.requests)
         for _ in range(50):  # refused logins, in one second
-            source.forget()
-            await source.read()
+            source.replaces(await source.read())
         assert len(vault.requests) == reads
 
     running(vault, login("approle"), clock, use)
@@ -286,10 +289,13 @@ def test_a_lease_that_somebody_revoked(
         source = LeasedRole(client, "database", "shop", clock)
         first = await source.read()
         vault.leases.clear()
-        assert not source.forget(), "made this very moment: another would not be better"
+        assert not source.replaces(first), "made this very moment: another would not be better"
         clock.advance(5)
-        assert source.forget()
-        assert (await source.read()).user != first.user
+        assert source.replaces(first)
+        second = await source.read()
+        assert second.user != first.user
+        assert source.replaces(first), "another login had it replaced meanwhile"
+        assert (await source.read()).user == second.user
         vault.leases.clear()
         clock.advance(vault.ttl / 2 + 1)
         await source.keep()  # it cannot be renewed: the next login takes another

@@ -339,11 +339,12 @@ class Dialer:
         link: UpstreamLink | None = None
         try:
             async with asyncio.timeout(self._seconds):
-                link = await self._connect(await self._login(settings, minor, own))
+                login = await self._login(settings, minor, own)
+                link = await self._connect(login)
                 try:
                     await link.logged_in()
                 except UpstreamError as error:
-                    if own is not None or not self._may_be_rotated(error):
+                    if not self._may_be_rotated(error, login):
                         raise
                     link.abort()
                     link = await self._connect(await self._login(settings, minor, None))
@@ -391,10 +392,12 @@ class Dialer:
         )
         return login, credential
 
-    def _may_be_rotated(self, error: UpstreamError) -> bool:
+    def _may_be_rotated(self, error: UpstreamError, prepared: _Prepared) -> bool:
         """Whether a secret that is read now could be another than the one that was refused."""
-        source = self.target.password
-        return error.sqlstate in _NOT_AUTHENTICATED and source is not None and source.forget()
+        source, (_, credential) = self.target.password, prepared
+        if error.sqlstate not in _NOT_AUTHENTICATED or source is None or credential is None:
+            return False
+        return source.replaces(credential)
 
     async def _connect(self, prepared: _Prepared) -> UpstreamLink:
         loop, target = asyncio.get_running_loop(), self.target

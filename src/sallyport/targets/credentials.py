@@ -53,7 +53,7 @@ class Reference:
         """As :class:`~sallyport.targets.secret_source.SecretSource`: now, each time."""
         return Credential(await resolve(self))
 
-    def forget(self) -> bool:
+    def replaces(self, refused: Credential) -> bool:
         """Nothing is kept."""
         return False
 

@@ -1,6 +1,6 @@
 """What a secret is read from: :class:`SecretSource`. A login at a target asks it each time.
 
-A source keeps what it read for some time and says by :meth:`SecretSource.forget` whether reading
+A source keeps what it read for some time and says by :meth:`SecretSource.replaces` whether reading
 anew could give something else, so that a login which was refused is tried once more.
 """
 
@@ -53,9 +53,10 @@ class SecretSource(Protocol):
         """Raises CredentialError."""
         ...
 
-    def forget(self) -> bool:
-        """Read anew the next time. Whether that could give another secret: what was given came from
-        before, or is made for each reading.
+    def replaces(self, refused: Credential) -> bool:
+        """Do not give again what the server ``refused``. Whether another reading could give another
+        secret: this one was kept, and was not read this very moment, or another took its place
+        since.
         """
         ...
 
@@ -110,8 +111,10 @@ class KeptSecret:
             self._read_at, self._is_old = began, False
             return self._credential
 
-    def forget(self) -> bool:
+    def replaces(self, refused: Credential) -> bool:
         """See :class:`SecretSource`."""
+        if refused is not self._credential:
+            return True
         is_kept = self._clock.monotonic() - self._read_at >= PAUSE
         self._is_old = self._is_old or is_kept
         return is_kept

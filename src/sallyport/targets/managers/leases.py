@@ -100,10 +100,12 @@ class LeasedRole:
     def _ends(self, lease: _Lease) -> float:
         return lease.ends if self._client.holds(lease.token) else min(lease.ends, lease.token.ends)
 
-    def forget(self) -> bool:
+    def replaces(self, refused: Credential) -> bool:
         """See :class:`~sallyport.targets.secret_source.SecretSource`: somebody revoked it there."""
         lease = self._current
-        if lease is None or self._clock.monotonic() - lease.began < PAUSE:
+        if lease is None or lease.user != refused.user:
+            return True
+        if self._clock.monotonic() - lease.began < PAUSE:
             return False
         self._current = None
         return True
@@ -208,8 +210,10 @@ class StaticRole:
             self._credential = Credential(secret, user)
             return self._credential
 
-    def forget(self) -> bool:
+    def replaces(self, refused: Credential) -> bool:
         """See :class:`~sallyport.targets.secret_source.SecretSource`."""
+        if refused is not self._credential:
+            return True
         is_kept = self._clock.monotonic() - self._read_at >= PAUSE
         if is_kept:
             self._until = -math.inf

@@ -58,7 +58,7 @@ class PodToken:
             raise CredentialError(f"the token file {self.path} cannot be read: {why}") from None
         return Credential(secret_text(text, "", f"the token file {self.path}"))
 
-    def forget(self) -> bool:
+    def replaces(self, refused: Credential) -> bool:
         """Nothing is kept."""
         return False
 
