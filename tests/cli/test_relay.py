@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import time
+
 import pytest
 
-from sallyport.cli.relay import Progress
+from sallyport.cli.relay import Progress, Relay, Side
 from sallyport.core.errors import ProtocolError
+from sallyport.core.secret import Secret
+from sallyport.identity.oidc.client import Grant
 from sallyport.wire import backend, frontend
 
 IDLE, OPEN, FAILED = (backend.ready_for_query(status) for status in (b"I", b"T", b"E"))
@@ -66,6 +72,32 @@ def test_idle_between_statements_only(name: str, size: int) -> None:
             if start + size < len(data):
                 assert not progress.is_idle, "in the middle of a message"
         assert progress.is_idle is is_idle, (name, side, data)
+
+
+def test_a_session_that_ends_while_its_token_is_renewed() -> None:
+    """Its client reads why, and so does who runs the proxy."""
+    end = backend.error_response("FATAL", "57P01", "the token has expired")
+    warnings: list[str] = []
+
+    async def fresh() -> Grant:
+        return Grant(Secret("second"), time.time() + 60)
+
+    async def run() -> bytes:
+        client, near = [Side(*await asyncio.open_connection(sock=s)) for s in socket.socketpair()]
+        gateway, far = [Side(*await asyncio.open_connection(sock=s)) for s in socket.socketpair()]
+        relay = Relay(near, far, fresh, warnings.append)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay.run(Grant(Secret("first"), time.time() + 1.5)))
+            gateway.writer.write(IDLE)
+            assert await client.reader.readexactly(len(IDLE)) == IDLE
+            await gateway.reader.readuntil(b"SET sallyport.token = 'second'\0")
+            gateway.writer.write(end)
+            gateway.writer.close()
+        near.writer.close()
+        return await client.reader.read()
+
+    assert asyncio.run(run()) == end
+    assert warnings == ["the session ended while its token was renewed: the token has expired"]
 
 
 def test_a_length_that_cannot_be() -> None:

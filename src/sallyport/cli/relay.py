@@ -226,7 +226,11 @@ class Relay:
             if kind in _ASYNCHRONOUS:
                 passed += message
             elif kind == backend.ERROR_RESPONSE:
-                problem = _message(message[5:])
+                fields = _error_fields(message[5:])
+                problem = fields.get("M", "the gateway refused it")
+                if fields.get("V") == "FATAL":
+                    passed += message  # why the session ends is for its client, too
+                    self._warn(f"the session ended while its token was renewed: {problem}")
             elif kind == backend.READY_FOR_QUERY:
                 self._answer.set_result(problem)
                 self._answer = None
@@ -238,7 +242,7 @@ class Relay:
         return bytes(passed)
 
 
-def _message(body: bytes) -> str:
-    """The text of an ErrorResponse (protocol section 54.8)."""
-    fields = (part.decode("utf-8", "replace") for part in body.split(b"\0"))
-    return next((text[1:] for text in fields if text.startswith("M")), "the gateway refused it")
+def _error_fields(body: bytes) -> dict[str, str]:
+    """Those of an ErrorResponse, by their type (protocol section 54.8)."""
+    parts = (part.decode("utf-8", "replace") for part in body.split(b"\0") if part)
+    return {text[0]: text[1:] for text in parts}
