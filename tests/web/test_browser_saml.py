@@ -162,6 +162,15 @@ def test_a_terminal_logs_in_by_the_browser(chromium: Any, house: House, tmp_path
     assert house.reads(kept)
 
 
+def test_a_terminal_says_at_once_that_no_console_is_there(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "BROWSER": "true"}
+    url = f"http://127.0.0.1:{free_port()}"
+    answer = run([SALLYPORT, "login", "--saml", "--url", url], environment)
+    assert answer.returncode == 2
+    assert f"{url} cannot be reached (ConnectError)" in answer.stderr
+    assert "/connect/terminal" not in answer.stderr
+
+
 def test_the_page_for_terminals_is_strict(chromium: Any, house: House) -> None:
     watched = Watched(chromium, house.url)
     page = watched.page()

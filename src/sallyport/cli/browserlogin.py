@@ -26,6 +26,7 @@ def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
     as it may live. show: gets the address to open. Raises SallyportError.
     """
     client = RestClient(url, token=None)
+    client.get("/openapi.json")  # whether a console is there, before a person is sent to it
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     with LoopbackListener(state) as listener:
         query = urlencode(
