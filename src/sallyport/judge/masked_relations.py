@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 
+from sallyport.masking.conversions import may_fail_to_be_sent
 from sallyport.masking.plan import column_spec
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import ColumnMask, MaskSpec
@@ -330,6 +331,12 @@ class MaskedRelations:
         outputs = [column.name for column in relation.columns] * shape.outputs.count("*")
         outputs += [name for name in shape.outputs if name != "*"]
         if any(outputs.count(name) > 1 for name in masked):
+            return False
+        if any(
+            may_fail_to_be_sent(self.catalog, column.type_oid)
+            for column in relation.columns
+            if column.name in masked and column.name in outputs
+        ):
             return False
         return not shape.order or _is_total(relation, shape.order)
 

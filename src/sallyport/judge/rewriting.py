@@ -28,6 +28,7 @@ from sallyport.judge.comparisons import (
     typed_comparison,
 )
 from sallyport.judge.masked_relations import MaskedRelations, tells_turns
+from sallyport.judge.sending import check_sent
 from sallyport.judge.subselects import INNER, Subselects, source
 from sallyport.judge.verdict import EXECUTES_MEASURED, Verdict
 from sallyport.policy.checks.needs import chain
@@ -104,6 +105,11 @@ class Rewriter:
 
     def statement(self, sql: bytes, facts: StatementFacts) -> Replacement:
         """The cuts for one statement of the script ``sql``. Raises RefusedError."""
+        made = self._replacement(sql, facts)
+        check_sent(self.relations, facts, made.relations)
+        return made
+
+    def _replacement(self, sql: bytes, facts: StatementFacts) -> Replacement:
         if facts.cascades:
             return Replacement(cascade_cuts(sql, facts))
         if facts.absent:
@@ -269,11 +275,8 @@ class Rewriter:
         return False
 
     def _is_measured(self, facts: StatementFacts) -> bool:
-        return (
-            self.relations.catalog.server_version >= SHOWS_STORAGE
-            and facts.kind == "explain"
-            and bool(dict(facts.explain_options).get("analyze"))
-        )
+        shows = facts.kind == "explain" and bool(dict(facts.explain_options).get("analyze"))
+        return shows and self.relations.catalog.server_version >= SHOWS_STORAGE
 
     def _is_cut(self, facts: StatementFacts) -> bool:
         """Whether something else than range variables is replaced."""
