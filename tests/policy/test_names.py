@@ -94,6 +94,29 @@ def test_names(bound: BoundPolicy, who: str, sql: str, answer: str) -> None:
     assert (rule or (refusal.code.id if refusal is not None else "ok")) == answer, refusal
 
 
+@pytest.fixture(scope="module")
+def held() -> BoundPolicy:
+    """The same policy, under which everything that is allowed waits."""
+    everything = "  - {name: it waits, hold: [all], reviewers: {groups: [dba]}}\n"
+    text = POLICY.replace("views: {", everything + "views: {", 1)
+    return bind(parse_policy(text, "policy.yaml"), catalog(), "shop")
+
+
+@pytest.mark.parametrize(
+    ("who", "sql", "answer"),
+    [row for row in rows() if row[2].startswith("SP12")],
+    ids=[f"{who}: {sql}"[:70] for who, sql, answer in rows() if answer.startswith("SP12")],
+)
+def test_what_masks_forbid_nobody_can_approve(
+    held: BoundPolicy, who: str, sql: str, answer: str
+) -> None:
+    test_names(held, who, sql, answer)
+
+
+def test_what_masks_do_not_forbid_waits(held: BoundPolicy) -> None:
+    test_names(held, "owners", "CREATE TABLE public.t AS SELECT ssn FROM customers", "it waits")
+
+
 def test_a_name_that_was_used_before_may_stand_for_another_relation(bound: BoundPolicy) -> None:
     """A statement that was judged when it meant the old one may run now."""
     before = bound.catalog

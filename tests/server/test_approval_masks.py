@@ -32,8 +32,8 @@ rules:
     relations: ["public.*"]
   - name: changes wait
     subjects: {groups: [claude-postgres]}
-    hold: [update]
-    relations: ["public.letters"]
+    hold: [insert, update]
+    relations: ["public.letters", "public.people"]
     reviewers: {groups: [dba, security]}
     expires: 2m
   - name: deletes are asked for
@@ -140,6 +140,32 @@ def test_a_condition_that_only_the_value_fulfils_touches_nothing(agent: Waiter, 
     assert measured(dana, id_)["preview"]["rows"] == 0
     dana.approve(id_)
     assert agent.end().result == "UPDATE 0"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE people SET id = id WHERE email LIKE 'p1%'",
+        "UPDATE people SET email = ssn WHERE id = 1",
+        "UPDATE letters SET sent = p.email IS NULL FROM people p WHERE p.id = letters.id",
+        "INSERT INTO people (id, email) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET ssn = 'y'",
+    ],
+)
+def test_what_masks_forbid_is_not_held(
+    gateway: Gateway, agent: Waiter, dana: Desk, sql: str
+) -> None:
+    """Neither an approval nor the count of rows in its preview may tell of masked values."""
+    before = len(dana.pending())
+    error = agent.run(sql).end().error
+    assert error is not None and error.sqlstate == "42501" and "[SP120" in str(error), error
+    assert len(dana.pending()) == before
+
+
+def test_a_write_of_a_table_with_masks_by_its_key_waits(agent: Waiter, dana: Desk) -> None:
+    id_ = agent.run("UPDATE people SET id = id WHERE id IN (3, 4)").id
+    assert measured(dana, id_)["preview"]["rows"] == 2
+    dana.approve(id_)
+    assert agent.end().result == "UPDATE 2"
 
 
 def test_without_masks_the_text_is_sent_as_it_came(agent: Waiter, dana: Desk) -> None:

@@ -39,7 +39,7 @@ from sallyport.masking.plan import MaskPlan, build_plan
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.checks.needs import chain
 from sallyport.policy.containment import columns_read
-from sallyport.policy.decision import Outcome
+from sallyport.policy.decision import Decision, Outcome
 from sallyport.policy.model import FINGERPRINTS, FULL, FULL_RESULTS, RESULTS
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog.relations import STATEMENT_TEXTS
@@ -253,7 +253,7 @@ class Statements:
             facts=facts,
             sql=sql[facts.start : facts.end],
             refusal=refusal,
-            outcome=Outcome.ALLOW if refusal is None else _worst(decision.outcome),
+            outcome=_outcome(decision, refusal),
             rule=decision.rule,
             plan=plan,
             masked_columns=self._masked_columns(facts),
@@ -593,5 +593,7 @@ def _changes_unreported(facts: StatementFacts) -> bool:
     )
 
 
-def _worst(outcome: Outcome) -> Outcome:
-    return Outcome.HOLD if outcome is Outcome.HOLD else Outcome.DENY
+def _outcome(decision: Decision, refusal: Refusal | None) -> Outcome:
+    if refusal is None:
+        return Outcome.ALLOW
+    return decision.outcome if refusal is decision.refusal else Outcome.DENY

@@ -3,8 +3,8 @@ for the judge and for ``explain``.
 
 A form that no rule can allow is named before rules are: a rule would send its reader to the policy
 in vain. Then a rule that denies speaks first, for it was written for this very statement; then what
-was not understood, functions and settings; then missing permission and holds; last what masked
-columns would give away.
+was not understood, functions and settings; then missing permission; then what masked columns would
+give away, which nobody can approve; last a rule that holds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def outcome_of(
         or check_functions(facts, policy, sql)
         or check_settings(facts, policy, sql)
     )
-    if refusal is None and decision.outcome is not Outcome.ALLOW:
+    if refusal is None and decision.outcome is Outcome.DENY:
         refusal = decision.refusal or _WITHOUT_REASON
     if refusal is None and policy.masks:
         masks, catalog = policy.masks, policy.standing.catalog
@@ -59,6 +59,8 @@ def outcome_of(
         )
     if refusal is None:
         refusal = check_names(facts, policy)
+    if refusal is None and decision.outcome is not Outcome.ALLOW:
+        refusal = decision.refusal or _WITHOUT_REASON
     return decision, refusal
 
 
