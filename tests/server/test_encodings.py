@@ -27,7 +27,8 @@ masks:
 """
 #: Two tables that differ in the masked columns only.
 TABLES = """
-CREATE TABLE {name} (id int PRIMARY KEY, label text, secret text, doc json, list text[], number int);
+CREATE TABLE {name}
+  (id int PRIMARY KEY, label text, secret text, doc json, list text[], number int);
 INSERT INTO {name} SELECT 1, 'a', t, json_build_array(t), ARRAY[t], {number}
   FROM convert_from('\\x{bytes}', '{encoding}') t;
 GRANT ALL ON {name} TO {role};

@@ -320,8 +320,6 @@ class MaskedRelations:
         shape = facts.plain
         if shape is None or shape.relation != relation.oid:
             return False
-        if any(column.generated == "v" and column.attnum in masks for column in relation.columns):
-            return False  # it would be computed from raw values when it is read
         columns = {column.name for column in relation.columns}
         if not (columns | SYSTEM_COLUMNS.keys() | {"*"}).issuperset((*shape.outputs, *shape.order)):
             return False  # t.f may call the function f with the row of t
@@ -332,13 +330,19 @@ class MaskedRelations:
         outputs += [name for name in shape.outputs if name != "*"]
         if any(outputs.count(name) > 1 for name in masked):
             return False
-        if any(
-            may_fail_to_be_sent(self.catalog, column.type_oid)
-            for column in relation.columns
-            if column.name in masked and column.name in outputs
-        ):
+        if self._fails_by_masked(relation, masked.intersection(outputs)):
             return False
         return not shape.order or _is_total(relation, shape.order)
+
+    def _fails_by_masked(self, relation: Relation, shown: set[str]) -> bool:
+        """Whether values of masked columns may fail where they are only ``shown``: they cannot be
+        sent, or are computed when the row is read, whatever of it is shown.
+        """
+        return any(
+            (column.attnum in self.masks_of(relation) and column.generated == "v")
+            or (column.name in shown and may_fail_to_be_sent(self.catalog, column.type_oid))
+            for column in relation.columns
+        )
 
     def substitute(
         self, variable: RangeVariable, facts: StatementFacts, relation: Relation

@@ -594,6 +594,4 @@ def _changes_unreported(facts: StatementFacts) -> bool:
 
 
 def _outcome(decision: Decision, refusal: Refusal | None) -> Outcome:
-    if refusal is None:
-        return Outcome.ALLOW
     return decision.outcome if refusal is decision.refusal else Outcome.DENY
