@@ -30,7 +30,6 @@ from sallyport.sql.facts import (
     Exposure,
     Flow,
     FunctionUse,
-    Grouping,
     Influence,
     NamedObject,
     OutputColumn,
@@ -42,6 +41,7 @@ from sallyport.sql.facts import (
     StatementFacts,
     Unknown,
 )
+from sallyport.sql.groupings import Grouping
 from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
 from sallyport.sql.names import temporary_names
 from sallyport.sql.names.close_names import closest, closest_relation, meant, relation_elsewhere

@@ -12,6 +12,7 @@ from enum import Enum
 from msgspec import Struct
 
 from sallyport.sql.catalog.snapshot import ColumnId, Relation
+from sallyport.sql.groupings import Grouping
 
 
 class Dependence(Enum):
@@ -244,30 +245,6 @@ class RangeVariable(Struct, frozen=True):
     locked: bool = False
     target: bool = False
     level: int = 0
-
-
-class UngroupedColumn(Struct, frozen=True):
-    """A column of a range variable that stands outside aggregates and not in GROUP BY, as the
-    primary key in it permits.
-
-    ``reference``: the names by which it can be referred to in this query. ``positions``: byte
-    offsets of its references; -1 for one that a ``*`` stands for.
-    """
-
-    column: ColumnId
-    variable: int
-    reference: tuple[str, ...]
-    positions: tuple[int, ...]
-
-
-class Grouping(Struct, frozen=True):
-    """A GROUP BY that holds the whole primary key of a relation. ``position``: byte offset of its
-    first expression. ``rows``: of references to whole rows that stand outside aggregates.
-    """
-
-    position: int
-    columns: tuple[UngroupedColumn, ...]
-    rows: frozenset[int] = frozenset()
 
 
 class Comparison(Struct, frozen=True):

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.expressions.calls import judge, note_stored_form, result
+from sallyport.sql.groupings import StarColumn
 from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, derived
 from sallyport.sql.names.missing import (
     ambiguous_column,
@@ -287,8 +288,9 @@ def _column_star(
     note: Callable[[Value, int], Value],
 ) -> tuple[Field, ...]:
     if not names:
-        visible = [f for item in scope.items if item.columns_visible for f in item.expanded]
-        return _noted(analysis, visible, note, position)
+        return _noted(
+            analysis, [i for i in scope.items if i.columns_visible], note, position, scope
+        )
     try:
         item = item_named(analysis, names, scope)
     except AmbiguousItem as error:
@@ -298,19 +300,38 @@ def _column_star(
         missing_item(analysis, names[-1], scope, position)
         return ()
     analysis.note_schema_reference(names, item, position)
-    return _noted(analysis, item.expanded, note, position)
+    return _noted(analysis, (item,), note, position, scope)
 
 
 def _noted(
-    analysis: Analysis, columns: Sequence[Field], note: Callable[[Value, int], Value], position: int
+    analysis: Analysis,
+    items: Sequence[Item],
+    note: Callable[[Value, int], Value],
+    position: int,
+    scope: Scope,
 ) -> tuple[Field, ...]:
+    columns = [field for item in items for field in item.expanded]
     analysis.starred.update(
         [f.value.origin.relation for f in columns if f.value.origin is not None]
     )
     if analysis.ungrouped is not None:
-        for column in columns:
-            analysis.ungrouped.note(column.value, (column.name,), -1)
+        expanded = [(f, _star_column(item, f, scope)) for item in items for f in item.expanded]
+        analysis.ungrouped.note_star(expanded, position)
     return tuple([Field(f.name, note(f.value, position)) for f in columns])
+
+
+def _star_column(item: Item, field: Field, scope: Scope) -> StarColumn:
+    owner = item if item.name and item.visible else None
+    if owner is None:
+        try:
+            scope.local_column(field.name)
+        except Ambiguous:  # two sides of a join have it
+            sides = (i for i in scope.items if i.name and i.visible)
+            owner = next((i for i in sides if any(f.value is field.value for f in i.fields)), None)
+    source = (field.value.origin, field.value.variable)
+    if owner is None:
+        return StarColumn(*source, (field.name,), -1)
+    return StarColumn(*source, (owner.name, field.name), owner.variable)
 
 
 def _indirection_star(analysis: Analysis, body: Node, scope: Scope) -> tuple[Field, ...]:

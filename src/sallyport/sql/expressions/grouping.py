@@ -8,12 +8,12 @@ columns to GROUP BY.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from sallyport.sql.catalog.snapshot import ColumnId, Relation
-from sallyport.sql.facts import Grouping, UngroupedColumn
+from sallyport.sql.groupings import Grouping, StarColumn, UngroupedColumn
 from sallyport.sql.lineage import Field, Value
 
 _Key = tuple[int, int]  # position of the range variable, attribute number
@@ -35,6 +35,7 @@ class GroupingLevel:
         self.rows: list[_Key] = []  # range variable and byte offset of references to its whole row
         self.entry = 0  # of the select list that is walked now, from 1
         self.entries: dict[int, int] = {}  # by the position of a reference in it
+        self.stars: dict[int, tuple[StarColumn, ...]] = {}  # by position
 
     def tagged(
         self, relation: Relation, fields: tuple[Field, ...], variable: int
@@ -53,13 +54,24 @@ class GroupingLevel:
         """A reference outside aggregates."""
         if self.entry:
             self.entries[position] = self.entry
+        self._note(value, names, position)
+
+    def _note(self, value: Value, names: tuple[str, ...], position: int) -> None:
         if value.variable < 0 or value.origin is None:
             return
         if value.variable in self.keys:
             key = (value.variable, value.origin.attnum)
             self.references.setdefault(key, []).append((names, position))
         elif self.outer is not None:
-            self.outer.note(value, names, position)
+            self.outer._note(value, names, position)
+
+    def note_star(self, columns: Iterable[tuple[Field, StarColumn]], position: int) -> None:
+        """``*`` or ``t.*`` in a select list; no number of GROUP BY names all that it stands for."""
+        expanded = []
+        for field, column in columns:
+            self._note(field.value, (field.name,), position)
+            expanded.append(column)
+        self.stars[position] = tuple(expanded)
 
     def note_row(self, variable: int, position: int) -> None:
         """A reference to a whole row outside aggregates."""
@@ -110,4 +122,6 @@ class GroupingLevel:
             for variable, position in self.rows
             if variable in complete and self.entries.get(position) not in numbers
         )
-        return Grouping(position, tuple(columns), rows) if columns or rows else None
+        if not columns and not rows:
+            return None
+        return Grouping(position, tuple(columns), rows, self.stars)

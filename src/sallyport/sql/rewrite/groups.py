@@ -4,11 +4,12 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 
+from sallyport.core.errors import RefusedError
 from sallyport.sql.catalog.functions import FIRST_USER_OID
-from sallyport.sql.catalog.snapshot import CatalogSnapshot
-from sallyport.sql.facts import Grouping, UngroupedColumn
+from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
+from sallyport.sql.groupings import Grouping, StarColumn, UngroupedColumn
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.rewrite.ranges import cannot_rewrite, name_end, reference_end
 from sallyport.sql.text.identifiers import quoted
@@ -55,7 +56,7 @@ def group_cuts(
     are called, by position. ``qualified``: how many names stand before the column's in references
     that name the schema, by position.
     """
-    names, cuts = [], []
+    names, wrapped = [], []
     for column in grouping.columns:
         if column.variable not in rewritten:
             continue
@@ -66,9 +67,18 @@ def group_cuts(
                     "An array whose elements have no equality operator stands beside GROUP BY.",
                     "Leave it out.",
                 )
-            cuts += _wrapped(tokens, column, rewritten[column.variable], qualified)
+            wrapped.append(column)
         else:
             names.append(".".join(map(quoted, column.reference)))
+    cuts = [
+        cut
+        for column in wrapped
+        for cut in _wrapped(tokens, column, rewritten[column.variable], qualified, grouping.stars)
+    ]
+    for position, star in grouping.stars.items():
+        columns = {(c.variable, c.column) for c in wrapped if position in c.positions}
+        if columns:
+            cuts.append(_expanded(tokens, position, star, columns, rewritten))
     if names:
         position = _behind_group_by(tokens, grouping.position)
         cuts.append(Cut(position, position, f" {', '.join(names)},".encode()))
@@ -95,27 +105,72 @@ def _is_array(oid: int, catalog: CatalogSnapshot) -> bool:
 
 
 def _wrapped(
-    tokens: Tokens, column: UngroupedColumn, alias: str, qualified: Mapping[int, int]
+    tokens: Tokens,
+    column: UngroupedColumn,
+    alias: str,
+    qualified: Mapping[int, int],
+    stars: Collection[int],
 ) -> list[Cut]:
-    """Of a column that cannot be grouped by, any row of the group has the value."""
+    """Each reference to a column that cannot be grouped by, but for those by ``*``."""
     cuts = []
     for position in column.positions:
-        first = tokens.at(position)
-        if first < 0:
-            raise cannot_rewrite(
-                "A column without an equality operator comes from * in a query with GROUP BY.",
-                "List the columns.",
-            )
+        if position in stars:
+            continue
+        first = _reference_at(tokens, position)
         last = reference_end(tokens, first)
+        if tokens.text(last) == b"*":
+            raise _no_reference()
         text = tokens.sql[tokens.starts[first] : tokens.ends[last]]
         if position in qualified:
             relation_end = tokens.ends[name_end(tokens, first, qualified[position])]
             text = quoted(alias).encode() + tokens.sql[relation_end : tokens.ends[last]]
-        # a sublink has the name of its column, as the reference had, also inside a cast
-        name = f" AS {quoted(column.reference[-1])})".encode()
-        made = b"(SELECT (pg_catalog.array_agg(" + text + b"))[1]" + name
+        made = _any_of_group(text, column.reference[-1])
         cuts.append(Cut(tokens.starts[first], tokens.ends[last], made))
     return cuts
+
+
+def _expanded(
+    tokens: Tokens,
+    position: int,
+    columns: tuple[StarColumn, ...],
+    wrapped: Set[tuple[int, ColumnId]],
+    rewritten: Mapping[int, str],
+) -> Cut:
+    """The columns of a ``*``, of which those in ``wrapped`` cannot be grouped by."""
+    first = _reference_at(tokens, position)
+    entries = []
+    for column in columns:
+        names = column.reference
+        if len(names) > 1 and column.item in rewritten:
+            names = (rewritten[column.item], names[-1])
+        text = ".".join(map(quoted, names)).encode()
+        if (column.variable, column.column) in wrapped:
+            text = _any_of_group(text, names[-1])
+        entries.append(text)
+    end = tokens.ends[reference_end(tokens, first)]
+    return Cut(tokens.starts[first], end, b", ".join(entries))
+
+
+def _reference_at(tokens: Tokens, position: int) -> int:
+    first = tokens.at(position)
+    if first < 0:
+        raise _no_reference()
+    return first
+
+
+def _no_reference() -> RefusedError:
+    return cannot_rewrite(
+        "A column without an equality operator comes from a whole row, or from * of another query,"
+        " beside GROUP BY.",
+        "List the columns.",
+    )
+
+
+def _any_of_group(text: bytes, name: str) -> bytes:
+    """The value of a column that a GROUP BY determines: any row of the group has it. A sublink has
+    the name of its column, as the reference had, also inside a cast.
+    """
+    return b"(SELECT (pg_catalog.array_agg(" + text + b"))[1] AS " + quoted(name).encode() + b")"
 
 
 def _behind_group_by(tokens: Tokens, position: int) -> int:
