@@ -253,3 +253,11 @@ def test_who_wants_another_encoding_is_told_how_to_use_utf8(open_gateway: Gatewa
         client in hint
         for client in ("PGCLIENTENCODING=UTF8", "JDBC", "Npgsql: Client Encoding=UTF8")
     )
+
+
+def test_every_name_of_utf8_may_be_set(open_gateway: Gateway) -> None:
+    """PostgreSQL reports UNICODE, which psycopg2's users say, as it was set."""
+    for name in ("UNICODE", "unicode", "utf-8", "UTF8"):
+        with psycopg.connect(open_gateway.dsn(), autocommit=True) as db:
+            db.execute(f"SET client_encoding TO '{name}'".encode())
+            assert db.execute("SELECT 'ä€'").fetchone() == ("ä€",)

@@ -239,7 +239,12 @@ def _is_of_begin(session: SessionState, entry: Entry, fields: dict[str, str]) ->
     return entry.kind is Expect.OWN or session.pipeline.is_adopted
 
 
-_REPORTED_PINS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+#: Of UTF8, UNICODE is the one alias that PostgreSQL reports as it was set (check_client_encoding in
+#: variable.c).
+_REPORTED_PINS = {
+    "client_encoding": ("UTF8", "UNICODE"),
+    "standard_conforming_strings": ("on",),
+}
 
 
 def parameter_status(
@@ -250,8 +255,8 @@ def parameter_status(
     """
     status = backend.parse_parameter_status(bytes(buffer[start + 5 : end]))
     pinned = _REPORTED_PINS.get(status.name)
-    if pinned is not None and status.value != pinned:
-        raise ProtocolError(f"{status.name} is no longer {pinned}")
+    if pinned is not None and status.value not in pinned:
+        raise ProtocolError(f"{status.name} is no longer {pinned[0]}")
     session.settings.on_reported(status.name, status.value)
     if status.name in ("session_authorization", "is_superuser"):
         raise ProtocolError(f"{status.name} changed")
