@@ -12,6 +12,7 @@ from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import frontend
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.waiting import wait_for
 
 POLICY = """version: 1
 rules:
@@ -45,6 +46,22 @@ def test_a_notification_names_the_backend_that_its_client_knows(
         other.execute("notify habits, 'other'")
         received = [(n.pid, n.payload) for n in db.notifies(timeout=60, stop_after=2)]
         assert received == [(db.info.backend_pid, "own"), (other.info.backend_pid, "other")]
+
+
+def test_a_notification_names_the_backend_of_a_session_that_has_ended(
+    door: Gateway, db: psycopg.Connection, postgres: Server
+) -> None:
+    """The listener is in a transaction while another one comes, notifies and goes."""
+    db.execute("listen habits")
+    with db.transaction(), psycopg.connect(postgres.superuser_dsn, autocommit=True) as direct:
+        db.execute("select 1")
+        with psycopg.connect(door.dsn(), autocommit=True) as notifier:
+            told = notifier.info.backend_pid
+            backend = notifier.execute("select pg_backend_pid()").fetchone()
+            notifier.execute("notify habits, 'gone'")
+        left = "select from pg_stat_activity where pid = %s"
+        wait_for(lambda: direct.execute(left, backend).fetchone() is None)
+    assert [n.pid for n in db.notifies(timeout=60, stop_after=1)] == [told]
 
 
 def test_terminate_before_the_login_closes_silently(door: Gateway) -> None:

@@ -48,6 +48,8 @@ _QUERY_SECONDS = 60.0
 _CHEAP_SECONDS = 10.0
 #: Of the rows that are shown to a reviewer.
 _SAMPLE_BYTES = 1 << 20
+#: A notification is sent when its listener is idle, by when the session that notified may be gone.
+_NOTIFYING_SECONDS = 60.0
 
 
 class Database:
@@ -104,13 +106,17 @@ class Database:
         return self.judge
 
     def forget(self, backend: int, told: int, has_changed: bool) -> None:
-        """The server's process ``backend`` is gone, which a client knew as ``told``; a new one may
-        have its id already. ``has_changed``: its session changed the schema, and its next statement
-        would have read the catalog again. Who begins now waits for that, as the names may be those
-        of other relations.
+        """The server's process ``backend`` is gone, which a client knew as ``told``; its
+        notifications may still arrive, and a new one may have its id already. ``has_changed``: its
+        session changed the schema, and its next statement would have read the catalog again. Who
+        begins now waits for that, as the names may be those of other relations.
         """
         if has_changed:
             self.schema_changed()
+        loop = asyncio.get_running_loop()
+        loop.call_later(_NOTIFYING_SECONDS, self._forget_backend, backend, told)
+
+    def _forget_backend(self, backend: int, told: int) -> None:
         if self.backends.get(backend) == told:
             del self.backends[backend]
 
