@@ -98,6 +98,17 @@ def psycopg(run: Run) -> dict[str, Outcome]:
     return from_junit([report])
 
 
+def psycopg2(run: Run) -> dict[str, Outcome]:
+    """pytest with the psycopg2 that is installed: the checkout need not be built."""
+    place = run.place
+    report = run.home / "report.xml"
+    command = [run.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    where = {"": place.database, "_HOST": place.host, "_PORT": place.port, "_USER": place.user}
+    environment = {f"PSYCOPG2_TESTDB{name}": str(value) for name, value in where.items()}
+    run.execute([*command, *(run.arguments or ("tests",))], environment)
+    return from_junit([report])
+
+
 def asyncpg(run: Run) -> dict[str, Outcome]:
     """pytest; the checkout is built in place (``python setup.py build_ext --inplace``)."""
     report = run.home / "report.xml"
@@ -202,6 +213,7 @@ def tokio_postgres(run: Run) -> dict[str, Outcome]:
 #: By the name on the command line.
 PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
     "psycopg": psycopg,
+    "psycopg2": psycopg2,
     "asyncpg": asyncpg,
     "sqlalchemy": sqlalchemy,
     "sqlalchemy-asyncpg": partial(sqlalchemy, driver="asyncpg"),
@@ -216,6 +228,7 @@ PROJECTS: Mapping[str, Callable[[Run], dict[str, Outcome]]] = {
 PREPARATION: Mapping[str, str] = {
     "pgjdbc": "CREATE EXTENSION hstore",
     "pgx": "CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE DOMAIN uint64 AS numeric(20,0)",
+    "psycopg2": "CREATE EXTENSION hstore",
     "tokio-postgres": "CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION ltree",
 }
 
