@@ -1,6 +1,7 @@
 """The REST interface of a running gateway, for commands: address, token, and errors as one line.
 
-The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN, one for the client that
+The address is ``--url`` (or SALLYPORT_URL; SALLYPORT_URL_CA: the CA of its certificate, if the
+system does not have it), the token SALLYPORT_TOKEN, one for the client that
 SALLYPORT_ISSUER and SALLYPORT_CLIENT_ID name (as for ``sallyport token``), or the one that
 ``sallyport login`` kept. A token goes to https and to this machine only. What the gateway answers
 is hostile text until :func:`inert` made it harmless.
@@ -9,6 +10,7 @@ is hostile text until :func:`inert` made it harmless.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import httpx2
 
 _TOKEN_VARIABLE: Final = "SALLYPORT_TOKEN"  # noqa: S105 - the variable's name
+_CA_VARIABLE: Final = "SALLYPORT_URL_CA"
 _SECONDS: Final = 20.0
 
 Url = Annotated[str, typer.Option(envvar="SALLYPORT_URL", help="Address of the gateway's console.")]
@@ -77,9 +80,8 @@ class RestClient:
         try:
             # The environment's proxies and .netrc are not asked: the token goes to the gateway and
             # nowhere else.
-            context = harden(httpx2.create_ssl_context(trust_env=False))
             with httpx2.Client(
-                verify=context, trust_env=False, timeout=_SECONDS, follow_redirects=False
+                verify=_context(), trust_env=False, timeout=_SECONDS, follow_redirects=False
             ) as client:
                 answer = client.request(
                     method,
@@ -89,11 +91,33 @@ class RestClient:
                     headers=self._headers,
                 )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise SallyportError(
+                    f"the certificate of {self._url} is not trusted: put the PEM file of its CA"
+                    f" into {_CA_VARIABLE}"
+                ) from None
             raise SallyportError(
                 f"{self._url} cannot be reached ({type(error).__name__}): is the gateway's console"
                 " on, and --url right?"
             ) from None
         return _answer(answer, is_bearer="Authorization" in self._headers)
+
+
+def _context() -> ssl.SSLContext:
+    import httpx2
+
+    file = os.environ.get(_CA_VARIABLE, "")
+    try:
+        context = (
+            ssl.create_default_context(cafile=file)
+            if file
+            else httpx2.create_ssl_context(trust_env=False)
+        )
+    except OSError as error:
+        raise SallyportError(
+            f"{_CA_VARIABLE}: {file} cannot be used: {error.strerror or error}"
+        ) from None
+    return harden(context)
 
 
 def _answer(answer: httpx2.Response, *, is_bearer: bool) -> Any:
