@@ -186,7 +186,7 @@ def test_the_documented_pod_is_an_agent_of_the_documented_values() -> None:
     values, pod = (
         yaml.safe_load(block)
         for block in re.findall(r"```yaml\n(.*?)```", DOCUMENTED, re.S)
-        if block.startswith(("config:", "apiVersion:"))
+        if block.startswith(("image:", "apiVersion:"))
     )
     kubernetes_validate.validate(pod, "1.30", strict=True)
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]
