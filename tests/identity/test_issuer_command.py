@@ -20,6 +20,7 @@ from sallyport.cli.main import build
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
+from sallyport.demo.device import GRANT
 from sallyport.demo.issuer import DemoClient, DevIssuer
 from sallyport.identity.oidc.client import DevicePrompt, TokenClient
 from tests.identity.door import Door
@@ -114,6 +115,14 @@ def test_people_log_in_by_the_device_flow() -> None:
             )
             chosen = httpx2.get(f"{prompt.complete_uri}&as=dana".replace("/device?", "/device/as?"))
             assert "Done." in chosen.text
+
+            # Whoever has the device code alone, and not the client's verifier (PKCE), gets nothing.
+            ((code, waiting),) = issuer.device._logins.items()
+            assert waiting.challenge
+            form = {"grant_type": GRANT, "device_code": code, "code_verifier": "guessed"}
+            for guess in (form, {**form, "code_verifier": ""}):
+                stolen = httpx2.post(f"{issuer.url}/token", data=guess)
+                assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
 
         grant = asyncio.run(client.device(choose))
         assert grant.token.reveal().count(".") == 2

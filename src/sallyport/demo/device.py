@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from sallyport.demo.signin import BadRequestError, Person, page_with
+from sallyport.identity.pkce import challenge_of
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _SECONDS = 600.0
@@ -29,6 +30,7 @@ _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 class _Login:
     user_code: str
     made: float
+    challenge: str  # "": none was sent
     person: str = ""
 
 
@@ -40,12 +42,14 @@ class DeviceFlow:
         self._lock = threading.Lock()
         self._logins: OrderedDict[str, _Login] = OrderedDict()  # by device code
 
-    def start(self, url: str) -> dict[str, Any]:
-        """The answer to a device authorization request. ``url``: of the issuer."""
+    def start(self, url: str, challenge: str = "") -> dict[str, Any]:
+        """The answer to a device authorization request. ``url``: of the issuer. ``challenge``: of
+        PKCE.
+        """
         letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
         device_code, user_code = secrets.token_urlsafe(32), f"{letters[:4]}-{letters[4:]}"
         with self._lock:
-            self._logins[device_code] = _Login(user_code, self._now())
+            self._logins[device_code] = _Login(user_code, self._now(), challenge)
             while len(self._logins) > _MAX_WAITING:
                 self._logins.popitem(last=False)
         return {
@@ -98,12 +102,14 @@ class DeviceFlow:
     def _is_over(self, login: _Login) -> bool:
         return self._now() - login.made > _SECONDS
 
-    def poll(self, device_code: str) -> tuple[str, str]:
+    def poll(self, device_code: str, verifier: str = "") -> tuple[str, str]:
         """(person, error): one of them is "". A person is told once."""
         with self._lock:
             login = self._logins.get(device_code)
             if login is None or self._is_over(login):
                 return "", "expired_token"
+            if login.challenge and login.challenge != challenge_of(verifier):
+                return "", "invalid_grant"
             if not login.person:
                 return "", "authorization_pending"
             del self._logins[device_code]

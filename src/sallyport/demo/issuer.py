@@ -277,7 +277,9 @@ class DevIssuer:
         if form.get("grant_type") == "authorization_code":
             return self._redeem(form)
         if form.get("grant_type") == DEVICE_GRANT:
-            person, error = self.device.poll(form.get("device_code", ""))
+            person, error = self.device.poll(
+                form.get("device_code", ""), form.get("code_verifier", "")
+            )
             return (400, {"error": error}) if error else (200, self._bearer(person))
         if form.get("grant_type") != "client_credentials":
             return 400, {"error": "unsupported_grant_type"}
@@ -395,11 +397,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": "not_found"})
             return
         fields = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
-        if self.path == "/device_authorization":
-            self._answer(200, self.server.issuer.device.start(self.server.issuer.url))
-            return
         form = {name: values[0] for name, values in fields.items() if len(values) == 1}
-        self._answer(*self.server.issuer.grant(form, self.headers.get("Authorization", "")))
+        issuer = self.server.issuer
+        if self.path == "/device_authorization":
+            self._answer(200, issuer.device.start(issuer.url, form.get("code_challenge", "")))
+            return
+        self._answer(*issuer.grant(form, self.headers.get("Authorization", "")))
 
     def _authorize(self, issuer: DevIssuer) -> None:
         path, _, query = self.path.partition("?")

@@ -116,21 +116,25 @@ class TokenClient:
     async def device(self, show: Callable[[DevicePrompt], None]) -> Grant:
         """A token for a person, who is told what to do by ``show``; waits for them. Raises
         GrantError.
+
+        With PKCE, which Keycloak asks of this grant too where a client has it; others ignore it.
         """
+        verifier = secrets.token_urlsafe(48)
+        form = {**self._wants, **_challenge(verifier)}
         try:
             async with new_client(self._ca_file) as http:
                 provider = await discover(http, self._issuer, timeout=_TIMEOUT)
                 status, started = await provider.post(
                     http,
                     "device_authorization_endpoint",
-                    self._wants,
+                    form,
                     self._client,
                     timeout=_TIMEOUT,
                 )
                 if status != 200:
                     raise GrantError(_complaint(started))
                 show(_prompt(started))
-                return await self._poll(http, provider, started)
+                return await self._poll(http, provider, started, verifier)
         except FetchError as error:
             raise GrantError(f"no token: {error}") from None
 
@@ -163,8 +167,7 @@ class TokenClient:
             "client_id": self._client.id,
             "redirect_uri": redirect_uri,
             "state": state,
-            "code_challenge": challenge_of(verifier),
-            "code_challenge_method": "S256",
+            **_challenge(verifier),
             **self._wants,
         }
         if "offline_access" in self._wants.get("scope", "").split():
@@ -208,9 +211,17 @@ class TokenClient:
         return self._grant(answer)
 
     async def _poll(
-        self, http: httpx2.AsyncClient, provider: ProviderDocument, started: Mapping[str, Any]
+        self,
+        http: httpx2.AsyncClient,
+        provider: ProviderDocument,
+        started: Mapping[str, Any],
+        verifier: str,
     ) -> Grant:
-        form = {"grant_type": _DEVICE_GRANT, "device_code": str(started.get("device_code", ""))}
+        form = {
+            "grant_type": _DEVICE_GRANT,
+            "device_code": str(started.get("device_code", "")),
+            "code_verifier": verifier,
+        }
         interval = min(max(_number(started, "interval", _DEFAULT_INTERVAL), 1.0), _MAX_INTERVAL)
         deadline = self._clock.monotonic() + min(
             _number(started, "expires_in", _MAX_WAIT), _MAX_WAIT
@@ -238,6 +249,11 @@ class TokenClient:
             self._clock.now() + lifetime if lifetime else 0.0,
             Secret(refresh) if isinstance(refresh, str) and refresh else None,
         )
+
+
+def _challenge(verifier: str) -> dict[str, str]:
+    """What a request for authorization says of it."""
+    return {"code_challenge": challenge_of(verifier), "code_challenge_method": "S256"}
 
 
 def _prompt(answer: Mapping[str, Any]) -> DevicePrompt:
