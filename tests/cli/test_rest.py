@@ -55,9 +55,9 @@ def test_its_authority_is_named_by_a_variable(
         client.get("/approvals")
     monkeypatch.setenv("SALLYPORT_URL_CA", str(console.authority))
     assert client.get("/approvals") == {}
-    other = tmp_path / "other"
-    other.mkdir()
-    monkeypatch.setenv("SALLYPORT_URL_CA", str(Authority(other).file))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("SALLYPORT_URL_CA", str(Authority(elsewhere).file))
     with pytest.raises(SallyportError, match="is not trusted"):
         client.get("/approvals")
     for text in ("missing.pem", str(console.authority.with_name("console.key"))):
