@@ -57,7 +57,7 @@ def main() -> int:
         watching.print_watching(console, *size, held_out=options.held_out)
         return 0
     if options.part == "cluster":
-        cluster.print_cluster(console, *((20, 50) if options.quick else (200, 100)))
+        cluster.print_cluster(console, *((20, 50) if options.quick else (options.sessions, 100)))
         return 0
     if options.growth:
         growth.print_growth(console, *((1000, 100) if options.quick else (10_000, 1000)))
@@ -108,9 +108,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("part", nargs="?", choices=["watch", "cluster", "volume"],
                         help="instead: the detectors; three gateways with one store; a million "
                              "statements recorded, verified, reported")  # fmt: skip
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, fewer rows: a minute instead of ten"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and rows: a minute")
+    parser.add_argument("--sessions", type=int, default=200, help="cluster: how many at once")
     parser.add_argument(
         "--rounds", type=int, default=0, help="rounds of each workload (default 5, quick 2)"
     )

@@ -177,7 +177,7 @@ def running() -> Iterator[tuple[Cluster, str, str]]:
     """The cluster, the DSN through the balancer, and the balancer's name."""
     with ExitStack() as stack:
         issuer = stack.enter_context(DevIssuer())
-        target = start_server(settings={"max_connections": "1000"})
+        target = start_server(settings={"max_connections": "1100"})
         stack.callback(target.stop)
         store = start_server(settings={"max_connections": "200", "synchronous_commit": "on"})
         stack.callback(store.stop)
