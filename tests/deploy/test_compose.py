@@ -3,7 +3,8 @@ file itself.
 
 Where containers have fixed names and ports, the test puts its own: the rest (commands,
 configuration, policy, realm, start-up scripts, certificates) is used as it stands. Keycloak is
-played by another OpenID provider that is given the realm's clients, people and groups.
+played by another OpenID provider that is given the realm's clients, people and groups;
+tests/deploy/keycloak.py has Keycloak itself.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from sallyport.core.secret import Secret
 from tests.support.people import PeopleProvider
 from tests.support.places import ROOT, scratch_dir
 from tests.support.postgres import SUPERUSER, SUPERUSER_PASSWORD, Server, start_server
@@ -177,34 +180,61 @@ def _initialise(server: Server) -> None:
         subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-def _configuration(
-    directory: Path, certificates: Path, server: Server, issuer: str, hook: int
-) -> Path:
+class Provider(Protocol):
+    """An OpenID provider with the realm's clients. ``url``: its issuer."""
+
+    url: str
+
+    def token(self, client: str) -> Secret:
+        """By client credentials."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the services are on this machine, and what the gateway is told besides."""
+
+    certificates: Path
+    postgres: Server
+    listen: int
+    console: int
+    hook: int
+    extra: Callable[[dict[str, Any]], None] = lambda _: None
+
+
+def _configuration(directory: Path, places: Places, issuer: str) -> Path:
     """The gateway's mounted files with this machine's addresses; nothing else is changed."""
     target = directory / "gateway"
     shutil.copytree(DEPLOY / "compose" / "gateway", target)
     path = target / "sallyport.yaml"
     config = yaml.safe_load(path.read_text())
-    ports = {key: free_port() for key in ("listen", "console")}
-    config["listen"] = f"127.0.0.1:{ports['listen']}"
-    config["console"]["listen"] = f"127.0.0.1:{ports['console']}"
-    config["console"]["public_url"] = f"https://localhost:{ports['console']}"
+    config["listen"] = f"127.0.0.1:{places.listen}"
+    config["console"]["listen"] = f"127.0.0.1:{places.console}"
+    config["console"]["public_url"] = f"https://localhost:{places.console}"
     config["tls"] = {
-        key: value.replace("/certificates", str(certificates))
+        key: value.replace("/certificates", str(places.certificates))
         for key, value in config["tls"].items()
     }
     config["data"] = str(directory / "data")
     config["identity"]["oidc"][0]["issuer"] = issuer
+    server = places.postgres
     config["targets"]["shop"] |= {"host": "127.0.0.1", "port": server.port, "ca": str(server.ca)}
-    config["approvals"]["webhooks"][0]["url"] = f"http://127.0.0.1:{hook}/"
+    config["approvals"]["webhooks"][0]["url"] = f"http://127.0.0.1:{places.hook}/"
+    places.extra(config)
     path.write_text(yaml.safe_dump(config))
     return path
 
 
 class Stack:
-    """Every service, running. ``received``: what the webhook receiver printed."""
+    """Every service, running. ``url``: of the console."""
 
-    def __init__(self, directory: Path, exits: ExitStack) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        exits: ExitStack,
+        provider: Callable[[str], AbstractContextManager[Provider]],
+        extra: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        """provider: for a console at this address. extra: changes the gateway's configuration."""
         self.certificates = directory / "certificates"
         self.certificates.mkdir()
         command = _command("certificates", {"/certificates": str(self.certificates)})
@@ -212,37 +242,36 @@ class Stack:
         server = start_server("17")
         exits.callback(server.stop)
         _initialise(server)
-        self.provider = exits.enter_context(
-            PeopleProvider("https://localhost:8642/sign-in/callback", {}, _agent_claims())
-        )
-        hook = free_port()
+        self.port, console, hook = free_port(), free_port(), free_port()
+        self.url = f"https://localhost:{console}"
+        self.provider = exits.enter_context(provider(self.url))
         environment = {**os.environ, **SECRETS, "PYTHONPATH": str(ROOT / "src")}
         self._printed = directory / "webhooks.log"
         self._spawn(exits, _command("webhooks", {"8099": str(hook)}), environment, self._printed)
-        path = _configuration(directory, self.certificates, server, self.provider.url, hook)
-        config = yaml.safe_load(path.read_text())
-        self.port = int(config["listen"].rpartition(":")[2])
-        self.console = config["console"]["listen"]
-        self._log = directory / "gateway.log"
+        places = Places(self.certificates, server, self.port, console, hook, extra)
+        path = _configuration(directory, places, self.provider.url)
+        self.log = directory / "gateway.log"
         serve = [sys.executable, "-m", "sallyport", "serve", "--config", str(path)]
-        self._spawn(exits, serve, environment, self._log)
+        self._gateway = self._spawn(exits, serve, environment, self.log)
         wait_for(self.is_ready)
 
     def _spawn(
         self, exits: ExitStack, command: list[str], environment: dict[str, str], log: Path
-    ) -> None:
+    ) -> subprocess.Popen[bytes]:
         output = exits.enter_context(log.open("wb"))
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         exits.callback(process.wait, 30)
         exits.callback(process.terminate)
+        return process
 
     def is_ready(self) -> bool:
         """As the image's health check asks."""
+        assert self._gateway.poll() is None, self.log.read_text()
         check = subprocess.run(
             [sys.executable, str(DEPLOY / "healthcheck.py")],
-            env={**os.environ, "SALLYPORT_HEALTH": f"https://{self.console}"},
+            env={**os.environ, "SALLYPORT_HEALTH": self.url},
             capture_output=True,
         )
         return check.returncode == 0
@@ -271,7 +300,11 @@ def stack() -> Iterator[Stack]:
     directory = scratch_dir("compose")
     with ExitStack() as exits:
         exits.callback(shutil.rmtree, directory, ignore_errors=True)
-        yield Stack(directory, exits)
+
+        def provider(console: str) -> PeopleProvider:
+            return PeopleProvider(f"{console}/sign-in/callback", {}, _agent_claims())
+
+        yield Stack(directory, exits, provider)
 
 
 def test_the_agent_sees_masks(stack: Stack) -> None:
@@ -289,7 +322,7 @@ def test_the_agent_sees_masks(stack: Stack) -> None:
 
 def test_a_held_statement_reaches_the_webhook(stack: Stack) -> None:
     with stack.agent() as connection, ThreadPoolExecutor() as threads:
-        statement = threads.submit(connection.execute, "DELETE FROM orders WHERE id = 1")
+        statement = threads.submit(connection.execute, "DELETE FROM payments WHERE id = 1")
         wait_for(lambda: any(event["event"] == "asked" for event in stack.received()))
         connection.cancel_safe()
         with pytest.raises(psycopg.errors.QueryCanceled):
@@ -314,8 +347,5 @@ def test_the_database_certificate_names_its_service(stack: Stack) -> None:
 
 def test_the_console_answers_over_its_certificate(stack: Stack) -> None:
     context = ssl.create_default_context(cafile=str(stack.certificates / "ca.crt"))
-    port = stack.console.rpartition(":")[2]
-    with urllib.request.urlopen(
-        f"https://localhost:{port}/readyz", timeout=60, context=context
-    ) as answer:
+    with urllib.request.urlopen(f"{stack.url}/readyz", timeout=60, context=context) as answer:
         assert answer.status == 200

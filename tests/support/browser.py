@@ -44,10 +44,14 @@ class Watched:
     dialogs, violations of the content policy, requests that left the machine.
     """
 
-    def __init__(self, chromium: Any, url: str) -> None:
-        """url: of the console; it, and whatever else is on 127.0.0.1, may be asked."""
+    def __init__(self, chromium: Any, url: str, provider: str = "") -> None:
+        """url: of the console; it, ``provider``, and whatever else is on 127.0.0.1, may be
+        asked.
+        """
         self.problems: list[str] = []
         self._chromium, self._url = chromium, url
+        own = "|".join(re.escape(f"{place}/") for place in (url, provider) if place)
+        self._own = re.compile(rf"(http://127\.0\.0\.1:|{own}|data:|about:)")
         self._contexts: list[Any] = []
 
     def page(self, **options: Any) -> Any:
@@ -78,7 +82,7 @@ class Watched:
         dialog.dismiss()
 
     def _local(self, url: str) -> None:
-        if not re.match(rf"(http://127\.0\.0\.1:|{re.escape(self._url)}/|data:|about:)", url):
+        if not self._own.match(url):
             self.problems.append(f"a request left the machine: {url}")
 
 

@@ -108,9 +108,12 @@ def saml(check: Check, identity: Identity, issuers: Collection[str]) -> tuple[Sa
             fix = "Write a name of small letters, digits and -, once: it stands in addresses"
             raise check.error((*path, "name"), f"{idp.name!r} is not usable", fix)
         if not idp.entity_id or idp.entity_id in taken:
-            raise check.error(
-                (*path, "entity_id"), "it is empty, or there twice", "Write the provider's entityID"
+            fix = (
+                "Write the provider's entityID. A realm of Keycloak, whose entity ID is its issuer,"
+                " signs people in by OIDC or by SAML"
             )
+            reason = "it is empty, or another provider's issuer or entity ID"
+            raise check.error((*path, "entity_id"), reason, fix)
         taken.add(idp.entity_id)
         completed.append(_saml_provider(check, path, idp))
     return tuple(completed)
