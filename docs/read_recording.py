@@ -13,6 +13,7 @@ recording is not sound or cannot be decrypted; the reason is on standard error.
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 import struct
@@ -132,11 +133,11 @@ def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
     """Every event as the list that it is. Raises UnsoundError."""
     data = recording.read_bytes()
     magic, version, length = struct.unpack_from("<8sHH", data)
-    if magic != b"SALLYREC" or version not in (2, 3):
-        raise UnsoundError("not a recording of format 2 or 3")
+    if magic != b"SALLYREC" or version not in (2, 3, 4, 5):
+        raise UnsoundError("not a recording of format 2, 3, 4 or 5")
     session, place = data[12 : 12 + length], 12 + length
     key, commitment, label = None, b"", b"sallyport recording %d\0" % version
-    if version == 3:
+    if version in (3, 5):
         commitment, place = data[place : place + 32], place + 32
         key = session_key(recording, session.decode(), commitment, key_files)
     previous, place = data[place : place + 32], place + 32
@@ -159,7 +160,7 @@ def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
         ):
             raise UnsoundError(f"block {number} does not continue the one before it")
         content = None
-        if version == 2:
+        if version in (2, 4):
             content = unpacked(payload, flags, raw)
             hashed = previous + struct.pack("<IIQI", number, count, first, raw) + content
         else:
@@ -167,7 +168,7 @@ def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
         if blake3(hashed) != hash_:
             raise UnsoundError(f"block {number} was changed")
         if key is not None:
-            data_with_it = label + session + b"\0" + head
+            data_with_it = b"sallyport recording 3\0" + session + b"\0" + head
             packed = AESGCM(key).decrypt(payload[:12], payload[12:], data_with_it)
             content = unpacked(packed, flags, raw)
         if content is not None:
@@ -175,7 +176,7 @@ def events(recording: Path, key_files: list[Path]) -> Iterator[list[Any]]:
             unpacker.feed(content)
             yield from (unpacker.unpack() for _ in range(count))
         number, first, previous = number + 1, first + count, hash_
-    if version == 3 and key is None:
+    if version in (3, 5) and key is None:
         raise UnsoundError(
             f"the chain of {number} blocks and {first} events is sound; content not read"
         )
@@ -187,6 +188,23 @@ def unpacked(payload: bytes, flags: int, size: int) -> bytes:
     return zstandard.ZstdDecompressor().decompress(payload, max_output_size=size)
 
 
+def with_texts(events: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    """A statement whose last field is a digest gets the text that an earlier one has."""
+    texts: dict[bytes, str] = {}
+    for event in events:
+        if event[0] == 2 and len(event) > 17:
+            digest, text = event.pop(), event[16].encode()
+            if digest:
+                event[16] = texts.get(digest, "[not in this recording]")
+            elif 0 < len(text) <= 65536:
+                digest = hashlib.sha256(text).digest()[:16]
+                texts.pop(digest, None)
+                texts[digest] = event[16]
+                if len(texts) > 256:
+                    del texts[next(iter(texts))]
+        yield event
+
+
 def as_json(value: object) -> object:
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
@@ -195,7 +213,8 @@ def as_json(value: object) -> object:
 
 def main(recording: str, *key_files: str) -> int:
     try:
-        for tag, *fields in events(Path(recording), [Path(name) for name in key_files]):
+        found = events(Path(recording), [Path(name) for name in key_files])
+        for tag, *fields in with_texts(found):
             print(json.dumps([NAMES.get(tag, tag), *fields], default=as_json))
     except (
         UnsoundError,

@@ -149,7 +149,7 @@ class Forger:
         if len(payload) >= len(body):
             payload, flags = body, 0
         head = struct.pack(
-            "<4sIIIQII32s", b"SPB2", flags, block.sequence, len(events), block.first_event,
+            "<4sIIIQII32s", b"SPB4", flags, block.sequence, len(events), block.first_event,
             len(body), len(payload), block.previous,
         )  # fmt: skip
         self.chunks[number] = head + payload + hash_

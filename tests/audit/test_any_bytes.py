@@ -12,7 +12,7 @@ import zstandard
 
 from sallyport.audit import events as ev
 from sallyport.audit.appender import Appender, Output
-from sallyport.audit.blocks import file_header, seal
+from sallyport.audit.blocks import VERSION, file_header, seal
 from sallyport.audit.chain import Chain, block_hash, genesis
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.recorder import Recorder
@@ -80,9 +80,9 @@ def test_changed_bytes(recording: tuple[Path, SessionRow]) -> None:
 
 def _block(event: bytes) -> bytes:
     """A recording whose one block is sound, whatever its event is."""
-    start = genesis("s_sound")
+    start = genesis("s_sound", VERSION)
     hash_ = block_hash(start, 0, 1, 0, event)
-    head = struct.pack("<4sIIIQII32s", b"SPB2", 0, 0, 1, 0, len(event), len(event), start)
+    head = struct.pack("<4sIIIQII32s", b"SPB4", 0, 0, 1, 0, len(event), len(event), start)
     return file_header("s_sound") + head + event + hash_
 
 
@@ -105,7 +105,7 @@ def test_sizes_that_nobody_can_hold(recording: tuple[Path, SessionRow]) -> None:
     path, row = recording
     head = struct.Struct("<4sIIIQII32s")
     for events, raw, stored in ((2**32 - 1, 2**30, 10), (1, 2**32 - 1, 2**32 - 1), (2**31, 4, 4)):
-        block = head.pack(b"SPB2", 0, 0, events, 0, raw, stored, bytes(32)) + bytes(100)
+        block = head.pack(b"SPB4", 0, 0, events, 0, raw, stored, bytes(32)) + bytes(100)
         path.write_bytes(file_header("s_sound") + block)
         assert verdicts(path, row) == {"s_sound": False}
 

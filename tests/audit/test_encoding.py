@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,13 +42,23 @@ def test_every_statement(
         None if binds is None else tuple(binds), tuple(formats), relations, masked, tuple(types),
         columns, sent,
     )  # fmt: skip
+    assert encoded.within(chunks) is encoded  # the first with this text
     assert chunk.buffer[: chunk.size] == msgspec.msgpack.encode(statement)
     assert chunk.refused == (outcome == "deny")
+    again = encoded.within(chunks)
+    chunks.append_statement(
+        2.5, 7, "select 1", ev.encode_statement_tail(again, binds, formats, types), again.refused
+    )
+    chunk = chunks.take()
+    assert chunk is not None
+    digest = hashlib.sha256(sent.encode()).digest()[:16] if sent else b""
+    repeated = msgspec.structs.replace(statement, sent="", sent_digest=digest)
+    assert chunk.buffer[: chunk.size] == msgspec.msgpack.encode(repeated)
 
 
 def test_names_that_are_not_unicode_are_escaped() -> None:
     encoded = ev.encode_verdict(RecordedVerdict("allow", "rule \udcff"))
-    rest = msgspec.msgpack.decode(b"\x9d" + encoded.rest)
+    rest = msgspec.msgpack.decode(b"\x9e" + encoded.rest)
     assert rest[1] == "rule \\udcff"
 
 

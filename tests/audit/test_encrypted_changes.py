@@ -17,7 +17,7 @@ from sallyport.audit import events as ev
 from sallyport.audit import verify as v
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import BLOCK_HEAD, BLOCK_MAGIC, ENCRYPTED, file_header, seal
-from sallyport.audit.chain import Chain, sealed_block_hash, sealed_genesis
+from sallyport.audit.chain import Chain, genesis, sealed_block_hash
 from sallyport.audit.cipher import BlockCipher
 from sallyport.audit.keyfiles import KeyFile, key_path, read_key_file
 from sallyport.audit.keys import KeyRing, LocalKey
@@ -165,7 +165,7 @@ def test_a_recording_written_by_somebody_without_the_key(recorded: Recorded) -> 
     """Header, commitment, chain and ciphertext fit one another; the wrapped key does not."""
     path, row = recorded
     cipher = BlockCipher(b"m" * 32, row.id)
-    chain = Chain(sealed_genesis(row.id, cipher.commitment))
+    chain = Chain(genesis(row.id, ENCRYPTED, cipher.commitment))
     chunk = chunk_of([(ev.NOTE, 1.0, "forged", "x")])
     block = seal(chain, chunk, zstandard.ZstdCompressor(), cipher)
     header = file_header(row.id, ENCRYPTED, cipher.commitment)

@@ -10,6 +10,7 @@ import pytest
 
 from sallyport.audit import verify as v
 from sallyport.audit.archive import RecordingError
+from sallyport.audit.blocks import VERSION
 from sallyport.audit.chain import event_hashes, genesis
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.recorder import Recorder
@@ -206,7 +207,7 @@ def test_each_event_is_bound_to_the_hash_of_the_one_before(
 ) -> None:
     path, row = recording
     forger = Forger(path)
-    previous = genesis(row.id)
+    previous = genesis(row.id, VERSION)
     for number, block in enumerate(forger.blocks):
         events = forger.events(number)
         hashes = list(event_hashes(previous, block.sequence, block.first_event, events))

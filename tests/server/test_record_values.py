@@ -13,6 +13,7 @@ import pytest
 
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.events import End, Event, Statement
+from sallyport.audit.reader import RecordingReader
 from sallyport.audit.verify import read_events
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
@@ -367,3 +368,25 @@ def test_a_policy_can_keep_all_or_nothing(issuer: DevIssuer, server: Server) -> 
         assert "people" in record
         for text in ("CANARY-ALL", "4717"):
             assert (text in record) == (text in kept)
+
+
+def test_a_text_that_ran_instead_is_recorded_once(gateway: Gateway) -> None:
+    """By the general way and by the lane; of what may change something, too."""
+    before = files(gateway)
+    read = "SELECT upper(mail) FROM v.people WHERE id = %s"
+    change = "SELECT v.shout(mail) FROM v.people WHERE id = %s"  # of which nobody read the code
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        for sql in (read, change):
+            for number in range(4):
+                db.execute(sql.replace("%s", str(number)).encode())
+                db.execute(sql, (number,), prepare=True)
+    recorded(gateway, before)
+    (file,) = files(gateway) - before
+    statements = [event for event in read_events(file) if isinstance(event, Statement)]
+    assert len(statements) == 16
+    texts = [statement.sent for statement in statements]
+    assert all("pg_catalog" in text for text in texts)
+    assert sum(not statement.sent_digest for statement in statements) == len(set(texts))
+    with RecordingReader(file) as reader:
+        content = b"".join(block.raw or b"" for block in reader.blocks())
+    assert all(content.count(text.encode()) == 1 for text in set(texts))

@@ -1,16 +1,16 @@
 """The recording file: its header and its blocks. It is only ever appended to::
 
     file    = header block*
-    header  = "SALLYREC" version u16 = 2 | length of session id u16 | session id (UTF-8)
+    header  = "SALLYREC" version u16 = 4 | length of session id u16 | session id (UTF-8)
               | genesis hash (32)
-    block   = "SPB2" flags u32 | sequence u32 | events u32 | first event u64 | raw length u32
+    block   = "SPB4" flags u32 | sequence u32 | events u32 | first event u64 | raw length u32
               | stored length u32 | previous hash (32) | payload (stored length) | hash (32)
     payload = body, as one zstd frame when flags & 1
     body    = the events, back to back, each a msgpack array
 
-With encryption, version is 3, blocks begin with "SPB3", and::
+With encryption, version is 5, blocks begin with "SPB5", and::
 
-    header  = "SALLYREC" version u16 = 3 | length of session id u16 | session id (UTF-8)
+    header  = "SALLYREC" version u16 = 5 | length of session id u16 | session id (UTF-8)
               | commitment of the key (32) | genesis hash (32)
     payload = nonce (12) | AES-256-GCM of (body, as one zstd frame when flags & 1) | tag (16)
 
@@ -19,8 +19,10 @@ encryption in :mod:`sallyport.audit.cipher`; the key is in a file beside
 (:mod:`sallyport.audit.keyfiles`). A block is complete or it is the torn tail of a gateway that died
 (or of a full disk): readers give everything before it and say so.
 
-Files of earlier versions have format 1. They are read, never written: see
-:mod:`sallyport.audit.firstformat`.
+Formats 2 (in clear) and 3 (encrypted) differ from these in their numbers alone: there each
+statement has the text that ran in its place, here later ones refer to it
+(:mod:`sallyport.audit.senttexts`), which a reader of those would not see. A recording that was
+begun in one of them is completed in it. Format 1 is older (:mod:`sallyport.audit.firstformat`).
 """
 
 from __future__ import annotations
@@ -35,18 +37,20 @@ import msgspec
 import zstandard
 
 from sallyport.audit import firstformat
-from sallyport.audit.chain import Chain, block_hash, sealed_block_hash, sealed_genesis
-from sallyport.audit.chain import genesis as clear_genesis
+from sallyport.audit.chain import Chain, block_hash, sealed_block_hash
+from sallyport.audit.chain import genesis as chain_genesis
 from sallyport.audit.chunks import Chunk
 from sallyport.audit.cipher import OVERHEAD, BlockCipher
 from sallyport.audit.events import split_events
 
 FILE_MAGIC: Final = b"SALLYREC"
 #: Of recordings that are not encrypted, and of those that are.
-VERSION: Final = 2
-ENCRYPTED: Final = 3
+VERSION: Final = 4
+ENCRYPTED: Final = 5
+#: Versions of files whose blocks are encrypted.
+ENCRYPTED_VERSIONS: Final = frozenset((3, ENCRYPTED))
 #: What a block begins with, by the version of the file.
-BLOCK_MAGIC: Final = {1: b"SPB1", VERSION: b"SPB2", ENCRYPTED: b"SPB3"}
+BLOCK_MAGIC: Final = {version: b"SPB%d" % version for version in range(1, ENCRYPTED + 1)}
 #: Readers refuse a block that claims more: a message of PostgreSQL's protocol is at most 1 GiB.
 MAX_RAW: Final = (1 << 30) + (1 << 24)
 COMPRESSED: Final = 1
@@ -62,9 +66,9 @@ def genesis(session_id: str, version: int = VERSION, commitment: bytes = b"") ->
     """The hash that a recording starts from; a file that was renamed to another session does not
     match its own. ``commitment``: of the key, where it is encrypted.
     """
-    if version == ENCRYPTED:
-        return sealed_genesis(session_id, commitment)
-    return firstformat.genesis(session_id) if version == 1 else clear_genesis(session_id)
+    if version == 1:
+        return firstformat.genesis(session_id)
+    return chain_genesis(session_id, version, commitment)
 
 
 def file_header(session_id: str, version: int = VERSION, commitment: bytes = b"") -> bytes:
@@ -77,18 +81,19 @@ def file_header(session_id: str, version: int = VERSION, commitment: bytes = b""
 def is_unwritten(path: Path, session_id: str) -> bool:
     """Whether the file holds at most a part of its header: the gateway died at the first write."""
     try:
-        headers = [file_header(session_id, version) for version in (1, VERSION)]
         name = session_id.encode()
-        sealed = FILE_HEAD.pack(FILE_MAGIC, ENCRYPTED, len(name)) + name
-        longest = len(sealed) + COMMITMENT_BYTES + HASH_BYTES
+        sealed = [FILE_HEAD.pack(FILE_MAGIC, version, len(name)) + name
+                  for version in ENCRYPTED_VERSIONS]  # fmt: skip
+        longest = len(sealed[0]) + COMMITMENT_BYTES + HASH_BYTES
         if path.is_symlink() or not path.is_file():
             return False  # opening a pipe would wait for its other end
         with path.open("rb") as file:
             content = file.read(longest + 1)
     except (OSError, ValueError):
         return False
-    if content[: len(sealed)] == sealed[: len(content)] and len(content) < longest:
-        return True
+    if any(content[: len(head)] == head[: len(content)] for head in sealed):
+        return len(content) < longest
+    headers = (file_header(session_id, version) for version in (1, 2, VERSION))
     return any(len(content) < len(header) and header.startswith(content) for header in headers)
 
 
@@ -105,9 +110,10 @@ def seal(
     chunk: Chunk,
     compressor: zstandard.ZstdCompressor,
     cipher: BlockCipher | None = None,
+    version: int = 0,
 ) -> SealedBlock:
-    """Compress, encrypt with ``cipher`` if there is one, and hash a chunk as the next block. All
-    calls release the GIL but for small chunks.
+    """Compress, encrypt with ``cipher`` if there is one, and hash a chunk as the next block of a
+    file of this version, 0: the newest. All calls release the GIL but for small chunks.
 
     ``chain`` is left as it is: advance it once the block is on disk. Raises ValueError for a chunk
     that is larger than a block may be; OverflowError when no block can be encrypted any more.
@@ -123,7 +129,7 @@ def seal(
         if len(packed) < size:
             payload, flags = packed, COMPRESSED
     head = BLOCK_HEAD.pack(
-        BLOCK_MAGIC[VERSION if cipher is None else ENCRYPTED],
+        BLOCK_MAGIC[version or (VERSION if cipher is None else ENCRYPTED)],
         flags,
         chain.sequence,
         chunk.events,
@@ -161,7 +167,7 @@ class Block:
         """What the hash should be, from the content; None when there is no content to hash. Of an
         encrypted block the content is what is stored, which needs no key.
         """
-        if self.version == ENCRYPTED:
+        if self.version in ENCRYPTED_VERSIONS:
             return sealed_block_hash(*self.stored)
         if self.raw is None:
             return None

@@ -2,7 +2,7 @@
 
 Events are written in blocks. With ``|`` for concatenation and all integers little-endian::
 
-    genesis        = BLAKE3("sallyport recording 2\\0" | session id)
+    genesis        = BLAKE3("sallyport recording 4\\0" | session id)
     hash(block k)  = BLAKE3(hash(block k-1) | sequence u32 | events u32 | first event u64
                             | raw length u32 | body)
     hash(block -1) = genesis
@@ -13,14 +13,15 @@ over everything before it; only the last of a block is stored, because a chain n
 hash covers what was recorded rather than how it was compressed, so a recording can be compressed
 again without breaking its chain.
 
-Of encrypted recordings (format 3) the chain runs over the bytes as they are stored, so that it can
+Of encrypted recordings (format 5) the chain runs over the bytes as they are stored, so that it can
 be followed without a key, and after the key was deleted::
 
-    genesis        = BLAKE3("sallyport recording 3\\0" | session id | commitment (32 bytes))
+    genesis        = BLAKE3("sallyport recording 5\\0" | session id | commitment (32 bytes))
     hash(block k)  = BLAKE3(head of the block (68 bytes, as stored) | payload, as stored)
 
-BLAKE3 rather than SHA-256, by measurement: docs/recording.md has the figures. Recordings of format
-1 have SHA-256 (:mod:`sallyport.audit.firstformat`).
+The labels of earlier formats have their numbers. BLAKE3 rather than SHA-256, by measurement:
+docs/recording.md has the figures. Recordings of format 1 have SHA-256
+(:mod:`sallyport.audit.firstformat`).
 
 A chain alone cannot stop someone who rewrites a whole file from its start. The index remembers the
 last hash of each session, which catches that as long as the index is not rewritten too; the log of
@@ -40,11 +41,13 @@ _HASHED = struct.Struct("<IIQI")
 _SMALL = 2048
 
 
-def genesis(session_id: str) -> bytes:
-    """The hash that a recording starts from; a file that was renamed to another session does not
-    match its own.
+def genesis(session_id: str, version: int, commitment: bytes = b"") -> bytes:
+    """The hash that a recording of format ``version`` starts from: of the session and, where it is
+    encrypted, of its key's commitment (:func:`sallyport.audit.cipher.commitment`). A file that was
+    renamed to another session does not match its own.
     """
-    return blake3(b"sallyport recording 2\0" + session_id.encode()).digest()
+    label = b"sallyport recording %d\0" % version
+    return blake3(label + session_id.encode() + commitment).digest()
 
 
 def block_hash(
@@ -57,13 +60,6 @@ def block_hash(
     if len(body) <= _SMALL:
         return blake3(head + body).digest()
     return blake3(head).update(body).digest()
-
-
-def sealed_genesis(session_id: str, commitment: bytes) -> bytes:
-    """The hash that an encrypted recording starts from: of the session, and of its key's commitment
-    (:func:`sallyport.audit.cipher.commitment`).
-    """
-    return blake3(b"sallyport recording 3\0" + session_id.encode() + commitment).digest()
 
 
 def sealed_block_hash(head: bytes, payload: bytes) -> bytes:

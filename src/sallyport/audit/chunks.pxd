@@ -37,6 +37,7 @@ cdef class ChunkWriter:
     cdef readonly Py_ssize_t events, statements, refused, rows  # in ``chunk``
     cdef readonly long long accepted # bytes of the session, ever
     cdef readonly Py_ssize_t waiting # bytes that take() has not given yet
+    cdef set sent              # digests of texts that the recording has
     cdef bint filling          # between reserve and commit
     cdef Py_ssize_t next_size  # of the next buffer
     cdef list full             # chunks before this one, oldest first; usually None
@@ -66,6 +67,9 @@ cdef class ChunkWriter:
     ) except -1
     @cython.locals(intake=Intake)
     cpdef announce(self)
+    @cython.locals(sent=set)
+    cpdef bint repeats(self, bytes digest) except -1
+    cpdef forget_sent(self)
 
     @cython.locals(size=Py_ssize_t)
     cpdef append(self, bytes event, Py_ssize_t statements=*, Py_ssize_t refused=*, Py_ssize_t rows=*)

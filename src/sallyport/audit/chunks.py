@@ -52,7 +52,9 @@ _LARGEST = 1 << 20
 #: Tags and fields of events; see sallyport.audit.events, and its test.
 _STATEMENT = 2
 _ANSWERED = 9
-_STATEMENT_FIELDS = 17
+_STATEMENT_FIELDS = 18
+#: Texts that ran in a statement's place and that are named by their digests: the last so many.
+MOST_SENT = 256
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -93,9 +95,10 @@ class ChunkWriter:
 
     ``indexing``: whether the recording still chooses statements for the index; kept here so that
     native callers see it at no cost. ``failed``: nothing may pass, as it could not be recorded; it
-    belongs to the recording, and is kept here for the same reason. All methods but :meth:`take`
-    belong to one thread. A method that raises (MemoryError, OverflowError, UnicodeEncodeError) has
-    appended nothing.
+    belongs to the recording, and is kept here for the same reason. ``sent``: digests of texts that
+    ran in a statement's place and that stand in the recording; None: none yet. All methods but
+    :meth:`take` belong to one thread. A method that raises (MemoryError, OverflowError,
+    UnicodeEncodeError) has appended nothing.
     """
 
     chunk: Any  # bytes when compiled
@@ -109,6 +112,7 @@ class ChunkWriter:
         self.n = self.capacity = self.events = self.statements = self.refused = self.rows = 0
         self.accepted = self.waiting = 0
         self.filling = False
+        self.sent: set[bytes] | None = None
         self.next_size = _FIRST
         self.full: list[Chunk] | None = None
         if not cython.compiled:
@@ -240,6 +244,22 @@ class ChunkWriter:
             self.commit(p - start)
         else:
             self.append(_encode([tag, float(at), number, data[start_at : start_at + size]]))
+
+    def repeats(self, digest: bytes) -> bool:
+        """Whether the text with this digest stands in the recording; the next statement has it, if
+        not.
+        """
+        sent = self.sent
+        if sent is not None and digest in sent:
+            return True
+        if sent is None or len(sent) >= MOST_SENT:
+            sent = self.sent = set()
+        sent.add(digest)
+        return False
+
+    def forget_sent(self) -> None:
+        """Events were dropped, perhaps with such texts. The writer thread may call it, too."""
+        self.sent = None
 
     def announce(self) -> None:
         """Have the recorder's thread look at this session."""

@@ -7,8 +7,8 @@ Whoever opens a recording to append to it (the gateway; its next start, when it 
 writer: what a writer that died had encrypted and not written is not known. Its few writers have
 different bytes unless 64 random bits are the same.
 
-**What is authenticated** with the content: the format's version, the session's id, and the whole
-head of the block, in which are its number, its counts and the hash of the block before.
+**What is authenticated** with the content: the session's id, and the whole head of the block, in
+which are the format's version, its number, its counts and the hash of the block before.
 
 GCM does not commit to its key, so the file's header does: :func:`commitment`.
 """

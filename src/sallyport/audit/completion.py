@@ -25,7 +25,7 @@ import zstandard
 from sallyport.audit import events as ev
 from sallyport.audit.appender import Appender, Output
 from sallyport.audit.archive import RecordingError, relative_path
-from sallyport.audit.blocks import ENCRYPTED, VERSION, file_header, genesis, is_unwritten, seal
+from sallyport.audit.blocks import ENCRYPTED, file_header, genesis, is_unwritten, seal
 from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import Chunk
 from sallyport.audit.cipher import BlockCipher
@@ -237,7 +237,7 @@ def _append(missing: _Missing, id_: str, intents: SessionIntents, keys: KeyRing)
     """Add the statements as one block, behind the login where the recording has none. Raises
     OSError.
     """
-    output, cipher = Output(missing.path), None
+    output, cipher, version = Output(missing.path), None, 0
     parts: list[bytes | memoryview] = []
     events: list[bytes] = []
     if not missing.path.exists() or is_unwritten(missing.path, id_):
@@ -246,7 +246,8 @@ def _append(missing: _Missing, id_: str, intents: SessionIntents, keys: KeyRing)
         parts.append(header)
     else:
         with RecordingReader(missing.path, keys) as reader:
-            if reader.version not in (VERSION, ENCRYPTED):
+            version = reader.version
+            if version == 1:
                 raise _UnplacedError("its recording is of an earlier version")
             reader.require_content()
             cipher, chain = reader.cipher, Chain(reader.genesis)
@@ -264,7 +265,7 @@ def _append(missing: _Missing, id_: str, intents: SessionIntents, keys: KeyRing)
     body = b"".join(events)
     chunk = Chunk(body, len(body), len(events), 0, 0, 0)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
-    sealed = seal(chain, chunk, compressor, cipher)
+    sealed = seal(chain, chunk, compressor, cipher, version)
     appender = Appender(fsync=True)
     try:
         appender.append(output, [*parts, *sealed.parts])

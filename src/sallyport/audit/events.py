@@ -16,12 +16,14 @@ policy names: never other claims, and never a token.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from sallyport.audit.chunks import ChunkWriter
 from sallyport.core.subject import Subject
 from sallyport.session.ports import RecordedVerdict
 
@@ -105,7 +107,8 @@ class LoginDetails(NamedTuple):
 
 class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
     """A statement was judged. See :class:`sallyport.session.ports.JudgedStatement`. ``sent``: the
-    text that ran in its place, "" where it ran as it came.
+    text that ran in its place, "" where it ran as it came. ``sent_digest``: of that text, where an
+    earlier statement of the recording has it (:mod:`sallyport.audit.senttexts`).
     """
 
     at: float
@@ -124,6 +127,7 @@ class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
     bind_types: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
     sent: str = ""
+    sent_digest: bytes = b""
 
 
 class Reply(msgspec.Struct, array_like=True, tag=REPLY, frozen=True):
@@ -235,8 +239,10 @@ RawEvent = tuple[Any, ...]
 _encode = msgspec.msgpack.Encoder().encode
 _list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
+#: Bytes of a text that ran in a statement's place, up to which a recording has it once.
+LONGEST_SENT: Final = 1 << 16
 #: Fields of a Statement behind ``sql``.
-_TAIL_FIELDS = 13
+_TAIL_FIELDS = 14
 #: The head of a msgpack array whose length is a u32.
 _ARRAY = struct.Struct(">BI")
 
@@ -267,6 +273,9 @@ class EncodedVerdict(NamedTuple):
     """The fields of a Statement that its verdict fixes, encoded. ``rest``: all that follow ``sql``,
     of a statement without bind values. Otherwise the bind values, their formats and the types of
     the parameters stand among them: see :func:`encode_statement_tail`.
+
+    ``again``: the same for statements of a recording that has the text ``sent`` already, which
+    ``digest`` names; None where each statement has its own.
     """
 
     rest: bytes
@@ -274,6 +283,13 @@ class EncodedVerdict(NamedTuple):
     after_formats: bytes
     after_types: bytes
     refused: bool
+    digest: bytes = b""
+    again: EncodedVerdict | None = None
+
+    def within(self, chunks: ChunkWriter) -> EncodedVerdict:
+        """For the next statement of this recording."""
+        again = self.again
+        return self if again is None or not chunks.repeats(self.digest) else again
 
 
 def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
@@ -287,9 +303,27 @@ def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
         verdict.protocol,
     )
     after = _fields(verdict.relations, verdict.masked)
-    last = _fields(verdict.columns, verdict.sent)
-    rest = before + _fields(None, ()) + after + _fields(()) + last
-    return EncodedVerdict(rest, before, after, last, verdict.outcome == "deny")
+    digest = digest_of(verdict.sent)
+    first, again = (
+        EncodedVerdict(
+            before + _fields(None, ()) + after + _fields(()) + last,
+            before,
+            after,
+            last,
+            verdict.outcome == "deny",
+        )
+        for last in (
+            _fields(verdict.columns, verdict.sent, b""),
+            _fields(verdict.columns, "", digest),
+        )
+    )
+    return first._replace(digest=digest, again=again) if digest else first
+
+
+def digest_of(sent: str) -> bytes:
+    """What names this text in a recording that has it; b"" where it is written each time."""
+    text = clean(sent).encode()
+    return hashlib.sha256(text).digest()[:16] if 0 < len(text) <= LONGEST_SENT else b""
 
 
 def encode_statement_tail(

@@ -18,6 +18,7 @@ from sallyport.audit.blocks import Block
 from sallyport.audit.keyfiles import KeyState
 from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.reader import RecordingReader
+from sallyport.audit.senttexts import SentTexts
 
 
 class RecordingTail:
@@ -33,6 +34,7 @@ class RecordingTail:
         self._offset = 0  # 0: nothing was read yet
         self._sequence = 0
         self._previous = b""
+        self._texts = SentTexts()
 
     def read(self) -> Iterator[ev.Event]:
         """Events since the last call. An incomplete block at the end is left for the next one.
@@ -71,7 +73,7 @@ class RecordingTail:
             self.problem = f"block {self._sequence} was not encrypted with this recording's key"
             return []
         try:
-            decoded = map(ev.decode_event, block.split())
+            decoded = (self._texts.complete(ev.decode_event(raw)) for raw in block.split())
             events = [event for raw in decoded for event in ev.spelled_out(raw)]
         except msgspec.DecodeError:
             self.problem = f"block {self._sequence} holds an event that this version does not know"

@@ -17,6 +17,7 @@ from sallyport.audit.blocks import (
     COMMITMENT_BYTES,
     COMPRESSED,
     ENCRYPTED,
+    ENCRYPTED_VERSIONS,
     FILE_HEAD,
     FILE_MAGIC,
     HASH_BYTES,
@@ -78,9 +79,9 @@ class RecordingReader:
             raise RecordingError(f"cannot read recording {path}: {error.strerror}") from None
         self.key: SessionKey | None = None
         self._key_mark = key_mark(path)
-        if self.version == ENCRYPTED:
+        if self.version in ENCRYPTED_VERSIONS:
             self.key = session_key(path, self.session_id, self.commitment, keys)
-        self._extra = OVERHEAD if self.version == ENCRYPTED else 0
+        self._extra = OVERHEAD if self.version in ENCRYPTED_VERSIONS else 0
         self._decompressor = zstandard.ZstdDecompressor()
 
     def __enter__(self) -> RecordingReader:
@@ -126,7 +127,7 @@ class RecordingReader:
             text = f"this version of Sallyport reads {ENCRYPTED} and older"
             raise RecordingError(f"{self.path} has format {version}; {text}")
         name = self._file.read(length)
-        if version == ENCRYPTED:
+        if version in ENCRYPTED_VERSIONS:
             self.commitment = self._file.read(COMMITMENT_BYTES)
         hash_ = self._file.read(HASH_BYTES)
         if len(name) < length or len(hash_) < HASH_BYTES:

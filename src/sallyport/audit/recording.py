@@ -159,9 +159,8 @@ class SessionRecording:
         if self.chunks.indexing:
             self.texts.offered.append((judged.number, judged.sql, judged.verdict))
         try:
-            rest = ev.encode_statement_tail(
-                encoded, judged.binds, judged.bind_formats, judged.bind_types
-            )
+            values = (judged.binds, judged.bind_formats, judged.bind_types)
+            rest = ev.encode_statement_tail(encoded.within(self.chunks), *values)
             sql, at = judged.sql, self._now()
             try:
                 self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
@@ -169,8 +168,9 @@ class SessionRecording:
                 sql = ev.clean(sql)
                 self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
             if judged.changes and self.journal is not None and judged.verdict.outcome == "allow":
+                intent = ev.encode_statement_tail(encoded, *values)  # alone: with its texts
                 self.intent = self.journal.append(
-                    self, ev.encode_statement(at, judged.number, sql, rest), self.accepted
+                    self, ev.encode_statement(at, judged.number, sql, intent), self.accepted
                 )
         except (TypeError, ValueError, OverflowError) as error:
             self._break(error)

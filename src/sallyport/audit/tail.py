@@ -8,7 +8,7 @@ is :func:`sallyport.audit.verify.verify`'s business.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import Block
 from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.reader import RecordingReader
+from sallyport.audit.senttexts import SentTexts
 
 #: Bytes of blocks that are read at most, before compression.
 MOST: Final = 64 << 20
@@ -51,7 +52,30 @@ def last_events(
             weight += len(block.raw or b"")
             if count >= statements or weight >= maximum:
                 break
-    return began, (event for events in reversed(held) for event in events)
+        texts = _texts_before(reader, starts[: len(starts) - len(held)], held, maximum)
+    return began, (texts.complete(event) for events in reversed(held) for event in events)
+
+
+def _texts_before(
+    reader: RecordingReader, starts: Iterable[int], held: list[list[ev.Event]], maximum: int
+) -> SentTexts:
+    """Texts to which statements of ``held`` refer, from the blocks before them: of the first
+    ``maximum`` bytes.
+    """
+    texts, weight = SentTexts(), 0
+    statements = [event for events in held for event in events if isinstance(event, ev.Statement)]
+    absent = {event.sent_digest for event in statements if event.sent_digest}
+    absent -= {ev.digest_of(event.sent) for event in statements}
+    for offset in starts:
+        if not absent or weight >= maximum:
+            break
+        block = _block(reader, offset)
+        weight += len(block.raw or b"")
+        for event in _events(block):
+            if isinstance(event, ev.Statement) and ev.digest_of(event.sent) in absent:
+                absent.discard(ev.digest_of(event.sent))
+                texts.complete(event)
+    return texts
 
 
 def _block(reader: RecordingReader, offset: int) -> Block:

@@ -32,6 +32,7 @@ from sallyport.audit.keyfiles import KeyState, key_path
 from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ENDED, LIVE, SessionRow
 from sallyport.audit.reader import RecordingReader
+from sallyport.audit.senttexts import SentTexts
 from sallyport.audit.summary import Summary, row_of_login
 
 EDIT: Final = "edit"
@@ -349,7 +350,7 @@ def read_events(
                 f"{path} belongs to session {reader.session_id!r}, not to {expected!r}"
             )
         reader.require_content()
-        count = 0
+        count, texts = 0, SentTexts()
         for number, block in enumerate(reader.blocks()):
             if block.computed_hash() != block.hash:
                 tell(_diagnose(block, number))
@@ -368,7 +369,7 @@ def read_events(
                 return
             try:
                 for raw in block.split():
-                    yield from ev.spelled_out(ev.decode_event(raw))
+                    yield from ev.spelled_out(texts.complete(ev.decode_event(raw)))
             except msgspec.DecodeError:
                 tell(
                     VerificationProblem(

@@ -496,7 +496,7 @@ class PlainTraffic:
         text = statement.recorded(text)
         if self.chunks.indexing:
             self._offer(statement, number, text)
-        event = record_query(self.chunks, number, text, statement.after, statement.changes)
+        event = record_query(self.chunks, number, text, statement)
         return self._journal(event) if event is not None else 0
 
     def _journal(self, event: bytes) -> int:
@@ -520,17 +520,7 @@ class PlainTraffic:
         text = statement.recorded(text)
         if self.chunks.indexing:
             self._offer(statement, number, text)
-        event = record_bundle(
-            self.chunks,
-            number,
-            text,
-            statement.before,
-            bind,
-            at,
-            size,
-            statement.after,
-            statement.changes,
-        )
+        event = record_bundle(self.chunks, number, text, statement, bind, at, size)
         return self._journal(event) if event is not None else 0
 
     def _record_hidden(

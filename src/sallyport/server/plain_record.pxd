@@ -7,25 +7,28 @@ from sallyport.audit.msgpack cimport (
     HEADER_BYTES, put_array, put_bin, put_float64, put_raw, put_str, put_uint,
 )
 from sallyport.server.plain_parameters cimport put_parameters
-from sallyport.server.plain_statement cimport now
+from sallyport.server.plain_statement cimport PlainStatement, now
 
 cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED, _TOLD
 cdef bytes _SUSPENDED_TAG
 
 
-@cython.locals(size=Py_ssize_t, start="unsigned char *", p="unsigned char *")
+@cython.locals(after=bytes, start="unsigned char *", p="unsigned char *")
 cdef bytes record_query(
-    ChunkWriter chunks, Py_ssize_t number, bytes text, bytes after, bint is_intent
+    ChunkWriter chunks, Py_ssize_t number, bytes text, PlainStatement statement
 )
 
-@cython.locals(start="unsigned char *", p="unsigned char *")
+@cython.locals(before=bytes, after=bytes, start="unsigned char *", p="unsigned char *")
 cdef bytes record_bundle(
-    ChunkWriter chunks, Py_ssize_t number, bytes text, bytes before, const unsigned char *src,
-    Py_ssize_t parameters, Py_ssize_t size, bytes after, bint is_intent,
+    ChunkWriter chunks, Py_ssize_t number, bytes text, PlainStatement statement,
+    const unsigned char *src, Py_ssize_t parameters, Py_ssize_t size,
 )
 
-@cython.locals(event=bytes)
-cdef bytes _committed(ChunkWriter chunks, unsigned char *start, Py_ssize_t size, bint is_intent)
+@cython.locals(event=bytes, head=bytes)
+cdef bytes _committed(
+    ChunkWriter chunks, unsigned char *start, Py_ssize_t size, Py_ssize_t after,
+    PlainStatement statement
+)
 
 @cython.locals(start="unsigned char *", p="unsigned char *", moment=double)
 cdef int record_answer(

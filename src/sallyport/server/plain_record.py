@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sallyport.server.plain_statement import PlainStatement
 from sallyport.session.state import MOST_DESCRIBED
 
 try:
@@ -32,7 +33,7 @@ if not cython.compiled:
     put_uint: Any = None
 
 _STATEMENT = 2
-_STATEMENT_FIELDS = 17
+_STATEMENT_FIELDS = 18
 _REPLY = 3
 _COMPLETE = 5
 _ANSWERED = 9
@@ -41,34 +42,30 @@ _SUSPENDED_TAG = b"SUSPENDED"
 _TOLD = MOST_DESCRIBED
 
 
-def record_query(chunks: Any, number: int, text: bytes, after: bytes, is_intent: bool) -> Any:
-    """A Statement event. ``after``: its fields behind the text, encoded. Gives the event where it
-    is an intent, else None.
-    """
-    size = len(text)
-    start = chunks.reserve(4 * HEADER_BYTES + size + len(after))
+def record_query(chunks: Any, number: int, text: bytes, statement: PlainStatement) -> Any:
+    """A Statement event. Gives the event as the journal has it, None where that has none."""
+    after = statement.after_in(chunks)
+    start = chunks.reserve(4 * HEADER_BYTES + len(text) + len(after))
     p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
     p = put_uint(put_float64(p, now()), number)
-    p = put_str(p, _address(text), size)
+    p = put_str(p, _address(text), len(text))
     p = put_raw(p, _address(after), len(after))
-    return _committed(chunks, start, p - start, is_intent)
+    return _committed(chunks, start, p - start, len(after), statement)
 
 
 def record_bundle(
     chunks: Any,
     number: int,
     text: bytes,
-    before: bytes,
+    statement: PlainStatement,
     src: Any,
     parameters: int,
     size: int,
-    after: bytes,
-    is_intent: bool,
 ) -> Any:
-    """As :func:`record_query`, with bind values. ``before``, ``after``: the fields in front of them
-    and behind them. ``src``: a Bind message of ``size`` bytes, whose parameters begin at
-    ``parameters``.
+    """As :func:`record_query`, with bind values. ``src``: a Bind message of ``size`` bytes, whose
+    parameters begin at ``parameters``.
     """
+    before, after = statement.before, statement.after_in(chunks)
     # A parameter's length takes four bytes in the message, and its header at most five here; a
     # format two, and one here.
     start = chunks.reserve(7 * HEADER_BYTES + len(text) + len(before) + 2 * size + len(after))
@@ -78,13 +75,14 @@ def record_bundle(
     p = put_raw(p, _address(before), len(before))
     p = put_parameters(p, src, parameters)
     p = put_raw(p, _address(after), len(after))
-    return _committed(chunks, start, p - start, is_intent)
+    return _committed(chunks, start, p - start, len(after), statement)
 
 
-def _committed(chunks: Any, start: Any, size: int, is_intent: bool) -> Any:
+def _committed(chunks: Any, start: Any, size: int, after: int, statement: PlainStatement) -> Any:
     event = None
-    if is_intent:
-        event = PyBytes_FromStringAndSize(cython.cast("const char *", start), size)
+    if statement.changes:
+        head = PyBytes_FromStringAndSize(cython.cast("const char *", start), size - after)
+        event = head + statement.after
     chunks.commit(size, 1, 0, 0)
     return event
 

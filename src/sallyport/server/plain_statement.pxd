@@ -1,6 +1,7 @@
 # Types for plain_statement.py when Cython compiles it.
 cimport cython
 
+from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.server.plain_request cimport BIND, CLOSE, PARSE, QUERY
 
 cdef extern from *:
@@ -22,7 +23,7 @@ cdef Py_ssize_t _DECLARED
 cdef class PlainStatement:
     cdef readonly object verdict, script, subject_judge, record, literals
     cdef readonly bint hides_text, hides_binds
-    cdef bytes before, after
+    cdef bytes before, after, digest, again  # again may be None
     cdef dict programs
     cdef bint has_plan, is_rewritten, changes, is_control
     cdef bytes notice, description, hidden_text, hidden_shown
@@ -32,6 +33,7 @@ cdef class PlainStatement:
     cdef object program
 
     cdef bytes recorded(self, bytes sql)
+    cdef bytes after_in(self, ChunkWriter chunks)
 
 
 cpdef PlainStatement plain_query(object script, object subject_judge)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sallyport.audit.events import encode_event, encode_verdict
+from sallyport.audit.events import EncodedVerdict, encode_event, encode_verdict
 from sallyport.judge import RunPermit
 from sallyport.session.judged import allowed
 from sallyport.session.recorded import hides_text, shown_text
@@ -41,7 +41,9 @@ class PlainStatement:
 
     ``script``: the verdict on its text; None where that is not parsed here. ``before``, ``after``:
     its Statement event's fields behind the text, encoded: those before bind values and those behind
-    them; of a query all are ``after``. ``parsed``: of a query, the statements for its text when it
+    them; of a query all are ``after``. ``again``: as ``after``, where the recording has the
+    rewritten text, which ``digest`` names, already; None where that is not said so.
+    ``parsed``: of a query, the statements for its text when it
     is parsed, by the declaration of types; ``described``: of those, the statements with the types
     that the server described, by that message.
     """
@@ -73,12 +75,16 @@ class PlainStatement:
         self.hidden_shown = b""
         self.record = allowed(subject_judge, verdict, "simple" if types is None else "extended")
         encoded = encode_verdict(self.record)
-        if types is None:
-            self.before = b""
-            self.after = encoded.rest
-        else:
-            self.before = encoded.before_binds
-            self.after = encoded.after_formats + encode_event((types,))[1:] + encoded.after_types
+        self.before = b"" if types is None else encoded.before_binds
+        self.after = _after(encoded, types)
+        self.digest = encoded.digest
+        self.again = None if encoded.again is None else _after(encoded.again, types)
+
+    def after_in(self, chunks: Any) -> bytes:
+        """``after``, of the next statement of this recording."""
+        if self.again is not None and chunks.repeats(self.digest):
+            return self.again
+        return self.after
 
     def shown(self, sql: bytes) -> str:
         """The text as it may be recorded."""
@@ -92,6 +98,12 @@ class PlainStatement:
             self.hidden_shown = self.shown(sql).encode()
             self.hidden_text = sql
         return self.hidden_shown
+
+
+def _after(encoded: EncodedVerdict, types: Any) -> bytes:
+    if types is None:
+        return encoded.rest
+    return encoded.after_formats + encode_event((types,))[1:] + encoded.after_types
 
 
 def plain_query(script: Any, subject_judge: Any) -> PlainStatement | None:

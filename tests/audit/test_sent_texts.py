@@ -1,0 +1,142 @@
+"""A text that ran in a statement's place is recorded once, and every reader has it everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sallyport.audit import events as ev
+from sallyport.audit.chunks import MOST_SENT
+from sallyport.audit.events import LONGEST_SENT
+from sallyport.audit.follow import RecordingTail
+from sallyport.audit.recorder import Recorder
+from sallyport.audit.recording import SessionRecording
+from sallyport.audit.senttexts import ABSENT, SentTexts
+from sallyport.audit.tail import last_events
+from sallyport.session.ports import JudgedStatement, RecordedVerdict
+from tests.audit.helpers import begin, events_of, judged
+from tests.audit.test_journal import Gateway, recovered, stop_writer
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path, interval=0.001)
+
+
+def record(recording: SessionRecording, texts: Sequence[str]) -> None:
+    for number, sent in enumerate(texts, 1):
+        recording.statement(judged(number, f"select {number}", outcome="allow", sent=sent))
+
+
+def read(recorder: Recorder, recording: SessionRecording) -> list[ev.Statement]:
+    recorder.start()
+    recording.end("done")
+    recorder.close()
+    return statements(events_of(recording.output.path))
+
+
+def statements(events: Sequence[ev.Event]) -> list[ev.Statement]:
+    return [event for event in events if isinstance(event, ev.Statement)]
+
+
+def test_a_text_stands_in_a_recording_once(recorder: Recorder) -> None:
+    texts = ["select 'a'", "select 'b'", "", "select 'a'", "select 'a'", "select 'b'"]
+    recording = begin(recorder)
+    record(recording, texts)
+    chunk = recording.chunks.take()
+    assert chunk is not None
+    assert chunk.buffer.count(b"select 'a'") == chunk.buffer.count(b"select 'b'") == 1
+
+
+def test_readers_have_it_everywhere(recorder: Recorder) -> None:
+    texts = ["select 'a'", "select 'b'", "", "select 'a'", "select 'a'", "select 'b'"]
+    recording, following = begin(recorder), begin(recorder)
+    record(recording, texts)
+    record(following, texts[3:])
+    written = read(recorder, recording)
+    assert [statement.sent for statement in written] == texts
+    assert [bool(s.sent_digest) for s in written] == [False, False, False, True, True, True]
+    alone = statements(events_of(following.output.path))
+    assert [s.sent for s in alone] == texts[3:]
+    assert not alone[0].sent_digest
+
+
+@pytest.mark.parametrize("bytes_", [LONGEST_SENT, LONGEST_SENT + 1])
+def test_a_very_long_text_is_written_each_time(recorder: Recorder, bytes_: int) -> None:
+    text = "x" * bytes_
+    recording = begin(recorder)
+    record(recording, [text, text])
+    first, second = read(recorder, recording)
+    assert first.sent == second.sent == text
+    assert bool(second.sent_digest) == (bytes_ <= LONGEST_SENT)
+
+
+def test_many_texts(recorder: Recorder) -> None:
+    """More than anybody remembers: a reader that keeps the last ones has all of them."""
+    texts = [f"select {n % (3 * MOST_SENT) if n % 5 else 0}" for n in range(10 * MOST_SENT)]
+    recording = begin(recorder)
+    record(recording, texts)
+    written = read(recorder, recording)
+    assert [statement.sent for statement in written] == texts
+    assert sum(bool(statement.sent_digest) for statement in written) > MOST_SENT
+
+
+def test_the_end_is_read_with_texts_from_before(recorder: Recorder) -> None:
+    recorder.start()
+    recording = begin(recorder)
+    verdict = RecordedVerdict("allow", sent="select 'a'")
+    for number in range(1, 51):
+        recording.statement(JudgedStatement(number, f"select {number}", verdict))
+        wait_for(lambda: recording.backlog == 0)
+    path, id_ = recording.output.path, recording.id
+    following = RecordingTail(path, id_)
+    assert {s.sent for s in statements(list(following.read()))} == {"select 'a'"}
+    recording.statement(JudgedStatement(51, "select 51", verdict))
+    wait_for(lambda: recording.backlog == 0)
+    assert [s.sent for s in statements(list(following.read()))] == ["select 'a'"]
+    _, events = last_events(path, id_, 3)
+    last = statements(list(events))
+    assert 3 <= len(last) < 20
+    assert {(s.sent, bool(s.sent_digest)) for s in last} == {("select 'a'", True)}
+    _, events = last_events(path, id_, 3, maximum=1)
+    assert statements(list(events))[-1].sent in (ABSENT, "select 'a'")
+    recorder.close()
+
+
+def test_what_was_dropped_is_written_again(recorder: Recorder) -> None:
+    recording = begin(recorder)
+    record(recording, ["select 'a'"])
+    recording.chunks.take()  # dropped, as when a failing session has too much waiting
+    recording.chunks.forget_sent()
+    record(recording, ["select 'a'", "select 'a'"])
+    assert [s.sent for s in read(recorder, recording)] == ["select 'a'"] * 2
+
+
+def test_a_text_that_is_nowhere_is_said_to_be() -> None:
+    statement = ev.Statement(1.0, 1, "select 1", "allow", sent_digest=b"0" * 16)
+    completed = SentTexts().complete(statement)
+    assert isinstance(completed, ev.Statement)
+    assert completed.sent == ABSENT
+
+
+def test_the_journal_has_every_text(tmp_path: Path) -> None:
+    """What the recording lacks after a crash may be the statement that had the text."""
+    gateway = Gateway(tmp_path)
+    recording = begin(gateway.recorder)
+    recording.statement(judged(1, "SELECT 1", outcome="allow", changes=False, sent="select 'a'"))
+    gateway.recorder.start()
+    stop_writer(gateway)
+    verdict = RecordedVerdict("allow", sent="update 'b'")
+    for number in (2, 3):
+        recording.statement(JudgedStatement(number, f"UPDATE t SET n = {number}", verdict))
+    gateway.write()
+    gateway.die()
+    assert gateway.start() == 2
+    path = recording.output.path
+    assert recovered(gateway, path) == [2, 3]
+    written = statements(events_of(path))
+    assert [s.sent for s in written] == ["select 'a'", "update 'b'", "update 'b'"]
+    gateway.engine.dispose()
