@@ -17,6 +17,7 @@ LIVE = "live"
 ENDED = "ended"
 #: The gateway stopped before the session's end was written.
 INTERRUPTED = "interrupted"
+STATUSES = (LIVE, ENDED, INTERRUPTED)
 #: Kinds of recordings. What people do in the console and over REST has recordings of its own, whose
 #: ids begin with ``ACTIONS_PREFIX``.
 SESSION, ACTIONS = "session", "actions"

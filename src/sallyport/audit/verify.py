@@ -30,7 +30,7 @@ from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import Block, genesis
 from sallyport.audit.keyfiles import KeyState, key_path
 from sallyport.audit.keys import NO_KEYS, KeyRing
-from sallyport.audit.ports import ENDED, LIVE, SessionRow
+from sallyport.audit.ports import ENDED, INTERRUPTED, LIVE, STATUSES, SessionRow
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.senttexts import SentTexts
 from sallyport.audit.summary import Summary, row_of_login
@@ -299,6 +299,7 @@ def differences(row: SessionRow, summary: Summary, counted: tuple[int, ...]) -> 
     ):
         if getattr(row, name) != getattr(described, name):
             yield _says(name, getattr(row, name), getattr(described, name))
+    yield from _of_its_run(row, summary, login)
     if not _close(row.started, login.started):
         yield _says("start", row.started, login.started)
     if summary.end is not None and row.status == ENDED:
@@ -312,6 +313,16 @@ def differences(row: SessionRow, summary: Summary, counted: tuple[int, ...]) -> 
         for name, count in zip(names, counted, strict=True):
             if getattr(row, name) != count:
                 yield _says(name, getattr(row, name), count)
+
+
+def _of_its_run(row: SessionRow, summary: Summary, login: ev.Login) -> Iterator[str]:
+    """Who ran the session, and whether it is over: the index may not know yet that it is."""
+    if row.owner not in ("", login.gateway):  # "": from before there were owners
+        yield _says("owner", row.owner, login.gateway)
+    if row.status not in STATUSES:
+        yield _says("status", row.status, " or ".join(STATUSES))
+    elif summary.end is not None and row.status == INTERRUPTED:
+        yield _says("status", row.status, ENDED)
 
 
 def _close(indexed: object, recorded: float) -> bool:

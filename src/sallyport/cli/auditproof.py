@@ -263,7 +263,7 @@ def _compare_recording(path: Path, entry: Entry) -> str:
     """Why the recording is not the one that is proven; "" when it is."""
     from sallyport.audit.archive import RecordingError
     from sallyport.audit.tlog.entries import Head
-    from sallyport.audit.tlog.verification import compare_head
+    from sallyport.audit.tlog.heads_of_recordings import compare_head
     from sallyport.audit.verify import verify
 
     if not isinstance(entry, Head):

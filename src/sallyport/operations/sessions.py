@@ -30,6 +30,7 @@ from sallyport.audit.completion import verify_journal
 from sallyport.audit.follow import RecordingTail
 from sallyport.audit.keyfiles import KeyNotListedError, key_path, read_key_file
 from sallyport.audit.keys import NO_KEYS, KeyRing
+from sallyport.audit.places import RecordingPlaces
 from sallyport.audit.ports import (
     ACTIONS,
     IndexUnreadableError,
@@ -337,12 +338,12 @@ class Sessions:
             )
         if log is not None:
             yield log.result
-        recordings = self._recordings()  # after the log: what it has was on disk before
-        for id_ in sorted({*rows, *recordings}):
-            row, recording = rows.get(id_), recordings.get(id_)
-            yield self._verify(id_, row, recording, log, no_index=bool(problem))
+        places = RecordingPlaces(self._directory)  # after the log: what it has was there before
+        ids = {*rows, *places.files}
+        for id_ in sorted(ids):
+            yield self._verify(id_, rows.get(id_), places, log, no_index=bool(problem))
         if log is not None:
-            yield from log.missing({*rows, *recordings}, self._directory)
+            yield from log.missing(ids, self._directory)
         if (journal := verify_journal(self._directory, self._keys)) is not None:
             yield journal
 
@@ -375,7 +376,7 @@ class Sessions:
         if log is not None and not log.result.ok:
             yield log.result
         id_ = session_id if row is None else row.id
-        yield self._verify(id_, row, self._recordings().get(id_), log)
+        yield self._verify(id_, row, RecordingPlaces(self._directory), log)
 
     def _log(self, anchor: Anchor) -> LogState | None:
         """None: there is no log here, and none is expected."""
@@ -388,19 +389,18 @@ class Sessions:
         self,
         session_id: str,
         row: SessionRow | None,
-        recording: Path | None,
+        places: RecordingPlaces,
         log: LogState | None,
         *,
         no_index: bool = False,
     ) -> Verification:
-        """``recording``: the file that bears the session's name, if there is one. ``no_index``: the
-        index is there and cannot be read.
-        """
-        result = self._verify_recording(session_id, row, recording)
+        """``no_index``: the index is there and cannot be read."""
+        result = self._verify_recording(session_id, row, places.file(session_id))
+        indexed_row = row if row is not None and row.status != NOT_INDEXED else None
+        places.check(result, indexed_row)
         if log is not None and not os.path.lexists(result.path):
             log.check_missing(result)
         elif log is not None:
-            indexed_row = row if row is not None and row.status != NOT_INDEXED else None
             log.check(result, indexed_row, indexed=self._index is not None and not no_index)
         return result
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sallyport.audit.keys import NO_KEYS, KeyRing, LocalKey
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.tlog.entries import Head
 from sallyport.audit.tlog.heads import LoggedIndex, catch_up
@@ -59,7 +60,9 @@ def make_log(data: Path, entries: int, *, checkpoint_every: int = 10**9) -> Sign
 
 
 @contextmanager
-def running(data: Path, witnesses: Sequence[ListWitness] = ()) -> Iterator[Recorder]:
+def running(
+    data: Path, witnesses: Sequence[ListWitness] = (), kek: LocalKey | None = None
+) -> Iterator[Recorder]:
     """A recorder as the gateway makes it, with index and log; ended with the block."""
     engine = open_database(data)
     writer = Writer(engine, interval=0.01)
@@ -69,7 +72,7 @@ def running(data: Path, witnesses: Sequence[ListWitness] = ()) -> Iterator[Recor
     assert not log.problem, log.problem
     catch_up(index, log)
     writer.start()
-    recorder = Recorder(data, LoggedIndex(index, log), interval=0.005)
+    recorder = Recorder(data, LoggedIndex(index, log), interval=0.005, kek=kek)
     recorder.start()
     log.start()
     try:
@@ -91,11 +94,13 @@ def record(recorder: Recorder, session_id: str, statements: int = 3) -> None:
     session.end("terminated")
 
 
-def verdicts(data: Path, anchor: Anchor | None = None) -> dict[str, Verification]:
+def verdicts(
+    data: Path, anchor: Anchor | None = None, keys: KeyRing = NO_KEYS
+) -> dict[str, Verification]:
     """What ``audit verify`` says, by the name of what it is about."""
     engine = open_readonly(data)
     try:
-        sessions = Sessions(data / "recordings", SqlSessionIndex(engine))
+        sessions = Sessions(data / "recordings", SqlSessionIndex(engine), keys=keys)
         return {result.session: result for result in sessions.verify(anchor=anchor)}
     finally:
         engine.dispose()

@@ -9,17 +9,18 @@ says whether a recording is sound in itself.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import ACTIONS, LIVE, SessionRow
-from sallyport.audit.reader import RecordingReader
 from sallyport.audit.tlog.entries import Deleted, EntryError, Head, LogBegun, decode_entry
 from sallyport.audit.tlog.hashing import TILE_WIDTH, TreeEdge, leaf_hash
+from sallyport.audit.tlog.heads_of_recordings import block_hashes
 from sallyport.audit.tlog.notes import Checkpoint, NoteError, VerifyKey, WrongKeyError
 from sallyport.audit.tlog.reading import LogReader, read_vkey
 from sallyport.audit.tlog.tiles import TileError, tile_path
@@ -77,7 +78,12 @@ class LogState:
             result.problems.append(VerificationProblem(INDEX, text))
         _check_recording(result, logged)
         final = _final(logged)
-        if row is None or row.status == LIVE:  # the index of a running gateway is a second behind
+        if row is None:
+            return
+        if row.status == LIVE:
+            if final is not None and time.time() - final[1].time > _INDEX_LAG:
+                text = f"it says that the session runs, and the log has its end (entry {final[0]})"
+                result.problems.append(VerificationProblem(INDEX, text))
             return
         if final is not None and row.last_hash != final[1].head:
             text = f"its newest block in the index is not that of the log (entry {final[0]})"
@@ -96,18 +102,35 @@ class LogState:
         results = []
         for session in sorted(self.sessions.keys() - set(sessions)):
             result = Verification(session, directory)
-            _note_missing(result, self.sessions[session])
+            self._note_missing(result, self.sessions[session])
             results.append(result)
         return results
 
     def check_missing(self, result: Verification) -> None:
         """Of a session whose recording is not there: whether it was deleted on purpose."""
         logged = self.sessions.get(result.session)
-        if logged is not None and logged.deleted is not None:
+        if logged is not None and self._is_proven(logged.deleted):
             result.problems = [problem for problem in result.problems if problem.kind != DELETION]
             result.notes.append(_deleted_text(*logged.deleted))
         elif logged is not None and logged.heads and not result.problems:
-            _note_missing(result, logged)
+            self._note_missing(result, logged)
+
+    def _is_proven(self, deleted: tuple[int, Deleted] | None) -> TypeGuard[tuple[int, Deleted]]:
+        """Whether a checkpoint says that it was deleted on purpose: nothing is deleted before."""
+        size = self.checkpoint.size if self.checkpoint is not None else 0
+        return deleted is not None and deleted[0] < size
+
+    def _note_missing(self, result: Verification, logged: _Logged) -> None:
+        if self._is_proven(logged.deleted):
+            result.notes.append(_deleted_text(*logged.deleted))
+        elif logged.deleted is not None:
+            text = f"its recording is missing, and the entry that says why ({logged.deleted[0]})"
+            text += " is under no checkpoint"
+            result.problems.append(VerificationProblem(DELETION, text))
+        elif logged.heads:
+            index = logged.heads[-1][0]
+            text = f"the log has this session (entry {index}), and its recording is missing"
+            result.problems.append(VerificationProblem(DELETION, text))
 
     def _newest(self) -> float:
         """When the newest head came; Unix seconds."""
@@ -117,7 +140,7 @@ class LogState:
     def _check_unlogged(self, result: Verification, row: SessionRow | None) -> None:
         if not result.blocks:
             return
-        if row is not None and row.status == LIVE:
+        if row is not None and row.status == LIVE and row.started > self._newest() - _LIVE_SLACK:
             result.notes.append("the log has no head of it yet: the index says that it is live")
         elif not self.readable:
             result.notes.append("not compared with the log, of which entries cannot be read")
@@ -135,6 +158,11 @@ class LogState:
             )
 
 
+#: Seconds by which a session that runs may have begun before the log's newest head, without one of
+#: its own: it gets one every ten minutes.
+_LIVE_SLACK: Final = 1800.0
+#: Seconds by which the index of a running gateway may trail the log.
+_INDEX_LAG: Final = 60.0
 #: Seconds by which what a command recorded may be older than the log's newest head.
 _SLACK: Final = 180.0
 
@@ -147,41 +175,10 @@ def _deleted_text(index: int, entry: Deleted) -> str:
     return f"the recording was deleted on purpose: {entry.reason} (entry {index} of the log)"
 
 
-def _note_missing(result: Verification, logged: _Logged) -> None:
-    if logged.deleted is not None:
-        result.notes.append(_deleted_text(*logged.deleted))
-    elif logged.heads:
-        index = logged.heads[-1][0]
-        text = f"the log has this session (entry {index}), and its recording is missing"
-        result.problems.append(VerificationProblem(DELETION, text))
-
-
-def compare_head(result: Verification, head: Head) -> None:
-    """Add to the verdict on a recording whether its newest block is the head that a proof has."""
-    if result.session != head.session:
-        text = f"this is the recording of {result.session}, the proof is about {head.session}"
-        result.problems.append(VerificationProblem(REPLACED, text))
-        return
-    try:
-        hashes = _block_hashes(result.path)
-    except (RecordingError, OSError) as error:
-        result.problems.append(VerificationProblem(UNREADABLE, str(error)))
-        return
-    if head.head not in hashes:
-        kind = REPLACED if result.ended else TRUNCATED
-        result.problems.append(
-            VerificationProblem(kind, "the block that is proven is not in the file")
-        )
-    elif head.status != LIVE and hashes[-1] != head.head:
-        result.problems.append(
-            VerificationProblem(INSERTION, "blocks follow the one that is proven as the last"),
-        )
-
-
 def _check_recording(result: Verification, logged: _Logged) -> None:
     """Every head that the log has must be a block of the recording, the final one its last."""
     try:
-        hashes = _block_hashes(result.path)
+        hashes = block_hashes(result.path)
     except (RecordingError, OSError):
         return  # that it cannot be read is among its problems already
     places = {digest: number for number, digest in enumerate(hashes)}
@@ -195,11 +192,6 @@ def _check_recording(result: Verification, logged: _Logged) -> None:
     if final is not None and places[final[1].head] != len(hashes) - 1:
         text = f"blocks follow the one that the log has as the last (entry {final[0]})"
         result.problems.append(VerificationProblem(INSERTION, text, places[final[1].head] + 1))
-
-
-def _block_hashes(path: Path) -> list[str]:
-    with RecordingReader(path) as reader:
-        return [digest.hex() for digest in reader.hashes()]
 
 
 def verify_log(
