@@ -18,6 +18,7 @@ from sallyport.audit.tail import last_events
 from sallyport.session.ports import JudgedStatement, RecordedVerdict
 from tests.audit.helpers import begin, events_of, judged
 from tests.audit.test_journal import Gateway, recovered, stop_writer
+from tests.docs.test_read_recording import read as read_without_our_code
 from tests.support.waiting import wait_for
 
 
@@ -82,6 +83,8 @@ def test_many_texts(recorder: Recorder) -> None:
     written = read(recorder, recording)
     assert [statement.sent for statement in written] == texts
     assert sum(bool(statement.sent_digest) for statement in written) > MOST_SENT
+    strangers = read_without_our_code(recording.output.path)
+    assert [event[16] for event in strangers if event[0] == "statement"] == texts
 
 
 def test_the_end_is_read_with_texts_from_before(recorder: Recorder) -> None:
