@@ -6,13 +6,11 @@ from sallyport.audit.journal import Journal, JournaledRecording
 from sallyport.cli.main import main
 
 
-def _append(
-    journal: Journal, recording: JournaledRecording, statement: bytes, accepted: int
-) -> int:
+def append(journal: Journal, recording: JournaledRecording, statement: bytes, accepted: int) -> int:
     """Nothing waits for the intent that comes before the first."""
     return 0
 
 
 if __name__ == "__main__":
-    Journal.append = _append  # type: ignore[method-assign]
+    Journal.append = append  # type: ignore[method-assign]
     main()
