@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from sallyport.server.gateway import Gateway as RunningGateway
 from sallyport.server.host import SessionHost
 from sallyport.server.peers import PeerState
 from sallyport.session.login.client import Authenticate
+from sallyport.session.login.upstream import UpstreamLogin
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 from tests.support.gateway import Gateway
@@ -88,6 +90,16 @@ def files(issuer: DevIssuer, postgres: Server, monkeypatch: pytest.MonkeyPatch) 
     for name, value in gateway.environment.items():
         monkeypatch.setenv(name, value)
     return gateway
+
+
+def test_no_session_keeps_what_only_its_login_needed(files: Gateway) -> None:
+    async def scenario() -> None:
+        async with hosted(files) as (_, _, port):
+            assert (await port.until_ready())[-1] == backend.ready_for_query(b"I")
+            kept = [login for login in gc.get_objects() if isinstance(login, UpstreamLogin)]
+            assert not kept  # the password is in it
+
+    asyncio.run(scenario())
 
 
 def test_a_session_in_memory_is_masked_and_ends_whole(files: Gateway, postgres: Server) -> None:

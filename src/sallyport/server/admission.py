@@ -96,7 +96,7 @@ async def admit(gateway: Gateway, request: Authenticate, subject: Subject) -> Ad
     if gateway.descriptors.are_scarce(link.descriptor):
         link.abort()
         raise RefusedError(OUT_OF_DESCRIPTORS)
-    role = link.login.parameters.get("session_authorization", judge.catalog.role)
+    role = link.backend.parameters.get("session_authorization", judge.catalog.role)
     pins = Pins(settings, role)
     who = (session, identity, subject, database, judge, link, path, pins, role, limits.sessions)
     return Admitted(*who)

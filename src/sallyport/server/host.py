@@ -131,7 +131,7 @@ class SessionHost:
         # An approval is for a subject, in whichever session it runs: the session's id is no part of
         # what it binds.
         told = {n: v for n, v in admitted.identity.items() if n != "sallyport.session"}
-        session.settings = TrackedSettings(link.login.parameters, {**request.settings, **told})
+        session.settings = TrackedSettings(link.backend.parameters, {**request.settings, **told})
         self._pacing = Pacing(
             port, link, self._recorder, gateway.recorder, limits, self._unrecordable
         )
@@ -139,7 +139,7 @@ class SessionHost:
         self._cancel = StatementCancel(
             session,
             self._database,
-            (link.login.pid, link.login.key),
+            (link.backend.pid, link.backend.key),
             partial(self._pacing.pause_server, PauseReason.CANCELLING),
             self.flush,
             self.shut,
@@ -169,8 +169,8 @@ class SessionHost:
         """
         gateway, link = self._gateway, self._link
         self._pid, key = gateway.register(self, self.subject, minor)
-        self._database.backends[link.login.pid] = self._pid
-        for name, value in link.login.parameters.items():
+        self._database.backends[link.backend.pid] = self._pid
+        for name, value in self._session.settings.told.items():
             greeting += backend.parameter_status(name, value)
         greeting += backend.backend_key_data(self._pid, key)
         greeting += backend.ready_for_query(b"I")
@@ -541,7 +541,7 @@ class SessionHost:
         log.info("session ended", session=self.id, reason=reason)
         if self._pid:
             gateway.unregister(self._pid, self.subject)
-            self._database.forget(link.login.pid, self._pid, changes)
+            self._database.forget(link.backend.pid, self._pid, changes)
         session.close(None, reason)
         session.commands.clear()
         self._port.close(at_once=at_once)

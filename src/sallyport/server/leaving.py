@@ -22,7 +22,7 @@ def leave_target(
     change the schema.
     """
     if cancels:
-        work = cancel_abandoned(database, link.login.pid, link.login.key)
+        work = cancel_abandoned(database, link.backend.pid, link.backend.key)
         gateway.spawn(work, CANCEL)
     link.on_data = link.on_lost = link.on_pause = None
     link.write(frontend.terminate())

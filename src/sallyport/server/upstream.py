@@ -16,7 +16,7 @@ from sallyport.core.secret import Secret
 from sallyport.server.intents import WriteGate
 from sallyport.server.peers import KeepAlive
 from sallyport.server.tls import HandshakeError, TlsLayer
-from sallyport.session.login.upstream import NoTlsError, UpstreamError, UpstreamLogin
+from sallyport.session.login.upstream import Backend, NoTlsError, UpstreamError, UpstreamLogin
 from sallyport.targets.secret_source import Credential, CredentialError
 from sallyport.targets.targets import Target
 from sallyport.wire import frontend, scram
@@ -67,19 +67,20 @@ class UnansweredCancelError(SallyportError):
 
 class UpstreamLink(asyncio.Protocol):
     """One connection to a target. After login ``on_data`` gets plaintext, ``on_lost`` is told when
-    it ends.
+    it ends. ``backend``: of the server, once logged in; the password is not kept any longer.
     """
 
     __slots__ = (
+        "_login",
         "_lost",
         "_ready",
+        "backend",
         "context",
         "early",
         "gate",
         "host",
         "is_silent",
         "keep_alive",
-        "login",
         "on_data",
         "on_lost",
         "on_pause",
@@ -93,7 +94,8 @@ class UpstreamLink(asyncio.Protocol):
     def __init__(
         self, login: UpstreamLogin, context: ssl.SSLContext | None, host: str, keep_alive: KeepAlive
     ) -> None:
-        self.login = login
+        self._login: UpstreamLogin | None = login  # None: it succeeded
+        self.backend = Backend(0, b"", {})
         self.context = context
         self.host = host
         self.keep_alive = keep_alive
@@ -115,20 +117,20 @@ class UpstreamLink(asyncio.Protocol):
         self.transport = transport
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.keep_alive.apply(transport)
-        self.login.start()
-        self._flush_login()
+        if self._login is not None:
+            self._login.start()
+            self._flush(self._login)
 
     def data_received(self, data: bytes) -> None:
         try:
             if self.tls is not None:
                 established = self.tls.established
                 data = self.tls.receive(data)
-                more = self.tls.outgoing()
-                if more:
+                if more := self.tls.outgoing():
                     self.transport.write(more)
-                if not established and self.tls.established:
-                    self.login.tls_started(self._channel_binding())
-                    self._flush_login()
+                if self._login is not None and not established and self.tls.established:
+                    self._login.tls_started(self._channel_binding())
+                    self._flush(self._login)
                 if not data:
                     return
             if self.on_data is not None:
@@ -156,30 +158,31 @@ class UpstreamLink(asyncio.Protocol):
             self.on_lost()
 
     def _login_data(self, data: bytes) -> None:
-        if self.login.ready:
+        login = self._login
+        if login is None:
             self.early += data
             return
-        behind = self.login.receive(data)
-        if self.login.wants_tls and self.tls is None:
+        behind = login.receive(data)
+        if login.wants_tls and self.tls is None:
             if self.context is None:
                 raise ProtocolError("TLS without a context")
             self.tls = TlsLayer(self.context, server_side=False, server_hostname=self.host)
             self.tls.begin()
             self.transport.write(self.tls.outgoing())
             return
-        self._flush_login()
-        if self.login.ready and not self._ready.done():
+        self._flush(login)
+        if login.ready:
             self.early += behind
-            self._ready.set_result(None)
+            self.backend, self._login = login.backend, None
+            if not self._ready.done():
+                self._ready.set_result(None)
 
     def _channel_binding(self) -> bytes | None:
         certificate = self.tls.peer_certificate() if self.tls is not None else None
         return scram.tls_server_end_point(certificate) if certificate else None
 
-    def _flush_login(self) -> None:
-        if self.login.to_server:
-            data = bytes(self.login.to_server)
-            self.login.to_server.clear()
+    def _flush(self, login: UpstreamLogin) -> None:
+        if data := login.take():
             self.write(data)
 
     def write(self, data: bytes | bytearray) -> None:

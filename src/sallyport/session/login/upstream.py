@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.core.secret import Secret
@@ -43,6 +44,14 @@ class Step(Enum):
     SASL_FINAL = "SASL final"
     STARTED = "started"
     READY = "ready"
+
+
+class Backend(NamedTuple):
+    """What the server said of the process that serves the connection, and of its settings."""
+
+    pid: int
+    key: bytes
+    parameters: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -78,6 +87,17 @@ class UpstreamLogin:
     def ready(self) -> bool:
         """The server said ReadyForQuery."""
         return self.step is Step.READY
+
+    @property
+    def backend(self) -> Backend:
+        """All that the connection needs of its login, once it is ready."""
+        return Backend(self.pid, self.key, self.parameters)
+
+    def take(self) -> bytes:
+        """What is to be sent; it counts as sent then."""
+        data = bytes(self.to_server)
+        self.to_server.clear()
+        return data
 
     def start(self) -> None:
         if self.tls:
