@@ -12,7 +12,7 @@ Source: PostgreSQL, src/backend/utils/misc/guc.c (set_config_option).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from sallyport.core.errors import PinMovedError, ProtocolError
@@ -28,6 +28,7 @@ _ALWAYS = {"session_replication_role": "origin", **dict.fromkeys(IDENTITY, "")}
 _VALUE = "pg_catalog.current_setting('{}', true)"
 _DIGEST = "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({}, 'UTF8')), 'hex')"
 _HEX = "pg_catalog.encode(pg_catalog.convert_to({}, 'UTF8'), 'hex')"
+_DIGEST_SIZE = hashlib.sha256().digest_size
 #: Sent behind the digests, as they are. current_setting gives none of them as NULL.
 _SHOWN = ("statement_timeout", "search_path")
 
@@ -47,8 +48,8 @@ class Pins:
             "DateStyle": "ISO",
             **dict(sorted({**_ALWAYS, **pinned}.items())),
         }
-        self._names = tuple(expected)
-        self._digests = tuple([_digest(value) for value in expected.values()])
+        self._names = _kept_once(tuple(expected))
+        self._digests = b"".join([_digest(value) for value in expected.values()])
         self._is_moved = False
         self._timeout = milliseconds(started_with.get("statement_timeout", "0")) or 0
 
@@ -63,8 +64,13 @@ class Pins:
         """
         if self._is_moved and settings:
             return True
-        started = dict(zip(self._names, self._digests, strict=True))
+        started = dict(self._expected())
         return any(started.get(name) != _digest(value) for name, value in settings.items())
+
+    def _expected(self) -> Iterator[tuple[str, bytes]]:
+        """Names, and the digests of the values that they should have."""
+        for number, name in enumerate(self._names):
+            yield name, self._digests[number * _DIGEST_SIZE : (number + 1) * _DIGEST_SIZE]
 
     def on_moved(self) -> None:
         """The session has changed what is pinned only for who has masks, which it has not yet."""
@@ -87,7 +93,7 @@ class Pins:
         free = set() if policy.masks else {*MASKED_STARTUP}
         if not masks_dates(policy):
             free.add("DateStyle")
-        for name, expected, digest in zip(self._names, self._digests, digests, strict=True):
+        for (name, expected), digest in zip(self._expected(), digests, strict=True):
             if digest == expected.hex():
                 continue
             if name not in free:
@@ -112,6 +118,11 @@ def _is_pinned(name: str) -> bool:
 
 
 @lru_cache(64)  # sessions have the same names, but for unusual startup settings
+def _kept_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names
+
+
+@lru_cache(64)
 def _queries(names: tuple[str, ...]) -> tuple[bytes, bytes]:
     values = {name: _VALUE.format(name.replace("'", "''")) for name in names}
     values["session_authorization"] = "session_user::pg_catalog.text"

@@ -19,7 +19,8 @@ from sallyport.sql.utility.settings import REPORTED, is_unreported
 
 class TrackedSettings:
     """``told``: the value of every setting that the client was told last. ``reported``: the
-    server's ParameterStatus so far. ``startup``: the settings that the client gave at login.
+    server's ParameterStatus so far, which becomes ``told``. ``startup``: the settings that the
+    client gave at login.
 
     ``in_flight``: values may differ from what :attr:`values` says until the outstanding answers are
     there.
@@ -28,13 +29,11 @@ class TrackedSettings:
     __slots__ = ("_changed", "_mark", "_reported", "_startup", "in_flight", "told")
 
     def __init__(
-        self, reported: Mapping[str, str] | None = None, startup: Mapping[str, str] | None = None
+        self, reported: dict[str, str] | None = None, startup: Mapping[str, str] | None = None
     ) -> None:
         self.in_flight = False
-        self.told = dict(reported or {})
-        self._reported = {
-            name: value for name, value in (reported or {}).items() if name in REPORTED
-        }
+        self.told = {} if reported is None else reported
+        self._reported = {name: value for name, value in self.told.items() if name in REPORTED}
         self._startup = {
             name.lower(): value for name, value in (startup or {}).items() if is_unreported(name)
         }
