@@ -41,8 +41,8 @@ cdef class PlainTraffic:
     cdef list uncounted  # of PlainStatement
     cdef list offered
     cdef bytes offered_last, named_last
-    cdef dict told
-    cdef set known, made, remade
+    cdef dict told, made
+    cdef set known
     cdef Py_ssize_t generation, number, step, limit, longest, rows, bytes, binds
     cdef readonly Py_ssize_t pending
     cdef readonly long long intent

@@ -126,10 +126,9 @@ class PlainTraffic:
         self.told: dict[bytes, bytes] = session.described
         # what was sent last that changes what a statement's name means, while it is not answered
         self.assumed: dict[bytes, Pending] = {}
-        # names of statements that were made since nothing was outstanding, and those of them that
-        # were made more than once
-        self.made: set[bytes] = set()
-        self.remade: set[bytes] = set()
+        # names of statements that were made since nothing was outstanding, and whether more than
+        # once
+        self.made: dict[bytes, bool] = {}
         self.offered_last = b""  # the text that was looked up in ``known`` last
         self.named_last = b""  # the name that was read last
         self.subject_judge: Any = None
@@ -307,7 +306,7 @@ class PlainTraffic:
             if maker.step != self.step or maker.kind == CLOSE:
                 return None
             return prepared_of(maker)
-        if self.remade and name in self.remade:
+        if self.made and self.made.get(name):
             return None
         if not name:
             self._confirm_parsed()
@@ -375,10 +374,7 @@ class PlainTraffic:
     def _assume(self, name: bytes, pending: Pending) -> int:
         """A statement of this name is made."""
         self.assumed[name] = pending
-        if name in self.made:
-            self.remade.add(name)
-        else:
-            self.made.add(name)
+        self.made[name] = name in self.made
         return 0
 
     def _control(self, src: Any) -> int:
@@ -765,7 +761,6 @@ class PlainTraffic:
         self.portal = self.portal_before = None
         if self.made:
             self.made.clear()
-            self.remade.clear()
         return 0
 
     def _begin_flow(self, pending: Pending, src: Any) -> int:
