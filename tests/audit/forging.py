@@ -24,7 +24,7 @@ def append_events(path: Path, events: list[ev.RawEvent]) -> None:
     chain = Chain(last.hash, last.sequence + 1, last.first_event + last.events)
     parts = seal(chain, chunk_of(events), zstandard.ZstdCompressor(), reader.cipher).parts
     appender = Appender()
-    appender.append(Output(path, path.stat().st_size), parts)
+    appender.append(Output(str(path), path.stat().st_size), parts)
     appender.close_all()
 
 

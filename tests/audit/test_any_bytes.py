@@ -154,6 +154,6 @@ def test_a_sound_row_and_appended_events(recording: tuple[Path, SessionRow]) -> 
     chain = Chain(bytes.fromhex(row.last_hash), 99, 99)
     parts = seal(chain, chunk_of([(ev.NOTE, 1.0, "test", "x")]), zstandard.ZstdCompressor()).parts
     appender = Appender()
-    appender.append(Output(path, path.stat().st_size), parts)
+    appender.append(Output(str(path), path.stat().st_size), parts)
     appender.close_all()
     assert verdicts(path, row) == {"s_sound": False}

@@ -237,7 +237,7 @@ def _append(missing: _Missing, id_: str, intents: SessionIntents, keys: KeyRing)
     """Add the statements as one block, behind the login where the recording has none. Raises
     OSError.
     """
-    output, cipher, version = Output(missing.path), None, 0
+    output, cipher, version = Output(str(missing.path)), None, 0
     parts: list[bytes | memoryview] = []
     events: list[bytes] = []
     if not missing.path.exists() or is_unwritten(missing.path, id_):

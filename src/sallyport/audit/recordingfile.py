@@ -44,7 +44,6 @@ class RecordingFile:
 
     __slots__ = (
         "_cipher",
-        "_header",
         "_kek",
         "_key",
         "broken_off",
@@ -61,16 +60,13 @@ class RecordingFile:
 
     def __init__(self, row: SessionRow, path: Path, kek: KeyEncryptionKey | None = None) -> None:
         self.row = row
-        self.output = Output(path)
+        self.output = Output(str(path))
         self._kek = kek
         self._key = b""  # until it is stored, wrapped
         self._cipher: BlockCipher | None = None
-        version, commitment = VERSION, b""
         if kek is not None:
             self._key, self._cipher = new_session_key(row.id)
-            version, commitment = ENCRYPTED, self._cipher.commitment
-        self._header = file_header(row.id, version, commitment)
-        self.chain = Chain(genesis(row.id, version, commitment))
+        self.chain = Chain(genesis(*self._origin))
         self.counts = Counts()  # of what is on disk
         self.taken: list[Chunk] = []
         self.written = 0
@@ -78,6 +74,13 @@ class RecordingFile:
         self.own_failures = 0
         self.broken_off = ""
         self.over = False
+
+    @property
+    def _origin(self) -> tuple[str, int, bytes]:
+        """Session, format, and the commitment to its key: what the file begins with."""
+        if self._cipher is None:
+            return self.row.id, VERSION, b""
+        return self.row.id, ENCRYPTED, self._cipher.commitment
 
     def check(self) -> None:
         """As :meth:`sallyport.audit.appender.Output.check`; the key has to be there as well."""
@@ -140,7 +143,7 @@ class RecordingFile:
             path, sync = self.output.path, appender.fsync
             write_session_key(path, self.row.id, self._key, self._kek, sync=sync)
             self._key = b""
-        parts = block.parts if self.output.size else (self._header, *block.parts)
+        parts = block.parts if self.output.size else (file_header(*self._origin), *block.parts)
         appender.append(self.output, parts)
         self.chain.advance(block.hash, chunk.events)
         self.row.bytes += block.raw_length

@@ -187,7 +187,7 @@ class RecordingWriter:
             _log.error(
                 "recordings cannot be written; statements stop until they can",
                 session=session.row.id,
-                file=str(session.output.path),
+                file=session.output.name,
                 error=str(error),
             )
         self._drop_excess(session, file.outage)
@@ -233,7 +233,7 @@ class RecordingWriter:
         _log.error(
             "a recording is lost; its session ends",
             session=session.row.id,
-            file=str(session.output.path),
+            file=session.output.name,
             error=reason,
         )
         self._stop(session, reason)
