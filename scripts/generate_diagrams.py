@@ -43,7 +43,7 @@ def states_set_by(function: Callable[..., object]) -> tuple[list[str], bool]:
     states: dict[str, None] = {}
     for node in ast.walk(body):
         states.update(dict.fromkeys(_sets(node)))
-    always = any(_sets(part) for statement in body.body for part in _unconditional(statement))  # type: ignore[attr-defined]
+    always = any(_sets(part) for statement in body.body for part in _unconditional(statement))
     return list(states), always
 
 

@@ -59,14 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _versions(config: pytest.Config) -> list[str]:
-    known = [WHEEL, *NPM_VERSIONS, DEBIAN]
+    versions = [WHEEL, *NPM_VERSIONS, DEBIAN]
     option = config.getoption("--pg") or ",".join(DEFAULT)
-    wanted = known if option == "all" else option.split(",")
-    if unknown := set(wanted) - set(known):
+    chosen = versions if option == "all" else option.split(",")
+    if unknown := set(chosen) - set(versions):
         raise pytest.UsageError(
-            f"--pg: no such version: {', '.join(sorted(unknown))}. Known: {', '.join(known)}"
+            f"--pg: no such version: {', '.join(sorted(unknown))}. Known: {', '.join(versions)}"
         )
-    return wanted
+    return chosen
 
 
 #: Modules that take longest. They begin first, or one process would work alone at the end.
@@ -132,12 +132,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ``extended_postgres`` also with Debian's.
     """
     versions = _versions(metafunc.config)
-    for name, wanted in (
+    for name, server_versions in (
         ("any_postgres", versions),
         ("extended_postgres", [*versions, *{DEBIAN}.difference(versions)]),
     ):
         if name in metafunc.fixturenames:
-            metafunc.parametrize(name, wanted, indirect=True, ids="pg{}".format, scope="session")
+            metafunc.parametrize(
+                name, server_versions, indirect=True, ids="pg{}".format, scope="session"
+            )
 
 
 @pytest.fixture(autouse=True)

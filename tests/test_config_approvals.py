@@ -24,13 +24,16 @@ def test_nothing_is_needed(tmp_path: Path) -> None:
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
     (block,) = re.findall(r"```yaml\n(approvals:\n.*?)```", page, re.DOTALL)
-    given = load(tmp_path, EXAMPLE + block).approvals
-    assert given.webhooks[0].secret == SecretRef(file=str(tmp_path / "webhook.key"))
-    assert given.webhooks[0].events == ("asked", "denied")
-    assert given.mail is not None and (given.mail.port, given.mail.tls) == (587, "starttls")
-    assert given.slack is not None and given.slack.api == "https://slack.com/api"
-    assert given.slack.people["U0123456789"].issuer == "https://idp.example.com"
-    assert given.identities.aliases == (("dana@example.com", "dana@contractor.example"),)
+    settings = load(tmp_path, EXAMPLE + block).approvals
+    assert settings.webhooks[0].secret == SecretRef(file=str(tmp_path / "webhook.key"))
+    assert settings.webhooks[0].events == ("asked", "denied")
+    assert settings.mail is not None and (settings.mail.port, settings.mail.tls) == (
+        587,
+        "starttls",
+    )
+    assert settings.slack is not None and settings.slack.api == "https://slack.com/api"
+    assert settings.slack.people["U0123456789"].issuer == "https://idp.example.com"
+    assert settings.identities.aliases == (("dana@example.com", "dana@contractor.example"),)
 
 
 @pytest.mark.parametrize(("tls", "port"), [("starttls", 587), ("implicit", 465), ("none", 25)])

@@ -63,13 +63,13 @@ class SlackDouble:
                     raise SlackError("invalid_form_data")
                 values = json.loads(body)
                 self.calls.append((method, values))
-                known = {
+                methods = {
                     "chat.postMessage": self._post, "chat.update": self._update,
                     "chat.postEphemeral": self._ephemeral, "views.open": self._open,
                 }  # fmt: skip
-                if method not in known:
+                if method not in methods:
                     raise SlackError("unknown_method")
-                return 200, {}, {"ok": True, **known[method](values)}
+                return 200, {}, {"ok": True, **methods[method](values)}
             except SlackError as error:
                 self.problems.append(f"{method}: {error}")
                 return 200, {}, {"ok": False, "error": str(error)}
@@ -120,7 +120,7 @@ class SlackDouble:
         rows = [
             block["elements"] for block in self.messages[ts]["blocks"] if block["type"] == "actions"
         ]
-        return {one["action_id"]: one for row in rows for one in row}
+        return {element["action_id"]: element for row in rows for element in row}
 
     def shown(self, ts: str) -> str:
         return json.dumps(self.messages[ts], ensure_ascii=False)
@@ -199,27 +199,27 @@ def check_blocks(blocks: list[dict[str, Any]]) -> None:
                 _text(block["text"], 3000)
             fields = block.get("fields", [])
             _need(len(fields) <= 10, "fields")
-            for one in fields:
-                _text(one, 2000)
+            for field in fields:
+                _text(field, 2000)
         elif block["type"] == "context":
             _need(1 <= len(block["elements"]) <= 10, "context")
-            for one in block["elements"]:
-                _text(one, 3000)
+            for field in block["elements"]:
+                _text(field, 3000)
         elif block["type"] == "actions":
-            ids = [one["action_id"] for one in block["elements"]]
+            ids = [element["action_id"] for element in block["elements"]]
             _need(1 <= len(ids) <= 25 and len(set(ids)) == len(ids), "actions")
-            for one in block["elements"]:
-                _button(one)
+            for field in block["elements"]:
+                _button(field)
         else:
             raise SlackError(f"invalid_blocks {block['type']}")
 
 
-def _button(one: dict[str, Any]) -> None:
-    _need(one["type"] == "button" and one["text"]["type"] == "plain_text", "button")
-    _text(one["text"], 75)
-    _need(one.get("style") in (None, "primary", "danger"), "style")
-    _need(len(one.get("value", "")) <= 2000 and len(one.get("url", "")) <= 3000, "value")
-    if confirm := one.get("confirm"):
+def _button(button: dict[str, Any]) -> None:
+    _need(button["type"] == "button" and button["text"]["type"] == "plain_text", "button")
+    _text(button["text"], 75)
+    _need(button.get("style") in (None, "primary", "danger"), "style")
+    _need(len(button.get("value", "")) <= 2000 and len(button.get("url", "")) <= 3000, "value")
+    if confirm := button.get("confirm"):
         for key, most in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
             _text(confirm[key], most)
 
@@ -235,8 +235,10 @@ def check_modal(view: dict[str, Any]) -> None:
         _need(0 < block["element"]["max_length"] <= 3000, "max_length")
 
 
-def _text(one: dict[str, Any], most: int) -> None:
-    _need(one["type"] in ("plain_text", "mrkdwn") and 1 <= len(one["text"]) <= most, f"text {one}")
+def _text(text: dict[str, Any], most: int) -> None:
+    _need(
+        text["type"] in ("plain_text", "mrkdwn") and 1 <= len(text["text"]) <= most, f"text {text}"
+    )
 
 
 def _need(good: bool, what: str) -> None:

@@ -26,15 +26,15 @@ def test_every_field_is_tried() -> None:
 @pytest.mark.parametrize("field", CHANGES)
 def test_what_moved_voids_and_is_said(house: House, field: str) -> None:
     request = house.approve(house.ask())
-    other = changed(field)
-    refusal = refused(house.service.use(request.id, other))
+    changed_binding = changed(field)
+    refusal = refused(house.service.use(request.id, changed_binding))
     assert refusal.code.id == "SP1404"
-    assert refusal.message.endswith(BINDING.moved(other)[0])
+    assert refusal.message.endswith(BINDING.moved(changed_binding)[0])
     voided = house.service.get(request.id)
     assert (
         voided is not None
         and voided.status is Status.VOIDED
-        and BINDING.moved(other)[0] in voided.void_reason
+        and BINDING.moved(changed_binding)[0] in voided.void_reason
     )
     # Going back does not help: it is void for good.
     assert refused(house.service.use(request.id, BINDING)).code.id == "SP1404"
@@ -55,8 +55,8 @@ def test_the_digest_cannot_be_confused() -> None:
         (replace(BINDING, search_path=("a,b",)), replace(BINDING, search_path=("a", "b"))),
         (replace(BINDING, bind_formats=()), replace(BINDING, bind_formats=(0,))),
     ]
-    for one, other in pairs:
-        assert one.digest != other.digest and one.moved(other)
+    for left, right in pairs:
+        assert left.digest != right.digest and left.moved(right)
 
 
 def test_moved_does_not_show_what_the_client_sent() -> None:
@@ -121,9 +121,9 @@ def test_a_dead_gateways_requests_are_void_and_cannot_run(house: House) -> None:
     asynchronous = house.approve(house.ask(mode="async"))
     house = house.restart()
     for request in (waiting, approved):
-        found = house.service.get(request.id)
-        assert found is not None and found.status is Status.VOIDED
-        assert found.void_reason == "the gateway that held it ended"
+        request_after_restart = house.service.get(request.id)
+        assert request_after_restart is not None and request_after_restart.status is Status.VOIDED
+        assert request_after_restart.void_reason == "the gateway that held it ended"
         assert refused(house.service.use(request.id, request.binding)).code.id == "SP1404"
     assert house.service.pending() == []
     claimed = house.service.claim(BINDING)
@@ -134,11 +134,11 @@ def test_a_dead_gateways_requests_are_void_and_cannot_run(house: House) -> None:
 
 def test_policy_and_catalog_void_what_waits(house: House) -> None:
     request = house.ask()
-    other = house.ask(replace(BINDING, target="warehouse"))
+    unaffected = house.ask(replace(BINDING, target="warehouse"))
     ended = house.service.environment_moved("shop", policy_version="p2", epoch="e1")
     assert [r.id for r in ended] == [request.id]
     assert "the policy changed from p1 to p2" in ended[0].void_reason
-    assert [r.id for r in house.service.pending()] == [other.id]
+    assert [r.id for r in house.service.pending()] == [unaffected.id]
 
 
 # -- asynchronous ----------------------------------------------------------------------------------

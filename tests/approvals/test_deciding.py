@@ -206,10 +206,10 @@ def test_floods_are_refused_per_subject(make_house: Make) -> None:
     with pytest.raises(RefusedError, match=r"\[SP1401\] 3 of your statements"):
         ask(3)
     assert ask(1).status is Status.PENDING, "joining is no flood"
-    other = replace(AGENT, id="other", email="other@example.com")
-    ask(1, other), ask(2, other)
+    second_agent = replace(AGENT, id="other", email="other@example.com")
+    ask(1, second_agent), ask(2, second_agent)
     with pytest.raises(RefusedError, match="SP1401"):
-        ask(3, other)
+        ask(3, second_agent)
     for request in house.service.pending():
         house.service.withdraw(request.id, "gone")
     for number in range(10, 13):
@@ -230,20 +230,20 @@ def test_what_nobody_can_read_is_not_shown(make_house: Make) -> None:
 
 
 def test_watchers_hear_every_change(house: House) -> None:
-    one: list[Status] = []
+    statuses: list[Status] = []
     everything: list[str] = []
     house.service.watch("", lambda r: everything.append(r.id))
     request = house.ask(quorum=2)
-    stop = house.service.watch(request.id, lambda r: one.append(r.status))
+    stop = house.service.watch(request.id, lambda r: statuses.append(r.status))
     house.service.previewed(request.id, Preview(rows=3))
     house.approve(request)
     house.approve(request, EVE)
     stop()
     house.service.use(request.id, BINDING)
-    assert one == [Status.PENDING, Status.PENDING, Status.APPROVED]
+    assert statuses == [Status.PENDING, Status.PENDING, Status.APPROVED]
     assert everything == [request.id] * 5
-    found = house.store.get(request.id)
-    assert found is not None and found.preview == Preview(rows=3)
+    stored = house.store.get(request.id)
+    assert stored is not None and stored.preview == Preview(rows=3)
 
 
 def test_callbacks_run_on_their_own_loop(house: House) -> None:
@@ -289,13 +289,13 @@ def test_what_cannot_be_stored_has_not_happened(house: House) -> None:
 def test_a_change_by_somebody_else_is_noticed(house: House) -> None:
     """Two services on one store: what the other one ended cannot be decided or used here."""
     request = house.approve(house.ask(mode="async"))
-    other = House.open(house.directory, house.clock)
-    assert other.service.use(request.id, BINDING) is None
+    second_house = House.open(house.directory, house.clock)
+    assert second_house.service.use(request.id, BINDING) is None
     refusal = house.service.use(request.id, BINDING)
     assert refusal is not None and refusal.code.id == "SP1405"
     refusal = house.service.use(request.id, BINDING)
     assert refusal is not None and "has been used" in refusal.message
-    other.close()
+    second_house.close()
 
 
 def test_everything_comes_back_from_the_store(house: House) -> None:

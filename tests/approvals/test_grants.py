@@ -226,9 +226,9 @@ def test_fingerprints() -> None:
     ]
     assert len({fingerprint(sql) for sql in different}) == len(different)
     big = ["9999999999", "09_999_999_999", "0x2540BE3FF", "9223372036854775807"]
-    assert len({fingerprint(f"DELETE FROM t WHERE a = {one}") for one in big}) == 1
+    assert len({fingerprint(f"DELETE FROM t WHERE a = {literal}") for literal in big}) == 1
     numeric = ["1.5", "9223372036854775808", "1e3", "0xFFFFFFFFFFFFFFFFFF"]
-    assert len({fingerprint(f"DELETE FROM t WHERE a = {one}") for one in numeric}) == 1
+    assert len({fingerprint(f"DELETE FROM t WHERE a = {literal}") for literal in numeric}) == 1
 
 
 def test_a_text_of_any_length_has_no_fingerprint() -> None:

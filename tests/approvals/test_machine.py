@@ -122,12 +122,12 @@ class Machine(RuleBasedStateMachine):
     @rule(binding=BINDINGS)
     def claim(self, binding: Binding) -> None:
         try:
-            found = self.house.service.claim(binding)
+            claimed = self.house.service.claim(binding)
         except RefusedError as error:
             assert error.refusal.code.id == "SP1404"
             return
-        assert found is None or (
-            found.mode == "async" and found.binding == replace(binding, session="")
+        assert claimed is None or (
+            claimed.mode == "async" and claimed.binding == replace(binding, session="")
         )
 
     @rule(request=requests)
@@ -151,8 +151,8 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "house"):
             return
         for request in self.yes:
-            stored, known = self.house.store.get(request), self.house.service.get(request)
-            assert isinstance(stored, Request) and stored == known
+            stored, remembered = self.house.store.get(request), self.house.service.get(request)
+            assert isinstance(stored, Request) and stored == remembered
             before = self.seen.get(request, Status.PENDING)
             assert stored.status is before or stored.status in _reachable(before)
             self.seen[request] = stored.status
@@ -160,10 +160,10 @@ class Machine(RuleBasedStateMachine):
 
 
 def _reachable(status: Status) -> set[Status]:
-    found = set(TRANSITIONS[status])
+    statuses = set(TRANSITIONS[status])
     for after in TRANSITIONS[status]:
-        found |= _reachable(after)
-    return found
+        statuses |= _reachable(after)
+    return statuses
 
 
 TestMachine = Machine.TestCase

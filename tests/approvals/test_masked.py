@@ -87,17 +87,24 @@ def judged(catalog: CatalogSnapshot, sql: str, *, rewritten: bool = True) -> tup
 DOMAIN = "split_part(c.email, '@', 2) = 'example.com'"
 COUNTED = [
     f"UPDATE orders o SET status = 'paid' FROM customers c WHERE c.id = o.customer_id AND {DOMAIN}",
-    f"UPDATE orders o SET total = 0 FROM customers c, (SELECT id, phone FROM customers) d WHERE c.id = o.customer_id AND {DOMAIN}"
+    f"UPDATE orders o SET total = 0 FROM customers c, (SELECT id, phone FROM customers) d WHERE"
+    f" c.id = o.customer_id AND {DOMAIN}"
     " AND d.id = c.id AND right(d.phone, 2) < '50' RETURNING o.id, 'where'",
-    f"DELETE FROM order_items i USING orders o JOIN customers c ON c.id = o.customer_id WHERE o.id = i.order_id AND {DOMAIN}",
-    "DELETE FROM order_items WHERE order_id IN (SELECT o.id FROM orders o, customers c WHERE c.id = o.customer_id AND c.ssn LIKE 'tok_%')",
-    f"WITH w AS (SELECT c.id FROM customers c WHERE {DOMAIN} AND c.notes = '[redacted]') DELETE FROM order_items i USING w, orders o"
+    (f"DELETE FROM order_items i USING orders o JOIN customers c ON c.id = o.customer_id WHERE o.id"
+     f" = i.order_id AND {DOMAIN}"),
+    ("DELETE FROM order_items WHERE order_id IN (SELECT o.id FROM orders o, customers c WHERE c.id"
+     " = o.customer_id AND c.ssn LIKE 'tok_%')"),
+    f"WITH w AS (SELECT c.id FROM customers c WHERE {DOMAIN} AND c.notes = '[redacted]') DELETE"
+    f" FROM order_items i USING w, orders o"
     " WHERE o.customer_id = w.id AND i.order_id = o.id",
-    "INSERT INTO products (sku, name, price) SELECT 'c' || c.id, 'a name', 1 FROM customers c WHERE c.phone IS NOT NULL AND c.email LIKE '%@%'"
+    "INSERT INTO products (sku, name, price) SELECT 'c' || c.id, 'a name', 1 FROM customers c WHERE"
+    " c.phone IS NOT NULL AND c.email LIKE '%@%'"
     " ON CONFLICT DO NOTHING",
-    "WITH w AS (SELECT c.id, c.ssn FROM customers c WHERE c.ssn < 'tok_8') INSERT INTO products (sku, name, price)"
+    "WITH w AS (SELECT c.id, c.ssn FROM customers c WHERE c.ssn < 'tok_8') INSERT INTO products"
+    " (sku, name, price)"
     " SELECT 'c' || w.id, 'a name', 1 FROM w",
-    "UPDATE orders SET total = 0 WHERE customer_id = (SELECT min(c.id) FROM customers c WHERE c.birth_date < '1980-01-01')",
+    ("UPDATE orders SET total = 0 WHERE customer_id = (SELECT min(c.id) FROM customers c WHERE"
+     " c.birth_date < '1980-01-01')"),
     "UPDATE customers SET city = 'x' WHERE email LIKE '%@example.com' AND id < 50",
 ]  # fmt: skip
 

@@ -106,20 +106,20 @@ COUNTED = [
 
 
 @pytest.mark.parametrize("sql", COUNTED)
-def test_counts_are_what_the_statement_would_touch(preview, any_postgres: Server, sql: str) -> None:  # type: ignore[no-untyped-def]
+def test_counts_are_what_the_statement_would_touch(preview, any_postgres: Server, sql: str) -> None:
     """Compared with the command tag of the statement itself, rolled back."""
     before = one(any_postgres.superuser_dsn, "SELECT count(*) FROM orders")
-    found = preview(sql)
-    assert found.problems == ()
+    counted = preview(sql)
+    assert counted.problems == ()
     with psycopg.connect(any_postgres.superuser_dsn) as connection:
         if sql.startswith("TRUNCATE"):
             total = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_items)"
-            assert found.rows == one(any_postgres.superuser_dsn, total)
-            assert "ACCESS EXCLUSIVE" in found.locks[0] and "public.orders (" in found.locks[0]
+            assert counted.rows == one(any_postgres.superuser_dsn, total)
+            assert "ACCESS EXCLUSIVE" in counted.locks[0] and "public.orders (" in counted.locks[0]
         else:
             connection.execute("SET session_replication_role = replica")
-            assert found.rows == connection.execute(sql).rowcount  # type: ignore[arg-type, call-overload]
-            assert json.loads(found.plan)[0]["Plan"]["Node Type"] == "ModifyTable"
+            assert counted.rows == connection.execute(sql).rowcount
+            assert json.loads(counted.plan)[0]["Plan"]["Node Type"] == "ModifyTable"
         connection.rollback()
     assert one(any_postgres.superuser_dsn, "SELECT count(*) FROM orders") == before
 
@@ -141,53 +141,53 @@ def test_a_value_is_a_value_and_never_sql(preview) -> None:  # type: ignore[no-u
 
 
 def test_values_that_cannot_be_read_are_said(preview) -> None:  # type: ignore[no-untyped-def]
-    found = preview("UPDATE orders SET status = 'paid' WHERE id = $1", [b"12three"])
-    assert found.rows is None and found.plan == ""
-    assert "could not be computed: invalid text representation (22P02)" in found.problems[0]
-    assert "12three" not in repr(found)
-    found = preview("UPDATE orders SET status = 'paid' WHERE id = $1", [b"1", b"2"])
-    assert "2 bind values were sent for 1 parameters" in found.problems[0]
-    found = preview("UPDATE products SET name = $1", [b"\xff\xfe"])
-    assert "$1 is not valid for its type" in found.problems[0]
+    counted = preview("UPDATE orders SET status = 'paid' WHERE id = $1", [b"12three"])
+    assert counted.rows is None and counted.plan == ""
+    assert "could not be computed: invalid text representation (22P02)" in counted.problems[0]
+    assert "12three" not in repr(counted)
+    counted = preview("UPDATE orders SET status = 'paid' WHERE id = $1", [b"1", b"2"])
+    assert "2 bind values were sent for 1 parameters" in counted.problems[0]
+    counted = preview("UPDATE products SET name = $1", [b"\xff\xfe"])
+    assert "$1 is not valid for its type" in counted.problems[0]
 
 
 @pytest.mark.parametrize("how", ["{}::regclass IS NULL", "to_tsvector({}::regconfig, 'x') IS NULL",
                                  "('a.b.' || {})::regclass IS NULL",
                                  "current_setting({}) IS NULL"])  # fmt: skip
-def test_names_that_are_data_are_not_repeated(preview, any_postgres: Server, how: str) -> None:  # type: ignore[no-untyped-def]
+def test_names_that_are_data_are_not_repeated(preview, any_postgres: Server, how: str) -> None:
     """Who reads the preview may be somebody for whom policy masks the column."""
-    found = preview(f"DELETE FROM customers WHERE {how.format('email')}")
-    assert found.rows is None and found.problems and found.plan
-    assert "@" not in " ".join(found.problems) and "example" not in " ".join(found.problems)
+    counted = preview(f"DELETE FROM customers WHERE {how.format('email')}")
+    assert counted.rows is None and counted.problems and counted.plan
+    assert "@" not in " ".join(counted.problems) and "example" not in " ".join(counted.problems)
 
 
 def test_slow_ones_give_up(preview) -> None:  # type: ignore[no-untyped-def]
-    found = preview("DELETE FROM orders WHERE (SELECT pg_sleep(60)) IS NOT NULL")
-    assert found.rows is None and "longer than 3 s" in found.problems[0]
-    assert found.plan and found.seconds < 5
+    counted = preview("DELETE FROM orders WHERE (SELECT pg_sleep(60)) IS NOT NULL")
+    assert counted.rows is None and "longer than 3 s" in counted.problems[0]
+    assert counted.plan and counted.seconds < 5
 
 
-def test_it_waits_for_no_lock(preview, any_postgres: Server) -> None:  # type: ignore[no-untyped-def]
-    with psycopg.connect(any_postgres.superuser_dsn) as other:
-        other.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
-        found = preview("UPDATE orders SET status = 'paid'")
-        other.rollback()
-    assert "somebody holds a lock" in found.problems[0] and found.seconds < 2
+def test_it_waits_for_no_lock(preview, any_postgres: Server) -> None:
+    with psycopg.connect(any_postgres.superuser_dsn) as locker:
+        locker.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        counted = preview("UPDATE orders SET status = 'paid'")
+        locker.rollback()
+    assert "somebody holds a lock" in counted.problems[0] and counted.seconds < 2
 
 
 @pytest.mark.parametrize("more", ["", " AND 1 / (id - id) = 0"], ids=["counted", "failing"])
-def test_advisory_locks_are_given_back(preview, any_postgres: Server, more: str) -> None:  # type: ignore[no-untyped-def]
+def test_advisory_locks_are_given_back(preview, any_postgres: Server, more: str) -> None:
     """Taken for the session, they would stand in the way of others for as long as the gateway
     lives.
     """
-    found = preview(f"DELETE FROM orders WHERE pg_advisory_lock(4711) IS NOT NULL{more}")
-    assert (found.rows is None) is bool(more)
+    counted = preview(f"DELETE FROM orders WHERE pg_advisory_lock(4711) IS NOT NULL{more}")
+    assert (counted.rows is None) is bool(more)
     assert one(any_postgres.superuser_dsn, "SELECT pg_try_advisory_lock(4711)::int") == 1
 
 
 def test_what_writes_while_it_is_counted_does_not(preview) -> None:  # type: ignore[no-untyped-def]
-    found = preview("DELETE FROM orders WHERE nextval('orders_id_seq') > 0")
-    assert found.rows is None and "in a read-only transaction" in found.problems[0]
+    counted = preview("DELETE FROM orders WHERE nextval('orders_id_seq') > 0")
+    assert counted.rows is None and "in a read-only transaction" in counted.problems[0]
 
 
 def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Query) -> None:
@@ -210,14 +210,14 @@ def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Q
                     measure(query, analyze(sql.encode(), catalog, context)[0], sql, None, PATH)
                 )
 
-            found = preview("DROP TABLE changed CASCADE")
-            assert found.problems == ()
+            counted = preview("DROP TABLE changed CASCADE")
+            assert counted.problems == ()
             assert (
-                found.locks[0].startswith("ACCESS EXCLUSIVE")
-                and "public.changed (" in found.locks[0]
+                counted.locks[0].startswith("ACCESS EXCLUSIVE")
+                and "public.changed (" in counted.locks[0]
             )
-            assert "The same on 1 partitions" in found.locks[-1]
-            listed = "\n".join(found.dependants)
+            assert "The same on 1 partitions" in counted.locks[-1]
+            listed = "\n".join(counted.dependants)
             for name in (
                 "view on_table", "view on_view", "index changed_note",
                 "refers_id_fkey on table refers",
@@ -246,7 +246,8 @@ def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Q
         ("DELETE FROM orders WHERE CURRENT OF c", "cursor"),
         ("WITH w AS (DELETE FROM a RETURNING id) DELETE FROM orders WHERE id IN (SELECT id FROM w)",
         "changes data"),
-        ("MERGE INTO a USING (WITH w AS (DELETE FROM c RETURNING x) SELECT x FROM w) b ON a.x = b.x WHEN MATCHED THEN DELETE", "changes data"),
+        (("MERGE INTO a USING (WITH w AS (DELETE FROM c RETURNING x) SELECT x FROM w) b ON a.x ="
+          " b.x WHEN MATCHED THEN DELETE"), "changes data"),
         ("UPDATE a SET x = 1; UPDATE b SET x = 1", "one statement"),
         ("UPDATE other.s.t SET x = 1", "cannot be named"),
         ("nonsense", "syntax error"),
@@ -258,21 +259,27 @@ def test_what_cannot_be_counted_is_said(sql: str, why: str) -> None:
 
 
 MERGES = [
-    "MERGE INTO products p USING (SELECT id FROM products WHERE id < 5) s ON p.id = s.id WHEN MATCHED THEN UPDATE SET name = 'x'",
-    "MERGE INTO products AS p USING (VALUES (1), (2), (900001), (900002)) AS s (id) ON p.id = s.id AND (true OR 'when' = 'then') -- on\n"
+    ("MERGE INTO products p USING (SELECT id FROM products WHERE id < 5) s ON p.id = s.id WHEN"
+     " MATCHED THEN UPDATE SET name = 'x'"),
+    "MERGE INTO products AS p USING (VALUES (1), (2), (900001), (900002)) AS s (id) ON p.id = s.id"
+    " AND (true OR 'when' = 'then') -- on\n"
     "WHEN MATCHED AND p.id = 1 AND s.id > 0 THEN DELETE WHEN MATCHED THEN DO NOTHING"
-    " WHEN NOT MATCHED AND s.id > 900001 THEN INSERT (id, name, sku, price) VALUES (s.id, 'n', 'c', 1)",
-    "WITH w AS (SELECT id FROM products WHERE id IN (1, 2, 3)) MERGE INTO ONLY products USING w ON w.id = products.id"
-    " WHEN MATCHED AND CASE WHEN products.id = 2 THEN true ELSE false END THEN UPDATE SET name = CASE WHEN true THEN 'y' END",
-    "MERGE INTO products p USING (SELECT a.id FROM products a JOIN products b ON (a.id = b.id) WHERE a.id < 4) s ON (p.id = s.id)"
+    " WHEN NOT MATCHED AND s.id > 900001 THEN INSERT (id, name, sku, price) VALUES (s.id, 'n', 'c',"
+    " 1)",
+    "WITH w AS (SELECT id FROM products WHERE id IN (1, 2, 3)) MERGE INTO ONLY products USING w ON"
+    " w.id = products.id"
+    " WHEN MATCHED AND CASE WHEN products.id = 2 THEN true ELSE false END THEN UPDATE SET name ="
+    " CASE WHEN true THEN 'y' END",
+    "MERGE INTO products p USING (SELECT a.id FROM products a JOIN products b ON (a.id = b.id)"
+    " WHERE a.id < 4) s ON (p.id = s.id)"
     " WHEN MATCHED THEN DELETE",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("sql", MERGES)
-def test_merges_are_counted_by_action(preview, any_postgres: Server, sql: str) -> None:  # type: ignore[no-untyped-def]
-    found = preview(sql)
-    assert found.problems == ()
+def test_merges_are_counted_by_action(preview, any_postgres: Server, sql: str) -> None:
+    counted = preview(sql)
+    assert counted.problems == ()
     with psycopg.connect(any_postgres.superuser_dsn) as connection:
         connection.execute("SET session_replication_role = replica")
         try:
@@ -280,15 +287,15 @@ def test_merges_are_counted_by_action(preview, any_postgres: Server, sql: str) -
         except psycopg.Error as error:
             pytest.fail(f"it does not run at all: {error}")
         connection.rollback()
-    assert found.rows == ran
-    assert sum(int(line.split()[1]) for line in found.actions) == ran
+    assert counted.rows == ran
+    assert sum(int(line.split()[1]) for line in counted.actions) == ran
 
 
 def test_merges_say_what_happens(preview) -> None:  # type: ignore[no-untyped-def]
     assert preview(MERGES[1]).actions == ("delete 1", "insert 1")
 
 
-def test_rows_that_the_source_lacks(any_postgres: Server, preview) -> None:  # type: ignore[no-untyped-def]
+def test_rows_that_the_source_lacks(any_postgres: Server, preview) -> None:
     if any_postgres.version < "17":
         pytest.skip("WHEN NOT MATCHED BY SOURCE came with PostgreSQL 17")
     total = one(any_postgres.superuser_dsn, "SELECT count(*) FROM products")
@@ -302,16 +309,20 @@ def test_rows_that_the_source_lacks(any_postgres: Server, preview) -> None:  # t
 @pytest.mark.parametrize(
     ("sql", "rows"),
     [
-        ("INSERT INTO products (id, name, sku, price) VALUES (90001, 'a', 'b', 1), (90002, 'a', 'c', 2)", 2),
-        ("INSERT INTO products (id, name, sku, price) SELECT id + 90000, name, sku, price FROM products WHERE id < 4", 3),
-        ("WITH w AS (SELECT * FROM products WHERE id = 1) INSERT INTO products (id, name, sku, price)"
+        (("INSERT INTO products (id, name, sku, price) VALUES (90001, 'a', 'b', 1), (90002, 'a',"
+          " 'c', 2)"), 2),
+        (("INSERT INTO products (id, name, sku, price) SELECT id + 90000, name, sku, price FROM"
+          " products WHERE id < 4"), 3),
+        ("WITH w AS (SELECT * FROM products WHERE id = 1) INSERT INTO products (id, name, sku,"
+         " price)"
          " (SELECT 90000, name, sku, price FROM w) RETURNING id", 1),
-        ("INSERT INTO products (id, name, sku, price) SELECT 90001, 'select', 'on conflict', 1 LIMIT 0", 0),
+        (("INSERT INTO products (id, name, sku, price) SELECT 90001, 'select', 'on conflict', 1"
+          " LIMIT 0"), 0),
     ],
 )  # fmt: skip
 def test_inserts_are_counted(preview, sql: str, rows: int) -> None:  # type: ignore[no-untyped-def]
-    found = preview(sql)
-    assert (found.rows, found.problems) == (rows, ())
+    counted = preview(sql)
+    assert (counted.rows, counted.problems) == (rows, ())
 
 
 def test_conflicts_are_said(preview) -> None:  # type: ignore[no-untyped-def]
@@ -319,8 +330,8 @@ def test_conflicts_are_said(preview) -> None:  # type: ignore[no-untyped-def]
         "INSERT INTO products (id, name, sku, price) SELECT id, name, sku, price FROM products ON"
         " CONFLICT DO NOTHING"
     )
-    found = preview(sql)
-    assert found.rows > 0 and found.problems == (
+    counted = preview(sql)
+    assert counted.rows > 0 and counted.problems == (
         "rows that conflict with others are counted as well",
     )
 

@@ -47,7 +47,7 @@ def test_the_second_rules_people_are_not_enough(house: House) -> None:
     request = ask(house)
     assert house.approve(request, SAM).status is Status.PENDING
     assert house.approve(request, SUE).status is Status.PENDING
-    assert [house.service.get(request.id).approved_for(d) for d in request.requirements] == [0, 2]  # type: ignore[union-attr]
+    assert [house.service.get(request.id).approved_for(d) for d in request.requirements] == [0, 2]
     assert house.approve(request, DANA).status is Status.APPROVED
 
 
@@ -105,13 +105,13 @@ def test_it_is_all_there_after_a_restart(house: House) -> None:
     request = ask(house, mode="async")
     house.approve(request, DANA)
     house = house.restart()
-    found = house.service.get(request.id)
+    reloaded = house.service.get(request.id)
     assert (
-        found is not None
-        and found.requirements == request.requirements
-        and found.binding == request.binding
+        reloaded is not None
+        and reloaded.requirements == request.requirements
+        and reloaded.binding == request.binding
     )
-    assert [found.approved_for(d) for d in found.requirements] == [1, 0]
+    assert [reloaded.approved_for(d) for d in reloaded.requirements] == [1, 0]
     assert house.approve(request, SAM).status is Status.APPROVED
     house.close()
 

@@ -109,8 +109,8 @@ def test_what_strangers_write_is_inert(house: House) -> None:
         rule=HOSTILE,
         touches=(HOSTILE,),
     )
-    for one in (request, house.deny(request, HOSTILE)):
-        message = slack_blocks.message(one, "https://gw")
+    for state in (request, house.deny(request, HOSTILE)):
+        message = slack_blocks.message(state, "https://gw")
         check_blocks(message["blocks"])
         text = json.dumps(message, ensure_ascii=False)
         assert "mrkdwn" not in text and '"emoji": true' not in text
@@ -175,7 +175,7 @@ def test_what_slack_refuses_is_said_once_and_without_secrets(
     with capture_logs() as logs:
         house = make_house(notifiers=[slack])
         house.approve(house.ask())
-        wait_for(lambda: any("refused" in one["event"] for one in logs))
+        wait_for(lambda: any("refused" in entry["event"] for entry in logs))
         slack.close()
     assert len(double.arrived) == 1 and "not_in_channel" in repr(logs)
     assert (

@@ -60,8 +60,8 @@ class Case:
 
 def read(folder: str, major: int) -> list[Case]:
     """Every case of a folder that this version of PostgreSQL can run."""
-    found = [case for path in sorted((HERE / folder).glob("*.sql")) for case in _read(path)]
-    return [case for case in found if int(case.options.get("since", 0)) <= major]
+    cases = [case for path in sorted((HERE / folder).glob("*.sql")) for case in _read(path)]
+    return [case for case in cases if int(case.options.get("since", 0)) <= major]
 
 
 def _read(path: Path) -> list[Case]:

@@ -37,7 +37,9 @@ class Grammar:
         return f"{self.dice.choice(self.aliases)}.{self.dice.choice(names[kind])}"
 
     def constant(self, kind: str) -> str:
-        return {"text": self.pick("'m'", "'Ada'", "''"), "int": self.pick("0", "1", "3", "500000000"), "bool": self.pick("true", "false", "NULL"),
+        return {"text": self.pick("'m'", "'Ada'", "''"),
+            "int": self.pick("0", "1", "3", "500000000"),
+            "bool": self.pick("true", "false", "NULL"),
                 "date": self.pick("'2024-03-12'::date", "'1950-01-01'::date")}[kind]  # fmt: skip
 
     def value(self, kind: str, depth: int) -> str:
@@ -52,21 +54,31 @@ class Grammar:
     def _text(self, d: int) -> str:
         v = self.value
         return self.pick(
-            f"upper({v('text', d)})", f"{v('text', d)} || {v('text', d)}", f"coalesce({v('text', d)}, {v('text', d)})",
-            f"CASE WHEN {v('bool', d)} THEN {v('text', d)} ELSE {v('text', d)} END", f"left({v('text', d)}, {v('int', d)})",
-            f"({v('int', d)})::text", f"concat({v('text', d)}, {v('date', d)})", f"nullif({v('text', d)}, {v('text', d)})",
-            f"replace({v('text', d)}, 'a', {v('text', d)})", f"({v('date', d)})::text", f"format('%s', {v('text', d)})",
-            f"(SELECT max(z.name) FROM people z WHERE z.id = {v('int', d)})", f"(ARRAY[{v('text', d)}, {v('text', d)}])[{v('int', d)}]",
-            f"greatest({v('text', d)}, {v('text', d)})", f"to_jsonb({v('text', d)}) #>> '{{}}'", f"md5({v('text', d)})",
+            f"upper({v('text', d)})", f"{v('text', d)} || {v('text', d)}",
+            f"coalesce({v('text', d)}, {v('text', d)})",
+            f"CASE WHEN {v('bool', d)} THEN {v('text', d)} ELSE {v('text', d)} END",
+            f"left({v('text', d)}, {v('int', d)})",
+            f"({v('int', d)})::text", f"concat({v('text', d)}, {v('date', d)})",
+            f"nullif({v('text', d)}, {v('text', d)})",
+            f"replace({v('text', d)}, 'a', {v('text', d)})", f"({v('date', d)})::text",
+            f"format('%s', {v('text', d)})",
+            f"(SELECT max(z.name) FROM people z WHERE z.id = {v('int', d)})",
+            f"(ARRAY[{v('text', d)}, {v('text', d)}])[{v('int', d)}]",
+            f"greatest({v('text', d)}, {v('text', d)})", f"to_jsonb({v('text', d)}) #>> '{{}}'",
+            f"md5({v('text', d)})",
         )  # fmt: skip
 
     def _int(self, d: int) -> str:
         v = self.value
         return self.pick(
-            f"length({v('text', d)})", f"({v('int', d)} % 7)", f"({v('int', d)} - {v('int', d)})", f"({v('bool', d)})::int",
-            f"CASE WHEN {v('bool', d)} THEN {v('int', d)} END", f"coalesce({v('int', d)}, {v('int', d)})", f"({v('int', d)} / {v('int', d)})",
-            f"extract(year FROM {v('date', d)})::int", f"least({v('int', d)}, {v('int', d)})", f"strpos({v('text', d)}, {v('text', d)})",
-            f"(SELECT count(*) FROM orders o WHERE o.person_id = {v('int', d)})::int", f"num_nulls({v('text', d)}, {v('int', d)})",
+            f"length({v('text', d)})", f"({v('int', d)} % 7)", f"({v('int', d)} - {v('int', d)})",
+            f"({v('bool', d)})::int",
+            f"CASE WHEN {v('bool', d)} THEN {v('int', d)} END",
+            f"coalesce({v('int', d)}, {v('int', d)})", f"({v('int', d)} / {v('int', d)})",
+            f"extract(year FROM {v('date', d)})::int", f"least({v('int', d)}, {v('int', d)})",
+            f"strpos({v('text', d)}, {v('text', d)})",
+            f"(SELECT count(*) FROM orders o WHERE o.person_id = {v('int', d)})::int",
+            f"num_nulls({v('text', d)}, {v('int', d)})",
             f"abs({v('int', d)})", f"({v('text', d)})::int", f"ascii({v('text', d)})",
         )  # fmt: skip
 
@@ -75,17 +87,24 @@ class Grammar:
         kind = self.pick("text", "int", "date", "bool")
         operator = self.pick("=", "<", ">=", "<>", "IS DISTINCT FROM")
         return self.pick(
-            f"({v(kind, d)} {operator} {v(kind, d)})", f"({v('bool', d)} AND {v('bool', d)})", f"({v('bool', d)} OR {v('bool', d)})",
-            f"(NOT {v('bool', d)})", f"({v(kind, d)} IS NULL)", f"({v('text', d)} LIKE 'a%')", f"({v(kind, d)} IN ({v(kind, d)}, {v(kind, d)}))",
-            f"EXISTS (SELECT FROM people z WHERE z.id = {v('int', d)} AND {v('bool', d)})", f"({v('int', d)} BETWEEN {v('int', d)} AND {v('int', d)})",
-            f"coalesce({v('bool', d)}, {v('bool', d)})", f"({v('int', d)} = ANY (ARRAY[{v('int', d)}]))", f"({v('bool', d)} IS TRUE)",
+            f"({v(kind, d)} {operator} {v(kind, d)})", f"({v('bool', d)} AND {v('bool', d)})",
+            f"({v('bool', d)} OR {v('bool', d)})",
+            f"(NOT {v('bool', d)})", f"({v(kind, d)} IS NULL)", f"({v('text', d)} LIKE 'a%')",
+            f"({v(kind, d)} IN ({v(kind, d)}, {v(kind, d)}))",
+            f"EXISTS (SELECT FROM people z WHERE z.id = {v('int', d)} AND {v('bool', d)})",
+            f"({v('int', d)} BETWEEN {v('int', d)} AND {v('int', d)})",
+            f"coalesce({v('bool', d)}, {v('bool', d)})",
+            f"({v('int', d)} = ANY (ARRAY[{v('int', d)}]))", f"({v('bool', d)} IS TRUE)",
             f"({v('int', d)} IN (SELECT z.id FROM people z WHERE {v('bool', d)}))",
         )  # fmt: skip
 
     def _date(self, d: int) -> str:
         v = self.value
-        return self.pick(f"({v('date', d)} + {v('int', d)})", f"coalesce({v('date', d)}, {v('date', d)})", f"greatest({v('date', d)}, {v('date', d)})",
-                         f"date_trunc('year', {v('date', d)})::date", f"CASE WHEN {v('bool', d)} THEN {v('date', d)} END")  # fmt: skip
+        return self.pick(f"({v('date', d)} + {v('int', d)})",
+            f"coalesce({v('date', d)}, {v('date', d)})",
+            f"greatest({v('date', d)}, {v('date', d)})",
+                         f"date_trunc('year', {v('date', d)})::date",
+                         f"CASE WHEN {v('bool', d)} THEN {v('date', d)} END")  # fmt: skip
 
     def source(self, alias: str) -> str:
         columns = (
@@ -161,19 +180,27 @@ class Grammar:
             return query
         first = query.split(" FROM ")[0].removeprefix("SELECT ")
         return self.pick(
-            f"SELECT q.* FROM ({query}) q", f"WITH q AS ({query}) SELECT count(*) FROM q", f"WITH q AS MATERIALIZED ({query}) TABLE q",
-            f"SELECT EXISTS ({query})", f"COPY ({query}) TO STDOUT", f"EXPLAIN (COSTS off) {query}", f"SELECT row_to_json(q) FROM ({query}) q",
+            f"SELECT q.* FROM ({query}) q", f"WITH q AS ({query}) SELECT count(*) FROM q",
+            f"WITH q AS MATERIALIZED ({query}) TABLE q",
+            f"SELECT EXISTS ({query})", f"COPY ({query}) TO STDOUT", f"EXPLAIN (COSTS off) {query}",
+            f"SELECT row_to_json(q) FROM ({query}) q",
             f"INSERT INTO notes (title) SELECT left({self._text(1)}, 5) FROM people a, people b",
-            f"UPDATE notes SET title = {self._text(1)} FROM people a JOIN people b ON a.id = b.id WHERE a.id = notes.id RETURNING title",
-            f"DELETE FROM orders USING people a, people b WHERE a.id = person_id AND {self._bool(1)}",
-            f"EXPLAIN {query}", f"SELECT count(*) FROM ({query}) q", f"({query}) UNION ALL ({query})" if first else query,
+            (f"UPDATE notes SET title = {self._text(1)} FROM people a JOIN people b ON a.id = b.id"
+             f" WHERE a.id = notes.id RETURNING title"),
+            (f"DELETE FROM orders USING people a, people b WHERE a.id = person_id AND"
+             f" {self._bool(1)}"),
+            f"EXPLAIN {query}", f"SELECT count(*) FROM ({query}) q",
+            f"({query}) UNION ALL ({query})" if first else query,
         )  # fmt: skip
 
 
-_SWAPS = {"name": ["ssn", "email", "phone"], "city": ["nick", "email"], "age": ["salary", "small"], "joined": ["birth"], "active": ["flag"],
+_SWAPS = {"name": ["ssn", "email", "phone"], "city": ["nick", "email"], "age": ["salary", "small"],
+    "joined": ["birth"], "active": ["flag"],
           "holder": ["number"], "kind": ["secret"], "label": ["secret"]}  # fmt: skip
-_WRAPS = ("SELECT q.* FROM ({}) q", "WITH q AS ({}) SELECT * FROM q", "SELECT count(*) FROM ({}) q", "SELECT EXISTS ({})", "COPY ({}) TO STDOUT",
-          "EXPLAIN {}", "SELECT ARRAY(SELECT q::text FROM ({}) q)", "SELECT to_jsonb(q) FROM ({}) q", "({0}) UNION ALL ({0})",
+_WRAPS = ("SELECT q.* FROM ({}) q", "WITH q AS ({}) SELECT * FROM q", "SELECT count(*) FROM ({}) q",
+    "SELECT EXISTS ({})", "COPY ({}) TO STDOUT",
+          "EXPLAIN {}", "SELECT ARRAY(SELECT q::text FROM ({}) q)",
+          "SELECT to_jsonb(q) FROM ({}) q", "({0}) UNION ALL ({0})",
           "SELECT q.* FROM people p, LATERAL ({}) q")  # fmt: skip
 
 

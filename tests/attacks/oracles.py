@@ -31,9 +31,9 @@ def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
             body = body[4:]
         elif kind == backend.ROW_DESCRIPTION:
             fields = backend.parse_row_description(body)
-            if any(one.table_oid >= late_oid for one in fields):
+            if any(field.table_oid >= late_oid for field in fields):
                 body = repr(
-                    [one._replace(table_oid=min(one.table_oid, late_oid)) for one in fields]
+                    [field._replace(table_oid=min(field.table_oid, late_oid)) for field in fields]
                 ).encode()
         parts.append(bytes([kind]) + body)
     joined = b"\n".join(parts)
@@ -60,23 +60,23 @@ def without_origins(data: bytes) -> bytes:
 def _unplaced(body: bytes) -> bytes:
     """A RowDescription whose columns come from no table."""
     out, at = bytearray(body), 2
-    for one in backend.parse_row_description(body):
-        at += len(one.name.encode()) + 1
+    for field in backend.parse_row_description(body):
+        at += len(field.name.encode()) + 1
         out[at : at + 6] = bytes(6)
         at += 18
     return bytes(out)
 
 
-def difference(one: bytes, other: bytes) -> str:
+def difference(left: bytes, right: bytes) -> str:
     """Where two answers part, shown; empty when they are equal."""
-    if one == other:
+    if left == right:
         return ""
     at = next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+        min(len(left), len(right)),
     )
     start = max(0, at - 60)
-    return f"{one[start : at + 60]!r} <> {other[start : at + 60]!r}"
+    return f"{left[start : at + 60]!r} <> {right[start : at + 60]!r}"
 
 
 def summary(data: bytes) -> str:
@@ -110,8 +110,9 @@ def tags(data: bytes) -> list[str]:
 
 
 _WRITING = re.compile(
-    rb"\b(insert|update|delete|merge|truncate|copy|call|do|create|alter|drop|comment|select\s.*into|execute|refresh|grant|revoke|lo_|"
-    rb"rename|nextval|setval|prepare|security|import|reassign|vacuum|cluster|reindex|lock)",
+    rb"\b(insert|update|delete|merge|truncate|copy|call|do|create|alter|drop|comment"
+    rb"|select\s.*into|execute|refresh|grant|revoke|lo_|rename|nextval|setval|prepare|security|import"
+    rb"|reassign|vacuum|cluster|reindex|lock)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -129,7 +130,7 @@ def cells(data: bytes) -> Sequence[tuple[list[str], list[bytes | None]]]:
     rows = []
     for kind, body in messages(data):
         if kind == backend.ROW_DESCRIPTION:
-            names = [one.name for one in backend.parse_row_description(body)]
+            names = [field.name for field in backend.parse_row_description(body)]
         elif kind == backend.BIND_COMPLETE:
             names = []  # rows of a portal that nobody described
         elif kind == backend.DATA_ROW:
@@ -153,20 +154,20 @@ def sqlstates(data: bytes) -> list[str]:
 
 
 def masked_difference(
-    wanted: bytes, answer: bytes, masked: Sequence[str], shown: Sequence[bytes | None]
+    unmasked: bytes, answer: bytes, masked: Sequence[str], shown: Sequence[bytes | None]
 ) -> str:
     """Where two answers differ, when columns named in ``masked`` must hold one of ``shown`` instead
     of the value; ``name*``: anything, as it is computed from masks.
     """
-    kinds = [[kind for kind, _ in messages(one)] for one in (wanted, answer)]
+    kinds = [[kind for kind, _ in messages(reply)] for reply in (unmasked, answer)]
     if kinds[0] != kinds[1]:
-        return f"{summary(wanted)} <> {summary(answer)}"
-    for (names, real), (_, got) in zip(cells(wanted), cells(answer), strict=True):
+        return f"{summary(unmasked)} <> {summary(answer)}"
+    for (names, real), (_, got) in zip(cells(unmasked), cells(answer), strict=True):
         for name, value, cell in zip(names, real, got, strict=True):
             if name == "?" and cell in shown:
                 continue
             if f"{name}*" in masked or (
-                name == "?" and cell != value and any("*" in one for one in masked)
+                name == "?" and cell != value and any("*" in mask for mask in masked)
             ):
                 continue
             if name in masked and cell not in shown:

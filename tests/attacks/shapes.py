@@ -13,50 +13,75 @@ _P, _M = False, True
 #: Relation to its columns. ``id`` is common to most, so that USING and NATURAL join by it.
 RELATIONS: dict[str, list[Column]] = {
     "people": [
-        ("id", "int", _P), ("name", "text", _P), ("city", "text", _P), ("age", "int", _P), ("joined", "date", _P), ("active", "bool", _P), ("ssn", "text", _M),
-        ("email", "text", _M), ("phone", "text", _M), ("salary", "int", _M), ("small", "int", _M), ("birth", "date", _M), ("flag", "bool", _M),
-        ("doc", "json", _M), ("tags", "array", _M), ("balance", "number", _M), ("rating", "float", _M), ("token", "other", _M), ("blob", "other", _M),
+        ("id", "int", _P), ("name", "text", _P), ("city", "text", _P), ("age", "int", _P),
+        ("joined", "date", _P), ("active", "bool", _P), ("ssn", "text", _M),
+        ("email", "text", _M), ("phone", "text", _M), ("salary", "int", _M), ("small", "int", _M),
+        ("birth", "date", _M), ("flag", "bool", _M),
+        ("doc", "json", _M), ("tags", "array", _M), ("balance", "number", _M),
+        ("rating", "float", _M), ("token", "other", _M), ("blob", "other", _M),
     ],
-    "cards": [("id", "int", _P), ("holder", "text", _P), ("number", "text", _M), ("pin", "int", _M)],
-    "orders": [("id", "int", _P), ("person_id", "int", _P), ("note", "text", _P), ("amount", "int", _P), ("placed", "date", _P)],
-    "notes": [("id", "int", _P), ("title", "text", _P), ("body", "text", _P), ("tags", "array", _P), ("doc", "json", _P)],
+    "cards": [("id", "int", _P), ("holder", "text", _P), ("number", "text", _M),
+        ("pin", "int", _M)],
+    "orders": [("id", "int", _P), ("person_id", "int", _P), ("note", "text", _P),
+        ("amount", "int", _P), ("placed", "date", _P)],
+    "notes": [("id", "int", _P), ("title", "text", _P), ("body", "text", _P), ("tags", "array", _P),
+        ("doc", "json", _P)],
     "v_people": [("id", "int", _P), ("name", "text", _P), ("s", "text", _M), ("pay", "int", _M)],
     "v_nested": [("key", "int", _P), ("shown", "text", _M), ("pay", "int", _M)],
     "v_public": [("id", "int", _P), ("name", "text", _P), ("city", "text", _P)],
     "v_union": [("id", "int", _P), ("t", "text", _M)],
     "v_case": [("id", "int", _P), ("maybe", "text", _M)],
-    "mv_people": [("id", "int", _P), ("name", "text", _P), ("code", "text", _M), ("double", "int", _M)],
+    "mv_people": [("id", "int", _P), ("name", "text", _P), ("code", "text", _M),
+        ("double", "int", _M)],
     "gen": [("id", "int", _P), ("ssn", "text", _M), ("last4", "text", _M), ("size", "int", _M)],
-    "ledger": [("id", "int", _P), ("note", "text", _P), ("amount", "int", _P), ("secret", "int", _M), ("total", "int", _M)],
-    "events": [("id", "int", _P), ("day", "date", _P), ("kind", "text", _P), ("secret", "text", _M)],
-    "grandchild": [("id", "int", _P), ("more", "text", _P), ("pin", "text", _M), ("extra", "text", _M)],
+    "ledger": [("id", "int", _P), ("note", "text", _P), ("amount", "int", _P),
+        ("secret", "int", _M), ("total", "int", _M)],
+    "events": [("id", "int", _P), ("day", "date", _P), ("kind", "text", _P),
+        ("secret", "text", _M)],
+    "grandchild": [("id", "int", _P), ("more", "text", _P), ("pin", "text", _M),
+        ("extra", "text", _M)],
 }  # fmt: skip
 #: What cannot fail, over any column.
 _HARMLESS = {
-    "text": ("{}", "{}", "upper({})", "{} || 'x'", "coalesce({}, 'none')", "left({}, 3)", "md5({})", "length({})", "({} = 'x')", "({} IS NULL)", "concat({}, 1)",
-             "nullif({}, 'x')", "greatest({}, 'm')", "reverse({})", "quote_literal({})", "({} LIKE 'a%')", "to_jsonb({})", "split_part({}, 'a', 1)", "({})::varchar(3)",
-             "starts_with({}, 'a')", "({} < 'm')", "ARRAY[{}, 'x']", "ROW({}, 1)", "(ARRAY[{}, 'y'])[1]", "(ROW({}, 1)).f1", "md5({} COLLATE \"C\")"),
-    "int": ("{}", "{}", "({} > 5)", "({})::text", "({} IS NULL)", "({})::bigint", "coalesce({}, 0)", "to_jsonb({})", "({} BETWEEN 1 AND 5)", "least({}, 3)", "({} = ANY (ARRAY[1, 2]))",
-            "({})::float8", "num_nulls({})", "({} IN (1, 2, 3))", "ARRAY[{}]", "({} % 7)", "({} / 3)", "sign({})"),
-    "date": ("{}", "({})::text", "({} > '2000-01-01')", "coalesce({}, '2000-01-01')", "to_jsonb({})", "extract(year FROM {})", "({} IS DISTINCT FROM '2024-03-12')", "isfinite({})"),
-    "bool": ("{}", "(NOT {})", "({} AND true)", "({} IS TRUE)", "({})::text", "coalesce({}, false)", "({} OR NULL)"),
-    "json": ("{}", "({} -> 'k')", "({})::text", "jsonb_typeof({})", "({} ->> 'k')", "({} ? 'k')", "jsonb_strip_nulls({})"),
-    "array": ("{}", "array_to_string({}, ',')", "({})[1]", "({})::text", "cardinality({})", "('a' = ANY ({}))", "({} IS NULL)"),
+    "text": ("{}", "{}", "upper({})", "{} || 'x'", "coalesce({}, 'none')", "left({}, 3)", "md5({})",
+        "length({})", "({} = 'x')", "({} IS NULL)", "concat({}, 1)",
+             "nullif({}, 'x')", "greatest({}, 'm')", "reverse({})", "quote_literal({})",
+             "({} LIKE 'a%')", "to_jsonb({})", "split_part({}, 'a', 1)", "({})::varchar(3)",
+             "starts_with({}, 'a')", "({} < 'm')", "ARRAY[{}, 'x']", "ROW({}, 1)",
+             "(ARRAY[{}, 'y'])[1]", "(ROW({}, 1)).f1", "md5({} COLLATE \"C\")"),
+    "int": ("{}", "{}", "({} > 5)", "({})::text", "({} IS NULL)", "({})::bigint", "coalesce({}, 0)",
+        "to_jsonb({})", "({} BETWEEN 1 AND 5)", "least({}, 3)", "({} = ANY (ARRAY[1, 2]))",
+            "({})::float8", "num_nulls({})", "({} IN (1, 2, 3))", "ARRAY[{}]", "({} % 7)",
+            "({} / 3)", "sign({})"),
+    "date": ("{}", "({})::text", "({} > '2000-01-01')", "coalesce({}, '2000-01-01')",
+        "to_jsonb({})", "extract(year FROM {})", "({} IS DISTINCT FROM '2024-03-12')",
+        "isfinite({})"),
+    "bool": ("{}", "(NOT {})", "({} AND true)", "({} IS TRUE)", "({})::text", "coalesce({}, false)",
+        "({} OR NULL)"),
+    "json": ("{}", "({} -> 'k')", "({})::text", "jsonb_typeof({})", "({} ->> 'k')", "({} ? 'k')",
+        "jsonb_strip_nulls({})"),
+    "array": ("{}", "array_to_string({}, ',')", "({})[1]", "({})::text", "cardinality({})",
+        "('a' = ANY ({}))", "({} IS NULL)"),
     "number": ("{}", "({})::text", "({} > 5)", "coalesce({}, 0)", "abs({})"),
     "float": ("{}", "({})::text", "({} > 5)", "coalesce({}, 0)", "abs({})"),
     "other": ("{}", "({})::text", "({} IS NULL)"),
 }  # fmt: skip
 _CONDITIONS = {
-    "text": ("{} > 'C'", "{} LIKE '%a%'", "{} IN ('Oslo', 'Ada', 'title 1')", "length({}) > 3", "{} IS NOT NULL", "{} <> ''", "{} ~ 'a'"),
-    "int": ("{} > 2", "{} BETWEEN 1 AND 30", "{} IN (1, 2, 30)", "{} % 2 = 0", "{} <> 3", "{} = ANY ('{{1,2,3,4}}')"),
+    "text": ("{} > 'C'", "{} LIKE '%a%'", "{} IN ('Oslo', 'Ada', 'title 1')", "length({}) > 3",
+        "{} IS NOT NULL", "{} <> ''", "{} ~ 'a'"),
+    "int": ("{} > 2", "{} BETWEEN 1 AND 30", "{} IN (1, 2, 30)", "{} % 2 = 0", "{} <> 3",
+        "{} = ANY ('{{1,2,3,4}}')"),
     "date": ("{} > '2024-03-12'", "{} IS NOT NULL", "extract(month FROM {}) = 3"),
     "bool": ("{}", "NOT {}", "{} IS TRUE"),
     "json": ("{} IS NOT NULL", "{} @> '{{\"a\": [1]}}'"),
     "array": ("{} IS NOT NULL", "{} @> '{{a}}'"),
 }  # fmt: skip
 _AGGREGATES = {
-    "text": ("max({})", "min({})", "count({})", "array_agg({})", "string_agg({}, ',')", "json_agg({})", "count(DISTINCT {})", "max({}) FILTER (WHERE {c})", "array_agg({} ORDER BY {k})"),
-    "int": ("max({})", "min({})", "count({})", "array_agg({})", "jsonb_agg({})", "sum({})", "avg({})", "bit_or({})", "count({}) FILTER (WHERE {c})"),
+    "text": ("max({})", "min({})", "count({})", "array_agg({})", "string_agg({}, ',')",
+        "json_agg({})", "count(DISTINCT {})", "max({}) FILTER (WHERE {c})",
+        "array_agg({} ORDER BY {k})"),
+    "int": ("max({})", "min({})", "count({})", "array_agg({})", "jsonb_agg({})", "sum({})",
+        "avg({})", "bit_or({})", "count({}) FILTER (WHERE {c})"),
     "date": ("max({})", "min({})", "count({})", "array_agg({})"),
     "bool": ("bool_or({})", "bool_and({})", "count({})", "every({})"),
 }  # fmt: skip
@@ -69,7 +94,9 @@ _WINDOWS = (
     "nth_value({}, 2) OVER w",
     "last_value({}) OVER w",
 )
-_FRAMES = ("", "", " ROWS BETWEEN 1 PRECEDING AND CURRENT ROW", " ROWS 2 PRECEDING EXCLUDE CURRENT ROW", " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING", " RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING")  # fmt: skip
+_FRAMES = ("", "", " ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
+    " ROWS 2 PRECEDING EXCLUDE CURRENT ROW", " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
+    " RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING")  # fmt: skip
 
 
 class Shapes:
@@ -115,14 +142,16 @@ class Shapes:
         name, kind, _ = self.column(masked, tuple(_CONDITIONS))
         text = self.dice.choice(_CONDITIONS[kind]).format(name)
         if self.often(0.2):
-            other, kind, _ = self.column(False, tuple(_CONDITIONS))
+            operand, kind, _ = self.column(False, tuple(_CONDITIONS))
             text = (
                 f"({text} {self.one('AND', 'OR')}"
-                f" {self.dice.choice(_CONDITIONS[kind]).format(other)})"
+                f" {self.dice.choice(_CONDITIONS[kind]).format(operand)})"
             )
         elif self.often(0.08):
-            text = self.one(f"EXISTS (SELECT FROM orders x WHERE x.person_id = {self.key()} AND x.amount > 5)", f"{self.key()} IN (SELECT x.id FROM notes x)",
-                            f"(SELECT count(*) FROM orders x WHERE x.person_id = {self.key()}) > 1", f"({self.key()}, 1) IN (SELECT x.id, 1 FROM orders x)")  # fmt: skip
+            text = self.one((f"EXISTS (SELECT FROM orders x WHERE x.person_id = {self.key()} AND"
+                             f" x.amount > 5)"), f"{self.key()} IN (SELECT x.id FROM notes x)",
+                            f"(SELECT count(*) FROM orders x WHERE x.person_id = {self.key()}) > 1",
+                            f"({self.key()}, 1) IN (SELECT x.id, 1 FROM orders x)")  # fmt: skip
         return text
 
     def key(self) -> str:
@@ -132,10 +161,11 @@ class Shapes:
         return f" WHERE {self.condition()}" if self.often(0.6) else ""
 
     def tail(self) -> str:
-        order = (
-            " ORDER BY"
-            f" {', '.join(self.column(self.often(self.bait / 2), ('int', 'text'))[0] for _ in range(self.dice.randrange(1, 3)))}"
-        )
+        keys = [
+            self.column(self.often(self.bait / 2), ("int", "text"))[0]
+            for _ in range(self.dice.randrange(1, 3))
+        ]
+        order = f" ORDER BY {', '.join(keys)}"
         limit = self.one(
             "", "", " LIMIT 3", " OFFSET 1", " FETCH FIRST 2 ROWS WITH TIES", " LIMIT (SELECT 2)"
         )
@@ -171,10 +201,14 @@ class Shapes:
             return f"{first} a CROSS JOIN LATERAL (SELECT b.* FROM {second} b WHERE b.id = a.id) b"
         if roll < 0.94:
             self.columns = [*self.columns_of(first, "a"), ("g.n", "int", _P)]
-            return (
-                f"{first} a,"
-                f" {self.one('generate_series(1, 2) AS g(n)', 'unnest(ARRAY[1, 2]) AS g(n)', '(VALUES (1), (2)) AS g(n)', 'LATERAL (SELECT a.id + 1) AS g(n)', 'LATERAL f_plain(a.id, 1) AS g(n)')}"
+            numbers = self.one(
+                "generate_series(1, 2) AS g(n)",
+                "unnest(ARRAY[1, 2]) AS g(n)",
+                "(VALUES (1), (2)) AS g(n)",
+                "LATERAL (SELECT a.id + 1) AS g(n)",
+                "LATERAL f_plain(a.id, 1) AS g(n)",
             )
+            return f"{first} a, {numbers}"
         return f"({first} a JOIN {second} b ON a.id = b.id)"
 
     # queries
@@ -199,8 +233,7 @@ class Shapes:
             )
             calls = (
                 f"{self.dice.choice(_WINDOWS).format(name)} AS o0,"
-                f" {self.one('row_number() OVER w', 'rank() OVER w', 'ntile(2) OVER w', 'sum(1) OVER w')}"
-                " AS o1"
+                f" {self.one('row_number()', 'rank()', 'ntile(2)', 'sum(1)')} OVER w AS o1"
             )
             return (
                 f"SELECT {calls}, {self.output()} AS o2 FROM {source}{where} WINDOW w AS"
@@ -212,11 +245,16 @@ class Shapes:
                 f"SELECT {self.one('DISTINCT', f'DISTINCT ON ({name})')} {name} AS o0 FROM"
                 f" {source}{where} ORDER BY {name}"
             )
-        return (
-            "SELECT a AS o0,"
-            f" {self.one('a::text', 'row_to_json(a)', '(a).id', 'a IS NULL', 'ROW(a.*)', 'json_build_array(a.id)', 'count(*) OVER ()')}"
-            f" AS o1 FROM {source}{where}"
+        use = self.one(
+            "a::text",
+            "row_to_json(a)",
+            "(a).id",
+            "a IS NULL",
+            "ROW(a.*)",
+            "json_build_array(a.id)",
+            "count(*) OVER ()",
         )
+        return f"SELECT a AS o0, {use} AS o1 FROM {source}{where}"
 
     def _grouped(self, source: str, where: str) -> str:
         keys = [
@@ -241,18 +279,26 @@ class Shapes:
 
     def wrapped(self) -> str:
         query = self.select()
-        other = (
+        second = (
             "SELECT"
             f" {self.one('id, name', 'id, ssn', 'id, phone', 'age, upper(ssn)', 'salary, city')}"
             f" FROM people{self.one('', ' WHERE id < 4')}"
         )
         third = f"SELECT {self.one('id, holder', 'id, number', 'pin, holder')} FROM cards"
         return self.one(
-            f"SELECT q.* FROM ({query}) q", f"SELECT count(*) FROM ({query}) q", f"WITH q AS ({query}) SELECT o0 FROM q", f"WITH q AS MATERIALIZED ({query}) TABLE q",
-            f"SELECT EXISTS ({query})", f"SELECT row_to_json(q) FROM ({query}) q", f"SELECT (q).o0 FROM ({query}) q", f"SELECT ARRAY(SELECT q.o0::text FROM ({query}) q)",
-            f"SELECT q.o0 IS NULL, q::text FROM ({query}) q", f"SELECT l.o0 FROM people p, LATERAL ({query}) l WHERE p.id = 1", f"{other} UNION ALL {third}",
-            f"SELECT x.id FROM ({other} UNION ALL {third}) x(id, v)", f"SELECT (SELECT q.o0 FROM ({query}) q LIMIT 1)", f"SELECT max(q.o0::text) FROM ({query}) q",
-            f"({other}) UNION ALL ({third}) ORDER BY 1 LIMIT 4", "WITH RECURSIVE r(n, v) AS ((SELECT 1, ssn FROM people WHERE id = 1) UNION ALL SELECT n + 1, r.v FROM r WHERE n < 3) SELECT n, v FROM r",
+            f"SELECT q.* FROM ({query}) q", f"SELECT count(*) FROM ({query}) q",
+            f"WITH q AS ({query}) SELECT o0 FROM q", f"WITH q AS MATERIALIZED ({query}) TABLE q",
+            f"SELECT EXISTS ({query})", f"SELECT row_to_json(q) FROM ({query}) q",
+            f"SELECT (q).o0 FROM ({query}) q", f"SELECT ARRAY(SELECT q.o0::text FROM ({query}) q)",
+            f"SELECT q.o0 IS NULL, q::text FROM ({query}) q",
+            f"SELECT l.o0 FROM people p, LATERAL ({query}) l WHERE p.id = 1",
+            f"{second} UNION ALL {third}",
+            f"SELECT x.id FROM ({second} UNION ALL {third}) x(id, v)",
+            f"SELECT (SELECT q.o0 FROM ({query}) q LIMIT 1)",
+            f"SELECT max(q.o0::text) FROM ({query}) q",
+            f"({second}) UNION ALL ({third}) ORDER BY 1 LIMIT 4",
+            ("WITH RECURSIVE r(n, v) AS ((SELECT 1, ssn FROM people WHERE id = 1) UNION ALL SELECT"
+             " n + 1, r.v FROM r WHERE n < 3) SELECT n, v FROM r"),
         )  # fmt: skip
 
     def sent(self) -> str:
@@ -271,11 +317,17 @@ class Shapes:
         if relation == "gen":
             names = "id, ssn"
         return self.one(
-            f"COPY ({query}) TO STDOUT", f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", f"COPY ({query}) TO STDOUT (FORMAT binary)", f"COPY {relation} ({names}) TO STDOUT",
-            f"EXPLAIN (COSTS off) {query}", f"BEGIN ;; DECLARE c CURSOR FOR {query} ;; FETCH 2 FROM c ;; MOVE 1 IN c ;; FETCH ALL FROM c ;; COMMIT",
-            f"DECLARE c CURSOR WITH HOLD FOR {query} ;; FETCH 3 FROM c ;; CLOSE c", f"PREPARE s AS {query} ;; EXECUTE s ;; EXECUTE s ;; DEALLOCATE s",
-            "PREPARE s(int, text) AS SELECT id, ssn, $2 FROM people WHERE id > $1 ORDER BY id ;; EXECUTE s(3, 'x') ;; DEALLOCATE ALL",
-            f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY ;; {query} ;; COMMIT", f"BEGIN ;; SAVEPOINT a ;; {query} ;; ROLLBACK TO a ;; {query} ;; COMMIT",
+            f"COPY ({query}) TO STDOUT", f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)",
+            f"COPY ({query}) TO STDOUT (FORMAT binary)", f"COPY {relation} ({names}) TO STDOUT",
+            f"EXPLAIN (COSTS off) {query}",
+            (f"BEGIN ;; DECLARE c CURSOR FOR {query} ;; FETCH 2 FROM c ;; MOVE 1 IN c ;; FETCH ALL"
+             f" FROM c ;; COMMIT"),
+            f"DECLARE c CURSOR WITH HOLD FOR {query} ;; FETCH 3 FROM c ;; CLOSE c",
+            f"PREPARE s AS {query} ;; EXECUTE s ;; EXECUTE s ;; DEALLOCATE s",
+            ("PREPARE s(int, text) AS SELECT id, ssn, $2 FROM people WHERE id > $1 ORDER BY id ;;"
+             " EXECUTE s(3, 'x') ;; DEALLOCATE ALL"),
+            f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY ;; {query} ;; COMMIT",
+            f"BEGIN ;; SAVEPOINT a ;; {query} ;; ROLLBACK TO a ;; {query} ;; COMMIT",
         )  # fmt: skip
 
     def written(self) -> str:
@@ -297,34 +349,63 @@ class Shapes:
             )
         where = self.condition()
         return self.one(
-            f"INSERT INTO cards (id, holder, number) SELECT 50 + p.id, {public}, {masked} FROM people p WHERE {where}{back}",
-            f"INSERT INTO cards (id, holder, number) VALUES (1, 'x', 'y'), (90, 'v', NULL) ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, number = excluded.number{back}",
-            f"INSERT INTO cards VALUES (1, 'x', 'y', 2) ON CONFLICT DO NOTHING{back}", f"INSERT INTO notes (title, body) SELECT {public}, {public} || 'x' FROM people p WHERE {where} RETURNING title",
-            f"UPDATE cards SET number = {masked}, holder = {public} FROM people p WHERE p.id = cards.id AND {where}", f"UPDATE cards SET number = reverse(number) WHERE id < 4{back}",
-            f"UPDATE cards SET (holder, pin) = ('x', 5) WHERE holder > 'B'{back}", f"UPDATE notes SET title = {public} FROM people p WHERE p.id = notes.id AND {where} RETURNING notes.title, {masked}",
-            f"UPDATE orders SET note = {public} FROM people p WHERE p.id = person_id RETURNING orders.id, note, big", f"DELETE FROM cards WHERE id < 3{back}",
-            f"DELETE FROM orders USING people p WHERE p.id = person_id AND {where} RETURNING orders.id, {public}, {masked}",
-            "WITH x AS (DELETE FROM cards WHERE id = 2 RETURNING *) SELECT x.id, x.number FROM x", "WITH x AS (UPDATE notes SET title = 'u' WHERE id < 3 RETURNING id) SELECT p.name, p.ssn FROM people p JOIN x USING (id)",
-            f"MERGE INTO cards c USING people p ON p.id = c.id + 4 WHEN MATCHED AND {where} THEN UPDATE SET number = {masked}, holder = {public} WHEN MATCHED THEN DO NOTHING"
-            f" WHEN NOT MATCHED THEN INSERT (id, holder, number) VALUES (p.id + 100, {public}, {masked})",
-            "MERGE INTO notes n USING (VALUES (1, 'm'), (90, 'n')) s(i, t) ON s.i = n.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, title) VALUES (s.i, s.t)"
+            (f"INSERT INTO cards (id, holder, number) SELECT 50 + p.id, {public}, {masked} FROM"
+             f" people p WHERE {where}{back}"),
+            (f"INSERT INTO cards (id, holder, number) VALUES (1, 'x', 'y'), (90, 'v', NULL) ON"
+             f" CONFLICT (id) DO UPDATE SET holder = excluded.holder, number ="
+             f" excluded.number{back}"),
+            f"INSERT INTO cards VALUES (1, 'x', 'y', 2) ON CONFLICT DO NOTHING{back}",
+            (f"INSERT INTO notes (title, body) SELECT {public}, {public} || 'x' FROM people p WHERE"
+             f" {where} RETURNING title"),
+            (f"UPDATE cards SET number = {masked}, holder = {public} FROM people p WHERE p.id ="
+             f" cards.id AND {where}"),
+             f"UPDATE cards SET number = reverse(number) WHERE id < 4{back}",
+            f"UPDATE cards SET (holder, pin) = ('x', 5) WHERE holder > 'B'{back}",
+            (f"UPDATE notes SET title = {public} FROM people p WHERE p.id = notes.id AND {where}"
+             f" RETURNING notes.title, {masked}"),
+            (f"UPDATE orders SET note = {public} FROM people p WHERE p.id = person_id RETURNING"
+             f" orders.id, note, big"), f"DELETE FROM cards WHERE id < 3{back}",
+            (f"DELETE FROM orders USING people p WHERE p.id = person_id AND {where} RETURNING"
+             f" orders.id, {public}, {masked}"),
+            "WITH x AS (DELETE FROM cards WHERE id = 2 RETURNING *) SELECT x.id, x.number FROM x",
+            ("WITH x AS (UPDATE notes SET title = 'u' WHERE id < 3 RETURNING id) SELECT p.name,"
+             " p.ssn FROM people p JOIN x USING (id)"),
+            f"MERGE INTO cards c USING people p ON p.id = c.id + 4 WHEN MATCHED AND {where} THEN"
+            f" UPDATE SET number = {masked}, holder = {public} WHEN MATCHED THEN DO NOTHING"
+            f" WHEN NOT MATCHED THEN INSERT (id, holder, number) VALUES (p.id + 100, {public},"
+            f" {masked})",
+            ("MERGE INTO notes n USING (VALUES (1, 'm'), (90, 'n')) s(i, t) ON s.i = n.id WHEN"
+             " MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, title) VALUES (s.i, s.t)")
             + self.one("", " RETURNING merge_action(), n.title" if self.major >= 17 else ""),
-            "INSERT INTO ledger (id, amount) VALUES (70, 5) RETURNING id, total, secret", "UPDATE ledger SET note = 'x' WHERE id < 3 RETURNING total, note", "INSERT INTO lists (id, label) VALUES (70, 'x') RETURNING *",
-            "UPDATE lists SET label = upper(label), day = NULL WHERE id < 4 RETURNING label, secret", "COPY notes (id, title) FROM STDIN <<< 80\\tcopied", "UPDATE v_checked SET label = 'x' WHERE id = 1",
+            "INSERT INTO ledger (id, amount) VALUES (70, 5) RETURNING id, total, secret",
+            "UPDATE ledger SET note = 'x' WHERE id < 3 RETURNING total, note",
+            "INSERT INTO lists (id, label) VALUES (70, 'x') RETURNING *",
+            ("UPDATE lists SET label = upper(label), day = NULL WHERE id < 4 RETURNING label,"
+             " secret"), "COPY notes (id, title) FROM STDIN <<< 80\\tcopied",
+             "UPDATE v_checked SET label = 'x' WHERE id = 1",
         )  # fmt: skip
 
     def special(self) -> str:
         """What only newer versions have, functions in SQL, documents."""
         masked = self.one("ssn", "email", "phone", "doc ->> 'k'")
-        found = [
-            f"SELECT order_total(id), f_plain(id, age), {masked} FROM people", "SELECT f_tab.* FROM f_tab(4)", "SELECT (t).b, (t).c FROM f_tab(3) t", "SELECT x.b FROM people p, f_tab(p.id) x",
-            f"SELECT e.key, e.value, p.{masked} FROM people p, notes n, jsonb_each(n.doc) e WHERE n.id = p.id", "SELECT jsonb_path_query(doc, '$.a[*]'), tags[1] FROM notes",
-            f"SELECT jsonb_build_array(name, {masked}), json_agg({masked}) OVER () FROM people", "SELECT row_to_json(q) FROM (SELECT id, home, tags FROM people) q", "SELECT (home).street, (p.home).zip, p.home FROM people p",
-            "SELECT unnest(tags), generate_series(1, 2) FROM notes", f"SELECT x.a, x.b FROM people p, ROWS FROM (generate_series(1, p.id % 3), unnest(ARRAY[p.{self.one('name', 'city')}])) x(a, b)",
-            f"SELECT json_object_agg(name, {masked}) FROM people", "TABLE gen", "SELECT p.* FROM people p WHERE p.id = 3", "SELECT tableoid::regclass, id, pin FROM parent", "SELECT * FROM v_orders ORDER BY id",
+        templates = [
+            f"SELECT order_total(id), f_plain(id, age), {masked} FROM people",
+            "SELECT f_tab.* FROM f_tab(4)", "SELECT (t).b, (t).c FROM f_tab(3) t",
+            "SELECT x.b FROM people p, f_tab(p.id) x",
+            (f"SELECT e.key, e.value, p.{masked} FROM people p, notes n, jsonb_each(n.doc) e WHERE"
+             f" n.id = p.id"), "SELECT jsonb_path_query(doc, '$.a[*]'), tags[1] FROM notes",
+            f"SELECT jsonb_build_array(name, {masked}), json_agg({masked}) OVER () FROM people",
+            "SELECT row_to_json(q) FROM (SELECT id, home, tags FROM people) q",
+            "SELECT (home).street, (p.home).zip, p.home FROM people p",
+            "SELECT unnest(tags), generate_series(1, 2) FROM notes",
+            (f"SELECT x.a, x.b FROM people p, ROWS FROM (generate_series(1, p.id % 3),"
+             f" unnest(ARRAY[p.{self.one('name', 'city')}])) x(a, b)"),
+            f"SELECT json_object_agg(name, {masked}) FROM people", "TABLE gen",
+            "SELECT p.* FROM people p WHERE p.id = 3",
+            "SELECT tableoid::regclass, id, pin FROM parent", "SELECT * FROM v_orders ORDER BY id",
         ]  # fmt: skip
         if self.major >= 16:
-            found += [
+            templates += [
                 (
                     f"SELECT JSON_OBJECT('k': {masked}, 'n': name), JSON_ARRAY(id, {masked}) FROM"
                     " people"
@@ -333,7 +414,7 @@ class Shapes:
                 f"SELECT any_value({masked}), city FROM people GROUP BY city",
             ]
         if self.major >= 17:
-            found += [
+            templates += [
                 (
                     "SELECT jt.x, n.title FROM notes n, JSON_TABLE(n.doc, '$.a[*]' COLUMNS (o FOR"
                     " ORDINALITY, x int PATH '$')) jt"
@@ -344,7 +425,7 @@ class Shapes:
                 ),
                 "SELECT JSON_EXISTS(doc, '$.a'), JSON_QUERY(doc, '$.a' WITH WRAPPER) FROM notes",
             ]
-        return self.one(*found)
+        return self.one(*templates)
 
     def statement(self) -> str:
         roll = self.dice.random()

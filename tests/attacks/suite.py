@@ -71,7 +71,7 @@ class Row:
 class Outcome:
     """Of one case in one way. ``stopped``: the gateway refused it in every world."""
 
-    found: list[Finding]
+    findings: list[Finding]
     stopped: bool
 
 
@@ -104,7 +104,7 @@ class Bench:
         self._mcp_clients: dict[tuple[str, str], McpClient] = {}
 
     def connect(self, database: str, agent: str = "strict", **options: object) -> Client:
-        return Client(self.gateway.port, database, self.gateway.token(agent), **options)  # type: ignore[arg-type]
+        return Client(self.gateway.port, database, self.gateway.token(agent), **options)
 
     def direct(self, database: str) -> Client:
         """Past the gateway, as its role."""
@@ -179,18 +179,18 @@ class Attacks:
         if builder:
             return self._ruin(case)
         steps = case.steps(self._value)
-        found: list[Finding] = []
+        findings: list[Finding] = []
         stopped = True
         for way in self._ways(case):
             outcome = self._once(case, way, steps, agent)
-            if outcome.found and all(one.what == "differs" for one in outcome.found):
+            if outcome.findings and all(finding.what == "differs" for finding in outcome.findings):
                 # What a value causes, it causes again. A catalog that was read in the middle of a
                 # case does not come again.
                 self.bench.forget()
                 outcome = self._once(case, way, steps, agent)
-            found += outcome.found
+            findings += outcome.findings
             stopped = stopped and outcome.stopped
-        return found, stopped
+        return findings, stopped
 
     def _once(self, case: Case, way: str, steps: list[Step], agent: str) -> Outcome:
         """A case in one way, judged and undone."""
@@ -198,7 +198,7 @@ class Attacks:
         before = self.bench.databases.next_transaction()
         try:
             answers, wrote = play(clients, steps, WAYS[way])
-            found = self._judge(case, way, steps, answers, agent)
+            findings = self._judge(case, way, steps, answers, agent)
             tidy(clients, steps)
         except Hang:
             self.bench.forget()
@@ -206,8 +206,8 @@ class Attacks:
         if way == self._ways(case)[0]:
             self._count(answers[0])
         if wrote and not self.bench.databases.are_untouched(before, len(self.names)):
-            found += self._after(case, way, agent)
-        return Outcome(found, stopped=all(oracles.refusals(answer) for answer in answers))
+            findings += self._after(case, way, agent)
+        return Outcome(findings, stopped=all(oracles.refusals(answer) for answer in answers))
 
     def _count(self, answer: bytes) -> None:
         refused, failed = oracles.refusals(answer), oracles.sqlstates(answer)
@@ -235,7 +235,7 @@ class Attacks:
             evidence = "the gateway failed while judging (SP1804); its log says where"
             return [Finding(case, way, "fault", evidence)]
         equal = [oracles.normalise(answer, self.bench.databases.late_oid) for answer in answers]
-        same = all(one == equal[0] for one in equal)
+        same = all(answer == equal[0] for answer in equal)
         for answer in answers[:1] if same else answers:
             canary = self.bench.databases.canaries.found(answer, said)
             if canary is not None:
@@ -246,14 +246,14 @@ class Attacks:
                 ]
         if same or agent in _SHOWN_SOME or "restless" in case.options:
             return []
-        other = next(one for one in equal if one != equal[0])
-        world = equal.index(other)
+        differing = next(answer for answer in equal if answer != equal[0])
+        world = equal.index(differing)
         return [
             Finding(
                 case,
                 way,
                 "differs",
-                f"world {world}: {oracles.difference(equal[0], other)}",
+                f"world {world}: {oracles.difference(equal[0], differing)}",
                 residual,
             )
         ]
@@ -261,7 +261,7 @@ class Attacks:
     def _after(self, case: Case, way: str, agent: str) -> list[Finding]:
         """Look at the databases, then undo."""
         databases = self.bench.databases
-        found: list[Finding] = []
+        findings: list[Finding] = []
         states = [databases.state(world) for world in range(len(self.names))]
         residual = case.options.get("residual", "")
         for world, state in enumerate(states):
@@ -275,13 +275,13 @@ class Attacks:
                         else None
                     )
                     if canary is not None:
-                        found.append(
+                        findings.append(
                             Finding(
                                 case, way, "canary", f"{canary!r} is now in {key[2:]}", residual
                             )
                         )
                     elif value != states[0][key] and agent not in _SHOWN_SOME:
-                        found.append(
+                        findings.append(
                             Finding(
                                 case,
                                 way,
@@ -291,7 +291,7 @@ class Attacks:
                             )
                         )
                 elif value != before and not (ours and key[0] == "m") and key[0] != "s":
-                    found.append(
+                    findings.append(
                         Finding(
                             case,
                             way,
@@ -301,27 +301,27 @@ class Attacks:
                         )
                     )
                 elif key[0] == "s" and value != states[0][key] and agent not in _SHOWN_SOME:
-                    found.append(
+                    findings.append(
                         Finding(case, way, "differs", f"sequence {key[2:]} after it", residual)
                     )
             databases.reset(world)
-        return found[:1]
+        return findings[:1]
 
     def _ruin(self, case: Case) -> tuple[list[Finding], bool]:
         """As the builder: in two worlds, with new ones when anything was changed."""
         databases = self.bench.databases
         steps = case.steps(self._value)
-        found: list[Finding] = []
+        findings: list[Finding] = []
         stopped = True
         for way in self._ruining_ways(case):
             clients = self.bench.sessions(databases.builders, "builder")
             before, answers = databases.next_transaction(), []
             try:
                 answers, _ = play(clients, steps, WAYS[way])
-                found += self._judge(case, way, steps, answers, "builder")
+                findings += self._judge(case, way, steps, answers, "builder")
                 tidy(clients, steps)
             except Hang:
-                found.append(Finding(case, way, "hang", "no answer"))
+                findings.append(Finding(case, way, "hang", "no answer"))
             stopped = stopped and all(oracles.refusals(answer) for answer in answers)
             if databases.next_transaction() != before:
                 for name in databases.builders:
@@ -334,7 +334,7 @@ class Attacks:
                 )
                 if not all(oracles.tags(answer) for answer in answers):
                     raise RuntimeError(f"the gateway did not find {new}: {answers}")
-        return found, stopped
+        return findings, stopped
 
 
 class Below:
@@ -362,8 +362,10 @@ class Below:
         elif (
             len(set(equal) - {b""}) > 1
         ):  # nothing at all: the connection was reset before it was read
-            other = next(one for one in equal if one != equal[0])
-            findings.append(Finding(name, "wire", "differs", oracles.difference(equal[0], other)))
+            differing = next(answer for answer in equal if answer != equal[0])
+            findings.append(
+                Finding(name, "wire", "differs", oracles.difference(equal[0], differing))
+            )
         if not self.bench.databases.are_untouched(self._since, len(self.names)):
             findings += self._after(name)
         return findings
@@ -397,12 +399,12 @@ def check_protocol(
     """Every sequence, and that the gateway still serves afterwards."""
     row, below, started = Row(), Below(stage, worlds), time.monotonic()
     for name, sequence in [*protocol.SEQUENCES.items(), *protocol.garbage(garbled)]:
-        found = below.run(name, sequence)
+        findings = below.run(name, sequence)
         row.tried += 1
-        row.leaked += bool(found)
-        row.findings += found
-        for one in found:
-            report(str(one))
+        row.leaked += bool(findings)
+        row.findings += findings
+        for finding in findings:
+            report(str(finding))
     stage.connect(stage.databases.names[0]).close()
     report(f"protocol: {row.tried} in {time.monotonic() - started:.1f} s")
     return row
@@ -421,7 +423,7 @@ class Benign:
         self._direct: Client | None = None
 
     def run(self, case: Case) -> tuple[list[Finding], bool]:
-        found: list[Finding] = []
+        findings: list[Finding] = []
         steps = case.steps(self.bench.databases.value)
         for way in self._ways(case, steps):
             if self._direct is None or self._direct.closed:
@@ -434,8 +436,8 @@ class Benign:
                 if wrote:
                     self.bench.databases.reset(0)
                 outcomes.append((answer, state))
-            found += self._compare(case, way, outcomes)
-        return found[:1], False
+            findings += self._compare(case, way, outcomes)
+        return findings[:1], False
 
     def _ways(self, case: Case, steps: list[Step]) -> tuple[str, ...]:
         """Those in which the case can be sent."""
@@ -448,17 +450,17 @@ class Benign:
     def _compare(
         self, case: Case, way: str, outcomes: list[tuple[bytes, dict[str, str]]]
     ) -> list[Finding]:
-        (wanted, state), (answer, state_behind) = outcomes
-        wanted, answer = oracles.without_origins(wanted), oracles.without_origins(answer)
-        same_errors = oracles.sqlstates(answer) == oracles.sqlstates(wanted)
+        (direct, state), (answer, state_behind) = outcomes
+        direct, answer = oracles.without_origins(direct), oracles.without_origins(answer)
+        same_errors = oracles.sqlstates(answer) == oracles.sqlstates(direct)
         if oracles.refusals(answer) and not same_errors:
             return [Finding(case, way, "refused", oracles.summary(answer))]
         if same_errors:  # in the gateway's words, or withheld
-            wanted, answer = oracles.without_errors(wanted), oracles.without_errors(answer)
+            direct, answer = oracles.without_errors(direct), oracles.without_errors(answer)
         masked = case.options.get("masked", "").split()
-        wrong = oracles.masked_difference(wanted, answer, masked, _SHOWN) if masked else ""
+        wrong = oracles.masked_difference(direct, answer, masked, _SHOWN) if masked else ""
         if not masked:
-            wrong = oracles.difference(oracles.normalise(wanted), oracles.normalise(answer))
+            wrong = oracles.difference(oracles.normalise(direct), oracles.normalise(answer))
         if not wrong and any("*" in name for name in masked):
             said = b" ".join(step.sql for step in case.steps(self.bench.databases.value))
             canary = self.bench.databases.canaries.found(answer, said)
@@ -482,16 +484,16 @@ def check(
     started = time.monotonic()
     for case in cases:
         row = rows.setdefault(case.group, Row())
-        found, stopped = run(case)
+        findings, stopped = run(case)
         row.tried += 1
         row.stopped += stopped
-        if any(one.residual for one in found):
+        if any(finding.residual for finding in findings):
             row.residual += 1
-        elif found:
+        elif findings:
             row.leaked += 1
-        row.findings += found
-        for one in found:
-            if not one.residual:
-                report(str(one))
+        row.findings += findings
+        for finding in findings:
+            if not finding.residual:
+                report(str(finding))
     report(f"{title}: {len(cases)} in {time.monotonic() - started:.1f} s")
     return rows

@@ -17,21 +17,39 @@ from tests.attacks.cases import Case
 
 #: Type to a masked column of it, and a constant.
 _COLUMNS = {
-    "text": ("ssn", "'x'"), "varchar": ("phone", "'x'::varchar"), "bpchar": ("code", "'x'::bpchar"), "name": ("", "'x'::name"), "char": ("", "'x'::\"char\""),
-    "int4": ("salary", "2"), "int2": ("small", "2::int2"), "int8": ("big", "2::int8"), "numeric": ("balance", "2.5"), "float8": ("rating", "2.5::float8"),
-    "float4": ("", "2.5::float4"), "money": ("pay", "'2.5'::money"), "date": ("birth", "'2024-01-01'::date"), "timestamptz": ("seen", "'2024-01-01'::timestamptz"),
-    "timestamp": ("moved", "'2024-01-01'::timestamp"), "time": ("wake", "'12:00'::time"), "timetz": ("", "'12:00+00'::timetz"),
-    "interval": ("span", "'1 day'::interval"), "uuid": ("token", "'00000000-0000-0000-0000-000000000001'::uuid"), "jsonb": ("doc", "'{\"k\": 1}'::jsonb"),
-    "json": ("raw", "'{\"k\": 1}'::json"), "_text": ("tags", "'{k}'::text[]"), "_int4": ("years", "'{1,2}'::int[]"), "bytea": ("blob", "'\\x00'::bytea"),
-    "inet": ("addr", "'10.0.0.1'::inet"), "cidr": ("", "'10.0.0.0/8'::cidr"), "macaddr": ("mac", "'00:00:00:00:00:01'::macaddr"), "bool": ("flag", "true"),
-    "varbit": ("bits", "B'01'::varbit"), "bit": ("bits", "B'01'"), "point": ("spot", "point(1, 2)"), "daterange": ("period", "'[2000-01-01,2020-01-01)'::daterange"),
-    "tsvector": ("words", "'a:1'::tsvector"), "tsquery": ("", "'a'::tsquery"), "jsonpath": ("", "'$.k'::jsonpath"), "oid": ("", "1::oid"), "record": ("p", "ROW(1)"),
-    "anyelement": ("salary", "2"), "anynonarray": ("ssn", "'x'::text"), "anyarray": ("tags", "'{k}'::text[]"), "anyenum": ("feeling", "'ok'::mood"),
-    "anyrange": ("period", "'[2000-01-01,2020-01-01)'::daterange"), "anymultirange": ("multirange(period)", "'{}'::datemultirange"), "any": ("ssn", "'x'::text"),
-    "anycompatible": ("ssn", "'k'::text"), "anycompatiblearray": ("tags", "'{k}'::text[]"), "anycompatiblenonarray": ("ssn", "'k'::text"),
-    "anycompatiblerange": ("period", "'empty'::daterange"), "box": ("box(spot, spot)", "'(1,1),(0,0)'::box"), "regconfig": ("", "'simple'::regconfig"), "regclass": ("", "'people'::regclass"),
-    "_float8": ("", "'{0.5}'::float8[]"), "xml": ("", "'<a/>'::xml"), "citext": ("nick", "'x'::citext"), "hstore": ("attrs", "'a=>1'::hstore"), "ltree": ("path", "'a.b'::ltree"),
-    "_timestamptz": ("", "'{}'::timestamptz[]"), "bigint": ("big", "2"), "_numeric": ("", "'{1}'::numeric[]"),
+    "text": ("ssn", "'x'"), "varchar": ("phone", "'x'::varchar"), "bpchar": ("code", "'x'::bpchar"),
+    "name": ("", "'x'::name"), "char": ("", "'x'::\"char\""),
+    "int4": ("salary", "2"), "int2": ("small", "2::int2"), "int8": ("big", "2::int8"),
+    "numeric": ("balance", "2.5"), "float8": ("rating", "2.5::float8"),
+    "float4": ("", "2.5::float4"), "money": ("pay", "'2.5'::money"),
+    "date": ("birth", "'2024-01-01'::date"), "timestamptz": ("seen", "'2024-01-01'::timestamptz"),
+    "timestamp": ("moved", "'2024-01-01'::timestamp"), "time": ("wake", "'12:00'::time"),
+    "timetz": ("", "'12:00+00'::timetz"),
+    "interval": ("span", "'1 day'::interval"),
+    "uuid": ("token", "'00000000-0000-0000-0000-000000000001'::uuid"),
+    "jsonb": ("doc", "'{\"k\": 1}'::jsonb"),
+    "json": ("raw", "'{\"k\": 1}'::json"), "_text": ("tags", "'{k}'::text[]"),
+    "_int4": ("years", "'{1,2}'::int[]"), "bytea": ("blob", "'\\x00'::bytea"),
+    "inet": ("addr", "'10.0.0.1'::inet"), "cidr": ("", "'10.0.0.0/8'::cidr"),
+    "macaddr": ("mac", "'00:00:00:00:00:01'::macaddr"), "bool": ("flag", "true"),
+    "varbit": ("bits", "B'01'::varbit"), "bit": ("bits", "B'01'"), "point": ("spot", "point(1, 2)"),
+    "daterange": ("period", "'[2000-01-01,2020-01-01)'::daterange"),
+    "tsvector": ("words", "'a:1'::tsvector"), "tsquery": ("", "'a'::tsquery"),
+    "jsonpath": ("", "'$.k'::jsonpath"), "oid": ("", "1::oid"), "record": ("p", "ROW(1)"),
+    "anyelement": ("salary", "2"), "anynonarray": ("ssn", "'x'::text"),
+    "anyarray": ("tags", "'{k}'::text[]"), "anyenum": ("feeling", "'ok'::mood"),
+    "anyrange": ("period", "'[2000-01-01,2020-01-01)'::daterange"),
+    "anymultirange": ("multirange(period)", "'{}'::datemultirange"), "any": ("ssn", "'x'::text"),
+    "anycompatible": ("ssn", "'k'::text"), "anycompatiblearray": ("tags", "'{k}'::text[]"),
+    "anycompatiblenonarray": ("ssn", "'k'::text"),
+    "anycompatiblerange": ("period", "'empty'::daterange"),
+    "box": ("box(spot, spot)", "'(1,1),(0,0)'::box"), "regconfig": ("", "'simple'::regconfig"),
+    "regclass": ("", "'people'::regclass"),
+    "_float8": ("", "'{0.5}'::float8[]"), "xml": ("", "'<a/>'::xml"),
+    "citext": ("nick", "'x'::citext"), "hstore": ("attrs", "'a=>1'::hstore"),
+    "ltree": ("path", "'a.b'::ltree"),
+    "_timestamptz": ("", "'{}'::timestamptz[]"), "bigint": ("big", "2"),
+    "_numeric": ("", "'{1}'::numeric[]"),
 }  # fmt: skip
 
 _PLAIN = [
@@ -44,13 +62,19 @@ _ANY = {
 }
 
 _FUNCTIONS = """
-SELECT p.proname, p.prokind, p.proretset, array(SELECT t.typname FROM unnest(p.proargtypes) WITH ORDINALITY a(oid, n) JOIN pg_type t ON t.oid = a.oid ORDER BY n)::text[],
-  p.provariadic <> 0 FROM pg_proc p LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-WHERE (p.pronamespace = 'pg_catalog'::regnamespace OR d.objid IS NOT NULL) AND p.prokind IN ('f', 'a') AND p.pronargs BETWEEN 1 AND 4
-  AND p.prorettype NOT IN ('internal'::regtype, 'cstring'::regtype, 'trigger'::regtype, 'event_trigger'::regtype)
+SELECT p.proname, p.prokind, p.proretset, array(SELECT t.typname
+  FROM unnest(p.proargtypes) WITH ORDINALITY a(oid, n) JOIN pg_type t ON t.oid = a.oid
+  ORDER BY n)::text[],
+  p.provariadic <> 0 FROM pg_proc p LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass
+  AND d.objid = p.oid AND d.deptype = 'e'
+WHERE (p.pronamespace = 'pg_catalog'::regnamespace OR d.objid IS NOT NULL)
+  AND p.prokind IN ('f', 'a') AND p.pronargs BETWEEN 1 AND 4
+  AND p.prorettype NOT IN ('internal'::regtype, 'cstring'::regtype, 'trigger'::regtype,
+  'event_trigger'::regtype)
 ORDER BY 1, 4"""
 _OPERATORS = """
-SELECT o.oprname, l.typname::text, r.typname::text FROM pg_operator o LEFT JOIN pg_type l ON l.oid = o.oprleft JOIN pg_type r ON r.oid = o.oprright ORDER BY 1, 2, 3"""
+SELECT o.oprname, l.typname::text, r.typname::text FROM pg_operator o LEFT JOIN pg_type l
+  ON l.oid = o.oprleft JOIN pg_type r ON r.oid = o.oprright ORDER BY 1, 2, 3"""
 _TYPES = (
     "SELECT typname FROM pg_type WHERE typtype IN ('b', 'r', 'm') AND typnamespace ="
     " 'pg_catalog'::regnamespace AND typelem = 0 ORDER BY 1"
@@ -75,7 +99,8 @@ def _arguments(types: list[str]) -> Iterator[list[str]]:
     for number, name in enumerate(types):
         for column in _ANY.get(name, ()):
             yield [
-                column if other == number else constant for other, (_, constant) in enumerate(both)
+                column if position == number else constant
+                for position, (_, constant) in enumerate(both)
             ]
 
 

@@ -70,7 +70,7 @@ def silent(line: str) -> None:
 
 
 def told(findings: list[Finding]) -> str:
-    return "\n".join(str(one) for one in findings if not one.residual)
+    return "\n".join(str(finding) for finding in findings if not finding.residual)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -106,18 +106,18 @@ def test_masks_that_show_something_show_no_more(stage: Bench) -> None:
     ]
     chosen = [case for case in chosen if "as" not in case.options]
     attacks = Attacks(stage, ("simple", "binary"), 1)
-    found = [one for case in part(chosen, 2) for one in attacks.run(case, "lenient")[0]]
-    assert not [one for one in found if not one.residual], told(found)
+    findings = [finding for case in part(chosen, 2) for finding in attacks.run(case, "lenient")[0]]
+    assert not [finding for finding in findings if not finding.residual], told(findings)
 
 
 def test_benign_statements_work(stage: Bench) -> None:
     rows = check(
         "benign", cases.read("benign", stage.server.major), SampledBenign(stage).run, silent
     )
-    findings = [one for row in rows.values() for one in row.findings]
+    findings = [finding for row in rows.values() for finding in row.findings]
     tried = sum(row.tried for row in rows.values())
     assert len(findings) <= tried * TOLERATED, told(findings)
-    assert not [one for one in findings if one.what == "answer"], told(findings)
+    assert not [finding for finding in findings if finding.what == "answer"], told(findings)
 
 
 def test_the_oracles_can_fail(stage: Bench) -> None:
@@ -141,8 +141,8 @@ def test_the_oracles_can_fail(stage: Bench) -> None:
             ),
             ("CREATE TABLE made (a int)", "changed"),
         ):
-            found, _ = attacks.run(cases.Case("oracle", 0, text))
-            assert [one.what for one in found][:1] == [what], text
+            findings, _ = attacks.run(cases.Case("oracle", 0, text))
+            assert [finding.what for finding in findings][:1] == [what], text
     finally:
         del stage.sessions  # type: ignore[method-assign]
         for name in attacks.names:
@@ -213,8 +213,8 @@ def test_comparing_with_wrong_guesses_tells_nothing(stage: Bench) -> None:
         if "as" not in case.options and "{" not in case.text and "'sad'" not in case.text
     ]
     attacks = Attacks(stage, ("simple",), 3)
-    found = [one for case in part(chosen, 2) for one in attacks.run(case, "tester")[0]]
-    assert not [one for one in found if not one.residual], told(found)
+    findings = [finding for case in part(chosen, 2) for finding in attacks.run(case, "tester")[0]]
+    assert not [finding for finding in findings if not finding.residual], told(findings)
 
 
 #: Condition, pg_type OIDs that Parse declares, and values: a masked column that is converted for
@@ -263,8 +263,12 @@ def test_changes_beside_the_gateway_are_seen(stage: Bench) -> None:
     client = stage.connect(database)
     try:
         for text, change in (
-            ("SELECT name FROM people", "ALTER TABLE people RENAME ssn TO t; ALTER TABLE people RENAME name TO ssn; ALTER TABLE people RENAME t TO name"),
-            ("COPY (SELECT name FROM v_public) TO STDOUT", "CREATE OR REPLACE VIEW v_public AS SELECT id, phone::text AS name, city FROM people"),
+            ("SELECT name FROM people",
+                ("ALTER TABLE people RENAME ssn TO t; ALTER TABLE people RENAME name TO ssn; ALTER"
+                 " TABLE people RENAME t TO name")),
+            ("COPY (SELECT name FROM v_public) TO STDOUT",
+                ("CREATE OR REPLACE VIEW v_public AS SELECT id, phone::text AS name, city FROM"
+                 " people")),
         ):  # fmt: skip
             (kept,), _ = play([client], [cases.Step(text.encode())], WAYS["simple"])
             assert not oracles.refusals(kept), oracles.summary(kept)
@@ -294,5 +298,5 @@ def test_values_that_may_decide_are_still_not_shown(stage: Bench) -> None:
         if case.group.startswith(groups) and "as" not in case.options
     ]
     attacks = Attacks(stage, ("simple",), 1)
-    found = [one for case in part(chosen, 2) for one in attacks.run(case, "opener")[0]]
-    assert not [one for one in found if not one.residual], told(found)
+    findings = [finding for case in part(chosen, 2) for finding in attacks.run(case, "opener")[0]]
+    assert not [finding for finding in findings if not finding.residual], told(findings)

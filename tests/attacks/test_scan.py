@@ -91,7 +91,7 @@ def test_the_plan_walk_can_fail(scene: Stage) -> None:
     """
     bad = {False: 0, True: 0}
     for arm, shape in (
-        (arm, one) for arm in bad for one in shapes.read(scene.server.major, "shown")
+        (arm, shape) for arm in bad for shape in shapes.read(scene.server.major, "shown")
     ):
         if not shape.simple_relations:
             continue
@@ -113,7 +113,9 @@ def test_the_worlds_can_be_told_apart(scene: Stage) -> None:
     scene.direct = True
     try:
         for shape in (
-            one for one in shapes.read(scene.server.major, "strict") if one.group == "Conditions"
+            shape
+            for shape in shapes.read(scene.server.major, "strict")
+            if shape.group == "Conditions"
         ):
             bare = scene.run(shape.steps(), "strict")
             assert (
@@ -123,8 +125,10 @@ def test_the_worlds_can_be_told_apart(scene: Stage) -> None:
                 or "city" in shape.text
             ), shape
         hashed = [
-            b"SET max_parallel_workers_per_gather = 0", b"SET enable_mergejoin = off", b"SET join_collapse_limit = 1", b"SET work_mem = '64kB'",
-            b"SELECT g.n FROM (SELECT n, notes FROM generate_series(1, 100000) h(n) JOIN (small c CROSS JOIN generate_series(1, 1300) g(m)) ON m = n"
+            b"SET max_parallel_workers_per_gather = 0", b"SET enable_mergejoin = off",
+            b"SET join_collapse_limit = 1", b"SET work_mem = '64kB'",
+            b"SELECT g.n FROM (SELECT n, notes FROM generate_series(1, 100000) h(n) JOIN (small c"
+            b" CROSS JOIN generate_series(1, 1300) g(m)) ON m = n"
             b" WHERE c.id = 6) g",
         ]  # fmt: skip
         assert not scene.run([b"SELECT id FROM small ORDER BY id"], "strict").difference

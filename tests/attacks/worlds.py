@@ -82,11 +82,11 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 def masked_columns() -> dict[str, list[str]]:
     """Table to masked columns, as policy.yaml says."""
     policy = yaml.safe_load((HERE / "policy.yaml").read_text())
-    found: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for name in policy["tags"]["secret"]:
         _, table, column = name.split(".")
-        found.setdefault(table, []).append(column)
-    return found
+        columns.setdefault(table, []).append(column)
+    return columns
 
 
 @dataclass
@@ -167,20 +167,26 @@ _MAKERS: dict[str, Callable[[random.Random, bool, Canaries], str]] = {
     "date": lambda d, n, c: _whole(_date(d), c),
     "timestamptz": _stamp,
     "timestamp": _stamp,
-    "time": lambda d, n, c: _whole(f"{d.randrange(10, 24)}:{d.randrange(10, 60)}:{d.randrange(10, 60)}.{d.randrange(10**5, 10**6)}", c),
+    "time": lambda d, n, c: _whole(
+        f"{d.randrange(10, 24)}:{d.randrange(10, 60)}:{d.randrange(10, 60)}"
+        f".{d.randrange(10**5, 10**6)}", c),
     "interval": lambda d, n, c: _quoted(_number(10**6, 10**7)(d, False, c) + " days"),
     "uuid": _uuid,
-    "jsonb": lambda d, n, c: _quoted(f'{{"k": "{_word(d, n, c)}", "n": {_number(10**8, 10**9)(d, n, c)}}}'),
+    "jsonb": lambda d, n, c: _quoted(f'{{"k": "{_word(d, n, c)}", "n":'
+                                     f' {_number(10**8, 10**9)(d, n, c)}}}'),
     "_text": lambda d, n, c: _quoted(f"{{{_word(d, n, c)},{_word(d, n, c)}}}"),
-    "_int4": lambda d, n, c: _quoted(f"{{{_number(10**8, 10**9)(d, n, c)},{_number(10**8, 10**9)(d, n, c)}}}"),
+    "_int4": lambda d, n, c: _quoted(
+        f"{{{_number(10**8, 10**9)(d, n, c)},{_number(10**8, 10**9)(d, n, c)}}}"),
     "bytea": lambda d, n, c: _quoted("\\x" + _word(d, n, c).encode().hex()),
-    "inet": lambda d, n, c: _whole(f"10.{d.randrange(100, 250)}.{d.randrange(100, 250)}.{d.randrange(100, 250)}", c),
+    "inet": lambda d, n, c: _whole(
+        f"10.{d.randrange(100, 250)}.{d.randrange(100, 250)}.{d.randrange(100, 250)}", c),
     "macaddr": lambda d, n, c: _whole(":".join(f"{d.randrange(17, 250):02x}" for _ in range(6)), c),
     "mood": lambda d, n, c: _quoted(d.choice(["sad", "ok", "happy"])),
     "bool": lambda d, n, c: d.choice(["true", "false"]),
     "address": lambda d, n, c: f"ROW('{_word(d, n, c)}', '{_word(d, n, c)}')::public.address",
     "varbit": lambda d, n, c: "B'" + "".join(d.choices("01", k=40 if n else 24)) + "'",
-    "point": lambda d, n, c: f"point({_number(10**7, 10**8)(d, n, c)}, {_number(10**7, 10**8)(d, n, c)})",
+    "point": lambda d, n, c: (f"point({_number(10**7, 10**8)(d, n, c)},"
+                              f" {_number(10**7, 10**8)(d, n, c)})"),
     "daterange": lambda d, n, c: f"daterange('{_date(d)}', '2020-01-01')",
     "hstore": lambda d, n, c: _quoted(f'{_word(d, n, c)}=>"{_word(d, n, c)}"'),
     "tsvector": lambda d, n, c: _quoted(f"{_word(d, n, c)} {_word(d, n, c)}"),
@@ -280,8 +286,8 @@ class Databases:
                 base.execute(
                     f"CREATE TABLE pristine.{table} AS SELECT * FROM public.{table} WITH NO DATA"
                 )
-            found = base.execute("SELECT max(oid::bigint) + 1 FROM pg_class").fetchone()
-            self.late_oid = int(found[0]) if found else 0
+            next_oid = base.execute("SELECT max(oid::bigint) + 1 FROM pg_class").fetchone()
+            self.late_oid = int(next_oid[0]) if next_oid else 0
         for number, name in enumerate(self.names):
             self._admin.execute(f"CREATE DATABASE {name} TEMPLATE attackbase OWNER {ROLE}")
             with psycopg.connect(self._dsn(name), autocommit=True) as connection:
@@ -294,10 +300,8 @@ class Databases:
 
     def next_transaction(self) -> str:
         """The server's next transaction id: it is the same for as long as nothing is written."""
-        found = self._admin.execute(
-            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
-        ).fetchone()
-        return str(found[0])  # type: ignore[index]
+        row = self._admin.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+        return str(row[0])  # type: ignore[index]
 
     def are_untouched(self, since: str, worlds: int) -> bool:
         """Whether nothing was written after ``since``, not even what was rolled back. Sequences are
@@ -330,10 +334,10 @@ class Databases:
 
     def value(self, table: str, column: str, row: int = 0) -> str:
         """A masked value of world 0, as text."""
-        found = self.direct(self.names[0]).execute(
+        cursor = self.direct(self.names[0]).execute(
             f"SELECT {column}::text FROM {table} ORDER BY ctid OFFSET {row} LIMIT 1"
         )
-        return str(found.fetchone()[0])  # type: ignore[index]
+        return str(cursor.fetchone()[0])  # type: ignore[index]
 
     def state(self, world: int) -> dict[str, str]:
         """What is in a world: ``p.`` the public columns of each table, ``m.`` a digest of the

@@ -42,8 +42,8 @@ class ListIndex:
         self.reports: list[SessionRow] = []
         self.texts: dict[str, list[StatementText]] = {}
 
-    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
-        self.texts.setdefault(session_id, []).extend(found)
+    def statements(self, session_id: str, texts: Sequence[StatementText]) -> bool:
+        self.texts.setdefault(session_id, []).extend(texts)
         return True
 
     def save(self, row: SessionRow) -> None:

@@ -42,15 +42,15 @@ def test_what_cannot_be_written_fails_and_heals(tmp_path: Path, recorder: Record
     obstacle = tmp_path / "recordings"
     obstacle.write_text("a file where the directory should be")
     with capture_logs() as logs:
-        session, other = begin(recorder), begin(recorder)
-        wait_for(lambda: session.failed and other.failed and recorder.failed)
+        session, second = begin(recorder), begin(recorder)
+        wait_for(lambda: session.failed and second.failed and recorder.failed)
         late = begin(recorder)
         assert late.failed, "who comes while nothing can be recorded is failed from the start"
         session.statement(judged(1, "select 1", outcome="allow"))
         wait_for(lambda: session.backlog > 200)
         assert session.failed
         obstacle.unlink()
-        wait_for(lambda: not session.failed and not other.failed and not late.failed)
+        wait_for(lambda: not session.failed and not second.failed and not late.failed)
         wait_for(lambda: not recorder.failed)
     session.end("done")
     wait_for(lambda: session.backlog == 0)
@@ -145,7 +145,7 @@ def test_a_damaged_file_fails_its_own_session_only(
     monkeypatch.setattr(recorder_module, "CHECK", 0.02)
     lost: list[str] = []
     recorder.on_lost = lost.append
-    session, other = begin(recorder), begin(recorder)
+    session, second = begin(recorder), begin(recorder)
     wait_for(lambda: recorder.backlog == 0)
     with capture_logs() as logs:
         damage(session.output.path)
@@ -157,10 +157,10 @@ def test_a_damaged_file_fails_its_own_session_only(
     session.note("test", "dropped")
     session.end("terminated")
     later = begin(recorder)
-    for sound in (other, later):
+    for sound in (second, later):
         sound.note("test", "here")
     wait_for(lambda: recorder.backlog == 0)
-    assert not (other.failed or later.failed or recorder.failed)
+    assert not (second.failed or later.failed or recorder.failed)
     index = recorder._index
     assert isinstance(index, ListIndex)
     wait_for(lambda: index.last(session.row.id).status == "interrupted")
@@ -170,7 +170,7 @@ def test_a_damaged_file_fails_its_own_session_only(
 
 def test_a_file_that_cannot_be_opened_again_fails_its_own_session_only(recorder: Recorder) -> None:
     """Any error of one file, while others can be written."""
-    session, other = begin(recorder), begin(recorder)
+    session, second = begin(recorder), begin(recorder)
     wait_for(lambda: recorder.backlog == 0)
     path = session.output.path
     # as when more sessions than descriptors are live
@@ -181,10 +181,10 @@ def test_a_file_that_cannot_be_opened_again_fails_its_own_session_only(recorder:
     other_directory.rename(path)
     session.output.identity, session.output.size = None, 1
     session.note("test", "into a directory?")
-    other.note("test", "here")
-    wait_for(lambda: recorder.lost == 1 and not other.backlog)
+    second.note("test", "here")
+    wait_for(lambda: recorder.lost == 1 and not second.backlog)
     assert session.failed
-    assert not (other.failed or recorder.failed or begin(recorder).failed)
+    assert not (second.failed or recorder.failed or begin(recorder).failed)
 
 
 def test_at_shutdown_what_could_not_be_written_is_interrupted(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Gateway:
     def save_all(self, rows: Sequence[SessionRow]) -> None:
         self.index.restore([(row, ()) for row in rows])
 
-    def statements(self, session_id: str, found: object) -> bool:
+    def statements(self, session_id: str, texts: object) -> bool:
         return True
 
     def write(self) -> None:
@@ -99,8 +99,8 @@ def stop_writer(gateway: Gateway) -> None:
 def numbers(gateway: Gateway) -> list[int]:
     return [
         n
-        for one in read_journal(gateway.recordings, gateway.keys).sessions.values()
-        for n in sorted(one.statements)
+        for session in read_journal(gateway.recordings, gateway.keys).sessions.values()
+        for n in sorted(session.statements)
     ]
 
 
@@ -243,15 +243,17 @@ def test_a_torn_end_is_no_problem(gateway: Gateway) -> None:
         change(recording, number)
         gateway.write()
     (segment,) = gateway.journal.directory.iterdir()
-    whole = segment.read_bytes()
-    last = whole.rindex(FRAME_MAGIC)
-    for size in range(len(whole)):
-        segment.write_bytes(whole[:size])
+    content = segment.read_bytes()
+    last = content.rindex(FRAME_MAGIC)
+    for size in range(len(content)):
+        segment.write_bytes(content[:size])
         contents = read_journal(gateway.recordings, gateway.keys)
         assert contents.problems == [], size
         assert len(contents.sessions) <= 1
         assert numbers(gateway) in ([], [1]) and (size < last or numbers(gateway) == [1])
-    segment.write_bytes(whole[:-7] + bytes(5000))  # as a file system may leave it after a power cut
+    segment.write_bytes(
+        content[:-7] + bytes(5000)
+    )  # as a file system may leave it after a power cut
     assert (numbers(gateway), read_journal(gateway.recordings, gateway.keys).problems) == ([1], [])
 
 

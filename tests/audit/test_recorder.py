@@ -163,13 +163,13 @@ def test_text_that_is_not_unicode_is_kept_escaped(recorder: Recorder) -> None:
 
 
 def test_an_event_that_cannot_be_encoded_stops_its_session_only(recorder: Recorder) -> None:
-    broken, other = begin(recorder), begin(recorder)
+    broken, intact = begin(recorder), begin(recorder)
     broken.complete(1, "SELECT", 1 << 80, "", 0.0)
     wait_for(lambda: broken.failed)
-    other.statement(judged(1, "select 1", outcome="allow"))
-    wait_for(lambda: other.backlog == 0)
+    intact.statement(judged(1, "select 1", outcome="allow"))
+    wait_for(lambda: intact.backlog == 0)
     assert broken.backlog == 0
-    assert not other.failed
+    assert not intact.failed
     assert not recorder.failed
 
 

@@ -34,7 +34,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(events: object) -> list[int]:
-    return [event.number for event in events if isinstance(event, ev.Statement)]  # type: ignore[attr-defined]
+    return [event.number for event in events if isinstance(event, ev.Statement)]
 
 
 def test_only_the_last_blocks_are_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,9 +47,9 @@ def test_only_the_last_blocks_are_read(path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(RecordingReader, "blocks_from", counted)
     began, events = last_events(path, "s_long", 15)
-    found = numbers(events)
-    assert found == list(range(found[0], 301))
-    assert 15 <= len(found) <= 40
+    positions = numbers(events)
+    assert positions == list(range(positions[0], 301))
+    assert 15 <= len(positions) <= 40
     assert len(read) <= 6
     assert began > 0
 
@@ -68,8 +68,8 @@ def test_as_operations_show_it(path: Path) -> None:
     lines = sessions.latest("s_long", 5)
     assert [line.number for line in lines] == [300, 299, 298, 297, 296]
     assert lines[0].seconds == 0.5
-    whole = list(sessions.statements("s_long"))
-    assert lines == whole[:-6:-1], "times as well"
+    statements = list(sessions.statements("s_long"))
+    assert lines == statements[:-6:-1], "times as well"
 
 
 def test_damage_at_the_end_is_told(path: Path, tmp_path: Path) -> None:

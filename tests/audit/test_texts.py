@@ -116,7 +116,7 @@ def test_a_session_that_does_not_fit_says_so(recorder: Recorder, index: ListInde
 
 def test_an_index_that_takes_nothing_is_no_whole_one(tmp_path: Path) -> None:
     class Full(ListIndex):
-        def statements(self, session_id: str, found: object) -> bool:
+        def statements(self, session_id: str, texts: object) -> bool:
             return False
 
     index = Full()

@@ -51,8 +51,10 @@ class Rest:
         words = path.strip("/").split("/")
         try:
             if words == [""]:
-                found = ops.list(who, pending="status=pending" in query)
-                return 200, {"approvals": [request_data(one, details=False) for one in found]}
+                requests = ops.list(who, pending="status=pending" in query)
+                return 200, {
+                    "approvals": [request_data(request, details=False) for request in requests]
+                }
             if words[1:] == ["sample"]:
                 rows = (("7", None), ("8", "\x1b[31m\nred"))
                 return 200, sample_data(Sample(("id", "note"), rows, ("note",)))
@@ -146,11 +148,11 @@ def test_list_show_approve(rest: Rest) -> None:
     assert (
         "approved by dana@example.com" in run(rest, "approve", request.id, "--reason", "ok").output
     )
-    found = rest.house.service.get(request.id)
+    reviewed = rest.house.service.get(request.id)
     assert (
-        found is not None
-        and found.status is Status.APPROVED
-        and found.decisions[0].address == "127.0.0.1"
+        reviewed is not None
+        and reviewed.status is Status.APPROVED
+        and reviewed.decisions[0].address == "127.0.0.1"
     )
     assert "No approvals are waiting" in run(rest, "list").output
     assert json.loads(run(rest, "list", "--all", "--json").output)["status"] == "approved"

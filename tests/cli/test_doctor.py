@@ -31,8 +31,8 @@ def findings(gateway: Gateway, *words: str) -> list[dict[str, Any]]:
     return list(json.loads(done.stdout)["findings"])
 
 
-def problems(found: list[dict[str, Any]]) -> list[str]:
-    return [one["about"] for one in found if one["state"] == "problem"]
+def problems(findings_shown: list[dict[str, Any]]) -> list[str]:
+    return [finding["about"] for finding in findings_shown if finding["state"] == "problem"]
 
 
 def test_a_good_configuration_has_no_problem(issuer: DevIssuer, postgres: Server) -> None:
@@ -98,7 +98,7 @@ def test_a_wrong_password_is_a_problem_of_the_login(
     wrong.write_text("wrong")
     wrong.chmod(0o600)
     gateway = Gateway(issuer, {"shop": postgres}, target_extra={"password": {"file": str(wrong)}})
-    (said,) = [one for one in findings(gateway) if one["about"] == "target shop"]
+    (said,) = [finding for finding in findings(gateway) if finding["about"] == "target shop"]
     assert said["state"] == "problem"
     assert said["said"].startswith("login: ")
 
@@ -124,7 +124,7 @@ def test_the_administrator_is_looked_at(
             "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;"
             "CREATE POLICY p ON orders AS RESTRICTIVE TO sallyport_agent USING (false)"
         )
-        said = [one["said"] for one in findings(gateway) if one["about"] == about]
+        said = [finding["said"] for finding in findings(gateway) if finding["about"] == about]
         assert any("row security of orders names role sallyport_agent" in line for line in said)
         db.execute(f"ALTER ROLE {ADMIN} NOCREATEROLE")
     assert about in problems(findings(gateway))

@@ -79,7 +79,8 @@ def test_sessions_of_a_real_client_are_found(gateway: Gateway) -> None:
 
     def found(*options: str) -> list[str]:
         return [
-            one["id"] for one in json.loads(run(gateway, "sessions", "list", "--json", *options))
+            session["id"]
+            for session in json.loads(run(gateway, "sessions", "list", "--json", *options))
         ]
 
     wait_for(lambda: len(found("--relation", "public.customers", "--status", "ended")) == 1)
@@ -90,8 +91,10 @@ def test_sessions_of_a_real_client_are_found(gateway: Gateway) -> None:
     _, *statements = map(
         json.loads, run(gateway, "sessions", "show", session, "--json").splitlines()
     )
-    asked = [one for one in statements if one["relations"] == ["public.customers"]]
+    asked = [
+        statement for statement in statements if statement["relations"] == ["public.customers"]
+    ]
     assert len(asked) >= 7
-    assert {tuple(one["masked"]) for one in asked if one["outcome"] == "allow"} == {
-        ("public.customers.email",)
-    }
+    assert {
+        tuple(statement["masked"]) for statement in asked if statement["outcome"] == "allow"
+    } == {("public.customers.email",)}

@@ -223,10 +223,10 @@ def test_verify_says_what_was_done_and_where(app: typer.Typer, data: Path) -> No
 def test_verify_misses_a_deleted_recording_and_an_unknown_one(app: typer.Typer, data: Path) -> None:
     (path,) = (data / "recordings").glob("*/*/*/s_alpha1.sprec")
     path.unlink()
-    other = Recorder(data)
-    begin(other, "s_smuggled")
-    other.start()
-    other.close()
+    second_recorder = Recorder(data)
+    begin(second_recorder, "s_smuggled")
+    second_recorder.start()
+    second_recorder.close()
     text = run(app, "audit", "verify", "--data", data, code=1)
     assert "is missing" in text
     assert "the index does not know this session" in text
@@ -296,7 +296,7 @@ def test_the_list_fits_a_hundred_columns() -> None:
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 100
     (line,) = [line for line in lines if "ses_" in line]
-    for whole in (
+    for field in (
         "ses_01m7xtb2aa0123",
         "2027-01-15 08:00",
         "119.9 s",
@@ -304,7 +304,7 @@ def test_the_list_fits_a_hundred_columns() -> None:
         "1234567",
         "interrupted",
     ):
-        assert whole in line
+        assert field in line
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_parameters_say_whether_they_are_binary(
 
 @pytest.mark.parametrize("store", [True, False], ids=["index", "recordings alone"])
 @pytest.mark.parametrize(
-    ("options", "found"),
+    ("options", "ids"),
     [
         (("--text", "DROP table"), ["s_alpha1"]),
         (("--text", "select id from t"), ["s_alpha1"]),
@@ -339,7 +339,7 @@ def test_parameters_say_whether_they_are_binary(
     ],
 )
 def test_sessions_are_found_by_their_statements(
-    app: typer.Typer, data: Path, options: tuple[str, ...], found: list[str], store: bool
+    app: typer.Typer, data: Path, options: tuple[str, ...], ids: list[str], store: bool
 ) -> None:
     engine = open_database(data)
     writer = Writer(engine, interval=0.01)
@@ -356,7 +356,7 @@ def test_sessions_are_found_by_their_statements(
     if not store:
         (data / "sallyport.db").unlink()
     printed = json.loads(run(app, "sessions", "list", "--data", data, "--json", *options))
-    assert [one["id"] for one in printed] == found
+    assert [session["id"] for session in printed] == ids
 
 
 def test_an_unknown_verdict_lists_those_there_are(app: typer.Typer, data: Path) -> None:

@@ -29,10 +29,12 @@ PLACES = [
     ("version: 1\nrules: [{name: r, allow: read}]\n",
     "p.yaml:2:19: rules[0].allow: a list ([a, b]) is expected here, not a text"),
     ("version: 1\nrules: [{name: r, subjects: agents}]\n",
-    "p.yaml:2:19: rules[0].subjects: a mapping (key: value) is expected here, not a text. Known keys: actor, agent, "),
+    ("p.yaml:2:19: rules[0].subjects: a mapping (key: value) is expected here, not a text. Known"
+     " keys: actor, agent, ")),
     ("version: one\n", "p.yaml:1:1: version: a whole number is expected here, not a text"),
     ("version: 1\nlimits: {statement_timeout: 1.5}\n",
-    "p.yaml:2:10: limits.statement_timeout: a whole number or a text is expected here, not a number"),
+    ("p.yaml:2:10: limits.statement_timeout: a whole number or a text is expected here, not a"
+     " number")),
     ("version: 1\ntags:\n  a: [b.c.d]\n  e: b.c.d\n",
     "p.yaml:4:3: tags.e: a list ([a, b]) is expected here, not a text"),
     ("version: 1\ntags:\n  a: [b.c.d]\n  e: [b.c.d, 7]\n",

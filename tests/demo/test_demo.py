@@ -31,12 +31,12 @@ def directory() -> Path:
 
 def _left(directory: Path) -> list[str]:
     """Command lines of processes that belong to the demo in this directory."""
-    found = []
+    leftovers = []
     for process in psutil.process_iter(["cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         if str(directory) in line:
-            found.append(line)
-    return found
+            leftovers.append(line)
+    return leftovers
 
 
 class Demo:
@@ -64,9 +64,9 @@ class Demo:
 
     @property
     def port(self) -> int:
-        found = re.search(r"port=(\d+) dbname=shop", self.output)
-        assert found is not None
-        return int(found.group(1))
+        match = re.search(r"port=(\d+) dbname=shop", self.output)
+        assert match is not None
+        return int(match.group(1))
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
@@ -159,9 +159,9 @@ def test_a_directory_that_cannot_be_made_is_a_clear_error() -> None:
 
 def test_the_console_is_where_the_demo_says_and_its_lines_decide(demo: Demo) -> None:
     """Word by word as a newcomer would: the agent's psql line, its statement, then Dana's lines."""
-    found = re.search(r"The console: (http://\S+) ", demo.output)
-    assert found is not None, demo.output
-    assert httpx2.get(f"{found.group(1)}/healthz", timeout=60).text.strip() == "ok"
+    match = re.search(r"The console: (http://\S+) ", demo.output)
+    assert match is not None, demo.output
+    assert httpx2.get(f"{match.group(1)}/healthz", timeout=60).text.strip() == "ok"
     for who in ("Dana  DBA; reviewer", "Vera  viewer", "Adam  auditor", "Olga  operator"):
         assert who in demo.output
     statement = re.search(r"run (DELETE FROM .*?;) it waits", demo.output)

@@ -139,7 +139,7 @@ def test_a_missing_program_is_named(tmp_path) -> None:
 def test_a_directory_that_the_account_cannot_enter_is_replaced(tmp_path) -> None:
     tmp_path.chmod(0o700)
     who = Account("nobody", 65534, 65534, switch=True)
-    found = reachable_dir(tmp_path / "demo", who)
-    assert found != tmp_path / "demo"
-    assert who.searches(found)
-    found.rmdir()
+    directory = reachable_dir(tmp_path / "demo", who)
+    assert directory != tmp_path / "demo"
+    assert who.searches(directory)
+    directory.rmdir()

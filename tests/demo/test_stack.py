@@ -238,10 +238,10 @@ def test_nothing_runs_after_a_failed_start() -> None:
     blocked = scratch_dir("blocked")
     (blocked / "sallyport.yaml").mkdir()  # cannot be written
     assert main.run(once=True, directory=blocked) == 2
-    found = subprocess.run(
+    listing = subprocess.run(
         ["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False
     )
-    assert found.stdout == ""
+    assert listing.stdout == ""
 
 
 def test_the_issuer_keeps_its_address(tmp_path: Path) -> None:

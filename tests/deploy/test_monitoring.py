@@ -60,13 +60,13 @@ def exposition(issuer: DevIssuer, postgres: Server) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def labels(exposition: str) -> Labels:
     """Of each time series' name: its labels."""
-    found: Labels = {}
+    by_metric: Labels = {}
     for family in text_string_to_metric_families(exposition):
         for ending in _ENDINGS.get(family.type, ("",)):
-            found.setdefault(family.name + ending, set())
+            by_metric.setdefault(family.name + ending, set())
         for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
-    return found
+            by_metric.setdefault(sample.name, set()).update(sample.labels)
+    return by_metric
 
 
 def expressions() -> Iterator[tuple[str, str, str]]:
@@ -85,13 +85,13 @@ def problems(expression: str, shown: str, labels: Labels) -> list[str]:
     metrics, grouped = used(expression)
     metrics.pop("up", None)
     missing = [f"no metric {name}" for name in metrics if name not in labels]
-    known = set().union(TARGET_LABELS, *(labels.get(name, set()) for name in metrics))
+    available = set().union(TARGET_LABELS, *(labels.get(name, set()) for name in metrics))
     for name, selected in metrics.items():
         wrong = selected - labels.get(name, set()) - TARGET_LABELS
         missing += [f"{name} has no label {label}" for label in sorted(wrong)]
     named = set(re.findall(r"\{\{\s*(?:\$labels\.)?([a-z_]+)\s*\}\}", shown)) - {"value"}
     aggregated = re.search(r"\b(sum|max|min|count)\b", expression) is not None
-    missing += [f"no label {label}" for label in sorted((grouped | named) - known)]
+    missing += [f"no label {label}" for label in sorted((grouped | named) - available)]
     missing += [f"{label} is aggregated away" for label in sorted(named - grouped) if aggregated]
     return missing
 
@@ -186,8 +186,8 @@ def test_every_histogram_is_complete(exposition: str) -> None:
     for family in histograms:
         by_labels: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
         for sample in family.samples:
-            others = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
-            series = by_labels.setdefault(others, {"buckets": {}})
+            identity = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
+            series = by_labels.setdefault(identity, {"buckets": {}})
             if sample.name.endswith("_bucket"):
                 series["buckets"][sample.labels["le"]] = sample.value
             else:

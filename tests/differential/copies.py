@@ -19,15 +19,18 @@ from tests.support.postgres import Server
 from tests.workloads.families import dsn_of
 
 _RELATIONS = """
-SELECT c.relname, c.relkind::text, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children
-FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'm') ORDER BY c.oid
+SELECT c.relname, c.relkind::text, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+  AS has_children
+FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'm')
+  ORDER BY c.oid
 """
 _COLUMNS = """
 SELECT a.attname, a.attgenerated::text, a.attinhcount > 0, a.attnum,
        format_type(CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END, -1),
        CASE WHEN a.attcollation NOT IN (0, 100) THEN a.attcollation::regcollation::text END
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = format('public.%%I', %s::text)::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+WHERE a.attrelid = format('public.%%I', %s::text)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+  ORDER BY a.attnum
 """
 
 

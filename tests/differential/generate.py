@@ -275,7 +275,8 @@ class Generator(Sources):
             keys = ", ".join(scope.keys)
             aggregates += [f"json_agg({row} ORDER BY {keys})",
             f"jsonb_agg(to_jsonb({row}) ORDER BY {keys})",
-                           f"json_object_agg({scope.keys[0]}, {text} ORDER BY {keys}) FILTER (WHERE {scope.keys[0]} IS NOT NULL)"]  # fmt: skip
+                           (f"json_object_agg({scope.keys[0]}, {text} ORDER BY {keys}) FILTER"
+                            f" (WHERE {scope.keys[0]} IS NOT NULL)")]  # fmt: skip
         if self.chance(25):
             return f"SELECT {self.pick(aggregates)} FROM {source}{self.where(scope)}"
         form = self.pick([form for form in forms if not form.startswith("count(")])
@@ -365,22 +366,33 @@ class Generator(Sources):
                 f"{head}, v AS (SELECT a, max(b) AS b FROM w GROUP BY a) SELECT w.a, v.b FROM w"
                 " LEFT JOIN v USING (a) WHERE w.b <= v.b"
             )
-        return (f"WITH RECURSIVE r (n, e) AS (SELECT id, email FROM people WHERE id = {self.dice.randrange(1, 9)} UNION ALL"
-                f" SELECT p.id, p.email || {self.value('text', Scope([Source('p', TABLES['people'])]), 1)} FROM r JOIN people p ON p.id = r.n + 7)"
+        return (f"WITH RECURSIVE r (n, e) AS (SELECT id, email FROM people WHERE id ="
+                f" {self.dice.randrange(1, 9)} UNION ALL"
+                f" SELECT p.id, p.email ||"
+                f" {self.value('text', Scope([Source('p', TABLES['people'])]), 1)} FROM r JOIN"
+                f" people p ON p.id = r.n + 7)"
                 f" SELECT n, left(e, 200) FROM r ORDER BY n")  # fmt: skip
 
     def writes(self) -> str:
         people = Scope([Source("p", TABLES["people"], ("id",))])
         test, text = self.value("bool", people, 1), self.value("text", people, 1)
         return self.pick((
-            f"UPDATE items SET amount = amount + 1 FROM people p WHERE p.id = items.person_id AND {test} RETURNING item_id, amount, {text}",
-            f"DELETE FROM items USING people p WHERE p.id = items.person_id AND {test} RETURNING item_id, p.email, {text}",
-            f"INSERT INTO journal (entry_id, person_id, amount) SELECT 1000 + p.id, p.id, p.level FROM people p WHERE {test} RETURNING *",
-            f"UPDATE journal SET amount = 0 WHERE person_id IN (SELECT p.id FROM people p WHERE {test}) RETURNING entry_id",
-            f"WITH gone AS (DELETE FROM journal WHERE amount > 20 RETURNING entry_id, person_id) SELECT gone.entry_id, {text} FROM gone JOIN people p ON p.id = gone.person_id",
-            f"UPDATE people SET city = 'Bern' WHERE id < {self.dice.randrange(2, 9)} RETURNING id, city, email, birth",
-            f"DELETE FROM journal j WHERE EXISTS (SELECT 1 FROM people p WHERE p.id = j.person_id AND {test})",
-            "INSERT INTO journal SELECT 2000 + t.team_id, NULL, t.region, 1 FROM teams t WHERE t.lead_email IS NOT NULL ON CONFLICT DO NOTHING RETURNING entry_id",
+            (f"UPDATE items SET amount = amount + 1 FROM people p WHERE p.id = items.person_id AND"
+             f" {test} RETURNING item_id, amount, {text}"),
+            (f"DELETE FROM items USING people p WHERE p.id = items.person_id AND {test} RETURNING"
+             f" item_id, p.email, {text}"),
+            (f"INSERT INTO journal (entry_id, person_id, amount) SELECT 1000 + p.id, p.id, p.level"
+             f" FROM people p WHERE {test} RETURNING *"),
+            (f"UPDATE journal SET amount = 0 WHERE person_id IN (SELECT p.id FROM people p WHERE"
+             f" {test}) RETURNING entry_id"),
+            (f"WITH gone AS (DELETE FROM journal WHERE amount > 20 RETURNING entry_id, person_id)"
+             f" SELECT gone.entry_id, {text} FROM gone JOIN people p ON p.id = gone.person_id"),
+            (f"UPDATE people SET city = 'Bern' WHERE id < {self.dice.randrange(2, 9)} RETURNING id,"
+             f" city, email, birth"),
+            (f"DELETE FROM journal j WHERE EXISTS (SELECT 1 FROM people p WHERE p.id = j.person_id"
+             f" AND {test})"),
+            ("INSERT INTO journal SELECT 2000 + t.team_id, NULL, t.region, 1 FROM teams t WHERE"
+             " t.lead_email IS NOT NULL ON CONFLICT DO NOTHING RETURNING entry_id"),
         ))  # fmt: skip
 
 

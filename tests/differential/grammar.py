@@ -143,7 +143,8 @@ class Expressions:
             lambda: f"replace({text()}, '*', '#')", lambda: f"({text()} || '/' || {text()})",
             lambda: f"coalesce({text()}, 'none')",
             lambda: f"regexp_replace({text()}, '[^0-9]', '', 'g')",
-            lambda: f"md5({text()})", lambda: f"format('%s-%s', {text()}, {self.value('int', scope, depth)})",
+            lambda: f"md5({text()})", lambda: (f"format('%s-%s', {text()},"
+                f" {self.value('int', scope, depth)})"),
             lambda: f"nullif({text()}, {self.pick(_TEXTS)})", lambda: f"initcap({text()})",
             lambda: f"reverse({text()})",
             lambda: f"CASE WHEN {self.value('bool', scope, depth)} THEN {text()} ELSE {text()} END",

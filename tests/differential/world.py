@@ -33,11 +33,13 @@ from tests.workloads.families import (
 HERE = Path(__file__).parent
 SHOP_POLICY = """\
 rules:
-  - {name: agents work, subjects: {groups: [claude-postgres]}, allow: [read, write, lock], relations: ["public.*"]}
+  - {name: agents work, subjects: {groups: [claude-postgres]}, allow: [read, write, lock],
+     relations: ["public.*"]}
 masks:
   - {columns: [public.customers.email], with: email}
   - {columns: [public.customers.ssn], with: {partial: {keep_last: 4}}}
-  - {columns: [public.customers.phone, public.customers.card_number, public.payments.card_last4, public.customers.notes], with: redact}
+  - {columns: [public.customers.phone, public.customers.card_number, public.payments.card_last4,
+     public.customers.notes], with: redact}
   - {columns: [public.customers.birth_date], with: {date: {precision: year}}}
 """
 

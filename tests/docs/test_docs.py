@@ -45,8 +45,8 @@ def generator() -> ModuleType:
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_code_is_explained(code: str) -> None:
-    known = CODES[code]
-    row = f"| [{code}](#{code.lower()}) | {known.sqlstate} | {known.title} |"
+    entry = CODES[code]
+    row = f"| [{code}](#{code.lower()}) | {entry.sqlstate} | {entry.title} |"
     assert row in REFUSALS, f"docs/refusals.md: the table lacks {row!r}"
     section = re.search(rf"^### {code}\n(.*?)(?=^##|\Z)", REFUSALS, re.M | re.S)
     assert section, f"docs/refusals.md has no section '### {code}'"
@@ -71,19 +71,19 @@ def test_every_notice_is_explained(code: str) -> None:
 
 
 def commands() -> dict[tuple[str, ...], Any]:
-    found: dict[tuple[str, ...], Any] = {}
+    leaves: dict[tuple[str, ...], Any] = {}
 
     def walk(command: Any, words: tuple[str, ...]) -> None:
         below = getattr(command, "commands", None)
         if below is None or (command.invoke_without_command and words):
-            found[words] = command
+            leaves[words] = command
         if below is None:
             return
-        for name, one in below.items():
-            walk(one, (*words, name))
+        for name, subcommand in below.items():
+            walk(subcommand, (*words, name))
 
     walk(get_command(build()), ())
-    return found
+    return leaves
 
 
 COMMANDS = commands()
@@ -113,8 +113,8 @@ def shown_commands() -> Iterator[tuple[str, str]]:
         spans = re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S))
         for line in [*lines, *spans]:
             # A command begins a line, follows a prompt, or stands in $(...).
-            for found in re.finditer(r"(?:^\s*(?:\$ )?|\$\()sallyport ([^)#|`]+)", line):
-                yield name, found[1].strip()
+            for match in re.finditer(r"(?:^\s*(?:\$ )?|\$\()sallyport ([^)#|`]+)", line):
+                yield name, match[1].strip()
 
 
 SHOWN = sorted(set(shown_commands()))
@@ -123,15 +123,15 @@ SHOWN = sorted(set(shown_commands()))
 @pytest.mark.parametrize(("document", "line"), SHOWN)
 def test_shown_commands_exist(document: str, line: str) -> None:
     words = tuple(word for word in shlex.split(line.replace("...", "")) if word)
-    found = next((COMMANDS[words[:n]] for n in (2, 1) if words[:n] in COMMANDS), None)
-    group = any(known[: len(words)] == words for known in COMMANDS)
-    assert found or group or words[0] in ("--help", "--version"), (
+    entry = next((COMMANDS[words[:n]] for n in (2, 1) if words[:n] in COMMANDS), None)
+    group = any(path[: len(words)] == words for path in COMMANDS)
+    assert entry or group or words[0] in ("--help", "--version"), (
         f"{document}: no command for {line!r}"
     )
-    if found is None:
+    if entry is None:
         return
     options = {
-        option for parameter in found.params for option in getattr(parameter, "opts", [])
+        option for parameter in entry.params for option in getattr(parameter, "opts", [])
     } | {"--help"}
     if "--" in words:
         words = words[: words.index("--")]  # what follows is another program's

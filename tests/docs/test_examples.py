@@ -23,10 +23,10 @@ TEXT = (Path(__file__).parents[2] / "docs" / "refusals.md").read_text()
 
 
 def examples() -> list[tuple[str, str]]:
-    found = []
+    pairs = []
     for code, section in re.findall(r"^### (SP\d{4})\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S):
-        found += [(code, sql.strip()) for sql in re.findall(r"```sql\n(.*?)```", section, re.S)]
-    return found
+        pairs += [(code, sql.strip()) for sql in re.findall(r"```sql\n(.*?)```", section, re.S)]
+    return pairs
 
 
 def policy() -> str:

@@ -64,7 +64,7 @@ def both(
     """Each row as the agent sees it, and as it is."""
     sql = f"SELECT {columns} FROM customers ORDER BY id LIMIT 300"
     with psycopg.connect(postgres.superuser_dsn) as direct:
-        yield from zip(agent.execute(sql).fetchall(), direct.execute(sql).fetchall(), strict=True)  # type: ignore[call-overload]
+        yield from zip(agent.execute(sql).fetchall(), direct.execute(sql).fetchall(), strict=True)
 
 
 def test_partial_shows_length_and_end(agent: psycopg.Connection[Any], postgres: Server) -> None:

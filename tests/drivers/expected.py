@@ -19,7 +19,8 @@ QUERY = f"SELECT {COLUMNS} FROM customers ORDER BY id LIMIT 5"
 #: Expressions and a condition over masked columns: computed from the masks' values, which a NOTICE
 #: says.
 COMPUTED = """SELECT id, upper(email), right(ssn, 4), coalesce(phone, '-'), birth_date + 1
-FROM customers WHERE email LIKE '_***@example.%' AND birth_date <= '2100-01-01' ORDER BY id LIMIT 5"""
+FROM customers WHERE email LIKE '_***@example.%' AND birth_date <= '2100-01-01'
+  ORDER BY id LIMIT 5"""
 NOTICE = (
     "[SP2001] computed with masked values of public.customers.birth_date (date),"
     " public.customers.email (email), public.customers.phone (redact), public.customers.ssn"

@@ -26,14 +26,18 @@ POLICY = SHOP_POLICY.replace(
 _OWN = re.compile(r"^\\(un)?restrict .*$", re.M)
 SETUP = """
 create extension if not exists postgres_fdw;
-create server elsewhere foreign data wrapper postgres_fdw options (host 'secret-host.example', dbname 'x');
+create server elsewhere foreign data wrapper postgres_fdw options (host 'secret-host.example',
+  dbname 'x');
 create foreign table public.afar (id int) server elsewhere options (table_name 'secret_table');
 create function public.how() returns text language sql as $$ select 'in the source' $$;
 create view public.sources with (security_invoker = false) as select proname, prosrc from pg_proc;
-create function public.missing() returns setof text language sql stable as $$ select attmissingval::text from pg_attribute $$;
-create function public.queries() returns setof text language sql stable as $$ select query from pg_stat_activity $$;
+create function public.missing() returns setof text
+  language sql stable as $$ select attmissingval::text from pg_attribute $$;
+create function public.queries() returns setof text language sql stable as $$ select query
+  from pg_stat_activity $$;
 create view public.conninfo as select srvoptions from pg_foreign_server;
-create function public.options() returns setof text[] language sql stable as $$ select srvoptions from pg_foreign_server $$;
+create function public.options() returns setof text[] language sql stable as $$ select srvoptions
+  from pg_foreign_server $$;
 grant select on public.sources, public.afar, public.conninfo to public;
 """
 

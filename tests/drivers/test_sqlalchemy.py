@@ -34,14 +34,14 @@ def test_reflection_sees_what_it_sees_without_the_gateway(door: Gateway, engine:
     direct = create_engine(
         door.targets["shop"].agent_dsn.replace("postgresql://", "postgresql+psycopg://")
     )
-    for one in ("customers", "orders", "payments", "products", "customer_orders"):
+    for relation in ("customers", "orders", "payments", "products", "customer_orders"):
         through, past = inspect(engine), inspect(direct)
-        assert repr(through.get_columns(one)) == repr(past.get_columns(one))
-        assert through.get_pk_constraint(one) == past.get_pk_constraint(one)
-        assert through.get_foreign_keys(one) == past.get_foreign_keys(one)
-        assert through.get_indexes(one) == past.get_indexes(one)
-        assert through.get_check_constraints(one) == past.get_check_constraints(one)
-        assert through.get_table_comment(one) == past.get_table_comment(one)
+        assert repr(through.get_columns(relation)) == repr(past.get_columns(relation))
+        assert through.get_pk_constraint(relation) == past.get_pk_constraint(relation)
+        assert through.get_foreign_keys(relation) == past.get_foreign_keys(relation)
+        assert through.get_indexes(relation) == past.get_indexes(relation)
+        assert through.get_check_constraints(relation) == past.get_check_constraints(relation)
+        assert through.get_table_comment(relation) == past.get_table_comment(relation)
     assert sorted(inspect(engine).get_table_names()) == sorted(inspect(direct).get_table_names())
     assert inspect(engine).get_view_names() == ["customer_orders"]
     assert inspect(engine).get_enums()[0]["name"] == "order_status"

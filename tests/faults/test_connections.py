@@ -293,9 +293,11 @@ def test_a_wrong_proxy_in_the_configuration_is_named(make_gateway: Callable[...,
     ):
         gateway.extra = extra
         gateway.write()
-        other = Program(gateway.command("serve"), gateway.home / "other.log", gateway.environment)
-        assert other.process.wait(20) == 2
-        assert named in other.output
+        misconfigured = Program(
+            gateway.command("serve"), gateway.home / "other.log", gateway.environment
+        )
+        assert misconfigured.process.wait(20) == 2
+        assert named in misconfigured.output
 
 
 def test_loopback_behind_a_proxy_elsewhere_needs_tls() -> None:

@@ -73,9 +73,9 @@ def test_what_only_the_journal_has_is_shown(
         resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         db.execute(statement)  # nothing more goes into the recording
         gateway.kill()
-    found = command(gateway, "audit", "verify")
-    assert found.returncode == 1
-    assert "lacks statements 2; the next start adds them" in found.stdout
+    verification = command(gateway, "audit", "verify")
+    assert verification.returncode == 1
+    assert "lacks statements 2; the next start adds them" in verification.stdout
 
     gateway.start()
     assert "recovered from the journal" in gateway.log.read_text()

@@ -263,8 +263,8 @@ def test_a_shutdown_lets_running_work_end(
             assert working.execute("SELECT count(*) FROM products").fetchone() == (120,)
             working.commit()
             wait_for(lambda: _ended(working))
-        with Raw(gateway) as other:
-            other.send(frontend.cancel_request(*key))
+        with Raw(gateway) as canceler:
+            canceler.send(frontend.cancel_request(*key))
         messages = cancelled.until("Z")
         assert any(b"C57014\0" in message for message in messages), (
             "what runs can still be cancelled"

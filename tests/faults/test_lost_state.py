@@ -100,12 +100,12 @@ def test_lost_state_is_accepted_by_an_operator(make_gateway: Callable[..., Gatew
 
 
 def test_another_database_is_not_the_gateways(make_gateway: Callable[..., Gateway]) -> None:
-    gateway, other = make_gateway(), make_gateway()
+    gateway, second = make_gateway(), make_gateway()
     record_a_session(gateway)
     gateway._end()
-    other._end()
+    second._end()
     remove(gateway)
-    database(gateway).write_bytes(database(other).read_bytes())
+    database(gateway).write_bytes(database(second).read_bytes())
     gateway.start()
     assert login_is_refused(gateway)
 

@@ -104,9 +104,9 @@ def test_the_cancel_of_a_statement_gets_no_answer(
         raw.send(frontend.query(SLOW))
         wait_for(lambda: waits_at(postgres), SECONDS)
         apart.vanish()
-        with Raw(gateway) as other:
-            other.send(frontend.cancel_request(pid, key))
-            assert other.closed()
+        with Raw(gateway) as canceler:
+            canceler.send(frontend.cancel_request(pid, key))
+            assert canceler.closed()
         assert "SP1802" in raw.error()["M"]
 
 

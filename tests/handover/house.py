@@ -85,7 +85,7 @@ def make_record(gateway: Gateway) -> Handed:
     desk, operator = Desk(gateway), Desk(gateway, OPERATOR)
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         _work(db)
-        session = str(db.execute("SELECT current_setting('sallyport.session')").fetchone()[0])  # type: ignore[index]
+        session = str(db.execute("SELECT current_setting('sallyport.session')").fetchone()[0])
     ids = []
     for decide in (
         lambda id_: desk.approve(id_, REASON),
@@ -109,7 +109,7 @@ def _work(db: psycopg.Connection[Any]) -> None:
     db.execute("SELECT name FROM customers WHERE email = %s", [SECRET_EMAIL])
     db.execute('SELECT %s::text AS value, 1 AS "<b>&"', [HOSTILE])
     literal = HOSTILE.replace("'", "''")
-    db.execute(f"SELECT '{literal}' AS said, count(*) FROM orders -- <script>alert(2)</script>")  # type: ignore[arg-type]
+    db.execute(f"SELECT '{literal}' AS said, count(*) FROM orders -- <script>alert(2)</script>")
     db.execute("UPDATE products SET name = name WHERE id = 1")
     for refused in (
         "DROP TABLE orders",
@@ -131,7 +131,7 @@ def _change_policy(gateway: Gateway) -> None:
 def _lock_out(gateway: Gateway, operator: Desk) -> None:
     """A session is ended by hand, and one by a lock that is released again."""
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
-        session = db.execute("SELECT current_setting('sallyport.session')").fetchone()[0]  # type: ignore[index]
+        session = db.execute("SELECT current_setting('sallyport.session')").fetchone()[0]
         _post(operator, f"/sessions/{session}/kill", {})
         wait_for(lambda: _is_over(db))
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:

@@ -57,7 +57,7 @@ def read_cef(line: str) -> tuple[list[str], dict[str, str]]:
     ends = [key.start() - 1 for key in keys[1:]] + [len(parts[7])]
     values = (parts[7][key.end() : end] for key, end in zip(keys, ends, strict=True))
     unescape = {"\\n": "\n", "\\r": "\r", "\\=": "=", "\\\\": "\\", "\\|": "|"}
-    decoded = [re.sub(r"\\.", lambda found: unescape[found[0]], value) for value in values]
+    decoded = [re.sub(r"\\.", lambda escape: unescape[escape[0]], value) for value in values]
     return parts[:7], dict(zip((key[1] for key in keys), decoded, strict=True))
 
 
@@ -140,8 +140,11 @@ def test_cef(handed: Handed) -> None:
         header, fields = read_cef(line)
         assert header[:3] == ["CEF:0", "Sallyport", "Sallyport"] and 0 <= int(header[6]) <= 10
         assert fields["externalId"] == told["id"] and fields["suid"] == told["subject"]
-        known = r"rt|(externalI|deviceExternalI)d|su(id|ser)|sntdom|spriv|spt|dhost|sourceServiceName|src|act|outcome|reason|msg|app|duid|c[sn]\d(Label)?"
-        assert all(re.fullmatch(known, key) for key in fields), fields
+        cef_keys = (
+            r"rt|(externalI|deviceExternalI)d|su(id|ser)|sntdom|spriv|spt|dhost|sourceServiceName"
+            r"|src|act|outcome|reason|msg|app|duid|c[sn]\d(Label)?"
+        )
+        assert all(re.fullmatch(cef_keys, key) for key in fields), fields
         if told["kind"] == "statement" and told["sql"].isprintable():
             assert fields["msg"] == told["sql"], "escaped so that readers get back what it was"
     (hostile,) = [
@@ -274,10 +277,10 @@ def test_a_live_statement_comes_when_it_is_over(tmp_path: Path) -> None:
     sessions, cursor, problems = Sessions(tmp_path / "recordings", None), ExportCursor(), []
 
     def taken() -> list[str]:
-        found = audit_events(
-            sessions, ExportQuery(), cursor, time.time(), lambda *one: problems.append(one)
+        events = audit_events(
+            sessions, ExportQuery(), cursor, time.time(), lambda *problem: problems.append(problem)
         )
-        return [f"{event.kind} {event.position}" for event in found]
+        return [f"{event.kind} {event.position}" for event in events]
 
     session = begin(recorder, "s_1")
     session.statement(judged(1, "SELECT pg_sleep(9)", outcome="allow"))

@@ -22,7 +22,7 @@ PERIOD = ("--from", "2026-01-01")
 
 
 @pytest.fixture(scope="module")
-def found(handed: Handed) -> dict[str, Any]:
+def report(handed: Handed) -> dict[str, Any]:
     output = handed.run("audit", "report", *PERIOD, "--json").stdout
     assert not ACTIVE.search(output) and output.isascii()
     assert SECRET_SSN not in output and SECRET_EMAIL not in output
@@ -36,29 +36,29 @@ def report_file(handed: Handed, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return file
 
 
-def test_access_and_columns(handed: Handed, found: dict[str, Any]) -> None:
+def test_access_and_columns(handed: Handed, report: dict[str, Any]) -> None:
     statements = handed.lines("--kind", "statement")
-    (access,) = found["access"]
+    (access,) = report["access"]
     assert (access["subject"], access["agent"], access["target"]) == (
         "claude-agent",
         "claude-code",
         "shop",
     )
-    assert access["verdicts"] == found["verdicts"] and sum(found["verdicts"].values()) == len(
+    assert access["verdicts"] == report["verdicts"] and sum(report["verdicts"].values()) == len(
         statements
     )
-    assert sum(sum(counts.values()) for _, counts in found["spans"]) == len(statements)
-    assert [(one["column"], one["readers"]) for one in found["columns"]] == [
+    assert sum(sum(counts.values()) for _, counts in report["spans"]) == len(statements)
+    assert [(column["column"], column["readers"]) for column in report["columns"]] == [
         ("public.customers.email", {"claude-agent": 1}),
         ("public.customers.ssn", {"claude-agent": 1}),
     ]
 
 
-def test_refusals_and_approvals(handed: Handed, found: dict[str, Any]) -> None:
-    assert {(one["code"], one["count"]) for one in found["refusals"]} == {
+def test_refusals_and_approvals(handed: Handed, report: dict[str, Any]) -> None:
+    assert {(refusal["code"], refusal["count"]) for refusal in report["refusals"]} == {
         ("SP1002", 1), ("SP1104", 1), ("SP1101", 1), ("SP1402", 1),
     }  # fmt: skip
-    approved, denied = found["approvals"]
+    approved, denied = report["approvals"]
     assert (approved["id"], approved["status"]) == (handed.approved, "used")
     (decision,) = approved["decisions"]
     assert (decision["reviewer"], decision["approve"], decision["reason"]) == (
@@ -73,22 +73,26 @@ def test_refusals_and_approvals(handed: Handed, found: dict[str, Any]) -> None:
     )
 
 
-def test_changes_actions_integrity_and_configuration(found: dict[str, Any]) -> None:
-    first, second = found["policies"]
+def test_changes_actions_integrity_and_configuration(report: dict[str, Any]) -> None:
+    first, second = report["policies"]
     assert first["is_first"] and "+# <b>changed</b> on purpose" in second["diff"]
-    assert [one["action"] for one in found["actions"]] == [
+    assert [action["action"] for action in report["actions"]] == [
         "sessions.kill",
         "locks.lock",
         "locks.release",
     ]
-    assert found["integrity"]["failed"] == 0 and found["integrity"]["recordings"] >= 5
-    configuration = dict(found["configuration"])
+    assert report["integrity"]["failed"] == 0 and report["integrity"]["recordings"] >= 5
+    configuration = dict(report["configuration"])
     assert (
         configuration["Policy"].startswith(second["version"])
         and "as " in configuration["Target shop"]
     )
     assert "password" not in json.dumps(configuration)
-    assert {one["coverage"] for one in found["controls"]} == {"evidenced", "partly", "not covered"}
+    assert {control["coverage"] for control in report["controls"]} == {
+        "evidenced",
+        "partly",
+        "not covered",
+    }
 
 
 def test_the_period_bounds_everything(handed: Handed) -> None:
@@ -110,12 +114,12 @@ def test_the_page(report_file: Path, chromium: Any) -> None:
     assert "The gateway has no such access" in page.locator("#approvals").inner_text()
     assert "7 days shown; no statement in the rest" in page.locator("#summary").inner_text()
     assert page.locator("svg rect.v-allow").count() >= 1
-    shoot(page, "report", whole=True)
+    shoot(page, "report", full_page=True)
     summary = page.locator("#summary").bounding_box()
     assert summary["height"] < 1100, "the summary is one page"
     phone = opened(chromium, report_file, problems, **PHONE)
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    shoot(phone, "report-phone", whole=True)
+    shoot(phone, "report-phone", full_page=True)
     assert problems == []
 
 
@@ -129,7 +133,7 @@ def test_it_prints(report_file: Path, chromium: Any, tmp_path: Path) -> None:
     assert page.locator("#summary").bounding_box()["height"] + 90 < 1017, (
         "the summary fits on the first page"
     )
-    shoot(page, "report-print", whole=True)
+    shoot(page, "report-print", full_page=True)
     tight = (
         "[...document.querySelectorAll('.tiles div')].filter((e) => e.scrollWidth > e.clientWidth)"
     )

@@ -97,4 +97,4 @@ def test_the_page_reads_well(made: tuple[str, Path, str], chromium: Any) -> None
     tile = page.locator("#summary .tiles li", has_text="logins refused")
     assert tile.inner_text().split()[0] == "9"
     assert problems == []
-    shoot(page, "report-incident", whole=True)
+    shoot(page, "report-incident", full_page=True)

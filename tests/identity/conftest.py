@@ -103,10 +103,10 @@ def make_door(clock: ManualClock) -> Iterator[Callable[..., Door]]:
         **options: Any,
     ) -> Door:
         settings = [
-            IssuerSettings(one, **{"audience": "sallyport", **options})
-            if isinstance(one, str)
-            else one
-            for one in issuers
+            IssuerSettings(issuer, **{"audience": "sallyport", **options})
+            if isinstance(issuer, str)
+            else issuer
+            for issuer in issuers
         ]
         made.append(
             Door(

@@ -87,16 +87,16 @@ def _frames(error: BaseException) -> str:
     """Everything a debugger or a rich traceback would show of an error: locals of its frames, and
     of what it chains to.
     """
-    found = []
+    texts = []
     step: BaseException | None = error
     while step is not None:
         for frame, _ in traceback.walk_tb(step.__traceback__):
             if frame.f_code.co_filename.endswith("authenticate.py"):
-                found.append(repr(frame.f_locals))
+                texts.append(repr(frame.f_locals))
         if step is not error:
-            found.append(repr(vars(step)))
+            texts.append(repr(vars(step)))
         step = step.__context__ or step.__cause__
-    return "\n".join(found)
+    return "\n".join(texts)
 
 
 def assert_absent(token: Secret, text: str) -> None:

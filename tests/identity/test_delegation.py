@@ -150,10 +150,14 @@ def test_a_lock_on_any_actor_holds(name: str) -> None:
 POLICY = """\
 version: 1
 rules:
-  - {name: the frontend never writes, subjects: {agent: frontend}, deny: [write], relations: ["*.*"]}
-  - {name: the frontend asks, subjects: {agent: frontend}, hold: [read], relations: ["public.orders"], reviewers: {groups: [dba]}}
-  - {name: the frontend reads, subjects: {agent: frontend}, allow: [read], relations: ["public.products"]}
-  - {name: claude reads and writes, subjects: {agent: claude}, allow: [read, write], relations: ["public.*"]}
+  - {name: the frontend never writes, subjects: {agent: frontend}, deny: [write],
+     relations: ["*.*"]}
+  - {name: the frontend asks, subjects: {agent: frontend}, hold: [read],
+     relations: ["public.orders"], reviewers: {groups: [dba]}}
+  - {name: the frontend reads, subjects: {agent: frontend}, allow: [read],
+     relations: ["public.products"]}
+  - {name: claude reads and writes, subjects: {agent: claude}, allow: [read, write],
+     relations: ["public.*"]}
 masks:
   - {columns: ["public.customers.email"], with: redact, except: {agent: frontend}}
   - {columns: ["public.customers.name"], with: redact, subjects: {agent: frontend}}

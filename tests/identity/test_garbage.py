@@ -154,7 +154,7 @@ def test_one_changed_character_is_refused(
     text = provider.token().reveal()
     # the last character has bits that carry nothing
     place = data.draw(st.integers(0, len(text) - 3))
-    other = data.draw(
+    replacement = data.draw(
         st.sampled_from("ABCXYZabcxyz019-_.= ~").filter(lambda char: char != text[place])
     )
-    assert door.refusal(Secret(text[:place] + other + text[place + 1 :])) == VAGUE
+    assert door.refusal(Secret(text[:place] + replacement + text[place + 1 :])) == VAGUE

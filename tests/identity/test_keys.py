@@ -46,13 +46,15 @@ def test_a_hundred_logins_at_once_share_one_fetch(provider: Provider, door: Door
     provider.answers["/jwks"] = lambda: (hold.wait(5), document())[1]
 
     async def storm() -> list[Subject]:
-        logins = [door.authenticator.authenticate(one, label="", entrance="wire") for one in tokens]
+        logins = [
+            door.authenticator.authenticate(token, label="", entrance="wire") for token in tokens
+        ]
         waiting = asyncio.gather(*logins)
         await asyncio.sleep(0.05)
         hold.set()
         return await waiting
 
-    assert {one.id for one in door.run(storm())} == {f"s{n}" for n in range(100)}
+    assert {subject.id for subject in door.run(storm())} == {f"s{n}" for n in range(100)}
     assert provider.key_fetches == 1
 
 
@@ -74,9 +76,9 @@ def test_only_so_many_logins_wait_for_a_slow_issuer(
         return outcomes
 
     outcomes = door.run(storm())
-    refused = [one.reason for one in outcomes[:5] if isinstance(one, LoginRefused)]
+    refused = [outcome.reason for outcome in outcomes[:5] if isinstance(outcome, LoginRefused)]
     assert len(refused) == 5 and all("wait for its keys" in reason for reason in refused)
-    assert all(isinstance(one, Subject) for one in outcomes[5:])
+    assert all(isinstance(outcome, Subject) for outcome in outcomes[5:])
     assert door.login(provider.token(sub="later")).id == "later"
     assert provider.key_fetches == 1
 
@@ -187,8 +189,8 @@ def test_a_storm_of_unknown_kids_is_one_fetch_per_interval(
 
     async def storm(count: int) -> None:
         forged = [provider.token(key=stranger, header={"kid": f"kid-{n}"}) for n in range(count)]
-        outcomes = await asyncio.gather(*(door.try_login(one) for one in forged))
-        assert all(isinstance(one, LoginRefused) for one in outcomes)
+        outcomes = await asyncio.gather(*(door.try_login(token) for token in forged))
+        assert all(isinstance(outcome, LoginRefused) for outcome in outcomes)
 
     for fetches in (2, 3, 4):
         clock.advance(10)

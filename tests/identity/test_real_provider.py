@@ -116,5 +116,5 @@ def test_many_logins_at_once(real_provider: RealProvider, real_door: Door) -> No
         )
 
     subjects = real_door.run(storm())
-    assert all(isinstance(one, Subject) for one in subjects)
-    assert {one.label for one in subjects} == {f"n{n}" for n in range(100)}  # type: ignore[attr-defined]
+    assert all(isinstance(subject, Subject) for subject in subjects)
+    assert {subject.label for subject in subjects} == {f"n{n}" for n in range(100)}

@@ -64,6 +64,6 @@ def test_settings_that_are_refused(options: dict[str, Any], words: str) -> None:
 
 
 def test_an_issuer_is_listed_once() -> None:
-    one = IssuerSettings("https://idp.example.com", "a")
+    issuer = IssuerSettings("https://idp.example.com", "a")
     with pytest.raises(ConfigError, match="twice"):
-        Authenticator([one, IssuerSettings("https://idp.example.com", "b")], ManualClock())
+        Authenticator([issuer, IssuerSettings("https://idp.example.com", "b")], ManualClock())

@@ -29,7 +29,7 @@ def tls_issuer(tmp_path: Path) -> Any:
     issuer._server.socket = context.wrap_socket(issuer._server.socket, server_side=True)
     https = issuer.url.replace("http:", "https:")
     original = issuer.discovery
-    issuer.discovery = lambda: json.loads(json.dumps(original()).replace("http:", "https:"))  # type: ignore[method-assign]
+    issuer.discovery = lambda: json.loads(json.dumps(original()).replace("http:", "https:"))
     with issuer:
         yield issuer, https, authority.file
 

@@ -78,7 +78,7 @@ def test_a_judging_thread_that_fails_leaves_a_refusal(view: SubjectJudge) -> Non
         _gateway=SimpleNamespace(judging=stopped),
         flush=lambda: resumed.append(True),
     )
-    asyncio.run(SessionHost._judge(host, JudgeElsewhere(view, b"select 1")))  # type: ignore[arg-type]
+    asyncio.run(SessionHost._judge(host, JudgeElsewhere(view, b"select 1")))
     assert resumed == [True, True] and session.judgement.failure.refusal.code.id == "SP1804"
 
 

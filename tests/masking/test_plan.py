@@ -54,7 +54,7 @@ PLAN = MaskPlan((PlannedColumn(None, PUBLIC, "id"), PlannedColumn(REDACT, None, 
 
 
 @pytest.mark.parametrize(
-    ("found", "mismatch"),
+    ("origins", "mismatch"),
     [
         ([(100, 1)], Mismatch(-1, "2 columns", "1 columns")),
         ([(100, 1), (0, 0), (0, 0)], Mismatch(-1, "2 columns", "3 columns")),
@@ -65,8 +65,8 @@ PLAN = MaskPlan((PlannedColumn(None, PUBLIC, "id"), PlannedColumn(REDACT, None, 
         ([(100, 1), (0, 3)], Mismatch(1, "0.0", "0.3")),
     ],
 )
-def test_the_second_lock_holds(found: list[tuple[int, int]], mismatch: Mismatch) -> None:
-    entries = [Field("c", oid, attnum, 25, -1, -1, 0) for oid, attnum in found]
+def test_the_second_lock_holds(origins: list[tuple[int, int]], mismatch: Mismatch) -> None:
+    entries = [Field("c", oid, attnum, 25, -1, -1, 0) for oid, attnum in origins]
     assert compile_rows(PLAN, entries, {}, {}) == mismatch
 
 

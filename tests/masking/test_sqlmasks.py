@@ -222,24 +222,31 @@ def test_all_names_are_qualified(
             text = mask_expression(spec, "t.c", oid, types, encoding)
             select = parse(f"SELECT {text} FROM v".encode())[0].node["SelectStmt"]
             names = [
-                found
-                for found in _unqualified(select["targetList"])
-                if found != ["public", name.removesuffix("[]")]
+                qualified
+                for qualified in _unqualified(select["targetList"])
+                if qualified != ["public", name.removesuffix("[]")]
             ]
             assert [n for n in names if n[0] != "public"] == [], text
 
 
 _SHADOWED_FUNCTIONS = """
-SELECT DISTINCT format('CREATE FUNCTION shadow.%%I(%%s) RETURNS %%s LANGUAGE plpgsql AS $$BEGIN RAISE ''shadow''; END$$',
+SELECT DISTINCT format('CREATE FUNCTION shadow.%%I(%%s) RETURNS %%s
+    LANGUAGE plpgsql AS $$BEGIN RAISE ''shadow''; END$$',
   proname, pg_get_function_identity_arguments(p.oid), prorettype::regtype)
-FROM pg_proc p WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND NOT proretset AND proname = ANY (%s)
-AND NOT EXISTS (SELECT FROM pg_type t WHERE typtype = 'p' AND (t.oid = prorettype OR t.oid = ANY (proargtypes)))"""
+FROM pg_proc p WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND NOT proretset
+  AND proname = ANY (%s)
+AND NOT EXISTS (SELECT FROM pg_type t WHERE typtype = 'p'
+  AND (t.oid = prorettype OR t.oid = ANY (proargtypes)))"""
 _SHADOWED_OPERATORS = """
-SELECT format('CREATE FUNCTION shadow.o%%s(%%s, %%s) RETURNS %%s LANGUAGE plpgsql AS $$BEGIN RAISE ''shadow''; END$$;
+SELECT format('CREATE FUNCTION shadow.o%%s(%%s, %%s) RETURNS %%s
+    LANGUAGE plpgsql AS $$BEGIN RAISE ''shadow''; END$$;
   CREATE OPERATOR shadow.%%s (FUNCTION = shadow.o%%s, LEFTARG = %%s, RIGHTARG = %%s)',
-  o.oid, oprleft::regtype, oprright::regtype, oprresult::regtype, oprname, o.oid, oprleft::regtype, oprright::regtype)
-FROM pg_operator o WHERE oprnamespace = 'pg_catalog'::regnamespace AND oprleft <> 0 AND oprname = ANY (%s)
-AND NOT EXISTS (SELECT FROM pg_type t WHERE typtype = 'p' AND t.oid IN (oprresult, oprleft, oprright))"""
+  o.oid, oprleft::regtype, oprright::regtype, oprresult::regtype, oprname, o.oid, oprleft::regtype,
+  oprright::regtype)
+FROM pg_operator o WHERE oprnamespace = 'pg_catalog'::regnamespace AND oprleft <> 0
+  AND oprname = ANY (%s)
+AND NOT EXISTS (SELECT FROM pg_type t WHERE typtype = 'p'
+  AND t.oid IN (oprresult, oprleft, oprright))"""
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,13 @@ CREATE TABLE public.diary (id serial PRIMARY KEY, day date, line text, secret te
 CREATE SCHEMA app;
 CREATE TABLE app.hidden (id int, public_part text, never text);
 CREATE VIEW app.behind WITH (security_invoker) AS SELECT h.id, h.public_part FROM app.hidden h;
-CREATE VIEW app.further WITH (security_invoker) AS SELECT b.public_part FROM app.behind b WHERE b.id > 0;
+CREATE VIEW app.further WITH (security_invoker) AS SELECT b.public_part FROM app.behind b
+  WHERE b.id > 0;
 CREATE VIEW public.pay_view AS SELECT who, amount FROM hr.pay;
 CREATE FUNCTION public.untrusted() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
 CREATE FUNCTION public.constant() RETURNS int LANGUAGE sql AS 'SELECT 1';
-CREATE FUNCTION public.status_of(wanted int, word text DEFAULT 'is ') RETURNS text LANGUAGE sql STABLE AS
+CREATE FUNCTION public.status_of(wanted int, word text DEFAULT 'is ') RETURNS text
+  LANGUAGE sql STABLE AS
   'SELECT word || status::text FROM orders WHERE id = wanted';
 CREATE FUNCTION public.status_twice(wanted int) RETURNS text LANGUAGE sql STABLE
   BEGIN ATOMIC SELECT public.status_of(wanted, 'a ') || public.status_of(wanted); END;
@@ -39,14 +41,20 @@ CREATE FUNCTION public.status_owned(wanted int) RETURNS text LANGUAGE sql STABLE
 CREATE FUNCTION public.only_in_view(wanted int) RETURNS text LANGUAGE sql STABLE AS
   'SELECT sku FROM public.products WHERE id = wanted';
 CREATE FUNCTION public.first_of(list anyarray) RETURNS anyelement LANGUAGE sql AS 'SELECT list[1]';
-CREATE FUNCTION public.joined(glue text, VARIADIC parts text[]) RETURNS text LANGUAGE sql AS 'SELECT array_to_string(parts, glue)';
-CREATE FUNCTION public.pay_of(wanted int) RETURNS int LANGUAGE sql STABLE AS 'SELECT amount FROM hr.pay WHERE id = wanted';
+CREATE FUNCTION public.joined(glue text, VARIADIC parts text[]) RETURNS text LANGUAGE sql
+  AS 'SELECT array_to_string(parts, glue)';
+CREATE FUNCTION public.pay_of(wanted int) RETURNS int LANGUAGE sql STABLE
+  AS 'SELECT amount FROM hr.pay WHERE id = wanted';
 CREATE FUNCTION public.owned_pay(wanted int) RETURNS int LANGUAGE sql STABLE SECURITY DEFINER
   BEGIN ATOMIC SELECT amount FROM hr.pay WHERE id = wanted; END;
-CREATE FUNCTION public.diary_secret() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(secret) FROM public.diary';
-CREATE FUNCTION public.writes_pay() RETURNS int LANGUAGE sql AS 'INSERT INTO hr.pay (who) VALUES (''x'') RETURNING id';
-CREATE VIEW public.with_status AS SELECT id, public.only_in_view(id::int) AS sku FROM public.products;
-CREATE FUNCTION public."tru""sted"(a integer, b text[] DEFAULT '{}') RETURNS integer LANGUAGE sql AS 'SELECT a';
+CREATE FUNCTION public.diary_secret() RETURNS text LANGUAGE sql STABLE
+  AS 'SELECT max(secret) FROM public.diary';
+CREATE FUNCTION public.writes_pay() RETURNS int LANGUAGE sql
+  AS 'INSERT INTO hr.pay (who) VALUES (''x'') RETURNING id';
+CREATE VIEW public.with_status AS SELECT id, public.only_in_view(id::int) AS sku
+  FROM public.products;
+CREATE FUNCTION public."tru""sted"(a integer, b text[] DEFAULT '{}') RETURNS integer LANGUAGE sql
+  AS 'SELECT a';
 INSERT INTO hr.pay (who, amount) VALUES ('ann', 7);
 INSERT INTO app.hidden VALUES (1, 'shown', 'never shown');
 GRANT USAGE ON SCHEMA hr, app, "odd ""schema" TO sallyport_agent;
@@ -183,21 +191,21 @@ def grants(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
 
 def answers(dsn: str, statements: list[str]) -> list[object]:
     """Rows of each statement, or its SQLSTATE; every write is rolled back."""
-    found: list[object] = []
+    replies: list[object] = []
     with psycopg.connect(dsn) as connection:
         for sql in statements:
             try:
                 if sql.startswith("COPY"):
                     with connection.cursor().copy(sql) as copy:  # type: ignore[call-overload]
-                        found.append(b"".join(copy))
+                        replies.append(b"".join(copy))
                     continue
                 cursor = connection.execute(sql)  # type: ignore[call-overload]
-                found.append(cursor.fetchall() if cursor.description else cursor.rowcount)
+                replies.append(cursor.fetchall() if cursor.description else cursor.rowcount)
             except psycopg.Error as error:
-                found.append((error.sqlstate, str(error)))
+                replies.append((error.sqlstate, str(error)))
             finally:
                 connection.rollback()
-    return found
+    return replies
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ def place(
     recorder = Recorder(directory, index, interval=0.005)
     recorder.start()
     for number in range(COUNT):
-        one = recorder.open_session(f"s_{number:03}", AGENT, "shop", "127.0.0.1:1", "psql")
-        one.statement(
+        session = recorder.open_session(f"s_{number:03}", AGENT, "shop", "127.0.0.1:1", "psql")
+        session.statement(
             judged(
                 1,
                 f"select {number}\nfrom customers",
@@ -48,7 +48,7 @@ def place(
             )
         )
         if number % 50 == 0:
-            one.statement(
+            session.statement(
                 judged(
                     2,
                     f"UPDATE orders SET total = {number}",
@@ -56,7 +56,7 @@ def place(
                     relations=("public.orders",),
                 )
             )
-        one.end("done")
+        session.end("done")
     wait_for(lambda: recorder.backlog == 0)
     recorder.close()
     writer.start()
@@ -70,19 +70,19 @@ Place = tuple[Path, SqlSessionIndex, Sessions]
 
 
 def pages(
-    sessions: Sessions, wanted: SessionQuery, seconds: float | None = None
+    sessions: Sessions, query: SessionQuery, seconds: float | None = None
 ) -> tuple[list[str], list[SearchPage]]:
     """Ids found on all pages."""
     ids: list[str] = []
     seen: list[SearchPage] = []
     while True:
-        found = sessions.search(wanted, seconds)
-        seen.append(found)
-        ids += [match.row.id for match in found.matches]
+        page = sessions.search(query, seconds)
+        seen.append(page)
+        ids += [match.row.id for match in page.matches]
         assert len(seen) < 1000
-        if found.after is None:
+        if page.after is None:
             return ids, seen
-        wanted = replace(wanted, after=found.after)
+        query = replace(query, after=page.after)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_what_is_found(place: Place, query: SessionQuery, expected: list[str], w
         sessions = Sessions(sessions._directory, None)
     ids, seen = pages(sessions, query)
     assert ids == expected
-    assert not any(found.unread for found in seen)
-    read = sum(found.recordings for found in seen)
+    assert not any(page.unread for page in seen)
+    read = sum(page.recordings for page in seen)
     if way == "index":
         assert read == 0
     elif query.by_statement and query.limit and not query.subject and query.verdict != "deny":
@@ -129,10 +129,10 @@ class Unsearchable:
     def __getattr__(self, name: str) -> object:
         return getattr(self._index, name)
 
-    def search(self, wanted: SessionQuery) -> list[SessionRow]:
-        return [replace(row, searchable="") for row in self._index.search(wanted)]
+    def search(self, query: SessionQuery) -> list[SessionRow]:
+        return [replace(row, searchable="") for row in self._index.search(query)]
 
-    def matching(self, ids: object, wanted: object) -> dict[str, object]:
+    def matching(self, ids: object, query: object) -> dict[str, object]:
         return {}
 
 
@@ -155,16 +155,16 @@ def test_no_time_at_all_still_gets_to_the_end(place: Place) -> None:
     assert ids == ["s_200", "s_150", "s_100", "s_050", "s_000"], (
         "so short that the clock is not looked at"
     )
-    assert all(found.recordings <= 1 for found in seen)
+    assert all(page.recordings <= 1 for page in seen)
 
 
 def test_a_page_stops_in_time(place: Place) -> None:
     _, index, sessions = place
     sessions = Sessions(sessions._directory, Unsearchable(index))  # type: ignore[arg-type]
-    found = sessions.search(SessionQuery(text="not there"), 0.005)
-    assert found.after is not None
-    assert 0 < found.recordings < COUNT
-    assert found.matches == []
+    page = sessions.search(SessionQuery(text="not there"), 0.005)
+    assert page.after is not None
+    assert 0 < page.recordings < COUNT
+    assert page.matches == []
 
 
 def test_a_long_recording_is_not_read_for_ever(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_a_long_recording_is_not_read_for_ever(tmp_path: Path) -> None:
     long.end("done")
     wait_for(lambda: recorder.backlog == 0)
     recorder.close()
-    found = Sessions(recorder.directory, None).search(SessionQuery(text="select 199"), 0.0)
-    assert (found.unread, found.after, found.matches) == (["s_long"], None, [])
+    page = Sessions(recorder.directory, None).search(SessionQuery(text="select 199"), 0.0)
+    assert (page.unread, page.after, page.matches) == (["s_long"], None, [])
     assert (
         len(Sessions(recorder.directory, None).search(SessionQuery(text="select 199")).matches) == 1
     )
@@ -186,17 +186,17 @@ def test_a_long_recording_is_not_read_for_ever(tmp_path: Path) -> None:
 def test_a_damaged_recording_is_said_to_be_unread(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, interval=0.005)
     recorder.start()
-    one = recorder.open_session("s_damaged", AGENT, "shop", "127.0.0.1:1")
-    one.statement(judged(1, "select 1", outcome="allow"))
-    wait_for(lambda: one.backlog == 0)
-    one.statement(judged(2, "select 2", outcome="allow"))
-    one.end("done")
+    session = recorder.open_session("s_damaged", AGENT, "shop", "127.0.0.1:1")
+    session.statement(judged(1, "select 1", outcome="allow"))
+    wait_for(lambda: session.backlog == 0)
+    session.statement(judged(2, "select 2", outcome="allow"))
+    session.end("done")
     wait_for(lambda: recorder.backlog == 0)
     recorder.close()
-    path = one.output.path
+    path = session.output.path
     path.write_bytes(path.read_bytes()[:-5])
-    found = Sessions(recorder.directory, None).search(SessionQuery(text="select 2"))
-    assert found.unread == ["s_damaged"]
+    page = Sessions(recorder.directory, None).search(SessionQuery(text="select 2"))
+    assert page.unread == ["s_damaged"]
 
 
 def test_who_may_not_read_statements_may_not_look_for_them(place: Place) -> None:

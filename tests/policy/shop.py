@@ -61,5 +61,5 @@ def oid(name: str) -> int:
 def col(name: str) -> ColumnId:
     """``public.orders.total`` -> its id."""
     relation, _, column = name.rpartition(".")
-    found = CATALOG.relations[oid(relation)]
-    return ColumnId(found.oid, next(c.attnum for c in found.columns if c.name == column))
+    described = CATALOG.relations[oid(relation)]
+    return ColumnId(described.oid, next(c.attnum for c in described.columns if c.name == column))

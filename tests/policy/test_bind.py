@@ -41,8 +41,8 @@ def masked(text: str, who: Subject | None = None, target: str = "shop") -> dict[
 
 
 def test_a_mask_on_the_parent_masks_every_descendant() -> None:
-    found = masked("  - {columns: [public.orders.note], with: redact}\n")
-    assert found.keys() == {
+    masks = masked("  - {columns: [public.orders.note], with: redact}\n")
+    assert masks.keys() == {
         "public.orders.note",
         "public.orders_2025.note",
         "public.orders_2026.note",
@@ -50,13 +50,13 @@ def test_a_mask_on_the_parent_masks_every_descendant() -> None:
 
 
 def test_a_mask_on_a_partition_masks_the_parent_but_not_its_siblings() -> None:
-    found = masked("  - {columns: [public.orders_2026.note], with: redact}\n")
-    assert found.keys() == {"public.orders.note", "public.orders_2026.note"}
+    masks = masked("  - {columns: [public.orders_2026.note], with: redact}\n")
+    assert masks.keys() == {"public.orders.note", "public.orders_2026.note"}
 
 
 def test_inheritance_is_followed_by_name_not_by_number() -> None:
-    found = masked("  - {columns: [hr.people.email], with: redact}\n")
-    assert found.keys() == {"hr.people.email", "hr.managers.email"}
+    masks = masked("  - {columns: [hr.people.email], with: redact}\n")
+    assert masks.keys() == {"hr.people.email", "hr.managers.email"}
 
 
 def test_patterns_match_real_names_case_sensitively_and_quoted() -> None:
@@ -100,15 +100,15 @@ def test_several_masks_the_strictest_wins() -> None:
   - {columns: [public.customers.name], with: email, filter: equality}
   - {columns: [public.customers.name], with: email, filter: allow}
 """
-    found = masked(text)
-    assert (found["public.customers.ssn"].spec, found["public.customers.ssn"].filter) == (
+    masks = masked(text)
+    assert (masks["public.customers.ssn"].spec, masks["public.customers.ssn"].filter) == (
         REDACT,
         Filter.EQUALITY,
     )
-    assert found["public.customers.name"].spec == MaskSpec("email")
-    assert found["public.customers.name"].filter is Filter.EQUALITY
-    assert "line 4" in found["public.customers.ssn"].origin
-    assert "line 5" in found["public.customers.ssn"].origin
+    assert masks["public.customers.name"].spec == MaskSpec("email")
+    assert masks["public.customers.name"].filter is Filter.EQUALITY
+    assert "line 4" in masks["public.customers.ssn"].origin
+    assert "line 5" in masks["public.customers.ssn"].origin
 
 
 def test_the_origin_of_a_mask_is_what_matched_the_column() -> None:
@@ -120,18 +120,18 @@ masks:
 """
     bound = bind(parse_policy(text, "/etc/sallyport/policy.yaml"), CATALOG, "shop")
     masks = bound.for_subject(Subject("s", "i", frozenset()), 0.0).masks
-    found = {CATALOG.column_name(id_): mask.origin for id_, mask in masks.items()}
-    assert found["public.customers.email"] == "pack pii-default: pii.email"
-    assert found["hr.payroll.amount"] == "policy.yaml line 5: pay"
-    assert found["hr.managers.bonus"] == "policy.yaml line 5: other"
+    by_name = {CATALOG.column_name(id_): mask.origin for id_, mask in masks.items()}
+    assert by_name["public.customers.email"] == "pack pii-default: pii.email"
+    assert by_name["hr.payroll.amount"] == "policy.yaml line 5: pay"
+    assert by_name["hr.managers.bonus"] == "policy.yaml line 5: other"
     name = "pack pii-default: pii.name; policy.yaml line 5: public.customers.n*"
-    assert found["public.customers.name"] == name
+    assert by_name["public.customers.name"] == name
 
 
 def test_except_subjects_and_targets() -> None:
-    one = "  - {columns: [public.customers.ssn], with: redact, except: {groups: [privacy]}}\n"
-    assert masked(one)
-    assert not masked(one, person("privacy"))
+    rule = "  - {columns: [public.customers.ssn], with: redact, except: {groups: [privacy]}}\n"
+    assert masked(rule)
+    assert not masked(rule, person("privacy"))
     some = "  - {columns: [public.customers.ssn], with: redact, subjects: {groups: [agents]}}\n"
     assert masked(some, person("agents"))
     assert not masked(some, person("people"))
@@ -347,7 +347,8 @@ def test_what_is_classified_and_masked_for_whom() -> None:
     text = """version: 1
 tags: {pay: ["hr.payroll.amount", "hr.people.salary"], note: ["public.orders.note"]}
 masks:
-  - {tags: [pay], with: redact, filter: equality, subjects: {groups: [b, a], agent: claude}, except: {ids: [root]}}
+  - {tags: [pay], with: redact, filter: equality, subjects: {groups: [b, a], agent: claude},
+     except: {ids: [root]}}
   - {columns: ["hr.people.salary"], with: null, except: {groups: [privacy]}}
 """
     bound = bind(parse_policy(text, "p"), CATALOG, "shop")

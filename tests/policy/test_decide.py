@@ -33,13 +33,13 @@ SUNDAY = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC).timestamp()
 
 def rows() -> list[tuple[int, list[str]]]:
     lines = (HERE / "decisions.table").read_text().splitlines()
-    found = [
+    table = [
         (i, [c.strip() for c in line.split("|")])
         for i, line in enumerate(lines, 1)
         if line and line[0] != "#"
     ]
-    assert all(len(cells) == 4 for _, cells in found)
-    return found
+    assert all(len(cells) == 4 for _, cells in table)
+    return table
 
 
 def subject(text: str) -> tuple[Subject, float]:

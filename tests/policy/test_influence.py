@@ -185,13 +185,13 @@ def test_flow_table(
     target_mask: MaskSpec | None,
     allowed: bool,
 ) -> None:
-    known = {
+    masks = {
         EMAIL: ColumnMask(MaskSpec("email"), filter_, origin="line 9: pii.email", copies=copies)
     }
     if target_mask is not None and target is not None:
-        known[target] = ColumnMask(target_mask)
+        masks[target] = ColumnMask(target_mask)
     statement = StatementFacts("update", 0, 0, flows=(Flow(target, frozenset({EMAIL})),))
-    refusal = check_flows(statement, known, CATALOG)
+    refusal = check_flows(statement, masks, CATALOG)
     assert (refusal is None) is allowed
     if refusal is not None:
         assert refusal.code.id == "SP1202"
@@ -199,10 +199,10 @@ def test_flow_table(
 
 
 def test_every_source_of_a_flow_must_allow_copies() -> None:
-    known = {EMAIL: ColumnMask(REDACT, copies=True), SSN: ColumnMask(REDACT)}
+    masks = {EMAIL: ColumnMask(REDACT, copies=True), SSN: ColumnMask(REDACT)}
     for sources, allowed in (({EMAIL}, True), ({NAME, EMAIL}, True), ({EMAIL, SSN}, False)):
         statement = StatementFacts("insert", 0, 0, flows=(Flow(TOTAL, frozenset(sources)),))
-        assert (check_flows(statement, known, CATALOG) is None) is allowed
+        assert (check_flows(statement, masks, CATALOG) is None) is allowed
 
 
 @pytest.mark.parametrize(
@@ -248,20 +248,20 @@ def test_changing_a_masked_column_is_a_guess(
 def test_write_filter_is_about_where_alone(
     filter_: Filter, write_filter: bool, clause: Clause, code: str | None
 ) -> None:
-    known = {EMAIL: ColumnMask(REDACT, filter_, write_filter=write_filter)}
-    refusal = check_influence(influence(clause), known, CATALOG, "")
+    masks = {EMAIL: ColumnMask(REDACT, filter_, write_filter=write_filter)}
+    refusal = check_influence(influence(clause), masks, CATALOG, "")
     assert (refusal.code.id if refusal else None) == code
 
 
 @pytest.mark.parametrize("filter_", list(Filter))
 def test_a_materialized_view_is_not_refreshed_over_masked_columns(filter_: Filter) -> None:
-    known = {EMAIL: ColumnMask(REDACT, filter_)}
+    masks = {EMAIL: ColumnMask(REDACT, filter_)}
     for kind, mentioned, code in (
         ("refresh_materialized_view", ((NAME, -1), (EMAIL, -1)), "SP1201"),
         ("refresh_materialized_view", ((NAME, -1),), None),
         ("select", ((EMAIL, 3),), None),
     ):
-        refusal = check_refresh(StatementFacts(kind, 0, 0, mentioned=mentioned), known, CATALOG)
+        refusal = check_refresh(StatementFacts(kind, 0, 0, mentioned=mentioned), masks, CATALOG)
         assert (refusal.code.id if refusal else None) == code
 
 
@@ -277,9 +277,9 @@ def test_flows_of_columns_without_mask_and_of_inner_statements() -> None:
 
 def test_a_masked_column_of_a_view_does_not_hide_what_is_written_through_it() -> None:
     through = col("public.customer_names.name")
-    known = {EMAIL: ColumnMask(REDACT), through: ColumnMask(REDACT)}
+    masks = {EMAIL: ColumnMask(REDACT), through: ColumnMask(REDACT)}
     statement = StatementFacts("update", 0, 0, flows=(Flow(through, frozenset({EMAIL})),))
-    assert check_flows(statement, known, CATALOG) is not None
+    assert check_flows(statement, masks, CATALOG) is not None
 
 
 def test_unknowns_the_first_decides_and_all_are_listed_up_to_a_bound() -> None:
@@ -391,11 +391,11 @@ def test_date_styles_and_masks() -> None:
     policy = subject_policy("masks: [{columns: ['*.*.email'], with: redact}]\n")
     assert policy.masks
     assert check_change(SettingChange("DateStyle", "SQL, DMY"), policy) is None
-    other = replace(
+    without_mask = replace(
         policy, standing=replace(policy.standing, catalog=replace(CATALOG, relations={}))
     )
-    assert check_change(SettingChange("DateStyle", "SQL, DMY"), other) is not None
-    assert check_change(SettingChange("DateStyle", "ISO, DMY"), other) is None
+    assert check_change(SettingChange("DateStyle", "SQL, DMY"), without_mask) is not None
+    assert check_change(SettingChange("DateStyle", "ISO, DMY"), without_mask) is None
 
 
 def test_a_schema_called_like_the_role_counts() -> None:

@@ -440,8 +440,8 @@ def test_a_packs_tags_can_be_used_and_widened() -> None:
 
 
 def test_limits_the_strictest_value_of_each_wins() -> None:
-    one = SubjectLimits(rows=10, statement_timeout=30.0)
-    assert one.stricter(SubjectLimits(rows=20, bytes=5)) == SubjectLimits(
+    limits = SubjectLimits(rows=10, statement_timeout=30.0)
+    assert limits.stricter(SubjectLimits(rows=20, bytes=5)) == SubjectLimits(
         rows=10, bytes=5, statement_timeout=30.0
     )
 

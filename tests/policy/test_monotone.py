@@ -60,7 +60,9 @@ def accesses(draw: st.DrawFn) -> Access:
 
 
 statements = st.builds(
-    lambda kind, found, where: StatementFacts(kind, 0, 0, accesses=tuple(found), has_where=where),
+    lambda kind, accesses, where: StatementFacts(
+        kind, 0, 0, accesses=tuple(accesses), has_where=where
+    ),
     st.sampled_from(["select", "update", "explain", "begin", "create_table", "do", "unheard_of"]),
     st.lists(accesses(), max_size=3),
     st.sampled_from([None, True, False]),

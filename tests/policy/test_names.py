@@ -24,14 +24,16 @@ tags: {pay: ["hr.people.salary", "hr.*.bonus"]}
 rules:
   - {name: owners do everything, subjects: {groups: [owners]}, allow: [all]}
   - {name: masked people too, subjects: {groups: [masked]}, allow: [all]}
-  - {name: the release job, subjects: {groups: [release]}, allow: [ddl, read], relations: ["public.*"]}
+  - {name: the release job, subjects: {groups: [release]}, allow: [ddl, read],
+     relations: ["public.*"]}
   - name: views
     subjects: {groups: [views]}
     allow: [select, create_view, alter_view]
     relations: ["public.*"]
   - {name: renames, subjects: {groups: [renames]}, allow: [rename], relations: ["public.*"]}
   - {name: careful, subjects: {groups: [careful]}, allow: [ddl], relations: ["public.*"]}
-  - {name: renames are talked about, subjects: {groups: [careful]}, hold: [rename], reviewers: {groups: [dba]}}
+  - {name: renames are talked about, subjects: {groups: [careful]}, hold: [rename],
+     reviewers: {groups: [dba]}}
   - {name: nothing moves, subjects: {groups: [careful]}, deny: [set_schema]}
   - {name: locked tables stay, deny: [ddl], relations: ["public.locked*"]}
   - name: drops wait
@@ -39,15 +41,18 @@ rules:
     hold: [drop_table]
     relations: ["public.orders*"]
     reviewers: {groups: [dba]}
-  - {name: payroll is counted, subjects: {groups: [audit]}, deny: [delete], relations: ["hr.payroll"]}
-  - {name: everyone reads the shop, subjects: {groups: [agents]}, allow: [read], relations: ["public.*"]}
+  - {name: payroll is counted, subjects: {groups: [audit]}, deny: [delete],
+     relations: ["hr.payroll"]}
+  - {name: everyone reads the shop, subjects: {groups: [agents]}, allow: [read],
+     relations: ["public.*"]}
 views: {"public.trusted_*": trusted}
 functions: ["counted.sum_*"]
 masks:
   - columns: ["public.customers.ssn", "public.customers.ssn2", "public.people.ssn"]
     with: redact
     except: {groups: [owners]}
-  - {columns: ["public.customers.email", "public.people.email"], with: email, except: {groups: [owners]}}
+  - {columns: ["public.customers.email", "public.people.email"], with: email,
+     except: {groups: [owners]}}
   - {columns: ["public.orders.note"], with: redact, subjects: {groups: [agents]}}
   - {tags: [pay], with: redact}
 """

@@ -40,8 +40,8 @@ def reach(
         functions=(),
     )
     policy = parse_policy("version: 1\nrules:\n" + rules, "p.yaml")
-    found = reach_of(bind(policy, catalog, target)).relations
-    return {catalog.relations[oid].name: dict(actions) for oid, actions in found.items()}
+    relations = reach_of(bind(policy, catalog, target)).relations
+    return {catalog.relations[oid].name: dict(actions) for oid, actions in relations.items()}
 
 
 ALLOW = (
@@ -81,7 +81,8 @@ def columns(rules: str) -> dict[str, object]:
         {"select": {1, 3}, "update": {1, 3}}),
         # another rule gives it back
         (
-            "  - {name: d, subjects: {groups: [x]}, deny: [delete]}\n  - {name: h, hold: [delete], relations: ['public.t']}\n",
+            ("  - {name: d, subjects: {groups: [x]}, deny: [delete]}\n  - {name: h, hold: [delete],"
+             " relations: ['public.t']}\n"),
             {"select": None, "update": None, "delete": None},
         ),
     ],
@@ -95,8 +96,8 @@ def test_columns_of_several_rules_add_up() -> None:
         "  - {name: one, allow: [select, delete], columns: ['public.t.a']}\n  - {name: two, hold:"
         " [select], columns: ['*.t.c']}\n"
     )
-    found = reach(rules)["t"]
-    assert found == {
+    permits = reach(rules)["t"]
+    assert permits == {
         "select": GrantedAction(frozenset({1, 3}), ('rule "one"', 'rule "two" (after approval)'))
     }
 
@@ -107,17 +108,17 @@ def test_rules_of_other_targets_give_nothing() -> None:
 
 @pytest.mark.parametrize("invoker", [False, True])
 def test_behind_a_view(invoker: bool) -> None:
-    found = reach(
+    relations = reach(
         "  - {name: a, allow: [select, update], relations: ['public.v']}\n", invoker=invoker
     )
-    assert found.keys() == ({"v", "t"} if invoker else {"v"})
+    assert relations.keys() == ({"v", "t"} if invoker else {"v"})
     if invoker:
-        assert {action: permit.columns for action, permit in found["t"].items()} == {
+        assert {action: permit.columns for action, permit in relations["t"].items()} == {
             "select": {2},
             "update": {2},
         }
 
 
 def test_a_view_that_reads_no_column_still_needs_one() -> None:
-    found = reach("  - {name: a, allow: [select], relations: ['public.n']}\n", invoker=True)
-    assert found["t"]["select"].columns == {1}
+    relations = reach("  - {name: a, allow: [select], relations: ['public.n']}\n", invoker=True)
+    assert relations["t"]["select"].columns == {1}

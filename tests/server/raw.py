@@ -52,8 +52,8 @@ class Raw:
             if not data:
                 raise EOFError
             self._buffer += data
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
-        return found
+        message, self._buffer = self._buffer[:size], self._buffer[size:]
+        return message
 
     def message(self) -> bytes:
         head = self.read(5)
@@ -61,10 +61,10 @@ class Raw:
 
     def until(self, kind: str) -> list[bytes]:
         """Messages up to one of this type."""
-        found = [self.message()]
-        while found[-1][:1] != kind.encode():
-            found.append(self.message())
-        return found
+        messages = [self.message()]
+        while messages[-1][:1] != kind.encode():
+            messages.append(self.message())
+        return messages
 
     def error(self) -> dict[str, str]:
         """The next message, which must be an error."""
@@ -89,6 +89,6 @@ class Raw:
         self.startup(minor=minor, **parameters)
         assert self.until("R")[-1] == backend.authentication_cleartext()
         self.send(frontend.password(self.gateway.token().encode()))
-        found = self.until("Z")
-        key = next(m for m in found if m[:1] == b"K")
+        messages = self.until("Z")
+        key = next(m for m in messages if m[:1] == b"K")
         return tuple(backend.parse_backend_key_data(key[5:]))  # type: ignore[return-value]

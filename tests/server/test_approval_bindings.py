@@ -73,37 +73,37 @@ def sent(db: psycopg.Connection[object], sql: str) -> str:
 
 def test_every_rule_that_holds_it_is_asked(gateway: Gateway, dana: Desk, database: Server) -> None:
     sam = Desk(gateway, SECURITY)
-    with Waiter(gateway) as one:
-        id_ = one.run("DELETE FROM ruled WHERE id = 1").id
+    with Waiter(gateway) as waiter:
+        id_ = waiter.run("DELETE FROM ruled WHERE id = 1").id
         assert (
             'Rules "the first of two rules", "the second of two rules" hold it'
-            in one.notices[0].detail
+            in waiter.notices[0].detail
         )
-        assert "1 of dba and 1 of security must approve it" in one.notices[0].detail
+        assert "1 of dba and 1 of security must approve it" in waiter.notices[0].detail
         shown = dana.show(id_)
         assert shown["mode"] == "wait", "waiting is the narrower one"
         assert Desk.lifetime(shown) == pytest.approx(90, abs=1)
         dana.approve(id_)
         shown = dana.show(id_)
-        assert shown["status"] == "pending" and one.waiting
+        assert shown["status"] == "pending" and waiter.waiting
         assert [(r["rule"], r["approvals"], r["quorum"]) for r in shown["rules"]] == [
             ("the first of two rules", 1, 1),
             ("the second of two rules", 0, 1),
         ]
         assert count(database, "ruled") == 200
         sam.approve(id_)
-        assert one.end().result == "DELETE 1"
+        assert waiter.end().result == "DELETE 1"
         # The other way round, and one no is enough.
-        id_ = one.run("DELETE FROM ruled WHERE id = 2").id
+        id_ = waiter.run("DELETE FROM ruled WHERE id = 2").id
         sam.approve(id_)
-        assert one.waiting
+        assert waiter.waiting
         dana.deny(id_, "not this one")
-        one.refused("SP1402", "42501")
+        waiter.refused("SP1402", "42501")
         # Only the second rule holds this one.
-        id_ = one.run("TRUNCATE ruled").id
+        id_ = waiter.run("TRUNCATE ruled").id
         assert dana.decide(id_, True).status_code == 403
         sam.deny(id_, "no")
-        one.refused("SP1402", "42501")
+        waiter.refused("SP1402", "42501")
     assert count(database, "ruled") == 199
 
 
@@ -138,7 +138,8 @@ def test_under_another_setting_it_is_void(
 
 @pytest.mark.parametrize("change", ["SET bytea_output = 'escape'", "SET xmloption = document",
                                     "SELECT set_config('extra_float_digits', '0', false)",
-                                    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"])  # fmt: skip
+                                    ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL"
+                                     " SERIALIZABLE")])  # fmt: skip
 def test_settings_that_nobody_reports_are_not_guessed(
     gateway: Gateway, dana: Desk, change: str
 ) -> None:
@@ -146,13 +147,13 @@ def test_settings_that_nobody_reports_are_not_guessed(
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         id_ = sent(db, text)
         dana.approve(id_)
-        for one in (change, "RESET ALL"):
-            db.execute(one)  # type: ignore[call-overload]
+        for statement in (change, "RESET ALL"):
+            db.execute(statement)  # type: ignore[call-overload]
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="changed settings"):
                 db.execute(text)  # type: ignore[call-overload]
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute("RESET ALL")
-        assert (db.execute(text).statusmessage or "").startswith("DELETE")  # type: ignore[call-overload]
+        assert (db.execute(text).statusmessage or "").startswith("DELETE")
         assert dana.status(id_) == "used"
 
 
@@ -168,7 +169,9 @@ def test_a_setting_in_the_same_pipeline(gateway: Gateway, dana: Desk, database: 
         )  # fmt: skip
         error = next(m for m in raw.until("Z") if m[:1] == b"E")
         assert b"[SP1003]" in error and b"same pipeline" in error
-    assert not [one for one in dana.pending() if one["touches"] == ["delete public.waits"]]
+    assert not [
+        request for request in dana.pending() if request["touches"] == ["delete public.waits"]
+    ]
     assert count(database, "waits", "id = 120") == 1
 
 
@@ -183,7 +186,7 @@ def test_a_setting_sent_just_before(
     """
     with Raw(gateway) as raw:
         raw.login()
-        raw.send(*(frontend.query(one) for one in before), frontend.query(dated(121)))
+        raw.send(*(frontend.query(statement) for statement in before), frontend.query(dated(121)))
         id_ = noted(raw.until("N"))
         wait_for(lambda: dana.show(id_)["preview"] is not None)
         shown = dana.show(id_)
@@ -196,8 +199,8 @@ def test_a_setting_sent_just_before(
 def test_a_setting_taken_back_just_before(gateway: Gateway, dana: Desk) -> None:
     with Raw(gateway) as raw:
         raw.login()
-        for one in ("BEGIN", "SET LOCAL DateStyle = 'ISO, DMY'"):
-            raw.send(frontend.query(one))
+        for statement in ("BEGIN", "SET LOCAL DateStyle = 'ISO, DMY'"):
+            raw.send(frontend.query(statement))
             raw.until("Z")
         raw.send(frontend.query("ROLLBACK"), frontend.query(dated(122)))
         id_ = noted(raw.until("N"))
@@ -239,11 +242,11 @@ def test_the_same_bytes_in_another_format(gateway: Gateway, dana: Desk, database
         raw.login()
         asked = noted([run(raw, 0).encode()])
         dana.approve(asked)
-        other = run(raw, 1)
-        assert "[SP1406]" in other and noted([other.encode()]) != asked
+        answer = run(raw, 1)
+        assert "[SP1406]" in answer and noted([answer.encode()]) != asked
         assert count(database, "later", "id = 140") == 1
         assert "DELETE 1" in run(raw, 0)
-        dana.deny(noted([other.encode()]), "tidy up")
+        dana.deny(noted([answer.encode()]), "tidy up")
 
 
 def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: Server) -> None:
@@ -268,13 +271,13 @@ def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: 
         wait_for(lambda: dana.show(asked)["preview"] is not None)
         assert (dana.show(asked)["preview"]["rows"], dana.show(asked)["types"]) == (0, [textual])
         dana.approve(asked)
-        other = run(raw, char)
-        assert "[SP1406]" in other and noted([other.encode()]) != asked
+        answer = run(raw, char)
+        assert "[SP1406]" in answer and noted([answer.encode()]) != asked
         assert count(database, "later", "id = 141") == 1
-        wait_for(lambda: dana.show(noted([other.encode()]))["preview"] is not None)
-        assert dana.show(noted([other.encode()]))["preview"]["rows"] == 1
+        wait_for(lambda: dana.show(noted([answer.encode()]))["preview"] is not None)
+        assert dana.show(noted([answer.encode()]))["preview"]["rows"] == 1
         assert "DELETE 0" in run(raw, textual)
-        dana.deny(noted([other.encode()]), "tidy up")
+        dana.deny(noted([answer.encode()]), "tidy up")
 
 
 @pytest.mark.parametrize("through", ["the gateway", "another way"])
@@ -293,7 +296,7 @@ def test_a_view_that_was_replaced_just_before(
         change = f"CREATE OR REPLACE VIEW public.{view} AS SELECT {{}} AS id"
         owner.execute("GRANT CREATE ON SCHEMA public TO sallyport_agent")
         second.execute(change.format(gone))  # type: ignore[arg-type]
-        owner.execute(f"ALTER VIEW public.{view} OWNER TO sallyport_agent")  # type: ignore[arg-type]
+        owner.execute(f"ALTER VIEW public.{view} OWNER TO sallyport_agent")
         text = f"DELETE FROM later WHERE id IN (SELECT id FROM {view})"
         asked = sent(agent, text)
         dana.approve(asked)
@@ -335,7 +338,7 @@ def test_another_database_role(issuer: DevIssuer, database: Server) -> None:
         with psycopg.connect(gateway.dsn(), autocommit=True) as db:
             id_ = sent(db, text)
         dana.approve(id_)
-        gateway.targets = {"shop": _As(database, "another_agent", "another-secret")}  # type: ignore[dict-item]
+        gateway.targets = {"shop": _As(database, "another_agent", "another-secret")}
         gateway.restart()
         void = pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"\[SP14")
         with psycopg.connect(gateway.dsn(), autocommit=True) as db, void:
@@ -357,9 +360,12 @@ class _As:
 
 
 def test_another_issuers_subject_of_the_same_name(issuer: DevIssuer, database: Server) -> None:
-    with DevIssuer(CLIENTS) as other:
+    with DevIssuer(CLIENTS) as second_issuer:
         gateway = holding_gateway(issuer, database)
-        both = [{"issuer": one.url, "audience": one.audience} for one in (issuer, other)]
+        both = [
+            {"issuer": configured.url, "audience": configured.audience}
+            for configured in (issuer, second_issuer)
+        ]
         gateway.extra = {**gateway.extra, "identity": {"oidc": both}}
         gateway.extra["console"]["issuer"] = issuer.url
         gateway.start()
@@ -368,7 +374,7 @@ def test_another_issuers_subject_of_the_same_name(issuer: DevIssuer, database: S
             with psycopg.connect(gateway.dsn(), autocommit=True) as db:
                 id_ = sent(db, text)
             dana.approve(id_)
-            stranger = other.token(AGENT).reveal()
+            stranger = second_issuer.token(AGENT).reveal()
             with psycopg.connect(gateway.dsn(stranger), autocommit=True) as db:
                 assert sent(db, text) != id_
             assert count(database, "later", "id = 152") == 1

@@ -97,11 +97,11 @@ def gateway(issuer: DevIssuer, database: Server) -> Iterator[Gateway]:
 
 @pytest.fixture
 def agent(gateway: Gateway) -> Iterator[Waiter]:
-    with Waiter(gateway) as one:
-        yield one
-        if one.waiting:
-            one.db.cancel()
-            one.end()
+    with Waiter(gateway) as waiter:
+        yield waiter
+        if waiter.waiting:
+            waiter.db.cancel()
+            waiter.end()
 
 
 @pytest.fixture

@@ -112,8 +112,8 @@ def test_a_name_that_means_something_else(gateway: Gateway, database: Server, wa
         if before:
             raw.send(sized(before))
             for _ in [m for m in before if m[:1] in b"SQ"]:
-                found = raw.until("Z")
-                assert not [m for m in found if m[:1] == b"E"], found
+                messages = raw.until("Z")
+                assert not [m for m in messages if m[:1] == b"E"], messages
         raw.send(sized(then))
         raw.socket.settimeout(0.5)
         until_ = time.monotonic() + 2

@@ -52,12 +52,12 @@ def database() -> Iterator[Server]:
     server = start_server()
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         for table in ("people", "unseen"):
-            db.execute(f"CREATE TABLE public.{table} (id int PRIMARY KEY, born date, secret text)")  # type: ignore[call-overload]
+            db.execute(f"CREATE TABLE public.{table} (id int PRIMARY KEY, born date, secret text)")
             db.execute(
                 f"INSERT INTO public.{table} SELECT n, DATE '2000-01-01' + n, '{CANARY}-' || n FROM"
                 " generate_series(1, 50) n"
             )  # type: ignore[call-overload]
-            db.execute(f"GRANT ALL ON public.{table} TO sallyport_agent")  # type: ignore[call-overload]
+            db.execute(f"GRANT ALL ON public.{table} TO sallyport_agent")
     yield server
     server.stop()
 
@@ -71,11 +71,11 @@ def gateway(issuer: DevIssuer, database: Server) -> Iterator[Gateway]:
 
 @pytest.fixture
 def agent(gateway: Gateway) -> Iterator[Waiter]:
-    with Waiter(gateway) as one:
-        yield one
-        if one.waiting:
-            one.db.cancel()
-            one.end()
+    with Waiter(gateway) as waiter:
+        yield waiter
+        if waiter.waiting:
+            waiter.db.cancel()
+            waiter.end()
 
 
 def look(gateway: Gateway, id_: str, who: str = DBA) -> dict[str, Any]:
@@ -84,11 +84,14 @@ def look(gateway: Gateway, id_: str, who: str = DBA) -> dict[str, Any]:
 
 SEEN = [
     ("DELETE FROM people WHERE id < 3", None),
-    ("UPDATE people AS p SET born = now() FROM unseen u WHERE u.id = p.id AND p.id IN (1, 2) -- no rule for unseen", "unseen"),
+    (("UPDATE people AS p SET born = now() FROM unseen u WHERE u.id = p.id AND p.id IN (1, 2) -- no"
+      " rule for unseen"), "unseen"),
     ("DELETE FROM people WHERE id < %s", None),
-    ("MERGE INTO people p USING (VALUES (1), (2), (99)) s (id) ON p.id = s.id WHEN MATCHED AND p.id < 3 THEN DELETE"
+    ("MERGE INTO people p USING (VALUES (1), (2), (99)) s (id) ON p.id = s.id WHEN MATCHED AND p.id"
+     " < 3 THEN DELETE"
      " WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)", None),
-    ("WITH w AS (SELECT id FROM people WHERE id < 3) DELETE FROM people USING w WHERE people.id = w.id", None),
+    (("WITH w AS (SELECT id FROM people WHERE id < 3) DELETE FROM people USING w WHERE people.id ="
+      " w.id"), None),
 ]  # fmt: skip
 
 
@@ -140,8 +143,8 @@ def test_a_masked_column_is_no_oracle(gateway: Gateway, agent: Waiter) -> None:
 
 def test_who_may_not_read_is_told_so(gateway: Gateway, agent: Waiter) -> None:
     id_ = agent.run("DELETE FROM unseen WHERE id < 3").id
-    found = look(gateway, id_)
-    assert found["rows"] == [] and "not allow you to see these rows: " in found["problem"]
+    sample = look(gateway, id_)
+    assert sample["rows"] == [] and "not allow you to see these rows: " in sample["problem"]
     base = f"http://{gateway.extra['console']['listen']}/api/v1"
     headers = {"Authorization": f"Bearer {gateway.token(AGENT)}"}
     assert httpx2.get(f"{base}/approvals/{id_}/sample", headers=headers).status_code == 403
@@ -149,9 +152,9 @@ def test_who_may_not_read_is_told_so(gateway: Gateway, agent: Waiter) -> None:
 
 def test_a_value_that_cannot_be_read_is_not_repeated(gateway: Gateway, agent: Waiter) -> None:
     id_ = agent.run("DELETE FROM people WHERE born < %s::text::date", ["no date"]).id
-    found = look(gateway, id_)
-    assert found["rows"] == [] and "no date" not in found["problem"], found
-    assert found["problem"]
+    sample = look(gateway, id_)
+    assert sample["rows"] == [] and "no date" not in sample["problem"], sample
+    assert sample["problem"]
 
 
 def test_large_rows_are_not_fetched(gateway: Gateway, agent: Waiter, database: Server) -> None:
@@ -165,7 +168,7 @@ def test_large_rows_are_not_fetched(gateway: Gateway, agent: Waiter, database: S
             id_ = agent.run("DELETE FROM people WHERE id < 3").id
             assert len(look(gateway, id_)["rows"]) == 2, "the next question has its connection"
         finally:
-            db.execute(f"UPDATE people SET secret = '{CANARY}-50' WHERE id = 50")  # type: ignore[call-overload]
+            db.execute(f"UPDATE people SET secret = '{CANARY}-50' WHERE id = 50")
 
 
 def test_nothing_of_it_is_kept(gateway: Gateway, agent: Waiter) -> None:

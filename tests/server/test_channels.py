@@ -127,8 +127,12 @@ def wait_for_console(url: str) -> None:
 
 
 def person(client: str, **changes: Any) -> dict[str, Any]:
-    one = DEMO_CLIENTS[client]
-    return {"subject": one.subject, "email": one.email, "groups": list(one.groups)} | changes
+    account = DEMO_CLIENTS[client]
+    return {
+        "subject": account.subject,
+        "email": account.email,
+        "groups": list(account.groups),
+    } | changes
 
 
 @pytest.fixture(scope="module")
@@ -169,15 +173,14 @@ def place(issuer: DevIssuer, postgres: Server) -> Iterator[Place]:
             },
         }  # fmt: skip
         gateway = Gateway(issuer, {"shop": postgres}, policy=POLICY, extra=extra).start()
-        time.sleep(
-            1
-        )  # Slack signs whole seconds, and what was signed before the gateway started does not count
+        # Slack signs whole seconds, and what was signed before the gateway started does not count.
+        time.sleep(1)
         stack.callback(gateway.stop)
         wait_for_console(f"http://{console}")
         yield Place(gateway, issuer, f"http://{console}", double, hooks, denials, mails)
         assert double.problems == []
         assert not any(
-            one in gateway.output() for one in (HOOK_SECRET, SIGNING_SECRET, TOKEN, "canary")
+            text in gateway.output() for text in (HOOK_SECRET, SIGNING_SECRET, TOKEN, "canary")
         )
 
 

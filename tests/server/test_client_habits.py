@@ -18,7 +18,8 @@ POLICY = """version: 1
 rules:
   - {name: everything, subjects: {groups: [claude-postgres]}, allow: [all]}
 masks:
-  - {columns: ["public.customers.email", "public.customers.id"], with: redact, subjects: {groups: [nobody]}}
+  - {columns: ["public.customers.email", "public.customers.id"], with: redact,
+     subjects: {groups: [nobody]}}
 """
 
 
@@ -40,12 +41,12 @@ def db(door: Gateway) -> Iterator[psycopg.Connection]:
 def test_a_notification_names_the_backend_that_its_client_knows(
     door: Gateway, db: psycopg.Connection
 ) -> None:
-    with psycopg.connect(door.dsn(), autocommit=True) as other:
+    with psycopg.connect(door.dsn(), autocommit=True) as notifier:
         db.execute("listen habits")
         db.execute("notify habits, 'own'")
-        other.execute("notify habits, 'other'")
+        notifier.execute("notify habits, 'other'")
         received = [(n.pid, n.payload) for n in db.notifies(timeout=60, stop_after=2)]
-        assert received == [(db.info.backend_pid, "own"), (other.info.backend_pid, "other")]
+        assert received == [(db.info.backend_pid, "own"), (notifier.info.backend_pid, "other")]
 
 
 def test_a_notification_names_the_backend_of_a_session_that_has_ended(

@@ -190,5 +190,5 @@ def test_what_a_parameter_sets_is_in_force_for_what_follows(door: Gateway) -> No
         with db.pipeline():
             db.execute("select set_config(%s, %s, false)", ("search_path", "pg_catalog"))
             db.execute("select set_config(%s, %s, false)", ("search_path", "public"))
-            found = db.execute("select name from products limit 1")
-        assert found.fetchone() is not None
+            cursor = db.execute("select name from products limit 1")
+        assert cursor.fetchone() is not None

@@ -19,14 +19,17 @@ CREATE TABLE app.products (id int, name text);
 INSERT INTO app.products SELECT id, 'app ' || id FROM public.products;
 GRANT USAGE ON SCHEMA app TO sallyport_agent;
 GRANT SELECT ON ALL TABLES IN SCHEMA app TO sallyport_agent;
-CREATE FUNCTION public.product(wanted int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM products WHERE id = wanted';
+CREATE FUNCTION public.product(wanted int) RETURNS text LANGUAGE sql STABLE
+  AS 'SELECT name FROM products WHERE id = wanted';
 CREATE FUNCTION public.bound(wanted int) RETURNS text LANGUAGE sql STABLE
   BEGIN ATOMIC SELECT name FROM public.products WHERE id = wanted; END;
 CREATE TABLE app.order_items (id int);
-CREATE FUNCTION public.counted() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM order_items';
+CREATE FUNCTION public.counted() RETURNS bigint LANGUAGE sql STABLE
+  AS 'SELECT count(*) FROM order_items';
 CREATE VIEW public.named AS SELECT id, public.product(id) AS name FROM public.products;
 GRANT SELECT ON public.named TO sallyport_agent;
-CREATE FUNCTION public.untrusted_total(int) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM products';
+CREATE FUNCTION public.untrusted_total(int) RETURNS bigint LANGUAGE sql SECURITY DEFINER
+  AS 'SELECT count(*) FROM products';
 """
 POLICY = SHOP_POLICY.replace("version: 1\n", 'version: 1\nsearch_paths: ["app, public"]\n').replace(
     '    relations: ["public.*"]', '    relations: ["public.*", "app.products"]', 1
@@ -75,8 +78,8 @@ def test_a_prepared_statement_means_what_the_path_says_when_it_runs(db: Session)
 def test_a_statement_of_the_protocol_too(db: Session) -> None:
     for path in ("public", "app, public", "public"):
         db.execute(f"SET search_path = {path}".encode())
-        found = db.execute("SELECT product(%s)", [3], prepare=True).fetchone()
-        assert found is not None and (found[0] == "app 3") is path.startswith("app")
+        row = db.execute("SELECT product(%s)", [3], prepare=True).fetchone()
+        assert row is not None and (row[0] == "app 3") is path.startswith("app")
 
 
 def test_what_the_path_leads_to_is_judged(db: Session) -> None:

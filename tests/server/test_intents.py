@@ -59,7 +59,7 @@ class Bench:
 
     def session(self) -> tuple[SessionRecording, Link, WriteGate]:
         recording, link = begin(self.recorder), Link()
-        gate = self.writer.gate(recording, link, lambda: self.failed.append(recording))  # type: ignore[arg-type]
+        gate = self.writer.gate(recording, link, lambda: self.failed.append(recording))
         return recording, link, gate
 
 

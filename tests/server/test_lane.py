@@ -319,22 +319,22 @@ def _ask(conversation: LaneConversation, request: bytes) -> None:
 def test_masked_rows_of_sessions_that_share_a_verdict_are_counted_once(stage: Stage) -> None:
     column, question = "public.customers.ssn", frontend.query(_BIG)
     before = stage.judge.masked[column]
-    one, other = LaneConversation(stage), LaneConversation(stage)
-    for conversation in (one, other):
+    first, second = LaneConversation(stage), LaneConversation(stage)
+    for conversation in (first, second):
         answer = partial(_answer, _result(stage, 3, "whole"))
         conversation.server.receive = answer  # type: ignore[method-assign]
-    for conversation in (one, one, other, one, other, other):
+    for conversation in (first, first, second, first, second, second):
         _ask(conversation, question)
-    assert one.lane.requests
-    assert other.lane.requests
-    for conversation in (other, one, other):
+    assert first.lane.requests
+    assert second.lane.requests
+    for conversation in (second, first, second):
         conversation.in_lane.traffic.sync()
-    both = one.session.counters.rows + other.session.counters.rows
+    both = first.session.counters.rows + second.session.counters.rows
     assert stage.judge.masked[column] - before == both > 0
-    _ask(other, question)
-    other.close()
+    _ask(second, question)
+    second.close()
     assert stage.judge.masked[column] - before > both
-    one.close()
+    first.close()
 
 
 def test_texts_are_offered_to_the_index_once(stage: Stage) -> None:
@@ -422,10 +422,10 @@ def test_a_large_result_passes_in_pieces(stage: Stage, end: str, how: str) -> No
         fast = LaneConversation(stage, seed % 2 == 1, (seed in (2, 3), seed in (3, 4)))
         sizes = [source.choice([7, 900, 40_000, 1 << 17]) for _ in range(4000)]
         timing = [("c", 1 << 20), ("s", 1 << 20), *(("r", size) for size in sizes)]
-        for one in (usual, fast):
+        for conversation in (usual, fast):
             for message, answer in ((parse, parsed), (question, small), (question, large)):
-                one.server.receive = partial(_answer, answer)  # type: ignore[method-assign]
-                one.run(message, timing)
+                conversation.server.receive = partial(_answer, answer)  # type: ignore
+                conversation.run(message, timing)
         assert fast.lane.requests
         assert b"078-05-1120" not in fast.to_client
         assert fast.to_client == usual.to_client

@@ -48,7 +48,8 @@ BOMBS = [
     "SELECT " + "CASE WHEN true THEN " * (_SIZE // 24) + "1" + " END" * (_SIZE // 24),
     "SELECT * FROM " + "(SELECT * FROM " * (_SIZE // 16) + "orders" + ")" * (_SIZE // 16),
     "SELECT 1;" * (_SIZE // 9),
-    "WITH " + ",".join(f"c{n} AS (SELECT * FROM orders, c{n - 1})" for n in range(25_000)) + " SELECT 1",
+    "WITH " + ",".join(f"c{n} AS (SELECT * FROM orders, c{n - 1})" for n in range(25_000))
+    + " SELECT 1",
     "SELECT " + "+-" * (_SIZE // 2),
     "SELECT " + "/*" * (_SIZE // 2),
     "SELECT '" + "x" * _SIZE,
@@ -64,8 +65,8 @@ def test_nothing_that_is_sent_ends_the_gateway(gateway: Gateway) -> None:
     """Twenty times a megabyte of the worst, by both protocols; another session is answered after
     each.
     """
-    with psycopg.connect(gateway.dsn(), autocommit=True) as other:
-        other.execute("SELECT 1")
+    with psycopg.connect(gateway.dsn(), autocommit=True) as bystander:
+        bystander.execute("SELECT 1")
         before = gateway.rss()
         with psycopg.connect(gateway.dsn(), autocommit=True) as db:
             for number, text in enumerate(BOMBS):
@@ -78,7 +79,7 @@ def test_nothing_that_is_sent_ends_the_gateway(gateway: Gateway) -> None:
                     done.error_message[:200]
                 )
                 assert (
-                    other.execute("SELECT id FROM orders WHERE id = %s", (number,)).fetchall()
+                    bystander.execute("SELECT id FROM orders WHERE id = %s", (number,)).fetchall()
                     is not None
                 )
             assert db.execute("SELECT 7").fetchone() == (7,)
@@ -127,8 +128,8 @@ def test_a_megabyte_of_data_arrives_whole(gateway: Gateway, notes: str) -> None:
     )
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute(f"INSERT INTO {notes} (id, amount, note, at) VALUES {values}".encode())
-        found = db.execute(f"SELECT id, note FROM {notes} ORDER BY id").fetchall()
-        assert found == [(row[0], row[2]) for row in rows]
+        received = db.execute(f"SELECT id, note FROM {notes} ORDER BY id").fetchall()
+        assert received == [(row[0], row[2]) for row in rows]
         ids = ", ".join(str(n * 10**6) for n in range(5_000, 75_000))
         assert db.execute(
             f"SELECT count(*) FROM {notes} WHERE id IN ({ids})".encode()

@@ -18,7 +18,8 @@ SCHEMA = """
 CREATE SCHEMA m;
 GRANT USAGE ON SCHEMA m TO sallyport_agent;
 CREATE TABLE m.people (
-  id int PRIMARY KEY, mail text, born date, note text, ssn text, code text UNIQUE, paid numeric(8,2), steps int);
+  id int PRIMARY KEY, mail text, born date, note text, ssn text, code text UNIQUE,
+  paid numeric(8,2), steps int);
 INSERT INTO m.people VALUES
   (1, 'ada@one.example', '1970-03-05', 'first note', '111-22-3333', 'c1', 10.5, 2),
   (2, 'bob@two.example', '1970-09-09', 'second note', '444-55-6666', 'c2', 20.5, 4),
@@ -30,13 +31,18 @@ CREATE TABLE m.hidden (id int PRIMARY KEY);
 INSERT INTO m.hidden VALUES (1);
 CREATE TABLE m.parts (id int, kind text) PARTITION BY LIST (kind);
 CREATE TABLE m.parts_a PARTITION OF m.parts FOR VALUES IN ('a');
-CREATE VIEW m.born_early AS SELECT id, upper(mail) AS loud, born FROM m.people WHERE born < '1970-06-01';
-CREATE VIEW m.opaque AS SELECT p.id, p.note FROM m.people p JOIN m.hidden USING (id) WHERE p.note LIKE 'first%';
-CREATE VIEW m.trusted AS SELECT p.id, p.note FROM m.people p JOIN m.hidden USING (id) WHERE p.note LIKE 'first%';
-CREATE FUNCTION m.first_note() RETURNS text LANGUAGE sql STABLE AS 'SELECT note FROM m.people WHERE id = 1';
+CREATE VIEW m.born_early AS SELECT id, upper(mail) AS loud, born FROM m.people
+  WHERE born < '1970-06-01';
+CREATE VIEW m.opaque AS SELECT p.id, p.note FROM m.people p JOIN m.hidden USING (id)
+  WHERE p.note LIKE 'first%';
+CREATE VIEW m.trusted AS SELECT p.id, p.note FROM m.people p JOIN m.hidden USING (id)
+  WHERE p.note LIKE 'first%';
+CREATE FUNCTION m.first_note() RETURNS text LANGUAGE sql STABLE
+  AS 'SELECT note FROM m.people WHERE id = 1';
 CREATE FUNCTION m.hints() RETURNS text LANGUAGE plpgsql STABLE AS
   'BEGIN RETURN current_setting(''pg_hint_plan.enable_hint'', true); END';
-CREATE FUNCTION m.shout(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN upper($1) || ''!''; END';
+CREATE FUNCTION m.shout(text) RETURNS text LANGUAGE plpgsql STABLE
+  AS 'BEGIN RETURN upper($1) || ''!''; END';
 GRANT SELECT, INSERT, UPDATE, DELETE ON m.people, m.towns, m.copy, m.parts TO sallyport_agent;
 GRANT SELECT ON m.born_early, m.opaque, m.trusted TO sallyport_agent;
 """
@@ -52,7 +58,8 @@ views: {"m.trusted": trusted}
 masks:
   - {columns: ["m.people.mail"], with: email, filter: equality}
   - {columns: ["m.people.steps"], with: redact, filter: equality, write: allow}
-  - {columns: ["m.people.born"], with: {date: {precision: year}}, filter: masked, write_filter: masked}
+  - {columns: ["m.people.born"], with: {date: {precision: year}}, filter: masked,
+       write_filter: masked}
   - {columns: ["m.people.note"], with: redact, filter: masked, write: allow, copies: masked}
   - {columns: ["m.people.ssn"], with: {partial: {keep_last: 4}}, filter: deny}
   - {columns: ["m.people.code", "m.parts.kind"], with: redact, filter: masked}
@@ -179,8 +186,10 @@ def test_types_of_parameters_that_equality_compares(
         )
     result = agent.pgconn.exec_params(sql.encode(), [value], [type_])
     said = result.error_message.decode()
-    found = "".join((result.get_value(row, 0) or b"").decode() for row in range(result.ntuples))
-    assert (said.partition("[")[2][:6] if said else found) == answer, said
+    shown_text = "".join(
+        (result.get_value(row, 0) or b"").decode() for row in range(result.ntuples)
+    )
+    assert (said.partition("[")[2][:6] if said else shown_text) == answer, said
 
 
 def test_prepare_declares_types_as_parse_does(agent: Session) -> None:
@@ -198,7 +207,7 @@ def test_prepare_declares_types_as_parse_does(agent: Session) -> None:
         else:
             agent.execute(prepare.encode())
             assert [
-                one for (one,) in agent.execute(f"EXECUTE p{number} ({argument})".encode())
+                value for (value,) in agent.execute(f"EXECUTE p{number} ({argument})".encode())
             ] == answer
 
 
@@ -221,8 +230,8 @@ def test_deny_shows_the_column_and_nothing_else(agent: Session) -> None:
     assert agent.execute("SELECT ssn FROM m.people ORDER BY id").fetchall() == shown
     joined = "SELECT p.ssn FROM m.people p JOIN m.people q USING (id) ORDER BY p.id"
     assert agent.execute(joined.encode()).fetchall() == shown
-    whole = "SELECT row_to_json(p)->>'ssn' FROM m.people p ORDER BY id"
-    assert agent.execute(whole.encode()).fetchall() == shown
+    row_query = "SELECT row_to_json(p)->>'ssn' FROM m.people p ORDER BY id"
+    assert agent.execute(row_query.encode()).fetchall() == shown
     for sql in (
         "SELECT upper(ssn) FROM m.people",
         "SELECT id FROM m.people WHERE ssn IS NULL",
@@ -278,7 +287,8 @@ def test_a_write_chooses_rows_by_masks_where_write_filter_says_so(agent: Session
         ("INSERT INTO m.people (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET mail = 'x'",
         "SP1201"),
         ("INSERT INTO m.people (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET note = 'x'", ""),
-        ("MERGE INTO m.people p USING (VALUES (1)) v(id) ON p.id = v.id WHEN MATCHED THEN UPDATE SET mail = 'x'", "SP1201"),
+        (("MERGE INTO m.people p USING (VALUES (1)) v(id) ON p.id = v.id WHEN MATCHED THEN UPDATE"
+          " SET mail = 'x'"), "SP1201"),
         ("MERGE INTO m.people p USING (VALUES (1)) v(id) ON p.mail = 'x' WHEN MATCHED THEN DELETE",
         "SP1201"),
     ],
@@ -374,8 +384,8 @@ def test_counters_of_tables_with_masks_are_hidden(agent: Session) -> None:
 
 
 def test_a_session_sees_itself_only(agent: Session, gateway: Gateway) -> None:
-    with psycopg.connect(gateway.dsn()) as other:
-        other.execute("SELECT upper(mail) FROM m.people WHERE mail = 'ada@one.example'")
+    with psycopg.connect(gateway.dsn()) as second:
+        second.execute("SELECT upper(mail) FROM m.people WHERE mail = 'ada@one.example'")
         for relation in ("pg_stat_activity", "pg_locks"):
             pids = agent.execute(f"SELECT DISTINCT pid FROM {relation}".encode()).fetchall()
             assert len(pids) == 1, relation

@@ -112,7 +112,7 @@ def test_numbers_have_the_servers_type(
 
 #: The type that reads and the one that does not, and what has the latter although a part of it has
 #: the former.
-OTHERS = [
+OVERLOADS = [
     ("integer", "numeric", "nullif(1, 1.5)"),
     ("varchar", "text", "nullif('a'::varchar, 'b')"),
     ("text", "integer", "nullif(NULL, 1)"),
@@ -125,18 +125,18 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("read", "other", "value"), OTHERS)
+@pytest.mark.parametrize(("read", "overload", "value"), OVERLOADS)
 def test_what_is_computed_has_the_servers_type(
-    gateway: Gateway, postgres: Server, read: str, other: str, value: str
+    gateway: Gateway, postgres: Server, read: str, overload: str, value: str
 ) -> None:
     # which the gateway has not heard of
-    name = f"public.takes_{OTHERS.index((read, other, value))}"
+    name = f"public.takes_{OVERLOADS.index((read, overload, value))}"
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         db.execute(
             f"CREATE FUNCTION {name}({read}) RETURNS text LANGUAGE sql AS $$ SELECT 'read'::text $$"
         )
         db.execute(
-            f"CREATE FUNCTION {name}({other}) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN"
+            f"CREATE FUNCTION {name}({overload}) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN"
             " 'ran'; END $$"
         )
         try:
@@ -147,4 +147,4 @@ def test_what_is_computed_has_the_servers_type(
             ):
                 agent.execute(f"SELECT {name}({value})")
         finally:
-            db.execute(f"DROP FUNCTION {name}({read}), {name}({other})")
+            db.execute(f"DROP FUNCTION {name}({read}), {name}({overload})")

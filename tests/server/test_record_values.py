@@ -23,10 +23,12 @@ from tests.support.waiting import wait_for
 SCHEMA = """
 CREATE SCHEMA v;
 GRANT USAGE ON SCHEMA v TO sallyport_agent;
-CREATE TABLE v.people (id int PRIMARY KEY, town text, ssn text UNIQUE, mail text, steps int, paid numeric);
+CREATE TABLE v.people (id int PRIMARY KEY, town text, ssn text UNIQUE, mail text, steps int,
+  paid numeric);
 INSERT INTO v.people VALUES (1, 'Oslo', '111', 'ada@one.example', 7, 1);
 CREATE TABLE v.towns (town text, size int);
-CREATE FUNCTION v.of_mail(text) RETURNS text LANGUAGE sql STABLE AS 'SELECT max(town) FROM v.people WHERE mail ^@ $1';
+CREATE FUNCTION v.of_mail(text) RETURNS text LANGUAGE sql STABLE
+  AS 'SELECT max(town) FROM v.people WHERE mail ^@ $1';
 CREATE FUNCTION v.shout(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN upper($1); END';
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA v TO sallyport_agent;
 """
@@ -72,17 +74,17 @@ def files(gateway: Gateway) -> set[Path]:
 
 def recorded(gateway: Gateway, before: set[Path]) -> str:
     """Everything that the recording of the one session since ``before`` says, once it has ended."""
-    found: list[Event] = []
+    events: list[Event] = []
 
     def ended() -> bool:
         try:
-            found[:] = [event for file in files(gateway) - before for event in read_events(file)]
+            events[:] = [event for file in files(gateway) - before for event in read_events(file)]
         except RecordingError:  # its header is being written
             return False
-        return bool(found) and isinstance(found[-1], End)
+        return bool(events) and isinstance(events[-1], End)
 
     wait_for(ended)
-    return "\n".join(map(str, found))
+    return "\n".join(map(str, events))
 
 
 def check_no_file_has_it(gateway: Gateway, record: str, *values: str) -> None:

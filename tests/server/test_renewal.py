@@ -24,7 +24,8 @@ POLICY = """\
 version: 1
 rules:
   - {name: all read, allow: [read], relations: ["public.*"]}
-  - {name: writers write, subjects: {groups: [writers]}, allow: [update], relations: ["public.products"]}
+  - {name: writers write, subjects: {groups: [writers]}, allow: [update],
+     relations: ["public.products"]}
 masks:
   - {columns: ["public.customers.email"], with: redact, except: {groups: [privacy]}}
 """
@@ -132,7 +133,7 @@ def test_extended_protocol_simple_and_twice(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "changed_claims",
     [
         {"client": DBA},
         {"sub": "somebody-else"},
@@ -140,9 +141,9 @@ def test_extended_protocol_simple_and_twice(gateway: Gateway) -> None:
         {"act": {"sub": "a-delegate"}},
     ],
 )
-def test_only_the_same_identity(gateway: Gateway, other: dict[str, Any]) -> None:
+def test_only_the_same_identity(gateway: Gateway, changed_claims: dict[str, Any]) -> None:
     with connect(gateway, token(gateway)) as connection:
-        said = refused(connection, f"SET sallyport.token = '{token(gateway, **other)}'")
+        said = refused(connection, f"SET sallyport.token = '{token(gateway, **changed_claims)}'")
         assert "[SP1611] the token is of another identity" in said
         assert connection.execute("SELECT 1").fetchone() == (1,)
 

@@ -60,7 +60,7 @@ def test_it_opens_what_its_identity_opens_and_ends_when_revoked(house: House) ->
     assert "let in" in said(house, secret)
     # REST takes it too, as the same subject with the same (missing) role.
     listed = with_token(house, "GET", secret).json()["tokens"]
-    assert [one["subject"] for one in listed] == ["claude-agent"]
+    assert [entry["subject"] for entry in listed] == ["claude-agent"]
     id_ = listed[0]["id"]
     assert "claude-agent" in house.cli("token", "list", client=AGENT).stdout
     with Psql(house.gateway.port, secret) as psql:
@@ -103,7 +103,7 @@ def test_it_survives_a_restart_and_its_text_is_nowhere(house: House) -> None:
     wait_for(lambda: listens(house.url))
     assert "let in" in said(house, secret)
     wait_for(lambda: len(house.actions()) >= 1)
-    (action,) = [one for one in house.actions() if one["action"] == "tokens.issue"]
+    (action,) = [action for action in house.actions() if action["action"] == "tokens.issue"]
     assert (action["subject"], action["outcome"]) == ("claude-agent", "done")
     assert action["object"].startswith("tok_")
     house.gateway.stop()
@@ -153,7 +153,7 @@ def test_others_see_and_revoke_only_with_a_role(house: House) -> None:
         assert house.rest("POST", f"/tokens/{token['id']}/revoke", client).status_code == 404
     assert "let in" in said(house, secret)
     seen = house.rest("GET", "/tokens?of=everybody", ADAM).json()["tokens"]
-    assert [one["id"] for one in seen] == [token["id"]] and "digest" not in seen[0]
+    assert [entry["id"] for entry in seen] == [token["id"]] and "digest" not in seen[0]
     assert house.rest("POST", f"/tokens/{token['id']}/revoke", OLGA).status_code == 200
     assert "let in" not in said(house, secret)
 
@@ -170,9 +170,9 @@ def test_the_console_gives_one_with_its_connection_string(house: House) -> None:
         browser.get(choose(started.headers["Location"], OLGA))
 
         def post(path: str, **form: str) -> httpx2.Response:
-            found = re.search(r'name="csrf" value="([^"]+)"', browser.get("/connect").text)
-            assert found is not None
-            return browser.post(path, data={"csrf": found[1], **form})
+            match = re.search(r'name="csrf" value="([^"]+)"', browser.get("/connect").text)
+            assert match is not None
+            return browser.post(path, data={"csrf": match[1], **form})
 
         made = post("/connect", target="shop", minutes="10")
         assert made.status_code == 200, made.text

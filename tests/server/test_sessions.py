@@ -60,9 +60,9 @@ def test_cancel_needs_the_right_key(gateway: Gateway, minor: int) -> None:
             (pid, key + b"\0"),
             (pid, key[:-1] + bytes([key[-1] ^ 1])),
         ]
-        for other, guess in wrong:
+        for wrong_pid, guess in wrong:
             with Raw(gateway) as second:
-                second.send(frontend.cancel_request(other, guess))
+                second.send(frontend.cancel_request(wrong_pid, guess))
                 assert second.closed()
         raw.socket.settimeout(0.3)
         with pytest.raises(TimeoutError):
@@ -179,9 +179,12 @@ def test_no_more_sessions_than_configured(short: Gateway) -> None:
     with psycopg.connect(short.dsn()), psycopg.connect(short.dsn()):
         with pytest.raises(psycopg.OperationalError, match="you already have 2 sessions"):
             psycopg.connect(short.dsn())
-        other = short.dsn(short.token("paul-privacy"))
-        with psycopg.connect(other), pytest.raises(psycopg.OperationalError, match="SP1605"):
-            psycopg.connect(other)
+        second_subject = short.dsn(short.token("paul-privacy"))
+        with (
+            psycopg.connect(second_subject),
+            pytest.raises(psycopg.OperationalError, match="SP1605"),
+        ):
+            psycopg.connect(second_subject)
 
 
 def test_no_more_sessions_than_configured_however_fast_they_come(short: Gateway) -> None:
@@ -196,14 +199,14 @@ def test_no_more_sessions_than_configured_however_fast_they_come(short: Gateway)
             pass
 
     threads = [threading.Thread(target=connect, args=(dsn,)) for dsn in tokens]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    found = len(opened)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    admitted = len(opened)
     for db in opened:
         db.close()
-    assert 1 <= found <= 2
+    assert 1 <= admitted <= 2
 
 
 def _count(gateway: Gateway) -> int:
@@ -343,6 +346,6 @@ def test_pipelined_queries_keep_their_answers_apart(gateway: Gateway) -> None:
             )
         )
         for i in range(1, 20):
-            found = raw.until("Z")
-            assert found[1] == data_row([str(i).encode()])
-            assert b"C42501" in found[-2]
+            messages = raw.until("Z")
+            assert messages[1] == data_row([str(i).encode()])
+            assert b"C42501" in messages[-2]

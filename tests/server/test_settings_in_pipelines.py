@@ -17,7 +17,8 @@ from tests.support.postgres import Server
 
 POLICY = """version: 1
 rules:
-  - {name: reads, subjects: {groups: [claude-postgres]}, allow: [read, set, discard], relations: ["*.*"]}
+  - {name: reads, subjects: {groups: [claude-postgres]}, allow: [read, set, discard],
+     relations: ["*.*"]}
 masks:
   - {columns: ["hidden.piped.word"], with: redact}
 search_paths: ["shown, public", "hidden, public", "public"]
@@ -55,16 +56,16 @@ def run_of(sql: bytes) -> bytes:
 
 def told(messages: list[bytes]) -> list[str]:
     """Types of messages; rows as their text, errors as their SQLSTATE."""
-    found = []
+    answers = []
     for message in messages:
         kind = message[:1].decode()
         if kind == "D":
-            found.append(message[11:].decode())
+            answers.append(message[11:].decode())
         elif kind == "E":
-            found.append(backend.parse_error_fields(message[5:])["C"])
+            answers.append(backend.parse_error_fields(message[5:])["C"])
         elif kind in "CZ":
-            found.append(kind + message[5:].rstrip(b"\0").decode())
-    return found
+            answers.append(kind + message[5:].rstrip(b"\0").decode())
+    return answers
 
 
 def asked(raw: Raw, *messages: bytes) -> list[str]:

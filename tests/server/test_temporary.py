@@ -13,7 +13,8 @@ from tests.support.postgres import Server
 
 POLICY = """version: 1
 rules:
-  - {name: read, subjects: {groups: [claude-postgres]}, targets: [shop], allow: [read], relations: ["public.*"]}
+  - {name: read, subjects: {groups: [claude-postgres]}, targets: [shop], allow: [read],
+     relations: ["public.*"]}
   - {name: own, subjects: {groups: [claude-postgres]}, targets: [shop], allow: [temp]}
 masks:
   - {columns: ["public.customers.email"], with: redact}
@@ -94,19 +95,19 @@ def test_it_lives_as_long_as_postgresql_says(db: psycopg.Connection) -> None:
 
 def test_it_is_the_sessions_alone(door: Gateway, db: psycopg.Connection) -> None:
     db.execute("create temp table t (n int); insert into t values (1)")
-    with psycopg.connect(door.dsn(), autocommit=True) as other:
+    with psycopg.connect(door.dsn(), autocommit=True) as bystander:
         with pytest.raises(psycopg.errors.UndefinedTable):
-            other.execute("select * from t")
+            bystander.execute("select * from t")
         row = db.execute(
             "select nspname from pg_namespace where oid = pg_my_temp_schema()"
         ).fetchone()
         assert row is not None
         with pytest.raises(psycopg.Error):
-            other.execute(f"select * from {row[0]}.t")
-        other.execute("create temp table t (other text)")
-        assert other.execute("insert into t (other) values ('x') returning other").fetchone() == (
-            "x",
-        )
+            bystander.execute(f"select * from {row[0]}.t")
+        bystander.execute("create temp table t (other text)")
+        assert bystander.execute(
+            "insert into t (other) values ('x') returning other"
+        ).fetchone() == ("x",)
     assert db.execute("select n from t").fetchall() == [(1,)]
 
 

@@ -138,16 +138,16 @@ def test_a_handshake_that_never_ends_is_ended(tls_gateway: Gateway) -> None:
 
 
 def test_a_login_that_never_ends_is_ended(tls_gateway: Gateway) -> None:
-    with Raw(tls_gateway) as one, Raw(tls_gateway) as two, Raw(tls_gateway) as three:
+    with Raw(tls_gateway) as silent, Raw(tls_gateway) as two, Raw(tls_gateway) as three:
         two.send(b"\0\0\0")
         three.send(frontend.ssl_request())
         three.read(1)
         three.tls().startup()
         three.until("R")
-        assert one.error()["C"] == "57P05"
+        assert silent.error()["C"] == "57P05"
         assert two.error()["C"] == "57P05"
         assert three.error()["C"] == "57P05"
-        assert one.closed()
+        assert silent.closed()
         assert two.closed()
     with psycopg.connect(tls_gateway.dsn()) as db:
         assert db.execute("SELECT 1").fetchone() == (1,)
@@ -156,8 +156,8 @@ def test_a_login_that_never_ends_is_ended(tls_gateway: Gateway) -> None:
 def test_the_wrong_authority_is_refused(
     make_gateway: Callable[..., Gateway], postgres_tls: Server
 ) -> None:
-    other = Authority(scratch_dir("ca"), "Somebody else's CA")
-    wrong = Server(postgres_tls.version, postgres_tls.cluster, other.file)
+    stranger = Authority(scratch_dir("ca"), "Somebody else's CA")
+    wrong = Server(postgres_tls.version, postgres_tls.cluster, stranger.file)
     gateway = make_gateway(targets={"shop": wrong})
     with pytest.raises(psycopg.OperationalError, match="SP1604") as caught:
         psycopg.connect(gateway.dsn())

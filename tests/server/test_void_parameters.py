@@ -14,8 +14,10 @@ from tests.support.postgres import Server
 
 VOID = 2278
 _FUNCTIONS = """
-CREATE FUNCTION public.held_back() RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM public.customers ORDER BY id LIMIT 1';
-CREATE FUNCTION public.held_back(x text) RETURNS text LANGUAGE sql STABLE AS $$ SELECT 'nothing'::text $$;
+CREATE FUNCTION public.held_back() RETURNS text LANGUAGE sql STABLE
+  AS 'SELECT ssn FROM public.customers ORDER BY id LIMIT 1';
+CREATE FUNCTION public.held_back(x text) RETURNS text LANGUAGE sql STABLE
+  AS $$ SELECT 'nothing'::text $$;
 CREATE FUNCTION public.plain_total(x integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT x + 1';
 """
 

@@ -36,8 +36,8 @@ _BACK: dict[int, Any] = {
 def messages(data: bytes) -> list[bytes]:
     """Whole messages; what is incomplete at the end comes last, as it is."""
     spans, rest = split(data, 0, 1 << 30, False)
-    found = [bytes(data[start:end]) for _, start, end, _ in spans]
-    return [*found, bytes(data[rest:])] if rest < len(data) else found
+    complete = [bytes(data[start:end]) for _, start, end, _ in spans]
+    return [*complete, bytes(data[rest:])] if rest < len(data) else complete
 
 
 def row(body: bytes) -> list[bytes | None]:
@@ -54,16 +54,16 @@ def row(body: bytes) -> list[bytes | None]:
 
 def show(message: bytes, *, from_client: bool) -> str:
     kind, body = message[0], message[5:]
-    known = (frontend.MESSAGES if from_client else backend.MESSAGES).get(kind)
-    name = known.name if known is not None else f"0x{kind:02x}"
+    message_type = (frontend.MESSAGES if from_client else backend.MESSAGES).get(kind)
+    name = message_type.name if message_type is not None else f"0x{kind:02x}"
     if not from_client and kind == backend.DATA_ROW:
         return f"DataRow{row(body)}"
     parser = (_FRONT if from_client else _BACK).get(kind)
     if parser is None or len(message) < 5:
         return f"{name}({body!r})" if body else name
     try:
-        found = parser(body)
+        fields = parser(body)
     except ProtocolError as error:
         return f"{name}(malformed: {error}: {body!r})"
-    text = repr(found)
+    text = repr(fields)
     return text if text.startswith(name) else f"{name}({text})"

@@ -101,15 +101,15 @@ class ModelServer:
 
     def receive(self, data: bytes) -> bytes:
         """Bytes from the client (or gateway); gives what it answers."""
-        found = messages(self._input + data)
+        complete = messages(self._input + data)
         self._input = b""
         out = b""
-        for one in found:
-            if len(one) < 5 or len(one) < 1 + int.from_bytes(one[1:5], "big"):
-                self._input = one
+        for message in complete:
+            if len(message) < 5 or len(message) < 1 + int.from_bytes(message[1:5], "big"):
+                self._input = message
                 break
             if not self.closed:
-                out += self._message(one[0], one[5:])
+                out += self._message(message[0], message[5:])
         return out
 
     # -- one message -------------------------------------------------------------------------------
@@ -192,10 +192,10 @@ class ModelServer:
         return backend.parameter_description(()) + (self._description(text) or backend.no_data())
 
     def _portal(self, name: bytes) -> Open:
-        found = self.portals.get(name[:63])
-        if found is None:
+        portal = self.portals.get(name[:63])
+        if portal is None:
             raise Failure("34000")
-        return found
+        return portal
 
     def _execute(self, portal: Open, limit: int) -> bytes:
         self._alive(portal.text)
@@ -233,10 +233,10 @@ class ModelServer:
                 if text == COPY_IN:
                     self._copying = statements
                     return out + _COPY_IN
-                one, result = self._run(text)
+                answer, result = self._run(text)
             except Failure as failure:
                 return out + self._failed(failure, simple=True)
-            out += one
+            out += answer
             if result is not None:
                 out += (
                     (result.described or b"")
@@ -258,8 +258,17 @@ class ModelServer:
         return self._failed(Failure(code), simple=not self._extended)
 
     def _check(self, text: str) -> None:
-        known = (*self.queries, *COMMANDS, SET_PATH, FAILING, COPY_IN, *self.copies, *_PROBES, "")
-        if text not in known and not re.match(
+        allowed_texts = (
+            *self.queries,
+            *COMMANDS,
+            SET_PATH,
+            FAILING,
+            COPY_IN,
+            *self.copies,
+            *_PROBES,
+            "",
+        )
+        if text not in allowed_texts and not re.match(
             r"(PREPARE|EXECUTE|DEALLOCATE|DECLARE|FETCH|CLOSE) ", text
         ):
             raise Failure("42703")
@@ -359,7 +368,7 @@ class ModelServer:
         return backend.ready_for_query(self.status)
 
     def _drop_portals(self) -> None:
-        self.portals = {name: one for name, one in self.portals.items() if one.held}
+        self.portals = {name: portal for name, portal in self.portals.items() if portal.held}
 
     def _failed(self, failure: Failure, *, simple: bool) -> bytes:
         if self.status == b"T":

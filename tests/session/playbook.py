@@ -210,9 +210,11 @@ class Stage:
             name, _, oid = column.partition(":")
             return Field(name, 0, 0, int(oid), -1, -1, format)
         relation, _, name = column.partition(".")
-        found = self.catalog.relation_by_name[("public", relation)]
-        one = next(c for c in found.columns if c.name == name)
-        return Field(name, found.oid, one.attnum, one.type_oid, -1, -1, format)
+        described = self.catalog.relation_by_name[("public", relation)]
+        table_column = next(c for c in described.columns if c.name == name)
+        return Field(
+            name, described.oid, table_column.attnum, table_column.type_oid, -1, -1, format
+        )
 
 
 @dataclass
@@ -275,9 +277,9 @@ def asks(kind: type[Command]) -> Callable[[Run], None]:
     """The session asked for this, and nothing else, since the last time."""
 
     def check(run: Run) -> None:
-        found = [type(c) for c in run.asked]
+        kinds = [type(c) for c in run.asked]
         run.asked.clear()
-        assert found == [kind], f"asked for {found}, not {kind.__name__}"
+        assert kinds == [kind], f"asked for {kinds}, not {kind.__name__}"
 
     return check
 
@@ -355,18 +357,18 @@ def _expect(run: Run, step: Step, where: str) -> None:
     got = messages(bytes(buffer))
     buffer.clear()
     from_client = step.side == "server"
-    wanted: list[Any] = []
+    expected: list[Any] = []
     for item in step.items:
-        wanted += messages(item) if isinstance(item, bytes) else [item]
-    same = len(got) == len(wanted) and all(
+        expected += messages(item) if isinstance(item, bytes) else [item]
+    same = len(got) == len(expected) and all(
         have == want if isinstance(want, bytes) else want.matches(have)
-        for have, want in zip(got, wanted, strict=True)
+        for have, want in zip(got, expected, strict=True)
     )
     if same:
         return
     have_lines = [show(m, from_client=from_client) for m in got]
     want_lines = [
-        show(w, from_client=from_client) if isinstance(w, bytes) else repr(w) for w in wanted
+        show(w, from_client=from_client) if isinstance(w, bytes) else repr(w) for w in expected
     ]
     diff = "\n".join(difflib.ndiff(want_lines, have_lines))
     raise AssertionError(f"{where}: {step.side} << (- expected, + got)\n{diff}\nasked: {run.asked}")

@@ -301,7 +301,7 @@ def test_copy_out_binary_is_masked(stage: Stage) -> None:
         )
 
     sql = query("COPY (SELECT id, ssn FROM customers) TO STDOUT (FORMAT binary)")
-    one = b"\0\0\0\x01"
+    key = b"\0\0\0\x01"
     play(
         stage,
         client >> sql,
@@ -310,7 +310,7 @@ def test_copy_out_binary_is_masked(stage: Stage) -> None:
         >> (
             out(2, True),
             data(head),
-            data(record(one, CANARY.encode())),
+            data(record(key, CANARY.encode())),
             data(b"\xff\xff"),
             END,
             done("COPY 1"),
@@ -320,7 +320,7 @@ def test_copy_out_binary_is_masked(stage: Stage) -> None:
         << (
             out(2, True),
             data(head),
-            data(record(one, b"[redacted]")),
+            data(record(key, b"[redacted]")),
             data(b"\xff\xff"),
             END,
             done("COPY 1"),

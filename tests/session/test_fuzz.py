@@ -65,7 +65,7 @@ def conversation(
     text: st.SearchStrategy[str], portals: st.SearchStrategy[str]
 ) -> st.SearchStrategy[list[bytes]]:
     """Well-formed messages; now and then a whole Parse, Bind, Execute, Sync."""
-    one = st.one_of(
+    step = st.one_of(
         st.builds(lambda parts: frontend.query("; ".join(parts)),
         st.lists(text, min_size=1, max_size=3)),
         st.builds(frontend.parse, NAMES, text),
@@ -85,7 +85,7 @@ def conversation(
         ),
         st.builds(lambda n: frontend.bind("", n) + frontend.execute("") + frontend.sync(), NAMES),
     )  # fmt: skip
-    return st.lists(one, min_size=1, max_size=14)
+    return st.lists(step, min_size=1, max_size=14)
 
 
 COPYING = st.one_of(
@@ -95,7 +95,7 @@ COPYING = st.one_of(
 )
 ANY = st.lists(
     st.one_of(conversation(TEXT, PORTALS), st.lists(COPYING, max_size=3)), max_size=4
-).map(lambda found: [m for part in found for m in part])
+).map(lambda parts: [m for part in parts for m in part])
 TIMING = st.lists(
     st.tuples(st.sampled_from("ccsro"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40
 )
@@ -163,8 +163,8 @@ class Conversation:
     def check(self) -> None:
         assert CANARY.encode() not in self.to_client.lower()
         assert b"".join(messages(self.to_client)) == self.to_client
-        for one in messages(self.to_client):
-            assert len(one) == 1 + int.from_bytes(one[1:5], "big")
+        for message in messages(self.to_client):
+            assert len(message) == 1 + int.from_bytes(message[1:5], "big")
 
 
 def kinds(data: bytes) -> list[str]:

@@ -38,8 +38,8 @@ ASKS = backend.authentication_cleartext()
 
 
 def feed(login: ClientLogin, *data: bytes, bytewise: bool = False) -> bytes:
-    for one in data:
-        for piece in [one[i : i + 1] for i in range(len(one))] if bytewise else [one]:
+    for message in data:
+        for piece in [message[i : i + 1] for i in range(len(message))] if bytewise else [message]:
             login.receive(piece)
     answer = bytes(login.to_client)
     login.to_client.clear()
@@ -147,7 +147,7 @@ def test_terminate_in_place_of_a_login_is_not_answered(before: bytes) -> None:
     feed(login, before)
     for byte in frontend.terminate():
         assert feed(login, bytes([byte])) == b""
-    assert [type(one) for one in login.requests] == [Close]
+    assert [type(request) for request in login.requests] == [Close]
     assert feed(login, START) == b""
 
 

@@ -83,8 +83,8 @@ def blocks(file: str) -> list[tuple[str, str]]:
     after an empty one.
     """
     text = (CORPUS / file).read_text(encoding="utf-8")
-    found = []
+    queries = []
     for part in text.split("\n\n-- ")[1:]:
         label, _, query = part.partition("\n")
-        found.append((label, query.strip()))
-    return found
+        queries.append((label, query.strip()))
+    return queries

@@ -105,11 +105,11 @@ class _Answer(NamedTuple):
 
 def _types(connection: psycopg.Connection[Any]) -> dict[tuple[str, str], bytes]:
     """The OIDs of the types that are not PostgreSQL's own, by name."""
-    found = connection.execute(
+    rows = connection.execute(
         "select nspname, typname, t.oid from pg_type t join pg_namespace n on n.oid = typnamespace"
         " where t.oid >= 16384"
     )
-    return {(schema, name): int(oid).to_bytes(4, "big") for schema, name, oid in found}
+    return {(schema, name): int(oid).to_bytes(4, "big") for schema, name, oid in rows}
 
 
 def _said(connection: psycopg.Connection[Any], sql: str) -> bytes:
@@ -176,7 +176,7 @@ def live(
     schema: str,
     policy: str,
     name: str,
-    other: Mapping[str, str],
+    replacements: Mapping[str, str],
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Live]:
     """A database called ``name``, made with ``schema`` by a superuser, another that differs as
@@ -184,17 +184,20 @@ def live(
     gone afterwards. ``extra``: more of sallyport.yaml.
     """
     changed = schema
-    for old, new in other.items():
+    for old, new in replacements.items():
         if old not in changed:
             raise ValueError(f"{old!r} is not in the schema")
         changed = changed.replace(old, new)
-    with _database(server, name, schema) as one, _database(server, f"{name}_twin", changed) as two:
+    with (
+        _database(server, name, schema) as first,
+        _database(server, f"{name}_twin", changed) as two,
+    ):
         gateway = Gateway(
-            issuer, {"shop": one, "twin": two}, policy=policy, extra=extra or {}
+            issuer, {"shop": first, "twin": two}, policy=policy, extra=extra or {}
         ).start()
         try:
             with (
-                psycopg.connect(one.agent_dsn, autocommit=True) as direct,
+                psycopg.connect(first.agent_dsn, autocommit=True) as direct,
                 psycopg.connect(two.agent_dsn, autocommit=True) as beside,
                 psycopg.connect(gateway.dsn(), autocommit=True) as agent,
                 psycopg.connect(gateway.dsn(target="twin"), autocommit=True) as twin,

@@ -36,8 +36,8 @@ def _target(catalog: CatalogSnapshot, flow: Flow) -> str:
 def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
     """What the statement does to names."""
     lines = [
-        f"  {one.action} by name {one.schema}.{one.name}".removesuffix(".").removesuffix(".")
-        for one in facts.named_objects
+        f"  {named.action} by name {named.schema}.{named.name}".removesuffix(".").removesuffix(".")
+        for named in facts.named_objects
     ]
     if facts.action_aliases:
         lines.append(f"  also {' '.join(sorted(facts.action_aliases))}")
@@ -138,16 +138,16 @@ def rendered(sql: str, catalog: CatalogSnapshot) -> list[str]:
 
 def cases() -> list[tuple[str, str, list[str]]]:
     """Section, SQL and expected lines of every case in the table."""
-    found: list[tuple[str, str, list[str]]] = []
+    sections: list[tuple[str, str, list[str]]] = []
     section = ""
     for line in TABLE.read_text(encoding="utf-8").splitlines():
         if line.startswith("# "):
             section = line[2:]
         elif line.startswith(">> "):
-            found.append((section, line[3:], []))
-        elif line.strip() and found:
-            found[-1][2].append(line)
-    return found
+            sections.append((section, line[3:], []))
+        elif line.strip() and sections:
+            sections[-1][2].append(line)
+    return sections
 
 
 def write_again(catalog: CatalogSnapshot) -> None:

@@ -50,9 +50,11 @@ def test_every_built_in_operator_is_classified(catalog: CatalogSnapshot) -> None
     }
     assert len(classes) > 700
     assert [
-        op.name for op, found in classes.items() if found.reason == functions._NOT_LISTED.reason
+        op.name
+        for op, judgement in classes.items()
+        if judgement.reason == functions._NOT_LISTED.reason
     ] == []
-    assert [op.name for op, found in classes.items() if not found.safe] == []
+    assert [op.name for op, judgement in classes.items() if not judgement.safe] == []
 
 
 def test_every_built_in_cast_is_classified(catalog: CatalogSnapshot) -> None:
@@ -74,10 +76,13 @@ def test_every_system_relation_is_classified(catalog: CatalogSnapshot) -> None:
 
 def test_a_new_column_of_a_partly_readable_relation_is_noticed(catalog: CatalogSnapshot) -> None:
     for relation in catalog.relations.values():
-        found = classify_relation(relation)
-        if relation.schema in SYSTEM_SCHEMAS and found.columns is not None:
-            withheld = {column.name for column in relation.columns} - found.columns
-            assert all(name in found.reason for name in withheld), (relation.qualified, withheld)
+        judgement = classify_relation(relation)
+        if relation.schema in SYSTEM_SCHEMAS and judgement.columns is not None:
+            withheld = {column.name for column in relation.columns} - judgement.columns
+            assert all(name in judgement.reason for name in withheld), (
+                relation.qualified,
+                withheld,
+            )
 
 
 def test_casts_by_example(catalog: CatalogSnapshot) -> None:
@@ -130,16 +135,16 @@ SAFE = _names("""
 
 @pytest.mark.parametrize("name", UNSAFE)
 def test_refused(catalog: CatalogSnapshot, name: str) -> None:
-    found = [f for f in catalog.functions_by_name[name] if f.schema == "pg_catalog"]
-    assert found
-    assert not any(classify(f).safe for f in found)
+    overloads = [f for f in catalog.functions_by_name[name] if f.schema == "pg_catalog"]
+    assert overloads
+    assert not any(classify(f).safe for f in overloads)
 
 
 def test_allowed(catalog: CatalogSnapshot) -> None:
     for name in SAFE:
-        found = [f for f in catalog.functions_by_name[name] if f.schema == "pg_catalog"]
-        assert found, name
-        assert all(classify(f).safe for f in found), name
+        overloads = [f for f in catalog.functions_by_name[name] if f.schema == "pg_catalog"]
+        assert overloads, name
+        assert all(classify(f).safe for f in overloads), name
 
 
 def test_overloads_differ(catalog: CatalogSnapshot) -> None:
@@ -187,7 +192,8 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
     for name in _names("""
     pg_class pg_type pg_namespace pg_index pg_constraint pg_attrdef pg_database pg_tables pg_views
     pg_enum pg_description pg_inherits pg_trigger pg_policy pg_publication pg_statistic_ext
-    pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
+    pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity
+    pg_attribute pg_roles
     pg_foreign_server pg_subscription pg_user_mappings pg_stat_gssapi pg_stat_ssl
     pg_replication_slots pg_largeobject_metadata pg_db_role_setting pg_stat_replication
     pg_stat_subscription pg_shseclabel

@@ -180,9 +180,9 @@ def test_every_operator_has_a_judgement(extended: Extended) -> None:
     unknown = []
     for operator in operators:
         function = extended.catalog.functions[operator.function]
-        found = classify_operator(operator, extended.catalog)
+        judgement = classify_operator(operator, extended.catalog)
         if (
-            found in (_NOT_BUILT_IN, _NOT_LISTED)
+            judgement in (_NOT_BUILT_IN, _NOT_LISTED)
             and (function.extension, function.name) not in _FOR_POLICY
         ):
             unknown.append((operator.extension, operator.name, function.name))
@@ -202,8 +202,8 @@ def test_every_cast_has_a_judgement(extended: Extended) -> None:
         if not any(owners) or owners & _NOT_CLASSIFIED:
             continue
         seen += 1
-        found = classify_cast(cast.source, cast.target, extended.catalog)
-        if found in (_NOT_BUILT_IN, _NOT_LISTED, NO_CAST):
+        judgement = classify_cast(cast.source, cast.target, extended.catalog)
+        if judgement in (_NOT_BUILT_IN, _NOT_LISTED, NO_CAST):
             unknown.append((types[cast.source].name, types[cast.target].name))
     assert seen > 20
     assert unknown == []

@@ -42,12 +42,9 @@ def catalog(postgres: Server) -> Iterator[CatalogSnapshot]:
                 inside.execute("create table people (id int, name text, nick citext, tags hstore)")
                 inside.execute("create schema mine")
                 for function in (f for functions in _DECLARED.values() for f in functions):
+                    internal = "textin" if "(text" in function else "gen_random_uuid"
                     inside.execute(
-                        f"create function {function} language internal as 'textin'".encode()
-                        if "(text" in function
-                        else (
-                            f"create function {function} language internal as 'gen_random_uuid'".encode()
-                        )
+                        f"create function {function} language internal as '{internal}'".encode()
                     )
                 inside.execute(
                     "create function mine.soundex(text) returns text language plpgsql as 'begin"
@@ -200,10 +197,10 @@ def test_text_is_not_read_as_a_type_that_is_not_known(catalog: CatalogSnapshot) 
     """Not even where somebody made a cast that does nothing else."""
     key = catalog.type_by_name["public", "gbtreekey4"]
     through_text = Cast(TEXT, key.oid, 0, "i")
-    for known in (catalog, _with(catalog, casts=(*catalog.casts, through_text))):
+    for snapshot in (catalog, _with(catalog, casts=(*catalog.casts, through_text))):
         for sql in (
             "select '1'::gbtreekey4",
             "select name::gbtreekey4 from people",
             "select $1::gbtreekey4",
         ):
-            assert [u.code for u in _facts(sql, known).unknowns] == ["SP1103"], sql
+            assert [u.code for u in _facts(sql, snapshot).unknowns] == ["SP1103"], sql

@@ -206,5 +206,5 @@ def subcommands() -> set[str]:
     assert spec is not None
     place = Path((spec.submodule_search_locations or [""])[0]) / "pg_query.desc"
     files = descriptor_pb2.FileDescriptorSet.FromString(place.read_bytes())
-    found = next(e for file in files.file for e in file.enum_type if e.name == "AlterTableType")
-    return {value.name for value in found.value if not value.name.endswith("UNDEFINED")}
+    enum = next(e for file in files.file for e in file.enum_type if e.name == "AlterTableType")
+    return {value.name for value in enum.value if not value.name.endswith("UNDEFINED")}

@@ -142,7 +142,7 @@ def _values() -> list[str]:
 
 
 def test_of_each_type_alone(facts_dsn: str, catalog: CatalogSnapshot) -> None:
-    expressions = [one.format(*[value] * 3) for one, value in product(SINGLES, _values())]
+    expressions = [shape.format(*[value] * 3) for shape, value in product(SINGLES, _values())]
     told, wrong = _compare(facts_dsn, catalog, [*WORDS, *expressions])
     assert not wrong, "\n".join(wrong)
     assert told > 500
@@ -152,21 +152,24 @@ def test_of_each_type_alone(facts_dsn: str, catalog: CatalogSnapshot) -> None:
 def test_of_pairs(facts_dsn: str, catalog: CatalogSnapshot, shape: str) -> None:
     values = [*(f"NULL::{type_}" for type_ in FEW), *LITERALS[:14], "'x'", "NULL"]
     told, wrong = _compare(
-        facts_dsn, catalog, [shape.format(one, two) for one, two in product(values, values)]
+        facts_dsn, catalog, [shape.format(left, two) for left, two in product(values, values)]
     )
     assert not wrong, "\n".join(wrong)
     assert told
 
 
 _FUNCTIONS = """
-SELECT quote_ident(p.proname) || '(' || coalesce(string_agg('NULL::' || format_type(t.type, NULL), ', ' ORDER BY t.n), '') || ')'
+SELECT quote_ident(p.proname) || '(' || coalesce(string_agg('NULL::' || format_type(t.type, NULL),
+  ', ' ORDER BY t.n), '') || ')'
 FROM pg_proc p LEFT JOIN LATERAL unnest(p.proargtypes) WITH ORDINALITY AS t(type, n) ON true
 WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind IN ('f', 'a') AND p.oid < 10000
-  AND NOT EXISTS (SELECT FROM unnest(p.proargtypes) u JOIN pg_type y ON y.oid = u WHERE y.typtype = 'p')
+  AND NOT EXISTS (SELECT FROM unnest(p.proargtypes) u JOIN pg_type y ON y.oid = u
+  WHERE y.typtype = 'p')
 GROUP BY p.oid, p.proname
 """
 _OPERATORS = """
-SELECT coalesce('NULL::' || format_type(nullif(o.oprleft, 0), NULL), '') || ' OPERATOR(pg_catalog.' || o.oprname || ') NULL::' ||
+SELECT coalesce('NULL::' || format_type(nullif(o.oprleft, 0), NULL), '') || ' OPERATOR(pg_catalog.'
+  || o.oprname || ') NULL::' ||
   format_type(o.oprright, NULL)
 FROM pg_operator o JOIN pg_type r ON r.oid = o.oprright WHERE o.oid < 10000 AND r.typtype <> 'p'
   AND (o.oprleft = 0 OR (SELECT typtype <> 'p' FROM pg_type WHERE oid = o.oprleft))

@@ -9,8 +9,9 @@ from sallyport.core.errors import CODES, UNKNOWN_NAMES
 from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import analyze
 from tests.sql.rendering import CONTEXT
+from tests.support.listed import listed
 
-STATEMENTS = """
+STATEMENTS = listed("""
 select * from nowhere
 select * from fx.nowhere
 select * from nosuch.users
@@ -21,7 +22,8 @@ select nowhere.* from users
 select 1 from users where nonsense = 1
 select id from users, orders
 select note from users join orders using (note)
-select 1 from users u join orders o using (id) join items i using (id) join items j using (id, label) order by nonsense
+select 1 from users u join orders o using (id) join items i using (id) join items j
+  using (id, label) order by nonsense
 select no_such_function(1, 'x', true)
 select nosuch.f(1)
 select lower(1, 2)
@@ -67,25 +69,25 @@ with recursive w(n) as (select 1 except select n from w) select * from w
 select 1 union select 1, 2
 select 1 intersect select 1, 2
 values (1), (2, 3)
-""".strip().splitlines()
+""")
 
 
 @pytest.mark.parametrize("sql", STATEMENTS)
 def test_says_what_postgres_says(sql: str, catalog: CatalogSnapshot, facts_dsn: str) -> None:
     (facts,) = analyze(sql.encode(), catalog, CONTEXT)
-    found = facts.unknowns[0]
-    assert found.code in UNKNOWN_NAMES | {"SP1101", "SP1115"}
+    unknown = facts.unknowns[0]
+    assert unknown.code in UNKNOWN_NAMES | {"SP1101", "SP1115"}
     with psycopg.connect(facts_dsn) as connection:
         connection.execute("set search_path = fx, public")
         with pytest.raises(psycopg.Error) as raised:
             connection.execute(sql.encode(), prepare="$1" in sql)
     diagnostics = raised.value.diag
-    assert (CODES[found.code].sqlstate, found.message) == (
+    assert (CODES[unknown.code].sqlstate, unknown.message) == (
         diagnostics.sqlstate,
         diagnostics.message_primary,
     )
-    if diagnostics.statement_position and found.position >= 0:
-        assert found.position + 1 == int(diagnostics.statement_position)
+    if diagnostics.statement_position and unknown.position >= 0:
+        assert unknown.position + 1 == int(diagnostics.statement_position)
 
 
 def test_a_script_full_of_misses_looks_for_one_suggestion(catalog: CatalogSnapshot) -> None:

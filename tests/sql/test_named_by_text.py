@@ -23,7 +23,8 @@ SEQUENCES = (
 )  # fmt: skip
 
 SETUP = """
-create table owners (id serial primary key, "Id" int generated always as identity, plain int, "two" serial);
+create table owners (id serial primary key, "Id" int generated always as identity, plain int,
+  "two" serial);
 create sequence second owned by owners.two;
 create table "Owners" (id serial);
 create sequence moved owned by owners.plain;
@@ -118,7 +119,7 @@ def test_the_sequence_that_is_judged_is_the_one_that_moves(
 
 def _states(connection: psycopg.Connection[tuple[object, ...]]) -> dict[int, object]:
     return {
-        oid: connection.execute(f"select last_value, is_called from {name}").fetchone()  # type: ignore[arg-type]
+        oid: connection.execute(f"select last_value, is_called from {name}").fetchone()
         for oid, name in connection.execute(
             "select oid, oid::regclass::text from pg_class where relkind = 'S'"
         ).fetchall()

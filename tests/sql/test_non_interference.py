@@ -134,15 +134,17 @@ def test_what_differs_was_said_to_depend(
     (facts,) = analyze(sql.encode(), catalog, CONTEXT)
     if says_so(facts, secrets):
         return
-    (one, rows), (other, others) = (outcome(connection, sql, world) for world in WORLDS)
-    assert one == other
+    (first_outcome, rows), (second_outcome, second_rows) = (
+        outcome(connection, sql, world) for world in WORLDS
+    )
+    assert first_outcome == second_outcome
     hidden = [bool(column.sources & secrets) for column in facts.columns or ()]
 
     def shown(result: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
         kept = [tuple(v for v, hide in zip(row, hidden, strict=True) if not hide) for row in result]
         return sorted(kept) if any(word in sql for word in UNORDERED) else kept
 
-    assert shown(rows) == shown(others)
+    assert shown(rows) == shown(second_rows)
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,14 @@ def kind(node: dict[str, Any]) -> str | None:
 
 
 def unique(nodes: list[Any]) -> list[Any]:
-    found: list[Any] = []
+    distinct: list[Any] = []
     for node in nodes:
         what = kind(node) or plain(node)
         if str(what).startswith("parameter"):  # what it is declared as is compared with the column
             what = plain(node)
-        if what not in found:
-            found.append(what)
-    return found
+        if what not in distinct:
+            distinct.append(what)
+    return distinct
 
 
 def row(node: dict[str, Any]) -> list[Any]:
@@ -77,7 +77,7 @@ def plain(node: Any) -> Any:
         return [plain(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {}
+    fields = {}
     for key, value in node.items():
         if key == "valuesLists":
             rows = [row(item) for item in value]
@@ -96,21 +96,21 @@ def plain(node: Any) -> Any:
             continue
         else:
             value = plain(value)
-        found[key] = value
-    return found
+        fields[key] = value
+    return fields
 
 
 def trees(sql: bytes) -> tuple[Any, Any]:
     """Of the text and of what is parsed in its place; a message where the grammar refuses."""
     _, short, _, _ = outline(sql, _WHOLE, True)
     assert len(short) == len(sql)
-    found = []
+    results = []
     for text in (sql, short):
         try:
-            found.append(plain(module._tree(text)))
+            results.append(plain(module._tree(text)))
         except RefusedError as error:
-            found.append(error.refusal.message)
-    return found[0], found[1]
+            results.append(error.refusal.message)
+    return results[0], results[1]
 
 
 SHORTENED = [
@@ -143,8 +143,8 @@ SHORTENED = [
 @pytest.mark.parametrize(("sql", "short"), SHORTENED)
 def test_what_says_nothing_new_is_left_out(sql: str, short: str) -> None:
     assert outline(sql.encode(), _WHOLE, True)[1].decode().split() == short.split()
-    whole, cut = trees(sql.encode())
-    assert whole == cut
+    full, cut = trees(sql.encode())
+    assert full == cut
 
 
 KEPT = [
@@ -265,11 +265,14 @@ def some_text(rng: random.Random) -> str:
     forms = [
         f"insert into t {values}",
         f"insert into t {values} returning a in ({some_list(rng)})",
-        f"select * from ({values}) v where a in({some_list(rng)}) or b=any(array[{some_list(rng)}])",
+        (f"select * from ({values}) v where a in({some_list(rng)}) or"
+         f" b=any(array[{some_list(rng)}])"),
         f"select a from t where a not in ({some_list(rng)}) order by 1",
-        f"select f({some_list(rng)}), array [{some_list(rng)}], x.array[1], position('a' in ({some_list(rng)}))",
+        (f"select f({some_list(rng)}), array [{some_list(rng)}], x.array[1], position('a' in"
+         f" ({some_list(rng)}))"),
         f"select {some_list(rng)} {rng.choice(_CONSTANTS)} in ({some_list(rng)})",
-        f"with w as ({values}) update t set (a,b)=(select {some_list(rng)}) where a in ({some_list(rng)})",
+        (f"with w as ({values}) update t set (a,b)=(select {some_list(rng)}) where a in"
+         f" ({some_list(rng)})"),
         f"create table p partition of t for values in ({some_list(rng)})",
     ]  # fmt: skip
     return ";".join(rng.choice(forms) for _ in range(rng.choice([1, 1, 1, 2])))
@@ -289,11 +292,11 @@ def test_both_trees_say_the_same() -> None:
                 + text[at + rng.randint(0, 2) :]
             )
         sql = text.encode()
-        whole, cut = trees(sql)
+        full, cut = trees(sql)
         if isinstance(cut, str):
-            assert isinstance(whole, str), sql
+            assert isinstance(full, str), sql
             continue
-        assert whole == cut, sql
+        assert full == cut, sql
         read += 1
         shortened += outline(sql, _WHOLE, True)[1] != sql
     assert read > examples(2_000)
@@ -337,7 +340,9 @@ def test_the_verdict_is_about_every_row(catalog: CatalogSnapshot) -> None:
 
     def facts(sql: str) -> list[str]:
         return [
-            line for one in analyze(sql.encode(), catalog, CONTEXT) for line in render(one, catalog)
+            line
+            for statement_facts in analyze(sql.encode(), catalog, CONTEXT)
+            for line in render(statement_facts, catalog)
         ]
 
     assert facts(head + rows) == facts(head + "(1, 'n1', 1.5)")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.sql.rewrite.database import POLICY, RewritingDatabase
+from tests.support.listed import listed
 
 #: email and ssn are masked, id is the primary key.
-PLAIN = """
+PLAIN = listed("""
 select email from customers
 select id, email, ssn, name from customers
 select * from customers
@@ -17,7 +18,8 @@ select c.email as mail, c.ssn as email from s.customers as c
 select email "E" from only customers c
 select email from customers where id = 3
 select email from customers where id = $1
-select email from customers where id in (1, 2, 3) and (city = 'ä' or name like '%1') and code is null
+select email from customers where id in (1, 2, 3) and (city = 'ä' or name like '%1')
+  and code is null
 select email from customers where id = any (array[1, 2])
 select email, lower(city), id + 1, now(), 'x' from customers where length(name) > 2
 select email from customers order by id
@@ -37,12 +39,12 @@ select id, row_number() over (order by city) from customers
 select id from customers union select id from orders
 with c as (select id, city from customers) select c.* from c join c d using (id)
 select ssn from parted order by id
-""".strip().splitlines()
+""")
 
 
 #: Trials, 1.1 and 1.7, and whatever the shape does not list. Each decides, orders, keeps or
 #: computes by a masked value, or cannot be told from what does.
-NOT_PLAIN = """
+NOT_PLAIN = listed("""
 select c.row_to_json from customers c
 select c.count from customers c
 select id from customers c order by c.pg_column_size, id
@@ -155,11 +157,12 @@ copy (select lower(email) from customers) to stdout
 copy (select email from customers order by email) to stdout
 prepare p as select lower(email) from customers
 update products set name = 'x' from customers where customers.email = 'x' and products.id = 1
-update products set name = 'x' from customers c natural join orders where c.id = products.id returning products.id
+update products set name = 'x' from customers c natural join orders
+  where c.id = products.id returning products.id
 delete from products using customers where customers.id = products.id and customers.ssn = 'x'
 merge into products p using customers c on c.id = p.id and c.email = 'x' when matched then delete
 insert into products select id, city from customers where email = 'x'
-""".strip().splitlines()
+""")
 
 #: Statements around plain ones, and those whose target's rows come back.
 PLAIN_AROUND = """

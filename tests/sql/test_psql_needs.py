@@ -16,11 +16,14 @@ from tests.support.psql import run_psql
 from tests.targets.query import catalog_of
 
 READABLE = r"""
-\d \d+ \dt \dt+ \dv \dv+ \dm \ds \di+ \l \l+ \dn \dn+ \df \da \dT \dT+ \du \du+ \dp \z \ddp \dx \dx+ \do \dC \dD \dL
-\dA \dA+ \dAc \dAf \dAo \dAp \db \db+ \dc \dconfig \dd \dE \des \dew \det \dF \dFd \dFp \dFt \dl \dO \dP \drds \dRp
+\d \d+ \dt \dt+ \dv \dv+ \dm \ds \di+ \l \l+ \dn \dn+ \df \da \dT \dT+ \du \du+ \dp \z \ddp \dx \dx+
+  \do \dC \dD \dL
+\dA \dA+ \dAc \dAf \dAo \dAp \db \db+ \dc \dconfig \dd \dE \des \dew \det \dF \dFd \dFp \dFt \dl \dO
+  \dP \drds \dRp
 \dX \dy
 """
-OBJECTS = r"""\d customers|\d+ customers|\d+ orders|\d+ orders_2024|\d+ customer_orders|\d+ order_items
+OBJECTS = r"""\d customers|\d+ customers|\d+ orders|\d+ orders_2024|\d+ customer_orders|\d+
+  order_items
 \d+ customers_city|\d+ customers_id_seq|\sv customer_orders"""
 #: What needs an action of its own.
 SOURCE = [r"\sf order_total", r"\df+"]
@@ -71,10 +74,14 @@ def _unknowns(server: Server, commands: list[str]) -> dict[str, list[str]]:
     "commands", [READABLE.split(), re.split(r"[|\n]", OBJECTS)], ids=["lists", "objects"]
 )
 def test_readable(any_postgres: Server, commands: list[str]) -> None:
-    assert {c: found for c, found in _unknowns(any_postgres, commands).items() if found} == {}
+    assert {
+        c: unknowns for c, unknowns in _unknowns(any_postgres, commands).items() if unknowns
+    } == {}
 
 
 def test_source_of_functions(any_postgres: Server) -> None:
     assert {
-        command: found for command, found in _unknowns(any_postgres, SOURCE).items() if found
+        command: unknowns
+        for command, unknowns in _unknowns(any_postgres, SOURCE).items()
+        if unknowns
     } == {}

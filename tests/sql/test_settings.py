@@ -101,9 +101,9 @@ def test_allowed(name: str, value: str | None) -> None:
     ],
 )
 def test_refused(name: str, value: str | None, kind: str) -> None:
-    found = classify_setting(name, value)
-    assert found.kind == kind
-    assert found.reason
+    judgement = classify_setting(name, value)
+    assert judgement.kind == kind
+    assert judgement.reason
 
 
 @pytest.mark.parametrize(

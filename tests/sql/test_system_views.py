@@ -164,14 +164,14 @@ def test_the_relations_whose_counters_are_hidden(connection: Connection) -> None
 
 
 def test_counter_functions_take_a_relation(snapshot: CatalogSnapshot) -> None:
-    known = {
+    names = {
         f.name
         for f in snapshot.functions.values()
         if f.name in COUNTER_FUNCTIONS and f.arg_types == (26,)
     }
-    assert len(known) > 20
+    assert len(names) > 20
     if snapshot.server_version >= 180000:  # blocks of the own transaction are of 14 and 15 alone
-        assert {name for name in COUNTER_FUNCTIONS if "xact_blocks" not in name} <= known
+        assert {name for name in COUNTER_FUNCTIONS if "xact_blocks" not in name} <= names
 
 
 def test_settings_are_those_that_show_shows(
@@ -180,27 +180,27 @@ def test_settings_are_those_that_show_shows(
     connection.execute("set app.token = 'x'")
     text = substitute(relation(snapshot, "pg_settings"), ["name", "setting", "sourcefile"], [])
     assert text is not None
-    _, found = rows(connection, text)
+    _, settings = rows(connection, text)
     assert all(
-        isinstance(name, str) and show_allowed(name) and file is None for name, _, file in found
+        isinstance(name, str) and show_allowed(name) and file is None for name, _, file in settings
     )
     every = {name for (name,) in connection.execute("select name from pg_settings").fetchall()}
-    assert {name for name, *_ in found} == every.intersection(shown_names())
-    assert len(found) > 200
+    assert {name for name, *_ in settings} == every.intersection(shown_names())
+    assert len(settings) > 200
     for name in ("DateStyle", "TimeZone", "shared_buffers", "autovacuum_naptime", "server_version"):
-        assert any(row[0] == name for row in found)
+        assert any(row[0] == name for row in settings)
 
 
 @pytest.mark.parametrize("view", ["pg_locks", "pg_stat_activity", "pg_stat_gssapi", "pg_stat_ssl"])
 def test_only_the_own_session(connection: Connection, snapshot: CatalogSnapshot, view: str) -> None:
     text = substitute(relation(snapshot, view), None, [])
     assert text is not None
-    described, found = rows(connection, text)
+    described, sessions = rows(connection, text)
     pid = [name for name, *_ in described].index("pid")
-    assert found
-    assert {row[pid] for row in found} == {connection.info.backend_pid}
+    assert sessions
+    assert {row[pid] for row in sessions} == {connection.info.backend_pid}
     if view == "pg_stat_activity":
-        assert found[0][[name for name, *_ in described].index("query")] is None
+        assert sessions[0][[name for name, *_ in described].index("query")] is None
 
 
 def test_counters_of_databases(connection: Connection, snapshot: CatalogSnapshot) -> None:
@@ -210,9 +210,9 @@ def test_counters_of_databases(connection: Connection, snapshot: CatalogSnapshot
             view, ["datname", "numbackends", "xact_commit", "blks_hit", "tup_returned"], relations
         )
         assert text is not None
-        found = {row[0]: row[1:] for row in rows(connection, text)[1]}
-        assert found["postgres"] == (None, None, None, None)
-        backends, commits, hit, returned = found["system_views"]
+        counters = {row[0]: row[1:] for row in rows(connection, text)[1]}
+        assert counters["postgres"] == (None, None, None, None)
+        backends, commits, hit, returned = counters["system_views"]
         assert backends is None and isinstance(commits, int)
         assert (hit is not None, returned is not None) == (blocks, blocks)
 
@@ -222,9 +222,9 @@ def test_missing_values_of_attributes(connection: Connection, snapshot: CatalogS
     view = relation(snapshot, "pg_attribute")
     text = substitute(view, None, [])
     assert text is not None
-    described, found = rows(connection, text)
+    described, attributes = rows(connection, text)
     column = [name for name, *_ in described].index("attmissingval")
-    assert all(row[column] is None for row in found)
+    assert all(row[column] is None for row in attributes)
     assert substitute(view, ["attrelid", "attname"], []) is None
 
 
@@ -286,10 +286,10 @@ def test_what_has_a_substitute_is_substituted(snapshot: CatalogSnapshot) -> None
 
 def test_what_is_readable_through_a_substitute(snapshot: CatalogSnapshot) -> None:
     for view in views(snapshot):
-        found = classify_relation(view)
-        assert found.substitute
-        assert found.readable
-        assert found.columns is None
+        classified = classify_relation(view)
+        assert classified.substitute
+        assert classified.readable
+        assert classified.columns is None
     for name in (
         "pg_stat_statements",
         "pg_stats",
@@ -297,8 +297,8 @@ def test_what_is_readable_through_a_substitute(snapshot: CatalogSnapshot) -> Non
         "pg_stat_wal_receiver",
         "pg_file_settings",
     ):
-        other = snapshot.relation_by_name.get(("pg_catalog", name))
-        assert other is None or not classify_relation(other).readable
+        relation = snapshot.relation_by_name.get(("pg_catalog", name))
+        assert relation is None or not classify_relation(relation).readable
     for function in snapshot.functions.values():
         if function.name in COUNTER_FUNCTIONS or function.name == "pg_stat_get_last_vacuum_time":
             assert classify(function).safe, function.name

@@ -14,7 +14,8 @@ from tests.sql.live import Live, live
 from tests.support.postgres import DEBIAN
 
 SCHEMA = """
-create table docs (id int primary key, title text, born date, body xml, secret xml, ssn text, note text, hidden date);
+create table docs (id int primary key, title text, born date, body xml, secret xml, ssn text,
+  note text, hidden date);
 insert into docs values
  (1, 'one', '2020-02-29', '<shop><item n="1">pen &amp; ink</item><item n="2">cup</item></shop>',
   '<p><ssn>CANARY-111</ssn></p>', 'CANARY-111', 'CANARY <b>note</b>', '1987-06-05'),
@@ -32,7 +33,8 @@ rules:
     allow: [read, copy-out]
     relations: ["public.*"]
 masks:
-  - {columns: [public.docs.secret, public.docs.ssn, public.docs.note, public.docs.hidden], with: redact}
+  - {columns: [public.docs.secret, public.docs.ssn, public.docs.note, public.docs.hidden],
+     with: redact}
 """
 
 
@@ -60,20 +62,27 @@ select xmlagg(xmlelement(name t, title) order by id desc) from docs;
 select xmlagg(body order by id) filter (where id < 3) from docs;
 select xmlconcat(xmlelement(name a), xmlelement(name b, id)) from docs order by id;
 select xmlcomment('hello'), xmlpi(name php, 'echo');
-select xmlroot(body, version '1.0', standalone yes), xmlroot(body, version no value) from docs order by id;
+select xmlroot(body, version '1.0', standalone yes), xmlroot(body, version no value) from docs
+  order by id;
 select xmlparse(document '<a>1</a>'), xmlparse(content 'x<a/>y' preserve whitespace);
-select xmlserialize(content body as text), xmlserialize(document '<a/>'::xml as varchar(10)) from docs order by id;
-select xpath('/shop/item/text()', body), xpath('//x:item/@n', body, array[array['x','urn:x']]) from docs order by id;
-select xpath_exists('/shop/item', body), xmlexists('//item' passing by ref body) from docs order by id;
-select xml_is_well_formed('<a>'), xml_is_well_formed_document('<a/>'), xml_is_well_formed_content('x');
+select xmlserialize(content body as text), xmlserialize(document '<a/>'::xml as varchar(10))
+  from docs order by id;
+select xpath('/shop/item/text()', body), xpath('//x:item/@n', body, array[array['x','urn:x']])
+  from docs order by id;
+select xpath_exists('/shop/item', body), xmlexists('//item' passing by ref body) from docs
+  order by id;
+select xml_is_well_formed('<a>'), xml_is_well_formed_document('<a/>'),
+  xml_is_well_formed_content('x');
 select body is document, body is not document from docs order by id;
-select d.id, t.* from docs d, xmltable('/shop/item' passing d.body columns n int path '@n', what text path '.',
+select d.id, t.* from docs d, xmltable('/shop/item' passing d.body columns n int path '@n',
+  what text path '.',
   nr for ordinality, otherwise text path 'none' default 'nothing') t order by 1, 2;
 select t.* from docs d, xmltable(xmlnamespaces('urn:x' as x), '/shop/x:item' passing d.body
   columns n int path '@n' not null, what text path '.') t;
 select t.* from docs d cross join lateral xmltable('/shop/item' passing d.body
   columns n int path '@n', nr int path 'zz' default d.id + 5) t order by 1;
-select t.* from docs d, xmltable('//item' passing d.body columns what xml path '.') t order by t.what::text;
+select t.* from docs d, xmltable('//item' passing d.body columns what xml path '.') t
+  order by t.what::text;
 select count(*) from docs, xmltable('//item' passing body columns x xml path '.');
 select body::text, title::text from docs order by id;
 select '<a/>'::xml, cast('x<b/>' as xml);
@@ -139,10 +148,13 @@ select xmlexists('//ssn' passing secret) from docs;
 select secret is document from docs;
 select t.* from docs d, xmltable('//ssn' passing d.secret columns s text path '.') t;
 select t.n from docs d, xmltable('//ssn' passing d.secret columns n for ordinality) t;
-select count(*) from docs d, xmltable('//ssn[starts-with(text(),"C")]' passing d.secret columns n for ordinality) t;
-select t.* from docs d, xmltable('//item' passing d.body columns s text path 'none' default d.ssn) t;
+select count(*) from docs d, xmltable('//ssn[starts-with(text(),"C")]' passing d.secret
+  columns n for ordinality) t;
+select t.* from docs d, xmltable('//item' passing d.body
+  columns s text path 'none' default d.ssn) t;
 select t.* from docs d, xmltable(d.ssn passing d.body columns s text path '.') t;
-select t.* from docs d, xmltable(xmlnamespaces(d.ssn as x), '//x:a' passing d.body columns s text path '.') t;
+select t.* from docs d, xmltable(xmlnamespaces(d.ssn as x), '//x:a' passing d.body
+  columns s text path '.') t;
 select t.* from docs d, xmltable('//item' passing d.body columns s text path d.ssn) t;
 select query_to_xml('select ssn from docs', true, false, '');
 select query_to_xml_and_xmlschema('select ssn from docs', true, false, '');

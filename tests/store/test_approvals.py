@@ -122,12 +122,12 @@ def test_a_locked_database_is_not_waited_for(
     monkeypatch.setattr(module, "WAIT", 50)
     house = House.open(tmp_path)
     request = house.ask()
-    with house.engine.connect() as other:
-        other.exec_driver_sql("BEGIN IMMEDIATE")
+    with house.engine.connect() as locker:
+        locker.exec_driver_sql("BEGIN IMMEDIATE")
         started = time.monotonic()
         with pytest.raises(RefusedError, match="SP1801"):
             house.approve(request)
         assert time.monotonic() - started < 2
-        other.rollback()
+        locker.rollback()
     assert house.approve(request).approvals == 1
     house.close()

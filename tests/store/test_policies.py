@@ -36,7 +36,11 @@ def test_versions_are_kept_in_order_and_what_is_the_same_once(
     for name in ("a", "a", "b", "a", "a"):
         kept.keep(version(name))
         assert writer.flush()
-    assert [(one.id, one.version) for one in port.recent()] == [(3, "a"), (2, "b"), (1, "a")]
+    assert [(stored.id, stored.version) for stored in port.recent()] == [
+        (3, "a"),
+        (2, "b"),
+        (1, "a"),
+    ]
     assert port.get(2) == PolicyVersion(
         "b", "text of b\n", "p.yaml", 1.0, "the file changed", "root", 0.5, 2
     )
@@ -54,8 +58,8 @@ def test_compared(engine: Engine, writer: Writer) -> None:
     for name in ("a", "b", "c"):
         kept.keep(version(name))
         assert writer.flush()
-    one, other, lines = compared(kept, 3)
-    assert (one.version, other.version) == ("c", "b")  # type: ignore[union-attr]
+    newer, older, lines = compared(kept, 3)
+    assert (newer.version, older.version) == ("c", "b")  # type: ignore[union-attr]
     assert [(line.kind, line.text) for line in lines] == [
         ("removed", "text of b"),
         ("added", "text of c"),
@@ -72,7 +76,7 @@ def test_the_oldest_go(engine: Engine, writer: Writer) -> None:
     for number in range(10):
         kept.keep(version(str(number), float(number)))
     assert writer.flush()
-    assert [one.version for one in SqlPolicyVersions(engine, writer, maximum=3).recent()] == [
+    assert [stored.version for stored in SqlPolicyVersions(engine, writer, maximum=3).recent()] == [
         "9",
         "8",
         "7",

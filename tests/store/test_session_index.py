@@ -87,10 +87,10 @@ def test_recent_is_newest_first_and_filtered(index: SqlSessionIndex, writer: Wri
         )
     index.save(row("s_x", started=9.0, target="other", subject="else"))
     assert writer.flush()
-    assert [found.id for found in index.recent(limit=3)] == ["s_x", "s_4", "s_3"]
-    assert [found.id for found in index.recent(limit=None, status="ended")] == ["s_3", "s_1"]
-    assert [found.id for found in index.recent(target="other")] == ["s_x"]
-    assert [found.id for found in index.recent(subject="else")] == ["s_x"]
+    assert [row.id for row in index.recent(limit=3)] == ["s_x", "s_4", "s_3"]
+    assert [row.id for row in index.recent(limit=None, status="ended")] == ["s_3", "s_1"]
+    assert [row.id for row in index.recent(target="other")] == ["s_x"]
+    assert [row.id for row in index.recent(subject="else")] == ["s_x"]
 
 
 def test_prefixes_are_literal(index: SqlSessionIndex, writer: Writer) -> None:
@@ -108,7 +108,7 @@ def test_what_a_dead_gateway_left_is_interrupted(
     index.save(row("s_2", status="ended"))
     assert writer.flush()
     assert recover_interrupted(tmp_path, index) == 1
-    assert [(found.id, found.status) for found in index.recent()] == [
+    assert [(row.id, row.status) for row in index.recent()] == [
         ("s_2", "ended"),
         ("s_1", "interrupted"),
     ]
@@ -153,10 +153,14 @@ def test_the_recorder_reports_into_the_store(
     session.end("terminated")
     recorder.close()
     assert writer.flush()
-    found = index.get(session.row.id)
-    assert found is not None
-    assert (found.status, found.statements, found.groups) == ("ended", 1, ("ci", "claude-postgres"))
-    assert verify(tmp_path / "recordings" / found.file, found).ok
+    stored = index.get(session.row.id)
+    assert stored is not None
+    assert (stored.status, stored.statements, stored.groups) == (
+        "ended",
+        1,
+        ("ci", "claude-postgres"),
+    )
+    assert verify(tmp_path / "recordings" / stored.file, stored).ok
 
 
 def test_a_server_that_is_away_is_an_index_that_cannot_be_read() -> None:

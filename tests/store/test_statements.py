@@ -42,8 +42,8 @@ TEXTS = (
     StatementText(7, "allow", "select 1", ()),
 )
 QUERIES = [
-    SessionQuery(**given)  # type: ignore[arg-type]
-    for given in (
+    SessionQuery(**criteria)  # type: ignore[arg-type]
+    for criteria in (
         {"text": "from ORDERS"}, {"text": "from  orders\n where"}, {"text": "%_"}, {"text": "0%_o"},
         {"text": "0x_o"},
         {"text": "ssn"}, {"text": "ssn", "verdict": "allow"}, {"verdict": "deny"},
@@ -80,9 +80,9 @@ def test_too_many_rows_and_the_oldest_go(engine: Engine, writer: Writer) -> None
     assert writer.flush()
     assert small.trim() == 12, "150 rows, 90 are left"
     assert small.trim() == 0
-    known = {one.id: one.searchable for one in index.recent(limit=None)}
-    assert known["s_00"] == WHOLE, "what is live stays"
-    assert [known["s_12"], known["s_13"]] == ["", WHOLE]
+    searchable = {row.id: row.searchable for row in index.recent(limit=None)}
+    assert searchable["s_00"] == WHOLE, "what is live stays"
+    assert [searchable["s_12"], searchable["s_13"]] == ["", WHOLE]
     assert index.matching(["s_12"], SessionQuery(text="select")) == {}
     assert set(index.matching(["s_00", "s_13"], SessionQuery(text="select"))) == {"s_00", "s_13"}
 
@@ -109,7 +109,7 @@ def test_a_chore_that_fails_writes_nothing_twice(engine: Engine, writer: Writer)
     assert writer.flush()
     kept.keep(PolicyVersion("b", "", "", 2.0, ""))
     assert writer.flush()
-    assert [one.version for one in kept.recent()] == ["b", "a"]
+    assert [stored.version for stored in kept.recent()] == ["b", "a"]
 
 
 def test_rows_do_not_pile_up_for_a_database_that_is_away(engine: Engine) -> None:

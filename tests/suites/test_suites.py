@@ -109,7 +109,8 @@ def test_go() -> None:
 def test_cargo() -> None:
     outcomes = from_cargo(
         "test a::one ... ok\ntest a::two ... FAILED\ntest a::three ... ignored\n\nfailures:\n\n"
-        "---- a::two stdout ----\nthread panicked: Error { code: [SP1102] what 'x' is }\n\nfailures:\n    a::two\n"
+        "---- a::two stdout ----\nthread panicked: Error { code: [SP1102] what 'x' is"
+        " }\n\nfailures:\n    a::two\n"
     )
     assert [outcome.state for outcome in outcomes.values()] == [PASSED, FAILED, SKIPPED]
     assert outcomes["a::two"].reason.startswith("SP1102 what ... is")

@@ -89,14 +89,14 @@ LIMITS = {"held_in_transaction_seconds": 3.0, "held_reminder_seconds": 0.6}
 def make_tables(server: Server) -> None:
     with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
         for table in TABLES:
-            db.execute(f"CREATE TABLE public.{table} (id int PRIMARY KEY, note text DEFAULT 'x')")  # type: ignore[arg-type]
-            db.execute(f"INSERT INTO public.{table} SELECT generate_series(1, 200)")  # type: ignore[arg-type]
+            db.execute(f"CREATE TABLE public.{table} (id int PRIMARY KEY, note text DEFAULT 'x')")
+            db.execute(f"INSERT INTO public.{table} SELECT generate_series(1, 200)")
             db.execute(f"GRANT ALL ON public.{table} TO sallyport_agent")  # type: ignore[arg-type]
 
 
 def count(server: Server, table: str, where: str = "true") -> int:
     with psycopg.connect(server.superuser_dsn) as db:
-        row = db.execute(f"SELECT count(*) FROM public.{table} WHERE {where}").fetchone()  # type: ignore[arg-type]
+        row = db.execute(f"SELECT count(*) FROM public.{table} WHERE {where}").fetchone()
     return int(row[0]) if row else -1
 
 
@@ -194,8 +194,8 @@ class Waiter(AbstractContextManager["Waiter"]):
         self.db.add_notice_handler(self._notice)
         self._thread: threading.Thread | None = None
 
-    def _notice(self, found: psycopg.errors.Diagnostic) -> None:
-        texts = (found.message_primary, found.message_detail, found.message_hint)
+    def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        texts = (diagnostic.message_primary, diagnostic.message_detail, diagnostic.message_hint)
         self.notices.append(Notice(*(text or "" for text in texts), at=time.monotonic()))
 
     def __exit__(self, *error: object) -> None:
@@ -214,7 +214,7 @@ class Waiter(AbstractContextManager["Waiter"]):
 
     def _run(self, sql: str, params: Sequence[Any] | None, **more: Any) -> None:
         try:
-            self.result = self.db.execute(sql, params, **more).statusmessage  # type: ignore[call-overload]
+            self.result = self.db.execute(sql, params, **more).statusmessage
         except psycopg.Error as error:
             self.error = error
 
@@ -250,6 +250,6 @@ def noted(messages: Sequence[bytes]) -> str:
     """The id in the NOTICE that ends these messages: of this session's request, whatever else
     waits.
     """
-    found = re.search(rb"apr_\w+", messages[-1])
-    assert found is not None, messages
-    return found[0].decode()
+    match = re.search(rb"apr_\w+", messages[-1])
+    assert match is not None, messages
+    return match[0].decode()

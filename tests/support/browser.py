@@ -86,8 +86,8 @@ class Watched:
             self.problems.append(f"a request left the machine: {url}")
 
 
-def shoot(page: Any, name: str, *, whole: bool = False) -> None:
+def shoot(page: Any, name: str, *, full_page: bool = False) -> None:
     """A picture of what is visible (``whole``: of the whole page), when pictures are wanted."""
     if SHOTS:
         Path(SHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=whole)
+        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=full_page)

@@ -203,7 +203,8 @@ class Gateway:
         """A connection string for any client. options: further URL parameters, ``a=b&c=d``."""
         tls = f"sslmode=verify-full&sslrootcert={self.ca}" if self.ca else "sslmode=disable"
         query = f"{tls}&{options}" if options else tls
-        return f"postgresql://{user}:{quote(token or self.token())}@127.0.0.1:{self.port}/{target}?{query}"
+        login = f"{user}:{quote(token or self.token())}"
+        return f"postgresql://{login}@127.0.0.1:{self.port}/{target}?{query}"
 
     def restart(self) -> None:
         """End and serve again on the same port with the same data."""

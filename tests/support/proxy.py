@@ -84,8 +84,8 @@ class FaultProxy:
         """Close every connection that is open now; later ones are served."""
         with self._lock:
             sockets, self._open = self._open, set()
-        for one in sockets:
-            _hang_up(one, reset=reset)
+        for endpoint in sockets:
+            _hang_up(endpoint, reset=reset)
 
     def _accept(self) -> None:
         while not self._closed:
@@ -100,8 +100,8 @@ class FaultProxy:
                 continue
             server.settimeout(None)
             self.accepted += 1
-            for one in (client, server):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for endpoint in (client, server):
+                endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open |= {client, server}
             for args in ((client, server, True), (server, client, False)):
@@ -140,8 +140,8 @@ class FaultProxy:
             with self._lock:
                 mine = self._open & {source, sink}
                 self._open -= mine
-            for one in mine:
-                _hang_up(one, reset=reset)
+            for endpoint in mine:
+                _hang_up(endpoint, reset=reset)
 
     def _hold_cancel(self) -> None:
         with self._lock:
@@ -166,17 +166,17 @@ class FaultProxy:
                 self.server_bytes += size
 
 
-def _hang_up(one: socket.socket, *, reset: bool = False) -> None:
+def _hang_up(endpoint: socket.socket, *, reset: bool = False) -> None:
     """Also wakes a thread that waits in recv(); SHUT_RD does so without sending the FIN that would
     spoil a reset.
     """
     try:
         if reset:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-        one.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        endpoint.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
     except OSError:
         pass
-    one.close()
+    endpoint.close()
 
 
 def through(server: Server, proxy: FaultProxy) -> Server:

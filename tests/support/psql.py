@@ -21,12 +21,12 @@ def client_program(name: str, *, tls: bool = False) -> str:
     """
     if not tls:
         return str(bundled().program(name))
-    found = shutil.which(name)
-    if found is None:
+    program = shutil.which(name)
+    if program is None:
         raise RuntimeError(
             f"{name} with TLS is needed: apt-get install postgresql-client postgresql"
         )
-    return found
+    return program
 
 
 def run_psql(

@@ -39,8 +39,8 @@ def test_a_modest_role_has_none(modest: str) -> None:
 
 
 def test_a_superuser(any_postgres: Server) -> None:
-    found = " ".join(warnings_of(any_postgres.superuser_dsn))
-    assert "is a superuser" in found
+    warnings = " ".join(warnings_of(any_postgres.superuser_dsn))
+    assert "is a superuser" in warnings
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_superuser(any_postgres: Server) -> None:
 def test_each_power_is_named(room: str, modest: str, grant: str, revoke: str, word: str) -> None:
     with psycopg.connect(room, autocommit=True) as connection:
         connection.execute(grant)
-        found = warnings_of(modest)
+        warnings = warnings_of(modest)
         connection.execute(revoke)
-    assert any(word in warning for warning in found), found
+    assert any(word in warning for warning in warnings), warnings
     assert warnings_of(modest) == []

@@ -44,9 +44,9 @@ class Browser:
         return self.client.get(path, **options)
 
     def csrf(self, path: str = "/policy") -> str:
-        found = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)
-        assert found is not None
-        return found[1]
+        match = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)
+        assert match is not None
+        return match[1]
 
     def post(self, path: str, csrf: str | None = None, **form: str) -> httpx2.Response:
         token = self.csrf() if csrf is None else csrf

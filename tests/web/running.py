@@ -34,8 +34,8 @@ def running(directory: Path, issuer: DevIssuer) -> Iterator[tuple[World, str]]:
                 pass
             finally:
                 left = asyncio.all_tasks(loop)
-                for one in left:
-                    one.cancel()
+                for remaining in left:
+                    remaining.cancel()
                 loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
                 loop.close()
 

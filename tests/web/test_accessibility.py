@@ -122,11 +122,12 @@ def violations(page: Any, axe: str) -> list[str]:
     as it is.
     """
     page.evaluate(axe)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        f"{one['id']}: {one['help']}: {node['html'][:200]} ({(node['failureSummary'] or '')[:300]})"
-        for one in found["violations"]
-        for node in one["nodes"][:5]
+        f"{violation['id']}: {violation['help']}: {node['html'][:200]}"
+        f" ({(node['failureSummary'] or '')[:300]})"
+        for violation in report["violations"]
+        for node in violation["nodes"][:5]
     ]
 
 
@@ -160,7 +161,7 @@ def test_every_page_is_accessible_and_fits(
         if wide > 0:
             problems.append(f"{name} is {wide} pixels wider than the window")
         if kind in ("light", "phone-dark"):  # both layouts, both sets of colours
-            problems += [f"{name}: {one}" for one in violations(page, axe)]
+            problems += [f"{name}: {violation}" for violation in violations(page, axe)]
     assert not problems, "\n".join(problems)
 
 
@@ -185,7 +186,7 @@ def test_an_explanation_is_accessible(open_page: Open, axe: str) -> None:
     )
     page.get_by_role("button", name="Explain").click()
     page.get_by_text("by rule “agents read”").wait_for()
-    shoot(page, "explain-phone", whole=True)
+    shoot(page, "explain-phone", full_page=True)
     assert violations(page, axe) == []
 
 
@@ -251,12 +252,13 @@ def test_the_keyboard_alone(open_page: Open, console: tuple[World, str]) -> None
     seen: list[str] = []
     for _ in range(12):
         page.keyboard.press("Tab")
-        one = page.evaluate(
+        focus = page.evaluate(
             """() => { const e = document.activeElement, s = getComputedStyle(e);
-            return [e.textContent.trim().split('\\n')[0].slice(0, 30) || e.name, s.outlineStyle, parseFloat(s.outlineWidth)]; }"""
+            return [e.textContent.trim().split('\\n')[0].slice(0, 30) || e.name,
+                s.outlineStyle, parseFloat(s.outlineWidth)]; }"""
         )
-        seen.append(one[0])
-        assert (one[1], one[2] >= 2) == ("solid", True), f"no focus to be seen at {one[0]}"
+        seen.append(focus[0])
+        assert (focus[1], focus[2] >= 2) == ("solid", True), f"no focus to be seen at {focus[0]}"
     assert seen[0] == "Skip to content"
     assert seen[1] == "Sallyport"
     assert [word.split(" ")[0] for word in seen[2:7]] == [

@@ -27,8 +27,8 @@ from tests.web.world import World
 
 def test_no_token(client: TestClient) -> None:
     client.cookies.clear()
-    for one in OPERATIONS:
-        answer = client.request(one.method, PREFIX + one.path.replace("{id}", "x"))
+    for operation in OPERATIONS:
+        answer = client.request(operation.method, PREFIX + operation.path.replace("{id}", "x"))
         assert answer.status_code == 401
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -63,7 +63,7 @@ def test_bad_tokens_are_limited(client: TestClient, issuer: DevIssuer) -> None:
         authenticator._failures = kept
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_needs_its_permission(
     client: TestClient, issuer: DevIssuer, operation: Any
 ) -> None:
@@ -94,7 +94,7 @@ def test_sessions_and_events(client: TestClient, issuer: DevIssuer) -> None:
         )
         assert answer.text.isascii()
         events = answer.json()
-        kinds += [one["kind"] for one in events["events"]]
+        kinds += [event["kind"] for event in events["events"]]
         start = events["next"]
     assert kinds[0] == "opened"
     assert kinds[-1] == "closed"
@@ -169,17 +169,19 @@ def test_explain(client: TestClient, issuer: DevIssuer) -> None:
         "subject": {"groups": ["agents"]},
     }
     headers = bearer(issuer, "viewer")
-    (one,) = client.post(f"{PREFIX}/policy/explain", json=body, headers=headers).json()[
+    (statement,) = client.post(f"{PREFIX}/policy/explain", json=body, headers=headers).json()[
         "statements"
     ]
-    assert one["outcome"] == "allow"
-    assert one["columns"][0]["mask"] == "email" and one["sent"] == ""
+    assert statement["outcome"] == "allow"
+    assert statement["columns"][0]["mask"] == "email" and statement["sent"] == ""
     computed = {**body, "sql": "select id, 'a' from customers where email is null"}
-    (one,) = client.post(f"{PREFIX}/policy/explain", json=computed, headers=headers).json()[
+    (statement,) = client.post(f"{PREFIX}/policy/explain", json=computed, headers=headers).json()[
         "statements"
     ]
-    assert one["sql"] == computed["sql"]
-    assert "UNION ALL" in one["sent"] and one["sent"].startswith("select id, 'a' from (")
+    assert statement["sql"] == computed["sql"]
+    assert "UNION ALL" in statement["sent"] and statement["sent"].startswith(
+        "select id, 'a' from ("
+    )
     answer = client.post(f"{PREFIX}/policy/explain", json={**body, "sql": "selec"}, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["code"] == "SP1101"
@@ -248,7 +250,7 @@ def described(place: World, everything: dict[str, str]) -> Any:
     return schemathesis.openapi.from_asgi(f"{PREFIX}/openapi.json", place.app, headers=everything)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_the_fuzzer_finds_nothing(
     described: Any, everything: dict[str, str], operation: Any
 ) -> None:
@@ -267,13 +269,13 @@ def test_the_fuzzer_finds_nothing(
         )
         def fuzz(case: schemathesis.Case) -> None:
             answer = case.call(headers=everything)
-            wanted = [
+            selected = [
                 checks.not_a_server_error, checks.status_code_conformance,
                 checks.content_type_conformance,
                 checks.response_schema_conformance,
             ]  # fmt: skip
             if answer.status_code != 413:  # that is a refusal, too
-                wanted.append(checks.negative_data_rejection)
-            case.validate_response(answer, checks=wanted)
+                selected.append(checks.negative_data_rejection)
+            case.validate_response(answer, checks=selected)
 
         fuzz()

@@ -134,7 +134,7 @@ def test_a_token_made_for_another_sign_in(
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"),
+    ("asked", "expected"),
     [
         ("/sessions?x=1", "/sessions?x=1"), ("//evil.example", "/"), ("/\\evil.example", "/"),
         ("https://evil.example", "/"),
@@ -142,8 +142,8 @@ def test_a_token_made_for_another_sign_in(
         ("/a\\b", "/"),
     ],
 )  # fmt: skip
-def test_nobody_is_sent_elsewhere(asked: str, given: str) -> None:
-    assert local_path(asked) == given
+def test_nobody_is_sent_elsewhere(asked: str, expected: str) -> None:
+    assert local_path(asked) == expected
 
 
 def test_sign_ins_are_limited(place: World, client: TestClient) -> None:
@@ -216,15 +216,15 @@ def test_every_post_needs_its_csrf_token(browser: MakeBrowser, path: str) -> Non
 
 
 def test_every_post_route_is_in_the_list_above(client: TestClient) -> None:
-    found = {
+    paths = {
         r.path for r in client.app.routes if "POST" in r.methods and not r.path.startswith("/api/")
     }
-    found.remove("/slack/interactions")  # signed instead; tests/server/test_channels.py
-    found.remove("/saml/{name}/acs")  # from another site by design; tests/web/test_saml.py
-    found.remove("/saml/{name}/finish")  # bound to the browser by the sign-in that it began
-    found.remove("/saml/{name}/slo")  # signed by the provider; tests/web/test_saml.py
-    found.remove("/witness/add-checkpoint")  # signed; tests/audit/tlog/test_cosigning.py
-    assert len(found) == len(POSTS)
+    paths.remove("/slack/interactions")  # signed instead; tests/server/test_channels.py
+    paths.remove("/saml/{name}/acs")  # from another site by design; tests/web/test_saml.py
+    paths.remove("/saml/{name}/finish")  # bound to the browser by the sign-in that it began
+    paths.remove("/saml/{name}/slo")  # signed by the provider; tests/web/test_saml.py
+    paths.remove("/witness/add-checkpoint")  # signed; tests/audit/tlog/test_cosigning.py
+    assert len(paths) == len(POSTS)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_in_every_page(people: People, waiting: Waiting, real: Real) -> None:
         shoot(
             page,
             "hostile-" + re.sub(r"\W+", "-", path.split("?")[0].replace(session, "id")),
-            whole=True,
+            full_page=True,
         )
     assert (
         EVIL_CLAIM in page.content()
@@ -139,12 +139,12 @@ def test_in_the_player(people: People, waiting: Waiting, real: Real) -> None:
     page.get_by_text("past it").last.wait_for()
     check(page)
     values = page.locator("table.result td")
-    assert any("\\u{202e}gpj.exe" in one for one in values.all_inner_texts()), (
+    assert any("\\u{202e}gpj.exe" in text for text in values.all_inner_texts()), (
         "the agent's own result"
     )
-    assert any("\\u{202e}" in one for one in page.locator("table.result th").all_inner_texts())
-    assert any("gpj.exe" in one for one in page.locator("p.bind").all_inner_texts())
-    shoot(page, "hostile-player", whole=True)
+    assert any("\\u{202e}" in text for text in page.locator("table.result th").all_inner_texts())
+    assert any("gpj.exe" in text for text in page.locator("p.bind").all_inner_texts())
+    shoot(page, "hostile-player", full_page=True)
 
 
 def test_in_the_live_inbox(people: People, waiting: Waiting, real: Real) -> None:
@@ -215,7 +215,7 @@ def test_in_a_terminal(words: tuple[str, ...], waiting: Waiting, real: Real) -> 
         env = real.gateway.environment
     written = run_in_terminal(command, env, columns=160)
     assert what_would_act(written) == []
-    assert not any(one in written for one in BLINKS)
+    assert not any(sequence in written for sequence in BLINKS)
     assert b"\\u{202e}" in written or words == ("sessions", "list"), written.decode()
     assert b"alert" in written or b"<b>t</b>" in written, "it is shown"
 
@@ -227,7 +227,7 @@ def test_in_the_script_that_narrows_the_role(real: Real) -> None:
     command = [SALLYPORT, "grants", "--target", "shop", "--config", str(real.gateway.config_file)]
     written = run_in_terminal(command, real.gateway.environment, columns=160)
     assert what_would_act(written) == []
-    assert not any(one in written for one in BLINKS)
+    assert not any(sequence in written for sequence in BLINKS)
     quoted = 'U&"<b>t</b>\\+00202e""\'"'
     assert quoted in written.decode()
     script = run(command, real.gateway.environment).stdout

@@ -93,7 +93,7 @@ def test_an_update_waits_and_is_approved(people: People, real: Real) -> None:
         page.wait_for_url(f"**/approvals/{id_}")
         assert "SET note = 'closed' WHERE id = 1" in page.get_by_label("SQL").inner_text()
         _preview(page, "1 row would be changed")
-        shoot(page, "real-approval", whole=True)
+        shoot(page, "real-approval", full_page=True)
         assert real.note(1) == "open"
         page.get_by_label("Reason").fill("seen with the team")
         page.get_by_role("button", name="Approve").click()
@@ -102,7 +102,7 @@ def test_an_update_waits_and_is_approved(people: People, real: Real) -> None:
         psql.wait_for(r"approved by dana@example.com")
         assert psql.finish() == 0
     assert real.note(1) == "closed"
-    shoot(page, "real-approved", whole=True)
+    shoot(page, "real-approved", full_page=True)
 
 
 def _preview(page: Any, text: str) -> None:
@@ -294,7 +294,7 @@ def test_a_session_is_played_as_the_agent_saw_it(people: People, real: Real) -> 
     shoot(page, "real-replay")
     page.get_by_role("button", name="Show all").click()
     page.get_by_text("the end").last.wait_for()
-    shoot(page, "real-replay-all", whole=True)
+    shoot(page, "real-replay-all", full_page=True)
     assert "ada1@" not in page.content(), "what the agent did not see is not in the recording"
 
 
@@ -364,7 +364,7 @@ def test_a_decision_on_a_phone(people: People, real: Real) -> None:
         size = button.bounding_box()
         assert size is not None
         assert size["height"] >= 40, "big enough for a finger"
-        shoot(page, "real-phone-approval", whole=True)
+        shoot(page, "real-phone-approval", full_page=True)
         button.tap()
         page.get_by_text("approved by").or_(
             page.get_by_text("dana@example.com at")

@@ -70,8 +70,8 @@ def test_hostile_input_is_inert(browser: MakeBrowser, path: str) -> None:
 def test_hostile_forms_are_inert(browser: MakeBrowser) -> None:
     form = dict.fromkeys(("target", "groups", "subject", "agent", "claims", "sql"), EVIL)
     vera = browser("viewer")
-    for given in (form, {**form, "claims": ""}, {**form, "claims": "", "target": "shop"}):
-        answer = vera.post("/policy/explain", **given)
+    for fields in (form, {**form, "claims": ""}, {**form, "claims": "", "target": "shop"}):
+        answer = vera.post("/policy/explain", **fields)
         assert answer.status_code in (200, 422)
         for raw in RAW:
             assert raw not in answer.text
@@ -94,8 +94,12 @@ def test_templates_cannot_forget_to_escape() -> None:
 @pytest.mark.parametrize(
     ("sql", "shown"),
     [
-        ("select 'a', \"b\"", '<span class="sql-keyword">select</span> <span class="sql-string">&#39;a&#39;</span>, <span class="sql-name">&#34;b&#34;</span>'),
-        ("-- x\nselect 1", '<span class="sql-comment">-- x</span>\n<span class="sql-keyword">select</span> <span class="sql-number">1</span>'),
+        ("select 'a', \"b\"", ('<span class="sql-keyword">select</span> <span'
+                               ' class="sql-string">&#39;a&#39;</span>, <span'
+                               ' class="sql-name">&#34;b&#34;</span>')),
+        ("-- x\nselect 1", ('<span class="sql-comment">-- x</span>\n'
+                            '<span class="sql-keyword">select</span>'
+                            ' <span class="sql-number">1</span>')),
         ("$q$ it's $q$", '<span class="sql-string">$q$ it&#39;s $q$</span>'),
         ("a = $1", 'a = <span class="sql-parameter">$1</span>'),
         ("'open", '<span class="sql-string">&#39;open</span>'),

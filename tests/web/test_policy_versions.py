@@ -61,12 +61,12 @@ def test_versions_that_are_not_there(browser: MakeBrowser, path: str) -> None:
 def test_rest(client: TestClient, issuer: DevIssuer) -> None:
     headers = bearer(issuer, "viewer")
     listed = client.get(f"{PREFIX}/policy/versions", headers=headers).json()["versions"]
-    assert [one["id"] for one in listed] == [3, 2, 1]
+    assert [entry["id"] for entry in listed] == [3, 2, 1]
     assert "text" not in listed[0]
-    one = client.get(f"{PREFIX}/policy/versions/3", headers=headers).json()
-    assert one["against"]["id"] == 2
-    assert one["version"]["text"].startswith("version: 1")
-    assert [line[0] for line in one["diff"].splitlines()].count("+") == 2
+    comparison = client.get(f"{PREFIX}/policy/versions/3", headers=headers).json()
+    assert comparison["against"]["id"] == 2
+    assert comparison["version"]["text"].startswith("version: 1")
+    assert [line[0] for line in comparison["diff"].splitlines()].count("+") == 2
     same = client.get(f"{PREFIX}/policy/versions/3?against=3", headers=headers).json()
     assert same["diff"] == ""
     for path in ("4", "x", "3?against=9"):

@@ -21,12 +21,12 @@ def test_what_was_added_is_measured(people: People, real: Real) -> None:
         )
         assert re.search(r"Highest: [\d.]+ [µm]s", said), said
         assert page.get_by_role("table", name="Time added").get_by_role("row").count() >= 1
-        shoot(page, "real-overview", whole=True)
+        shoot(page, "real-overview", full_page=True)
         metrics = page.request.get("/metrics").text()
         for direction in ("to_server", "to_client"):
-            found = re.search(
+            match = re.search(
                 rf'sallyport_latency_seconds_count{{direction="{direction}"}} (\d+)', metrics
             )
-            assert found is not None
-            assert int(found[1]) >= 3
+            assert match is not None
+            assert int(match[1]) >= 3
         assert psql.finish() == 0

@@ -27,7 +27,8 @@ def actions(place: World, **query: Any) -> list[Any]:
     """Newest first, once everything is written."""
     wait_for(lambda: place.recorder.backlog == 0)
     return [
-        one.action for one in find_actions(place.services.sessions, ActionQuery(**query)).actions
+        action.action
+        for action in find_actions(place.services.sessions, ActionQuery(**query)).actions
     ]
 
 
@@ -55,7 +56,8 @@ def test_pages_are_recorded(browser: MakeBrowser, place: World) -> None:
     )
     assert answer.status_code == 200
     seen = [
-        (one.name, one.object, one.outcome) for one in actions(place, subject="adam", limit=8)[::-1]
+        (action.name, action.object, action.outcome)
+        for action in actions(place, subject="adam", limit=8)[::-1]
     ]
     assert seen == [
         ("sign-in", "", "done"),
@@ -87,7 +89,7 @@ def test_decisions_and_sample_rows_are_recorded(browser: MakeBrowser, place: Wor
         dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code
         == 303
     )
-    seen = [(one.name, one.outcome) for one in actions(place, object_id=request.id)[::-1]]
+    seen = [(action.name, action.outcome) for action in actions(place, object_id=request.id)[::-1]]
     assert seen == [
         ("approvals.read", "done"),
         ("approvals.sample", "done"),
@@ -218,7 +220,7 @@ def test_a_lock_that_cannot_be_stored_is_in_force_and_says_so(
         answer = client.post(f"{PREFIX}/locks/{lock['id']}/release", headers=headers)
         assert (answer.status_code, "The lock stays" in answer.json()["detail"]) == (503, True)
         assert client.get(f"{PREFIX}/targets", headers=bearer(issuer, "auditor")).status_code == 403
-        kept = [(one.name, one.outcome) for one in actions(place, name="locks")[::-1]]
+        kept = [(action.name, action.outcome) for action in actions(place, name="locks")[::-1]]
         assert kept == [
             ("locks.lock", "done"),
             ("locks.lock", "failed"),

@@ -96,7 +96,7 @@ def test_rest(client: TestClient, issuer: DevIssuer) -> None:
         answer = client.get(f"{PREFIX}/sessions?{query}", headers=headers)
         assert answer.status_code == 200, answer.text
         assert answer.json()["unread"] == []
-        return [(one["id"], one["statement"]) for one in answer.json()["sessions"]]
+        return [(session["id"], session["statement"]) for session in answer.json()["sessions"]]
 
     assert found("text=drop%20table") == [("s_first", 2)]
     assert found("relation=public.customers&verdict=deny") == [("s_first", 2)]

@@ -119,19 +119,20 @@ class FakeGateway:
         return self.sessions
 
     def kill(self, session_id: str, reason: str) -> bool:
-        left = [one for one in self.sessions if one.id != session_id]
-        found = len(left) < len(self.sessions)
+        left = [session for session in self.sessions if session.id != session_id]
+        was_open = len(left) < len(self.sessions)
         self.sessions = left
-        if found:
+        if was_open:
             self.killed.append((session_id, reason))
-        return found
+        return was_open
 
     def end_token(self, token_id: str, by: str) -> int:
         return 0
 
     def end_locked(self, lock: Lock, by: str) -> int:
         names = {
-            one.id: one.subject if lock.kind == "subject" else one.agent for one in self.sessions
+            session.id: session.subject if lock.kind == "subject" else session.agent
+            for session in self.sessions
         }
         return sum(self.kill(id_, lock.reason) for id_, name in names.items() if name == lock.name)
 
@@ -271,11 +272,11 @@ def world(
         request = _ask(approvals, ids[0])
         gateway = FakeGateway(_live(ids), counters=_counters(), accepted=(issuer.url,))
         locks = Locks(SqlLockStore(engine), SystemClock())
-        known = IssuerSettings(issuer=issuer.url, audience="sallyport")
+        issuer_settings = IssuerSettings(issuer=issuer.url, audience="sallyport")
         services = Services(
-            ConsoleSettings(public_url, known, CONSOLE_CLIENT),
+            ConsoleSettings(public_url, issuer_settings, CONSOLE_CLIENT),
             Access({role: frozenset(groups) for role, groups in ROLES.items()}),
-            Authenticator([known], locks=locks),
+            Authenticator([issuer_settings], locks=locks),
             Sessions(recorder.directory, index),
             gateway,
             approvals,
@@ -299,7 +300,8 @@ def _record(recorder: Recorder) -> list[str]:
         _AGENT, id=f"agent {EVIL}", groups=frozenset({"agents", EVIL}), agent=f"claude {EVIL}"
     )
     first = recorder.open_session("s_first", agent, "shop", "127.0.0.1:50000", EVIL)
-    first.statement(judged(1, f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id = $1",
+    first.statement(judged(1, (f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id"
+                               f" = $1"),
                     outcome="allow", rule=EVIL, binds=[EVIL.encode(), None],
                     relations=("public.customers", f"evil.{EVIL}"),
                     masked=("public.customers.email", f"evil.t.{EVIL}")))  # fmt: skip

@@ -28,9 +28,9 @@ PARSERS = [
 CANARY = "canary-4929-1234"
 
 
-def body_of(whole: bytes) -> bytes:
-    assert struct.unpack_from("!I", whole, 1)[0] == len(whole) - 1
-    return whole[5:]
+def body_of(message: bytes) -> bytes:
+    assert struct.unpack_from("!I", message, 1)[0] == len(message) - 1
+    return message[5:]
 
 
 def test_authentication_reads_back() -> None:
@@ -133,12 +133,12 @@ def test_a_refusal_is_an_error_with_everything_a_reader_needs() -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_an_error_can_always_be_sent(message: str, detail: str) -> None:
-    found = parse_error_fields(
+    fields = parse_error_fields(
         body_of(backend.error_response("ERROR", "XX000", message, detail=detail))
     )
-    assert found["C"] == "XX000"
-    assert "\0" not in found["M"]
-    assert found["M"]
+    assert fields["C"] == "XX000"
+    assert "\0" not in fields["M"]
+    assert fields["M"]
 
 
 @pytest.mark.parametrize(
@@ -267,15 +267,15 @@ def test_raise_cannot_smuggle_through_sqlstate_position_or_names() -> None:
     body = raw_error(
         S="NOTICE", V="NOTICE", C="49291", M="m", P="4929x", s="public", t=CANARY, c="ssn"
     )
-    found = parse_error_fields(scrub_error(body, names={"public", "ssn"}))
-    assert found["C"] == "P0001"
-    assert found["V"] == "NOTICE"
-    assert "P" not in found
-    assert (found["s"], found.get("t"), found["c"]) == ("public", None, "ssn")
+    fields = parse_error_fields(scrub_error(body, names={"public", "ssn"}))
+    assert fields["C"] == "P0001"
+    assert fields["V"] == "NOTICE"
+    assert "P" not in fields
+    assert (fields["s"], fields.get("t"), fields["c"]) == ("public", None, "ssn")
 
 
 def test_localised_severity_becomes_the_plain_one() -> None:
-    found = parse_error_fields(
+    fields = parse_error_fields(
         scrub_error(raw_error(S="FEHLER", V="ERROR", C="22012", M="Division durch Null"))
     )
-    assert (found["S"], found["M"].split(" (")[0]) == ("ERROR", "division by zero")
+    assert (fields["S"], fields["M"].split(" (")[0]) == ("ERROR", "division by zero")

@@ -73,7 +73,7 @@ def refused(run: Callable[[Any], Any]) -> str:
     return result
 
 
-# --- split -------------------------------------------------------------------------------------------
+# --- split ----------------------------------------------------------------------------------------
 
 message_lists = st.lists(st.tuples(st.sampled_from(b"DdTCZE"), st.binary(max_size=12)), max_size=8)
 
@@ -153,7 +153,7 @@ def test_spans_outside_the_buffer(start: int, end: int) -> None:
             module.mask_rows(b"D\0\0\0\x06\0\0", start, end, module.RowProgram([]))
 
 
-# --- DataRow -----------------------------------------------------------------------------------------
+# --- DataRow --------------------------------------------------------------------------------------
 
 REDACTED = b"[redacted]"
 values = (
@@ -251,8 +251,8 @@ def test_mask_rows_does_what_the_model_says(
 def test_rows_cut_anywhere_are_refused(table: tuple[list[str], list[Any]]) -> None:
     names, rows = table
     data = b"".join(installed.data_row(row) for row in rows[:2])
-    whole = {0} | {end for _, _, end, _ in installed.split(data, 0, 10000, False)[0]}
-    for cut in set(range(len(data))) - whole:
+    boundaries = {0} | {end for _, _, end, _ in installed.split(data, 0, 10000, False)[0]}
+    for cut in set(range(len(data))) - boundaries:
         refused(
             lambda m, cut=cut: m.mask_rows(data[:cut], 0, cut, m.RowProgram(make_ops(m, names)))
         )
@@ -415,7 +415,7 @@ def test_email(value: str, expected: str) -> None:
     assert result == installed.data_row([expected.encode()])
 
 
-# --- COPY text ---------------------------------------------------------------------------------------
+# --- COPY text ------------------------------------------------------------------------------------
 
 ESCAPES = {
     "\\": "\\\\",
@@ -520,7 +520,7 @@ def test_damaged_copy_never_crashes_and_never_shows_a_constant_column(
     assert isinstance(result, str) or b"can" not in result
 
 
-# --- COPY CSV ----------------------------------------------------------------------------------------
+# --- COPY CSV -------------------------------------------------------------------------------------
 
 
 def csv_cell(value: bytes | None, quote_all: bool) -> bytes:
@@ -612,7 +612,7 @@ def test_csv_that_is_not_one_row(row: bytes) -> None:
     )
 
 
-# --- COPY binary -------------------------------------------------------------------------------------
+# --- COPY binary ----------------------------------------------------------------------------------
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 

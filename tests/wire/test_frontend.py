@@ -26,10 +26,10 @@ PARSERS = [
 PARSERS.sort(key=lambda parser: parser.__name__)
 
 
-def body_of(whole: bytes) -> bytes:
+def body_of(message: bytes) -> bytes:
     """The body of exactly one message, after checking its length word."""
-    assert struct.unpack_from("!I", whole, 1)[0] == len(whole) - 1
-    return whole[5:]
+    assert struct.unpack_from("!I", message, 1)[0] == len(message) - 1
+    return message[5:]
 
 
 @given(names)
@@ -56,8 +56,8 @@ def test_bind_reads_back(
 ) -> None:
     count = data.draw(st.sampled_from([0, 1, len(params)]))
     formats = data.draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
-    whole = frontend.bind(portal, statement, params, formats, results)
-    assert frontend.parse_bind(body_of(whole)) == (
+    message = frontend.bind(portal, statement, params, formats, results)
+    assert frontend.parse_bind(body_of(message)) == (
         portal,
         statement,
         tuple(formats),

@@ -61,7 +61,7 @@ def test_discovery_then_the_error() -> None:
     login.to_client.clear()
     login.receive(answer(b"\x01"))
     assert b"[SP1601]" in login.to_client and b"FATAL" in login.to_client
-    assert [type(one) for one in login.requests] == [Close]
+    assert [type(request) for request in login.requests] == [Close]
 
 
 def test_a_token_that_is_refused() -> None:

@@ -65,7 +65,9 @@ def test_compiled_and_interpreted_shorten_the_same_parameters() -> None:
     for _ in range(300):
         numbers = [str(rng.randint(0, 200)) for _ in range(rng.randint(30, 80))]
         items = [f"${n}{rng.choice(['', '', '', '::int', '::text', '+1'])}" for n in numbers]
-        text = f"select array[{','.join(items)}], a in ({','.join(f'${n}' for n in range(300, 345))})".encode()
+        text = (
+            f"select array[{','.join(items)}], a in ({','.join(f'${n}' for n in range(300, 345))})"
+        ).encode()
         assert installed.outline(text, 1 << 40, True) == interpreted.outline(text, 1 << 40, True)
         shortened += bool(installed.outline(text, 1 << 40, True)[3])
     assert shortened == 300

@@ -41,14 +41,16 @@ from tests.support.postgres import Server
 RFC_NONCE = "rOprNGfwEbeRWgbNEkqO"
 RFC_SERVER_NONCE = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
 RFC_SERVER_FIRST = f"r={RFC_NONCE}{RFC_SERVER_NONCE},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096".encode()
-RFC_CLIENT_FINAL = f"c=biws,r={RFC_NONCE}{RFC_SERVER_NONCE},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=".encode()
+RFC_CLIENT_FINAL = (
+    f"c=biws,r={RFC_NONCE}{RFC_SERVER_NONCE},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+).encode()
 RFC_SERVER_FINAL = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 PASSWORD = Secret("pencil")
 SERVER_VERIFIER = make_verifier(PASSWORD, 4096, base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
 
 
 def rfc_client(**more: object) -> ScramClient:
-    return ScramClient(PASSWORD, [PLAIN], username="user", nonce=RFC_NONCE, **more)  # type: ignore[arg-type]
+    return ScramClient(PASSWORD, [PLAIN], username="user", nonce=RFC_NONCE, **more)
 
 
 def test_the_rfc_example_as_client() -> None:
@@ -286,7 +288,7 @@ def certificate(
     now = datetime.datetime(2026, 1, 1)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
     builder = builder.public_key(key.public_key()).not_valid_before(now)
-    signed = builder.not_valid_after(now + datetime.timedelta(days=1)).sign(key, digest)  # type: ignore[arg-type]
+    signed = builder.not_valid_after(now + datetime.timedelta(days=1)).sign(key, digest)
     return signed.public_bytes(serialization.Encoding.DER)
 
 
@@ -330,8 +332,8 @@ class Wire:
     ) -> ScramClient:
         """Raises ScramError, or AssertionError with the server's error."""
         minor = 2 if server.major >= 18 else 0
-        wanted = {"user": server.user, "database": server.database, **parameters}
-        self.sock.sendall(frontend.startup_message(wanted, minor))
+        options = {"user": server.user, "database": server.database, **parameters}
+        self.sock.sendall(frontend.startup_message(options, minor))
         code, data = self._authentication()
         assert code == backend.AUTH_SASL
         client = ScramClient(Secret(password), backend.parse_sasl_mechanisms(data), binding)
@@ -351,10 +353,10 @@ class Wire:
         return backend.parse_authentication(body)
 
     def until_ready(self) -> list[tuple[int, bytes]]:
-        found = [self.read()]
-        while found[-1][0] != backend.READY_FOR_QUERY:
-            found.append(self.read())
-        return found
+        messages = [self.read()]
+        while messages[-1][0] != backend.READY_FOR_QUERY:
+            messages.append(self.read())
+        return messages
 
 
 def test_login_to_postgresql_and_talk(any_postgres: Server) -> None:
@@ -387,8 +389,8 @@ def test_login_to_postgresql_and_talk(any_postgres: Server) -> None:
             23,
             25,
         )
-        one, _ = backend.parse_row_description(replies[backend.ROW_DESCRIPTION])
-        assert (one.name, one.type_oid) == ("one", 23)
+        fields, _ = backend.parse_row_description(replies[backend.ROW_DESCRIPTION])
+        assert (fields.name, fields.type_oid) == ("one", 23)
         assert replies[backend.DATA_ROW] == b"\0\2\0\0\0\0017\xff\xff\xff\xff"
         assert backend.parse_command_complete(replies[backend.COMMAND_COMPLETE]) == ("SELECT 1", 1)
         for kind, body in replies.items():
@@ -404,11 +406,11 @@ def test_login_to_postgresql_and_talk(any_postgres: Server) -> None:
 def test_postgresql_negotiates_as_we_do(postgres: Server) -> None:
     for minor in (1, 9999):
         with socket.create_connection((postgres.host, postgres.port), 10) as sock:
-            wanted = {"user": postgres.user, "_pq_.unknown": "1"}
-            sock.sendall(frontend.startup_message(wanted, minor))
+            options = {"user": postgres.user, "_pq_.unknown": "1"}
+            sock.sendall(frontend.startup_message(options, minor))
             kind, body = Wire(sock).read()
             assert kind == backend.NEGOTIATE_PROTOCOL_VERSION
-            ours = negotiate(3, minor, wanted).reply
+            ours = negotiate(3, minor, options).reply
             assert ours is not None
             assert ours[5:] == body
 

@@ -126,9 +126,9 @@ def test_direct_tls() -> None:
 def test_negotiation(
     minor: int, options: list[str], used: int, answered: tuple[int, list[str]] | None
 ) -> None:
-    found = negotiate(3, minor, {"user": "x", **dict.fromkeys(options, "1")})
-    assert (found.minor_used, found.unsupported) == (used, options)
-    assert (found.reply and parse_negotiate_protocol_version(found.reply[5:])) == answered
+    negotiated = negotiate(3, minor, {"user": "x", **dict.fromkeys(options, "1")})
+    assert (negotiated.minor_used, negotiated.unsupported) == (used, options)
+    assert (negotiated.reply and parse_negotiate_protocol_version(negotiated.reply[5:])) == answered
 
 
 @pytest.mark.parametrize("code", [0x20000, 0x40000, 0, 80877105, 0xFFFFFFFF])
@@ -171,7 +171,7 @@ def test_the_database_defaults_to_the_user() -> None:
 def test_the_last_value_counts_whatever_the_case_of_the_name_and_parameters_override_options() -> (
     None
 ):
-    found = read_parameters(
+    parameters_read = read_parameters(
         {
             "user": "u",
             "Lock_Timeout": "5",
@@ -179,15 +179,19 @@ def test_the_last_value_counts_whatever_the_case_of_the_name_and_parameters_over
             "USER": "postgres",
         }
     )
-    assert found == ("u", "u", {"lock_timeout": "5", "search_path": "c", "user": "postgres"})
+    assert parameters_read == (
+        "u",
+        "u",
+        {"lock_timeout": "5", "search_path": "c", "user": "postgres"},
+    )
 
 
 def test_only_ascii_letters_have_a_case() -> None:
-    found = read_parameters(
+    result = read_parameters(
         {"user": "u", "loc\u212a_timeout": "0"}
     )  # the Kelvin sign, which lower() turns into k
-    assert not isinstance(found, Refusal)
-    assert list(found.settings) == ["loc\u212a_timeout"]
+    assert not isinstance(result, Refusal)
+    assert list(result.settings) == ["loc\u212a_timeout"]
 
 
 @pytest.mark.parametrize(
@@ -209,14 +213,14 @@ def test_only_ascii_letters_have_a_case() -> None:
     ],
 )
 def test_what_is_no_setting_is_refused(parameters: dict[str, str], code: str) -> None:
-    found = read_parameters({"user": "u", **parameters})
+    result = read_parameters({"user": "u", **parameters})
     if not code:
-        assert not isinstance(found, Refusal)
-        assert list(found.settings) == [" role"]  # which is no setting's name
+        assert not isinstance(result, Refusal)
+        assert list(result.settings) == [" role"]  # which is no setting's name
         return
-    assert isinstance(found, Refusal)
-    assert found.code.id == code
-    assert found.hint
+    assert isinstance(result, Refusal)
+    assert result.code.id == code
+    assert result.hint
 
 
 def test_options_split_as_postgresql_splits_them() -> None:
@@ -233,5 +237,5 @@ def test_options_split_as_postgresql_splits_them() -> None:
     st.dictionaries(st.text(max_size=12), st.text(max_size=20), max_size=4), st.text(max_size=40)
 )
 def test_no_parameters_raise(parameters: dict[str, str], options: str) -> None:
-    found = read_parameters({"user": "u", **parameters, "options": options})
-    assert isinstance(found, Refusal) or found.user == parameters.get("user", "u")
+    result = read_parameters({"user": "u", **parameters, "options": options})
+    assert isinstance(result, Refusal) or result.user == parameters.get("user", "u")

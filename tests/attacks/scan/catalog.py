@@ -53,20 +53,28 @@ LEFT_OUT = frozenset(
 _ENDLESS = frozenset({"generate_series", "generate_subscripts"})
 
 _FUNCTIONS = """
-SELECT n.nspname, p.proname, p.prokind::text, p.proretset, array(SELECT t.typname FROM unnest(p.proargtypes) WITH ORDINALITY a(oid, n)
-    JOIN pg_type t ON t.oid = a.oid ORDER BY n)::text[], p.provariadic <> 0, coalesce(a.aggkind::text, ''), coalesce(a.aggnumdirectargs, 0)::int,
+SELECT n.nspname, p.proname, p.prokind::text, p.proretset, array(SELECT t.typname
+  FROM unnest(p.proargtypes) WITH ORDINALITY a(oid, n)
+    JOIN pg_type t ON t.oid = a.oid ORDER BY n)::text[], p.provariadic <> 0,
+    coalesce(a.aggkind::text, ''), coalesce(a.aggnumdirectargs, 0)::int,
   p.provolatile::text
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace LEFT JOIN pg_aggregate a
+  ON a.aggfnoid = p.oid
   LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-WHERE (p.pronamespace = 'pg_catalog'::regnamespace OR d.objid IS NOT NULL) AND p.prokind IN ('f', 'a', 'w')
+WHERE (p.pronamespace = 'pg_catalog'::regnamespace OR d.objid IS NOT NULL)
+  AND p.prokind IN ('f', 'a', 'w')
 ORDER BY 2, 5"""
 _OPERATORS = """
-SELECT o.oprname, l.typname::text, r.typname::text, n.nspname FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
-  LEFT JOIN pg_type l ON l.oid = o.oprleft LEFT JOIN pg_type r ON r.oid = o.oprright ORDER BY 1, 2, 3"""
+SELECT o.oprname, l.typname::text, r.typname::text, n.nspname FROM pg_operator o JOIN pg_namespace n
+  ON n.oid = o.oprnamespace
+  LEFT JOIN pg_type l ON l.oid = o.oprleft LEFT JOIN pg_type r ON r.oid = o.oprright ORDER BY 1, 2,
+  3"""
 _CASTS = """
-SELECT s.typname, format_type(t.oid, NULL) FROM pg_cast c JOIN pg_type s ON s.oid = c.castsource JOIN pg_type t ON t.oid = c.casttarget ORDER BY 1, 2"""
+SELECT s.typname, format_type(t.oid, NULL) FROM pg_cast c JOIN pg_type s ON s.oid = c.castsource
+  JOIN pg_type t ON t.oid = c.casttarget ORDER BY 1, 2"""
 _TYPES = """
-SELECT format_type(oid, NULL), typname FROM pg_type WHERE typtype IN ('b', 'd', 'e', 'r', 'm') AND typname !~ '^(_|pg_)' ORDER BY 1"""
+SELECT format_type(oid, NULL), typname FROM pg_type WHERE typtype IN ('b', 'd', 'e', 'r', 'm')
+  AND typname !~ '^(_|pg_)' ORDER BY 1"""
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,10 @@ def read(connection: psycopg.Connection[Any], depth: int = 2) -> Catalog:
     for name, left, right, schema in connection.execute(_OPERATORS).fetchall():
         _operator(catalog, f"OPERATOR({schema}.{name})", left, right, depth)
     for source, target in connection.execute(_CASTS).fetchall():
-        known = values(source)
-        if not known:
+        source_values = values(source)
+        if not source_values:
             catalog.unknown.append(f"cast {source} to {target}")
-        for argument in _choices(known, depth):
+        for argument in _choices(source_values, depth):
             _add(catalog, "cast", f"{source} to {target}", f"({argument})::{target}")
     for target, _ in connection.execute(_TYPES).fetchall():
         harmless = "'2'"
@@ -121,25 +129,28 @@ def _add(catalog: Catalog, kind: str, name: str, expression: str, volatile: bool
     catalog.attempts.append(Attempt(kind, name, f"SELECT {expression} FROM {SOURCE}", volatile))
 
 
-def _choices(known: Sequence[str], depth: int) -> Iterator[str]:
+def _choices(literals: Sequence[str], depth: int) -> Iterator[str]:
     """By the masked value a harmless or a hostile argument; ``known``: as :func:`hostile.values`
     gives them.
     """
-    hostile = known[1 : depth + 1] or tuple(
-        f"NULL::{value.rpartition('::')[2]}" for value in known[:1] if "::" in value
+    hostile = literals[1 : depth + 1] or tuple(
+        f"NULL::{value.rpartition('::')[2]}" for value in literals[:1] if "::" in value
     )
     for value in hostile:
-        yield f"CASE WHEN m.ssn < 'M' THEN {known[0]} ELSE {value} END"
+        yield f"CASE WHEN m.ssn < 'M' THEN {literals[0]} ELSE {value} END"
 
 
 def _argument_lists(kinds: Sequence[str], depth: int, function: str = "") -> Iterator[list[str]]:
     """One argument by the masked value, the others harmless; then all by it."""
-    known = [arguments(function, kind) for kind in kinds]
-    for place, options in enumerate(known):
+    choices = [arguments(function, kind) for kind in kinds]
+    for place, options in enumerate(choices):
         for chosen in _choices(options, depth):
-            yield [chosen if place == other else one[0] for other, one in enumerate(known)]
-    if len(known) > 1:
-        yield [next(_choices(options, 1), options[0]) for options in known]
+            yield [
+                chosen if place == position else literals[0]
+                for position, literals in enumerate(choices)
+            ]
+    if len(choices) > 1:
+        yield [next(_choices(options, 1), options[0]) for options in choices]
 
 
 def _function(catalog: Catalog, row: Sequence[Any], depth: int) -> None:
@@ -148,21 +159,21 @@ def _function(catalog: Catalog, row: Sequence[Any], depth: int) -> None:
     if name in LEFT_OUT:
         return
     if any(
-        one in ("internal", "trigger", "event_trigger", "language_handler", "fdw_handler")
-        for one in kinds
+        kind in ("internal", "trigger", "event_trigger", "language_handler", "fdw_handler")
+        for kind in kinds
     ):
         catalog.uncallable.append(label)
         return
-    if not all(values(one) for one in kinds):
+    if not all(values(kind) for kind in kinds):
         catalog.unknown.append(label)
         return
     called = f'{schema}."{name}"'
-    for given in _argument_lists(kinds, depth, name):
+    for argument_list in _argument_lists(kinds, depth, name):
         if variadic and kinds[-1] != "any":
-            given[-1] = f"VARIADIC {given[-1]}"
-        call = f"{called}({', '.join(given)})"
+            argument_list[-1] = f"VARIADIC {argument_list[-1]}"
+        call = f"{called}({', '.join(argument_list)})"
         if kind == "a":
-            _aggregate(catalog, label, called, given, aggregate, direct)
+            _aggregate(catalog, label, called, argument_list, aggregate, direct)
         elif kind == "w":
             _add(catalog, "window", label, f"{call} OVER ()")
         elif name in _ENDLESS:
@@ -175,21 +186,21 @@ def _function(catalog: Catalog, row: Sequence[Any], depth: int) -> None:
 
 
 def _aggregate(
-    catalog: Catalog, label: str, called: str, given: list[str], aggregate: str, direct: int
+    catalog: Catalog, label: str, called: str, argument_list: list[str], aggregate: str, direct: int
 ) -> None:
     """Over two rows; ordered-set aggregates WITHIN GROUP, and ordinary ones as window functions
     too.
     """
     source = SOURCE.replace(" WHERE", ", generate_series(1, 2) g WHERE")
-    texts = [f"{called}({', '.join(given)})"]
+    texts = [f"{called}({', '.join(argument_list)})"]
     if aggregate in ("o", "h"):
-        before, ordered = given[:direct], given[direct:] or given[-1:]
+        before, ordered = argument_list[:direct], argument_list[direct:] or argument_list[-1:]
         texts = [
             f"{called}({', '.join(before)}) WITHIN GROUP (ORDER BY"
             f" {', '.join(ordered).replace('VARIADIC ', '')})"
         ]
     elif "VARIADIC" not in texts[0]:
-        texts.append(f"{called}({', '.join(given)}) OVER (ORDER BY g ROWS 1 PRECEDING)")
+        texts.append(f"{called}({', '.join(argument_list)}) OVER (ORDER BY g ROWS 1 PRECEDING)")
     for text in texts:
         catalog.attempts.append(Attempt("aggregate", label, f"SELECT {text} FROM {source}"))
 
@@ -200,8 +211,8 @@ def _operator(catalog: Catalog, name: str, left: str | None, right: str | None, 
     if not all(values(kind) for kind in kinds):
         catalog.unknown.append(f"operator {label}")
         return
-    for given in _argument_lists(kinds, depth):
-        terms = [f"({argument})" for argument in given]
+    for argument_list in _argument_lists(kinds, depth):
+        terms = [f"({argument})" for argument in argument_list]
         text = (
             f"{terms[0]} {name} {terms[1]}"
             if left and right

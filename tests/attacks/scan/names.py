@@ -24,42 +24,42 @@ class Names:
         self.dice = random.Random(seed)
 
     def query(self, depth: int = 3) -> str:
-        one = self.dice.choice
+        pick = self.dice.choice
         roll = self.dice.random()
         if depth <= 0 or roll < 0.2:
-            table = one(_TABLES)
-            return f"SELECT ssn FROM {one(('', 'public.', 'ONLY '))}{table}"
+            table = pick(_TABLES)
+            return f"SELECT ssn FROM {pick(('', 'public.', 'ONLY '))}{table}"
         if roll < 0.45:
-            recursive = one(("", "RECURSIVE "))
+            recursive = pick(("", "RECURSIVE "))
             names = self.dice.sample(_TABLES, self.dice.randrange(1, 3))
             parts = ", ".join(
-                f"{name}{one(('', '(ssn)'))} AS ({self.query(depth - 1)})" for name in names
+                f"{name}{pick(('', '(ssn)'))} AS ({self.query(depth - 1)})" for name in names
             )
             return f"WITH {recursive}{parts} {self.query(depth - 1)}"
         if roll < 0.6:
             return (
                 f"({self.query(depth - 1)})"
-                f" {one(('UNION', 'UNION ALL', 'EXCEPT ALL', 'INTERSECT'))}"
+                f" {pick(('UNION', 'UNION ALL', 'EXCEPT ALL', 'INTERSECT'))}"
                 f" ({self.query(depth - 1)})"
             )
         return self._select(depth)
 
     def _select(self, depth: int) -> str:
-        one = self.dice.choice
+        pick = self.dice.choice
         sources, aliases = [], self.dice.sample((*_TABLES, "a", "b"), 2)
         for alias in aliases[: self.dice.randrange(1, 3)]:
             inner = self.query(depth - 1)
-            source = one(
+            source = pick(
                 (
                     f"({inner}) {alias}(ssn)",
                     f"({inner}) AS {alias}",
-                    f"{one(_TABLES)} {alias}",
+                    f"{pick(_TABLES)} {alias}",
                     f"LATERAL ({inner}) {alias}(ssn)",
                 )
             )
             sources.append((source, alias))
-        alias = one(sources)[1]
-        where = one(
+        alias = pick(sources)[1]
+        where = pick(
             (
                 "",
                 f" WHERE {alias}.ssn > '5'",
@@ -67,8 +67,8 @@ class Names:
                 f" WHERE {alias}.ssn IN ({self.query(depth - 2)})",
             )
         )
-        expression = one(_EXPRESSIONS).format(alias)
-        joined = one((", ", " CROSS JOIN ")).join(source for source, _ in sources)
+        expression = pick(_EXPRESSIONS).format(alias)
+        joined = pick((", ", " CROSS JOIN ")).join(source for source, _ in sources)
         return f"SELECT ({expression})::text AS ssn FROM {joined}{where}"
 
 

@@ -39,8 +39,10 @@ _KEEPING = frozenset(
 #: is looked at.
 _NAMES = frozenset(
     {
-        "Node Type", "Alias", "Relation Name", "Schema", "Index Name", "Parent Relationship", "Join Type", "Strategy", "Partial Mode", "Scan Direction",
-        "CTE Name", "Subplan Name", "Function Name", "Operation", "Command", "Cache Mode", "Conflict Resolution", "Conflict Arbiter Indexes",
+        "Node Type", "Alias", "Relation Name", "Schema", "Index Name", "Parent Relationship",
+        "Join Type", "Strategy", "Partial Mode", "Scan Direction",
+        "CTE Name", "Subplan Name", "Function Name", "Operation", "Command", "Cache Mode",
+        "Conflict Resolution", "Conflict Arbiter Indexes",
         "Custom Plan Provider", "Repeatable Seed",
     }
 )  # fmt: skip
@@ -144,11 +146,11 @@ def carried(
     """Raw columns above the scans of the plan of ``text``. ``masked``: relation to columns. Raises
     psycopg.Error where it has no plan.
     """
-    found: list[Carried] = []
+    faults: list[Carried] = []
     for explained in plans(connection, text, settings):
         if "Plan" in explained:  # utility statements have none
-            found += walk(explained["Plan"], masked)
-    return found
+            faults += walk(explained["Plan"], masked)
+    return faults
 
 
 def walk(plan: dict[str, Any], masked: Mapping[str, set[str]]) -> list[Carried]:
@@ -167,7 +169,7 @@ def walk(plan: dict[str, Any], masked: Mapping[str, set[str]]) -> list[Carried]:
         if _scans_masked(node, scans):
             written = [scans.marked(text) for text in node.get("Output", []) if not _bare(text)]
             scans.expressions |= {text for text in written if "\0" in text}
-    return [one for node, parent in _nodes(plan) for one in _faults(node, parent, scans)]
+    return [fault for node, parent in _nodes(plan) for fault in _faults(node, parent, scans)]
 
 
 def _nodes(plan: dict[str, Any], parent: str = "") -> Iterator[tuple[dict[str, Any], str]]:

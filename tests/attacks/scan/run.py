@@ -173,7 +173,8 @@ def _product(
 #: so on who else looks at the database; nor idx_tup_read, which counts entries of dead rows until a
 #: scan that no older snapshot forbids it marks them (kill_prior_tuple).
 _COUNTERS = """
-SELECT relname, seq_scan, seq_tup_read, coalesce(idx_scan, 0), coalesce(idx_tup_fetch, 0), n_tup_ins, n_tup_upd, n_tup_del
+SELECT relname, seq_scan, seq_tup_read, coalesce(idx_scan, 0), coalesce(idx_tup_fetch, 0),
+       n_tup_ins, n_tup_upd, n_tup_del
   FROM pg_stat_user_tables WHERE relname = ANY ('{orders,inn,guesses,gg,noted}')
 UNION ALL SELECT indexrelname, idx_scan, idx_tup_fetch, 0, 0, 0, 0, 0 FROM pg_stat_user_indexes
   WHERE relname = ANY ('{orders,inn,guesses,gg,noted}') ORDER BY 1"""
@@ -212,10 +213,10 @@ def catalog(
     trial = _Trial(stage, f"catalog ({agent})", report)
     worlds = (0, 1) if agent == "strict" else ALIKE[agent]
     stage.reading_only = True
-    known = catalogs.read(stage.owner(0), depth)
+    listing = catalogs.read(stage.owner(0), depth)
     tried: dict[str, set[str]] = {}
     ran: dict[str, set[str]] = {}
-    for attempt in known.attempts[::every]:
+    for attempt in listing.attempts[::every]:
         if only not in attempt.sql:
             continue
         result = trial.run(attempt.sql, [attempt.sql.encode()], agent, worlds=worlds)
@@ -226,8 +227,8 @@ def catalog(
         f"{len(ran.get(kind, ()))} of {len(names)} {kind}s" for kind, names in tried.items()
     )
     trial.tally.notes.append(
-        f"not refused: {said}; {len(known.uncallable)} cannot be called, {len(known.unknown)} take"
-        " unknown types"
+        f"not refused: {said}; {len(listing.uncallable)} cannot be called,"
+        f" {len(listing.unknown)} take unknown types"
     )
     report(f"  {trial.kind}: {trial.tally.notes[-1]}")
     stage.reading_only = False

@@ -76,9 +76,13 @@ def read(major: int, agent: str = "") -> list[Shape]:
 _MASKS = {
     "ssn": "pg_catalog.repeat('*', pg_catalog.length(t.ssn) - 4) || pg_catalog.right(t.ssn, 4)",
     "email": "pg_catalog.left(t.email, 1) || '***@' || pg_catalog.split_part(t.email, '@', 2)",
-    "notes": "'[redacted]'::text", "phone": "NULL::text", "label": "'same'::text", "pad": "'[redacted]'::text", "token": "NULL::uuid",
-    "salary": "t.salary / 1000 * 1000", "born": "pg_catalog.make_date(extract(year FROM t.born)::int, 1, 1)", "score": "pg_catalog.floor(t.score / 10) * 10",
-    "seen": "pg_catalog.date_trunc('day', t.seen, 'UTC')", "extra": "NULL::text", "pin": "pg_catalog.left(t.pin, 2)",
+    "notes": "'[redacted]'::text", "phone": "NULL::text", "label": "'same'::text",
+    "pad": "'[redacted]'::text", "token": "NULL::uuid",
+    "salary": "t.salary / 1000 * 1000",
+    "born": "pg_catalog.make_date(extract(year FROM t.born)::int, 1, 1)",
+    "score": "pg_catalog.floor(t.score / 10) * 10",
+    "seen": "pg_catalog.date_trunc('day', t.seen, 'UTC')", "extra": "NULL::text",
+    "pin": "pg_catalog.left(t.pin, 2)",
 }  # fmt: skip
 _COLUMNS = {
     "customers": "id age salary born seen token active city void ssn email notes phone label pad",

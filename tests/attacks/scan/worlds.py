@@ -96,7 +96,8 @@ class Values:
         return thousands * 1000 + self.own.randrange(1000)
 
     def score(self) -> str:
-        return f"{self.same.randrange(-500, 500)}{self.own.randrange(10)}.{self.own.randrange(1, 100):02}"
+        tens = self.same.randrange(-500, 500)
+        return f"{tens}{self.own.randrange(10)}.{self.own.randrange(1, 100):02}"
 
     def born(self) -> str:
         year = self.same.randrange(1930, 2005) if self.world != 2 else 1930 + self.number % 70
@@ -105,8 +106,8 @@ class Values:
     def seen(self) -> str:
         day = f"2025-{self.same.randrange(1, 13):02}-{self.same.randrange(1, 29):02}"
         return (
-            f"{day}"
-            f" {self.own.randrange(24):02}:{self.own.randrange(60):02}:{self.own.randrange(60):02}+00"
+            f"{day} {self.own.randrange(24):02}:{self.own.randrange(60):02}"
+            f":{self.own.randrange(60):02}+00"
         )
 
     def token(self) -> str:
@@ -125,7 +126,8 @@ def _customer(world: int, number: int) -> Row:
     }
     taken = sum(len(text) + 1 for text in texts.values() if text is not None)
     public = {
-        "id": number, "age": 20 + number % 50, "active": number % 3 != 0, "city": _CITIES[number * number % 7], "void": None,
+        "id": number, "age": 20 + number % 50, "active": number % 3 != 0,
+        "city": _CITIES[number * number % 7], "void": None,
     }  # fmt: skip
     fixed = {
         "salary": values.salary(),
@@ -282,14 +284,15 @@ def _public() -> Iterator[tuple[str, list[Row]]]:
     yield (
         "orders",
         [
-            {"id": n, "customer_id": 1 + n * 7 % (CUSTOMERS + 100), "amount": n % 97, "placed": f"2025-0{n % 9 + 1}-11", "note": f"note {n % 13}"}
+            {"id": n, "customer_id": 1 + n * 7 % (CUSTOMERS + 100), "amount": n % 97,
+                "placed": f"2025-0{n % 9 + 1}-11", "note": f"note {n % 13}"}
             for n in range(1, ORDERS + 1)
         ],
     )  # fmt: skip
-    known = ["[redacted]", OWN, GUESS, "a", "m", "ad", "an", "same", "*******0000"]
-    yield "inn", [{"k": known[n % 9] if n < 60 else f"k{n}", "v": n} for n in range(200)]
-    yield "guesses", [{"v": text, "n": n} for n, text in enumerate(known)]
-    yield "gg", [{"ssn": text, "g": n} for n, text in enumerate([*known, "5", "3xx-4444"])]
+    guesses = ["[redacted]", OWN, GUESS, "a", "m", "ad", "an", "same", "*******0000"]
+    yield "inn", [{"k": guesses[n % 9] if n < 60 else f"k{n}", "v": n} for n in range(200)]
+    yield "guesses", [{"v": text, "n": n} for n, text in enumerate(guesses)]
+    yield "gg", [{"ssn": text, "g": n} for n, text in enumerate([*guesses, "5", "3xx-4444"])]
     yield "noted", [{"id": n, "name": f"name {n}"} for n in range(1, 5)]
 
 
@@ -329,7 +332,8 @@ def _extend(connection: psycopg.Connection[Any]) -> None:
 
 #: What the planner knows of tables beside the statistics of columns, but for tables whose rows are
 #: where masked values say.
-_PAGES = """SELECT relname, relpages, reltuples, relallvisible FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+_PAGES = """SELECT relname, relpages, reltuples, relallvisible FROM pg_class
+  WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
   AND relname !~ '^parts_' ORDER BY 1"""
 
 
@@ -367,20 +371,20 @@ class Databases:
                 ):  # somebody may look at the database, so that not all pages are visible to all
                     connection.execute("VACUUM (FULL, FREEZE)")
                     connection.execute("VACUUM (FREEZE, ANALYZE)")
-                    found = connection.execute(_PAGES).fetchall()
-                    if all(pages == visible for _, pages, _, visible in found):
+                    page_counts = connection.execute(_PAGES).fetchall()
+                    if all(pages == visible for _, pages, _, visible in page_counts):
                         break
                     time.sleep(0.2)
-                pages.append(found)
+                pages.append(page_counts)
         # until what the sessions above did is counted
         time.sleep(1.2 if self.server.major < 15 else 0.4)
         for name in NAMES:
             with psycopg.connect(self.dsn(name), autocommit=True) as connection:
                 connection.execute("SELECT pg_stat_reset()")
-        for other in pages[1:]:
-            if other != pages[0]:
+        for world_pages in pages[1:]:
+            if world_pages != pages[0]:
                 raise RuntimeError(
-                    f"tables of the worlds differ in size: {set(other) ^ set(pages[0])}"
+                    f"tables of the worlds differ in size: {set(world_pages) ^ set(pages[0])}"
                 )
 
     def dsn(self, database: str) -> str:

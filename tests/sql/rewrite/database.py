@@ -18,49 +18,73 @@ create schema s; create schema s2; create schema "Odd.Schema";
 set search_path = s, s2;
 create table s.customers (id int primary key, name text, email text, ssn text, city text, born date,
   doc json, place point, joined timestamptz, code varchar(8), score numeric(6,2));
-insert into s.customers select n, 'name ' || n % 3, 'mail' || n % 4 || '@x.org', 'ssn-' || n, (array['ä','b',null])[n % 3 + 1],
-  date '2000-01-01' + n, json_build_object('n', n), point(n, -n), timestamptz '2020-01-01 00:00Z' + n * interval '1 day',
+insert into s.customers select n, 'name ' || n % 3, 'mail' || n % 4 || '@x.org', 'ssn-' || n,
+  (array['ä','b',null])[n % 3 + 1],
+  date '2000-01-01' + n, json_build_object('n', n), point(n, -n),
+  timestamptz '2020-01-01 00:00Z' + n * interval '1 day',
   'c' || n, n / 2.0 from generate_series(1, 12) n;
-create table s.orders (id int primary key, customer int references s.customers, total numeric(10,2), note text, ssn text);
-insert into s.orders select n, nullif(n % 14, 0) % 13, n * 1.5, 'note ' || n, 'ssn-' || n % 20 from generate_series(1, 30) n
+create table s.orders (id int primary key, customer int references s.customers, total numeric(10,2),
+  note text, ssn text);
+insert into s.orders select n, nullif(n % 14, 0) % 13, n * 1.5, 'note ' || n, 'ssn-' || n % 20
+  from generate_series(1, 30) n
   where n % 14 between 1 and 12;
-create table s.lines (order_id int, number int, sku text, price numeric, email text, primary key (order_id, number));
-insert into s.lines select n / 3, n % 3, 'sku ' || n, n, 'mail' || n % 4 || '@x.org' from generate_series(0, 40) n;
+create table s.lines (order_id int, number int, sku text, price numeric, email text,
+  primary key (order_id, number));
+insert into s.lines select n / 3, n % 3, 'sku ' || n, n, 'mail' || n % 4 || '@x.org'
+  from generate_series(0, 40) n;
 create table s2.customers (id int primary key, name text, email text);
-insert into s2.customers select n, 'other ' || n, 'mail' || n || '@y.org' from generate_series(3, 8) n;
+insert into s2.customers select n, 'other ' || n, 'mail' || n || '@y.org'
+  from generate_series(3, 8) n;
 create table "Odd.Schema"."Odd ""Name" ("Id" int primary key, "E mail" text, email text);
-insert into "Odd.Schema"."Odd ""Name" values (1, 'a', 'm1@x.org'), (2, 'b', 'm2@x.org'), (3, null, null);
-create table s.people (id int primary key, ssn text); create table s.staff (desk text) inherits (s.people);
-insert into s.people values (1, 'p-1'), (2, 'p-2'); insert into s.staff values (2, 's-2', 'x'), (3, 's-3', 'y');
+insert into "Odd.Schema"."Odd ""Name" values (1, 'a', 'm1@x.org'), (2, 'b', 'm2@x.org'),
+  (3, null, null);
+create table s.people (id int primary key, ssn text);
+create table s.staff (desk text) inherits (s.people);
+insert into s.people values (1, 'p-1'), (2, 'p-2');
+insert into s.staff values (2, 's-2', 'x'), (3, 's-3', 'y');
 create table s.parted (id int primary key, ssn text) partition by range (id);
 create table s.parted_low partition of s.parted for values from (0) to (10);
 create table s.parted_high partition of s.parted for values from (10) to (100);
 insert into s.parted select n, 'ssn-' || n from generate_series(1, 20) n;
-create table s.gen (id int primary key, email text, domain text generated always as (split_part(email, '@', 2)) stored);
+create table s.gen (id int primary key, email text,
+  domain text generated always as (split_part(email, '@', 2)) stored);
 insert into s.gen values (1, 'a@x.org'), (2, 'b@y.org'), (3, null);
 create domain s.short as text check (length(value) < 20);
-create table s.domains (id int primary key, email s.short); insert into s.domains values (1, 'a@x.org'), (2, 'bb@y.org');
-create table s.products (id int primary key, name text); insert into s.products select n, 'p' || n from generate_series(1, 5) n;
+create table s.domains (id int primary key, email s.short);
+insert into s.domains values (1, 'a@x.org'), (2, 'bb@y.org');
+create table s.products (id int primary key, name text);
+insert into s.products select n, 'p' || n from generate_series(1, 5) n;
 create table s.empty (id int primary key, email text);
 create view s.names as select id, name, email from s.customers;
-create view s.loud as select id, upper(email) as loud, length(ssn) as size from s.customers where email like '%1%';
-create view s.joined as select c.id, c.email, o.total, o.ssn as other from s.customers c left join s.orders o on o.ssn = c.ssn;
-create view s.grouped as select email, count(*) as many from s.customers group by email order by email;
+create view s.loud as select id, upper(email) as loud, length(ssn) as size from s.customers
+  where email like '%1%';
+create view s.joined as select c.id, c.email, o.total, o.ssn as other from s.customers c left
+  join s.orders o on o.ssn = c.ssn;
+create view s.grouped as select email, count(*) as many from s.customers group by email
+  order by email;
 create view s.nested as select n.id, n.email, l.loud from s.names n left join s.loud l using (id);
 create view s.bare as select id, city from s.customers where ssn is not null;
 create view s.free as select id, name from s.products;
-create view s.summed as select c.id, c.name, count(o.id) as orders from s.customers c left join s.orders o on o.customer = c.id group by c.id;
-create view s.recursive_names as with recursive r(id, email) as (select id, email from s.customers where id = 1 union all
+create view s.summed as select c.id, c.name, count(o.id) as orders from s.customers c left
+  join s.orders o on o.customer = c.id group by c.id;
+create view s.recursive_names as with recursive r(id, email) as (select id, email from s.customers
+  where id = 1 union all
   select c.id, c.email from s.customers c join r on c.id = r.id + 1) select * from r;
-create view s.barrier with (security_barrier) as select id, email, city from s.customers where id < 5;
-create view s.hiding with (security_barrier) as select c.id, c.email from s.customers c where c.id < 5 and ssn <> 'ssn-3';
+create view s.barrier with (security_barrier) as select id, email, city from s.customers
+  where id < 5;
+create view s.hiding with (security_barrier) as select c.id, c.email from s.customers c
+  where c.id < 5 and ssn <> 'ssn-3';
 create view s.over_barrier as select * from s.barrier;
-create view s.row_barrier with (security_barrier) as select id from s.customers c where row_to_json(c)::text like '%ssn-3%';
+create view s.row_barrier with (security_barrier) as select id from s.customers c
+  where row_to_json(c)::text like '%ssn-3%';
 create view s.group_barrier with (security_barrier) as select distinct email from s.customers;
-create view s.row_decides as select id, name from s.customers c where row_to_json(c)::text like '%ssn-3%';
-create materialized view s.row_kept as select id from s.customers c where row_to_json(c)::text like '%ssn-3%';
+create view s.row_decides as select id, name from s.customers c
+  where row_to_json(c)::text like '%ssn-3%';
+create materialized view s.row_kept as select id from s.customers c
+  where row_to_json(c)::text like '%ssn-3%';
 create materialized view s.groups_kept as select distinct email from s.customers;
-create function s.tell(int) returns bool language plpgsql cost 0.0001 as $$ begin raise notice 'saw %', $1; return true; end $$;
+create function s.tell(int) returns bool
+  language plpgsql cost 0.0001 as $$ begin raise notice 'saw %', $1; return true; end $$;
 create materialized view s.kept as select id, email, upper(email) as loud from s.customers;
 create materialized view s.rows_joined as
   select o.id, c.name, c.ssn, upper(c.email) as loud, count(*) as many
@@ -95,7 +119,8 @@ functions: ["s.*"]
 masks:
   - {columns: ["*.*.email", "*.*.E mail"], with: email, filter: masked}
   - {columns: ["s.*.ssn"], with: {partial: {keep_last: 1}}, filter: masked}
-  - {columns: ["s.customers.doc", "s.customers.place", "s.customers.born"], with: redact, filter: masked}
+  - {columns: ["s.customers.doc", "s.customers.place", "s.customers.born"], with: redact,
+     filter: masked}
 search_paths: ["s, s2"]
 """
 AGENT = Subject("agent", "https://idp.test", frozenset())
@@ -139,7 +164,14 @@ class RewritingDatabase:
         """Code and message of the refusal, or ""."""
         script = self.judged(sql, policy)
         refusals = [script.refusal, *(verdict.refusal for verdict in script.statements)]
-        return next((f"{one.code.id} {one.message} {one.detail}" for one in refusals if one), "")
+        return next(
+            (
+                f"{refusal.code.id} {refusal.message} {refusal.detail}"
+                for refusal in refusals
+                if refusal
+            ),
+            "",
+        )
 
     def answer(self, sql: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], list[Any]]:
         """Names and types of the columns, and the rows. What was written is rolled back. Raises

@@ -40,13 +40,13 @@ def made(draw: st.DrawFn) -> Made:
 def origins(source: Made) -> list[tuple[int, int, bool]]:
     """(byte, offset in the original, made by a cut) of each byte of the new text."""
     original = source.text.encode()
-    found: list[tuple[int, int, bool]] = []
+    bytes_with_origin: list[tuple[int, int, bool]] = []
     position = 0
     for cut in sorted(source.cuts, key=lambda cut: cut[:2]):
-        found += [(original[n], n, False) for n in range(position, cut.start)]
-        found += [(byte, cut.start, True) for byte in cut.text]
+        bytes_with_origin += [(original[n], n, False) for n in range(position, cut.start)]
+        bytes_with_origin += [(byte, cut.start, True) for byte in cut.text]
         position = cut.end
-    return found + [(original[n], n, False) for n in range(position, len(original))]
+    return bytes_with_origin + [(original[n], n, False) for n in range(position, len(original))]
 
 
 @given(made())

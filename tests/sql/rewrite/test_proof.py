@@ -79,11 +79,11 @@ def variables_of(sql: str, catalog: CatalogSnapshot) -> dict[int, RangeVariable]
 def must_be_replaced(
     variables: dict[int, RangeVariable], catalog: CatalogSnapshot
 ) -> list[RangeVariable]:
-    known = catalog.relations
+    relations = catalog.relations
     return [
         v
         for v in variables.values()
-        if v.relation and known[v.relation].name in MASKED and not v.target
+        if v.relation and relations[v.relation].name in MASKED and not v.target
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_cut_in_the_wrong_place(rewriting_database: RewritingDatabase, sql: st
     catalog = rewriting_database.catalog
     cuts = cuts_of(sql, must_be_replaced(variables_of(sql, catalog), catalog))
     for position, (cut,) in cuts.items():
-        others = [c for at, group in cuts.items() if at != position for c in group]
+        kept_cuts = [c for at, group in cuts.items() if at != position for c in group]
         for wrong in (
             cut._replace(start=cut.start - 1, end=cut.end - 1),
             cut._replace(start=cut.start + 1),
@@ -133,11 +133,11 @@ def test_a_cut_in_the_wrong_place(rewriting_database: RewritingDatabase, sql: st
             Cut(cut.start, cut.start, b"(SELECT) AS made, "),
         ):
             try:
-                said = why(sql, [*others, wrong], catalog)
+                said = why(sql, [*kept_cuts, wrong], catalog)
             except (RefusedError, ValueError):
                 continue  # it does not parse, or two overlap
             # what is left behind a shorter cut may be its alias
-            kept = Rewritten(sql.encode(), [*others, wrong]).skeleton().text.decode().lower()
+            kept = Rewritten(sql.encode(), [*kept_cuts, wrong]).skeleton().text.decode().lower()
             assert said or "(select)" in kept, kept
 
 

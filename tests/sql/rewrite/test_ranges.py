@@ -217,7 +217,7 @@ def test_several_in_one_statement(rewriting_database: RewritingDatabase, sql: st
     cuts = [c for v in variables(facts, catalog) for c in replaced(sql, facts, v, catalog).cuts]
     text = Rewritten(sql.encode(), cuts).text.decode()
     # the row type of a subselect is not that of the relation: only the values are compared
-    ours, theirs = (sorted(map(repr, rewriting_database.answer(one)[1])) for one in (sql, text))
+    ours, theirs = (sorted(map(repr, rewriting_database.answer(query)[1])) for query in (sql, text))
     assert ours == theirs, text
 
 
