@@ -72,6 +72,9 @@ def test_commands_take_the_client_of_the_environment_as_token_does(
     monkeypatch.setenv("SALLYPORT_CLIENT_ID", "claude-agent")
     subject = make_door(issuer.url, at=SystemClock()).login(own_token())
     assert subject.id == "claude-agent"
+    monkeypatch.setenv("SALLYPORT_ISSUER_CA", "/absent")
+    with pytest.raises(SallyportError, match="ca_file /absent cannot be used"):
+        own_token()
 
 
 def test_token_prints_a_token_and_nothing_else(issuer: DevIssuer, make_door: MakeDoor) -> None:

@@ -38,7 +38,12 @@ Resource = Annotated[
     str, typer.Option(help="Resource the token is for (RFC 8707), if the issuer wants one.")
 ]
 Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers that want one.")]
-CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
+CaFile = Annotated[
+    str,
+    typer.Option(
+        envvar="SALLYPORT_ISSUER_CA", help="PEM file of the issuer's CA, instead of the system's."
+    ),
+]
 TokenFile = Annotated[
     Path | None,
     typer.Option(

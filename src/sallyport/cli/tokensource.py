@@ -87,13 +87,12 @@ def own_token() -> Secret:
     """The token of whoever runs a command: of the client that the environment names, as for
     ``sallyport token``; or the one that ``sallyport login`` kept. Raises SallyportError.
     """
-    issuer, client_id = (
-        os.environ.get(name, "") for name in ("SALLYPORT_ISSUER", "SALLYPORT_CLIENT_ID")
-    )
+    names = ("SALLYPORT_ISSUER", "SALLYPORT_CLIENT_ID", "SALLYPORT_ISSUER_CA")
+    issuer, client_id, ca_file = (os.environ.get(name, "") for name in names)
     secret = client_secret(None) if client_id else None
     if secret is None:
         return kept().token
-    options = TokenOptions(issuer=issuer, client_id=client_id)
+    options = TokenOptions(issuer=issuer, client_id=client_id, ca_file=ca_file)
     return TokenSource(options, secret).fetch_now().token
 
 
