@@ -56,6 +56,12 @@ def test_a_function_is_made_called_and_dropped_in_one_message(db: psycopg.Connec
     assert cursor.statusmessage == "DROP FUNCTION"
 
 
+def test_code_may_run_where_the_encoding_has_its_other_name(db: psycopg.Connection) -> None:
+    db.execute("SET client_encoding TO 'UNICODE'")
+    cursor = db.execute(FIND_OR_CREATE)
+    assert cursor.nextset() and cursor.fetchall() == [("made", None)]
+
+
 def test_functions_and_procedures(db: psycopg.Connection) -> None:
     db.execute("create function pg_temp.f(int) returns int language sql as 'select $1 + 1'")
     assert rows(db, "select pg_temp.f(n) from generate_series(1, 2) n") == [(2,), (3,)]

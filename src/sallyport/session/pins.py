@@ -25,6 +25,7 @@ from sallyport.sql.utility.settings import IDENTITY, MASKED_STARTUP, is_pinned, 
 _IDENTITY_PREFIX = "sallyport."
 #: Pinned whether the session was started with it or not.
 _ALWAYS = {"session_replication_role": "origin", **dict.fromkeys(IDENTITY, "")}
+_CLIENT_ENCODING = "client_encoding"
 _VALUE = "pg_catalog.current_setting('{}', true)"
 _DIGEST = "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({}, 'UTF8')), 'hex')"
 _HEX = "pg_catalog.encode(pg_catalog.convert_to({}, 'UTF8'), 'hex')"
@@ -128,6 +129,9 @@ def _queries(names: tuple[str, ...]) -> tuple[bytes, bytes]:
     values["session_authorization"] = "session_user::pg_catalog.text"
     values["role"] = "current_user::pg_catalog.text"
     values["DateStyle"] = f"pg_catalog.split_part({values['DateStyle']}, ',', 1)"
+    if _CLIENT_ENCODING in values:  # the alias that PostgreSQL reports as it was set
+        value = values[_CLIENT_ENCODING]
+        values[_CLIENT_ENCODING] = f"pg_catalog.replace({value}, 'UNICODE', 'UTF8')"
     digests = [_DIGEST.format(f"coalesce({value}, '')") for value in values.values()]
     shown = [_HEX.format(_VALUE.format(name)) for name in _SHOWN]
     line = f"pg_catalog.concat_ws(' ', {', '.join([*digests, *shown])})"
