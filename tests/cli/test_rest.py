@@ -35,7 +35,7 @@ class _Empty(BaseHTTPRequestHandler):
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Console]:
     authority = Authority(tmp_path)
-    files = authority.issue("console")
+    files = authority.issue("console", ("localhost",))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Empty) as server:
@@ -55,6 +55,9 @@ def test_its_authority_is_named_by_a_variable(
         client.get("/approvals")
     monkeypatch.setenv("SALLYPORT_URL_CA", str(console.authority))
     assert client.get("/approvals") == {}
+    by_address = RestClient(console.url.replace("localhost", "127.0.0.1"), token=None)
+    with pytest.raises(SallyportError, match=r"cannot be accepted: .*127\.0\.0\.1"):
+        by_address.get("/approvals")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setenv("SALLYPORT_URL_CA", str(Authority(elsewhere).file))

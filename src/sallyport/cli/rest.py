@@ -30,6 +30,9 @@ _SECONDS: Final = 20.0
 
 Url = Annotated[str, typer.Option(envvar="SALLYPORT_URL", help="Address of the gateway's console.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object per line.")]
+#: X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT to X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, and
+#: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT (OpenSSL, x509_vfy.h).
+_UNKNOWN_AUTHORITY: Final = frozenset((2, 18, 19, 20, 21))
 LOCAL: Final = "http://127.0.0.1:8642"
 
 
@@ -91,16 +94,24 @@ class RestClient:
                     headers=self._headers,
                 )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise SallyportError(
-                    f"the certificate of {self._url} is not trusted: put the PEM file of its CA"
-                    f" into {_CA_VARIABLE}"
-                ) from None
+            if problem := _certificate_problem(error):
+                raise SallyportError(f"the certificate of {self._url} {problem}") from None
             raise SallyportError(
                 f"{self._url} cannot be reached ({type(error).__name__}): is the gateway's console"
                 " on, and --url right?"
             ) from None
         return _answer(answer, is_bearer="Authorization" in self._headers)
+
+
+def _certificate_problem(error: BaseException | None) -> str:
+    """What is wrong with the console's certificate, as the end of a sentence; "": nothing is."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return ""
+    if error.verify_code in _UNKNOWN_AUTHORITY:
+        return f"is not trusted: put the PEM file of its CA into {_CA_VARIABLE}"
+    return f"cannot be accepted: {error.verify_message.rstrip('.')}"
 
 
 def _context() -> ssl.SSLContext:
