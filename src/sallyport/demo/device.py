@@ -30,7 +30,7 @@ _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 class _Login:
     user_code: str
     made: float
-    challenge: str  # "": none was sent
+    challenge: str  # of PKCE
     person: str = ""
 
 
@@ -42,17 +42,19 @@ class DeviceFlow:
         self._lock = threading.Lock()
         self._logins: OrderedDict[str, _Login] = OrderedDict()  # by device code
 
-    def start(self, url: str, challenge: str = "") -> dict[str, Any]:
-        """The answer to a device authorization request. ``url``: of the issuer. ``challenge``: of
-        PKCE.
+    def start(self, url: str, challenge: str = "") -> tuple[int, dict[str, Any]]:
+        """Status and answer to a device authorization request. ``url``: of the issuer.
+        ``challenge``: of PKCE, which is asked for, as Keycloak does.
         """
+        if not challenge:
+            return 400, {"error": "invalid_request", "error_description": "PKCE is needed"}
         letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
         device_code, user_code = secrets.token_urlsafe(32), f"{letters[:4]}-{letters[4:]}"
         with self._lock:
             self._logins[device_code] = _Login(user_code, self._now(), challenge)
             while len(self._logins) > _MAX_WAITING:
                 self._logins.popitem(last=False)
-        return {
+        return 200, {
             "device_code": device_code,
             "user_code": user_code,
             "verification_uri": f"{url}/device",
@@ -108,7 +110,7 @@ class DeviceFlow:
             login = self._logins.get(device_code)
             if login is None or self._is_over(login):
                 return "", "expired_token"
-            if login.challenge and login.challenge != challenge_of(verifier):
+            if login.challenge != challenge_of(verifier):
                 return "", "invalid_grant"
             if not login.person:
                 return "", "authorization_pending"

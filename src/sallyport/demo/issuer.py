@@ -400,7 +400,7 @@ class _Handler(BaseHTTPRequestHandler):
         form = {name: values[0] for name, values in fields.items() if len(values) == 1}
         issuer = self.server.issuer
         if self.path == "/device_authorization":
-            self._answer(200, issuer.device.start(issuer.url, form.get("code_challenge", "")))
+            self._answer(*issuer.device.start(issuer.url, form.get("code_challenge", "")))
             return
         self._answer(*issuer.grant(form, self.headers.get("Authorization", "")))
 

@@ -117,24 +117,26 @@ class TokenClient:
         """A token for a person, who is told what to do by ``show``; waits for them. Raises
         GrantError.
 
-        With PKCE, which Keycloak asks of this grant too where a client has it; others ignore it.
+        RFC 8628 has no PKCE. Keycloak asks for it where a client has it; others do not take a
+        verifier whose challenge they did not keep. So it is sent to who refuses to begin without.
         """
-        verifier = secrets.token_urlsafe(48)
-        form = {**self._wants, **_challenge(verifier)}
+        verifier, proof = secrets.token_urlsafe(48), {}
+        endpoint = "device_authorization_endpoint"
         try:
             async with new_client(self._ca_file) as http:
                 provider = await discover(http, self._issuer, timeout=_TIMEOUT)
                 status, started = await provider.post(
-                    http,
-                    "device_authorization_endpoint",
-                    form,
-                    self._client,
-                    timeout=_TIMEOUT,
+                    http, endpoint, self._wants, self._client, timeout=_TIMEOUT
                 )
+                if status != 200 and started.get("error") == "invalid_request":
+                    form, proof = self._wants | _challenge(verifier), {"code_verifier": verifier}
+                    status, started = await provider.post(
+                        http, endpoint, form, self._client, timeout=_TIMEOUT
+                    )
                 if status != 200:
                     raise GrantError(_complaint(started))
                 show(_prompt(started))
-                return await self._poll(http, provider, started, verifier)
+                return await self._poll(http, provider, started, proof)
         except FetchError as error:
             raise GrantError(f"no token: {error}") from None
 
@@ -215,13 +217,10 @@ class TokenClient:
         http: httpx2.AsyncClient,
         provider: ProviderDocument,
         started: Mapping[str, Any],
-        verifier: str,
+        proof: Mapping[str, str],
     ) -> Grant:
-        form = {
-            "grant_type": _DEVICE_GRANT,
-            "device_code": str(started.get("device_code", "")),
-            "code_verifier": verifier,
-        }
+        code = str(started.get("device_code", ""))
+        form = {"grant_type": _DEVICE_GRANT, "device_code": code, **proof}
         interval = min(max(_number(started, "interval", _DEFAULT_INTERVAL), 1.0), _MAX_INTERVAL)
         deadline = self._clock.monotonic() + min(
             _number(started, "expires_in", _MAX_WAIT), _MAX_WAIT
