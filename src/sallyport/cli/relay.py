@@ -228,7 +228,7 @@ class Relay:
             elif kind == backend.ERROR_RESPONSE:
                 fields = _error_fields(message[5:])
                 problem = fields.get("M", "the gateway refused it")
-                if fields.get("V") == "FATAL":
+                if fields.get("V") in ("FATAL", "PANIC"):
                     passed += message  # why the session ends is for its client, too
                     self._warn(f"the session ended while its token was renewed: {problem}")
             elif kind == backend.READY_FOR_QUERY:
