@@ -28,6 +28,8 @@ select distinct on (c.city) c.city, c.id from customers c where ssn <> '' group 
   order by c.city, c.id
 select c.email as mail from customers c group by c.id order by mail, c.id
 select c.email from customers c group by 1, c.id
+select c.email, c.id as i from customers c group by i
+select c.email, lower(c.city) as l, c.id as i from customers c group by i, l order by l, i
 select c.id as email, c.name from customers c where c.ssn <> '' group by c.id
 select c.id + 1, c.email from customers c group by c.id, c.id + 1
 select c.id + 1, c.email from customers c group by c.id + 1, c.id

@@ -250,6 +250,8 @@ def _sort_value(
             named = [f.value for f in columns if f.name == name]
             if named:
                 analysis.mention(union(named), position_of(body))
+                if len(named) == 1:
+                    return named[0]
                 return Value(
                     union(named), named[0].dependence, type=named[0].type, raw=is_raw(named)
                 )
