@@ -84,19 +84,46 @@ def test_the_targets_own_key_is_never_shown(gateway: Gateway, postgres: Server) 
             )
 
 
+#: Selects the backends that run SLOW.
+SLOW_RUNS = (
+    "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <> pg_backend_pid()"
+)
+
+
 def test_a_client_that_leaves_in_the_middle_has_its_statement_cancelled(
     gateway: Gateway, postgres: Server
 ) -> None:
-    running = (
-        "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <>"
-        " pg_backend_pid()"
-    )
-    wait_for(lambda: backends(postgres, running) == 0)
+    wait_for(lambda: backends(postgres, SLOW_RUNS) == 0)
     with Raw(gateway) as raw:
         raw.login()
         raw.send(frontend.query(SLOW))
-        wait_for(lambda: backends(postgres, running) >= 1)
-    wait_for(lambda: backends(postgres, running) == 0)
+        wait_for(lambda: backends(postgres, SLOW_RUNS) >= 1)
+    wait_for(lambda: backends(postgres, SLOW_RUNS) == 0)
+
+
+def test_a_client_that_cancels_and_terminates_at_once_has_its_statement_cancelled(
+    gateway: Gateway, postgres: Server
+) -> None:
+    """As pgx does where a context ends. A request that comes soon after the one before waits, and
+    Terminate is there first.
+    """
+    wait_for(lambda: backends(postgres, SLOW_RUNS) == 0)
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as watcher, Raw(gateway) as raw:
+        pid, key = raw.login()
+
+        def cancel_slow() -> None:
+            raw.send(frontend.query(SLOW))
+            while watcher.execute(f"SELECT 1 FROM pg_stat_activity WHERE {SLOW_RUNS}").rowcount < 1:
+                pass
+            with Raw(gateway) as canceller:
+                canceller.send(frontend.cancel_request(pid, key))
+                assert canceller.closed()
+
+        cancel_slow()
+        assert b"C57014\0" in raw.until("Z")[-2]
+        cancel_slow()
+        raw.send(frontend.terminate())
+        wait_for(lambda: backends(postgres, SLOW_RUNS) == 0)
 
 
 def test_a_client_that_does_not_read_costs_no_memory(gateway: Gateway) -> None:

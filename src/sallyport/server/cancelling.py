@@ -58,6 +58,7 @@ class StatementCancel:
         self._flush = flush
         self._shut = shut
         self._last = 0.0
+        self._asked: tuple[int, int, bool] | None = None
         # set when the request that is outstanding is done with
         self._delivered: asyncio.Event | None = None
 
@@ -66,6 +67,15 @@ class StatementCancel:
         request is outstanding.
         """
         return self._delivered is None and self._session.awaits_server
+
+    def asked(self) -> None:
+        """The client wants what runs now to be cancelled."""
+        self._asked = self._session.position
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether the client wanted what was sent last to be cancelled."""
+        return self._asked == self._session.position
 
     async def deliver_own(self) -> None:
         """Cancel what runs because the gateway wants so: behind a request of the client that is

@@ -421,6 +421,7 @@ class SessionHost:
         self._recorder.note("cancel", "the client asked to cancel the running statement")
         if self._waiting is not None and self._waiting.cancel():
             return
+        self._cancel.asked()
         # a request must not overtake what it is to cancel
         self._link.after_sending(self._deliver_cancel)
 
@@ -533,8 +534,9 @@ class SessionHost:
         if self._waiting is not None:
             self._waiting.on_disconnect(reason)
         runs, changes = bool(session.pipeline.entries), session.names.leaves_changes
+        is_unwanted = reason != CLIENT_ENDED or self._cancel.was_asked
         # a request that is on its way already is enough
-        cancels = runs and reason != CLIENT_ENDED and not self._pacing.is_cancelling
+        cancels = runs and is_unwanted and not self._pacing.is_cancelling
         leave_target(gateway, self._database, link, cancels=cancels, changes=runs and changes)
         gateway.ended(self)
         self._recorder.end(reason)
