@@ -115,6 +115,67 @@ def test_a_table_made_anew_is_known_to_who_connects_next(
             owner.execute("DROP SCHEMA anew CASCADE")
 
 
+def test_a_change_is_known_to_the_others_when_its_client_hears_of_it(
+    issuer: DevIssuer, postgres: Server
+) -> None:
+    """As a pool's connections do it: one alters a table, and what another one reads next has the
+    columns of now.
+    """
+    never = {"catalog": {"check_seconds": 3600}}
+    door = Gateway(issuer, {"shop": postgres}, POLICY, extra=never).start()
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as owner:
+        owner.execute("CREATE SCHEMA heard; GRANT ALL ON SCHEMA heard TO sallyport_agent")
+        try:
+            with (
+                psycopg.connect(door.dsn(), autocommit=True) as changes,
+                psycopg.connect(door.dsn(), autocommit=True, prepare_threshold=None) as reads,
+            ):
+                changes.execute("CREATE TABLE heard.made (n0 int)")
+                made = 1
+                for altering in _ALTERING * 3:
+                    sql = f"ALTER TABLE heard.made ADD COLUMN n{made} int"
+                    altering(changes, sql)
+                    made += 1
+                    cursor = reads.execute("SELECT * FROM heard.made")
+                    assert cursor.description is not None and len(cursor.description) == made
+        finally:
+            door.stop()
+            owner.execute("DROP SCHEMA heard CASCADE")
+
+
+def _in_a_block(db: psycopg.Connection, sql: str) -> None:
+    with db.transaction():
+        db.execute(sql)
+
+
+def _in_a_pipeline(db: psycopg.Connection, sql: str) -> None:
+    with db.pipeline():
+        db.execute(sql)
+        db.execute("SELECT 1")
+
+
+def _with_a_path(db: psycopg.Connection, sql: str) -> None:
+    db.execute(f"BEGIN; SET LOCAL search_path = public; {sql}; COMMIT")
+
+
+def _in_a_script(db: psycopg.Connection, sql: str) -> None:
+    db.execute(f"{sql}; SELECT 1")
+
+
+def _in_code(db: psycopg.Connection, sql: str) -> None:
+    db.execute(f"DO $$ BEGIN {sql}; END $$")
+
+
+_ALTERING = (
+    psycopg.Connection.execute,
+    _in_a_block,
+    _in_a_pipeline,
+    _with_a_path,
+    _in_a_script,
+    _in_code,
+)
+
+
 def test_a_change_that_ends_after_its_client_is_known_to_who_logged_in_meanwhile(
     issuer: DevIssuer, postgres: Server
 ) -> None:

@@ -294,7 +294,7 @@ class SessionHost:
             keep_containments(self._gateway, session, self._link, self.not_journaled)
         if session.to_server.pending:
             self._link.write(session.to_server.take())
-        if session.to_client:
+        if session.to_client and not session.holds_answer:
             out, session.to_client = session.to_client, bytearray()
             self._port.write(out)
         while session.commands:

@@ -150,7 +150,7 @@ class Session(SessionState):
 
     def _unblock(self, refreshed: bool) -> None:
         waiting = self.input
-        is_waited_for = waiting.blocked is Blocked.REFRESH and (
+        is_waited_for = waiting.blocked in (Blocked.REFRESH, Blocked.PUBLISH) and (
             bool(waiting.received) or self.series is not None
         )
         self.names.on_refreshed(refreshed, is_waited_for)

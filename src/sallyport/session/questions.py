@@ -93,17 +93,17 @@ def on_probed(session: SessionState, question: Question, value: str | None) -> N
         session.names.on_temporary_unread()
     elif value is not None and question is Question.PINS:
         session.names.check_pins(session.pins, value)
-        _refresh_if_due(session)
     elif question is Question.TEMPORARY:
         _on_listed(session, value)
     elif value is not None:
         _on_path(session, value, in_transaction=session.transaction_status != b"I")
+    _refresh_if_due(session)
 
 
 def _refresh_if_due(session: SessionState) -> None:
     if session.names.refresh_due:
         session.names.refresh_due = False
-        session.block(RefreshCatalog(force=True))  # for the other sessions too
+        session.block(RefreshCatalog(force=True, publishes=True))
 
 
 def _probe(session: SessionState, question: Question) -> None:

@@ -174,6 +174,14 @@ class SessionState:
         return Blocked.SERIES if reason is Blocked.NO and self.is_inside_series else reason
 
     @property
+    def holds_answer(self) -> bool:
+        """Whether :attr:`to_client` waits until all are judged by what this session changed."""
+        waits = self.input.blocked is Blocked.PUBLISH or (
+            self.input.blocked is Blocked.PROBE and self.names.refresh_due
+        )
+        return waits and self.client_state is not ClientState.CLOSED
+
+    @property
     def is_inside_series(self) -> bool:
         """Whether a message whose statements are sent one by one goes on, and wants nothing of the
         client.

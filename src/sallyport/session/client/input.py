@@ -10,6 +10,7 @@ class Blocked(Enum):
 
     NO = "it is read"
     REFRESH = "the catalog is read again"
+    PUBLISH = "the catalog is read again for every session, and the answer waits for that"
     JUDGE = "a text is judged on another thread"
     APPROVAL = "a held statement waits for people"
     RENEWAL = "a fresh token is checked"
@@ -23,7 +24,9 @@ class Blocked(Enum):
 
 _READ = Blocked.NO
 #: What the owner was asked for, and ends with ``Session.resume``.
-_COMMANDS = frozenset({Blocked.REFRESH, Blocked.JUDGE, Blocked.APPROVAL, Blocked.RENEWAL})
+_COMMANDS = frozenset(
+    {Blocked.REFRESH, Blocked.PUBLISH, Blocked.JUDGE, Blocked.APPROVAL, Blocked.RENEWAL}
+)
 
 
 class ClientInput:
