@@ -16,14 +16,21 @@ rules:
 """
 
 
+MASKS = """masks:
+  - {columns: [public.changing.b], with: redact, filter: masked}
+"""
+
+
+@pytest.mark.parametrize("masks", ["", MASKS], ids=["", "with masks"])
 @pytest.mark.parametrize("change", ["ADD c int", "ALTER a TYPE bigint", "DROP b"])
-def test_a_result_of_another_type_is_an_error_and_others_go_on(change: str) -> None:
+def test_a_result_of_another_type_is_an_error_and_others_go_on(change: str, masks: str) -> None:
+    """In the words that drivers look for, to prepare the statement again."""
     server = start_server("18")
     try:
         with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
             db.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
         with DevIssuer() as issuer:
-            gateway = Gateway(issuer, {"shop": server}, POLICY).start()
+            gateway = Gateway(issuer, {"shop": server}, POLICY + masks).start()
             try:
                 _check(gateway, change)
             finally:
@@ -42,4 +49,5 @@ def _check(gateway: Gateway, change: str) -> None:
         with pytest.raises(psycopg.errors.FeatureNotSupported) as raised:
             db.execute("EXECUTE rows")
         assert raised.value.diag.message_primary == "cached plan must not change result type"
+        assert raised.value.diag.source_function == "RevalidateCachedQuery"
         assert db.execute("EXECUTE ids").fetchall() == [(7,)]

@@ -263,6 +263,14 @@ def test_field_types_beyond_ascii_are_dropped(kind: int, value: bytes) -> None:
     assert scrub_error(body) == scrub_error(b"SERROR\0\0")
 
 
+def test_what_makes_drivers_prepare_again_is_kept_by_its_routine() -> None:
+    said = {"S": "ERROR", "V": "ERROR", "C": "0A000", "M": CANARY, "R": "RevalidateCachedQuery"}
+    kept = parse_error_fields(scrub_error(backend.error_body(said)))
+    assert kept == said | {"M": "cached plan must not change result type"}
+    raised = parse_error_fields(scrub_error(backend.error_body(said | {"R": "exec_stmt_raise"})))
+    assert "R" not in raised and "withheld" in raised["M"]
+
+
 def test_raise_cannot_smuggle_through_sqlstate_position_or_names() -> None:
     body = raw_error(
         S="NOTICE", V="NOTICE", C="49291", M="m", P="4929x", s="public", t=CANARY, c="ssn"
