@@ -157,6 +157,35 @@ def test_types_of_every_kind(owner: Session) -> None:
     )
 
 
+def test_a_function_sets_what_set_may_say(owner: Session) -> None:
+    """While it runs, and what the session has stays."""
+    all_of(
+        owner,
+        "create function code.where_it_is() returns text language plpgsql set search_path = '' "
+        "set work_mem = '8MB' as $$ begin return current_setting('search_path') || "
+        "current_setting('work_mem'); end $$",
+        "create procedure code.ordered() language plpgsql set datestyle = 'German' "
+        "as $$ begin perform 1; end $$",
+    )
+    before = owner.execute("select current_setting('work_mem')").fetchone()
+    assert owner.execute("select where_it_is()").fetchone() == ('""8MB',)
+    assert owner.execute("select current_setting('work_mem')").fetchone() == before
+    all_of(
+        owner,
+        "alter function code.where_it_is() set search_path = code, public reset work_mem",
+        "call ordered()",
+        "alter procedure ordered() reset all",
+    )
+    assert owner.execute("select where_it_is()").fetchone() == ("code, public" + before[0],)
+    for clause in ("role = postgres", "client_encoding = latin1", "sallyport.subject = x"):
+        assert "[SP1301]" in str(refusal(owner, f"alter function where_it_is() set {clause}"))
+    for path in ("x", "'x'"):
+        assert "[SP1302]" in str(
+            refusal(owner, f"alter function where_it_is() set search_path = {path}")
+        )
+    all_of(owner, "drop function where_it_is()", "drop procedure ordered()")
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -168,6 +197,10 @@ def test_types_of_every_kind(owner: Session) -> None:
         "create function code.f(internal) returns int language sql support code.g as 'select 1'",
         "alter function code.listed() security definer",
         "alter function code.listed() set search_path = x",
+        "alter function code.listed() set search_path = ''",
+        "alter function code.listed() set work_mem = '1MB'",
+        "alter function code.listed() reset all",
+        "create function code.f() returns int language sql set work_mem from current as 'select 1'",
         "alter function code.listed() rename to trusted_x",
         "alter function code.listed() set schema public",
         "create event trigger e on ddl_command_end execute function code.listed()",

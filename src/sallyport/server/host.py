@@ -342,8 +342,7 @@ class SessionHost:
             raise
 
     async def _refresh(self, command: RefreshCatalog) -> None:
-        database, session = self._database, self._session
-        refreshed = False
+        database, session, refreshed = self._database, self._session, False
         before = database.catalog
         if command.own and not self._is_ended and before is not None:
             read = await own_catalog(self._link, before, session.names.temporary.is_read)
@@ -393,8 +392,7 @@ class SessionHost:
         if outcome is None:
             return
         if isinstance(outcome, Subject):
-            self.subject = outcome
-            self._is_expired = False
+            self.subject, self._is_expired = outcome, False
             if self._waiting is not None:
                 self._waiting.renewed(outcome)
             log.info("token renewed", session=self.id, subject=outcome.id, token=outcome.token_id)

@@ -187,6 +187,7 @@ class Analysis:
         self.occurrences: dict[int, int] = {}  # how often $n occurs
         self.exposures: list[Exposure] = []
         self.settings: list[SettingChange] = []
+        self.code_settings: list[SettingChange] = []
         self.effects: list[Effect] = []
         self.mentioned_columns: set[ColumnId] = set()  # whatever an error could tell about
         self.seen: set[ColumnId] = set()  # what is read
@@ -222,8 +223,7 @@ class Analysis:
         self.quoting: frozenset[int] | None = None
         self.quoted: frozenset[int] = frozenset()
         self.constants_lost = False  # some of them meet what was too large to be followed
-        # what collects references outside aggregates now
-        self.ungrouped: GroupingLevel | None = None
+        self.ungrouped: GroupingLevel | None = None  # collects references outside aggregates now
         self.plain: PlainShape | None = None
         self.explain_options: dict[str, bool] = {}
         #: the clause of a write in which values of its target are read now
@@ -231,8 +231,7 @@ class Analysis:
         # see :func:`sallyport.sql.expressions.equality.compared_by_equality`
         self.equal: frozenset[int] = frozenset()
         self.bare: Node | None = None  # the ColumnRef that is an entry of a select list by itself
-        # likewise, where the entry comes back from a write as it is
-        self.returned: Node | None = None
+        self.returned: Node | None = None  # likewise, where a write gives the entry back
         self.read_in_functions: set[ColumnId] = set()
         self.mentioned_in_views: set[ColumnId] = set()
         self.used_in_rows: set[ColumnId] = set()
@@ -556,6 +555,7 @@ class Analysis:
             influences=tuple(self._influences),
             flows=tuple(self._flows),
             settings=tuple(self.settings),
+            code_settings=tuple(self.code_settings),
             setting_reads=tuple(self.setting_reads.items()),
             effects=tuple(self.effects),
             unknowns=tuple(self._unknowns),

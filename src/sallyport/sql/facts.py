@@ -354,6 +354,7 @@ class StatementFacts(Struct, frozen=True):
     influences: tuple[Influence, ...] = ()
     flows: tuple[Flow, ...] = ()
     settings: tuple[SettingChange, ...] = ()
+    code_settings: tuple[SettingChange, ...] = ()  # a function's: in force while it runs
     effects: tuple[Effect, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
     has_where: bool | None = None
@@ -454,9 +455,7 @@ class StatementFacts(Struct, frozen=True):
 
     @property
     def set_names(self) -> tuple[str | int, ...]:
-        """Names of the settings that are set, "" for all; the number of a parameter that
-        names one.
-        """
+        """Names of settings that are set, "" for all; the number of a parameter that is one."""
         return (
             *(setting.name for setting in self.settings),
             *(setting.name for setting in self.bound_settings),

@@ -56,9 +56,11 @@ _WITHOUT_DATES = frozenset(
 def check_settings(
     facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes = ""
 ) -> Refusal | None:
-    """The first refusal of :func:`check_change` among the changes that a statement makes."""
+    """The first refusal of :func:`check_change` among the changes that a statement makes, or that
+    a function will whose SET clauses it writes.
+    """
     for level in chain(facts):
-        for change in level.settings:
+        for change in (*level.settings, *level.code_settings):
             refusal = check_change(change, policy, character_position(sql, change.position))
             if refusal is not None:
                 return refusal

@@ -132,9 +132,11 @@ def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None
 
 
 def _listed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
-    """``functions`` is for bodies that somebody read, likewise."""
+    """``functions`` is for bodies that somebody read, likewise, with the settings under which they
+    run.
+    """
     for named in facts.named_objects:
-        if named.action in MAKING_FUNCTIONS and any(
+        if (named.action in MAKING_FUNCTIONS or facts.code_settings) and any(
             pattern.matches(named.schema, named.name) for pattern in bound_policy.policy.functions
         ):
             return refuse(

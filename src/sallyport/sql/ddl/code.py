@@ -3,8 +3,8 @@
 What a body of LANGUAGE plpgsql does is not known, and PostgreSQL looks its names up when it runs.
 So the facts only say that there is such code (``unread_code``), and policy decides for whom
 nothing stands on the target that a body could get around
-(:mod:`sallyport.policy.checks.unread_code`). What runs as somebody else, changes settings around
-itself or is promised to leak nothing is refused whatever policy says.
+(:mod:`sallyport.policy.checks.unread_code`). What runs as somebody else or is promised to leak
+nothing is refused whatever policy says. What its SET clauses set must be what SET may say.
 
 Source: PostgreSQL, src/backend/commands/functioncmds.c (compute_function_attributes).
 """
@@ -30,6 +30,7 @@ from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope, raw_item
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.text.parse import Node
+from sallyport.sql.utility.session import setting_change
 from sallyport.sql.values.conversions import note_condition_cast
 
 on = STATEMENTS.on
@@ -40,12 +41,12 @@ _PARAMETER = fields("name argType mode defexpr")
 _PLANNING = frozenset({"volatility", "strict", "cost", "rows", "parallel"})
 _OFF = {"security": "SECURITY DEFINER", "leakproof": "LEAKPROOF"}
 _REFUSED = {
-    "set": "a SET clause",
     "support": "a support function",
     "transform": "TRANSFORM",
     "window": "WINDOW",
 }
 _AS = frozenset({"as", "language"})
+_SET = fields("kind name args is_local jumble_args")
 
 
 def _options(analysis: Analysis, options: Sequence[Node], allowed: frozenset[str]) -> None:
@@ -54,10 +55,23 @@ def _options(analysis: Analysis, options: Sequence[Node], allowed: frozenset[str
         name, value = body.get("defname", ""), body.get("arg", {})
         if name in allowed:
             continue
+        if name == "set":
+            _set_clause(analysis, value["VariableSetStmt"])
+            continue
         is_off = name in _OFF and not value.get("Boolean", {}).get("boolval", False)
         if not is_off:
             what = _OFF.get(name) or _REFUSED.get(name) or f"the option {name.upper()}"
             analysis.unknown("SP1102", f"a function with {what} is not supported", CODE)
+
+
+def _set_clause(analysis: Analysis, node: Node) -> None:
+    analysis.check("VariableSetStmt", node, _SET)
+    change = setting_change(analysis, node)
+    if change is None:
+        what = f"a function with SET {node.get('name', '')} in this form is not supported"
+        analysis.unknown("SP1102", what, CODE)
+    else:
+        analysis.code_settings.append(change)
 
 
 def _language(analysis: Analysis, options: Sequence[Node], default: str) -> None:

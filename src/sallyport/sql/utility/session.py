@@ -99,29 +99,12 @@ def _text(node: Node) -> str | None:
 
 @on("VariableSetStmt", "kind name args is_local jumble_args")
 def _set(analysis: Analysis, node: Node, position: int) -> None:
-    kind, name, local = node.get("kind", ""), node.get("name", ""), bool(node.get("is_local"))
-    position = position_of(node)
-    analysis.kind = "set"
+    kind, name = node.get("kind", ""), node.get("name", "")
+    analysis.kind = "reset" if kind in ("VAR_RESET", "VAR_RESET_ALL") else "set"
     analysis.effects.append(Effect(EffectKind.SET, name.lower()))
-    if kind == "VAR_SET_VALUE":
-        texts = [_text(argument) for argument in node.get("args", [])]
-        if None in texts:
-            analysis.unknown(
-                "SP1102", f"this form of value for {name} is not supported", position=position
-            )
-        values = [text for text in texts if text is not None]
-        # SET keeps each name of a list apart; search_path is quoted again so that it can be read
-        # back
-        joined = (
-            ", ".join(map(quoted, values)) if name.lower() == "search_path" else ", ".join(values)
-        )
-        analysis.settings.append(SettingChange(name.lower(), joined, local, position))
-    elif kind in ("VAR_SET_DEFAULT", "VAR_RESET"):
-        analysis.kind = "set" if kind == "VAR_SET_DEFAULT" else "reset"
-        analysis.settings.append(SettingChange(name.lower(), None, local, position))
-    elif kind == "VAR_RESET_ALL":
-        analysis.kind = "reset"
-        analysis.settings.append(SettingChange("", None, local, position))
+    change = setting_change(analysis, node)
+    if change is not None:
+        analysis.settings.append(change)
     elif kind == "VAR_SET_MULTI" and name == "TRANSACTION":
         analysis.kind = "set_transaction"
         _modes(analysis, node.get("args", []), "", local=True)
@@ -129,7 +112,28 @@ def _set(analysis: Analysis, node: Node, position: int) -> None:
         analysis.kind = "set"
         _modes(analysis, node.get("args", []), "default_", local=False)
     else:
+        position = position_of(node)
         analysis.unknown("SP1102", f"SET {name} is not supported in this form", position=position)
+
+
+def setting_change(analysis: Analysis, node: Node) -> SettingChange | None:
+    """What SET or RESET of one setting, or RESET ALL, changes; None for their other forms."""
+    kind, name, position = node.get("kind", ""), node.get("name", "").lower(), position_of(node)
+    is_local = bool(node.get("is_local"))
+    if kind == "VAR_RESET_ALL":
+        return SettingChange("", None, is_local, position)
+    if kind in ("VAR_SET_DEFAULT", "VAR_RESET"):
+        return SettingChange(name, None, is_local, position)
+    if kind != "VAR_SET_VALUE":
+        return None
+    texts = [_text(argument) for argument in node.get("args", [])]
+    if None in texts:
+        what = f"this form of value for {node.get('name', '')} is not supported"
+        analysis.unknown("SP1102", what, position=position)
+    values = [text for text in texts if text is not None]
+    # SET keeps each name of a list apart; search_path is quoted again so that it can be read back
+    joined = ", ".join(map(quoted, values) if name == "search_path" else values)
+    return SettingChange(name, joined, is_local, position)
 
 
 @on("VariableShowStmt", "name")
