@@ -143,6 +143,33 @@ def test_a_change_is_known_to_the_others_when_its_client_hears_of_it(
             owner.execute("DROP SCHEMA heard CASCADE")
 
 
+def test_an_answer_waits_for_nobody_who_waits_for_it(issuer: DevIssuer, postgres: Server) -> None:
+    """What keeps the catalog from being read is a lock of another connection of the same client."""
+    never = {"catalog": {"check_seconds": 3600}}
+    door = Gateway(issuer, {"shop": postgres}, POLICY, extra=never).start()
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as owner:
+        owner.execute("CREATE SCHEMA stuck; GRANT ALL ON SCHEMA stuck TO sallyport_agent")
+        try:
+            with (
+                psycopg.connect(door.dsn(), autocommit=True) as changes,
+                psycopg.connect(door.dsn()) as locks,
+            ):
+                changes.execute("CREATE TABLE stuck.t (n int)")
+                changes.execute("CREATE VIEW stuck.v AS SELECT n FROM stuck.t")
+                locks.execute("ALTER TABLE stuck.t ADD COLUMN m int")
+                changes.execute("ALTER VIEW stuck.v RENAME COLUMN n TO k")
+                assert "catalog not refreshed" not in door.output()  # it is still waited for
+                # what comes next is judged by what cannot be read
+                with pytest.raises(psycopg.errors.DatabaseError, match="SP1102"):
+                    changes.execute("SELECT * FROM stuck.v")
+                locks.rollback()
+                assert changes.execute("SELECT * FROM stuck.v").fetchall() == []
+            assert door.output().count("catalog not refreshed") == 1  # nobody asked again
+        finally:
+            door.stop()
+            owner.execute("DROP SCHEMA stuck CASCADE")
+
+
 def _in_a_block(db: psycopg.Connection, sql: str) -> None:
     with db.transaction():
         db.execute(sql)

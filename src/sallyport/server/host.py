@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.judge import fault
 from sallyport.server.admission import Admitted, open_recording
@@ -27,10 +26,10 @@ from sallyport.server.lane_access import LaneAccess
 from sallyport.server.latency import SAMPLE_EVERY
 from sallyport.server.leaving import leave_target
 from sallyport.server.liveness import Liveness
-from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
+from sallyport.server.refreshing import REFRESH, CatalogReading
 from sallyport.server.refusals import (
     EXPIRED,
     EXPIRED_IN_TRANSACTION,
@@ -91,6 +90,7 @@ class SessionHost:
         "_pid",
         "_port",
         "_recorder",
+        "_refreshing",
         "_session",
         "_waiting",
         "entrance",
@@ -136,6 +136,7 @@ class SessionHost:
             port, link, self._recorder, gateway.recorder, limits, self._unrecordable
         )
         self._liveness = Liveness(session, link, gateway.keep_alive.user_timeout)
+        self._refreshing = CatalogReading(gateway, self._database, session, link, self.flush)
         self._cancel = StatementCancel(
             session,
             self._database,
@@ -325,7 +326,7 @@ class SessionHost:
             if self._waiting is not None:
                 self._waiting.ask(command.held)
         elif isinstance(command, RefreshCatalog):
-            self._gateway.spawn(self._answered(self._refresh(command)), "refresh catalog")
+            self._gateway.spawn(self._answered(self._refreshing.carry_out(command)), REFRESH)
         elif isinstance(command, JudgeElsewhere):
             self._gateway.spawn(self._answered(self._judge(command)), "judge")
         elif isinstance(command, RenewToken):
@@ -340,36 +341,6 @@ class SessionHost:
         except Exception:
             self.shut(FAILED_WAITING, "the gateway failed")
             raise
-
-    async def _refresh(self, command: RefreshCatalog) -> None:
-        database, session, refreshed = self._database, self._session, False
-        before = database.catalog
-        if command.own and not self._is_ended and before is not None:
-            read = await own_catalog(self._link, before, session.names.temporary.is_read)
-            if read is not None:
-                catalog = session.names.temporary.added_to(*read)
-                session.use_transaction_catalog(
-                    await compute_beside(session.names.judge.beside, catalog)
-                )
-                refreshed = True
-                self._gateway.collecting.replaced()
-        elif not command.relation or await database.may_have(command.relation):
-            await database.refresh(force=command.force)
-            refreshed = database.readable
-            if refreshed and session.names.temporary.is_read and not command.relation:
-                refreshed = await self._read_temporary()
-        session.resume(refreshed=refreshed)
-        self.flush()
-
-    async def _read_temporary(self) -> bool:
-        """Ask the session's own connection for its temporary objects. Whether it could be asked."""
-        session = self._session
-        if self._is_ended or not session.may_read_temporary:
-            return False
-        temporary = await own_temporary(self._link, inside=session.transaction_status == b"T")
-        if temporary is not None:
-            session.use_temporary(temporary)
-        return temporary is not None
 
     async def _judge(self, command: JudgeElsewhere) -> None:
         loop, session = asyncio.get_running_loop(), self._session

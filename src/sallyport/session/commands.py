@@ -22,8 +22,9 @@ class RefreshCatalog:
     ``own``: read it through the session's own connection instead, as its open transaction sees it,
     and give it to ``Session.use_transaction_catalog``. ``relation``: nothing to do unless there is
     a relation of this name, in whatever schema. ``publishes``: the session changed the schema, and
-    its client is told that the transaction has ended when the catalog was read for all
-    (``Session.holds_answer``): others who hear of it from there are judged by what it made.
+    its client is told that the transaction has ended when the catalog was read for all, or
+    could not be for a while (``Session.holds_answer``): others who hear of it from there are judged
+    by what it made.
     """
 
     force: bool = False

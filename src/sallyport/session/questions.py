@@ -32,7 +32,7 @@ def ask_what_is_due(session: SessionState) -> None:
     question = names.question if session.transaction_status != b"E" else None
     if question is not None and blocked is not Blocked.PROBE:
         _probe(session, question)
-    elif blocked is Blocked.NO:
+    elif blocked is not Blocked.PROBE:  # else when the server has answered
         _refresh_if_due(session)
 
 

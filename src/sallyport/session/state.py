@@ -181,6 +181,11 @@ class SessionState:
         )
         return waits and self.client_state is not ClientState.CLOSED
 
+    def release_answer(self) -> None:
+        """It has waited long enough; what the client sends next still waits."""
+        if self.input.blocked is Blocked.PUBLISH:
+            self.input.blocked = Blocked.REFRESH
+
     @property
     def is_inside_series(self) -> bool:
         """Whether a message whose statements are sent one by one goes on, and wants nothing of the
