@@ -242,3 +242,28 @@ def _refusal(gateway: Gateway) -> str:
     with pytest.raises(psycopg.OperationalError) as error:
         psycopg.connect(gateway.dsn("not.a.token"))
     return str(error.value)
+
+
+EVERYTHING = """\
+version: 1
+rules:
+  - {name: everything, allow: [all]}
+"""
+
+
+def test_a_schema_change_is_known_to_the_other(issuer: DevIssuer, database: Server) -> None:
+    """Well before it would look by itself."""
+    never = {"check_seconds": 3600}
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as owner:
+        owner.execute("CREATE SCHEMA told; GRANT ALL ON SCHEMA told TO sallyport_agent")
+        owner.execute("CREATE TABLE told.t (a int)")
+        owner.execute("ALTER TABLE told.t OWNER TO sallyport_agent")
+    with crew(issuer, database, EVERYTHING, catalog=never) as gateway:
+        for changes, reads in (both(gateway), both(gateway)[::-1]):
+            with changes, reads:
+                columns = len(reads.execute("SELECT * FROM told.t").description or ())
+                changes.execute(f"ALTER TABLE told.t ADD COLUMN c{columns} int")
+                seen = 2 * columns  # by each of both, since there was one column
+                wait_for(lambda seen=seen: gateway.output().count("catalog changed") == seen)
+                cursor = reads.execute("SELECT * FROM told.t")
+                assert len(cursor.description or ()) == columns + 1

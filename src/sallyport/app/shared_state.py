@@ -85,6 +85,7 @@ class SharedState:
             (Topic.POLICY, self._hear_policy),
             (Topic.SESSION_END, self._hear_end),
             (Topic.CANCEL, self._hear_cancel),
+            (Topic.CATALOG, self._hear_catalog),
         ):
             announcements.subscribe(topic, partial(_heed, topic, receive))
         announcements.on_resume(self.resume)
@@ -94,6 +95,8 @@ class SharedState:
         self.tokens.announce = partial(announcements.publish, Topic.SESSION_TOKENS)
         self.tokens.on_missed = self._end_token
         self.ended.announce = self._announce_logout
+        for name, database in self.gateway.databases.items():
+            database.on_moved = partial(self._announce_catalog, name)
         return None if self.worker.is_alone else self._begin_reports()
 
     def start(self) -> None:
@@ -255,6 +258,16 @@ class SharedState:
     def _hear_cancel(self, body: str) -> None:
         pid, _, digest = body.partition(" ")
         self.gateway.cancel_own(int(pid), digest)
+
+    def _announce_catalog(self, target: str, epoch: str) -> None:
+        self.worker.announcements.publish(Topic.CATALOG, f"{epoch} {target}")
+
+    def _hear_catalog(self, body: str) -> None:
+        epoch, _, target = body.partition(" ")
+        database = self.gateway.databases.get(target)
+        judge = database.judge if database is not None else None
+        if database is not None and judge is not None and judge.catalog.epoch != epoch:
+            database.schema_changed()
 
     # -- reports -----------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ class Topic(enum.StrEnum):
     CONTAINMENTS = "containments"
     FINDINGS = "findings"
     CANCEL = "cancel"
+    CATALOG = "catalog"
 
 
 class Announcements(Protocol):

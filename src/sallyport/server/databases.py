@@ -78,6 +78,7 @@ class Database:
         self.logins = LoginProbe(dialer, check_seconds)
         self.readable = True  # the catalog could be read when it was last asked for
         self.failures = 0  # how often it could not
+        self.on_moved: Callable[[str], None] | None = None  # told the epoch of another catalog
         self.backends: dict[int, int] = {}  # process ids that clients were told, by the server's
         self._policy = policy
         self._keys = keys
@@ -121,7 +122,9 @@ class Database:
             del self.backends[backend]
 
     def schema_changed(self) -> None:
-        """A session that is gone changed the schema until now: look soon, and before a login."""
+        """A session that is gone changed the schema until now, or another process saw it change:
+        look soon, and before a login.
+        """
         self._changes += 1
         self._changed.set()
 
@@ -207,6 +210,8 @@ class Database:
             moved = await self._update(snapshot)
             if moved:
                 log.info("catalog changed", target=self.name, epoch=snapshot.epoch)
+                if self.on_moved is not None:
+                    self.on_moved(snapshot.epoch)
             return moved
         async with self._binding:
             self.judge = await compute_beside(
