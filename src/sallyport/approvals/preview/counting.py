@@ -36,7 +36,7 @@ class _UncountableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class CountQuery:
     """``sql``: the SELECT, "" when there is none, and then ``why``. Without ``actions`` it gives
     one number. With them it gives rows of two: an index into ``actions``, and how many. ``number``:
     the number, where no SELECT is needed. ``note``: what to know about the number.
@@ -49,7 +49,7 @@ class Count:
     note: str = ""
 
 
-def count_of(sql: str) -> Count:
+def count_of(sql: str) -> CountQuery:
     """Counts the rows which this INSERT, UPDATE, DELETE, MERGE or TRUNCATE would touch at this
     moment.
     """
@@ -61,15 +61,17 @@ def count_of(sql: str) -> Count:
             case "InsertStmt":
                 return _inserted(node)
             case "UpdateStmt" | "DeleteStmt":
-                return Count(_modified(node, node.get(_FURTHER_ITEMS[kind], [])))
+                return CountQuery(_modified(node, node.get(_FURTHER_ITEMS[kind], [])))
             case "MergeStmt":
                 return _merged(node)
     except _UncountableError as error:
-        return Count(why=str(error))
-    return Count(why=f"counting the rows of {kind.removesuffix('Stmt').upper()} is not supported")
+        return CountQuery(why=str(error))
+    return CountQuery(
+        why=f"counting the rows of {kind.removesuffix('Stmt').upper()} is not supported"
+    )
 
 
-def sample_of(sql: str, rows: int) -> Count:
+def sample_of(sql: str, rows: int) -> CountQuery:
     """Some of the rows that this UPDATE, DELETE or MERGE would change or delete, with all their
     columns.
     """
@@ -82,9 +84,9 @@ def sample_of(sql: str, rows: int) -> Count:
             select = _merged_rows(node)
         else:
             raise _UncountableError("it changes no rows that are there already")
-        return Count(f"{_written(select, node)}\nLIMIT {rows}\n")
+        return CountQuery(f"{_written(select, node)}\nLIMIT {rows}\n")
     except _UncountableError as error:
-        return Count(why=str(error))
+        return CountQuery(why=str(error))
 
 
 def _statement(sql: str) -> tuple[str, Node]:
@@ -115,28 +117,28 @@ def _holds_write(node: Any) -> bool:
     return False
 
 
-def _truncate(node: Node) -> Count:
+def _truncate(node: Node) -> CountQuery:
     counts = [
         _written(_select(_COUNT, [{"RangeVar": _without_alias(item.get("RangeVar", {}))}]), {})
         for item in node.get("relations", ())
     ]
     if not counts:
         raise _UncountableError("its relations cannot be named")
-    return Count(f"SELECT {' + '.join(f'({count})' for count in counts)}")
+    return CountQuery(f"SELECT {' + '.join(f'({count})' for count in counts)}")
 
 
-def _inserted(node: Node) -> Count:
+def _inserted(node: Node) -> CountQuery:
     note = (
         "rows that conflict with others are counted as well" if "onConflictClause" in node else ""
     )
     select: Node = node.get("selectStmt", {}).get("SelectStmt", {})
     if not select:
-        return Count(number=1, note=note)
+        return CountQuery(number=1, note=note)
     lists = select.get("valuesLists")
     if lists and not {"limitCount", "limitOffset"} & select.keys():
-        return Count(number=len(lists), note=note)
+        return CountQuery(number=len(lists), note=note)
     item = {"RangeSubselect": {"subquery": {"SelectStmt": select}, "alias": _ALIAS}}
-    return Count(_written(_select(_COUNT, [item]), node), note=note)
+    return CountQuery(_written(_select(_COUNT, [item]), node), note=note)
 
 
 def _modified(node: Node, items: list[Node]) -> str:
@@ -154,7 +156,7 @@ def _modified(node: Node, items: list[Node]) -> str:
     return _written(select, node)
 
 
-def _merged(node: Node) -> Count:
+def _merged(node: Node) -> CountQuery:
     """The first WHEN whose condition is true decides about a row (MERGE, "Description")."""
     clauses = _when_clauses(node)
     branches = []
@@ -168,7 +170,7 @@ def _merged(node: Node) -> Count:
             from_, where = _merge_rows(node, matched)
             branches.append(_written(_select([_target(_case(cases))], from_, where), node))
     union = "\nUNION ALL\n".join(f"({branch})" for branch in branches)
-    return Count(
+    return CountQuery(
         f"SELECT sallyport_rows.action, pg_catalog.count(*) FROM (\n{union}\n) AS"
         " sallyport_rows (action) WHERE sallyport_rows.action IS NOT NULL GROUP BY 1 ORDER BY 1",
         actions=tuple(_action(clause) for clause in clauses),
