@@ -21,7 +21,7 @@ from sallyport.sql.ddl.changes import (
     scope_of,
 )
 from sallyport.sql.ddl.dependants import of_column, of_constraint
-from sallyport.sql.ddl.names import as_changed, named, record_change
+from sallyport.sql.ddl.names import altered_relation, as_changed, record_change
 from sallyport.sql.ddl.refused import NOT_ALTERED
 from sallyport.sql.ddl.tables import (
     Table,
@@ -63,7 +63,7 @@ _ALTER_CONSTRAINT = fields(
 class _Change:
     """One ALTER TABLE. ``added``: columns of earlier subcommands, which later ones may name."""
 
-    a: Analysis
+    analysis: Analysis
     relation: Relation
     only: bool
     added: list[Field] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Change:
     @property
     def table(self) -> Table:
         relation = self.relation
-        fields = scope_of(self.a, relation).items[0].fields
+        fields = scope_of(self.analysis, relation).items[0].fields
         item = make_item(relation.name, (*fields, *self.added))
         item.relation, item.schema, item.row_type = relation.oid, relation.schema, relation.row_type
         return Table(relation.schema, relation.name, Scope(items=[item]), relation)
@@ -80,7 +80,7 @@ class _Change:
         column = next((c for c in self.relation.columns if c.name == name), None)
         if column is None:
             if all(added.name != name for added in self.added):
-                self.table.column(self.a, name)  # says that there is none
+                self.table.column(self.analysis, name)  # says that there is none
             return None
         return column, ColumnId(self.relation.oid, column.attnum)
 
@@ -97,7 +97,7 @@ def _alter(analysis: Analysis, node: Node, position: int) -> None:
     if objtype == "index":
         _alter_index(analysis, node)
         return
-    relation = named(analysis, node["relation"])
+    relation = altered_relation(analysis, node["relation"])
     if relation is None:
         return
     change = _Change(analysis, relation, not node["relation"].get("inh"))
@@ -167,21 +167,21 @@ def _alter_index(analysis: Analysis, node: Node) -> None:
 
 
 def _add_column(change: _Change, body: Node) -> None:
-    a, node = change.a, body["def"]["ColumnDef"]
+    analysis, node = change.analysis, body["def"]["ColumnDef"]
     name = node.get("colname", "")
-    type_ = column_type(a, node)
+    type_ = column_type(analysis, node)
     change.added.append(Field(name, Value(type=type_)))
     constraints = [definition["Constraint"] for definition in node.get("constraints", [])]
     if body.get("missing_ok") and any(c.name == name for c in change.relation.columns):
         return
-    if change.a.types.base(type_) != type_ or any(map(_is_computed, constraints)):
+    if change.analysis.types.base(type_) != type_ or any(map(_is_computed, constraints)):
         _computes(change)
     if node.get("storage_name", "").lower() == _PLAIN:
-        note_plain_storage(a, change.relation)
+        note_plain_storage(analysis, change.relation)
     for definition in constraints:
         # whether there is a row is all that tells
         if definition.get("contype") != "CONSTR_NOTNULL":
-            constraint(a, definition, change.table, name)
+            constraint(analysis, definition, change.table, name)
 
 
 def _is_computed(node: Node) -> bool:
@@ -197,8 +197,8 @@ def _computes(change: _Change) -> None:
     """The rows may be written anew: what user-made functions their indexes, checks and generated
     columns call, they call now.
     """
-    for part in with_descendants(change.a.catalog, change.relation.oid):
-        computing(change.a, part)
+    for part in with_descendants(change.analysis.catalog, change.relation.oid):
+        computing(change.analysis, part)
 
 
 def _drop_column(change: _Change, body: Node) -> None:
@@ -208,29 +208,29 @@ def _drop_column(change: _Change, body: Node) -> None:
     # partitions lose the column with their parent; a child may keep its own, which then is nobody's
     # but its
     parts = (
-        with_descendants(change.a.catalog, change.relation.oid)
+        with_descendants(change.analysis.catalog, change.relation.oid)
         if change.relation.kind == "p"
         else (change.relation,)
     )
     for part in parts:
         record_change(
-            change.a,
+            change.analysis,
             part,
-            columns=tuple(c for c in as_changed(change.a, part).columns if c.name != name),
+            columns=tuple(c for c in as_changed(change.analysis, part).columns if c.name != name),
         )
 
 
 def _set_default(change: _Change, body: Node) -> None:
     column = change.column(body.get("name", ""))
     if "def" in body:
-        sources = change.a.expression(body["def"], Scope()).sources  # functions in it may read
-        change.a.flow(column[1] if column is not None else None, sources)
+        value = change.analysis.expression(body["def"], Scope())  # functions in it may read
+        change.analysis.flow(column[1] if column is not None else None, value.sources)
 
 
 def _not_null(change: _Change, body: Node) -> None:
     column = change.column(body.get("name", ""))
     if column is not None:
-        change.a.influence(frozenset((column[1],)), Clause.CHECK)
+        change.analysis.influence(frozenset((column[1],)), Clause.CHECK)
 
 
 def _known_column(change: _Change, body: Node) -> None:
@@ -241,19 +241,19 @@ def _known_column(change: _Change, body: Node) -> None:
 def _set_storage(change: _Change, body: Node) -> None:
     change.column(body.get("name", ""))
     if string(body["def"]).lower() == _PLAIN:
-        note_plain_storage(change.a, change.relation)
+        note_plain_storage(change.analysis, change.relation)
 
 
 def _add_constraint(change: _Change, body: Node) -> None:
-    constraint(change.a, body["def"]["Constraint"], change.table)
+    constraint(change.analysis, body["def"]["Constraint"], change.table)
 
 
 def _any_constraint(change: _Change, body: Node) -> None:
     """VALIDATE, ENFORCE: rows that are there fit or not."""
-    a, relation, name = change.a, change.relation, body.get("name", "")
+    analysis, relation, name = change.analysis, change.relation, body.get("name", "")
     if "def" in body:
         definition = body["def"]["ATAlterConstraint"]
-        a.check("ATAlterConstraint", definition, _ALTER_CONSTRAINT)
+        analysis.check("ATAlterConstraint", definition, _ALTER_CONSTRAINT)
         name = definition.get("conname", "")
         if not definition.get("alterEnforceability") or not definition.get("is_enforced"):
             return
@@ -261,11 +261,11 @@ def _any_constraint(change: _Change, body: Node) -> None:
     for existing in relation.constraints:
         clause = {"c": Clause.CHECK, "f": Clause.FOREIGN_KEY}.get(existing.kind)
         if clause is not None and existing.name == name:
-            a.influence(frozenset(ColumnId(relation.oid, n) for n in existing.columns), clause)
-            a.influence(
-                frozenset(ColumnId(existing.referenced, n) for n in existing.referenced_columns),
-                clause,
-            )
+            for oid, columns in (
+                (relation.oid, existing.columns),
+                (existing.referenced, existing.referenced_columns),
+            ):
+                analysis.influence(frozenset(ColumnId(oid, n) for n in columns), clause)
 
 
 def _drop_constraint(change: _Change, body: Node) -> None:
@@ -276,11 +276,11 @@ def _alter_type(change: _Change, body: Node) -> None:
     """The values are converted: with USING they may become anything, without it they stay what they
     are.
     """
-    a, node = change.a, body["def"]["ColumnDef"]
-    a.check("ColumnDef", node, _NEW_TYPE)
+    analysis, node = change.analysis, body["def"]["ColumnDef"]
+    analysis.check("ColumnDef", node, _NEW_TYPE)
     _computes(change)
     column_with_id = change.column(body.get("name", ""))
-    target = type_oid(a, node["typeName"])
+    target = type_oid(analysis, node["typeName"])
     if column_with_id is None or not target:
         return
     column, id_ = column_with_id
@@ -292,15 +292,15 @@ def _alter_type(change: _Change, body: Node) -> None:
             column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])
         ):
             modified = bool(node["typeName"].get("typmods"))
-            cast_to(a, own, target, -1, modified)
-            if modified or not _keeps_bytes(a, column.type_oid, target):
-                a.influence(own.sources, Clause.CHECK)
-                note_write(a, id_.relation, "update", {id_: False}, -1)
+            cast_to(analysis, own, target, -1, modified)
+            if modified or not _keeps_bytes(analysis, column.type_oid, target):
+                analysis.influence(own.sources, Clause.CHECK)
+                note_write(analysis, id_.relation, "update", {id_: False}, -1)
         return
-    value = a.expression(node["raw_default"], change.table.scope)
-    cast_to(a, value, target, -1, bool(node["typeName"].get("typmods")))
-    a.flow(id_, value.sources)
-    note_write(a, id_.relation, "update", {id_: not value.sources}, -1)
+    value = analysis.expression(node["raw_default"], change.table.scope)
+    cast_to(analysis, value, target, -1, bool(node["typeName"].get("typmods")))
+    analysis.flow(id_, value.sources)
+    note_write(analysis, id_.relation, "update", {id_: not value.sources}, -1)
 
 
 def _is_plain_cast(node: Node, column: str, target: Node) -> bool:
@@ -330,13 +330,13 @@ def _is_longer(column: Column, node: Node) -> bool:
 
 
 def _set_expression(change: _Change, body: Node) -> None:
-    a = change.a
+    analysis = change.analysis
     _computes(change)
     column = change.column(body.get("name", ""))
-    value = a.expression(body["def"], change.table.scope)
+    value = analysis.expression(body["def"], change.table.scope)
     if column is not None:
-        a.flow(column[1], value.sources)
-        not_stored(a, change.relation)
+        analysis.flow(column[1], value.sources)
+        not_stored(analysis, change.relation)
 
 
 def _drop_expression(change: _Change, body: Node) -> None:
@@ -347,26 +347,26 @@ def _drop_expression(change: _Change, body: Node) -> None:
     item = change.table.scope.items[0]
     value = item.column(body.get("name", ""))
     if value is not None:
-        change.a.flow(column[1], value.sources - {column[1]})
-    not_stored(change.a, change.relation)
+        change.analysis.flow(column[1], value.sources - {column[1]})
+    not_stored(change.analysis, change.relation)
 
 
 def _identity(change: _Change, body: Node) -> None:
     change.column(body.get("name", ""))
     node = body.get("def", {})
     if "Constraint" in node:
-        constraint(change.a, node["Constraint"], change.table, body.get("name", ""))
+        constraint(change.analysis, node["Constraint"], change.table, body.get("name", ""))
     for item in node.get("List", {}).get("items", []):
         if item["DefElem"].get("defname") not in ("generated",):
-            sequence_options(change.a, [item])
+            sequence_options(change.analysis, [item])
 
 
 def _options(change: _Change, body: Node) -> None:
     items = body.get("def", {}).get("List", {}).get("items", [])
     if change.relation.kind in "rpm":
-        storage(change.a, items)
+        storage(change.analysis, items)
     elif any(item["DefElem"].get("defname") != "check_option" for item in items):
-        change.a.unknown(
+        change.analysis.unknown(
             "SP1102",
             "changing these options of a view is not supported",
             "Create the view again with these options.",
@@ -375,7 +375,7 @@ def _options(change: _Change, body: Node) -> None:
 
 def _column_options(change: _Change, body: Node) -> None:
     change.column(body.get("name", ""))
-    index_options(change.a, body.get("def", {}).get("List", {}).get("items", []))
+    index_options(change.analysis, body.get("def", {}).get("List", {}).get("items", []))
 
 
 def _sequence(change: _Change, body: Node) -> None:
@@ -406,47 +406,47 @@ def _apart(analysis: Analysis, child: Relation, above: Relation) -> None:
 
 
 def _inherit(change: _Change, body: Node) -> None:
-    above = parent(change.a, body["def"]["RangeVar"])
+    above = parent(change.analysis, body["def"]["RangeVar"])
     if above is not None:
-        _under(change.a, change.relation, above)
+        _under(change.analysis, change.relation, above)
 
 
 def _no_inherit(change: _Change, body: Node) -> None:
-    above = parent(change.a, body["def"]["RangeVar"])
+    above = parent(change.analysis, body["def"]["RangeVar"])
     if above is not None:
-        _apart(change.a, change.relation, above)
+        _apart(change.analysis, change.relation, above)
 
 
 def _attach(change: _Change, body: Node) -> None:
     """Rows that are there must fit, and those of a default partition must not: failing tells about
     the key.
     """
-    a, node = change.a, body["def"]["PartitionCmd"]
-    a.check("PartitionCmd", node, _PARTITION)
-    child = existing_target(a, node["name"])
-    bound(a, node.get("bound", {}), [change.relation])
-    unprotected(a, change.relation)
+    analysis, node = change.analysis, body["def"]["PartitionCmd"]
+    analysis.check("PartitionCmd", node, _PARTITION)
+    child = existing_target(analysis, node["name"])
+    bound(analysis, node.get("bound", {}), [change.relation])
+    unprotected(analysis, change.relation)
     if child is None:
         return
-    computing(a, child)
+    computing(analysis, child)
     names = {c.name for c in change.relation.columns if c.attnum in change.relation.partition_key}
     keys = frozenset(ColumnId(child.oid, c.attnum) for c in child.columns if c.name in names)
-    a.influence(keys, Clause.PARTITION)
-    note_attached(a, child, change.relation)
-    _under(a, child, change.relation)
+    analysis.influence(keys, Clause.PARTITION)
+    note_attached(analysis, child, change.relation)
+    _under(analysis, child, change.relation)
 
 
 def _detach(change: _Change, body: Node) -> None:
-    a, node = change.a, body["def"]["PartitionCmd"]
-    a.check("PartitionCmd", node, _PARTITION)
-    child = existing_target(a, node["name"])
+    analysis, node = change.analysis, body["def"]["PartitionCmd"]
+    analysis.check("PartitionCmd", node, _PARTITION)
+    child = existing_target(analysis, node["name"])
     if child is not None:
-        _apart(a, child, change.relation)
+        _apart(analysis, child, change.relation)
 
 
 def _switch_triggers(change: _Change, body: Node) -> None:
     """ENABLE and DISABLE TRIGGER: which code runs with a write."""
-    change.a.unread_code = f"ALTER TABLE {words(body['subtype'])}"
+    change.analysis.unread_code = f"ALTER TABLE {words(body['subtype'])}"
 
 
 TRIGGER_SWITCHES = (

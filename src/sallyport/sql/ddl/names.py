@@ -35,7 +35,7 @@ _RENAMED_PARTS = frozenset({"tabconstraint", "trigger", "rule"})
 _TYPES = frozenset({"type", "domain"})
 
 
-def named(analysis: Analysis, node: Node) -> Relation | None:
+def altered_relation(analysis: Analysis, node: Node) -> Relation | None:
     """The relation, under the action of what it is: ALTER TABLE may name views, sequences and so on
     as well.
     """
@@ -73,7 +73,7 @@ def _rename(analysis: Analysis, node: Node, position: int) -> None:
     elif kind in ("column", "attribute"):
         _rename_column(analysis, node["relation"], node.get("subname", ""), new)
     elif kind in _RENAMED_PARTS:
-        relation = named(analysis, node["relation"])
+        relation = altered_relation(analysis, node["relation"])
         if kind == "tabconstraint" and relation is not None and relation.schema == TEMPORARY:
             new_temporary(analysis, new)  # with the constraint goes its index
         analysis.action_aliases.update({f"alter_{kind}"} if kind != "tabconstraint" else ())
@@ -105,7 +105,7 @@ def _altered(node: Node, kind: str) -> str:
 
 
 def _rename_relation(analysis: Analysis, node: Node, new: str) -> None:
-    relation = named(analysis, node)
+    relation = altered_relation(analysis, node)
     if relation is not None:
         if relation.schema == TEMPORARY:
             new_temporary(analysis, new)
@@ -114,7 +114,7 @@ def _rename_relation(analysis: Analysis, node: Node, new: str) -> None:
 
 
 def _rename_column(analysis: Analysis, node: Node, old: str, new: str) -> None:
-    relation = named(analysis, node)
+    relation = altered_relation(analysis, node)
     if relation is None:
         return
     if all(column.name != old for column in relation.columns):
@@ -197,7 +197,7 @@ def _set_schema(analysis: Analysis, node: Node, position: int) -> None:
         return
     schema = creation_schema(analysis, node.get("newschema", ""))
     if kind in _RENAMED_RELATIONS:
-        relation = named(analysis, node["relation"])
+        relation = altered_relation(analysis, node["relation"])
         if relation is not None:
             analysis.name(analysis.kind, schema, relation.name)
             record_change(analysis, relation, schema=schema)
