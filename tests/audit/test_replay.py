@@ -26,7 +26,7 @@ def seen(events: list[ev.Event]) -> list[object]:
             out.append(step.names)
         elif isinstance(step, rp.ResultRow):
             out.append(step.values)
-        elif isinstance(step, rp.Done):
+        elif isinstance(step, rp.CommandCompleted):
             out.append(step.tag)
         else:
             out.append(step)
@@ -91,7 +91,7 @@ def test_rows_without_any_description() -> None:
 def test_errors_notices_notifications_and_copy() -> None:
     error = message(b"E", b"SFEHLER\0VERROR\0C42501\0M[SP1002] no\0Dwhy\0Hhow\0\0")
     (said,) = seen([ev.Reply(0.0, 3, error)])
-    assert said == rp.Said(0.0, 3, "ERROR", "42501", "[SP1002] no", "why", "how")
+    assert said == rp.Diagnostic(0.0, 3, "ERROR", "42501", "[SP1002] no", "why", "how")
     (remark,) = seen([ev.Reply(0.0, 0, message(b"A", struct.pack("!i", 1) + b"ch\0hello\0"))])
     assert remark == rp.Remark(0.0, "notification", "ch: hello")
     assert seen([ev.Reply(0.0, 1, message(b"d", b"1\tx\n"))]) == [

@@ -25,16 +25,16 @@ NAMES = ("id", "email")
 
 def test_a_notice_before_the_rows() -> None:
     assert shown(HEADER, NOTICE, FIRST, SECOND, END) == [
-        ("said", (), []),
+        ("diagnostic", (), []),
         ("rows", NAMES, [("1", "a***"), ("2", "b***")]),
-        ("done", (), []),
+        ("completed", (), []),
     ]
 
 
 def test_a_notice_between_rows() -> None:
     assert shown(HEADER, FIRST, NOTICE, SECOND) == [
         ("rows", NAMES, [("1", "a***")]),
-        ("said", (), []),
+        ("diagnostic", (), []),
         ("rows", NAMES, [("2", "b***")]),
     ]
 
@@ -44,13 +44,13 @@ def test_a_page_that_begins_amid_rows() -> None:
 
 
 def test_a_result_without_rows_keeps_its_header() -> None:
-    assert shown(HEADER, END) == [("rows", NAMES, []), ("done", (), [])]
+    assert shown(HEADER, END) == [("rows", NAMES, []), ("completed", (), [])]
     before = tuple(rp.steps([ev.Reply(0.0, 1, HEADER + END)]))
     after = tuple(rp.steps([ev.Reply(0.0, 2, NOTICE + data_row(b"x"))]))
     kinds = [(scene.kind, scene.columns) for scene in scenes(before + after)]
     assert kinds == [
         ("rows", NAMES),
-        ("done", ()),
-        ("said", ()),
+        ("completed", ()),
+        ("diagnostic", ()),
         ("rows", ("column 1",)),
     ]

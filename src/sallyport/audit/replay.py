@@ -83,7 +83,7 @@ class ResultRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Diagnostic:
     """ErrorResponse or NoticeResponse. ``severity``: as PostgreSQL names it, not localised."""
 
     at: float
@@ -106,7 +106,7 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommandCompleted:
     """CommandComplete: the command tag as the client saw it."""
 
     at: float
@@ -115,7 +115,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class StatementEnded:
     """The gateway's own account of a statement's end."""
 
     at: float
@@ -139,12 +139,23 @@ class Closed:
     reason: str
 
 
-Step = Opened | Asked | Columns | ResultRow | Said | Copied | Done | Finished | Remark | Closed
+Step = (
+    Opened
+    | Asked
+    | Columns
+    | ResultRow
+    | Diagnostic
+    | Copied
+    | CommandCompleted
+    | StatementEnded
+    | Remark
+    | Closed
+)
 
 
 def is_notice(step: Step) -> bool:
     """Whether it may come amid a result without ending it."""
-    return isinstance(step, Said) and step.severity not in ("ERROR", "FATAL", "PANIC")
+    return isinstance(step, Diagnostic) and step.severity not in ("ERROR", "FATAL", "PANIC")
 
 
 def steps(events: Iterable[ev.Event]) -> Iterator[Step]:
@@ -179,7 +190,7 @@ class _Player:
                 _remember(self.sql, event.number, event.sql)
                 yield Asked(at, event, *_binds(event))
             case ev.Complete():
-                yield Finished(at, event)
+                yield StatementEnded(at, event)
             case ev.Login():
                 yield Opened(at, event)
             case ev.Action():
@@ -228,9 +239,9 @@ class _Player:
                 _remember(self.known, self.sql[number], self.columns)
             yield self.columns
         elif kind == "C":
-            yield Done(at, number, _text(bytes(body).rstrip(b"\0")))
+            yield CommandCompleted(at, number, _text(bytes(body).rstrip(b"\0")))
         elif kind in "EN":
-            yield _said(at, number, bytes(body))
+            yield _diagnostic(at, number, bytes(body))
         elif kind == "d":
             yield Copied(at, number, "out", bytes(body))
         elif kind == "A":
@@ -324,8 +335,8 @@ def error_fields(data: bytes) -> ErrorFields | None:
     for match in reversed(list(_ERRORS.finditer(data))):
         end = match.end(1) + int.from_bytes(match[1], "big") - 4
         if data[end - 2 : end] == b"\0\0":
-            said = _said(0.0, 0, data[match.end(1) : end])
-            return ErrorFields(said.message, said.detail, said.hint)
+            diagnostic = _diagnostic(0.0, 0, data[match.end(1) : end])
+            return ErrorFields(diagnostic.message, diagnostic.detail, diagnostic.hint)
     return None
 
 
@@ -375,9 +386,9 @@ def _values(body: memoryview) -> list[bytes | None]:
     return values
 
 
-def _said(at: float, number: int, body: bytes) -> Said:
+def _diagnostic(at: float, number: int, body: bytes) -> Diagnostic:
     fields = {chr(part[0]): _text(part[1:]) for part in body.split(b"\0") if part}
-    return Said(
+    return Diagnostic(
         at,
         number,
         fields.get("V") or fields.get("S", ""),

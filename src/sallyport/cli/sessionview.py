@@ -238,13 +238,13 @@ class ReplayView:
                 self._columns = step
             case rp.Asked():
                 self._asked(step)
-            case rp.Said():
-                self._said(step)
-            case rp.Done():
+            case rp.Diagnostic():
+                self._diagnostic(step)
+            case rp.CommandCompleted():
                 self._line(f"  {step.tag}", "dim")
             case rp.Copied():
                 self._copied(step)
-            case rp.Finished():
+            case rp.StatementEnded():
                 if step.complete.seconds >= 0.001:
                     self._line(f"  {duration(step.complete.seconds)}", "dim")
             case rp.Opened():
@@ -300,7 +300,7 @@ class ReplayView:
                 _STYLES.get(statement.outcome, "red"),
             )
 
-    def _said(self, step: rp.Said) -> None:
+    def _diagnostic(self, step: rp.Diagnostic) -> None:
         bad = step.severity in ("ERROR", "FATAL", "PANIC")
         style = "red" if bad else "yellow"
         self._line(f"  {step.severity} {step.sqlstate}: {step.message}", style)

@@ -65,12 +65,12 @@ class PsqlTranscript:
                 return self._asked(step)
             case rp.Columns():
                 self._columns = step
-            case rp.Said():
+            case rp.Diagnostic():
                 told = f"{step.severity}:  {inert(step.message, newlines=True)}\n"
                 for name, text in (("DETAIL", step.detail), ("HINT", step.hint)):
                     told += f"{name}:  {inert(text, newlines=True)}\n" if text else ""
                 return told
-            case rp.Done(tag=tag):
+            case rp.CommandCompleted(tag=tag):
                 return "" if tag.startswith(("SELECT ", "FETCH ")) else f"{inert(tag)}\n"
             case rp.Copied(direction=direction, data=data):
                 text = inert(

@@ -3,7 +3,7 @@
 Everything that the database can choose (values, names of columns, its errors and notices) stands as
 JSON between two marks with a random word, so that a value can neither end the fence nor pass for
 words of the gateway. So do refusals, whose texts quote names. Who speaks is told apart by the
-message's origin (:attr:`Said.is_own`), never by its words.
+message's origin (:attr:`Diagnostic.is_own`), never by its words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sallyport.core.errors import CODES
-from sallyport.mcp.wire_session import Answer, Said, SessionEndedError
+from sallyport.mcp.wire_session import Answer, Diagnostic, SessionEndedError
 
 _BOOLEAN: Final = 16
 _INTEGERS: Final = frozenset((20, 21, 23, 26))  # int8, int2, int4, oid
@@ -48,7 +48,7 @@ def answered(answer: Answer, target: str, session: str, *, in_transaction: bool)
     if answer.columns:
         data |= {"columns": answer.columns, "rows": rows, "truncated": answer.is_cut}
     if answer.notices:
-        data["notices"] = [_words(said) for said in answer.notices]
+        data["notices"] = [_words(diagnostic) for diagnostic in answer.notices]
     words = f"{tag or 'Done'} on {target}."
     if answer.is_cut:
         words = (
@@ -72,17 +72,17 @@ def described(schema: Mapping[str, Any], target: str) -> Result:
     return Result(f"{words}\n{fenced(schema)}", {"target": target, **schema})
 
 
-def refused(said: Said, target: str, notices: Sequence[Said] = ()) -> Result:
+def refused(diagnostic: Diagnostic, target: str, notices: Sequence[Diagnostic] = ()) -> Result:
     """An error of the gateway (with a code) or of the database."""
-    sqlstate = said.sqlstate if _SQLSTATE.match(said.sqlstate) else "XX000"
-    data: dict[str, Any] = {"target": target, "code": said.code, "sqlstate": sqlstate}
-    if said.is_own:
-        title = CODES[said.code].title if said.code in CODES else "see its words"
-        data |= {"state": "refused", **_words(said)}
-        words = f"The gateway refused it, {said.code or sqlstate}: {title}."
-        text = f"{words}\n{fenced(_words(said), _REFUSAL)}"
+    sqlstate = diagnostic.sqlstate if _SQLSTATE.match(diagnostic.sqlstate) else "XX000"
+    data: dict[str, Any] = {"target": target, "code": diagnostic.code, "sqlstate": sqlstate}
+    if diagnostic.is_own:
+        title = CODES[diagnostic.code].title if diagnostic.code in CODES else "see its words"
+        data |= {"state": "refused", **_words(diagnostic)}
+        words = f"The gateway refused it, {diagnostic.code or sqlstate}: {title}."
+        text = f"{words}\n{fenced(_words(diagnostic), _REFUSAL)}"
     else:
-        data |= {"state": "failed", "database": _words(said)}
+        data |= {"state": "failed", "database": _words(diagnostic)}
         words = f"The database refused the statement, SQLSTATE {sqlstate}."
         text = f"{words}\n{fenced({'database': data['database']})}"
     if notices:
@@ -94,8 +94,8 @@ def refused(said: Said, target: str, notices: Sequence[Said] = ()) -> Result:
 def ended(error: SessionEndedError, target: str) -> Result:
     """The session is gone."""
     words = "The session is over; what was open in it is rolled back. Call query again for another."
-    if error.said is not None:
-        result = refused(error.said, target)
+    if error.diagnostic is not None:
+        result = refused(error.diagnostic, target)
         data = {**result.data, "state": "session_ended"}
         return Result(f"{result.text}\n{words}", data, is_error=True)
     data = {"state": "session_ended", "target": target, "message": str(error)}
@@ -135,8 +135,8 @@ def fenced(value: Any, origin: str = _DATA) -> str:
     return f"<data-{word}> ({origin})\n{text}\n</data-{word}>"
 
 
-def _words(said: Said) -> dict[str, str]:
-    texts = {"message": said.message, "detail": said.detail, "hint": said.hint}
+def _words(diagnostic: Diagnostic) -> dict[str, str]:
+    texts = {"message": diagnostic.message, "detail": diagnostic.detail, "hint": diagnostic.hint}
     return {name: text for name, text in texts.items() if text}
 
 

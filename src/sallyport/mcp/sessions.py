@@ -309,9 +309,9 @@ class SessionBook:
                 await wire.look()
                 await wire.renew(caller.token)
             except SessionEndedError as error:
-                code = error.said.code if error.said is not None else ""
+                code = error.diagnostic.code if error.diagnostic is not None else ""
                 slot.has_settings = False
-                if had_state or (error.said is not None and code not in _REPLACED):
+                if had_state or (error.diagnostic is not None and code not in _REPLACED):
                     raise
             else:
                 return wire

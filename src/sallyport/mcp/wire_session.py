@@ -38,7 +38,7 @@ _CODE: Final = re.compile(r"\[(SP\d{4})\] ")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Diagnostic:
     """An error or notice, as its sender worded it. ``is_own``: it is the gateway's, which lets no
     server claim that; what the database says can have any words. ``code``: of the gateway's
     refusals (SPnnnn); "" for others.
@@ -52,7 +52,7 @@ class Said:
     is_own: bool = False
 
     @classmethod
-    def of(cls, body: bytes) -> Said:
+    def of(cls, body: bytes) -> Diagnostic:
         """``body``: of an ErrorResponse or NoticeResponse. Raises ProtocolError."""
         fields = backend.parse_error_fields(body)
         severity = fields.get("V", fields.get("S", ""))
@@ -72,13 +72,13 @@ class Said:
 
 
 class SessionEndedError(SallyportError):
-    """The gateway ended the session, refused the login, or cannot be reached. ``said``: its last
-    words; None: there were none.
+    """The gateway ended the session, refused the login, or cannot be reached. ``diagnostic``: its
+    last one; None: there was none.
     """
 
-    def __init__(self, text: str, said: Said | None = None) -> None:
+    def __init__(self, text: str, diagnostic: Diagnostic | None = None) -> None:
         super().__init__(text)
-        self.said = said
+        self.diagnostic = diagnostic
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,11 @@ class Answer:
     types: list[int] = field(default_factory=list)
     rows: list[list[str | None]] = field(default_factory=list)
     tag: str = ""
-    error: Said | None = None
-    notices: list[Said] = field(default_factory=list)
+    error: Diagnostic | None = None
+    notices: list[Diagnostic] = field(default_factory=list)
     is_cut: bool = False
     approval: str = ""  # the statement waits, or waited, for it
-    held: Said | None = None  # what was said of it first
+    held: Diagnostic | None = None  # the first notice about it
     _size: int = 0
 
     def add_row(self, values: list[str | None], bounds: Bounds) -> None:
@@ -162,15 +162,15 @@ class WireSession:
             elif kind == backend.BACKEND_KEY_DATA:
                 self._key = backend.parse_backend_key_data(body)
             elif kind == backend.ERROR_RESPONSE:
-                said = Said.of(body)
-                raise SessionEndedError(said.message, said)
+                diagnostic = Diagnostic.of(body)
+                raise SessionEndedError(diagnostic.message, diagnostic)
             elif kind == backend.READY_FOR_QUERY:
                 self._token = token
                 return
 
     async def look(self) -> None:
         """Read what came since the last answer. Raises SessionEndedError when the session ended
-        meanwhile, with what was said.
+        meanwhile, with its last diagnostic.
         """
         while not self.is_closed:
             try:
@@ -182,9 +182,9 @@ class WireSession:
                 raise await self._lost() from None
             kind, body = await self._rest(head)
             if kind == backend.ERROR_RESPONSE:
-                said = Said.of(body)
+                diagnostic = Diagnostic.of(body)
                 await self.close()
-                raise SessionEndedError(said.message, said)
+                raise SessionEndedError(diagnostic.message, diagnostic)
 
     async def renew(self, token: Secret) -> None:
         """Go on with a fresh token, if it is another one. Raises SessionEndedError when the gateway
@@ -289,17 +289,17 @@ class WireSession:
             nothing = frontend.copy_fail("there is no data for COPY FROM STDIN over MCP")
             self._send(nothing + frontend.sync())
         elif kind == backend.ERROR_RESPONSE:
-            answer.error = Said.of(body)
+            answer.error = Diagnostic.of(body)
         elif kind == backend.NOTICE_RESPONSE:
-            self._notice(Said.of(body), answer)
+            self._notice(Diagnostic.of(body), answer)
 
-    def _notice(self, said: Said, answer: Answer) -> None:
-        held = _HELD.match(said.message) if said.is_own else None
+    def _notice(self, diagnostic: Diagnostic, answer: Answer) -> None:
+        held = _HELD.match(diagnostic.message) if diagnostic.is_own else None
         if held is not None:
             answer.approval = held.group(1)
-            answer.held = answer.held or said
+            answer.held = answer.held or diagnostic
         if len(answer.notices) < _MOST_NOTICES:
-            answer.notices.append(said)
+            answer.notices.append(diagnostic)
 
     async def _message(self) -> tuple[int, bytes]:
         """Kind and body; the body is empty where it was too long to be kept."""

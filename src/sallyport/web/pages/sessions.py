@@ -264,10 +264,17 @@ class Scene:
 
 
 _KINDS: dict[type[rp.Step], str] = {
-    rp.Opened: "opened", rp.Asked: "asked", rp.Said: "said", rp.Copied: "copied", rp.Done: "done",
-    rp.Finished: "finished", rp.Remark: "remark", rp.Closed: "closed", rp.Columns: "rows",
+    rp.Opened: "opened",
+    rp.Asked: "asked",
+    rp.Columns: "rows",
     rp.ResultRow: "rows",
-}  # fmt: skip
+    rp.Diagnostic: "diagnostic",
+    rp.Copied: "copied",
+    rp.CommandCompleted: "completed",
+    rp.StatementEnded: "ended",
+    rp.Remark: "remark",
+    rp.Closed: "closed",
+}
 
 
 def scenes(steps: tuple[rp.Step, ...]) -> list[Scene]:
