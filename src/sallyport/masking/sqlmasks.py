@@ -33,7 +33,6 @@ Where the value is not that of the native mask (it is NULL, unless said otherwis
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,7 +46,7 @@ from sallyport.masking.sqlhash import hash_settings
 from sallyport.policy.decision import MaskSpec
 from sallyport.policy.mask_kinds import is_value_independent
 from sallyport.sql.catalog.snapshot import Type
-from sallyport.sql.text.identifiers import quoted
+from sallyport.sql.catalog.type_names import qualified_type
 from sallyport.wire import frames, values
 
 __all__ = ["hash_settings", "mask_expression", "null_expression", "reads_column"]
@@ -67,8 +66,6 @@ _EMAIL: Final = r"^[^\x01-\x20@]+@[a-zA-Z0-9-]+([.][a-zA-Z0-9-]+)+$"
 _REDACTED: Final = literal(frames.REDACTED.decode())
 #: PostgreSQL's number of the encoding; given its name, to_ascii would look it up for each value.
 _LATIN1: Final = 8
-
-_SIMPLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +134,7 @@ def _type_name(oid: int, types: Mapping[int, Type]) -> str:
     entry = types.get(oid)
     if entry is None or entry.kind == "d":
         raise ValueError(f"the type with OID {oid} is not in the catalog")
-    if entry.schema == "pg_catalog" and _SIMPLE_NAME.fullmatch(entry.name) and entry.name != "char":
-        return f"pg_catalog.{entry.name}"
-    return quoted(entry.schema, entry.name)
+    return qualified_type(entry)
 
 
 def _cast(text: str | None, base: int, types: Mapping[int, Type]) -> str | None:

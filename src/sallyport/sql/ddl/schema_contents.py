@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.catalog.snapshot import Function, Relation
+from sallyport.sql.catalog.type_names import qualified_type
 from sallyport.sql.ddl.dependants import MOST, VIEWS, Drops
 from sallyport.sql.facts import DependantDrop
 from sallyport.sql.names.missing import type_shown
@@ -84,21 +85,13 @@ def _functions(analysis: Analysis, drops: Drops, word: str, functions: Sequence[
     for function in functions:
         if word == "procedure" and function.out_types:
             continue
-        types = [_type_name(analysis, oid) for oid in function.arg_types]
+        types = [analysis.types.get(oid) for oid in function.arg_types]
+        # PostgreSQL refuses ""
+        names = [quoted("") if type_ is None else qualified_type(type_) for type_ in types]
         shown = ",".join(type_shown(analysis, oid) for oid in function.arg_types)
-        name = f"{quoted(function.schema, function.name)}({', '.join(types)})"
+        name = f"{quoted(function.schema, function.name)}({', '.join(names)})"
         signatures.append((name, f"function {drops.shown(function)}({shown})"))
     drops.together(word, signatures)
-
-
-def _type_name(analysis: Analysis, oid: int) -> str:
-    """A type as SQL names it whatever the search_path is."""
-    type_ = analysis.types.get(oid)
-    if type_ is None:
-        return quoted("")  # which PostgreSQL refuses
-    if type_.element:
-        return f"{_type_name(analysis, type_.element)}[]"
-    return quoted(type_.schema, type_.name)
 
 
 def _types(

@@ -15,7 +15,7 @@ from sallyport.sql.analysis import Analysis
 from sallyport.sql.catalog.descendants import with_descendants
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, derived
-from sallyport.sql.names.missing import missing_cast, missing_operator, missing_type
+from sallyport.sql.names.missing import missing_cast, missing_operator, missing_type, type_shown
 from sallyport.sql.names.resolve import Resolved
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.queries.relation_items import relation_fields
@@ -254,7 +254,7 @@ def cast_to(
     resolved = conversion(analysis, source, target)
     if not resolved.exists:
         return missing_cast(analysis, source, target, position)
-    judge(analysis, resolved, f"a cast to {type_name(analysis, target)}", position)
+    judge(analysis, resolved, f"a cast to type {type_shown(analysis, target)}", position)
     if value.type == RECORD:
         note_implicit_cast(analysis, value, target, position, assignment=True)  # field by field
     if value.constant and not resolved.users:
@@ -310,9 +310,3 @@ def _to_pseudo(analysis: Analysis, value: Value, target: int) -> Value | None:
     ):
         return Value(type=target if target in (RECORD, RECORD_ARRAY) else 0)
     return value if target == ANYARRAY and analysis.types.is_array(value.type) else None
-
-
-def type_name(analysis: Analysis, oid: int) -> str:
-    """A type in a text for people."""
-    type_ = analysis.types.get(oid)
-    return f"type {type_.name}" if type_ is not None else "a type"
