@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from sallyport.audit import replay as rp
+
 T = TypeVar("T")
 
 
@@ -96,3 +98,16 @@ class Pager:
 def _close(source: Iterator[Any]) -> None:
     if isinstance(source, Generator):
         source.close()
+
+
+def step_weight(step: rp.Step) -> int:
+    """About how many characters a step shows."""
+    match step:
+        case rp.ResultRow():
+            return sum(min(len(value or ""), 400) + 20 for value in step.values)
+        case rp.Asked():
+            return len(step.statement.sql) + 100
+        case rp.Copied():
+            return min(len(step.data), 2000) + 50
+        case _:
+            return 100

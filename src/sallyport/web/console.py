@@ -12,17 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from sallyport.audit.replay import Step
 from sallyport.core.address import forwarded_address
 from sallyport.core.errors import SallyportError
 from sallyport.core.rate_limit import RateLimit
 from sallyport.identity.replay import UsedMessages
 from sallyport.operations.access import ROLES, Principal
-from sallyport.operations.pages import Pager
+from sallyport.operations.pages import Page, Pager, step_weight
 from sallyport.operations.sessions import Sessions
 from sallyport.web.auth.begun import Begun
 from sallyport.web.auth.oidc import CodeClient
@@ -68,6 +70,21 @@ class Console:
 
     def sessions_for(self, principal: Principal) -> Sessions:
         return self.services.sessions.as_caller(principal.authorize)
+
+    async def replay_page(
+        self, principal: Principal, session_id: str, start: int, size: int, maximum: int
+    ) -> Page[Step]:
+        """Steps from ``start`` on, of about ``maximum`` characters. Raises RecordingError."""
+        sessions = self.sessions_for(principal)
+        return await run_in_threadpool(
+            self.pager.page,
+            ("replay", session_id, principal.subject),
+            lambda: sessions.replay(session_id),
+            start,
+            size,
+            weigh=step_weight,
+            maximum=maximum,
+        )
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
         return self.templates.get_template(template).render(**values)

@@ -31,7 +31,7 @@ from sallyport.web.api.operations import (
     not_found,
 )
 from sallyport.web.console import FormError
-from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place, weight
+from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place
 
 log = structlog.get_logger("sallyport.web")
 _EVENT_BYTES = 1 << 20
@@ -131,15 +131,7 @@ async def session_events(call: Call) -> Any:
     start, limit = call.number("start", 0, 0, FAR), call.number("limit", 200, 1, 1000)
     row = await run_in_threadpool(_row, call)
     try:
-        page = await run_in_threadpool(
-            call.console.pager.page,
-            ("events", row.id, call.principal.subject),
-            lambda: call.sessions.replay(row.id),
-            start,
-            limit,
-            weigh=weight,
-            maximum=_EVENT_BYTES,
-        )
+        page = await call.console.replay_page(call.principal, row.id, start, limit, _EVENT_BYTES)
     except RecordingError as error:
         raise not_found(str(error)) from None
     return {

@@ -203,31 +203,10 @@ async def replay_steps(visit: Visit) -> Response:
 async def _steps(visit: Visit, row: SessionRow) -> dict[str, Any]:
     start = position(visit.request.query_params.get("from", "0"))
     try:
-        page = await run_in_threadpool(
-            visit.console.pager.page,
-            ("steps", row.id, visit.principal.subject),
-            lambda: visit.sessions.replay(row.id),
-            start,
-            _STEPS,
-            weigh=weight,
-            maximum=_STEP_BYTES,
-        )
+        page = await visit.console.replay_page(visit.principal, row.id, start, _STEPS, _STEP_BYTES)
     except RecordingError as error:
         return {"scenes": [], "start": start, "following": None, "problem": str(error)}
     return {"scenes": scenes(page.items), "start": start, "following": page.next, "problem": ""}
-
-
-def weight(step: rp.Step) -> int:
-    """About how many characters a step shows."""
-    match step:
-        case rp.ResultRow():
-            return sum(min(len(value or ""), 400) + 20 for value in step.values)
-        case rp.Asked():
-            return len(step.statement.sql) + 100
-        case rp.Copied():
-            return min(len(step.data), 2000) + 50
-        case _:
-            return 100
 
 
 @dataclass(slots=True)
