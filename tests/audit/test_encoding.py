@@ -42,10 +42,10 @@ def test_every_statement(
         None if binds is None else tuple(binds), tuple(formats), relations, masked, tuple(types),
         columns, sent,
     )  # fmt: skip
-    assert encoded.within(chunks) is encoded  # the first with this text
+    assert encoded.within(chunks.repeats) is encoded  # the first with this text
     assert chunk.buffer[: chunk.size] == msgspec.msgpack.encode(statement)
     assert chunk.refused == (outcome == "deny")
-    again = encoded.within(chunks)
+    again = encoded.within(chunks.repeats)
     chunks.append_statement(
         2.5, 7, "select 1", ev.encode_statement_tail(again, binds, formats, types), again.refused
     )

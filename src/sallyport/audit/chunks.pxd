@@ -9,7 +9,7 @@ from sallyport.audit.msgpack cimport (
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
-cdef Py_ssize_t _FIRST, _LARGEST, _STATEMENT, _ANSWERED, _STATEMENT_FIELDS
+cdef Py_ssize_t _FIRST, _LARGEST, _STATEMENT, _ANSWERED, _STATEMENT_ITEMS
 
 
 # What all writers of a recorder share.

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sallyport.audit.events import ANSWERED, STATEMENT, STATEMENT_ITEMS
+
 try:
     import cython
 except ImportError:
@@ -49,10 +51,9 @@ COMPILED = bool(cython.compiled)
 
 _FIRST = 4096
 _LARGEST = 1 << 20
-#: Tags and fields of events; see sallyport.audit.events, and its test.
-_STATEMENT = 2
-_ANSWERED = 9
-_STATEMENT_FIELDS = 18
+_STATEMENT: Any = STATEMENT
+_STATEMENT_ITEMS: Any = STATEMENT_ITEMS
+_ANSWERED: Any = ANSWERED
 #: Texts that ran in a statement's place and that are named by their digests: the last so many.
 MOST_SENT = 256
 
@@ -196,14 +197,14 @@ class ChunkWriter:
                 "const unsigned char *", PyUnicode_AsUTF8AndSize(sql, cython.address(size))
             )
             start = self.reserve(4 * HEADER_BYTES + size + len(rest))
-            p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
+            p = put_uint(put_array(start, _STATEMENT_ITEMS), _STATEMENT)
             p = put_uint(put_float64(p, at), number)
             p = put_str(p, text, size)
             p = put_raw(p, cython.cast("const unsigned char *", rest), len(rest))
             self.commit(p - start, 1, refused, 0)
         else:
             head = _encode([_STATEMENT, at, number, sql])[1:]
-            self.append(b"\xdc\0" + bytes([_STATEMENT_FIELDS]) + head + rest, 1, int(refused))
+            self.append(b"\xdc\0" + bytes([_STATEMENT_ITEMS]) + head + rest, 1, int(refused))
 
     def append_answered(
         self, at: float, number: int, data: bytes, tag: str, rows: int, seconds: float

@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sallyport.audit.chunks import ChunkWriter
 from sallyport.core.subject import Subject
 from sallyport.session.ports import RecordedVerdict
 
@@ -241,8 +240,12 @@ _list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
 #: Bytes of a text that ran in a statement's place, up to which a recording has it once.
 LONGEST_SENT: Final = 1 << 16
-#: Fields of a Statement behind ``sql``.
-_TAIL_FIELDS = 14
+_STATEMENT_FIELDS: Final = Statement.__struct_fields__
+#: Items of an encoded Statement, the tag among them; and those behind ``sql``.
+STATEMENT_ITEMS: Final = 1 + len(_STATEMENT_FIELDS)
+_TAIL_FIELDS: Final = (
+    len(Statement.__struct_fields__) - Statement.__struct_fields__.index("sql") - 1
+)
 #: The head of a msgpack array whose length is a u32.
 _ARRAY = struct.Struct(">BI")
 
@@ -286,10 +289,12 @@ class EncodedVerdict(NamedTuple):
     digest: bytes = b""
     again: EncodedVerdict | None = None
 
-    def within(self, chunks: ChunkWriter) -> EncodedVerdict:
-        """For the next statement of this recording."""
+    def within(self, repeats: Callable[[bytes], bool]) -> EncodedVerdict:
+        """For the next statement of a recording. ``repeats``: of its
+        :class:`~sallyport.audit.chunks.ChunkWriter`.
+        """
         again = self.again
-        return self if again is None or not chunks.repeats(self.digest) else again
+        return self if again is None or not repeats(self.digest) else again
 
 
 def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:

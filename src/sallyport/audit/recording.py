@@ -160,7 +160,7 @@ class SessionRecording:
             self.texts.offered.append((judged.number, judged.sql, judged.verdict))
         try:
             values = (judged.binds, judged.bind_formats, judged.bind_types)
-            rest = ev.encode_statement_tail(encoded.within(self.chunks), *values)
+            rest = ev.encode_statement_tail(encoded.within(self.chunks.repeats), *values)
             sql, at = judged.sql, self._now()
             try:
                 self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)

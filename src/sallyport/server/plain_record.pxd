@@ -9,7 +9,7 @@ from sallyport.audit.msgpack cimport (
 from sallyport.server.plain_parameters cimport put_parameters
 from sallyport.server.plain_statement cimport PlainStatement, now
 
-cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED, _TOLD
+cdef Py_ssize_t _STATEMENT, _STATEMENT_ITEMS, _REPLY, _COMPLETE, _ANSWERED, _TOLD
 cdef bytes _SUSPENDED_TAG
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sallyport.audit.events import ANSWERED, COMPLETE, REPLY, STATEMENT, STATEMENT_ITEMS
 from sallyport.server.plain_statement import PlainStatement
 from sallyport.session.state import MOST_DESCRIBED
 
@@ -32,11 +33,11 @@ if not cython.compiled:
     put_str: Any = None
     put_uint: Any = None
 
-_STATEMENT = 2
-_STATEMENT_FIELDS = 18
-_REPLY = 3
-_COMPLETE = 5
-_ANSWERED = 9
+_STATEMENT: Any = STATEMENT
+_STATEMENT_ITEMS: Any = STATEMENT_ITEMS
+_REPLY: Any = REPLY
+_COMPLETE: Any = COMPLETE
+_ANSWERED: Any = ANSWERED
 #: What is recorded in place of the tag that PortalSuspended has not.
 _SUSPENDED_TAG = b"SUSPENDED"
 _TOLD = MOST_DESCRIBED
@@ -46,7 +47,7 @@ def record_query(chunks: Any, number: int, text: bytes, statement: PlainStatemen
     """A Statement event. Gives the event as the journal has it, None where that has none."""
     after = statement.after_in(chunks)
     start = chunks.reserve(4 * HEADER_BYTES + len(text) + len(after))
-    p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
+    p = put_uint(put_array(start, _STATEMENT_ITEMS), _STATEMENT)
     p = put_uint(put_float64(p, now()), number)
     p = put_str(p, _address(text), len(text))
     p = put_raw(p, _address(after), len(after))
@@ -69,7 +70,7 @@ def record_bundle(
     # A parameter's length takes four bytes in the message, and its header at most five here; a
     # format two, and one here.
     start = chunks.reserve(7 * HEADER_BYTES + len(text) + len(before) + 2 * size + len(after))
-    p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
+    p = put_uint(put_array(start, _STATEMENT_ITEMS), _STATEMENT)
     p = put_uint(put_float64(p, now()), number)
     p = put_str(p, _address(text), len(text))
     p = put_raw(p, _address(before), len(before))
