@@ -7,10 +7,10 @@ https (loopback excepted), an algorithm that is symmetric or unknown, no audienc
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from sallyport.core.address import is_loopback
 from sallyport.core.cel import Expression
 from sallyport.core.errors import ConfigError
 from sallyport.identity.claims import ClaimMapping
@@ -120,13 +120,3 @@ def url_problem(url: str) -> str:
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
         return ""
     return "must begin with https:// (http:// only for loopback addresses)"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -20,7 +20,7 @@ from sallyport.approvals.channels.slack import Slack
 from sallyport.approvals.service import Approvals
 from sallyport.audit.actions import ActionLog
 from sallyport.audit.tlog.cosigning import Cosigner
-from sallyport.core.address import Networks
+from sallyport.core.address import Networks, is_loopback
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.sealing import KEY_BYTES, SealedBox
 from sallyport.core.secret import Secret
@@ -30,7 +30,7 @@ from sallyport.identity.locks import Locks
 from sallyport.identity.problems import IdentityProblem
 from sallyport.identity.replay import UsedMessageStore
 from sallyport.identity.session_tokens import SessionTokens
-from sallyport.identity.settings import IssuerSettings, is_loopback
+from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.single_logout import EndedSession, LogoutRequest, LogoutResponse
 from sallyport.operations.access import Access
 from sallyport.operations.archiving import Archiver
