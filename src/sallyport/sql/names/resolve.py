@@ -190,7 +190,7 @@ class NameResolver:
 
     def function(
         self,
-        name_resolver: tuple[str, ...],
+        names: tuple[str, ...],
         types: tuple[int, ...],
         named: bool = False,
         variadic: bool = False,
@@ -198,24 +198,20 @@ class NameResolver:
         """Candidates for a call. ``named``: some arguments are given by name, so positions say
         nothing of types.
         """
-        key = (name_resolver, types, named, variadic)
+        key = (names, types, named, variadic)
         resolved = self._functions.get(key)
         if resolved is None:
-            resolved = self._functions[key] = self._find_function(
-                name_resolver, types, named, variadic
-            )
+            resolved = self._functions[key] = self._find_function(names, types, named, variadic)
         return resolved
 
     def _find_function(
-        self, name_resolver: tuple[str, ...], types: tuple[int, ...], named: bool, variadic: bool
+        self, names: tuple[str, ...], types: tuple[int, ...], named: bool, variadic: bool
     ) -> Resolved:
-        if len(name_resolver) > 2:
+        if len(names) > 2:
             return Resolved(False)
-        schemas = (name_resolver[0],) if len(name_resolver) == 2 else self.path
+        schemas = (names[0],) if len(names) == 2 else self.path
         visible = [
-            f
-            for f in self.catalog.functions_by_name.get(name_resolver[-1], ())
-            if f.schema in schemas
+            f for f in self.catalog.functions_by_name.get(names[-1], ()) if f.schema in schemas
         ]
         argument_types = tuple(0 for _ in types) if named else types
         matching = [
@@ -273,24 +269,20 @@ class NameResolver:
 
     # operators
 
-    def operator(self, name_resolver: tuple[str, ...], left: int | None, right: int) -> Resolved:
+    def operator(self, names: tuple[str, ...], left: int | None, right: int) -> Resolved:
         """Candidates for an operator; ``left`` None for a prefix operator."""
-        key = (name_resolver, left, right)
+        key = (names, left, right)
         resolved = self._operators.get(key)
         if resolved is None:
-            resolved = self._operators[key] = self._find_operator(name_resolver, left, right)
+            resolved = self._operators[key] = self._find_operator(names, left, right)
         return resolved
 
-    def _find_operator(
-        self, name_resolver: tuple[str, ...], left: int | None, right: int
-    ) -> Resolved:
-        if len(name_resolver) > 2:
+    def _find_operator(self, names: tuple[str, ...], left: int | None, right: int) -> Resolved:
+        if len(names) > 2:
             return Resolved(False)
-        schemas = (name_resolver[0],) if len(name_resolver) == 2 else self.path
+        schemas = (names[0],) if len(names) == 2 else self.path
         named = [
-            o
-            for o in self.catalog.operators_by_name.get(name_resolver[-1], ())
-            if o.schema in schemas
+            o for o in self.catalog.operators_by_name.get(names[-1], ()) if o.schema in schemas
         ]
         if left is None:
             matching = [o for o in named if not o.left and self.types.can_coerce(right, o.right)]
