@@ -84,6 +84,51 @@ def test_a_parameter_that_the_server_infers_to_be_void_leads_nowhere(
     assert functions not in "".join(_run(gateway, sql, [], [None]))
 
 
+def _first(dsn: str, sql: str, types: list[int]) -> list[object]:
+    """How Parse and Execute of an empty parameter end, and the first value."""
+    with psycopg.connect(dsn, autocommit=True) as db:
+        parsed = db.pgconn.prepare(b"s", sql.encode(), types)
+        done = db.pgconn.exec_prepared(b"s", [b""])
+        return [parsed.status, done.status, done.get_value(0, 0) if done.ntuples else None]
+
+
+def test_a_parameter_that_is_cast_to_void_is_no_argument(
+    gateway: Gateway, postgres: Server
+) -> None:
+    for sql in ("SELECT now($1::void) = now()", "SELECT pg_backend_pid(CAST($1 AS void)) > 0"):
+        for types in ([], [0], [VOID]):
+            direct = _first(postgres.superuser_dsn, sql, types)
+            assert direct[-1] == b"t"
+            assert _first(gateway.dsn(), sql, types) == direct
+
+
+def test_a_cast_to_void_hides_no_call_with_an_argument(gateway: Gateway, postgres: Server) -> None:
+    """A parameter that is declared as text is converted: PostgreSQL calls the function that takes
+    anything, of which the gateway may not have heard.
+    """
+    makes_it = (
+        "CREATE FUNCTION public.pi(x anyelement) RETURNS text LANGUAGE sql STABLE"
+        " AS 'SELECT ssn FROM public.customers ORDER BY id LIMIT 1'"
+    )
+    sql = "SELECT pi($1::void)"
+    assert _run(gateway, sql, [], [b""]) == ["3.141592653589793"] * 2
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
+        db.execute(makes_it)
+        try:
+            (secret,) = _first(postgres.superuser_dsn, sql, [25])[2:]
+            assert secret == db.execute("SELECT public.pi(1)").fetchone()[0].encode()
+            said = _run(gateway, sql, [25], [b""])
+            with (
+                psycopg.connect(gateway.dsn(), autocommit=True) as agent,
+                pytest.raises(psycopg.Error, match="SP110"),
+            ):
+                agent.execute("PREPARE q (text) AS SELECT pi($1::void)")
+        finally:
+            db.execute("DROP FUNCTION public.pi(anyelement)")
+    assert "SP1103" in said[0]
+    assert secret.decode() not in "".join(said)
+
+
 def test_prepare_takes_no_void(gateway: Gateway, functions: str) -> None:
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         with pytest.raises(psycopg.Error, match="SP1102"):

@@ -14,6 +14,7 @@ from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.expressions.equality import may_be_declared
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.names.resolve import name_resolver
+from sallyport.sql.values.void_parameters import is_converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def check_declared_types(
     """
     casts = facts.cast_parameters
     for number, type_ in enumerate(declared if casts else (), 1):
-        if (facts.meant_by(number), type_) in casts:
+        if is_converted(casts, facts.meant_by(number), type_):
             return refuse(
                 "SP1103",
                 f"the declared type of ${number} would call a cast that is not known to be safe",

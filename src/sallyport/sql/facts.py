@@ -384,7 +384,8 @@ class StatementFacts(Struct, frozen=True):
     relations_after: tuple[Relation, ...] = ()
     #: (relation, parent) whose rows can be read through the parent afterwards
     new_inheritance: tuple[tuple[int, int], ...] = ()
-    #: (number, pg_type OID): a parameter that a cast which users made converts, if of this type
+    #: (number, pg_type OID): a parameter that a cast which users made converts, if of this type; or
+    #: that is no argument, unless of any type (sallyport.sql.values.void_parameters)
     cast_parameters: frozenset[tuple[int, int]] = frozenset()
     #: parameters that others stand for in all of this (sallyport.wire.scan.outline): see
     #: :meth:`meant_by`

@@ -69,9 +69,10 @@ def call(analysis: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]
     """A call's value, and what it resolved to."""
     position = position_of(node)
     names = function_name(analysis, node)
-    if analysis.context.void:
-        node = given(analysis, node)
     arguments = node.get("args", [])
+    if analysis.context.void or any(["TypeCast" in argument for argument in arguments]):
+        node = given(analysis, node)
+        arguments = node.get("args", [])
     level = analysis.ungrouped
     if (
         level is not None

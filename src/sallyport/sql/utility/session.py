@@ -27,7 +27,7 @@ from sallyport.sql.utility.custom_settings import is_custom
 from sallyport.sql.utility.settings import folded, show_allowed
 from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import VOID
-from sallyport.sql.values.void_parameters import NO_VOID
+from sallyport.sql.values.void_parameters import NO_VOID, is_converted
 
 on = STATEMENTS.on
 _DEF_ELEM = fields("defname arg defaction")
@@ -191,10 +191,11 @@ def _declared(analysis: Analysis, types: tuple[int, ...], position: int) -> None
     them.
     """
     made = {cast.target for cast in analysis.names.made_casts if cast.target >= FIRST_USER_OID}
-    declared = {
-        (meant_by(analysis.work.meant, number), type_) for number, type_ in enumerate(types, 1)
-    }
-    if not analysis.cast_parameters.isdisjoint(declared) or not made.isdisjoint(types):
+    is_converting = any(
+        is_converted(analysis.cast_parameters, meant_by(analysis.work.meant, number), type_)
+        for number, type_ in enumerate(types, 1)
+    )
+    if is_converting or not made.isdisjoint(types):
         analysis.unknown(
             "SP1103",
             "cannot determine which cast converts a parameter of this type",

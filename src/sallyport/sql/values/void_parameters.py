@@ -1,23 +1,26 @@
 """Parameters of type void, without which PostgreSQL calls a function (ParseFuncOrColumn in
 parse_func.c, made for JDBC's OUT parameters).
 
-``f($1)`` calls ``f()`` when ``$1`` is void. A client can say so in Parse (:attr:`Context.void`),
-which is followed. It could also lead PostgreSQL to infer it, from another place where the same
-parameter stands: then the functions that could be meant must all be harmless.
+``f($1)`` calls ``f()`` when ``$1`` is void. A client can say so in Parse (:attr:`Context.void`), or
+by ``f($1::void)``, which is followed. It could also lead PostgreSQL to infer it, from another place
+where the same parameter stands: then the functions that could be meant must all be harmless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.nodes import position_of
+from sallyport.sql.lineage import UNKNOWN_TYPE
+from sallyport.sql.nodes import position_of, strings
 from sallyport.sql.text.parse import Node
 from sallyport.sql.values.types import VOID
 
 #: Arguments of :meth:`Analysis.unknown` for whatever makes a value of this type on purpose.
 NO_VOID = ("SP1102", "values of type void are not supported", "Leave them out.")
+#: In place of a type in StatementFacts.cast_parameters.
+ANY_BUT_VOID = -1
 #: Parameters of one call that are looked at together; beyond it, the answer is no.
 _MOST = 8
 
@@ -29,11 +32,11 @@ def void_parameters(types: Sequence[int]) -> frozenset[int]:
 
 
 def given(analysis: Analysis, node: Node) -> Node:
-    """The FuncCall without the arguments that were declared as void."""
-    if not analysis.context.void or analysis.parameters is not None or node.get("agg_within_group"):
+    """The FuncCall without the arguments that are parameters of type void."""
+    if analysis.parameters is not None or node.get("agg_within_group"):
         return node
     arguments: list[Node] = node.get("args", [])
-    left = [argument for argument in arguments if _number(argument) not in analysis.context.void]
+    left = [argument for argument in arguments if not _is_void(analysis, argument)]
     if len(left) != len(arguments) and node.get("func_variadic"):
         analysis.unknown(
             "SP1102",
@@ -41,6 +44,32 @@ def given(analysis: Analysis, node: Node) -> Node:
             position=position_of(node),
         )
     return {**node, "args": left}
+
+
+def _is_void(analysis: Analysis, argument: Node) -> bool:
+    """By Parse, or by ``$1::void``. Of another type PostgreSQL would convert the parameter, and
+    call the function with it. In a template a parameter may stand for a literal, which is an
+    argument.
+    """
+    if "TypeCast" not in argument:
+        return _number(argument) in analysis.context.void
+    cast = argument["TypeCast"]
+    number = _number(cast["arg"])
+    if not number or analysis.context.template or "arrayBounds" in cast["typeName"]:
+        return False
+    type_ = analysis.names.types.named(strings(cast["typeName"]["names"]))
+    if type_ is None or type_.oid != VOID:
+        return False
+    analysis.cast_parameters.add((number, ANY_BUT_VOID))
+    return True
+
+
+def is_converted(casts: Collection[tuple[int, int]], number: int, type_: int) -> bool:
+    """Whether a cast converts the parameter where it is declared to be of this type (pg_type OID;
+    0: it is not). ``casts``: StatementFacts.cast_parameters.
+    """
+    is_void = type_ in (0, UNKNOWN_TYPE, VOID)
+    return (number, type_) in casts or (not is_void and (number, ANY_BUT_VOID) in casts)
 
 
 def check_inferred(
