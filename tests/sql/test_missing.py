@@ -59,6 +59,11 @@ drop view nowhere
 drop sequence nowhere
 truncate nowhere
 copy users (nonsense) to stdout
+copy v to stdout
+copy seq to stdout
+create schema pg_app
+create schema if not exists pg_app
+alter schema fx rename to pg_app
 select users.id from users, public.users
 select users from users, public.users
 select users.* from users, public.users
@@ -76,7 +81,7 @@ values (1), (2, 3)
 def test_says_what_postgres_says(sql: str, catalog: CatalogSnapshot, facts_dsn: str) -> None:
     (facts,) = analyze(sql.encode(), catalog, CONTEXT)
     unknown = facts.unknowns[0]
-    assert unknown.code in UNKNOWN_NAMES | {"SP1101", "SP1115"}
+    assert unknown.code in UNKNOWN_NAMES | {"SP1101", "SP1115", "SP1118"}
     with psycopg.connect(facts_dsn) as connection:
         connection.execute("set search_path = fx, public")
         with pytest.raises(psycopg.Error) as raised:

@@ -53,7 +53,8 @@ CODES: dict[str, Code] = _codes(
     ("SP1114", "42846", "no such conversion"),
     ("SP1115", "42P19", "the recursive query is not valid"),
     ("SP1116", "42P09", "the table reference is ambiguous"),
-    ("SP1117", "42809", "the value has no fields"),
+    ("SP1117", "42809", "the value or relation is of the wrong kind"),
+    ("SP1118", "42939", "the schema name is reserved"),
     # 12xx: masked data
     ("SP1201", "42501", "a masked column would influence the result"),
     ("SP1202", "42501", "masked data would be copied to where it is not masked"),

@@ -24,6 +24,7 @@ from sallyport.sql.ddl.changes import (
 )
 from sallyport.sql.ddl.refused import NOT_ALTERED
 from sallyport.sql.ddl.tables import Table
+from sallyport.sql.names.missing import reserved_schema
 from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.nodes import strings
 from sallyport.sql.queries.from_items import RANGE_VAR
@@ -176,8 +177,10 @@ def _rename_schema(analysis: Analysis, old: str, new: str) -> None:
     analysis.kind = "alter_schema"
     if old not in analysis.catalog.schemas:
         analysis.missing("SP1111", f'schema "{old}" does not exist')
-    if old in SYSTEM or new in SYSTEM or old.startswith("pg_") or new.startswith("pg_"):
+    if old in SYSTEM or old.startswith("pg_"):
         analysis.unknown("SP1102", "cannot change PostgreSQL's own schemas")
+    elif new in SYSTEM or new.startswith("pg_"):
+        reserved_schema(analysis, new)
     if any(function.schema == old for function in analysis.catalog.functions.values()):
         analysis.unknown(
             "SP1102", "cannot rename a schema that contains functions", NOT_ALTERED["names"]

@@ -29,6 +29,7 @@ from sallyport.sql.ddl.tables import column_type, sequence_options
 from sallyport.sql.expressions.calls import type_oid
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Value
+from sallyport.sql.names.missing import reserved_schema
 from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope
 from sallyport.sql.nodes import fields, string, strings, tag_of
@@ -56,13 +57,10 @@ def _create_schema(analysis: Analysis, node: Node, position: int) -> None:
             "elements inside CREATE SCHEMA are not supported",
             "Create them with statements of their own.",
         )
-    if not name or name in SYSTEM or name.startswith("pg_"):
-        analysis.unknown(
-            "SP1102",
-            f'cannot create schema "{name}"'
-            if name
-            else "CREATE SCHEMA without a name is not supported",
-        )
+    if not name:
+        analysis.unknown("SP1102", "CREATE SCHEMA without a name is not supported")
+    elif name in SYSTEM or name.startswith("pg_"):
+        reserved_schema(analysis, name)
     analysis.name(analysis.kind, name)
 
 

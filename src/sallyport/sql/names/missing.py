@@ -198,6 +198,15 @@ def missing_type(analysis: Analysis, names: tuple[str, ...], position: int) -> V
     return analysis.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, position)
 
 
+def reserved_schema(analysis: Analysis, name: str) -> None:
+    """A schema would get a name that begins with pg_, or is PostgreSQL's (IsReservedName)."""
+    analysis.missing(
+        "SP1118",
+        f'unacceptable schema name "{name}"',
+        'The prefix "pg_" is reserved for system schemas.',
+    )
+
+
 def type_shown(analysis: Analysis, oid: int) -> str:
     """A type as format_type writes it; "unknown" for one that is not known."""
     type_ = analysis.types.get(oid)

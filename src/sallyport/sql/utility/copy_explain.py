@@ -23,6 +23,10 @@ from sallyport.sql.writes.dml import WriteTarget
 on = STATEMENTS.on
 
 
+#: pg_class.relkind -> what PostgreSQL calls it (BeginCopyTo in copyto.c).
+_NOT_COPIED = {"v": "view", "f": "foreign table", "S": "sequence"}
+
+
 @on("CopyStmt", "relation query attlist is_from is_program filename options whereClause")
 def _copy(analysis: Analysis, node: Node, position: int) -> None:
     into = bool(node.get("is_from"))
@@ -75,11 +79,9 @@ def _copy_out(analysis: Analysis, node: Node) -> None:
     analysis.read_relation(relation)
     note_partition(analysis, relation)
     if relation.kind not in "rpm":
-        analysis.unknown(
-            "SP1102",
-            f"cannot copy from {relation.qualified}, which is not a table",
-            "Use COPY (SELECT ...) TO STDOUT.",
-        )
+        kind = _NOT_COPIED.get(relation.kind, "non-table relation")
+        hint = "" if relation.kind == "S" else "Use COPY (SELECT ...) TO STDOUT."
+        analysis.missing("SP1117", f'cannot copy from {kind} "{relation.name}"', hint)
     fields: dict[str, Field] = {f.name: f for f in relation_item(analysis, relation).fields}
     analysis.output(
         tuple(
