@@ -345,7 +345,7 @@ def test_functions_need_a_line_in_policy() -> None:
         ("statement_timeout", "0", None),
         ("DateStyle", "German", None),
         ("role", "postgres", "SP1301"),
-        ("no_such_setting", "1", "SP1301"),
+        ("no_such_setting", "1", "SP1305"),
         ("my.variable", "1", "SP1301"),
         ("client_encoding", "SJIS", "SP1301"),
         ("client_encoding", "UTF8", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from sallyport.sql.catalog import functions, relations
@@ -15,6 +16,7 @@ from sallyport.sql.catalog.functions import (
 from sallyport.sql.catalog.relations import SYSTEM_SCHEMAS, classify_relation
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, Function
 from sallyport.sql.extract import analyze
+from sallyport.sql.utility.settings import exists
 from tests.sql.rendering import CONTEXT
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
@@ -235,3 +237,12 @@ def test_refused_functions_come_with_what_to_do_instead(
 ) -> None:
     (facts,) = analyze(sql.encode(), catalog, CONTEXT)
     assert word in facts.unknowns[0].hint
+
+
+def test_every_setting_of_the_server_exists(any_postgres: Server) -> None:
+    with psycopg.connect(any_postgres.superuser_dsn) as db:
+        rows = db.execute("SELECT lower(name) FROM pg_catalog.pg_settings").fetchall()
+    # those of extensions that the server has loaded, and the four that pg_settings leaves out
+    hidden = ("role", "session_authorization", "is_superuser", "seed")
+    assert [name for name in (*(name for (name,) in rows), *hidden) if not exists(name)] == []
+    assert not exists("statment_timeout")

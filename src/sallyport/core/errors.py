@@ -66,6 +66,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1302", "42501", "this search_path is not listed by policy"),
     ("SP1303", "34000", "the portal or cursor is not known to the gateway"),
     ("SP1304", "26000", "the prepared statement is not known to the gateway"),
+    ("SP1305", "42704", "no such setting"),
     # 14xx: approvals
     ("SP1401", "54000", "too many open approval requests"),
     ("SP1402", "42501", "the approval was denied"),

@@ -15,11 +15,14 @@ from sallyport.policy.checks.influence import character_position
 from sallyport.policy.checks.needs import chain
 from sallyport.sql.catalog.snapshot import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import SettingChange, StatementFacts
+from sallyport.sql.names.close_names import closest, meant
 from sallyport.sql.names.search_path import split_search_path
 from sallyport.sql.utility.custom_settings import is_custom, is_listed, is_shown
 from sallyport.sql.utility.settings import (
     MASKED_STARTUP,
+    all_settings,
     classify_setting,
+    exists,
     folded,
     is_known,
     milliseconds,
@@ -72,8 +75,9 @@ def check_settings(
 
 
 def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0) -> Refusal | None:
-    """SP1301 for a setting that may not change, SP1302 for a search_path that policy does not list.
-    A RESET goes back to what the gateway itself set in the StartupMessage.
+    """SP1301 for a setting that may not change, SP1302 for a search_path that policy does not list,
+    SP1305 for a setting that does not exist. A RESET goes back to what the gateway itself set in
+    the StartupMessage.
     """
     name, value = folded(change.name), change.value
     if value is None and not name:
@@ -107,6 +111,9 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
     verdict = classify_setting(name, value)
     if verdict.kind == "allowed" or (verdict.kind == "search_path" and value is None):
         return None
+    if not exists(name):
+        what = f'unrecognized configuration parameter "{_shown(name)}"'
+        return refuse("SP1305", what, "", meant(closest(name, all_settings())), position)
     hint = _HINTS.get(name, "Leave the setting as it is.")
     return _refuse(change.name, f"{change.name} {verdict.reason}.", hint, position)
 
@@ -132,9 +139,12 @@ def _locked_beside_masks(policy: SubjectPolicy) -> str | None:
 
 
 def _refuse(name: str, detail: str, hint: str, position: int) -> Refusal:
-    shown = "".join(char if char.isprintable() else "?" for char in name[:63]) or "all settings"
-    message = f"setting {shown} cannot be changed through the gateway"
+    message = f"setting {_shown(name)} cannot be changed through the gateway"
     return refuse("SP1301", message, detail, hint, position)
+
+
+def _shown(name: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name[:63]) or "all settings"
 
 
 def _check_custom(name: str, policy: SubjectPolicy, position: int) -> Refusal | None:

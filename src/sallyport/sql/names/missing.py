@@ -16,6 +16,7 @@ from sallyport.sql.lineage import OPAQUE, UNKNOWN_TYPE, Value
 from sallyport.sql.names.resolve import SYSTEM
 from sallyport.sql.names.scope import Scope
 from sallyport.sql.names.temporary_names import of_unknown_maker
+from sallyport.sql.utility.settings import all_settings
 from sallyport.sql.values.types import RECORD
 from sallyport.sql.values.void_parameters import repeated
 
@@ -196,6 +197,12 @@ def missing_type(analysis: Analysis, names: tuple[str, ...], position: int) -> V
         names[-1], (name for schema, name in analysis.catalog.type_by_name if schema not in SYSTEM)
     )
     return analysis.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, position)
+
+
+def missing_setting(analysis: Analysis, name: str) -> None:
+    """SHOW of a setting that no PostgreSQL has (guc.c)."""
+    hint = analysis.close(name, all_settings())
+    analysis.missing("SP1305", f'unrecognized configuration parameter "{name}"', hint)
 
 
 def reserved_schema(analysis: Analysis, name: str) -> None:

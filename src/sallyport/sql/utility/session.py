@@ -17,6 +17,7 @@ from sallyport.sql.facts import (
     SettingChange,
     meant_by,
 )
+from sallyport.sql.names.missing import missing_setting
 from sallyport.sql.names.scope import Scope
 from sallyport.sql.nodes import fields, position_of, string, tag_of
 from sallyport.sql.queries.from_items import RANGE_VAR
@@ -24,7 +25,7 @@ from sallyport.sql.statements import adopt, nested
 from sallyport.sql.text.identifiers import quoted
 from sallyport.sql.text.parse import Node
 from sallyport.sql.utility.custom_settings import is_custom
-from sallyport.sql.utility.settings import folded, show_allowed
+from sallyport.sql.utility.settings import exists, folded, show_allowed
 from sallyport.sql.values.conversions import note_implicit_cast
 from sallyport.sql.values.types import VOID
 from sallyport.sql.values.void_parameters import NO_VOID, is_converted
@@ -148,8 +149,9 @@ def _show(analysis: Analysis, node: Node, position: int) -> None:
         )
     if is_custom(folded(name)) and not show_allowed(name):
         analysis.setting_reads.setdefault(folded(name), -1)
-        return
-    if not show_allowed(name):
+    elif name != "all" and not exists(name):
+        missing_setting(analysis, name)
+    elif not show_allowed(name):
         hint = (
             "Show each setting by its name, or select from the system view pg_settings."
             if name == "all"

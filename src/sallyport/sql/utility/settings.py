@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Literal
 
 from sallyport.sql.utility.custom_settings import is_custom
@@ -350,6 +352,19 @@ def classify_setting(name: str, value: str | None) -> SettingClass:
     if key in _PLAIN or key in _PLANNER or key in _TIMEOUTS:
         return _ALLOWED
     return _CUSTOM if "." in key else _UNLISTED
+
+
+@cache
+def all_settings() -> frozenset[str]:
+    """Of PostgreSQL 14 to 18, in small letters."""
+    text = resources.files("sallyport.sql.catalog").joinpath("settings.tsv").read_text("utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def exists(name: str) -> bool:
+    """Whether PostgreSQL has such a setting, or lets anybody make one of that name."""
+    key = folded(name)
+    return "." in key or key in all_settings()
 
 
 def is_pinned(name: str) -> bool:
