@@ -86,6 +86,25 @@ def test_a_write_waits_until_somebody_approves_or_releases(house: House) -> None
     assert "public.customers.notes" in json.dumps(_releases(house)[-1])
 
 
+def test_what_was_granted_ends_with_the_containment(house: House) -> None:
+    """Whoever is contained again, by another text, waits again."""
+    with house.psql() as psql:
+        psql.send(READ).wait_for(r"\(1 row\)")
+        psql.send(WRITE).wait_for(WAITS)
+        (request,) = house.rest("GET", "/approvals?status=pending", DBA).json()["approvals"]
+        (containment,) = _contained(house)
+        assert request["rule"] == f"contain: writes ({containment['id']})"
+        body = {"approve": True, "reason": "a day's work", "minutes": 60, "scope": "rule"}
+        decision = house.rest("POST", f"/approvals/{request['id']}/decision", DBA, json=body)
+        assert decision.status_code == 200, decision.text
+        psql.wait_for("UPDATE 1")
+        psql.send(READ).wait_for(r"\(1 row\)")
+        psql.send(WRITE).wait_for("UPDATE 1")  # granted
+        assert house.cli("contain", "release", str(containment["id"])).returncode == 0
+        psql.send(READ).wait_for(r"\(1 row\)")
+        psql.send(WRITE).wait_for(WAITS)
+
+
 def test_nobody_releases_themselves(house: House) -> None:
     with house.psql(OLGA) as psql:
         psql.send(READ).wait_for(r"\(1 row\)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -379,7 +380,8 @@ class HeldStatementWait:
 
     def _rules(self, held: HeldStatement) -> list[Rule]:
         """The rules that hold it, in the policy's order; [] when the policy of now has not all of
-        them.
+        them. One that asks for containment counts for this containment: what was granted under it
+        does not outlast it.
         """
         names = _policy_rules(held)
         policy = self._session.names.subject_judge.policy
@@ -388,6 +390,14 @@ class HeldStatementWait:
         ]
         if len(rules_by_name) != len(names):
             return []
+        contained = self._session.names.subject_judge.subject_policy.contained
+        if contained is not None:
+            rules_by_name = [
+                replace(rule, name=f"{rule.name} ({contained.id})")
+                if rule.when is not None and rule.when.reads_containment
+                else rule
+                for rule in rules_by_name
+            ]
         if held.watch is not None:
             rules_by_name.append(_finding_rule(held.watch, self._gateway.watch_reviewers))
         return rules_by_name
@@ -419,7 +429,7 @@ class HeldStatementWait:
             epoch=held.epoch,
             search_path=held.search_path,
             role=self._session.names.subject_judge.catalog.role,
-            rules=_names(held),
+            rules=tuple([rule.name for rule in self._rules(held)]),
             settings=held.settings,
             types=held.types,
             recorded=self._recorded(held),
@@ -457,11 +467,6 @@ def _refusal(held: HeldStatement) -> Refusal:
 def _policy_rules(held: HeldStatement) -> tuple[str, ...]:
     decision = held.verdict.decision
     return decision.holds if decision is not None else ()
-
-
-def _names(held: HeldStatement) -> tuple[str, ...]:
-    """Of all that holds it: rules of the policy, and a finding."""
-    return _policy_rules(held) + (() if held.watch is None else (held.watch.rule,))
 
 
 def _finding_rule(watch: WatchHold, reviewers: Reviewers) -> Rule:
