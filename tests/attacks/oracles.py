@@ -16,6 +16,8 @@ _RUNTIME = re.compile(
     rb"((?:actual time|Planning Time|Execution Time|time=|\"Actual (?:Startup|Total)"
     rb" Time\":|\"(?:Planning|Execution) Time\":)\D{0,3})[\d.]+(?:\.\.[\d.]+)?"
 )
+#: Says which request waits, and until when.
+_REQUEST = re.compile(rb"apr_[0-9a-z]{10,40}")
 _PROCESS = re.compile(rb"(process |PID )\d+", re.IGNORECASE)
 
 
@@ -25,6 +27,8 @@ def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
     """
     parts = []
     for kind, body in messages(data):
+        if kind == backend.NOTICE_RESPONSE and _REQUEST.search(body):
+            body = b"waits"
         if kind == backend.BACKEND_KEY_DATA:
             body = b"key"
         elif kind == backend.NOTIFICATION_RESPONSE:
@@ -41,6 +45,11 @@ def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
     joined = _SESSION.sub(b"ses_#", joined)
     joined = _RUNTIME.sub(rb"\1#", joined)
     return _PROCESS.sub(rb"\1#", joined)
+
+
+def without_requests(data: bytes) -> bytes:
+    """Without the ids of requests for approval, in which anything may stand."""
+    return _REQUEST.sub(b"apr_", data)
 
 
 def without_origins(data: bytes) -> bytes:

@@ -16,26 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sallyport.core.secret import Secret
-from sallyport.demo.issuer import DemoClient, DevIssuer
+from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from sallyport.wire import frontend
 from tests.attacks import oracles, protocol
+from tests.attacks.agents import CLIENTS, REVIEWER, SHOWN_SOME, attacked_policy
+from tests.attacks.approving import Approver, behind
 from tests.attacks.cases import Case, Step
 from tests.attacks.client import Client, Hang
 from tests.attacks.mcp_client import McpClient, listens
 from tests.attacks.playing import exchange, play, tidy
 from tests.attacks.ways import MCP, PLAIN_WAYS, WAYS
-from tests.attacks.worlds import HERE, HIDDEN_WRITABLE, ROLE, Databases
+from tests.attacks.worlds import HIDDEN_WRITABLE, ROLE, Databases
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 from tests.support.waiting import wait_for
-
-AGENTS = ("strict", "lenient", "tester", "opener", "builder")
-#: What they are shown depends on the values, as their policy says.
-_SHOWN_SOME = ("lenient", "opener")
-_CLIENTS = {name: DemoClient(name, Secret("demo"), (name,)) for name in AGENTS}
-_KEY = "a key for the attacks' hash masks, long enough"
 
 
 @dataclass
@@ -92,13 +87,12 @@ class Bench:
         extra = {
             "mask_keys": {"attacks": {"env": "ATTACKDB0_PASSWORD"}},
             "limits": limits,
-            "console": {"listen": console},
+            "console": {"listen": console, "roles": {"reviewer": [REVIEWER]}},
             "mcp": {},
+            "approvals": {"limits": {"per_hour": 1_000_000, "per_minute": 1_000_000}},
         }
-        self.mcp_url = f"http://{console}/mcp"
-        self.gateway = Gateway(
-            issuer, targets, policy=(HERE / "policy.yaml").read_text(), extra=extra
-        ).start()
+        self.console, self.mcp_url = console, f"http://{console}/mcp"
+        self.gateway = Gateway(issuer, targets, policy=attacked_policy(), extra=extra).start()
         self.issuer = issuer
         self._clients: dict[tuple[str, str], Client] = {}
         self._mcp_clients: dict[tuple[str, str], McpClient] = {}
@@ -153,7 +147,7 @@ def bench(version: str) -> Iterator[Bench]:
     }
     server = start_server(version, settings)
     try:
-        with DevIssuer(_CLIENTS, lifetime=24 * 3600.0) as issuer:
+        with DevIssuer(CLIENTS, lifetime=24 * 3600.0) as issuer:
             running = Bench(version, issuer, server)
             try:
                 yield running
@@ -164,10 +158,13 @@ def bench(version: str) -> Iterator[Bench]:
 
 
 class Attacks:
-    """The two oracles over attacks. ``worlds``: how many; ``ways``: which."""
+    """The two oracles over attacks. ``worlds``: how many; ``ways``: which. ``approver``: of what
+    waits; what it is shown is judged as answers are.
+    """
 
     def __init__(self, stage: Bench, ways: tuple[str, ...] = tuple(WAYS), worlds: int = 5) -> None:
         self.bench, self.ways = stage, ways
+        self.approver: Approver | None = None
         self.names = stage.databases.names[:worlds]
         self._said: dict[tuple[str, str, int], str] = {}
         #: how cases ended: refused by the gateway, failed in PostgreSQL, or ran
@@ -198,8 +195,10 @@ class Attacks:
         before = self.bench.databases.next_transaction()
         try:
             answers, wrote = play(clients, steps, WAYS[way])
-            findings = self._judge(case, way, steps, answers, agent)
+            judged = behind(self.approver, self.names, answers)
+            findings = self._judge(case, way, steps, judged, agent)
             tidy(clients, steps)
+            behind(self.approver, self.names, answers)
         except Hang:
             self.bench.forget()
             return Outcome([Finding(case, way, "hang", "no answer")], stopped=True)
@@ -237,14 +236,15 @@ class Attacks:
         equal = [oracles.normalise(answer, self.bench.databases.late_oid) for answer in answers]
         same = all(answer == equal[0] for answer in equal)
         for answer in answers[:1] if same else answers:
-            canary = self.bench.databases.canaries.found(answer, said)
+            shown = oracles.without_requests(answer)
+            canary = self.bench.databases.canaries.found(shown, said)
             if canary is not None:
                 return [
                     Finding(
                         case, way, "canary", f"{canary!r} in {oracles.summary(answer)}", residual
                     )
                 ]
-        if same or agent in _SHOWN_SOME or "restless" in case.options:
+        if same or agent in SHOWN_SOME or "restless" in case.options:
             return []
         differing = next(answer for answer in equal if answer != equal[0])
         world = equal.index(differing)
@@ -280,7 +280,7 @@ class Attacks:
                                 case, way, "canary", f"{canary!r} is now in {key[2:]}", residual
                             )
                         )
-                    elif value != states[0][key] and agent not in _SHOWN_SOME:
+                    elif value != states[0][key] and agent not in SHOWN_SOME:
                         findings.append(
                             Finding(
                                 case,
@@ -300,7 +300,7 @@ class Attacks:
                             residual,
                         )
                     )
-                elif key[0] == "s" and value != states[0][key] and agent not in _SHOWN_SOME:
+                elif key[0] == "s" and value != states[0][key] and agent not in SHOWN_SOME:
                     findings.append(
                         Finding(case, way, "differs", f"sequence {key[2:]} after it", residual)
                     )

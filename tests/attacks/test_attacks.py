@@ -4,6 +4,7 @@ version, and some random queries. ``make attacks`` runs more (see __main__.py).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +12,8 @@ import pytest
 
 from sallyport.wire import frontend
 from tests.attacks import cases, generate, oracles
+from tests.attacks.agents import HELD, REVIEWER
+from tests.attacks.approving import Approver
 from tests.attacks.canaries import Canaries
 from tests.attacks.playing import exchange, play, tidy
 from tests.attacks.suite import (
@@ -31,6 +34,7 @@ GROUPS = sorted({case.group for case in cases.read("attacks", 18)})
 #: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at
 #: most.
 TOLERATED = 0.02
+_CHANGES = re.compile(r"\b(insert|update|delete|merge|copy)\b", re.IGNORECASE)
 #: Hundreds of statements each; and after each change of the schema the gateway reads the catalog.
 pytestmark = pytest.mark.timeout(900)
 
@@ -82,6 +86,35 @@ def test_no_attack_leaks(stage: Bench, group: str) -> None:
     attacks = SampledAttacks(stage, (*("simple", "binary", "pipelined") * 3, MCP), 3)
     rows = check(group, chosen, attacks.run, silent)
     assert not rows[group].leaked, told(rows[group].findings)
+
+
+@pytest.mark.parametrize("agent", ("denier", "copier"))
+def test_no_other_kind_of_mask_leaks(stage: Bench, agent: str) -> None:
+    """Under ``filter: deny``, and ``write_filter: masked`` with ``copies: masked``."""
+    every = cases.read("attacks", stage.server.major)
+    chosen = [case for case in every if "as" not in case.options]
+    attacks = SampledAttacks(stage, ("simple", "binary"), 3)
+    findings = [finding for case in part(chosen, 24) for finding in attacks.run(case, agent)[0]]
+    assert not [finding for finding in findings if not finding.residual], told(findings)
+
+
+@pytest.mark.parametrize("group", ("02-indirection", "03-copy-then-read", "07-inference"))
+def test_no_approved_attack_leaks(stage: Bench, group: str) -> None:
+    """Nor is the reviewer, who has the same masks, shown what differs from world to world."""
+    chosen = [
+        case
+        for case in cases.read("attacks", stage.server.major)
+        if case.group == group and "as" not in case.options and _CHANGES.search(case.text)
+    ]
+    approver = Approver(stage.console, stage.gateway.token(REVIEWER))
+    try:
+        attacks = SampledAttacks(stage, ("simple", "binary"), 2)
+        attacks.approver = approver
+        findings = [finding for case in part(chosen, 9) for finding in attacks.run(case, HELD)[0]]
+    finally:
+        approver.stop()
+    assert not approver.failed
+    assert not [finding for finding in findings if not finding.residual], told(findings)
 
 
 def test_no_sequence_of_messages_leaks(stage: Bench) -> None:
