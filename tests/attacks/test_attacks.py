@@ -6,13 +6,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.judge.containments import Containments
+from sallyport.judge.judge import Judge
+from sallyport.judge.verdict import Verdict
+from sallyport.policy.containment import COLUMN, Containment
+from sallyport.policy.decision import Outcome
+from sallyport.policy.file.load import parse_policy
 from sallyport.wire import frontend
 from tests.attacks import cases, generate, oracles
-from tests.attacks.agents import HELD, REVIEWER
+from tests.attacks.agents import HELD, REVIEWER, attacked_policy
 from tests.attacks.approving import Approver
 from tests.attacks.canaries import Canaries
 from tests.attacks.playing import exchange, play, tidy
@@ -29,6 +38,7 @@ from tests.attacks.ways import MCP, WAYS
 from tests.support import sampling
 from tests.support.postgres import WHEEL
 from tests.support.sampling import examples, sampled
+from tests.targets.query import catalog_of
 
 GROUPS = sorted({case.group for case in cases.read("attacks", 18)})
 #: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at
@@ -115,6 +125,95 @@ def test_no_approved_attack_leaks(stage: Bench, group: str) -> None:
         approver.stop()
     assert not approver.failed
     assert not [finding for finding in findings if not finding.residual], told(findings)
+
+
+def _judge(stage: Bench, more: str = "", containments: Containments | None = None) -> Judge:
+    """Of world 0, by the policy with ``more`` in it."""
+    return Judge(
+        "attackdb0",
+        parse_policy(attacked_policy() + more, "policy.yaml"),
+        catalog_of(stage.databases.role_dsn),
+        {"attacks": Secret("a key of the hash masks in attacks")},
+        max_statement_bytes=1 << 20,
+        containments=containments,
+    )
+
+
+def _verdicts(judge: Judge, agent: str, sql: bytes) -> tuple[Verdict, ...]:
+    """Not by a template, in which a text is judged in another form."""
+    subject = Subject(agent, "https://idp", frozenset({agent}))
+    subject_judge = judge.subject_judge(subject, ("public",))
+    return subject_judge._judge(sql, subject_judge.context).statements
+
+
+def test_a_hold_lifts_nothing(stage: Bench) -> None:
+    """Of every statement there is: what is refused without hold rules is refused with them, by the
+    same code; what runs without them runs, once it is approved, as it would have run.
+    """
+    judge, ended = _judge(stage), Counter[str]()
+    for sql in _texts(stage):
+        allowed, waiting = (_verdicts(judge, agent, sql) for agent in ("strict", HELD))
+        assert bool(allowed) == bool(waiting), sql
+        for before, after in zip(allowed, waiting, strict=False):
+            if before.refusal is not None:
+                assert after.outcome is Outcome.DENY and after.refusal is not None, sql
+                assert after.refusal.code == before.refusal.code, sql
+                ended["refused"] += 1
+            elif after.refusal is None:
+                ended["free"] += 1
+            else:
+                assert after.refusal.code.id == "SP1003", (sql, after.refusal)
+                assert after.held == (after.facts.inner is None), sql
+                assert not _differing(before, after), sql
+                ended["held"] += 1
+    assert all(ended[how] > 50 for how in ("refused", "free", "held")), ended
+
+
+@pytest.mark.parametrize("agent", ["lenient", "opener", "builder"])
+def test_containment_lifts_nothing(stage: Bench, agent: str) -> None:
+    """What is refused is refused to whoever is contained, and no column shows more."""
+    more = """
+untrusted: [public.notes.title]
+packs: [contain-untrusted]
+contain: {reviewers: {groups: [approver]}}
+"""
+    containments, now = Containments(), time.time()
+    containments.take(
+        Containment(
+            "con_1", "https://idp", agent, (), COLUMN, "public.notes.title", "attackdb0", "ses_1",
+            1, now, now + 3600,
+        )
+    )  # fmt: skip
+    free, contained = _judge(stage, more), _judge(stage, more, containments)
+    ended = Counter[Outcome]()
+    for sql in _texts(stage)[::2]:
+        allowed, after = (_verdicts(judge, agent, sql) for judge in (free, contained))
+        assert bool(allowed) == bool(after), sql
+        for before, then in zip(allowed, after, strict=False):
+            assert before.outcome is not Outcome.DENY or then.outcome is Outcome.DENY, sql
+            assert before.outcome is not Outcome.HOLD or then.outcome is not Outcome.ALLOW, sql
+            assert {cut.start for cut in then.cuts} >= {cut.start for cut in before.cuts} or (
+                then.outcome is Outcome.DENY
+            ), sql
+            ended[then.outcome] += 1
+    assert all(ended[outcome] > 10 for outcome in Outcome), ended
+
+
+#: What a hold is, beside which the verdict of a held statement is that of a free one.
+_OF_HOLDS = {"refusal", "outcome", "rule", "decision", "permit", "held", "plain", "inner"}
+
+
+def _differing(before: Verdict, after: Verdict) -> list[str]:
+    names = set(Verdict.__struct_fields__) - _OF_HOLDS - {"facts", "literals"}
+    return [name for name in names if getattr(before, name) != getattr(after, name)]
+
+
+def _texts(stage: Bench) -> Sequence[bytes]:
+    """Of steps of all cases, those that are UTF-8; one in four, all with ``--thorough``."""
+    every = [case for kind in ("attacks", "benign") for case in cases.read(kind, 18)]
+    texts = {step.sql for case in every for step in case.steps(stage.databases.value)}
+    ordered = sorted(text for text in texts if text == text.decode("utf-8", "ignore").encode())
+    return ordered[:: 1 if sampling.thorough else 4]
 
 
 def test_no_sequence_of_messages_leaks(stage: Bench) -> None:

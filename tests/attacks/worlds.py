@@ -265,6 +265,13 @@ class Databases:
     def _dsn(self, database: str) -> str:
         return self.server.superuser_dsn.rpartition("/")[0] + "/" + database
 
+    @property
+    def role_dsn(self) -> str:
+        """To world 0 as the gateway's role, past the gateway."""
+        return psycopg.conninfo.make_conninfo(
+            self._dsn(self.names[0]), user=ROLE, password=AGENT_PASSWORD
+        )
+
     def _make(self) -> None:
         self._admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{AGENT_PASSWORD}'")
         powers = (

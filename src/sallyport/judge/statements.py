@@ -216,21 +216,19 @@ class Statements:
     ) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, text)
         results = decision.results or RESULTS[-1]
-        held = (
-            decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
-        )
+        waits = decision.outcome is Outcome.HOLD and refusal is decision.refusal
         replacement, sent = Replacement(), sql[facts.start : facts.end]
         parameters: tuple[ComparedParameter, ...] = ()
-        if (refusal is None or held) and not as_sent:
+        if (refusal is None or waits) and not as_sent:
             try:
                 made = self._rewriter.statement(sql, facts)
                 sent, replacement = _sent(sql, facts, made.cuts), made
                 parameters = compared_parameters(self.catalog, facts, made.compared)
             except RefusedError as error:
-                refusal, held = error.refusal, False
+                refusal, waits = error.refusal, False
         if facts.declared_types and parameters:
             declared = check_declared_types(parameters, facts, facts.declared_types, self.catalog)
-            refusal, held = declared or refusal, held and declared is None
+            refusal, waits = declared or refusal, waits and declared is None
         inner = None
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner, replacement.relations, results)
@@ -247,8 +245,9 @@ class Statements:
         literals = self._literals(sql, facts, opaque, relations, is_template)
         hidden = frozenset() if literals is None else self._hidden_outputs(facts, literals)
         unknown_code = runs_unknown_code(facts, self.catalog)
-        if unknown_code and runs_late_bodies(facts) and (refusal is None or held):
-            refusal, held = LATE_NAMES, False
+        if unknown_code and runs_late_bodies(facts) and (refusal is None or waits):
+            refusal, waits = LATE_NAMES, False
+        held = waits and facts.inner is None
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
