@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from sallyport.approvals.people import Identities
+from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Binding, FloodLimits, Request
 from sallyport.core.clock import ManualClock
@@ -65,6 +67,18 @@ CHANGES: dict[str, Any] = {
     "types": (1042,),
     "sent": "UPDATE orders SET status = $1 WHERE id = 7 OR true",
 }
+
+
+class Unmasked:
+    """Nothing is masked for the reviewers of these tests."""
+
+    async def under_own_masks(
+        self, subject: Subject, requests: Sequence[Request]
+    ) -> Sequence[Request]:
+        return requests
+
+    async def sample(self, subject: Subject, request: Request) -> Sample:
+        return Sample(("id", "note"), (("7", None), ("8", "\x1b[31m\nred")), ("note",))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from sallyport.operations.approvals import ApprovalOperations
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
 from sallyport.store.sealing import Seal
-from tests.approvals.helpers import BINDING, DANA, EVE, House
+from tests.approvals.helpers import BINDING, DANA, EVE, House, Unmasked
 
 AWAY = refuse("SP1801", "the store is away")
 
@@ -187,9 +188,10 @@ def test_a_list_reads_the_store_once_however_long_it_is(make_process: Make, pend
     asked = [house.ask(replace(HIDING, session=f"ses_{number}")) for number in range(40)]
     for request in asked[::2]:
         house.deny(request)
-    store, ops = store_of(house), ApprovalOperations(house.service, "test")
+    store, ops = store_of(house), ApprovalOperations(house.service, "test", Unmasked())
     store.reads = 0
-    listed = ops.list(Principal(DANA, frozenset({REVIEWER})), pending=pending, limit=50)
+    listing = ops.list(Principal(DANA, frozenset({REVIEWER})), pending=pending, limit=50)
+    listed = asyncio.run(listing)
     assert len(listed) == (20 if pending else 40) and store.reads == 1
     shown = {request.id for request in listed if request.binding.sql == BINDING.sql}
     assert shown == {request.id for request in asked[1::2]}
@@ -200,8 +202,8 @@ def test_what_was_decided_elsewhere_is_listed_without_its_values(make_process: M
     decided, left = (first.ask(replace(HIDING, session=session)) for session in ("ses_1", "ses_2"))
     second.service.reread()
     second.deny(decided)
-    ops = ApprovalOperations(first.service, "test")
-    listed = ops.list(Principal(DANA, frozenset({REVIEWER})), pending=True)
+    ops = ApprovalOperations(first.service, "test", Unmasked())
+    listed = asyncio.run(ops.list(Principal(DANA, frozenset({REVIEWER})), pending=True))
     assert {request.id: request.binding.sql for request in listed} == {
         decided.id: "UPDATE orders SET status = $1",
         left.id: BINDING.sql,

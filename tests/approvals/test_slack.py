@@ -147,7 +147,7 @@ def test_values_that_recordings_hide_are_not_sent_there(house: House) -> None:
     text = json.dumps(blocks, ensure_ascii=False)
     assert "ada@example.com" not in text and hidden in text
     assert slack_blocks.APPROVE not in text and slack_blocks.DENY in text
-    assert "Values that recordings hide are not shown here. Approve it in the console." in text
+    assert "Values of masked columns are not shown here. Approve it in the console." in text
 
 
 def test_the_form_fits(house: House) -> None:

@@ -4,6 +4,7 @@ interface's form.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.problems import DecisionError
 from sallyport.approvals.states import Preview, Status
 from sallyport.cli.approvals import register
@@ -28,7 +28,7 @@ from sallyport.operations.approvals import (
     request_data,
     sample_data,
 )
-from tests.approvals.helpers import AGENT, BINDING, DANA, MALLORY, House
+from tests.approvals.helpers import AGENT, BINDING, DANA, MALLORY, House, Unmasked
 
 PEOPLE = {"dana": DANA, "mallory": MALLORY, "agent": replace(AGENT, groups=frozenset({"dba"}))}
 ACCESS = Access({"reviewer": frozenset({"dba"}), "viewer": frozenset({"admin"})})
@@ -45,24 +45,23 @@ class Rest:
             return 401, {"title": "sign in"}
         who, ops = (
             ACCESS.principal(subject, "127.0.0.1"),
-            ApprovalOperations(self.house.service, "rest"),
+            ApprovalOperations(self.house.service, "rest", Unmasked()),
         )
         path, _, query = path.removeprefix("/api/v1/approvals").partition("?")
         words = path.strip("/").split("/")
         try:
             if words == [""]:
-                requests = ops.list(who, pending="status=pending" in query)
+                requests = asyncio.run(ops.list(who, pending="status=pending" in query))
                 return 200, {
                     "approvals": [request_data(request, details=False) for request in requests]
                 }
             if words[1:] == ["sample"]:
-                rows = (("7", None), ("8", "\x1b[31m\nred"))
-                return 200, sample_data(Sample(("id", "note"), rows, ("note",)))
+                return 200, sample_data(asyncio.run(ops.sample(who, words[0])))
             if method == "GET":
-                return 200, request_data(ops.show(who, words[0]))
+                return 200, request_data(asyncio.run(ops.show(who, words[0])))
             if body.get("minutes"):
                 ops.grant(who, words[0], body["minutes"], scope=body["scope"])
-                return 200, request_data(ops.show(who, words[0]))
+                return 200, request_data(asyncio.run(ops.show(who, words[0])))
             return 200, request_data(ops.decide(who, words[0], body["approve"], body["reason"]))
         except DecisionError as error:
             return HTTP_STATUS[error.problem], {"detail": error.refusal.message}

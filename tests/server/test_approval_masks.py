@@ -40,7 +40,7 @@ rules:
     subjects: {groups: [claude-postgres]}
     hold: [delete]
     relations: ["public.letters"]
-    reviewers: {groups: [dba]}
+    reviewers: {groups: [security]}
     mode: async
     expires: 2m
   - name: who decides may look
@@ -109,6 +109,12 @@ def dana(gateway: Gateway) -> Desk:
     return Desk(gateway)
 
 
+@pytest.fixture
+def sam(gateway: Gateway) -> Desk:
+    """Whom no mask is for."""
+    return Desk(gateway, SECURITY)
+
+
 def measured(desk: Desk, id_: str) -> dict[str, Any]:
     wait_for(lambda: desk.show(id_)["preview"] is not None)
     return desk.show(id_)
@@ -121,15 +127,15 @@ def sallyport(gateway: Gateway, *words: str, **environment: str) -> str:
 
 
 def test_reviewers_see_what_is_sent_and_what_it_would_touch(
-    gateway: Gateway, agent: Waiter, dana: Desk, database: Server
+    gateway: Gateway, agent: Waiter, sam: Desk, database: Server
 ) -> None:
     text = change(MASKED)
     id_ = agent.run(text).id
-    shown = measured(dana, id_)
+    shown = measured(sam, id_)
     assert shown["sql"] == text
     assert shown["sent"] != text and "UNION ALL" in shown["sent"] and shown["sent"].endswith(MASKED)
     assert (shown["preview"]["rows"], shown["preview"]["problems"]) == (30, [])
-    dana.approve(id_)
+    sam.approve(id_)
     assert agent.end().result == "UPDATE 30"
     with psycopg.connect(database.superuser_dsn, autocommit=True) as db:
         assert db.execute("UPDATE letters SET sent = false WHERE sent").rowcount == 30
@@ -174,16 +180,16 @@ def test_without_masks_the_text_is_sent_as_it_came(agent: Waiter, dana: Desk) ->
     assert shown["sent"] == shown["sql"] == text
 
 
-def test_parameters(agent: Waiter, dana: Desk) -> None:
+def test_parameters(agent: Waiter, sam: Desk) -> None:
     text = (
         "UPDATE letters SET sent = false FROM people p WHERE p.id = letters.id AND p.email LIKE %s"
         " AND p.id < %s"
     )
     id_ = agent.run(text, ["p*%", 6]).id
-    shown = measured(dana, id_)
+    shown = measured(sam, id_)
     assert shown["sent"] != shown["sql"] and "UNION ALL" in shown["sent"]
     assert (shown["preview"]["rows"], shown["preview"]["problems"]) == (5, [])
-    dana.approve(id_)
+    sam.approve(id_)
     assert agent.end().result == "UPDATE 5"
 
 
@@ -195,7 +201,7 @@ def test_hashes_are_counted_under_their_key(agent: Waiter, dana: Desk) -> None:
     assert agent.end().result == "UPDATE 30"
 
 
-def test_without_its_masks_it_is_void(gateway: Gateway, dana: Desk, database: Server) -> None:
+def test_without_its_masks_it_is_void(gateway: Gateway, sam: Desk, database: Server) -> None:
     """The same subject sends the same text, in a session that sees no masks: nobody
     approved that.
     """
@@ -204,14 +210,14 @@ def test_without_its_masks_it_is_void(gateway: Gateway, dana: Desk, database: Se
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"\[SP1406\]") as caught:
             db.execute(text)  # type: ignore[call-overload]
         id_ = next(word for word in str(caught.value).split() if word.startswith("apr_"))
-        dana.approve(id_)
+        sam.approve(id_)
     void = pytest.raises(
         psycopg.errors.InsufficientPrivilege,
         match=r"\[SP1404\].*the text that is sent to the database",
     )
     with psycopg.connect(gateway.dsn(gateway.token(CLEARED)), autocommit=True) as db, void:
         db.execute(text)  # type: ignore[call-overload]
-    assert dana.status(id_) == "voided"
+    assert sam.status(id_) == "voided"
     with psycopg.connect(database.superuser_dsn) as db:
         assert db.execute("SELECT count(*) FROM letters").fetchone() == (30,)
 
@@ -244,7 +250,7 @@ def test_a_sample_is_not_chosen_by_the_reviewers_masks(gateway: Gateway, dana: D
     with Waiter(gateway, CLEARED) as cleared:
         id_ = cleared.run(change(RAW)).id
         shown = measured(dana, id_)
-        assert shown["sent"] == shown["sql"] and shown["preview"]["rows"] == 11
+        assert shown["sent"] == "" and shown["preview"]["rows"] == 11
         hidden = dana.get(f"/approvals/{id_}/sample")
         assert hidden["rows"] == [] and "masked for you" in hidden["problem"]
         cleared.db.cancel()
@@ -256,7 +262,7 @@ def test_the_command_line_shows_both_texts(gateway: Gateway, agent: Waiter) -> N
     id_ = agent.run(text).id
     url = f"http://{gateway.extra['console']['listen']}"
     show = [*gateway.command("approvals", "show", id_)[:4], "--url", url]
-    shown = sallyport(gateway, *show, SALLYPORT_TOKEN=gateway.token(DBA))
+    shown = sallyport(gateway, *show, SALLYPORT_TOKEN=gateway.token(SECURITY))
     before, _, behind = shown.partition("Sent to the database (masks applied):")
     assert text in before and "UNION ALL" not in before and "UNION ALL" in behind
 
@@ -288,7 +294,7 @@ def test_the_session_shows_what_masks_its_expressions_saw(
 
 @pytest.mark.parametrize("approves", [True, False])
 def test_values_are_seen_while_they_wait_and_are_in_no_file(
-    gateway: Gateway, agent: Waiter, dana: Desk, approves: bool
+    gateway: Gateway, agent: Waiter, sam: Desk, approves: bool
 ) -> None:
     value = f"CANARY-{approves}"
 
@@ -298,23 +304,25 @@ def test_values_are_seen_while_they_wait_and_are_in_no_file(
 
     text = change(f"p.email LIKE '{value}%'")
     id_ = agent.run(text).id
-    assert measured(dana, id_)["sql"] == text
+    assert measured(sam, id_)["sql"] == text
     check_files()
     if approves:
-        dana.approve(id_)
+        sam.approve(id_)
         assert agent.end().result == "UPDATE 0"
     else:
-        dana.deny(id_, "no")
+        sam.deny(id_, "no")
         agent.end()
-    wait_for(lambda: dana.show(id_)["status"] in ("used", "denied"))
-    shown = dana.show(id_)
+    wait_for(lambda: sam.show(id_)["status"] in ("used", "denied"))
+    shown = sam.show(id_)
     assert shown["sql"] == change("p.email LIKE '[redacted]'") and value not in str(shown)
     check_files()
     assert value not in gateway.output()
 
 
-def test_values_are_seen_by_those_who_may_decide_alone(gateway: Gateway, dana: Desk) -> None:
-    """sam reviews other statements: no value of this one is his, nor the plan that quotes it."""
+def test_values_are_seen_by_those_who_may_decide_alone(
+    gateway: Gateway, dana: Desk, sam: Desk
+) -> None:
+    """dana reviews other statements: no value of this one is hers, nor the plan that quotes it."""
     text = change("p.email LIKE 'CANARY-SEEN%'").replace(
         "UPDATE letters SET sent = true FROM", "DELETE FROM letters USING"
     )
@@ -322,13 +330,12 @@ def test_values_are_seen_by_those_who_may_decide_alone(gateway: Gateway, dana: D
     with psycopg.connect(gateway.dsn(), autocommit=True) as db, refused as caught:
         db.execute(text.encode())
     id_ = next(word for word in str(caught.value).split() if word.startswith("apr_"))
-    assert measured(dana, id_)["sql"] == text
-    sam = Desk(gateway, SECURITY)
-    shown = sam.show(id_)
+    assert measured(sam, id_)["sql"] == text
+    shown = dana.show(id_)
     assert shown["status"] == "pending" and "LIKE '[redacted]'" in shown["sql"]
-    token = {"Authorization": f"Bearer {gateway.token(SECURITY)}"}
+    token = {"Authorization": f"Bearer {gateway.token(DBA)}"}
     base = f"http://{gateway.extra['console']['listen']}"
     listed = requests.get(f"{base}/api/v1/approvals?status=pending", headers=token, timeout=60)
     assert "CANARY-SEEN" not in str(shown) + listed.text
-    assert sam.decide(id_, True).status_code == 403
-    dana.deny(id_, "no")
+    assert dana.decide(id_, True).status_code == 403
+    sam.deny(id_, "no")

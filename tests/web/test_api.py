@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 from starlette.testclient import TestClient
 
+from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Request
 from sallyport.core.clock import SystemClock, unix_seconds
 from sallyport.core.counts import Counts
 from sallyport.demo.issuer import DevIssuer
 from sallyport.identity.failures import FailedLogins
-from sallyport.operations.access import OWN, Principal
-from sallyport.operations.approvals import ApprovalOperations
+from sallyport.operations.access import OWN
 from sallyport.web.api.operations import PREFIX
 from sallyport.web.api.resources import OPERATIONS
 from tests.support.sampling import examples
@@ -147,13 +147,13 @@ def test_a_decision(client: TestClient, issuer: DevIssuer, place: World) -> None
 def test_a_grant_is_answered_off_the_event_loop(
     client: TestClient, issuer: DevIssuer, place: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def show(ops: ApprovalOperations, who: Principal, id_: str) -> Request:
+    def get(approvals: Approvals, id_: str) -> Request | None:
         with pytest.raises(RuntimeError, match="no running event loop"):
             asyncio.get_running_loop()
-        return real_show(ops, who, id_)
+        return real_get(approvals, id_)
 
-    real_show = ApprovalOperations.show
-    monkeypatch.setattr(ApprovalOperations, "show", show)
+    real_get = Approvals.get
+    monkeypatch.setattr(Approvals, "get", get)
     answer = client.post(
         f"{PREFIX}/approvals/{place.ask(78).id}/decision",
         json={"approve": True, "minutes": 5},

@@ -14,14 +14,19 @@ import pytest
 from markupsafe import Markup
 from starlette.testclient import TestClient
 
-from sallyport.approvals.states import ApprovalRequirement
+from sallyport.approvals.states import ApprovalRequirement, Preview, Recorded
+from sallyport.core.subject import Subject
+from sallyport.judge import Judge
 from sallyport.operations.history import SPANS
+from sallyport.policy.file.load import parse_policy
+from sallyport.sql.catalog.snapshot import Type
 from sallyport.web.app import build
 from sallyport.web.pages import plots
 from sallyport.web.pages.rendering import environment
 from sallyport.web.pages.sqltext import highlight
+from tests.approvals.helpers import BINDING
 from tests.web.helpers import Browser
-from tests.web.world import EVIL, RAW, World
+from tests.web.world import EVIL, POLICY, RAW, TYPED, World
 
 MakeBrowser = Callable[[str], Browser]
 
@@ -265,6 +270,41 @@ def test_each_rule_shows_where_it_stands(browser: MakeBrowser, place: World) -> 
         assert "1 of 1 approved" in text and "0 of 2 approved" in text and EVIL not in text
     assert place.approvals.get(request.id).status.value == "pending"  # type: ignore[union-attr]
     place.approvals.withdraw(request.id, "tidy up")
+
+
+@pytest.mark.parametrize("spared", ["dba", "privacy"])
+def test_a_reviewer_sees_values_under_their_own_masks(
+    browser: MakeBrowser, place: World, monkeypatch: pytest.MonkeyPatch, spared: str
+) -> None:
+    policy = parse_policy(
+        POLICY.replace("groups: [agents]", "groups: [agents, dba]").replace("privacy", spared),
+        "policy.yaml",
+    )
+    types = {**TYPED.types, 705: Type(705, "pg_catalog", "unknown", "p", "X")}
+    catalog = replace(TYPED, types=types)
+    judge = Judge("shop", policy, catalog, {}, max_statement_bytes=1 << 20)
+    monkeypatch.setattr(place.gateway, "judge", judge)
+    sql = "UPDATE customers SET email = '{}'"
+    binding = replace(
+        BINDING, sql=sql.format("CANARY-1"), sent="", binds=None, bind_formats=(), types=(),
+        session=place.ids[0], search_path=("public",), policy_version=policy.version,
+        epoch=TYPED.epoch, role=TYPED.role, recorded=Recorded(sql.format("[redacted]"), None, ()),
+    )  # fmt: skip
+    request = place.approvals.ask(
+        binding, Subject("claude", "https://idp.example.com", frozenset()), rule="changes wait",
+        reviewers=["dba"], quorum=1, expires_seconds=900.0, mode="wait", kind="update",
+    )  # fmt: skip
+    plan = '[{"Plan": {"Filter": "CANARY-1"}}]'
+    place.approvals.previewed(request.id, Preview(plan, 41, problems=("CANARY-1 failed",)))
+    dana = browser("reviewer")
+    page, listed = dana.get(f"/approvals/{request.id}").text, dana.get("/approvals").text
+    seen = page.count("CANARY-1"), listed.count("CANARY-1"), 'id="hidden"' in page
+    assert seen == ((3, 1, False) if spared == "dba" else (0, 0, True))
+    assert "<b>41</b> rows" in page and ("[redacted]" in listed) is (spared != "dba")
+    denied = dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="")
+    assert denied.status_code == 422 and ("CANARY-1" in denied.text) is (spared == "dba")
+    place.approvals.withdraw(request.id, "tidy up")
+    assert "CANARY-1" not in dana.get(f"/approvals/{request.id}").text
 
 
 def test_the_text_with_masks_is_shown_where_it_differs(browser: MakeBrowser, place: World) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from sallyport.approvals.preview.sampling import Sample
+from sallyport.approvals.seeing import under_own_masks
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview, Request
 from sallyport.audit.actions import ActionLog
@@ -197,6 +198,14 @@ class FakeGateway:
         if target != "shop":
             raise ConfigError(f"there is no target {target!r}; there is: shop")
         return explanations(self.judge, subject, sql)
+
+    async def under_own_masks(
+        self, subject: Subject, requests: Sequence[Request]
+    ) -> Sequence[Request]:
+        return [
+            under_own_masks(self.judge.subject_judge(subject, each.binding.search_path), each)
+            for each in requests
+        ]
 
     async def sample(self, subject: Subject, request: Request) -> Sample:
         return Sample(("id", EVIL), (("7", EVIL), ("8", None)), (EVIL,))

@@ -73,7 +73,7 @@ _SHOWN: Final = frozenset({"target", "policy_version", "epoch", "role"})
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """A statement without the values that recordings do not show."""
+    """A statement without the values that are masked for somebody, and that recordings hide."""
 
     sql: str
     binds: tuple[bytes | None, ...] | None
@@ -90,8 +90,8 @@ class Binding:
     (0 text, 1 binary). ``rules``: every hold rule that matched. ``settings``: those that change
     what a statement means (:mod:`sallyport.sql.utility.settings`), with their values, sorted by
     name. ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server
-    infers: ``$1 = x`` is another comparison for another type. ``recorded``: None where recordings
-    show it as it is.
+    infers: ``$1 = x`` is another comparison for another type. ``recorded``: None where anybody may
+    see it as it is.
     """
 
     sql: str
@@ -113,10 +113,11 @@ class Binding:
 
     @property
     def without_values(self) -> Binding:
-        """What stays of it once nobody decides about it any more."""
-        if self.recorded is None:
-            return self
-        shown = self.recorded
+        """What anybody may see, and what stays of it once nobody decides about it any more."""
+        return self if self.recorded is None else self.shown_as(self.recorded)
+
+    def shown_as(self, shown: Recorded) -> Binding:
+        """This one with some values hidden. The text with masks in it has them too."""
         return replace(
             self,
             sql=shown.sql,
@@ -263,7 +264,8 @@ class Request:
     like, in words. expires_at: neither approved nor used after this. in_transaction: it waits
     inside an open transaction and keeps its locks. void_reason: why it was withdrawn or voided.
     grant: id of the grant that approved it, "" when people did. owner: the process whose session it
-    is, "" in requests from before there were owners.
+    is, "" in requests from before there were owners. hidden: why whoever looks does not see all of
+    it; never stored.
     """
 
     id: str
@@ -285,6 +287,7 @@ class Request:
     grant: str = ""
     additional: tuple[ApprovalRequirement, ...] = ()
     owner: str = ""
+    hidden: str = ""
 
     @property
     def requirements(self) -> tuple[ApprovalRequirement, ...]:

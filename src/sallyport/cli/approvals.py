@@ -197,6 +197,8 @@ def _show(request: Mapping[str, Any]) -> None:
     echo = typer.echo
     echo(_line(request))
     echo(f"\n{inert(request['sql'], newlines=True)}\n")
+    if request["hidden"]:
+        echo(f"{inert(request['hidden'])}\n")
     if request["sent"] not in ("", request["sql"]):
         echo(f"Sent to the database (masks applied):\n\n{inert(request['sent'], newlines=True)}\n")
     for number, value in enumerate(request["binds"] or (), 1):

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replaced
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -21,7 +23,7 @@ from sallyport.judge.verdict import ScriptVerdict, Verdict, failure, script_perm
 from sallyport.masking.plan import UNREAD_ROWS, MaskPlan
 from sallyport.policy.allowance import Bounds
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.model import FINGERPRINTS, FULL, Policy
+from sallyport.policy.model import FINGERPRINTS, FULL, LITERALS_MASKED, Policy
 from sallyport.sql.analysis import TooMuchWork
 from sallyport.sql.catalog.snapshot import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
@@ -94,6 +96,7 @@ class SubjectJudge:
         generation: int,
     ) -> None:
         self.generation = generation
+        self._grounds, self._path = grounds, search_path
         self.subject_policy = subject_policy
         self.policy = grounds.policy
         self.policy_version = grounds.policy.version
@@ -138,6 +141,34 @@ class SubjectJudge:
         self.templates: dict[bytes | None, ScriptVerdict | None] = {}
         self._cache_bytes = 0
         self._blanked: dict[bytes, str] = {}  # of texts that were refused elsewhere
+
+    @cached_property
+    def for_people(self) -> SubjectJudge:
+        """The same, whose masks alone say which values of a text people may see, whatever the
+        policy says of recordings.
+        """
+        if self.policy.record_statements == LITERALS_MASKED:
+            return self
+        return self._made_for_people(self.subject_policy)
+
+    @cached_property
+    def for_anybody(self) -> SubjectJudge | None:
+        """As :attr:`for_people`, with every mask there is for somebody: what it shows, anybody may
+        see. None where that is not known.
+        """
+        subject_policy, everybody = self.subject_policy, self.subject_policy.for_everybody
+        if everybody is None:
+            return None
+        redacts = subject_policy.contained is not None and self.policy.contain.redacts
+        masks = everybody.masks_of_all(redacts=redacts)
+        if masks is subject_policy.masks:
+            return self.for_people
+        return self._made_for_people(replaced(subject_policy, masks=masks, key=None))
+
+    def _made_for_people(self, subject_policy: SubjectPolicy) -> SubjectJudge:
+        policy = replaced(self.policy, record_statements=LITERALS_MASKED)
+        grounds = replaced(self._grounds, policy=policy, times=JudgeTimes())
+        return SubjectJudge(grounds, subject_policy, self._path, self.generation)
 
     def unread_cursor(self, fetch: Verdict) -> Verdict | None:
         """The verdict for the rows of a cursor that a function opened. ``fetch``: of the FETCH.

@@ -16,16 +16,17 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sallyport.approvals.preview.sampling import Sample
 from sallyport.approvals.problems import ApprovalProblem, DecisionError
+from sallyport.approvals.seeing import not_deciding
 from sallyport.approvals.service import Approvals as Service
 from sallyport.approvals.states import Decision, Grant, Preview, Request
 from sallyport.core.clock import rfc3339, with_times
 from sallyport.operations.access import Principal
-from sallyport.operations.ports import LiveGateway
+from sallyport.operations.ports import ReviewerViews
 
 #: Most that one call lists.
 MAX_LISTED: Final = 500
@@ -51,50 +52,61 @@ class ApprovalOperations:
 
     service: Service
     channel: str
+    live: ReviewerViews
 
-    def list(self, who: Principal, *, pending: bool = False, limit: int = 50) -> Sequence[Request]:
+    async def list(
+        self, who: Principal, *, pending: bool = False, limit: int = 50
+    ) -> Sequence[Request]:
         """Pending ones, oldest first; else the newest of all; as :meth:`show` gives them."""
         who.require("approvals.list")
-        limit = max(0, min(limit, MAX_LISTED))
-        requests = self.service.pending()[:limit] if pending else self.service.recent(limit)
-        return self._as_seen(who, requests)
+        return await self.seen(who, await asyncio.to_thread(self._listed, pending, limit))
 
-    def show(self, who: Principal, request_id: str) -> Request:
-        """With everything a reviewer needs; for whoever could not decide it now, without the values
-        that recordings hide. DecisionError (unknown).
-        """
+    def _listed(self, pending: bool, limit: int) -> Sequence[Request]:
+        limit = max(0, min(limit, MAX_LISTED))
+        return self.service.pending()[:limit] if pending else self.service.recent(limit)
+
+    async def show(self, who: Principal, request_id: str) -> Request:
+        """With everything that this person may see: see :meth:`seen`. DecisionError (unknown)."""
+        request = await self._get(who, request_id)
+        return (await self.seen(who, [request]))[0]
+
+    async def _get(self, who: Principal, request_id: str) -> Request:
         who.require("approvals.read")
-        request = self.service.get(request_id)
+        request = await asyncio.to_thread(self.service.get, request_id)
         if request is None:
             raise DecisionError(
                 ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id."
             )
-        return self._as_seen(who, [request])[0]
+        return request
 
-    def _as_seen(self, who: Principal, requests: Sequence[Request]) -> Sequence[Request]:
-        """A plan quotes values, too."""
+    async def seen(self, who: Principal, requests: Sequence[Request]) -> Sequence[Request]:
+        """Requests as this person may see them: under their own masks where they may decide now;
+        else without what is masked for somebody. Nothing that they are shown goes another way.
+        """
         hiding = [request for request in requests if request.binding.recorded is not None]
-        why_not = self._why_not(who, hiding) if hiding else {}
-        hidden = {request.id for request in hiding if why_not[request.id]}
-        return [
-            replace(request, binding=request.binding.without_values, preview=None)
-            if request.id in hidden
-            else request
-            for request in requests
-        ]
+        if not hiding:
+            return requests
+        why_not = await asyncio.to_thread(self._why_not, who, hiding)
+        deciding = [request for request in hiding if not why_not[request.id]]
+        own = await self.live.under_own_masks(who.subject, deciding)
+        by_id = {request.id: not_deciding(request) for request in hiding}
+        by_id |= {request.id: request for request in own}
+        return [by_id.get(request.id, request) for request in requests]
 
-    async def sample(self, who: Principal, request_id: str, live: LiveGateway) -> Sample:
+    async def sample(self, who: Principal, request_id: str) -> Sample:
         """Rows that the statement would change, masked for this person. Only who may decide it now
         sees any. DecisionError (unknown).
         """
-        request = await asyncio.to_thread(self.show, who, request_id)
+        request = await self._get(who, request_id)
         why_not = await asyncio.to_thread(self.why_not_decide, who, request)
         if why_not:
             return Sample(problem=f"rows are shown to people who may decide: {why_not}")
-        return await live.sample(who.subject, request)
+        return await self.live.sample(who.subject, request)
 
     def approve(self, who: Principal, request_id: str, reason: str = "") -> Request:
-        """The request as it is then: still pending while a quorum is not complete."""
+        """The request as it is then: still pending while a quorum is not complete. What is shown of
+        it goes through :meth:`seen`, as for the next two.
+        """
         return self.decide(who, request_id, True, reason)
 
     def deny(self, who: Principal, request_id: str, reason: str) -> Request:
@@ -155,7 +167,8 @@ def request_data(request: Request, *, details: bool = True) -> dict[str, Any]:
     for lists.
 
     ``sent``: what the database gets for ``sql``, with masks put into it; the same text where there
-    are none. Bind values are text where they are UTF-8 in text format, else ``{"base64": ...}``.
+    are none. ``hidden``: why not all of it is shown, "" where all is. Bind values are text where
+    they are UTF-8 in text format, else ``{"base64": ...}``.
     """
     binding, who = request.binding, request.subject
     data: dict[str, Any] = {
@@ -203,6 +216,7 @@ def request_data(request: Request, *, details: bool = True) -> dict[str, Any]:
             "preview": None if request.preview is None else preview_data(request.preview),
             "void_reason": request.void_reason,
             "grant": request.grant,
+            "hidden": request.hidden,
         }
     return data
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -14,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from sallyport.approvals.preview.sampling import Sample, sample
+from sallyport.approvals.seeing import under_own_masks
 from sallyport.approvals.states import Request, Requester
 from sallyport.audit.ports import LIVE, IndexUnreadableError, SessionRow
 from sallyport.audit.tlog.log import TransparencyLog
@@ -22,7 +24,7 @@ from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.core.worker import Alone
 from sallyport.identity.locks import AGENT, SUBJECT, Lock, is_locked_by
-from sallyport.judge import Containments, Judge
+from sallyport.judge import Containments, Judge, SubjectJudge
 from sallyport.operations.explaining import explanations
 from sallyport.operations.ports import (
     ClassifiedColumn,
@@ -346,6 +348,20 @@ class RunningGateway:
             raise ConfigError(f"there is no target {target!r}; there is: {names}")
         judge: Judge = await database.ready()
         return explanations(judge, subject, sql)
+
+    async def under_own_masks(
+        self, subject: Subject, requests: Sequence[Request]
+    ) -> Sequence[Request]:
+        judges = [self._judge_of(subject, request) for request in requests]
+        return await asyncio.to_thread(list, map(under_own_masks, judges, requests))
+
+    def _judge_of(self, subject: Subject, request: Request) -> SubjectJudge | None:
+        """The reviewer's, by what is in force here; None where no catalog was read."""
+        database = self._gateway.databases.get(request.binding.target)
+        judge = database.judge if database is not None else None
+        if judge is None:
+            return None
+        return judge.subject_judge(subject, request.binding.search_path)
 
     async def sample(self, subject: Subject, request: Request) -> Sample:
         database = self._gateway.databases.get(request.binding.target)

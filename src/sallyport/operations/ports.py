@@ -166,7 +166,25 @@ class GatewayMetrics:
     worker_restarts: Mapping[str, int] = field(default_factory=dict)
 
 
-class LiveGateway(Protocol):
+class ReviewerViews(Protocol):
+    """Held statements as policy shows them to one reviewer."""
+
+    async def under_own_masks(
+        self, subject: Subject, requests: Sequence[Request]
+    ) -> Sequence[Request]:
+        """Held statements as ``subject``, who may decide about each, may see them
+        (:func:`sallyport.approvals.seeing.under_own_masks`).
+        """
+        ...
+
+    async def sample(self, subject: Subject, request: Request) -> Sample:
+        """Some of the rows that a held statement would change, as policy shows them to ``subject``.
+        Raises RefusedError.
+        """
+        ...
+
+
+class LiveGateway(ReviewerViews, Protocol):
     """The running gateway. Called from its event loop; only :meth:`explain` may take longer than a
     moment.
     """
@@ -234,11 +252,5 @@ class LiveGateway(Protocol):
 
         Raises RefusedError when the text cannot be read, or the target's catalog is not there;
         ConfigError for an unknown target.
-        """
-        ...
-
-    async def sample(self, subject: Subject, request: Request) -> Sample:
-        """Some of the rows that a held statement would change, as policy shows them to ``subject``.
-        Raises RefusedError.
         """
         ...

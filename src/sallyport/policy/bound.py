@@ -376,6 +376,11 @@ class BoundPolicy:
             limits = limits.stricter(self.policy.limits[i].limits)
         return limits
 
+    def masks_of_all(self, *, redacts: bool = False) -> SubjectMasks:
+        """Every mask there is on this target, whoever it is for. ``redacts``: see below."""
+        here = [applies_to_target(bound.mask.targets, self.target) for bound in self.masks]
+        return self.masks_of(tuple(compress(range(len(here)), here)), redacts=redacts)
+
     def masks_of(self, indexes: tuple[int, ...], *, redacts: bool = False) -> SubjectMasks:
         """The masks of whom these entries apply to, by column; made once. ``redacts``: each of them
         shows nothing.

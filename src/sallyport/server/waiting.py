@@ -15,12 +15,12 @@ from dataclasses import replace
 import structlog
 
 from sallyport.approvals.problems import refusal_of, sent_for_approval
+from sallyport.approvals.seeing import anybody_may_see
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import (
     ApprovalRequirement,
     Binding,
     Mode,
-    Recorded,
     Request,
     Status,
     plain,
@@ -39,7 +39,6 @@ from sallyport.session.clearance import CATALOG_UNKNOWN
 from sallyport.session.held import HeldStatement, Ruling, WatchHold
 from sallyport.session.holding import left_waiting
 from sallyport.session.machine import Session
-from sallyport.session.recorded import shown_binds, shown_text
 from sallyport.session.states import ClientState
 
 log = structlog.get_logger("sallyport.approvals")
@@ -132,6 +131,8 @@ class HeldStatementWait:
         An approval that waits is for one session, so it is the narrower one.
         """
         binding = self._binding(held)
+        judge = self._session.names.subject_judge
+        binding = replace(binding, recorded=anybody_may_see(judge, held.verdict, binding))
         kind, touches = held.verdict.facts.kind, self._touches(held)
         mode: Mode = "async" if all(rule.mode == "async" for rule in rules) else "wait"
         if mode == "async" and self._session.settings.has_unreported_changes:
@@ -432,20 +433,7 @@ class HeldStatementWait:
             rules=tuple([rule.name for rule in self._rules(held)]),
             settings=held.settings,
             types=held.types,
-            recorded=self._recorded(held),
         )
-
-    def _recorded(self, held: HeldStatement) -> Recorded | None:
-        """None where recordings show the statement as it is."""
-        subject_judge = self._session.names.subject_judge
-        sql = shown_text(subject_judge, held.verdict, held.sql.encode("utf-8", "replace"))
-        binds, formats = held.binds, held.bind_formats
-        if held.portal is not None:
-            params, formats, _ = shown_binds(subject_judge, held.verdict, held.portal)
-            binds = tuple(params)
-        if (sql, binds) == (held.sql, held.binds):
-            return None
-        return Recorded(sql, binds, tuple(formats))
 
     def _touches(self, held: HeldStatement) -> tuple[str, ...]:
         relations = self._session.names.subject_judge.catalog.relations

@@ -148,8 +148,10 @@ class _Interaction:
 
     def _decide_as(self, who: Principal, request_id: str, approve: bool, reason: str) -> str:
         """ "" or why not. Raises ForbiddenError, RefusedError."""
-        operations = ApprovalOperations(self.approvals, "slack")
-        if approve and (why_not := slack_blocks.why_not_approved(operations.show(who, request_id))):
+        operations = ApprovalOperations(self.approvals, "slack", self.console.services.gateway)
+        who.require("approvals.decide")
+        request = self.approvals.get(request_id)
+        if approve and request and (why_not := slack_blocks.why_not_approved(request)):
             return why_not
         operations.decide(who, request_id, approve, reason)
         return ""

@@ -4,7 +4,7 @@ Everything that came from outside stands in ``plain_text`` objects without emoji
 interprets neither markup nor mentions
 (https://docs.slack.dev/reference/block-kit/composition-objects/text-object); characters that do not
 print are written as their code points, so that nothing reads differently from what runs. Bind
-values are never in it, only how many there are, and values that recordings hide are not either: a
+values are never in it, only how many there are, and what is masked for somebody is not either: a
 channel has more readers than those who may decide. A statement that is too long to be shown whole,
 or that lacks such values, gets no Approve button: nobody approves what they cannot see.
 """
@@ -42,14 +42,14 @@ def shown_sql(sql: str) -> tuple[str, bool]:
 
 
 def _statement(request: Request) -> tuple[str, bool]:
-    """As :func:`shown_sql`, without the values that recordings hide."""
+    """As :func:`shown_sql`, without the values that are masked for somebody."""
     return shown_sql(request.binding.without_values.sql)
 
 
 def why_not_approved(request: Request) -> str:
     """Why Slack does not show all that is approved; "" where it may be approved there."""
     if request.binding.recorded is not None:
-        return "Values that recordings hide are not shown here. Approve it in the console."
+        return "Values of masked columns are not shown here. Approve it in the console."
     if not _statement(request)[1]:
         return "The statement is too long to be shown here. Approve it in the console."
     return ""

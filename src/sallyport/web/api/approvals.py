@@ -48,14 +48,14 @@ class ApprovalList(msgspec.Struct, frozen=True):
 def _operations(call: Call) -> ApprovalOperations:
     if call.services.approvals is None:
         raise not_found("Approvals are not configured in this gateway.")
-    return ApprovalOperations(call.services.approvals, "rest")
+    return ApprovalOperations(call.services.approvals, "rest", call.services.gateway)
 
 
 async def list_approvals(call: Call) -> Any:
     """``GET /approvals``."""
     status, limit = call.choice("status", "pending"), call.number("limit", 50, 1, 500)
-    requests = await run_in_threadpool(
-        _operations(call).list, call.principal, pending=status == "pending", limit=limit
+    requests = await _operations(call).list(
+        call.principal, pending=status == "pending", limit=limit
     )
     return {"approvals": [request_data(request, details=False) for request in requests]}
 
@@ -64,7 +64,7 @@ async def get_approval(call: Call) -> Any:
     """``GET /approvals/{id}``."""
     ops = _operations(call)
     try:
-        return request_data(await run_in_threadpool(ops.show, call.principal, call.path("id")))
+        return request_data(await ops.show(call.principal, call.path("id")))
     except DecisionError as error:
         raise _decision_problem(error) from None
 
@@ -84,7 +84,7 @@ async def get_sample(call: Call) -> Any:
     """``GET /approvals/{id}/sample``."""
     ops = _operations(call)
     try:
-        return sample_data(await ops.sample(call.principal, call.path("id"), call.services.gateway))
+        return sample_data(await ops.sample(call.principal, call.path("id")))
     except DecisionError as error:
         raise _decision_problem(error) from None
     except RefusedError as error:
@@ -99,11 +99,10 @@ async def decide(call: Call) -> Any:
             grant = await run_in_threadpool(
                 ops.grant, who, id_, float(body.minutes), scope=body.scope, reason=body.reason
             )
-            request = await run_in_threadpool(ops.show, who, id_)
+            request = await ops.show(who, id_)
             return {**request_data(request), "granted": grant_data(grant)}
-        return request_data(
-            await run_in_threadpool(ops.decide, who, id_, body.approve, body.reason)
-        )
+        decided = await run_in_threadpool(ops.decide, who, id_, body.approve, body.reason)
+        return request_data((await ops.seen(who, [decided]))[0])
     except DecisionError as error:
         raise _decision_problem(error) from None
     except RefusedError as error:

@@ -34,15 +34,15 @@ def operations(visit: Visit) -> ApprovalOperations:
     """Raises HTTPException (404) when this gateway has no approvals."""
     if visit.services.approvals is None:
         raise HTTPException(404, "Approvals are not configured in this gateway.")
-    return ApprovalOperations(visit.services.approvals, "web")
+    return ApprovalOperations(visit.services.approvals, "web", visit.services.gateway)
 
 
 async def _inbox_values(visit: Visit) -> dict[str, Any]:
     if visit.services.approvals is None:
         return {"pending": [], "recent": [], "grants": []}
     ops, who = operations(visit), visit.principal
-    pending = await run_in_threadpool(ops.list, who, pending=True)
-    recent = await run_in_threadpool(ops.list, who, limit=_RECENT)
+    pending = await ops.list(who, pending=True)
+    recent = await ops.list(who, limit=_RECENT)
     grants = await run_in_threadpool(ops.grants, who) if who.may("approvals.read") else []
     return {
         "pending": pending,
@@ -97,9 +97,7 @@ async def _detail(visit: Visit, problem: str = "", status: int = 200) -> Respons
     ops = operations(visit)
     visit.doing.reason = problem
     try:
-        request = await run_in_threadpool(
-            ops.show, visit.principal, visit.request.path_params["id"]
-        )
+        request = await ops.show(visit.principal, visit.request.path_params["id"])
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     session = request.binding.session
@@ -140,9 +138,7 @@ async def status(visit: Visit) -> Response:
     """The part of the detail that changes by itself."""
     ops = operations(visit)
     try:
-        request = await run_in_threadpool(
-            ops.show, visit.principal, visit.request.path_params["id"]
-        )
+        request = await ops.show(visit.principal, visit.request.path_params["id"])
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     return HTMLResponse(visit.fragment("approval-status.html", request=request))
@@ -152,11 +148,9 @@ async def sample(visit: Visit) -> Response:
     """Some of the rows that it would change, masked for whoever looks: measured now, and kept
     nowhere.
     """
-    ops, services = operations(visit), visit.services
+    ops = operations(visit)
     try:
-        result = await ops.sample(
-            visit.principal, visit.request.path_params["id"], services.gateway
-        )
+        result = await ops.sample(visit.principal, visit.request.path_params["id"])
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     except RefusedError as error:
