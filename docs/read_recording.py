@@ -189,18 +189,18 @@ def unpacked(payload: bytes, flags: int, size: int) -> bytes:
 
 
 def with_texts(events: Iterator[list[Any]]) -> Iterator[list[Any]]:
-    """A statement whose last field is a digest gets the text that an earlier one has."""
-    texts: dict[bytes, str] = {}
+    """A statement with a digest in its 18th field gets the text that an earlier one has."""
+    texts: dict[bytes, bytes] = {}
     for event in events:
         if event[0] == 2 and len(event) > 17:
-            digest, text = event.pop(), event[16].encode()
+            digest, text = event.pop(17), event[16].encode()
             if digest:
-                event[16] = texts.get(digest, "[not in this recording]")
+                event[16] = texts.get(digest, b"[not in this recording]").decode()
             elif 0 < len(text) <= 65536:
-                digest = hashlib.sha256(text).digest()[:16]
+                digest = hashlib.sha256(text).digest()
                 texts.pop(digest, None)
-                texts[digest] = event[16]
-                if len(texts) > 256:
+                texts[digest] = text
+                while len(texts) > 256 or sum(map(len, texts.values())) > 1 << 20:
                     del texts[next(iter(texts))]
         yield event
 

@@ -332,3 +332,54 @@ def test_a_thread_that_takes_meanwhile_gets_every_event_once(module: Any) -> Non
         thread.join(30)
         sys.setswitchinterval(before)
     assert counts == [2000 * 79100, 6000]
+
+
+@BOTH
+def test_a_reference_to_what_is_dropped_is_never_written(module: Any) -> None:
+    """Whichever moment the other thread chooses to drop what waits."""
+    writer = writer_of(module)
+    assert not writer.repeats(b"text", 4)
+    writer.append(b"text")
+    assert writer.repeats(b"text", 4)
+    assert writer.drop() == []  # a reference is just being written
+    writer.append(b"reference")
+    assert content(writer.drop()) == b"textreference"
+    assert (writer.waiting, writer.drop(), writer.take()) == (0, [], None)
+    assert not writer.repeats(b"text", 4)
+
+
+@BOTH
+def test_a_thread_that_drops_leaves_no_reference_without_its_text(module: Any) -> None:
+    writer = writer_of(module)
+    ended = threading.Event()
+    kept: list[Any] = []
+    dropped: list[Any] = []
+
+    def take_or_drop() -> None:
+        turn = 0
+        while not ended.is_set() or writer.waiting:
+            turn += 1
+            if turn % 3:
+                kept.extend(taken(writer))
+            else:
+                dropped.extend(writer.drop())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=take_or_drop)
+    thread.start()
+    try:
+        for number in range(20_000):
+            name = b"%d" % (number % 3)
+            writer.append((b"r" if writer.repeats(name, 1) else b"t") + name)
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert len(content(kept)) + len(content(dropped)) == 40_000
+    written, texts = content(kept), set()
+    for start in range(0, len(written), 2):
+        kind, name = written[start : start + 1], written[start + 1 : start + 2]
+        if kind == b"t":
+            texts.add(name)
+        assert name in texts

@@ -123,6 +123,32 @@ def test_memory_is_bounded_while_it_fails_and_the_loss_is_recorded(
     assert replies + gap.bytes == pytest.approx(60_000_000, rel=0.01)
 
 
+def test_a_text_that_was_dropped_is_written_again(
+    tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "DROP_AT", 1000)
+    obstacle = tmp_path / "recordings"
+    obstacle.write_text("")
+    session = begin(recorder)
+    wait_for(lambda: session.failed)
+    session.statement(judged(1, "select 1", outcome="allow", sent="select 'a'"))
+    session.reply(1, b"x" * 2000)
+    wait_for(lambda: session.backlog < 1000)  # the login is kept
+    for number in (2, 3):
+        session.statement(judged(number, f"select {number}", outcome="allow", sent="select 'a'"))
+    obstacle.unlink()
+    wait_for(lambda: not session.failed)
+    session.end("done")
+    wait_for(lambda: session.backlog == 0)
+    events = events_of(session.output.path)
+    assert sum(event.events for event in events if isinstance(event, ev.Gap)) == 2
+    statements = [event for event in events if isinstance(event, ev.Statement)]
+    assert [(event.number, event.sent) for event in statements] == [
+        (2, "select 'a'"), (3, "select 'a'"),
+    ]  # fmt: skip
+    assert [bool(event.sent_digest) for event in statements] == [False, True]
+
+
 def _unlink(path: Path) -> None:
     path.unlink()
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sallyport.audit import events as ev
-from sallyport.audit.chunks import MOST_SENT
+from sallyport.audit.chunks import MOST_SENT, MOST_SENT_BYTES
 from sallyport.audit.events import LONGEST_SENT
 from sallyport.audit.follow import RecordingTail
+from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
 from sallyport.audit.senttexts import ABSENT, SentTexts
@@ -18,6 +22,7 @@ from sallyport.audit.tail import last_events
 from sallyport.session.ports import JudgedStatement, RecordedVerdict
 from tests.audit.helpers import begin, events_of, judged
 from tests.audit.test_journal import Gateway, recovered, stop_writer
+from tests.docs.test_read_recording import READER
 from tests.docs.test_read_recording import read as read_without_our_code
 from tests.support.waiting import wait_for
 
@@ -87,6 +92,49 @@ def test_many_texts(recorder: Recorder) -> None:
     assert [event[16] for event in strangers if event[0] == "statement"] == texts
 
 
+def test_long_texts(recorder: Recorder) -> None:
+    """What is remembered has a bound of bytes, too, which writer and readers share."""
+    texts = [f"{n % 40 if n % 3 else 0:060000}" for n in range(200)]
+    recording = begin(recorder)
+    record(recording, texts)
+    written = read(recorder, recording)
+    assert [statement.sent for statement in written] == texts
+    repeats = [bool(statement.sent_digest) for statement in written]
+    assert sum(repeats) >= 50
+    last = {text: number for number, text in enumerate(texts[:-1])}
+    for number, text in enumerate(texts):
+        before = texts[last.get(text, number) + 1 : number]
+        if repeats[number]:
+            assert sum(map(len, set(before))) + len(text) <= MOST_SENT_BYTES
+    with RecordingReader(recording.output.path) as reader:
+        events = [msgspec.msgpack.decode(raw) for block in reader.blocks() for raw in block.split()]
+    strangers = runpy.run_path(str(READER))["with_texts"](events)  # hashing it all takes minutes
+    assert [event[16] for event in strangers if event[0] == ev.STATEMENT] == texts
+
+
+def test_what_a_reader_keeps_is_bounded() -> None:
+    texts = SentTexts()
+    tracemalloc.start()
+    try:
+        for number in range(2 * MOST_SENT):
+            sent = f"{number:0{LONGEST_SENT}}"
+            texts.complete(ev.Statement(1.0, number, "select 1", "allow", sent=sent))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < MOST_SENT_BYTES + (1 << 17)
+
+
+def test_who_does_not_show_texts_keeps_none(recorder: Recorder) -> None:
+    recording = begin(recorder)
+    record(recording, ["select 'a'", "select 'a'"])
+    read(recorder, recording)
+    following = RecordingTail(recording.output.path, recording.id, texts=False)
+    first, second = statements(list(following.read()))
+    assert (first.sent, first.sent_digest) == ("select 'a'", b"")
+    assert second.sent == "" and second.sent_digest
+
+
 def test_the_end_is_read_with_texts_from_before(recorder: Recorder) -> None:
     recorder.start()
     recording = begin(recorder)
@@ -107,15 +155,6 @@ def test_the_end_is_read_with_texts_from_before(recorder: Recorder) -> None:
     _, events = last_events(path, id_, 3, maximum=1)
     assert statements(list(events))[-1].sent in (ABSENT, "select 'a'")
     recorder.close()
-
-
-def test_what_was_dropped_is_written_again(recorder: Recorder) -> None:
-    recording = begin(recorder)
-    record(recording, ["select 'a'"])
-    recording.chunks.take()  # dropped, as when a failing session has too much waiting
-    recording.chunks.forget_sent()
-    record(recording, ["select 'a'", "select 'a'"])
-    assert [s.sent for s in read(recorder, recording)] == ["select 'a'"] * 2
 
 
 def test_a_text_that_is_nowhere_is_said_to_be() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import SessionRow
-from sallyport.operations.auditlog import ExportCursor
+from sallyport.audit.senttexts import SentTexts
+from sallyport.operations.auditlog import ExportCursor, event_data
 from sallyport.operations.sessions import Sessions
+from sallyport.operations.statementsearch import StatementIndexer
+from sallyport.store.statementsearch import StatementSearch
 from tests.audit.helpers import begin, judged
 from tests.operations.record import Record
 
@@ -132,3 +136,22 @@ def test_a_local_copy_that_goes_is_read_on_elsewhere(record: Record, tmp_path: P
     record.sessions._fetch = lambda row, path: path if path.exists() else elsewhere
     ids = record.ids() + record.ids()
     assert ids == ["s_1:2", "s_1:3"]
+
+
+def test_the_index_of_statements_keeps_no_texts_that_ran(record: Record, tmp_path: Path) -> None:
+    def kept() -> int:
+        return sum(isinstance(value, SentTexts) for value in gc.get_objects())
+
+    session = begin(record.recorder, "s_1")
+    for number in (1, 2):
+        session.statement(judged(number, "SELECT 1", outcome="allow", sent="SELECT 'a'"))
+        session.complete(number, "SELECT 1", 1, "", 0.1)
+    record.settle()
+    before = kept()
+    search = StatementSearch(tmp_path, writable=True, maximum=100)
+    indexer = StatementIndexer(record.sessions, search, alone=True)
+    assert indexer.fill() == 2
+    assert kept() == before
+    events = list(record.follower.events(time.time()))
+    assert kept() == before + 1
+    assert [event_data(event)["sent"] for event in events[1:]] == ["SELECT 'a'"] * 2

@@ -38,6 +38,8 @@ cdef class ChunkWriter:
     cdef readonly long long accepted # bytes of the session, ever
     cdef readonly Py_ssize_t waiting # bytes that take() has not given yet
     cdef set sent              # digests of texts that the recording has
+    cdef Py_ssize_t sent_bytes # of these texts
+    cdef bint refers           # the next event refers to one of them
     cdef bint filling          # between reserve and commit
     cdef Py_ssize_t next_size  # of the next buffer
     cdef list full             # chunks before this one, oldest first; usually None
@@ -67,9 +69,11 @@ cdef class ChunkWriter:
     ) except -1
     @cython.locals(intake=Intake)
     cpdef announce(self)
+    cpdef bint repeats(self, bytes digest, Py_ssize_t size) except -1
     @cython.locals(sent=set)
-    cpdef bint repeats(self, bytes digest) except -1
-    cpdef forget_sent(self)
+    cdef bint _repeats(self, bytes digest, Py_ssize_t size) except -1
+    @cython.locals(dropped=list)
+    cdef list _drop(self)
 
     @cython.locals(size=Py_ssize_t)
     cpdef append(self, bytes event, Py_ssize_t statements=*, Py_ssize_t refused=*, Py_ssize_t rows=*)
@@ -90,3 +94,4 @@ cdef class ChunkWriter:
         Py_ssize_t size,
     )
     cpdef take(self)
+    cpdef list drop(self)

@@ -54,8 +54,10 @@ _LARGEST = 1 << 20
 _STATEMENT: Any = STATEMENT
 _STATEMENT_ITEMS: Any = STATEMENT_ITEMS
 _ANSWERED: Any = ANSWERED
-#: Texts that ran in a statement's place and that are named by their digests: the last so many.
+#: Texts that ran in a statement's place and that are named by their digests: the last so many, of
+#: so many bytes together.
 MOST_SENT = 256
+MOST_SENT_BYTES = 1 << 20
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -97,9 +99,10 @@ class ChunkWriter:
     ``indexing``: whether the recording still chooses statements for the index; kept here so that
     native callers see it at no cost. ``failed``: nothing may pass, as it could not be recorded; it
     belongs to the recording, and is kept here for the same reason. ``sent``: digests of texts that
-    ran in a statement's place and that stand in the recording; None: none yet. All methods but
-    :meth:`take` belong to one thread. A method that raises (MemoryError, OverflowError,
-    UnicodeEncodeError) has appended nothing.
+    ran in a statement's place and that stand in the recording, of ``sent_bytes`` bytes; None: none.
+    ``refers``: the next event refers to one of them. :meth:`take` and :meth:`drop` are the writer
+    thread's; all other methods belong to one thread. A method that raises (MemoryError,
+    OverflowError, UnicodeEncodeError) has appended nothing.
     """
 
     chunk: Any  # bytes when compiled
@@ -112,8 +115,9 @@ class ChunkWriter:
         self.chunk = None
         self.n = self.capacity = self.events = self.statements = self.refused = self.rows = 0
         self.accepted = self.waiting = 0
-        self.filling = False
+        self.filling = self.refers = False
         self.sent: set[bytes] | None = None
+        self.sent_bytes = 0
         self.next_size = _FIRST
         self.full: list[Chunk] | None = None
         if not cython.compiled:
@@ -246,21 +250,15 @@ class ChunkWriter:
         else:
             self.append(_encode([tag, float(at), number, data[start_at : start_at + size]]))
 
-    def repeats(self, digest: bytes) -> bool:
-        """Whether the text with this digest stands in the recording; the next statement has it, if
-        not.
+    def repeats(self, digest: bytes, size: int) -> bool:
+        """Whether the text with this digest, of ``size`` bytes, stands in the recording: the next
+        statement is appended with the digest alone then, and with the text otherwise.
         """
-        sent = self.sent
-        if sent is not None and digest in sent:
-            return True
-        if sent is None or len(sent) >= MOST_SENT:
-            sent = self.sent = set()
-        sent.add(digest)
-        return False
-
-    def forget_sent(self) -> None:
-        """Events were dropped, perhaps with such texts. The writer thread may call it, too."""
-        self.sent = None
+        if cython.compiled:
+            return self._repeats(digest, size)
+        else:
+            with self.lock:
+                return self._repeats(digest, size)
 
     def announce(self) -> None:
         """Have the recorder's thread look at this session."""
@@ -279,7 +277,29 @@ class ChunkWriter:
             with self.lock:
                 return self._take()
 
+    def drop(self) -> list[Chunk]:
+        """For the writer thread: everything that waits, not to be written; texts that it may have
+        count as recorded no more. Nothing while an event is being written that may refer to one.
+        """
+        if cython.compiled:
+            return self._drop()
+        else:
+            with self.lock:
+                return self._drop()
+
     # -- its own -----------------------------------------------------------
+
+    def _repeats(self, digest: bytes, size: int) -> bool:
+        sent = self.sent
+        if sent is not None and digest in sent:
+            self.refers = True
+            return True
+        if sent is None or len(sent) >= MOST_SENT or self.sent_bytes + size > MOST_SENT_BYTES:
+            sent = self.sent = set()
+            self.sent_bytes = 0
+        sent.add(digest)
+        self.sent_bytes += size
+        return False
 
     # Making a Chunk runs Python code, at which the other thread may get its turn: whatever it would
     # look at is in order before.
@@ -295,6 +315,16 @@ class ChunkWriter:
             return None
         self.waiting -= self.n
         return self._close()
+
+    def _drop(self) -> list[Chunk]:
+        if self.filling or self.refers:
+            return []
+        dropped = self.full or []
+        self.full = self.sent = None
+        self.waiting = 0
+        if self.n:
+            dropped.append(self._close())
+        return dropped
 
     def _set_aside(self) -> None:
         """Begin another chunk behind this one."""
@@ -325,6 +355,7 @@ class ChunkWriter:
     def _count(self, size: int, statements: int, refused: int, rows: int) -> bool:
         """One more event of ``size`` bytes is complete. Whether it is the first that waits."""
         first = self.waiting == 0
+        self.refers = False
         self.n += size
         self.events += 1
         self.statements += statements

@@ -278,7 +278,7 @@ class EncodedVerdict(NamedTuple):
     the parameters stand among them: see :func:`encode_statement_tail`.
 
     ``again``: the same for statements of a recording that has the text ``sent`` already, which
-    ``digest`` names; None where each statement has its own.
+    ``digest`` names and which has ``sent_bytes`` bytes; None where each statement has its own.
     """
 
     rest: bytes
@@ -287,14 +287,17 @@ class EncodedVerdict(NamedTuple):
     after_types: bytes
     refused: bool
     digest: bytes = b""
+    sent_bytes: int = 0
     again: EncodedVerdict | None = None
 
-    def within(self, repeats: Callable[[bytes], bool]) -> EncodedVerdict:
+    def within(self, repeats: Callable[[bytes, int], bool]) -> EncodedVerdict:
         """For the next statement of a recording. ``repeats``: of its
         :class:`~sallyport.audit.chunks.ChunkWriter`.
         """
         again = self.again
-        return self if again is None or not repeats(self.digest) else again
+        if again is None or not repeats(self.digest, self.sent_bytes):
+            return self
+        return again
 
 
 def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
@@ -308,7 +311,8 @@ def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
         verdict.protocol,
     )
     after = _fields(verdict.relations, verdict.masked)
-    digest = digest_of(verdict.sent)
+    sent = clean(verdict.sent).encode()
+    digest = digest_of(sent)
     first, again = (
         EncodedVerdict(
             before + _fields(None, ()) + after + _fields(()) + last,
@@ -322,13 +326,14 @@ def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
             _fields(verdict.columns, "", digest),
         )
     )
-    return first._replace(digest=digest, again=again) if digest else first
+    if not digest:
+        return first
+    return first._replace(digest=digest, sent_bytes=len(sent), again=again)
 
 
-def digest_of(sent: str) -> bytes:
+def digest_of(sent: bytes) -> bytes:
     """What names this text in a recording that has it; b"" where it is written each time."""
-    text = clean(sent).encode()
-    return hashlib.sha256(text).digest()[:16] if 0 < len(text) <= LONGEST_SENT else b""
+    return hashlib.sha256(sent).digest() if 0 < len(sent) <= LONGEST_SENT else b""
 
 
 def encode_statement_tail(

@@ -22,11 +22,15 @@ from sallyport.audit.senttexts import SentTexts
 
 
 class RecordingTail:
-    """``path``: the recording of ``session_id``. ``keys``: decrypt it. ``problem``: what is wrong
-    with it, or why it cannot be decrypted, "" so far; nothing is read behind that.
+    """``path``: the recording of ``session_id``. ``keys``: decrypt it. ``texts``: whether a
+    statement gets the text that ran in its place where that stands further up, which takes memory
+    while the tail lives; otherwise it has the digest alone. ``problem``: what is wrong with it, or
+    why it cannot be decrypted, "" so far; nothing is read behind that.
     """
 
-    def __init__(self, path: Path, session_id: str, keys: KeyRing = NO_KEYS) -> None:
+    def __init__(
+        self, path: Path, session_id: str, keys: KeyRing = NO_KEYS, *, texts: bool = True
+    ) -> None:
         self.path = path
         self.keys = keys
         self.problem = ""
@@ -34,7 +38,7 @@ class RecordingTail:
         self._offset = 0  # 0: nothing was read yet
         self._sequence = 0
         self._previous = b""
-        self._texts = SentTexts()
+        self._texts = SentTexts() if texts else None
 
     def read(self) -> Iterator[ev.Event]:
         """Events since the last call. An incomplete block at the end is left for the next one.
@@ -73,8 +77,10 @@ class RecordingTail:
             self.problem = f"block {self._sequence} was not encrypted with this recording's key"
             return []
         try:
-            decoded = (self._texts.complete(ev.decode_event(raw)) for raw in block.split())
-            events = [event for raw in decoded for event in ev.spelled_out(raw)]
+            decoded = map(ev.decode_event, block.split())
+            if self._texts is not None:
+                decoded = map(self._texts.complete, decoded)
+            events = [event for stored in decoded for event in ev.spelled_out(stored)]
         except msgspec.DecodeError:
             self.problem = f"block {self._sequence} holds an event that this version does not know"
             return []

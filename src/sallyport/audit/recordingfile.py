@@ -118,13 +118,14 @@ class RecordingFile:
             self.outage = None
 
     def drop(self, chunks: ChunkWriter, *, all_of_it: bool = False) -> tuple[int, int]:
-        """Drop what waits, and what was taken too when it is ``all_of_it``. How many events and
-        bytes that were.
+        """Drop what waits, and what was taken too when it is ``all_of_it``: nothing more is written
+        then. How many events and bytes that were.
         """
-        kept = 0 if all_of_it else len(self.taken)
-        self.take(chunks)
-        dropped = self.taken[kept:]
-        del self.taken[kept:]
+        if all_of_it:
+            self.take(chunks)
+            dropped, self.taken = self.taken, []
+        else:
+            dropped = chunks.drop()
         size = sum(chunk.size for chunk in dropped)
         self.written += size
         return sum(chunk.events for chunk in dropped), size

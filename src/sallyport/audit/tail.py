@@ -65,15 +65,15 @@ def _texts_before(
     texts, weight = SentTexts(), 0
     statements = [event for events in held for event in events if isinstance(event, ev.Statement)]
     absent = {event.sent_digest for event in statements if event.sent_digest}
-    absent -= {ev.digest_of(event.sent) for event in statements}
+    absent -= {ev.digest_of(event.sent.encode()) for event in statements}
     for offset in starts:
         if not absent or weight >= maximum:
             break
         block = _block(reader, offset)
         weight += len(block.raw or b"")
         for event in _events(block):
-            if isinstance(event, ev.Statement) and ev.digest_of(event.sent) in absent:
-                absent.discard(ev.digest_of(event.sent))
+            if isinstance(event, ev.Statement) and ev.digest_of(event.sent.encode()) in absent:
+                absent.discard(ev.digest_of(event.sent.encode()))
                 texts.complete(event)
     return texts
 

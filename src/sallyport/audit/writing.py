@@ -205,7 +205,8 @@ class RecordingWriter:
         if session.backlog <= DROP_AT and everyone <= 2 * HIGH_WATER_TOTAL:
             return
         events, size = session.file.drop(session.chunks)
-        session.chunks.forget_sent()
+        if not events:  # an event is just being written
+            return
         if not outage.events:
             _log.error("recorded events were dropped", session=session.row.id, events=events)
         outage.events += events

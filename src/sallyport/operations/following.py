@@ -36,11 +36,20 @@ OnProblem = Callable[[str, str], None]
 
 class RecordFollower:
     """``cursor``: what was given out; it changes with every event. ``sessions``: as somebody who
-    may read everything. Used by one thread at a time.
+    may read everything. ``texts``: as :class:`~sallyport.audit.follow.RecordingTail`'s. Used by one
+    thread at a time.
     """
 
-    def __init__(self, sessions: Sessions, cursor: ExportCursor, on_problem: OnProblem) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        cursor: ExportCursor,
+        on_problem: OnProblem,
+        *,
+        texts: bool = True,
+    ) -> None:
         self.cursor = cursor
+        self._texts = texts
         self._sessions, self._on_problem = sessions, on_problem
         self._open: dict[str, _Recording] = {}
         self._told: set[str] = set()
@@ -86,7 +95,7 @@ class RecordFollower:
         recording = self._open.get(row.id)
         if recording is None:
             try:
-                recording = self._open[row.id] = _Recording(self._sessions, row)
+                recording = self._open[row.id] = _Recording(self._sessions, row, self._texts)
             except RecordingError as error:  # the archive does not answer, say: it is tried again
                 self.cursor.read.setdefault(row.id, 0)
                 self._tell(row.id, str(error))
@@ -131,11 +140,11 @@ class RecordFollower:
 class _Recording:
     """One that is being read. ``is_over``: nothing can follow."""
 
-    def __init__(self, sessions: Sessions, row: SessionRow) -> None:
+    def __init__(self, sessions: Sessions, row: SessionRow, texts: bool) -> None:
         self.is_over = False
         self.problem = ""
         self._sessions = sessions
-        self._tail, self._joiner = sessions.tail(row), EventJoiner(row.id)
+        self._tail, self._joiner = sessions.tail(row, texts=texts), EventJoiner(row.id)
         self._failures = 0
         self._seen: tuple[int, str] | None = None
 

@@ -314,10 +314,10 @@ class Sessions:
         row = self.find(session_id)
         return read_events(self._path(row), row.id, on_problem, self._keys)
 
-    def tail(self, row: SessionRow) -> RecordingTail:
-        """A recording to be read while it grows. Raises RecordingError."""
+    def tail(self, row: SessionRow, *, texts: bool = True) -> RecordingTail:
+        """A recording to be read while it grows; see RecordingTail. Raises RecordingError."""
         self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)
-        return RecordingTail(self._path(row), row.id, self._keys)
+        return RecordingTail(self._path(row), row.id, self._keys, texts=texts)
 
     def verify(
         self, session_id: str = "", *, anchor: Anchor | None = None

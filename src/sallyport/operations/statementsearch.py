@@ -299,6 +299,7 @@ class StatementIndexer:
                 self._sessions,
                 ExportCursor.parse(cursor) if cursor else ExportCursor(),
                 self._on_problem,
+                texts=False,  # the index has none of them
             )
         follower, self._follower = (
             self._follower,

@@ -29,7 +29,7 @@ cdef class PlainStatement:
     cdef bytes notice, description, hidden_text, hidden_shown
     cdef tuple masked_columns, types
     cdef dict parsed, described
-    cdef Py_ssize_t masked_rows
+    cdef Py_ssize_t masked_rows, sent_bytes
     cdef object program
 
     cdef bytes recorded(self, bytes sql)

@@ -42,8 +42,8 @@ class PlainStatement:
     ``script``: the verdict on its text; None where that is not parsed here. ``before``, ``after``:
     its Statement event's fields behind the text, encoded: those before bind values and those behind
     them; of a query all are ``after``. ``again``: as ``after``, where the recording has the
-    rewritten text, which ``digest`` names, already; None where that is not said so.
-    ``parsed``: of a query, the statements for its text when it
+    rewritten text, of ``sent_bytes`` bytes, which ``digest`` names, already; None where that is not
+    said so. ``parsed``: of a query, the statements for its text when it
     is parsed, by the declaration of types; ``described``: of those, the statements with the types
     that the server described, by that message.
     """
@@ -78,11 +78,12 @@ class PlainStatement:
         self.before = b"" if types is None else encoded.before_binds
         self.after = _after(encoded, types)
         self.digest = encoded.digest
+        self.sent_bytes = encoded.sent_bytes
         self.again = None if encoded.again is None else _after(encoded.again, types)
 
     def after_in(self, chunks: Any) -> bytes:
         """``after``, of the next statement of this recording."""
-        if self.again is not None and chunks.repeats(self.digest):
+        if self.again is not None and chunks.repeats(self.digest, self.sent_bytes):
             return self.again
         return self.after
 
