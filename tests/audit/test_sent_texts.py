@@ -9,8 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import zstandard
+from msgspec.structs import astuple
 
 from sallyport.audit import events as ev
+from sallyport.audit import tail
+from sallyport.audit.blocks import VERSION, file_header, genesis, seal
+from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import MOST_SENT, MOST_SENT_BYTES
 from sallyport.audit.events import LONGEST_SENT
 from sallyport.audit.follow import RecordingTail
@@ -20,7 +25,7 @@ from sallyport.audit.recording import SessionRecording
 from sallyport.audit.senttexts import ABSENT, SentTexts
 from sallyport.audit.tail import last_events
 from sallyport.session.ports import JudgedStatement, RecordedVerdict
-from tests.audit.helpers import begin, events_of, judged
+from tests.audit.helpers import begin, chunk_of, events_of, judged
 from tests.audit.test_journal import Gateway, recovered, stop_writer
 from tests.docs.test_read_recording import READER
 from tests.docs.test_read_recording import read as read_without_our_code
@@ -152,9 +157,55 @@ def test_the_end_is_read_with_texts_from_before(recorder: Recorder) -> None:
     last = statements(list(events))
     assert 3 <= len(last) < 20
     assert {(s.sent, bool(s.sent_digest)) for s in last} == {("select 'a'", True)}
-    _, events = last_events(path, id_, 3, maximum=1)
-    assert statements(list(events))[-1].sent in (ABSENT, "select 'a'")
+    _, events = last_events(path, id_, 1, maximum=1)
+    assert [s.sent for s in statements(list(events))] == [ABSENT]
     recorder.close()
+
+
+def in_blocks(path: Path, *blocks: Sequence[ev.Statement | ev.Reply]) -> None:
+    chain = Chain(genesis("ses_a", VERSION, b""))
+    parts: list[bytes | memoryview] = [file_header("ses_a")]
+    for events in blocks:
+        tagged = [
+            (ev.STATEMENT if isinstance(event, ev.Statement) else ev.REPLY, *astuple(event))
+            for event in events
+        ]
+        block = seal(chain, chunk_of(tagged), zstandard.ZstdCompressor())
+        parts += block.parts
+        chain.advance(block.hash, len(events))
+    path.write_bytes(b"".join(parts))
+
+
+def statement(number: int, sent: str = "", refers_to: str = "") -> ev.Statement:
+    digest = ev.digest_of(refers_to.encode())
+    return ev.Statement(float(number), number, "select 1", "allow", sent=sent, sent_digest=digest)
+
+
+def test_a_text_that_comes_again_later_is_not_that_of_an_earlier_reference(tmp_path: Path) -> None:
+    path = tmp_path / "ses_a.sprec"
+    in_blocks(path, [statement(1, "a")], [statement(2, refers_to="a"), statement(3, "a")])
+    _, events = last_events(path, "ses_a", 2)
+    assert [s.sent for s in statements(list(events))] == ["a", "a"]
+
+
+def test_texts_are_looked_for_from_the_end_backwards(tmp_path: Path) -> None:
+    path = tmp_path / "ses_a.sprec"
+    reply = ev.Reply(1.0, 1, b"x" * 5000)
+    in_blocks(path, [statement(1), reply], [statement(2, "a")], [statement(3, refers_to="a")])
+    _, events = last_events(path, "ses_a", 1, maximum=1000)
+    assert [s.sent for s in statements(list(events))] == ["a"]
+
+
+def test_no_texts_are_looked_for_where_none_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ses_a.sprec"
+    in_blocks(path, [statement(1)], [statement(2)], [statement(3, "a"), statement(4)])
+    offsets = []
+    read_block = tail._block
+    monkeypatch.setattr(tail, "_block", lambda *at: offsets.append(at[1]) or read_block(*at))
+    list(last_events(path, "ses_a", 2)[1])
+    assert len(offsets) == 2  # the first, for when it began, and the last
 
 
 def test_a_text_that_is_nowhere_is_said_to_be() -> None:

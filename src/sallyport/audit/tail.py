@@ -8,7 +8,7 @@ is :func:`sallyport.audit.verify.verify`'s business.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,25 +57,40 @@ def last_events(
 
 
 def _texts_before(
-    reader: RecordingReader, starts: Iterable[int], held: list[list[ev.Event]], maximum: int
+    reader: RecordingReader, starts: Sequence[int], held: list[list[ev.Event]], maximum: int
 ) -> SentTexts:
-    """Texts to which statements of ``held`` refer, from the blocks before them: of the first
+    """Texts to which statements of ``held`` refer, from the blocks before them: of the last
     ``maximum`` bytes.
     """
-    texts, weight = SentTexts(), 0
-    statements = [event for events in held for event in events if isinstance(event, ev.Statement)]
-    absent = {event.sent_digest for event in statements if event.sent_digest}
-    absent -= {ev.digest_of(event.sent.encode()) for event in statements}
-    for offset in starts:
+    absent = _absent_digests(event for events in reversed(held) for event in events)
+    texts: list[ev.Event] = []  # newest first
+    weight = 0
+    for offset in reversed(starts):
         if not absent or weight >= maximum:
             break
         block = _block(reader, offset)
         weight += len(block.raw or b"")
-        for event in _events(block):
-            if isinstance(event, ev.Statement) and ev.digest_of(event.sent.encode()) in absent:
-                absent.discard(ev.digest_of(event.sent.encode()))
-                texts.complete(event)
-    return texts
+        for event in reversed(list(_events(block))):
+            if isinstance(event, ev.Statement) and event.sent:
+                digest = ev.digest_of(event.sent.encode())
+                if digest in absent:
+                    absent.discard(digest)
+                    texts.append(event)
+    before = SentTexts()
+    for event in reversed(texts):
+        before.complete(event)
+    return before
+
+
+def _absent_digests(events: Iterable[ev.Event]) -> set[bytes]:
+    """Of the texts that these events refer to, those that none before the reference has."""
+    absent, present = set[bytes](), set[bytes]()
+    for event in events:
+        if isinstance(event, ev.Statement):
+            present.add(ev.digest_of(event.sent.encode()))
+            if event.sent_digest and event.sent_digest not in present:
+                absent.add(event.sent_digest)
+    return absent
 
 
 def _block(reader: RecordingReader, offset: int) -> Block:
