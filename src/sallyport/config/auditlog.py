@@ -14,15 +14,18 @@ from sallyport.core.yamltext import YamlPath
 
 _KINDS = ("file", "archive", "syslog", "webhook", "cosigner")
 _SCHEMES = ("udp", "tcp", "tls")
+#: A log that is verified is expected to have a head of each session in that time.
+MOST_SECONDS = {"checkpoint_seconds": 600.0, "head_seconds": 1200.0}
 _VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
 
 
 def audit(check: Check, settings: Audit) -> Audit:
     """Checked, with absolute paths. Raises ConfigError."""
-    for key in ("checkpoint_seconds", "head_seconds"):
-        if getattr(settings, key) <= 0:
-            value = getattr(settings, key)
-            raise check.error(("audit", key), f"{value} is not usable", "Write a positive number")
+    for key, maximum in MOST_SECONDS.items():
+        value = getattr(settings, key)
+        if not 0 < value <= maximum:
+            fix = f"Write a number of seconds up to {maximum:g}"
+            raise check.error(("audit", key), f"{value:g} is not usable", fix)
     if settings.retention_days < 0:
         fix = "Write a number of days, or 0 to keep recordings"
         raise check.error(("audit", "retention_days"), "must not be below 0", fix)
