@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -13,14 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 
-from sallyport.audit.archive import find_recordings
+from sallyport.audit.archive import find_recordings, relative_path
 from sallyport.audit.blocks import ENCRYPTED, file_header, genesis, seal
 from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import Chunk
 from sallyport.audit.cipher import BlockCipher
+from sallyport.audit.events import END
 from sallyport.audit.keyfiles import key_path, new_session_key, write_session_key
 from sallyport.audit.keys import KeyRing, LocalKey
 from sallyport.audit.reader import RecordingReader
@@ -28,6 +31,7 @@ from sallyport.audit.tlog import verification
 from sallyport.audit.tlog.entries import Deleted, encode_entry
 from sallyport.audit.tlog.pending import encode_records
 from sallyport.audit.tlog.reading import LogReader, read_vkey
+from sallyport.config.auditlog import MOST_SECONDS
 from sallyport.operations.sessions import Anchor
 from tests.audit.tlog.records import problems, record, running, verdicts
 
@@ -171,8 +175,9 @@ def cut_at_a_block(data: Path) -> None:
     os.truncate(path, extents[-2][1])
     execute(
         data,
-        "UPDATE sessions SET last_hash = ?, status = 'interrupted', reason = 'the gateway stopped'"
-        " WHERE id = 'ses_c'", blocks[-2].hash.hex(),
+        "UPDATE sessions SET last_hash = ?, bytes = ?, status = 'interrupted',"
+        " reason = 'the gateway stopped' WHERE id = 'ses_c'",
+        blocks[-2].hash.hex(), sum(len(block.raw or b"") for block in blocks[:-1]),
     )  # fmt: skip
 
 
@@ -216,20 +221,27 @@ def shredded(data: Path) -> None:
 
 
 def put_in_as_live(data: Path) -> None:
-    """A session that never was, years old, which the index calls live."""
-    path = path_of(data, "ses_a")
-    bodies, _ = contents(path)
-    forged = path.with_name("ses_z.sprec")
-    body = bodies[0].replace(b"ses_a", b"ses_z")
+    """A session that never was, years old, which the index calls live: with a sound recording at
+    the right place, and a row that is right in everything else.
+    """
+    bodies, _ = contents(path_of(data, "ses_a"))
+    events = [event for body in bodies for event in _split(body)]
+    login, began = events[0], events[0][2] - 1000 * 86400
+    login[2:4] = began, "ses_z"
+    kept = [event for event in events if event[0] != END]
+    body = b"".join(map(msgspec.msgpack.encode, kept))
+    file = relative_path("ses_z", began)
+    forged = data / "recordings" / file
+    forged.parent.mkdir(parents=True)
     digest = rewrite(forged, "ses_z", [body])
-    columns = "subject, issuer, groups, agent, label, target, client, application, started, actors"
+    columns = "subject, issuer, groups, agent, label, target, client, application, actors, owner"
     execute(
         data,
-        f"INSERT INTO sessions (id, {columns}, statements, refused, rows, bytes, file, last_hash,"
-        f" status, searchable, reason) SELECT 'ses_z', {columns}, 0, 0, 0, 0,"
-        " replace(file, 'ses_a', 'ses_z'), ?, 'live', '', '' FROM sessions WHERE id = 'ses_a'",
-        digest,
-    )
+        f"INSERT INTO sessions (id, {columns}, started, statements, refused, rows, bytes, file,"
+        f" last_hash, status, searchable, reason) SELECT 'ses_z', {columns}, ?, statements,"
+        " refused, rows, ?, ?, ?, 'live', '', '' FROM sessions WHERE id = 'ses_a'",
+        began, len(body), file, digest,
+    )  # fmt: skip
 
 
 def linked(data: Path) -> None:
@@ -238,16 +250,45 @@ def linked(data: Path) -> None:
     path.symlink_to(data / "elsewhere")
 
 
-RECORDINGS = [
-    swap_files, swap_contents, swap_keys, later_version, earlier_version, cut_at_a_block, cut_live,
-    second_file, second_file_later, moved, shredded, put_in_as_live, linked,
-]  # fmt: skip
+RECORDINGS: list[tuple[Callable[[Path], None], set[str]]] = [
+    (swap_files, {"ses_a: rewritten", "ses_b: rewritten"}),
+    (swap_contents, {"ses_a: rewritten", "ses_b: rewritten"}),
+    (swap_keys, {"ses_a: wrong key", "ses_b: wrong key"}),
+    (later_version, {"ses_a: unreadable"}),
+    (earlier_version, {"ses_a: rewritten"}),
+    (cut_at_a_block, {"ses_c: truncated tail"}),
+    (cut_live, {"ses_c: truncated tail"}),
+    (second_file, {"ses_a: insertion"}),
+    (second_file_later, {"ses_a: insertion"}),
+    (moved, {"ses_a: index differs"}),
+    (shredded, {"ses_a: deletion"}),
+    (put_in_as_live, {"ses_z: insertion"}),
+    (linked, {"ses_a: unreadable"}),
+]
 
 
-@pytest.mark.parametrize("attack", RECORDINGS, ids=lambda attack: attack.__name__)
-def test_recordings(data: Path, attack: Callable[[Path], None]) -> None:
+def kinds(texts: list[str]) -> set[str]:
+    """Whose recording it is, and what was done to it."""
+    parts = (re.sub(r"block [0-9]+: ", "", text).split(": ") for text in texts)
+    return {f"{session}: {kind}" for session, kind, *_ in parts}
+
+
+@pytest.mark.parametrize(
+    ("attack", "expected"), RECORDINGS, ids=[a.__name__ for a, _ in RECORDINGS]
+)
+def test_recordings(data: Path, attack: Callable[[Path], None], expected: set[str]) -> None:
+    """Nothing else is said but that the index and the log differ, or what follows from the same."""
     attack(data)
-    assert said(data), attack.__name__
+    said_kinds = kinds(said(data))
+    assert expected <= said_kinds
+    sessions = {kind.partition(":")[0] for kind in expected}
+    assert {kind.partition(":")[0] for kind in said_kinds} == sessions
+
+
+def test_what_is_put_in_is_named_for_that_alone(data: Path) -> None:
+    put_in_as_live(data)
+    (text,) = said(data)
+    assert "the log has no head of this recording" in text
 
 
 # -- the index -------------------------------------------------------------------------------------
@@ -310,13 +351,39 @@ def no_log(data: Path) -> None:
     (log / "vkey").write_text(vkey)
 
 
-LOGS = [older_checkpoint, older_log, newest_session_gone, deleted_by_a_pending_entry, no_log]
+LOGS: list[tuple[Callable[[Path], None], set[str]]] = [
+    (older_checkpoint, {"log: rolled back", "ses_c: insertion"}),
+    (older_log, {"log: rolled back", "ses_c: insertion"}),
+    (newest_session_gone, {"log: rolled back"}),
+    (deleted_by_a_pending_entry, {"ses_c: deletion"}),
+    (no_log, {"log: unreadable"}),
+]
 
 
-@pytest.mark.parametrize("attack", LOGS, ids=lambda attack: attack.__name__)
-def test_the_log(data: Path, attack: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(("attack", "expected"), LOGS, ids=[a.__name__ for a, _ in LOGS])
+def test_the_log(data: Path, attack: Callable[[Path], None], expected: set[str]) -> None:
     kept = (data / "recordings" / "log" / "checkpoint").read_text()
     attack(data)
-    assert said(data, kept)
+    assert kinds(said(data, kept)) == expected
     if attack is not newest_session_gone:  # which is the state of a moment ago
         assert said(data), "without a witness"
+
+
+# -- what nobody did -------------------------------------------------------------------------------
+
+
+def test_an_index_a_moment_behind_is_noted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was copied before the log, or the gateway was killed in between; and looked at later."""
+    execute(data, "UPDATE sessions SET status = 'live', ended = NULL WHERE id = 'ses_c'")
+    tomorrow = time.time() + 86400
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    results = verdicts(data, keys=KeyRing(KEK))
+    assert problems(results) == []
+    (note,) = [note for note in results["ses_c"].notes if "behind the log" in note]
+    assert "the log has its end (entry 3)" in note
+
+
+def test_every_setting_gives_a_running_session_its_head_in_time() -> None:
+    longest = sum(MOST_SECONDS.values())
+    assert longest + 60 <= verification._LIVE_SLACK
+    assert MOST_SECONDS["checkpoint_seconds"] + 60 <= verification._SLACK

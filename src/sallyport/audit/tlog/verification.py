@@ -9,7 +9,6 @@ says whether a recording is sound in itself.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -57,12 +56,13 @@ class _Logged:
 @dataclass(slots=True)
 class LogState:
     """``result``: the verdict on the log itself. ``readable``: every entry could be read, so that
-    what the log lacks was never in it.
+    what the log lacks was never in it. ``newest``: when its newest entry came, in Unix seconds.
     """
 
     result: Verification
     checkpoint: Checkpoint | None = None
     readable: bool = True
+    newest: float = 0.0
     sessions: dict[str, _Logged] = field(default_factory=dict)
 
     def check(self, result: Verification, row: SessionRow | None, *, indexed: bool) -> None:
@@ -81,13 +81,22 @@ class LogState:
         if row is None:
             return
         if row.status == LIVE:
-            if final is not None and time.time() - final[1].time > _INDEX_LAG:
-                text = f"it says that the session runs, and the log has its end (entry {final[0]})"
-                result.problems.append(VerificationProblem(INDEX, text))
+            if final is not None:
+                self._note_ended(result, *final)
             return
         if final is not None and row.last_hash != final[1].head:
             text = f"its newest block in the index is not that of the log (entry {final[0]})"
             result.problems.append(VerificationProblem(INDEX, text))
+
+    def _note_ended(self, result: Verification, index: int, final: Head) -> None:
+        """Of a session that is live by its row. The row comes after the entry: where the log has
+        little behind it, the gateway may have died in between, or the index been copied first.
+        """
+        text = f"it says that the session runs, and the log has its end (entry {index})"
+        if self.newest - final.time > _INDEX_LAG:
+            result.problems.append(VerificationProblem(INDEX, text))
+        else:
+            result.notes.append(f"the index is behind the log: {text}")
 
     def is_known(self, sessions: Container[str]) -> bool:
         """Whether ``sessions`` has all of which there are heads, but for what was deleted."""
@@ -132,19 +141,14 @@ class LogState:
             text = f"the log has this session (entry {index}), and its recording is missing"
             result.problems.append(VerificationProblem(DELETION, text))
 
-    def _newest(self) -> float:
-        """When the newest head came; Unix seconds."""
-        times = (head.time for logged in self.sessions.values() for _, head in logged.heads[-1:])
-        return max(times, default=0.0)
-
     def _check_unlogged(self, result: Verification, row: SessionRow | None) -> None:
         if not result.blocks:
             return
-        if row is not None and row.status == LIVE and row.started > self._newest() - _LIVE_SLACK:
+        if row is not None and row.status == LIVE and row.started > self.newest - _LIVE_SLACK:
             result.notes.append("the log has no head of it yet: the index says that it is live")
         elif not self.readable:
             result.notes.append("not compared with the log, of which entries cannot be read")
-        elif row is not None and row.kind == ACTIONS and row.started > self._newest() - _SLACK:
+        elif row is not None and row.kind == ACTIONS and row.started > self.newest - _SLACK:
             result.notes.append(
                 "the log does not have it yet: a command recorded it; the gateway adds it at "
                 "its next checkpoint or start"
@@ -158,13 +162,15 @@ class LogState:
             )
 
 
-#: Seconds by which a session that runs may have begun before the log's newest head, without one of
-#: its own: it gets one every ten minutes.
-_LIVE_SLACK: Final = 1800.0
+#: Seconds by which a session that runs may have begun before the log's newest entry, without a head
+#: of its own: it gets one with the checkpoint after ``audit.head_seconds``
+#: (:data:`sallyport.config.auditlog.MOST_SECONDS`).
+_LIVE_SLACK: Final = 2100.0
 #: Seconds by which the index of a running gateway may trail the log.
 _INDEX_LAG: Final = 60.0
-#: Seconds by which what a command recorded may be older than the log's newest head.
-_SLACK: Final = 180.0
+#: Seconds by which what a command recorded may be older than the log's newest entry: the next
+#: checkpoint has it.
+_SLACK: Final = 700.0
 
 
 def _final(logged: _Logged) -> tuple[int, Head] | None:
@@ -373,6 +379,7 @@ class _Tree:
                     VerificationProblem(INSERTION, f"entry {index} begins a log again"),
                 )
             return
+        self._state.newest = max(self._state.newest, entry.time)
         logged = self._state.sessions.setdefault(entry.session, _Logged())
         if isinstance(entry, Head):
             logged.heads.append((index, entry))
