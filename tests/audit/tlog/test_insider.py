@@ -26,9 +26,10 @@ from sallyport.audit.cipher import BlockCipher
 from sallyport.audit.events import END
 from sallyport.audit.keyfiles import key_path, new_session_key, write_session_key
 from sallyport.audit.keys import KeyRing, LocalKey
+from sallyport.audit.ports import LIVE
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.tlog import verification
-from sallyport.audit.tlog.entries import Deleted, encode_entry
+from sallyport.audit.tlog.entries import Deleted, Head, encode_entry
 from sallyport.audit.tlog.pending import encode_records
 from sallyport.audit.tlog.reading import LogReader, read_vkey
 from sallyport.config.auditlog import MOST_SECONDS
@@ -367,6 +368,23 @@ def test_the_log(data: Path, attack: Callable[[Path], None], expected: set[str])
     assert kinds(said(data, kept)) == expected
     if attack is not newest_session_gone:  # which is the state of a moment ago
         assert said(data), "without a witness"
+
+
+@pytest.mark.parametrize(("file", "number"), [("pending", 4), ("pending-2", 0)])
+def test_the_next_start_signs_no_deletion_that_was_put_there(
+    data: Path, file: str, number: int
+) -> None:
+    """Nor what it cannot read; what else waits there is taken."""
+    deleted_by_a_pending_entry(data)
+    log = data / "recordings" / "log"
+    (log / "pending").unlink()
+    deleted = encode_entry(Deleted(time.time(), "ses_c", "0" * 64, "retention"))
+    head = encode_entry(Head(time.time(), "ses_d", LIVE, "1" * 64, 1, 0, 1, 100))
+    (log / file).write_bytes(encode_records(number, [deleted, b"no entry", head]))
+    with running(data, kek=KEK):
+        pass
+    assert LogReader(log).checkpoint.size == 5
+    assert kinds(said(data)) == {"ses_c: deletion", "ses_d: deletion"}
 
 
 # -- what nobody did -------------------------------------------------------------------------------

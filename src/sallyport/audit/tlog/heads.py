@@ -179,6 +179,7 @@ def catch_up(index: CatchUpIndex, log: TransparencyLog) -> int:
     """
     if log.problem:
         return 0
+    log.take_outboxes()  # without what may not be signed
     reader = LogReader(log.directory)
     newest = next((entry.time for _, entry in reader.backwards() if isinstance(entry, Head)), None)
     since = None if newest is None else newest - _SLACK

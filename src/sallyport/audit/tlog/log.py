@@ -24,7 +24,14 @@ from typing import Final
 
 import structlog
 
-from sallyport.audit.tlog.entries import Entry, LogBegun, encode_entry
+from sallyport.audit.tlog.entries import (
+    Deleted,
+    Entry,
+    EntryError,
+    LogBegun,
+    decode_entry,
+    encode_entry,
+)
 from sallyport.audit.tlog.hashing import TILE_WIDTH, TreeEdge, consistency_proof, leaf_hash
 from sallyport.audit.tlog.keyfile import LogProblemError, open_key
 from sallyport.audit.tlog.notes import Checkpoint, NoteError, Signature, SigningKey
@@ -149,7 +156,7 @@ class TransparencyLog:
         """Entries of an outbox; those that were taken just before this process began are there."""
         with self._lock:
             present = set(self._waiting)
-        missing = [entry for entry in entries if entry not in present]
+        missing = [entry for entry in _takeable(entries) if entry not in present]
         return (not missing or self._append(missing)) and not self._unwritten
 
     def take_outboxes(self) -> None:
@@ -219,7 +226,8 @@ class TransparencyLog:
             )
         for witness in self.witnesses:
             self._compare(witness, checkpoint, key)
-        pending = [entry for i, entry in read_pending(self.directory) if i >= checkpoint.size]
+        unsigned = [entry for i, entry in read_pending(self.directory) if i >= checkpoint.size]
+        pending = _takeable(unsigned)
         self._edge, self._bundle, self.checkpoint = edge, bundle, checkpoint
         self._waiting = pending
         self._pending.replace(edge.size, pending)
@@ -331,3 +339,22 @@ class TransparencyLog:
         except OSError as error:
             self._unwritten = True
             _log.error("entries that wait cannot be written", reason=str(error))
+
+
+def _takeable(unsigned: Sequence[bytes]) -> list[bytes]:
+    """Of entries in a file that anybody could have written to who can write files: those that may
+    be signed. No deletion is among them: nothing is deleted before a checkpoint says so, and
+    retention comes back to what an earlier run had no time for.
+    """
+    entries = [entry for entry in unsigned if _is_takeable(entry)]
+    if len(entries) < len(unsigned):
+        count = len(unsigned) - len(entries)
+        _log.warning("entries that waited for the log were left out", entries=count)
+    return entries
+
+
+def _is_takeable(entry: bytes) -> bool:
+    try:
+        return not isinstance(decode_entry(entry), Deleted)
+    except EntryError:
+        return False
