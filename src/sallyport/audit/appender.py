@@ -19,20 +19,20 @@ from sallyport.audit.reader import RecordingReader
 
 @dataclass(slots=True)
 class Output:
-    """A recording being written: the name of its file, how many of its bytes are known to be good,
+    """A recording being written: the path of its file, how many of its bytes are known to be good,
     which file it is (device and inode, once it exists), and its descriptor while it is open (-1: it
     is not).
     """
 
-    name: str
+    filename: str
     size: int = 0
     identity: tuple[int, int] | None = None
     descriptor: int = -1
 
     @property
     def path(self) -> Path:
-        """Made when asked for: it takes three times the memory of the name."""
-        return Path(self.name)
+        """Made when asked for: it takes three times the memory of the text."""
+        return Path(self.filename)
 
     def check(self) -> None:
         """Compare the file with what was written. Raises RecordingLostError; OSError when that
@@ -40,7 +40,7 @@ class Output:
         """
         if self.size:
             try:
-                self.check_status(os.stat(self.name, follow_symlinks=False))
+                self.check_status(os.stat(self.filename, follow_symlinks=False))
             except FileNotFoundError:
                 raise self._lost("deleted") from None
 
@@ -55,7 +55,7 @@ class Output:
 
     def _lost(self, what: str) -> RecordingLostError:
         return RecordingLostError(
-            errno.EIO, f"the recording was {what} while it was written", self.name
+            errno.EIO, f"the recording was {what} while it was written", self.filename
         )
 
 
@@ -89,7 +89,7 @@ class Appender:
             if written != total:
                 os.ftruncate(output.descriptor, output.size)
                 raise OSError(
-                    errno.ENOSPC, "the file system took only part of a write", output.name
+                    errno.ENOSPC, "the file system took only part of a write", output.filename
                 )
             if self.fsync:
                 os.fdatasync(output.descriptor)
@@ -123,14 +123,14 @@ class Appender:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         if output.size:
             output.check()
-            return os.open(output.name, flags)
+            return os.open(output.filename, flags)
         make_directories(output.path.parent)
         # Never into a file with content: a session id is used once.
-        fd = os.open(output.name, flags | os.O_CREAT, 0o600)
+        fd = os.open(output.filename, flags | os.O_CREAT, 0o600)
         if os.fstat(fd).st_size and not self._is_own_leftover(output):
             os.close(fd)
             raise RecordingLostError(
-                errno.EEXIST, "a recording with this name exists already", output.name
+                errno.EEXIST, "a recording with this name exists already", output.filename
             )
         return fd
 

@@ -71,9 +71,19 @@ def make_directories(directory: Path) -> None:
             raise
 
 
+def recording_files(directory: Path) -> dict[str, list[Path]]:
+    """The files below ``directory`` that are named as recordings, by session id, in order. Of each
+    there should be one.
+    """
+    files: dict[str, list[Path]] = {}
+    for path in sorted(directory.glob(f"????/??/??/*{SUFFIX}")):
+        files.setdefault(path.stem, []).append(path)
+    return files
+
+
 def find_recordings(directory: Path) -> dict[str, Path]:
     """Every recording below ``directory`` by session id (from its file name)."""
-    return {path.stem: path for path in sorted(directory.glob(f"????/??/??/*{SUFFIX}"))}
+    return {session: files[-1] for session, files in recording_files(directory).items()}
 
 
 def recordings_since(directory: Path, since: float) -> dict[str, Path]:

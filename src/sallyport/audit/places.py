@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sallyport.audit.archive import SUFFIX, relative_path
+from sallyport.audit.archive import recording_files, relative_path
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.verify import INDEX, INSERTION, Verification, VerificationProblem
 
@@ -16,9 +16,7 @@ class RecordingPlaces:
     """The files below ``directory`` that are named as recordings. ``files``: by session id."""
 
     def __init__(self, directory: Path) -> None:
-        self.files: dict[str, list[Path]] = {}
-        for path in sorted(directory.glob(f"????/??/??/*{SUFFIX}")):
-            self.files.setdefault(path.stem, []).append(path)
+        self.files = recording_files(directory)
 
     def file(self, session: str) -> Path | None:
         """The file of this name that is read where the index names none."""

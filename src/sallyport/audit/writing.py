@@ -187,7 +187,7 @@ class RecordingWriter:
             _log.error(
                 "recordings cannot be written; statements stop until they can",
                 session=session.row.id,
-                file=session.output.name,
+                file=session.output.filename,
                 error=str(error),
             )
         self._drop_excess(session, file.outage)
@@ -234,7 +234,7 @@ class RecordingWriter:
         _log.error(
             "a recording is lost; its session ends",
             session=session.row.id,
-            file=session.output.name,
+            file=session.output.filename,
             error=reason,
         )
         self._stop(session, reason)

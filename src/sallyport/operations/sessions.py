@@ -395,7 +395,7 @@ class Sessions:
         no_index: bool = False,
     ) -> Verification:
         """``no_index``: the index is there and cannot be read."""
-        result = self._verify_recording(session_id, row, places.file(session_id))
+        result = self._verify_recording(session_id, row, places)
         indexed_row = row if row is not None and row.status != NOT_INDEXED else None
         places.check(result, indexed_row)
         if log is not None and not os.path.lexists(result.path):
@@ -405,10 +405,10 @@ class Sessions:
         return result
 
     def _verify_recording(
-        self, session_id: str, row: SessionRow | None, recording: Path | None
+        self, session_id: str, row: SessionRow | None, places: RecordingPlaces
     ) -> Verification:
         indexed = row is not None and row.status != NOT_INDEXED
-        path = recording or self._directory
+        path = places.file(session_id) or self._directory
         if not is_session_id(session_id):
             problem = VerificationProblem(UNREADABLE, "its name is not a session id")
             return Verification(session_id, path, problems=[problem])
@@ -425,19 +425,19 @@ class Sessions:
                 session_id, path, problems=[VerificationProblem(UNREADABLE, str(error))]
             )
         if result.shredded:
-            self._check_shredding(result)
+            self._check_shredding(result, places)
         if self._index is not None and not indexed:
             result.notes.append("the index does not know this session")
         return result
 
-    def _check_shredding(self, result: Verification) -> None:
+    def _check_shredding(self, result: Verification, places: RecordingPlaces) -> None:
         """Whoever can write a file can write that something was shredded; the record of what people
         did has to say so as well.
         """
         try:
             shredding = read_key_file(key_path(result.path)).shredded
             name = shredding.recording if shredding is not None else ""
-            path = self._recordings().get(name)
+            path = places.file(name)
             if path is None:
                 text = "the recording of that action is missing" if name else "no action is named"
                 result.problems.append(
