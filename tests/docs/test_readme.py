@@ -71,6 +71,6 @@ def test_the_walk_through_works(own_postgres: Server, issuer: DevIssuer) -> None
     assert policy.count("[read-only, ") == 1
     rule = block("yaml", "  - {name: changes wait")
     (directory / "policy.yaml").write_text(policy.replace("[read-only, ", "[") + rule)
-    sql = "UPDATE customers SET name = 'x' WHERE id = 1"
+    sql = "UPDATE customers SET notes = 'x' WHERE id = 1"
     said = sallyport(directory, "choose-one", *explain[:-1], sql)
     assert said.startswith("HOLD by rule 'changes wait'")

@@ -87,7 +87,7 @@ class Watched:
 
 
 def shoot(page: Any, name: str, *, full_page: bool = False) -> None:
-    """A picture of what is visible (``whole``: of the whole page), when pictures are wanted."""
+    """A picture of what is visible (``full_page``: of the whole page), when pictures are wanted."""
     if SHOTS:
         Path(SHOTS).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=f"{SHOTS}/{name}.png", full_page=full_page)

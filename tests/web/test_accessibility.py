@@ -156,7 +156,7 @@ def test_every_page_is_accessible_and_fits(
             page.locator("li.scene.refused:not([hidden])").wait_for()
         if name == "overview":
             page.get_by_text("Plots as a table").click()
-        shoot(page, f"{name}-{kind}", whole=name not in ("sessions", "replay"))
+        shoot(page, f"{name}-{kind}", full_page=name not in ("sessions", "replay"))
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         if wide > 0:
             problems.append(f"{name} is {wide} pixels wider than the window")
