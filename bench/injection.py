@@ -1,17 +1,17 @@
 """``make bench ARGS=--injection``: how well, and how fast, text that reads as instructions is
 found.
 
-The corpus (``data/injection.tsv``: language, 1 for an injection, part, text with escapes) was
-written for this, with look-alikes: documents about prompts, letters to support with imperatives.
-Patterns were made by looking at the part ``seen``; figures that count are those of the part
-``held``, some of which was written after the patterns. The part ``fresh`` was written last, of
-kinds that no pattern was made for: it says what a heuristic does not see.
+Two corpora were written for this, with look-alikes: documents about prompts, letters to support
+with imperatives, tutorials, change requests (``data/``: language, 1 for an injection, part, text
+with escapes). Weights are fitted to ``injection.tsv``; ``injection-frozen.tsv`` was written and
+committed before the features were made, and is only judged: neither words nor weights are made by
+looking at what is missed there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,13 @@ from rich.console import Console
 
 from sallyport.masking.injection import InjectionScanner
 
-CORPUS = Path(__file__).parent / "data" / "injection.tsv"
+LEARNED = Path(__file__).parent / "data" / "injection.tsv"
+FROZEN = LEARNED.with_name("injection-frozen.tsv")
+#: Parts of the frozen corpus: what tools and machines write, people who ask nicely or tell a story,
+#: and rough text: typos, mixed languages, encodings.
+PARTS = ("tools", "story", "rough")
+#: What is wanted of the frozen corpus, and below what something broke.
+GOAL, LEAST_RECALL, LEAST_PRECISION = 0.95, 0.92, 0.87
 LANGUAGES = ("en", "de", "fr", "es", "ru", "zh")
 
 _CLEAN = """The second shelf arrived scratched, and one of the feet is missing. I would like
@@ -42,27 +48,26 @@ class Example:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one part."""
+    """Of some texts."""
 
     texts: int
     precision: float
     recall: float
 
 
-def corpus() -> Iterator[Example]:
-    """Every text."""
-    for line in CORPUS.read_text(encoding="utf-8").splitlines():
-        language, label, part, text = line.split("\t", 3)
-        text = text.replace("\\n", "\n").replace("\\u200b", "\u200b")
-        yield Example(language, label == "1", text, part)
+def corpus(path: Path, part: str = "", language: str = "") -> Iterator[Example]:
+    """The texts of a file; of one part or language where that is said."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        spoken, label, belongs_to, text = line.split("\t", 3)
+        if part in ("", belongs_to) and language in ("", spoken):
+            text = text.replace("\\n", "\n").replace("\\u200b", "\u200b")
+            yield Example(spoken, label == "1", text, belongs_to)
 
 
-def evaluate(scanner: InjectionScanner, part: str, language: str = "") -> Figures:
-    """Precision and recall over one part of the corpus."""
+def evaluate(scanner: InjectionScanner, examples: Iterable[Example]) -> Figures:
+    """Precision and recall over these texts."""
     right = wrong = missed = texts = 0
-    for example in corpus():
-        if example.part != part or language not in ("", example.language):
-            continue
+    for example in examples:
         texts += 1
         is_found = scanner.judge(example.text) is not None
         right += is_found and example.is_injection
@@ -84,16 +89,15 @@ def clean_rate(scanner: InjectionScanner, megabytes: int = 64) -> float:
 
 
 def print_injection(console: Console) -> bool:
-    """Print the figures; whether they are good enough."""
+    """Print the figures; whether they are as good as they were."""
     scanner = InjectionScanner()
-    held = evaluate(scanner, "held")
+    console.print(f"fitted to: {evaluate(scanner, corpus(LEARNED))}")
     for language in LANGUAGES:
-        own = evaluate(scanner, "held", language)
-        figures = f"precision {own.precision:.3f}, recall {own.recall:.3f}"
-        console.print(f"{language}: {own.texts} held-out texts, {figures}")
-    seen, rate = evaluate(scanner, "seen"), clean_rate(scanner)
-    console.print(f"seen while patterns were made: {seen}")
-    console.print(f"held out: {held}")
-    console.print(f"of kinds that no pattern was made for: {evaluate(scanner, 'fresh')}")
+        console.print(f"frozen, {language}: {evaluate(scanner, corpus(FROZEN, '', language))}")
+    for part in PARTS:
+        console.print(f"frozen, {part}: {evaluate(scanner, corpus(FROZEN, part))}")
+    frozen, rate = evaluate(scanner, corpus(FROZEN)), clean_rate(scanner)
+    console.print(f"frozen: {frozen}; the goal is {GOAL} of both")
     console.print(f"clean text: {rate:.0f} MB/s")
-    return min(held.precision, held.recall) >= 0.95 and rate >= 150
+    is_good = frozen.recall >= LEAST_RECALL and frozen.precision >= LEAST_PRECISION
+    return is_good and rate >= 150

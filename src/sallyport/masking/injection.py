@@ -1,10 +1,12 @@
-"""Text in results that reads as instructions to a model: overriding its instructions, role tags,
-calls of tools, hidden characters, encoded text, addresses to send data to, in six languages.
+"""Text in results that reads as instructions to a model: somebody speaks to a machine, wants its
+rules set aside, its secrets shown, data sent or changed, and nobody told, in six languages; role
+tags, calls of tools, hidden characters and encoded text around that.
 
 Pure, no model, linear in the length of the text (RE2). Two steps: one pass over whatever arrived
-looks for stems (:data:`~sallyport.masking.injection_patterns.STEMS`); only where there is one are
-features counted, text by text. It is a heuristic, made to be told about, not to be relied on: who
-wants certainty contains whoever reads such columns at all.
+looks for stems (:data:`~sallyport.masking.injection_words.STEMS`); only where there is one is a
+text cut into sentences, and every passage of some sentences scored by the concepts it touches and
+how they go together. It is a heuristic, made to be told about, not to be relied on: who wants
+certainty contains whoever reads such columns at all.
 """
 
 from __future__ import annotations
@@ -12,13 +14,21 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sallyport.masking.injection_patterns import PATTERNS, STEMS, THRESHOLD
+from sallyport.masking.injection_words import (
+    CONCEPTS,
+    INNOCENT,
+    STEMS,
+    THRESHOLD,
+    WEIGHTS,
+    features_of,
+)
 
 try:
     import re2
@@ -27,8 +37,8 @@ except ImportError:
 
 #: Characters of one text that are looked at.
 LONGEST: Final = 1 << 20
-#: Bytes that the automata of a scanner may take.
-_MEMORY: Final = 128 << 20
+#: Bytes that one automaton of a scanner may take.
+_MEMORY: Final = 32 << 20
 #: Base64, of either alphabet, or hex digits.
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{40,4000}={0,2}")
 _STANDARD: Final = str.maketrans("-_", "+/")
@@ -43,20 +53,40 @@ _COMMENT: Final = re.compile(r"<!--(.{0,2000}?)(?:-->|$)", re.DOTALL)
 #: Where quotes are those of JSON, arrays, rows or CSV, not of somebody who quotes.
 _CONTAINERS: Final = ("{", "[", "(", "\x01")
 _SPACES: Final = re.compile(r"[ \t\u00a0\u3000]+")
+_SPACED_OUT: Final = re.compile(r"(?:\b[^\W\d_] ){5}[^\W\d_]\b")
+_SINGLE_LETTER: Final = re.compile(r"\b([^\W\d_]) (?=[^\W\d_]\b)")
+_DIGITS_AS_LETTERS: Final = re.compile(
+    r"(?i)\b(?=[a-z013457@$]*[a-z])(?=[a-z]*[013457@$])[a-z013457@$]{3,}"
+)
+_LETTERS: Final = str.maketrans("013457@$", "oieastas")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|[。\n]+|(?<=[!?;])(?=[^\x00-\x7f])")
+#: Characters of a sentence at most; sentences of a passage, and how far passages are apart.
+_LONGEST_SENTENCE: Final = 400
+_PASSAGE: Final = 6
+_STRIDE: Final = 3
+#: Patterns of one automaton: with more, its states multiply, and text of a new kind is slow.
+_GROUP: Final = 8
+_GROUPS: Final = range(0, len(CONCEPTS), _GROUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """Why a text reads as instructions. ``features``: their names, the heaviest first."""
+    """Why a text reads as instructions. ``score``: from THRESHOLD to 1. ``features``: the concepts
+    that it touches.
+    """
 
     score: float
     features: tuple[str, ...]
 
 
 def normalised(text: str) -> str:
-    """As a model reads it: compatibility forms unified, tags as letters, hidden ones gone."""
+    """As a model reads it: compatibility forms unified, tags as letters, hidden ones and spaces
+    between single letters gone.
+    """
     text = _TAGS.sub(lambda match: chr(ord(match.group()) - 0xE0000), text)
     text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text))
+    if _SPACED_OUT.search(text):
+        text = _SINGLE_LETTER.sub(r"\1", text)
     return _SPACES.sub(" ", text)
 
 
@@ -74,10 +104,7 @@ class InjectionScanner:
         options.log_errors = False
         options.max_mem = _MEMORY
         self._stems: Any = re2.compile("|".join(STEMS), options)
-        self._set: Any = re2.Set.SearchSet(options)
-        for _, _, pattern in PATTERNS:
-            self._set.Add(pattern)
-        self._set.Compile()
+        self._sets = [_compiled(options, CONCEPTS[i : i + _GROUP]) for i in _GROUPS]
 
     def may_hold(self, data: bytes) -> bool:
         """Whether anything in these bytes, of whatever structure, is worth a look. Fast."""
@@ -88,41 +115,79 @@ class InjectionScanner:
         text = text[:LONGEST]
         if not self.may_hold(text.encode("utf-8", "replace")):
             return None
-        weights = self._weights(text)
-        score = sum(weights.values())
+        likeliest = max(self.passages(text), key=probability)
+        score = probability(likeliest)
         if score < THRESHOLD:
             return None
-        features = sorted((n for n in weights if weights[n] > 0), key=lambda n: -weights[n])
-        return Injection(round(score, 2), tuple(features))
+        told = likeliest & _TOLD
+        return Injection(
+            round(score, 2), tuple(sorted(told, key=lambda name: (-_worth(name), name)))
+        )
 
-    def _weights(self, text: str) -> dict[str, float]:
-        clear = normalised(text)
-        weights = self._features(clear)
-        if "discussion" in weights and (clear[:1] in _CONTAINERS or "\t" in text):
-            weights.pop("discussion")
-            weights = {**self._features(clear.replace('"', " ")), **weights}
-        says_something = any(weight > 0 for weight in weights.values())
-        if _TAGS.search(text):
-            weights["hidden characters"] = 1.0
-        elif says_something and (_INSIDE_WORDS.search(text) or _BIDI.search(text)):
-            weights["hidden characters"] = 0.5
-        if says_something and any(
-            any(weight > 0 for weight in self._features(match.group(1)).values())
-            for match in _COMMENT.finditer(clear)
-        ):
-            weights["markup comment"] = 0.4
-        for inner in map(self._features, _encoded(clear)):
-            if sum(inner.values()) >= THRESHOLD / 2:
-                weights["encoded"] = sum(inner.values()) + 0.3
-        return weights
+    def passages(self, text: str) -> Iterator[set[str]]:
+        """The features of every passage of a text, as it stands and as it may be meant."""
+        clear = normalised(text.replace("\t", "\n"))  # columns of a row of COPY: texts of their own
+        hidden = _TAGS.search(text) or _INSIDE_WORDS.search(text) or _BIDI.search(text)
+        disguise = {"hidden characters"} if hidden else set()
+        is_container = clear[:1] in _CONTAINERS or "\t" in text
+        for reading in _readings(clear, is_container):
+            for features in self._passages(reading):
+                yield (features - {"quoted"} if is_container else features) | disguise
+        for match in _COMMENT.finditer(clear):
+            for features in self._passages(match.group(1)):
+                yield features | disguise | {"markup"}
+        for inner in _encoded(clear):
+            for features in self._passages(inner):
+                yield features | {"encoded"}
 
-    def _features(self, text: str) -> dict[str, float]:
-        weights: dict[str, float] = {}
-        for number in self._set.Match(text.encode("utf-8", "replace")) or ():
-            name, weight, _ = PATTERNS[number]
-            if abs(weight) > abs(weights.get(name, 0.0)):
-                weights[name] = weight
-        return weights
+    def _passages(self, text: str) -> Iterator[set[str]]:
+        sentences = [self._concepts(sentence) for sentence in _sentences(text)]
+        for start in range(0, max(len(sentences) - _PASSAGE + _STRIDE, 1), _STRIDE):
+            yield features_of(sentences[start : start + _PASSAGE])
+
+    def _concepts(self, sentence: str) -> frozenset[str]:
+        data = sentence.encode("utf-8", "replace")
+        return frozenset(
+            CONCEPTS[start + number][0]
+            for start, group in zip(_GROUPS, self._sets, strict=True)
+            for number in group.Match(data) or ()
+        )
+
+
+def _compiled(options: Any, concepts: tuple[tuple[str, str], ...]) -> Any:
+    group = re2.Set.SearchSet(options)
+    for _, pattern in concepts:
+        group.Add(pattern)
+    group.Compile()
+    return group
+
+
+def probability(features: set[str]) -> float:
+    """How likely a passage of these features speaks to a model: logistic regression."""
+    logit = WEIGHTS["bias"] + sum(WEIGHTS.get(feature, 0.0) for feature in features)
+    return 1 / (1 + math.exp(-logit))
+
+
+_TOLD: Final = frozenset(name for name, _ in CONCEPTS) - INNOCENT | {"hidden characters", "encoded"}
+
+
+def _worth(concept: str) -> float:
+    return WEIGHTS.get(concept, 0.0) + WEIGHTS.get(f"{concept} + command", 0.0)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    for sentence in _SENTENCE_END.split(text):
+        for start in range(0, len(sentence), _LONGEST_SENTENCE):
+            yield sentence[start : start + _LONGEST_SENTENCE]
+
+
+def _readings(text: str, is_container: bool) -> Iterator[str]:
+    """A text, and what it says without a container's quotes, or where digits stand for letters."""
+    yield text
+    if is_container:
+        yield text.replace('"', " ")
+    if len(_DIGITS_AS_LETTERS.findall(text)) > 1:
+        yield _DIGITS_AS_LETTERS.sub(lambda match: match.group().translate(_LETTERS), text)
 
 
 def _encoded(text: str) -> Iterator[str]:
