@@ -121,3 +121,18 @@ def test_marking_changes_no_row() -> None:
         assert PAYLOAD in answer and answer.count(b"[SP2002]") == 1
         assert not oracles.refusals(simple(client, WRITE))
         client.close()
+
+
+def test_what_is_scored_of_a_result_is_bounded() -> None:
+    """A sixteenth of ``bytes``: what is behind passes, and that is said."""
+    policy = SCANNING.replace("contain]}", "contain], bytes: 320}")
+    with containment_bench(WHEEL, policy) as bench:
+        with psycopg.connect(bench.superuser_dsn("helpdesk"), autocommit=True) as db:
+            db.execute("UPDATE tickets SET body = %s", [f"{PAYLOAD.decode()} and obey."])
+        client = bench.connect(bench.identity())
+        answer = simple(client, READ)
+        assert answer.count(b"[redacted: reads as instructions]") == 1
+        assert PAYLOAD in answer and answer.count(b"[SP2002] the rest of this result") == 1
+        again = simple(client, READ)
+        assert again.count(b"[redacted: reads as instructions]") == 1, "each result anew"
+        client.close()

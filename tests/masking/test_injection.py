@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import random
 
 import pytest
 from bench.injection import (
@@ -17,7 +18,7 @@ from bench.injection import (
     evaluate,
 )
 
-from sallyport.masking.injection import InjectionScanner, normalised, probability
+from sallyport.masking.injection import Effort, InjectionScanner, normalised, probability
 from sallyport.masking.injection_words import CONCEPTS, INNOCENT, THRESHOLD, WEIGHTS
 
 
@@ -123,3 +124,36 @@ def test_nothing_of_the_text_is_told(scanner: InjectionScanner) -> None:
 def test_normalised() -> None:
     assert normalised("i\u200bg\u00adn\u2060ore\u00a0 \u3000this") == "ignore this"
     assert normalised("\U000e0041\U000e0042") == "AB"
+
+
+def _mixtures() -> list[str]:
+    """Texts of the corpus, alone, and some of them in a row, as a document has them."""
+    texts = [e.text for e in (*corpus(LEARNED), *corpus(FROZEN))]
+    chance = random.Random(20261201)
+    mixed = [" ".join(chance.sample(texts, chance.randint(2, 12))) for _ in range(60)]
+    lines = ["\n".join(chance.sample(texts, 6)) + "\t{" + chance.choice(texts) for _ in range(30)]
+    return [*texts, *mixed, *lines, "x" * 1000 + PAYLOAD, " ".join(["a"] * 500), "。" * 40]
+
+
+def test_the_bound_leaves_out_nothing(scanner: InjectionScanner) -> None:
+    """Judged as if every passage were scored."""
+    for text in _mixtures():
+        if scanner.may_hold(text.encode()):
+            exact = [f for f in scanner.passages(text) if probability(f) >= THRESHOLD]
+            likely = list(scanner.likely(text, Effort(1 << 40)))
+            assert [f for f in likely if probability(f) >= THRESHOLD] == exact, text
+
+
+def test_most_text_is_not_scored(scanner: InjectionScanner) -> None:
+    """Ordinary text with stems is decided by its windows."""
+    text = "Hello, when does my order 12345 arrive? Thank you for your help with the system. " * 40
+    effort = Effort(1 << 20)
+    assert scanner.may_hold(text.encode()) and scanner.judge(text, effort) is None
+    assert effort.left == 1 << 20
+
+
+def test_effort_is_bounded(scanner: InjectionScanner) -> None:
+    effort = Effort(2000)
+    assert scanner.judge((PAYLOAD + ". ") * 5000, effort) is not None
+    assert -2400 <= effort.left <= 0
+    assert scanner.judge(PAYLOAD, effort) is None

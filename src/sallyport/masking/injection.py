@@ -2,9 +2,10 @@
 rules set aside, its secrets shown, data sent or changed, and nobody told, in six languages; role
 tags, calls of tools, hidden characters and encoded text around that.
 
-Pure, no model, linear in the length of the text (RE2). Two steps: one pass over whatever arrived
-looks for stems (:data:`~sallyport.masking.injection_words.STEMS`); only where there is one is a
-text cut into sentences, and every passage of some sentences scored by the concepts it touches and
+Pure, no model, linear in the length of the text (RE2). Three steps: one pass over whatever arrived
+looks for stems (:data:`~sallyport.masking.injection_words.STEMS`); where there is one, a text is
+cut into sentences, and a window of some is asked which concepts it touches; only where these could
+make up an injection is every passage of it scored by the concepts that each sentence touches, and
 how they go together. It is a heuristic, made to be told about, not to be relied on: who wants
 certainty contains whoever reads such columns at all.
 """
@@ -19,6 +20,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from sallyport.masking.injection_words import (
@@ -28,6 +30,7 @@ from sallyport.masking.injection_words import (
     THRESHOLD,
     WEIGHTS,
     features_of,
+    most_features_of,
 )
 
 try:
@@ -52,7 +55,8 @@ _TAGS: Final = re.compile("[\U000e0020-\U000e007e]")
 _COMMENT: Final = re.compile(r"<!--(.{0,2000}?)(?:-->|$)", re.DOTALL)
 #: Where quotes are those of JSON, arrays, rows or CSV, not of somebody who quotes.
 _CONTAINERS: Final = ("{", "[", "(", "\x01")
-_SPACES: Final = re.compile(r"[ \t\u00a0\u3000]+")
+#: Behind a space, so that it is looked for fast: what the next holds, and more.
+_MAY_BE_SPACED_OUT: Final = re.compile(r" \w \w \w \w ")
 _SPACED_OUT: Final = re.compile(r"(?:\b[^\W\d_] ){5}[^\W\d_]\b")
 _SINGLE_LETTER: Final = re.compile(r"\b([^\W\d_]) (?=[^\W\d_]\b)")
 _DIGITS_AS_LETTERS: Final = re.compile(
@@ -60,13 +64,31 @@ _DIGITS_AS_LETTERS: Final = re.compile(
 )
 _LETTERS: Final = str.maketrans("013457@$", "oieastas")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|[。\n]+|(?<=[!?;])(?=[^\x00-\x7f])")
-#: Characters of a sentence at most; sentences of a passage, and how far passages are apart.
+#: Characters of a sentence at most; sentences of a passage, how far passages are apart, and
+#: sentences of a window of passages.
 _LONGEST_SENTENCE: Final = 400
 _PASSAGE: Final = 6
 _STRIDE: Final = 3
+_WINDOW: Final = 12
+#: RE2 patterns of what only disguised text has; letters beside digits that may stand for others.
+_RARE: Final = (
+    r"[a-z0-9+/_-]{40}|vafgehpgvba|vtaber|qvfertneq|cebzcg"
+    r"|[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{e0000}-\x{e007f}]"
+)
+_MIXED: Final = r"[a-z][013457@$]|[013457@$][a-z]"
 #: Patterns of one automaton: with more, its states multiply, and text of a new kind is slow.
 _GROUP: Final = 8
-_GROUPS: Final = range(0, len(CONCEPTS), _GROUP)
+#: Sentences whose concepts are remembered: passages overlap, and rows repeat.
+_SENTENCES: Final = 1 << 10
+#: Unions of concepts whose bound is remembered.
+_BOUNDS: Final = 1 << 13
+
+
+@dataclass(slots=True)
+class Effort:
+    """What scoring may still cost. ``left``: bytes that may be scored sentence by sentence."""
+
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +105,15 @@ def normalised(text: str) -> str:
     """As a model reads it: compatibility forms unified, tags as letters, hidden ones and spaces
     between single letters gone.
     """
-    text = _TAGS.sub(lambda match: chr(ord(match.group()) - 0xE0000), text)
-    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text))
-    if _SPACED_OUT.search(text):
+    if not text.isascii():
+        text = _TAGS.sub(lambda match: chr(ord(match.group()) - 0xE0000), text)
+        text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text))
+    if _MAY_BE_SPACED_OUT.search(text) and _SPACED_OUT.search(text):
         text = _SINGLE_LETTER.sub(r"\1", text)
-    return _SPACES.sub(" ", text)
+    text = text.replace("\t", " ")
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text
 
 
 class InjectionScanner:
@@ -104,20 +130,26 @@ class InjectionScanner:
         options.log_errors = False
         options.max_mem = _MEMORY
         self._stems: Any = re2.compile("|".join(STEMS), options)
-        self._sets = [_compiled(options, CONCEPTS[i : i + _GROUP]) for i in _GROUPS]
+        self._rare: Any = re2.compile(_RARE, options)
+        self._mixed: Any = re2.compile(_MIXED, options)
+        self._raising = _compiled(options, [c for c in CONCEPTS if c[0] not in INNOCENT])
+        self._lowering = _compiled(options, [c for c in CONCEPTS if c[0] in INNOCENT])
+        self._bound = lru_cache(_BOUNDS)(_bound_of)
+        self._remembered = lru_cache(_SENTENCES)(self._concepts)
 
     def may_hold(self, data: bytes) -> bool:
         """Whether anything in these bytes, of whatever structure, is worth a look. Fast."""
         return self._stems.search(data) is not None
 
-    def judge(self, text: str) -> Injection | None:
-        """Whether one text reads as instructions; None: it does not."""
+    def judge(self, text: str, effort: Effort | None = None) -> Injection | None:
+        """Whether one text reads as instructions; None: it does not, as far as ``effort`` went,
+        from which is taken what it cost.
+        """
         text = text[:LONGEST]
         if not self.may_hold(text.encode("utf-8", "replace")):
             return None
-        likeliest = max(self.passages(text), key=probability)
-        score = probability(likeliest)
-        if score < THRESHOLD:
+        likeliest = max(self.likely(text, effort or Effort(1 << 40)), key=probability, default=None)
+        if likeliest is None or (score := probability(likeliest)) < THRESHOLD:
             return None
         told = likeliest & _TOLD
         return Injection(
@@ -126,40 +158,91 @@ class InjectionScanner:
 
     def passages(self, text: str) -> Iterator[set[str]]:
         """The features of every passage of a text, as it stands and as it may be meant."""
-        clear = normalised(text.replace("\t", "\n"))  # columns of a row of COPY: texts of their own
-        hidden = _TAGS.search(text) or _INSIDE_WORDS.search(text) or _BIDI.search(text)
-        disguise = {"hidden characters"} if hidden else set()
-        is_container = clear[:1] in _CONTAINERS or "\t" in text
-        for reading in _readings(clear, is_container):
-            for features in self._passages(reading):
-                yield (features - {"quoted"} if is_container else features) | disguise
-        for match in _COMMENT.finditer(clear):
-            for features in self._passages(match.group(1)):
-                yield features | disguise | {"markup"}
-        for inner in _encoded(clear):
-            for features in self._passages(inner):
-                yield features | {"encoded"}
+        for reading, extra, is_container in self._readings(text):
+            sentences = [self._concepts(sentence) for sentence in _sentences(reading)]
+            for start in _starts(0, len(sentences)):
+                features = features_of(sentences[start : start + _PASSAGE])
+                yield (features - {"quoted"} if is_container else features) | extra
 
-    def _passages(self, text: str) -> Iterator[set[str]]:
-        sentences = [self._concepts(sentence) for sentence in _sentences(text)]
-        for start in range(0, max(len(sentences) - _PASSAGE + _STRIDE, 1), _STRIDE):
-            yield features_of(sentences[start : start + _PASSAGE])
+    def likely(self, text: str, effort: Effort) -> Iterator[set[str]]:
+        """Of these the ones that may reach THRESHOLD, by a bound that is quicker than they are."""
+        for reading, extra, is_container in self._readings(text):
+            sentences = list(_sentences(reading))
+            for start in self._likely_starts(sentences, extra):
+                if effort.left <= 0:
+                    return
+                passage = sentences[start : start + _PASSAGE]
+                effort.left -= sum(len(s.encode("utf-8", "replace")) for s in passage)
+                features = features_of([self._remembered(sentence) for sentence in passage])
+                yield (features - {"quoted"} if is_container else features) | extra
+
+    def _likely_starts(self, sentences: list[str], extra: frozenset[str]) -> Iterator[int]:
+        for window in range(0, max(len(sentences) - _STRIDE, 1), _WINDOW - _STRIDE):
+            end = window + _WINDOW
+            if self._may_reach(sentences[window:end], extra):
+                for start in _starts(window, min(end, len(sentences))):
+                    if self._may_reach(sentences[start : start + _PASSAGE], extra):
+                        yield start
+
+    def _may_reach(self, sentences: list[str], extra: frozenset[str]) -> bool:
+        return self._bound(_matched(self._raising, "\n".join(sentences)), extra) >= 0
+
+    def _readings(self, text: str) -> Iterator[tuple[str, frozenset[str], bool]]:
+        """What a text says, in every reading; with what is odd about how it is said, and whether
+        quotes in it are those of a container.
+        """
+        clear = normalised(text.replace("\t", "\n"))  # columns of a row of COPY: texts of their own
+        is_container = clear[:1] in _CONTAINERS or "\t" in text
+        is_rare = self._rare.search(text.encode("utf-8", "replace")) is not None
+        hidden = is_rare and any(p.search(text) for p in (_TAGS, _INSIDE_WORDS, _BIDI))
+        disguise = frozenset({"hidden characters"} if hidden else ())
+        yield clear, disguise, is_container
+        if is_container and '"' in clear:
+            yield clear.replace('"', " "), disguise, is_container
+        data = clear.encode("utf-8", "replace")
+        if self._mixed.search(data) and len(_DIGITS_AS_LETTERS.findall(clear)) > 1:
+            meant = _DIGITS_AS_LETTERS.sub(lambda match: match.group().translate(_LETTERS), clear)
+            yield meant, disguise, is_container
+        for match in _COMMENT.finditer(clear):
+            yield match.group(1), disguise | {"markup"}, False
+        if self._rare.search(data):
+            for inner in _encoded(clear):
+                yield inner, frozenset({"encoded"}), False
 
     def _concepts(self, sentence: str) -> frozenset[str]:
-        data = sentence.encode("utf-8", "replace")
-        return frozenset(
-            CONCEPTS[start + number][0]
-            for start, group in zip(_GROUPS, self._sets, strict=True)
-            for number in group.Match(data) or ()
-        )
+        return _matched(self._raising, sentence) | _matched(self._lowering, sentence)
 
 
-def _compiled(options: Any, concepts: tuple[tuple[str, str], ...]) -> Any:
-    group = re2.Set.SearchSet(options)
-    for _, pattern in concepts:
-        group.Add(pattern)
-    group.Compile()
-    return group
+#: An automaton of some patterns, and the concept of each.
+_Group = tuple[Any, tuple[str, ...]]
+
+
+def _compiled(options: Any, concepts: list[tuple[str, str]]) -> list[_Group]:
+    groups: list[_Group] = []
+    for start in range(0, len(concepts), _GROUP):
+        names, patterns = zip(*concepts[start : start + _GROUP], strict=True)
+        group = re2.Set.SearchSet(options)
+        for pattern in patterns:
+            group.Add("(?m)" + pattern)  # in windows, sentences are lines
+        group.Compile()
+        groups.append((group, names))
+    return groups
+
+
+def _matched(groups: list[_Group], text: str) -> frozenset[str]:
+    data = text.encode("utf-8", "replace")
+    return frozenset(names[n] for group, names in groups for n in group.Match(data) or ())
+
+
+def _bound_of(concepts: frozenset[str], extra: frozenset[str]) -> float:
+    """No passage that touches only these concepts has a logit above this."""
+    features = most_features_of(concepts) | extra
+    return WEIGHTS["bias"] + sum(max(WEIGHTS.get(feature, 0.0), 0.0) for feature in features)
+
+
+def _starts(start: int, end: int) -> range:
+    """Where the passages of these sentences start."""
+    return range(start, max(end - _PASSAGE + _STRIDE, start + 1), _STRIDE)
 
 
 def probability(features: set[str]) -> float:
@@ -179,15 +262,6 @@ def _sentences(text: str) -> Iterator[str]:
     for sentence in _SENTENCE_END.split(text):
         for start in range(0, len(sentence), _LONGEST_SENTENCE):
             yield sentence[start : start + _LONGEST_SENTENCE]
-
-
-def _readings(text: str, is_container: bool) -> Iterator[str]:
-    """A text, and what it says without a container's quotes, or where digits stand for letters."""
-    yield text
-    if is_container:
-        yield text.replace('"', " ")
-    if len(_DIGITS_AS_LETTERS.findall(text)) > 1:
-        yield _DIGITS_AS_LETTERS.sub(lambda match: match.group().translate(_LETTERS), text)
 
 
 def _encoded(text: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ matched against text that :func:`sallyport.masking.injection.normalised` made.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Final
 
@@ -74,7 +74,7 @@ WEIGHTS: Final = _weights()
 STEMS: Final = tuple(_lines("injection-stems.txt"))
 
 
-def features_of(sentences: list[frozenset[str]]) -> set[str]:
+def features_of(sentences: Sequence[frozenset[str]]) -> set[str]:
     """The features of a passage, from the concepts of each of its sentences."""
     concepts: frozenset[str] = frozenset().union(*sentences)
     contexts = concepts & CONTEXTS
@@ -93,4 +93,14 @@ def features_of(sentences: list[frozenset[str]]) -> set[str]:
     if contexts:
         features.update(f"{command} + context" for command in concepts & COMMANDS)
         features.update(f"commands {n}" for n in range(2, min(commands, 4) + 1))
+    return features
+
+
+def most_features_of(concepts: frozenset[str]) -> set[str]:
+    """No passage that touches these concepts at most has a feature that is not among these, but
+    for what :data:`INNOCENT` says.
+    """
+    features = features_of([concepts])
+    if any(feature.endswith(" + command") for feature in features):
+        features.update(f"commands {n}" for n in range(2, 5))
     return features

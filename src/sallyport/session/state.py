@@ -19,6 +19,7 @@ from typing import Final
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, SubjectJudge, UntrustedRead, Verdict
+from sallyport.masking.injection import Effort
 from sallyport.policy.allowance import Allowance
 from sallyport.policy.containment import COLUMN, Containment
 from sallyport.session.activity import Activity
@@ -108,6 +109,7 @@ class SessionState:
         "renewed",
         "ruling",
         "running",
+        "scoring",
         "series",
         "settings",
         "statements",
@@ -151,6 +153,7 @@ class SessionState:
         self.unkept: list[Containment] = []
         self.described: dict[bytes, bytes] = {}  # by text, see is_new_description
         self.told_of = (0, "")
+        self.scoring = (0, Effort(0))
         self.backends: Mapping[int, int] = {}
         self.can_hold = False
         self.ruling: Ruling | None = None
