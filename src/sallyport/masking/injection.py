@@ -18,10 +18,10 @@ import codecs
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sallyport.masking.injection_words import (
     CONCEPTS,
@@ -69,6 +69,8 @@ _SENTENCE_END: Final = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|[。\n]+|(?<=[!?;])(
 _LONGEST_SENTENCE: Final = 400
 _PASSAGE: Final = 6
 _STRIDE: Final = 3
+#: Passages that raise what the likeliest one of a text must have.
+_MOST_PASSAGES: Final = 64
 _WINDOW: Final = 12
 #: RE2 patterns of what only disguised text has; letters beside digits that may stand for others.
 _RARE: Final = (
@@ -116,6 +118,16 @@ def normalised(text: str) -> str:
     return text
 
 
+class Reading(NamedTuple):
+    """One way to read a text. ``extra``: what is odd about how it is said. ``is_container``:
+    whether quotes in it are those of a container.
+    """
+
+    text: str
+    extra: frozenset[str]
+    is_container: bool
+
+
 class InjectionScanner:
     """The compiled patterns; made once, used by any number of results. Raises ImportError where
     google-re2 is missing.
@@ -148,8 +160,11 @@ class InjectionScanner:
         text = text[:LONGEST]
         if not self.may_hold(text.encode("utf-8", "replace")):
             return None
-        likeliest = max(self.likely(text, effort or Effort(1 << 40)), key=probability, default=None)
-        if likeliest is None or (score := probability(likeliest)) < THRESHOLD:
+        readings = list(self.readings(text))
+        odds = chance_of(readings)
+        likely = self.likely(readings, effort or Effort(1 << 40))
+        likeliest = max(likely, key=probability, default=None)
+        if likeliest is None or (score := probability(likeliest, odds)) < THRESHOLD:
             return None
         told = likeliest & _TOLD
         return Injection(
@@ -158,17 +173,18 @@ class InjectionScanner:
 
     def passages(self, text: str) -> Iterator[set[str]]:
         """The features of every passage of a text, as it stands and as it may be meant."""
-        for reading, extra, is_container in self._readings(text):
+        for reading, extra, is_container in self.readings(text):
             sentences = [self._concepts(sentence) for sentence in _sentences(reading)]
             for start in _starts(0, len(sentences)):
                 features = features_of(sentences[start : start + _PASSAGE])
                 yield (features - {"quoted"} if is_container else features) | extra
 
-    def likely(self, text: str, effort: Effort) -> Iterator[set[str]]:
+    def likely(self, readings: Sequence[Reading], effort: Effort) -> Iterator[set[str]]:
         """Of these the ones that may reach THRESHOLD, by a bound that is quicker than they are."""
-        for reading, extra, is_container in self._readings(text):
+        odds = chance_of(readings)
+        for reading, extra, is_container in readings:
             sentences = list(_sentences(reading))
-            for start in self._likely_starts(sentences, extra):
+            for start in self._likely_starts(sentences, extra, odds):
                 if effort.left <= 0:
                     return
                 passage = sentences[start : start + _PASSAGE]
@@ -176,38 +192,38 @@ class InjectionScanner:
                 features = features_of([self._remembered(sentence) for sentence in passage])
                 yield (features - {"quoted"} if is_container else features) | extra
 
-    def _likely_starts(self, sentences: list[str], extra: frozenset[str]) -> Iterator[int]:
+    def _likely_starts(
+        self, sentences: list[str], extra: frozenset[str], odds: float
+    ) -> Iterator[int]:
         for window in range(0, max(len(sentences) - _STRIDE, 1), _WINDOW - _STRIDE):
             end = window + _WINDOW
-            if self._may_reach(sentences[window:end], extra):
+            if self._may_reach(sentences[window:end], extra, odds):
                 for start in _starts(window, min(end, len(sentences))):
-                    if self._may_reach(sentences[start : start + _PASSAGE], extra):
+                    if self._may_reach(sentences[start : start + _PASSAGE], extra, odds):
                         yield start
 
-    def _may_reach(self, sentences: list[str], extra: frozenset[str]) -> bool:
-        return self._bound(_matched(self._raising, "\n".join(sentences)), extra) >= 0
+    def _may_reach(self, sentences: list[str], extra: frozenset[str], odds: float) -> bool:
+        return self._bound(_matched(self._raising, "\n".join(sentences)), extra) >= odds
 
-    def _readings(self, text: str) -> Iterator[tuple[str, frozenset[str], bool]]:
-        """What a text says, in every reading; with what is odd about how it is said, and whether
-        quotes in it are those of a container.
-        """
+    def readings(self, text: str) -> Iterator[Reading]:
+        """What a text says, as it stands and as it may be meant."""
         clear = normalised(text.replace("\t", "\n"))  # columns of a row of COPY: texts of their own
         is_container = clear[:1] in _CONTAINERS or "\t" in text
         is_rare = self._rare.search(text.encode("utf-8", "replace")) is not None
         hidden = is_rare and any(p.search(text) for p in (_TAGS, _INSIDE_WORDS, _BIDI))
         disguise = frozenset({"hidden characters"} if hidden else ())
-        yield clear, disguise, is_container
+        yield Reading(clear, disguise, is_container)
         if is_container and '"' in clear:
-            yield clear.replace('"', " "), disguise, is_container
+            yield Reading(clear.replace('"', " "), disguise, is_container)
         data = clear.encode("utf-8", "replace")
         if self._mixed.search(data) and len(_DIGITS_AS_LETTERS.findall(clear)) > 1:
             meant = _DIGITS_AS_LETTERS.sub(lambda match: match.group().translate(_LETTERS), clear)
-            yield meant, disguise, is_container
+            yield Reading(meant, disguise, is_container)
         for match in _COMMENT.finditer(clear):
-            yield match.group(1), disguise | {"markup"}, False
+            yield Reading(match.group(1), disguise | {"markup"}, False)
         if self._rare.search(data):
             for inner in _encoded(clear):
-                yield inner, frozenset({"encoded"}), False
+                yield Reading(inner, frozenset({"encoded"}), False)
 
     def _concepts(self, sentence: str) -> frozenset[str]:
         return _matched(self._raising, sentence) | _matched(self._lowering, sentence)
@@ -245,10 +261,21 @@ def _starts(start: int, end: int) -> range:
     return range(start, max(end - _PASSAGE + _STRIDE, start + 1), _STRIDE)
 
 
-def probability(features: set[str]) -> float:
-    """How likely a passage of these features speaks to a model: logistic regression."""
+def chance_of(readings: Sequence[Reading]) -> float:
+    """What a text's likeliest passage must have above what a single one would need, as a logit: of
+    many passages one reads as instructions by chance (Bonferroni's correction). Bounded, so that
+    no text is made long enough to hide any order.
+    """
+    count = sum(1 for _ in _sentences(readings[0].text))
+    return math.log(min(len(_starts(0, count)), _MOST_PASSAGES))
+
+
+def probability(features: set[str], odds: float = 0.0) -> float:
+    """How likely a passage of these features speaks to a model: logistic regression. ``odds``: see
+    :func:`chance_of`.
+    """
     logit = WEIGHTS["bias"] + sum(WEIGHTS.get(feature, 0.0) for feature in features)
-    return 1 / (1 + math.exp(-logit))
+    return 1 / (1 + math.exp(odds - logit))
 
 
 _TOLD: Final = frozenset(name for name, _ in CONCEPTS) - INNOCENT | {"hidden characters", "encoded"}
