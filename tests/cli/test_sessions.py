@@ -168,7 +168,7 @@ def test_replay_as_json(app: typer.Typer, data: Path) -> None:
             app, "sessions", "replay", "s_alpha1", "--json", "--data", data
         ).splitlines()
     ]
-    assert [step["step"] for step in steps][:4] == ["opened", "asked", "columns", "resultrow"]
+    assert [step["step"] for step in steps][:4] == ["opened", "asked", "columns", "result_row"]
     assert steps[0]["login"]["subject"]["id"] == "agent-7"
     assert steps[1]["statement"]["sql"] == HOSTILE
 

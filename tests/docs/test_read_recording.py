@@ -80,7 +80,7 @@ def exported(gateway: Gateway, session: str) -> list[list[Any]]:
 def replayed(gateway: Gateway, session: str) -> list[list[str]]:
     """The rows that a replay shows."""
     steps = command(gateway, "sessions", "replay", session, "--json")
-    return [step["values"] for step in steps if step["step"] == "resultrow"]
+    return [step["values"] for step in steps if step["step"] == "result_row"]
 
 
 def data_of(event: list[Any]) -> bytes:

@@ -98,7 +98,7 @@ def test_sessions_and_events(client: TestClient, issuer: DevIssuer) -> None:
         start = events["next"]
     assert kinds[0] == "opened"
     assert kinds[-1] == "closed"
-    assert kinds.count("resultrow") == 400
+    assert kinds.count("result_row") == 400
     assert kinds.count("asked") == 259
 
 

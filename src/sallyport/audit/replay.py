@@ -33,6 +33,7 @@ _MASKS: Final = re.compile(
     rb"N(.{4})(SNOTICE\0VNOTICE\0C00000\0M(\[SP2001\][^\0]*)\0(?:D[^\0]*\0)?(?:H[^\0]*\0)?\0)",
     re.DOTALL,
 )
+_WORD_STARTS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 #: Result descriptions remembered per session, for statements that are executed again without
 #: Describe.
 _REMEMBERED: Final = 500
@@ -151,6 +152,11 @@ Step = (
     | Remark
     | Closed
 )
+
+
+def kind_of(step: Step) -> str:
+    """Its name in JSON: ``result_row`` of a ResultRow."""
+    return _WORD_STARTS.sub("_", type(step).__name__).lower()
 
 
 def is_notice(step: Step) -> bool:

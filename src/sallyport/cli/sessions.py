@@ -256,13 +256,12 @@ def replay_session(
             replayfiles.write(sessions, session, html, cast, rows, max_pause, problems.append)
             return
         steps = sessions.replay(session, problems.append)
+        from sallyport.audit.replay import kind_of
         from sallyport.cli import sessionview
 
         if as_json:
             for step in steps:
-                typer.echo(
-                    sessionview.as_json({"step": type(step).__name__.lower(), **_fields(step)})
-                )
+                typer.echo(sessionview.as_json({"step": kind_of(step), **_fields(step)}))
             return
         pause: Callable[[float], None] | None = None
         if not instant:

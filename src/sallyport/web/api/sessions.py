@@ -143,7 +143,7 @@ async def session_events(call: Call) -> Any:
 
 def step_data(step: rp.Step) -> dict[str, Any]:
     """A step as JSON values: ``kind`` and its fields; bytes as base64."""
-    data: dict[str, Any] = {"kind": type(step).__name__.lower()}
+    data: dict[str, Any] = {"kind": rp.kind_of(step)}
     for field in fields(step):
         data[field.name] = _plain(getattr(step, field.name))
     return data
