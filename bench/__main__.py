@@ -276,7 +276,12 @@ def _measure(ways: list[Contender], rounds: int, run: Run) -> dict[str, dict[str
     samples: dict[str, dict[str, list[float]]] = {}
     for _ in range(rounds):
         for way in ways:
-            for figure, value in run(way).items():
+            try:
+                figures = run(way)
+            except workloads.UnmeasuredError as error:
+                print(f"  {error}: left out", file=sys.stderr)
+                continue
+            for figure, value in figures.items():
                 samples.setdefault(figure, {}).setdefault(way.name, []).append(value)
     return {
         figure: {name: statistics.median(values) for name, values in by_name.items()}

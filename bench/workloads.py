@@ -37,6 +37,10 @@ END;
 """
 
 
+class UnmeasuredError(RuntimeError):
+    """A contender gave no figure: too many clients for a machine so busy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """Transactions per second, their average latency in milliseconds, and the processor's time that
@@ -86,7 +90,7 @@ def pgbench(
         command, capture_output=True, text=True, env=env, timeout=seconds + 60, check=False
     )
     if done.returncode != 0:
-        raise RuntimeError(f"pgbench through {way.name} failed: {done.stderr.strip()[-600:]}")
+        raise UnmeasuredError(f"pgbench through {way.name} failed: {done.stderr.strip()[-600:]}")
     used = way.cpu().since(before)
     tps, latency, count = (
         re.search(pattern, done.stdout)
@@ -97,7 +101,7 @@ def pgbench(
         )
     )
     if tps is None or latency is None or count is None:
-        raise RuntimeError(f"pgbench said something unexpected: {done.stdout[-600:]}")
+        raise UnmeasuredError(f"pgbench through {way.name} got no answer in time")
     return Rate(float(tps.group(1)), float(latency.group(1)), used.each(int(count.group(1))))
 
 
