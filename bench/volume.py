@@ -179,6 +179,10 @@ def _print_soak(console: Console, volume: Volume, count: int, max_bytes: int) ->
             deleted += volume.delete_oldest(max_bytes)
             memory.append(psutil.Process().memory_info().rss)
             sizes.append(volume.size())
+            shown = (
+                f"{memory[-1] / 2**20:,.0f} MiB of memory, {sizes[-1] / 2**20:,.1f} of recordings"
+            )
+            console.print(f"[dim]· {part + 1} of {_PARTS} parts: {shown}[/]")
     console.print(f"  {deleted:,} recordings deleted; {_mebibytes(memory)}")
     most, bound = max(sizes) / 2**20, max_bytes / 2**20
     console.print(f"  recordings: at most {most:,.1f} MiB, and {bound:,.1f} were allowed")
