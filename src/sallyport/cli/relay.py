@@ -226,7 +226,7 @@ class Relay:
             if kind in _ASYNCHRONOUS:
                 passed += message
             elif kind == backend.ERROR_RESPONSE:
-                fields = _error_fields(message[5:])
+                fields = backend.parse_error_fields(message[5:])
                 problem = fields.get("M", "the gateway refused it")
                 if fields.get("V") in ("FATAL", "PANIC"):
                     passed += message  # why the session ends is for its client, too
@@ -240,9 +240,3 @@ class Relay:
             passed += self._kept
             self._kept.clear()
         return bytes(passed)
-
-
-def _error_fields(body: bytes) -> dict[str, str]:
-    """Those of an ErrorResponse, by their type (protocol section 54.8)."""
-    parts = (part.decode("utf-8", "replace") for part in body.split(b"\0") if part)
-    return {text[0]: text[1:] for text in parts}
