@@ -144,7 +144,7 @@ def test_the_bound_leaves_out_nothing(scanner: InjectionScanner) -> None:
             readings = list(scanner.readings(text))
             odds = chance_of(readings)
             exact = [f for f in scanner.passages(text) if probability(f, odds) >= THRESHOLD]
-            likely = list(scanner.likely(readings, Effort(1 << 40)))
+            likely = list(scanner.likely(readings, odds, Effort(1 << 40)))
             assert [f for f in likely if probability(f, odds) >= THRESHOLD] == exact, text
 
 

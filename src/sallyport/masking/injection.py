@@ -162,7 +162,7 @@ class InjectionScanner:
             return None
         readings = list(self.readings(text))
         odds = chance_of(readings)
-        likely = self.likely(readings, effort or Effort(1 << 40))
+        likely = self.likely(readings, odds, effort or Effort(1 << 40))
         likeliest = max(likely, key=probability, default=None)
         if likeliest is None or (score := probability(likeliest, odds)) < THRESHOLD:
             return None
@@ -179,9 +179,12 @@ class InjectionScanner:
                 features = features_of(sentences[start : start + _PASSAGE])
                 yield (features - {"quoted"} if is_container else features) | extra
 
-    def likely(self, readings: Sequence[Reading], effort: Effort) -> Iterator[set[str]]:
-        """Of these the ones that may reach THRESHOLD, by a bound that is quicker than they are."""
-        odds = chance_of(readings)
+    def likely(
+        self, readings: Sequence[Reading], odds: float, effort: Effort
+    ) -> Iterator[set[str]]:
+        """Of these the ones that may reach THRESHOLD, by a bound that is quicker than they are.
+        ``odds``: see :func:`chance_of`.
+        """
         for reading, extra, is_container in readings:
             sentences = list(_sentences(reading))
             for start in self._likely_starts(sentences, extra, odds):
