@@ -28,7 +28,13 @@ _TOKEN_VARIABLE: Final = "SALLYPORT_TOKEN"  # noqa: S105 - the variable's name
 _CA_VARIABLE: Final = "SALLYPORT_URL_CA"
 _SECONDS: Final = 20.0
 
-Url = Annotated[str, typer.Option(envvar="SALLYPORT_URL", help="Address of the gateway's console.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="SALLYPORT_URL",
+        help=f"Address of the gateway's console. {_CA_VARIABLE}: PEM file of its CA.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object per line.")]
 #: X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT to X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, and
 #: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT (OpenSSL, x509_vfy.h).
